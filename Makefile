@@ -1,0 +1,57 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo up bench lock clean
+
+CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
+VENV_PYTHON := .venv/bin/python
+RUNTIME := .venv/.installed-runtime
+DEVELOPMENT := .venv/.installed-dev
+export PYTHONPATH := .
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Each lock has its stamp, so that only what changed is installed again.
+$(RUNTIME): requirements.txt include/bin/install.sh
+	@include/bin/install.sh requirements.txt
+	@touch $@
+
+$(DEVELOPMENT): include/requirements/dev.txt include/bin/install.sh
+	@include/bin/install.sh include/requirements/dev.txt
+	@touch $@ $(RUNTIME)
+
+setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
+	@echo "Ready: .venv ($$($(VENV_PYTHON) --version))"
+
+test: $(DEVELOPMENT) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: $(DEVELOPMENT) ## Check style, types and layers
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy $(CODE)
+	.venv/bin/lint-imports --no-logo
+
+format: $(DEVELOPMENT) ## Format the code and mend what can be mended
+	$(VENV_PYTHON) -m ruff check --fix-only .
+	$(VENV_PYTHON) -m ruff format .
+
+demo: $(RUNTIME) ## Train, judge and publish one day of the films through Airflow, and show the result (AS_OF=2013-08-18 picks another day)
+	@include/airflow/demo.sh
+
+up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); Ctrl-C stops it
+	@include/airflow/up.sh
+
+bench: $(DEVELOPMENT) ## Measure speed and memory
+	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
+
+COMPILE := uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock"
+
+lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
+	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	$(COMPILE) $(ARGS) -o requirements.txt
+	$(COMPILE) $(ARGS) --group dev --constraint requirements.txt -o include/requirements/dev.txt
+
+clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
+	rm -rf .venv .airflow .store .bench .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

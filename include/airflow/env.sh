@@ -1,0 +1,45 @@
+# All that Airflow is told on a developer's machine, in one place; sourced by demo.sh and up.sh.
+# shellcheck shell=bash
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." # scenarios and data are named relative to the project
+umask 077                                 # Airflow's state holds its keys and the login
+
+port=${PORT:-8080}
+
+export AIRFLOW_HOME="$PWD/.airflow"
+export MTL_STORE="${MTL_STORE:-$PWD/.store}"
+export PYTHONPATH="$PWD"
+
+export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$PWD/dags}"
+export AIRFLOW__CORE__PLUGINS_FOLDER="$PWD/plugins"
+export AIRFLOW__CORE__LOAD_EXAMPLES=False
+export AIRFLOW__CORE__EXECUTOR=LocalExecutor
+export AIRFLOW__CORE__PARALLELISM=4 # 1 GB in all; the default of 32 workers takes far more
+export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin
+export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="$AIRFLOW_HOME/passwords.json"
+export AIRFLOW__CORE__EXECUTION_API_SERVER_URL="http://127.0.0.1:$port/execution/"
+export AIRFLOW__API_AUTH__JWT_SECRET_CMD="cat '$AIRFLOW_HOME/jwt_secret'" # Airflow's own is too short for SHA-512
+export AIRFLOW__API__HOST=127.0.0.1
+export AIRFLOW__API__PORT="$port"
+export AIRFLOW__API__BASE_URL="http://localhost:$port"
+export AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL=10 # a new DAG file shows up after 10 s, not 5 minutes
+export AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL=10
+export AIRFLOW__LOGGING__COLORED_CONSOLE_LOG=False
+export AIRFLOW__LOGGING__NAMESPACE_LEVELS="great_expectations=WARNING"
+
+airflow() { .venv/bin/python -m airflow "$@"; }
+
+# Make the signing key once, and bring the metadata database up to date once a lock.
+prepare() {
+    mkdir -p "$AIRFLOW_HOME"
+    [ -s "$AIRFLOW_HOME/jwt_secret" ] ||
+        .venv/bin/python -c 'import secrets; print(secrets.token_hex(64))' >"$AIRFLOW_HOME/jwt_secret"
+    [ "$AIRFLOW_HOME/.migrated" -nt requirements.txt ] && return
+    echo "Preparing Airflow's database (once)"
+    if ! airflow db migrate >"$AIRFLOW_HOME/migrate.log" 2>&1; then
+        tail -n 20 "$AIRFLOW_HOME/migrate.log" >&2
+        echo "error: Airflow's database could not be prepared; the whole log is in .airflow/migrate.log" >&2
+        return 1
+    fi
+    touch "$AIRFLOW_HOME/.migrated"
+}

@@ -1,0 +1,1 @@
+"""Train, judge and publish multi-task recommenders; knows nothing of Airflow."""

@@ -1,0 +1,1 @@
+"""Gradient boosting of one or several tasks on stock LightGBM."""

@@ -1,0 +1,113 @@
+"""Make probabilities mean what they say, by the map that predicts held-out people best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.metrics import EPSILON, compute
+
+Values = NDArray[np.float64]
+Map = dict[str, Any]
+MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; below it only memorises
+FOLDS: Final = 5
+
+
+def logit(probability: Values) -> Values:
+    """Log-odds, clipped away from infinity."""
+    p = np.clip(probability, EPSILON, 1 - EPSILON)
+    return np.asarray(np.log(p / (1 - p)))
+
+
+def sigmoid(value: Values) -> Values:
+    """Invert :func:`logit`."""
+    return np.asarray(1.0 / (1.0 + np.exp(-value)))
+
+
+def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> Map:
+    """Choose between no map, Platt scaling and isotonic regression by log loss cross-fitted over users.
+
+    Returns
+    -------
+    dict
+        JSON-able; see :func:`calibrate`.
+    """
+    kinds = ["none", "platt"]
+    if (label == 1).sum() >= MIN_POSITIVES_ISOTONIC and (label == 0).sum() >= MIN_POSITIVES_ISOTONIC:
+        kinds.append("isotonic")
+    losses = {}
+    for kind in kinds:
+        fit = _FITS[kind]
+        losses[kind] = cross_fitted_loss(
+            label, users, lambda rows, fit=fit: _apply_elsewhere(fit, label, probability, rows)
+        )
+    best = min(kinds, key=lambda kind: losses[kind])
+    return {**_FITS[best](label, probability), "log_loss": {kind: round(loss, 6) for kind, loss in losses.items()}}
+
+
+def calibrate(fitted: Map, probability: Values) -> Values:
+    """Apply a map from :func:`fit_calibration`."""
+    if fitted["kind"] == "platt":
+        return sigmoid(fitted["slope"] * logit(probability) + fitted["offset"])
+    if fitted["kind"] == "isotonic":
+        return np.interp(probability, fitted["x"], fitted["y"])
+    return probability
+
+
+def user_folds(users: NDArray[Any], folds: int = FOLDS) -> NDArray[np.int64]:
+    """A fold for each row such that a user's rows share one; users are dealt out in a fixed shuffled order."""
+    ids, code = np.unique(users, return_inverse=True)
+    dealt = np.random.default_rng(0).permutation(len(ids)) % folds
+    return np.asarray(dealt[code], dtype=np.int64)
+
+
+def cross_fitted_loss(
+    label: Values, users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], Values], metric: str = "log_loss"
+) -> float:
+    """Loss when each fold of users is predicted by what was fitted on the others.
+
+    Parameters
+    ----------
+    predict_fold
+        Given the mask of the held-out rows, returns predictions for them.
+    """
+    fold = user_folds(users)
+    predicted = np.empty(len(label))
+    for number in np.unique(fold):
+        held = fold == number
+        predicted[held] = predict_fold(held)
+    return compute(metric, label, predicted)
+
+
+def _apply_elsewhere(
+    fit: Callable[[Values, Values], Map], label: Values, probability: Values, held: NDArray[np.bool_]
+) -> Values:
+    return calibrate(fit(label[~held], probability[~held]), probability[held])
+
+
+def _fit_none(label: Values, probability: Values) -> Map:
+    return {"kind": "none"}
+
+
+def _fit_platt(label: Values, probability: Values) -> Map:
+    from sklearn.linear_model import LogisticRegression  # takes seconds to import
+
+    model = LogisticRegression(C=1e6).fit(logit(probability)[:, None], label)
+    return {"kind": "platt", "slope": float(model.coef_[0, 0]), "offset": float(model.intercept_[0])}
+
+
+def _fit_isotonic(label: Values, probability: Values) -> Map:
+    from sklearn.isotonic import IsotonicRegression
+
+    model = IsotonicRegression(y_min=EPSILON, y_max=1 - EPSILON, out_of_bounds="clip").fit(probability, label)
+    return {"kind": "isotonic", "x": model.X_thresholds_.tolist(), "y": model.y_thresholds_.tolist()}
+
+
+_FITS: Final[dict[str, Callable[[Values, Values], Map]]] = {
+    "none": _fit_none,
+    "platt": _fit_platt,
+    "isotonic": _fit_isotonic,
+}

@@ -1,0 +1,120 @@
+"""Which items are scored for a user: four cheap sources, united."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks import columns
+from mtl_tasks.factors import Floats
+from mtl_tasks.features.affinity import FittedSpace, basket_overlap
+from mtl_tasks.features.attributes import MultiValued
+from mtl_tasks.features.coding import CodedEvents, Codes
+
+RECENT_DAYS = 28  # an item is offered by attribute only if somebody took it in these days
+
+
+def candidate_rows(
+    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, attributes: list[MultiValued], count: int
+) -> pd.DataFrame:
+    """List the candidates of some users on a day.
+
+    Parameters
+    ----------
+    past
+        Interactions before ``day``.
+    users
+        Sorted user codes.
+    count
+        Items taken from each source: ALS top-N, most taken of the last seven days, co-occurrence with the user's
+        items, and recently taken items with the user's favourite attribute values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        user, item and day, without items that the user already took and without doubles.
+    """
+    seen = sparse.csr_matrix(
+        (np.ones(len(past.items), dtype=np.float32), (past.users, past.items)),
+        shape=(len(past.user_ids), len(past.item_ids)),
+    )[users]
+    sources = [
+        _most_taken(past, users, day, count),
+        _nearest(past, users, day, taste, seen, count),
+        _top(basket_overlap(past, users), count),
+        *(_by_attribute(past, seen, day, attribute, count) for attribute in attributes),
+    ]
+    owner, item = (np.concatenate(part) for part in zip(*sources, strict=True))
+    pairs = np.unique(owner * len(past.item_ids) + item)
+    owner, item = np.divmod(pairs, len(past.item_ids))
+    fresh = np.asarray(seen[owner, item]).ravel() == 0
+    return pd.DataFrame(
+        {
+            columns.USER: past.user_ids[users[owner[fresh]]],
+            columns.ITEM: past.item_ids[item[fresh]],
+            columns.DAY: np.int32(day),
+        }
+    )
+
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _most_taken(past: CodedEvents, users: Codes, day: int, count: int) -> Pairs:
+    taken = np.bincount(past.items[past.days >= day - 7], minlength=len(past.item_ids))
+    top = np.argsort(-taken, kind="stable")[:count]
+    top = top[taken[top] > 0]
+    return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
+
+
+def _nearest(
+    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix, count: int
+) -> Pairs:
+    from implicit.cpu.topk import topk
+
+    interactions = taste.interactions.before(day)
+    known, items = taste.space.at(day, interactions.item_ids)
+    if not len(known):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    vectors = taste.solver.fold(interactions.matrix_of(users, known), items)
+    found, scores = topk(items, vectors, min(count, len(known)), filter_query_items=seen[:, known].tocsr())
+    usable = np.isfinite(scores) & (scores > 0)
+    owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
+    return owner[usable], known[found[usable]]
+
+
+def _by_attribute(
+    past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: MultiValued, count: int
+) -> Pairs:
+    item, value = attribute.of(np.arange(len(past.item_ids)))
+    has = sparse.csr_matrix((np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size))
+    share = (seen @ has) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
+    recent = np.bincount(past.items[past.days >= day - RECENT_DAYS], minlength=len(past.item_ids))
+    live = np.flatnonzero(recent)
+    matched: Floats = np.asarray((sparse.csr_matrix(share) @ has[live].T).todense(), dtype=np.float32)
+    owner, place = _top(matched * np.log1p(recent[live]).astype(np.float32), count)
+    return owner, live[place]
+
+
+def _top(scores: Floats, count: int) -> Pairs:
+    """Columns of the ``count`` largest positive scores of each row."""
+    if scores.shape[1] > count:
+        place = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    else:
+        place = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    positive = np.take_along_axis(scores, place, axis=1) > 0
+    owner = np.broadcast_to(np.arange(len(scores))[:, None], place.shape)
+    return owner[positive].astype(np.int64), place[positive].astype(np.int64)
+
+
+def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:
+    """Codes of wanted ids in sorted ids; those absent are left out."""
+    wanted = np.unique(wanted)
+    place = np.searchsorted(ids, wanted)
+    inside = place < len(ids)
+    inside[inside] = ids[place[inside]] == wanted[inside]
+    return place[inside].astype(np.int64)

@@ -1,0 +1,166 @@
+"""The command line: `python -m mtl_tasks`. It parses, calls the pipeline, and shows what came back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mtl_tasks.errors import ConfigError, MtlError
+
+# Every heavy import of this module is inside a command: `--help` then answers in well under a second.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mtl_tasks.report.document import RunDocument
+
+PROGRAM = "python -m mtl_tasks"
+
+_OVERVIEW = (
+    "Train, judge and publish a multi-task recommender.\n\n"
+    "A run is a pure function of the scenario (a file in include/scenarios), the events before --as-of, and the code. "
+    "Stages that were made before are reused, so running the same command again is harmless and quick."
+)
+_EXAMPLES = f"""
+[bold]Examples[/bold]
+
+  {PROGRAM} run movies --as-of 2013-08-25
+
+  {PROGRAM} run movies --as-of 2013-08-25 --set windows.train=28
+
+  {PROGRAM} run movies --as-of 2013-08-25 --json | jq .verdict
+
+  {PROGRAM} show movies --as-of 2013-08-25
+
+Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 a fault of ours, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="mtl_tasks",
+    help=_OVERVIEW,
+    epilog=_EXAMPLES,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="Name of a file in include/scenarios.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="YYYY-MM-DD", help="The run knows nothing at or after this day (UTC)."),
+]
+StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="Where artefacts live: a folder or s3://…")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a key of the scenario, checked like the file. Repeatable."
+    ),
+]
+Root = Annotated[
+    Path, typer.Option("--root", metavar="FOLDER", help="The project folder; other relative paths start there.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does.")]
+Force = Annotated[bool, typer.Option("--force", help="Make every stage again, even where it could be reused.")]
+
+
+@app.command()
+def run(
+    scenario: ScenarioName,
+    as_of: AsOf = None,
+    store: StoreUri = ".store",
+    settings: Settings = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Run every stage of a scenario, and show the verdict with what led to it."""
+    overrides = _enter(root, verbose, settings)
+    from rich.console import Console
+
+    from mtl_tasks.summary import StageProgress
+
+    with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
+        from mtl_tasks.pipeline import make_run, run_pipeline
+
+        asked = make_run(scenario, as_of, overrides, store, today=_today(), force=force)
+        document = run_pipeline(asked, progress, overrides)
+    _present(document, as_json)
+
+
+@app.command()
+def show(
+    scenario: ScenarioName,
+    as_of: AsOf = None,
+    store: StoreUri = ".store",
+    settings: Settings = None,
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Show a finished run again; nothing is computed. Give the same --set as the run was made with."""
+    overrides = _enter(root, verbose, settings)
+    with _stdout_kept_clean():
+        from mtl_tasks.pipeline import load_document, make_run
+
+        document = load_document(make_run(scenario, as_of, overrides, store, today=_today()), overrides)
+    _present(document, as_json)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; what is the user's to mend becomes one line on stderr."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(given or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except MtlError as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        return _refuse(f"{error.format_message()} (see {PROGRAM} --help)")
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(message: str) -> int:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def _enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, Any]:
+    """Go to the project folder, set up logging, and return what ``--set`` overrides."""
+    if not root.is_dir():
+        raise ConfigError(f"--root {root}: no such folder; give the folder that holds include/scenarios")
+    os.chdir(root)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
+    from mtl_tasks.scenario import parse_setting
+
+    return dict(parse_setting(text) for text in settings or [])
+
+
+def _today() -> pd.Timestamp:
+    """The clock is read here, at the edge, and handed in as an argument."""
+    import pandas as pd
+
+    return pd.Timestamp.now(tz="UTC").normalize()
+
+
+def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
+    """Send what libraries print to stderr: with ``--json``, stdout holds the one object and nothing else."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _present(document: RunDocument, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(document.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from mtl_tasks.summary import print_summary
+
+    print_summary(document, Console(highlight=False))

@@ -1,0 +1,23 @@
+"""Every column name of the canonical tables, once."""
+
+from typing import Final
+
+USER: Final = "user_id"
+ITEM: Final = "item_id"
+TIME: Final = "event_time"  # datetime64[us, UTC]
+DAY: Final = "day"  # int32, UTC days since 1970-01-01
+WINDOW: Final = "window"  # train, tune, blend or test
+TITLE: Final = "title"
+REASON: Final = "reason"  # why validation set a row aside
+SCORE: Final = "score"
+RANK: Final = "rank"
+
+
+def label(task: str) -> str:
+    """Name of a task's label column (float32; NaN where the label was not observed)."""
+    return f"label:{task}"
+
+
+def prediction(task: str) -> str:
+    """Name of a task's prediction column (float64)."""
+    return f"prediction:{task}"

@@ -1,0 +1,38 @@
+"""The exceptions of the library: everything a caller may want to tell apart, and no more.
+
+A message is one line that says what was wrong, the value and the limit, where, and what to do.
+"""
+
+import difflib
+
+
+class MtlError(Exception):
+    """Base class. Trying again does not help unless a subclass says so."""
+
+
+class ConfigError(MtlError):
+    """The scenario file, a parameter or the command line is wrong."""
+
+
+class DataError(MtlError):
+    """The log or a table made from it cannot be used."""
+
+
+class ArtifactError(MtlError):
+    """A stored artefact is missing, damaged, or cannot be written."""
+
+
+class GateError(MtlError):
+    """The gate cannot be evaluated at all; a candidate that fails a rule is a verdict, not an error."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return ``", did you mean 'x'?"`` for the closest known word, or an empty string.
+
+    >>> nearest("perchase", ["rating", "purchase"])
+    ", did you mean 'purchase'?"
+    >>> nearest("zzz", ["rating"])
+    ''
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,277 @@
+"""Collaborative-filtering factors: one space, fixed before training starts, into which users and items are folded.
+
+Two models. *Taste*: implicit-feedback ALS (Hu, Koren & Volinsky 2008, the `implicit` library) on which items a user
+took. *Level*: explicit ALS on what is left of a regression label after damped item and user means (biased matrix
+factorisation, Koren, Bell & Volinsky 2009), since implicit ALS says nothing of rating levels.
+
+Both are fitted on the history window. From then on only fold-in happens, day by day, with events before that day: a
+user's vector against the item vectors, and, once every ``refresh_days``, vectors for items that history never saw
+against the vectors of the people who took them. Training rows, test rows and serving see the same space.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks.errors import ConfigError
+
+log = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least-squares pass
+
+
+class Solver(Protocol):
+    """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are."""
+
+    name: str
+
+    def fit(self, user_items: sparse.csr_matrix) -> Floats:
+        """Return item vectors, float32 (items, dimensions), learnt from values (users, items)."""
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """Return one vector a row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
+
+        A row without values gets zeros. Users fold in against items and items against users alike.
+        """
+
+
+class TasteSolver:
+    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0."""
+
+    def __init__(
+        self, dimensions: int, iterations: int, regularization: float, *, device: str, threads: int, seed: int
+    ) -> None:
+        self.name = "taste"
+        self._settings: dict[str, Any] = {
+            "factors": dimensions,
+            "iterations": iterations,
+            "regularization": regularization,
+            "random_state": seed,
+        }
+        self._threads = threads
+        self.device = resolve_device(device)
+
+    def fit(self, user_items: sparse.csr_matrix) -> Floats:
+        """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
+        model = self._model(self.device)
+        model.fit(user_items.astype(np.float32), show_progress=False)
+        factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
+        return np.asarray(factors, dtype=np.float32)
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
+        model = self._model("cpu")
+        model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
+        return np.asarray(model.recalculate_user(np.arange(values.shape[0]), values.astype(np.float32)))
+
+    def _model(self, device: str) -> Any:
+        import implicit.cpu.als
+        import implicit.gpu.als
+
+        if device == "gpu":
+            return implicit.gpu.als.AlternatingLeastSquares(**self._settings)
+        return implicit.cpu.als.AlternatingLeastSquares(**self._settings, num_threads=self._threads)
+
+
+class LevelSolver:
+    """Ridge regression of residuals on vectors, alternated: explicit ALS. Values are residuals of a label."""
+
+    def __init__(self, task: str, dimensions: int, iterations: int, regularization: float, *, seed: int) -> None:
+        self.name = f"level:{task}"
+        self._dimensions = dimensions
+        self._iterations = iterations
+        self._regularization = regularization
+        self._seed = seed
+
+    def fit(self, user_items: sparse.csr_matrix) -> Floats:
+        """See :class:`Solver`."""
+        item_users = user_items.T.tocsr()
+        start = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self._dimensions))
+        items = (0.1 * start).astype(np.float32)
+        for _ in range(self._iterations):
+            users = self.fold(user_items, items)
+            items = self.fold(item_users, users)
+        return items
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """See :class:`Solver`: ``argmin_x sum (value - x·v)^2 + regularization |x|^2`` a row."""
+        folded = np.zeros((values.shape[0], vectors.shape[1]), dtype=np.float32)
+        lengths = np.diff(values.indptr)
+        # Rows of one length form one batched solve. A row with fewer values than dimensions is solved in its dual,
+        # a system of its own length: most people rate a handful of items.
+        for length in np.unique(lengths[lengths > 0]):
+            rows = np.flatnonzero(lengths == length)
+            for part in np.array_split(rows, max(1, len(rows) * length // CHUNK)):
+                place = values.indptr[part][:, None] + np.arange(length)
+                met = vectors[values.indices[place]].astype(np.float64)
+                folded[part] = _ridge(met, values.data[place].astype(np.float64), self._regularization)
+        return folded
+
+
+def _ridge(met: NDArray[np.float64], target: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
+    """Solve a batch of ridge regressions: (rows, n, dimensions) on (rows, n) to (rows, dimensions)."""
+    n, size = met.shape[1:]
+    across = met.transpose(0, 2, 1)
+    if n < size:
+        dual = np.linalg.solve(met @ across + regularization * np.eye(n), target[..., None])
+        return np.asarray((across @ dual)[..., 0])
+    return np.asarray(np.linalg.solve(across @ met + regularization * np.eye(size), across @ target[..., None])[..., 0])
+
+
+def resolve_device(asked: str) -> str:
+    """Return ``cpu`` or ``gpu`` for ALS.
+
+    Raises
+    ------
+    ConfigError
+        If ``gpu`` is asked for and `implicit` was built or started without it.
+    """
+    import implicit.gpu
+
+    if asked == "cpu":
+        return "cpu"
+    if implicit.gpu.HAS_CUDA:
+        return "gpu"
+    if asked == "gpu":
+        raise ConfigError(
+            "factors.device: 'gpu' was asked for but implicit finds no CUDA device here: install implicit with CUDA "
+            "on a machine with an NVIDIA GPU, or set factors.device to 'auto' or 'cpu'"
+        )
+    log.warning("factors.device 'auto': implicit finds no CUDA device, ALS runs on the CPU")
+    return "cpu"
+
+
+@dataclass(frozen=True)
+class ItemSpace:
+    """Item vectors of one model, each with the day from which it may be used.
+
+    An item has one version from ``start`` on if history saw it, else one from every refresh at which it had new
+    interactions: a slowly changing table, so that any day of the past can be looked at as it was.
+
+    Attributes
+    ----------
+    item_ids
+        (versions,) item id of each version, sorted, then by ``valid_from``.
+    valid_from
+        int32 (versions,); a version used interactions before this day only.
+    vectors
+        float32 (versions, dimensions).
+    """
+
+    item_ids: NDArray[Any]
+    valid_from: NDArray[np.int32]
+    vectors: Floats
+
+    @property
+    def start(self) -> int:
+        """The day from which the vectors fitted on history may be used."""
+        return int(self.valid_from.min())
+
+    def fitted(self) -> ItemSpace:
+        """The space without what was folded in."""
+        original = self.valid_from == self.start
+        return ItemSpace(self.item_ids[original], self.valid_from[original], self.vectors[original])
+
+    def at(self, day: int, item_ids: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
+        """Return the places in ``item_ids`` (sorted) of the items known on a day, ascending, and their vectors.
+
+        Only known items are returned, so that sums over them cannot depend on items that appear later.
+        """
+        usable = np.flatnonzero(self.valid_from <= day)
+        ids = self.item_ids[usable]
+        newest = np.append(ids[1:] != ids[:-1], True)[: len(ids)]
+        ids, usable = ids[newest], usable[newest]
+        place = np.searchsorted(item_ids, ids)
+        inside = (place < len(item_ids)) & (item_ids[np.minimum(place, len(item_ids) - 1)] == ids)
+        return place[inside].astype(np.int64), self.vectors[usable[inside]]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Coded interactions ordered by day: what a solver learns from.
+
+    ``users`` and ``items`` are int64 codes into the sorted id arrays; ``values`` are confidences or residuals.
+    """
+
+    user_ids: NDArray[Any]
+    item_ids: NDArray[Any]
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    days: NDArray[np.int32]
+    values: Floats
+
+    def before(self, day: int) -> Interactions:
+        """Those before a day (a view: the arrays are ordered by day)."""
+        n = int(np.searchsorted(self.days, day, side="left"))
+        return Interactions(
+            self.user_ids, self.item_ids, self.users[:n], self.items[:n], self.days[:n], self.values[:n]
+        )
+
+    def matrix_of(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> sparse.csr_matrix:
+        """Return the values (len(users), len(items)) of some users on some items, both sorted codes."""
+        chosen = np.isin(self.users, users) & np.isin(self.items, items)
+        at = (np.searchsorted(users, self.users[chosen]), np.searchsorted(items, self.items[chosen]))
+        return sparse.csr_matrix((self.values[chosen], at), shape=(len(users), len(items)))
+
+
+def fit_space(solver: Solver, interactions: Interactions, start: int, end: int, refresh_days: int) -> ItemSpace:
+    """Fit item vectors on what lies before ``start``, then fold new items in until ``end``.
+
+    Parameters
+    ----------
+    start
+        First day of the train window.
+    end
+        as_of: nothing at or after it is used.
+    refresh_days
+        New items get or renew their vector on days divisible by this.
+    """
+    history = interactions.before(start)
+    users, user_at = np.unique(history.users, return_inverse=True)
+    items, item_at = np.unique(history.items, return_inverse=True)
+    matrix = sparse.csr_matrix((history.values, (user_at, item_at)), shape=(len(users), len(items)))
+    base = ItemSpace(
+        interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), solver.fit(matrix)
+    )
+    return extend_space(solver, base, interactions, end, refresh_days)
+
+
+def extend_space(
+    solver: Solver, space: ItemSpace, interactions: Interactions, end: int, refresh_days: int
+) -> ItemSpace:
+    """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``."""
+    start = space.start
+    frozen = np.isin(interactions.item_ids, space.item_ids)
+    since = start
+    for day in range((start // refresh_days + 1) * refresh_days, end + 1, refresh_days):
+        past = interactions.before(day)
+        met = past.items[past.days >= since]
+        renewed = np.unique(met[~frozen[met]])
+        if len(renewed):
+            space = _add_versions(space, renewed, day, _fold_items(solver, space, past, renewed, day), past)
+        since = day
+    return space
+
+
+def _fold_items(
+    solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int
+) -> Floats:
+    known, vectors = space.at(day - 1, past.item_ids)
+    takers = np.unique(past.users[np.isin(past.items, renewed)])
+    user_vectors = solver.fold(past.matrix_of(takers, known), vectors)
+    return solver.fold(past.matrix_of(takers, renewed).T.tocsr(), user_vectors)
+
+
+def _add_versions(
+    space: ItemSpace, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
+) -> ItemSpace:
+    ids = np.concatenate([space.item_ids, past.item_ids[renewed]])
+    valid_from = np.concatenate([space.valid_from, np.full(len(renewed), day, dtype=np.int32)])
+    order = np.lexsort((valid_from, ids))
+    return ItemSpace(ids[order], valid_from[order], np.concatenate([space.vectors, vectors])[order])

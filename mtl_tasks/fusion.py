@@ -1,0 +1,154 @@
+"""Model fusion: per task, the members' predictions become one."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.calibration import calibrate, cross_fitted_loss, fit_calibration, logit, sigmoid
+from mtl_tasks.errors import DataError
+from mtl_tasks.metrics import compute
+
+Values = NDArray[np.float64]
+Fitted = dict[str, Any]
+METHODS: Final = ("mean", "weighted", "vote")
+THRESHOLDS: Final = 99  # quantiles tried for a member's voting threshold
+
+
+def fit_fusion(
+    predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str
+) -> Fitted:
+    """Fit the fusion of one task on the blend window.
+
+    Parameters
+    ----------
+    predictions
+        Member to float64 (n,) on the labelled rows of blend.
+    kind
+        ``regression`` or ``binary``.
+    requested
+        A method, or ``auto``: the candidate (method or single member) of least cross-fitted loss.
+
+    Returns
+    -------
+    dict
+        JSON-able; see :func:`fuse`. ``blend_loss`` holds every candidate's loss, cross-fitted over users, so that
+        weights and thresholds get no credit for having seen the rows.
+
+    Raises
+    ------
+    DataError
+        If a member's predictions are not finite.
+    """
+    for name, values in predictions.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"fusion: member {name!r} gave {int((~np.isfinite(values)).sum())} non-finite predictions")
+    members = sorted(predictions)
+    matrix = np.column_stack([predictions[name] for name in members])
+    metric = "rmse" if kind == "regression" else "log_loss"
+    losses = {f"single:{name}": compute(metric, label, predictions[name]) for name in members}
+    methods = METHODS if requested == "auto" else (requested,)
+    for method in methods:
+        losses[method] = cross_fitted_loss(
+            label, users, lambda held, m=method: _predict_held(m, matrix, label, kind, held), metric
+        )
+    chosen = min(losses, key=lambda name: losses[name]) if requested == "auto" else requested
+    fitted = _fit(chosen, members, matrix, label, kind)
+    fitted["blend_loss"] = {name: round(float(loss), 6) for name, loss in losses.items()}
+    fitted["requested"] = requested
+    fitted["note"] = _note(chosen, requested)
+    fitted["calibration"] = {"kind": "none"}
+    if kind == "binary":
+        fitted["calibration"] = fit_calibration(label, _combine(fitted, matrix, kind), users)
+    return fitted
+
+
+def fuse(fitted: Fitted, predictions: dict[str, Values], kind: str) -> Values:
+    """Combine members' predictions, float64 (n,), calibrated for a binary task."""
+    matrix = np.column_stack([predictions[name] for name in fitted["members"]])
+    return calibrate(fitted["calibration"], _combine(fitted, matrix, kind))
+
+
+def _fit(method: str, members: list[str], matrix: Values, label: Values, kind: str) -> Fitted:
+    fitted: Fitted = {"method": method, "members": members}
+    weights = np.full(len(members), 1.0 / len(members))
+    if method.startswith("single:"):
+        fitted["method"], fitted["member"] = "single", method.removeprefix("single:")
+        weights = np.array([float(name == fitted["member"]) for name in members])
+    elif method == "weighted":
+        weights = _simplex_weights(matrix, label, kind)
+    elif method == "vote" and kind == "binary":
+        fitted["thresholds"] = [_threshold(column, label) for column in matrix.T]
+    fitted["weights"] = {name: round(float(w), 6) for name, w in zip(members, weights, strict=True)}
+    return fitted
+
+
+def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
+    """Raw fusion of (n, members): values averaged as they are, probabilities in logit space.
+
+    ``vote`` is the median for a regression. For a binary task it is the share of members whose prediction passes
+    their own threshold (hard vote), with the mean probability (soft vote) deciding within a share.
+    """
+    if fitted["method"] == "vote":
+        if kind == "regression":
+            return np.asarray(np.median(matrix, axis=1))
+        share = (matrix >= np.array(fitted["thresholds"])).mean(axis=1)
+        return np.asarray((share + matrix.mean(axis=1)) / 2)
+    weights = np.array([fitted["weights"][name] for name in fitted["members"]])
+    if kind == "regression":
+        return np.asarray(matrix @ weights)
+    return sigmoid(logit(matrix) @ weights)
+
+
+def _predict_held(method: str, matrix: Values, label: Values, kind: str, held: NDArray[np.bool_]) -> Values:
+    members = [str(place) for place in range(matrix.shape[1])]
+    fitted = _fit(method, members, matrix[~held], label[~held], kind)
+    return _combine(fitted, matrix[held], kind)
+
+
+def _simplex_weights(matrix: Values, label: Values, kind: str) -> Values:
+    """Non-negative weights of sum 1 with the least squared error (of values) or log loss (of averaged logits)."""
+    from scipy.optimize import minimize
+
+    inputs = matrix if kind == "regression" else logit(matrix)
+
+    def loss_and_slope(weights: Values) -> tuple[float, Values]:
+        score = inputs @ weights
+        if kind == "regression":
+            error = score - label
+            return float(np.mean(error**2)), 2 * inputs.T @ error / len(label)
+        loss = float(np.mean(np.logaddexp(0.0, score) - label * score))
+        return loss, inputs.T @ (sigmoid(score) - label) / len(label)
+
+    size = matrix.shape[1]
+    found = minimize(
+        loss_and_slope,
+        np.full(size, 1.0 / size),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * size,
+        constraints=[{"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(size)}],
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    weights = np.clip(found.x, 0.0, 1.0)
+    return np.asarray(weights / weights.sum())
+
+
+def _threshold(probability: Values, label: Values) -> float:
+    """The threshold of best F1."""
+    grid = np.unique(np.quantile(probability, np.linspace(0.01, 0.99, THRESHOLDS)))
+    order = np.argsort(probability)
+    above = len(label) - np.searchsorted(probability[order], grid)
+    positives_below = np.concatenate([[0.0], np.cumsum(label[order])])[len(label) - above]
+    hits = label.sum() - positives_below
+    return float(grid[np.argmax(2 * hits / (above + label.sum()))])
+
+
+def _note(chosen: str, requested: str) -> str:
+    if requested != "auto":
+        return f"{requested}, as asked for"
+    if chosen.startswith("single:"):
+        return f"no fusion beat {chosen.removeprefix('single:')} alone on blend, so it stands alone"
+    return f"{chosen} had the least loss on blend"

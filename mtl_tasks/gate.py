@@ -1,0 +1,241 @@
+"""The evaluation gate: may this candidate be published? It fails closed: what cannot be computed fails its rule."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.bootstrap import UserBootstrap, interval
+from mtl_tasks.errors import MtlError
+from mtl_tasks.evaluation import FLOOR, FUSION, TestRows
+from mtl_tasks.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
+from mtl_tasks.scenario import Gate, Margin, Rule, Scenario
+
+Values = NDArray[np.float64]
+Json = dict[str, Any]
+RANKING: Final = "ranking"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule, judged."""
+
+    rule: str
+    kind: str
+    passed: bool
+    value: float | None
+    limit: float
+    low: float | None
+    high: float | None
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The run to compare with: its key, and its fused predictions of this run's test rows, or why there are none."""
+
+    run_key: str
+    as_of: str
+    predictions: dict[str, Values]
+    problem: str | None = None
+
+
+def judge(
+    scenario: Scenario, evaluation: Json, rows: dict[str, TestRows], champion: Champion | None
+) -> Json:
+    """Judge a candidate by every rule; one failed rule rejects it.
+
+    Parameters
+    ----------
+    evaluation
+        The evaluation document of the candidate.
+    rows
+        Task to its labelled test rows.
+    champion
+        None when no earlier run was promoted; relative rules then hold by default and the verdict says ``first``.
+
+    Returns
+    -------
+    dict
+        The verdict: decision, rules, and one sentence a rule, failed ones first.
+    """
+    gate = scenario.gate
+    findings = [_absolute(rule, evaluation, rows) for rule in gate.absolute]
+    if gate.beat_floor:
+        findings += [_beats_floor(name, task.kind, rows[name], gate, scenario) for name, task in scenario.tasks.items()]
+    if champion is not None:
+        findings += _relative_rules(gate, rows, champion, scenario.seed)
+    if not gate.absolute and not gate.relative:
+        findings.append(_nothing_to_judge(scenario))
+    failed = [finding for finding in findings if not finding.passed]
+    reasons = [finding.reason for finding in [*failed, *(f for f in findings if f.passed)]]
+    if champion is None:
+        reasons.append("no earlier run was promoted, so this is the first: relative rules had nothing to compare with")
+    return {
+        "decision": "reject" if failed else "promote",
+        "first": champion is None,
+        "mode": gate.mode,
+        "champion": champion.run_key if champion else None,
+        "rules": [asdict(finding) for finding in findings],
+        "reasons": reasons,
+    }
+
+
+def verdict_line(verdict: Json) -> str:
+    """The verdict in one line."""
+    passed = sum(rule["passed"] for rule in verdict["rules"])
+    first = next((rule["reason"] for rule in verdict["rules"] if not rule["passed"]), None)
+    line = f"{verdict['decision']}: {passed} of {len(verdict['rules'])} rules passed"
+    return f"{line}; {first}" if first else line
+
+
+def _absolute(rule: Rule, evaluation: Json, rows: dict[str, TestRows]) -> Finding:
+    sign, limit = (">=", rule.min) if rule.min is not None else ("<=", rule.max)
+    assert limit is not None
+    where = f" on {rule.slice}" if rule.slice else ""
+    name = f"{rule.task} {rule.metric}{where} {sign} {limit:g}"
+    found = _look_up(rule, evaluation)
+    if found is None or found["value"] is None:
+        rows_there = 0 if found is None else found["rows"]
+        why = f"{name}: fails, {rule.metric} is not available{where} ({rows_there:,} rows): the gate fails closed"
+        return Finding(name, "absolute", False, None, limit, None, None, rows_there, why)
+    value, count = found["value"], found["rows"]
+    if rule.slice and count < rule.min_rows:
+        why = f"{name}: fails, {count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
+        return Finding(name, "absolute", False, value, limit, found["low"], found["high"], count, why)
+    passed = value >= limit if rule.min is not None else value <= limit
+    verb = "holds" if passed else "fails"
+    why = f"{name}: {verb}, {rule.metric} is {_with_interval(value, found['low'], found['high'])} on {count:,} rows"
+    return Finding(name, "absolute", passed, value, limit, found["low"], found["high"], count, why)
+
+
+def _look_up(rule: Rule, evaluation: Json) -> Json | None:
+    if rule.task == RANKING:
+        found: Json | None = evaluation["ranking"]["lists"].get(FUSION, {}).get(rule.metric)
+        return found
+    if rule.slice:
+        part = evaluation["slices"][rule.task].get(rule.slice)
+        return part["fusion"].get(rule.metric) if part else None
+    found = evaluation["tasks"][rule.task]["fusion"].get(rule.metric)
+    return found
+
+
+def _beats_floor(task: str, kind: str, rows: TestRows, gate: Gate, scenario: Scenario) -> Finding:
+    metric = PRIMARY[kind]
+    name = f"{task} {metric} beats {FLOOR}"
+    gain, low, high = _paired(rows, rows.predictions[FLOOR], metric, gate, scenario.seed, gate.confidence)
+    if gain is None or low is None:
+        why = f"{name}: fails, the difference cannot be computed on {len(rows.label):,} rows: the gate fails closed"
+        return Finding(name, "floor", False, None, 0.0, None, None, len(rows.label), why)
+    passed = low > 0
+    verb = "holds" if passed else "fails"
+    why = f"{name}: {verb}, better by {_with_interval(gain, low, high)} on {len(rows.label):,} rows"
+    return Finding(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
+
+
+def _relative_rules(gate: Gate, rows: dict[str, TestRows], champion: Champion, seed: int) -> list[Finding]:
+    """Non-inferiority against the champion; rules on slices share the error by Holm's procedure."""
+    found: list[tuple[Margin, TestRows | None]] = [(rule, _rows_of(rule, rows)) for rule in gate.relative]
+    alpha = 1.0 - gate.confidence
+    sliced = [(rule, part) for rule, part in found if rule.slice]
+    order = sorted(sliced, key=lambda pair: _p_value(*pair, gate, champion, seed))
+    steps = {id(rule): alpha / (len(order) - place) for place, (rule, _) in enumerate(order)}
+    findings, broken = {}, False
+    for rule, part in [*((r, p) for r, p in found if not r.slice), *order]:
+        level = 1.0 - steps.get(id(rule), alpha)
+        finding = _relative(rule, part, gate, champion, seed, level)
+        if rule.slice:
+            broken = broken or not finding.passed
+            if broken and finding.passed:
+                finding = _held_back(finding)
+        findings[id(rule)] = finding
+    return [findings[id(rule)] for rule in gate.relative]
+
+
+def _relative(
+    rule: Margin, part: TestRows | None, gate: Gate, champion: Champion, seed: int, confidence: float
+) -> Finding:
+    where = f" on {rule.slice}" if rule.slice else ""
+    name = f"{rule.task} {rule.metric}{where} at most {rule.margin:g} worse than the champion"
+    count = 0 if part is None else len(part.label)
+
+    def fails(why: str) -> Finding:
+        return Finding(name, "relative", False, None, -rule.margin, None, None, count, f"{name}: fails, {why}")
+
+    if champion.problem is not None:
+        return fails(f"the champion of {champion.as_of} cannot score this run's test rows: {champion.problem}")
+    if part is None or count < (rule.min_rows if rule.slice else 1):
+        return fails(f"{count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for")
+    gain, low, high = _paired(part, part.predictions["champion"], rule.metric, gate, seed, confidence)
+    if gain is None or low is None:
+        return fails(f"the difference cannot be computed on {count:,} rows: the gate fails closed")
+    passed = low > -rule.margin
+    verb = "holds" if passed else "fails"
+    why = (
+        f"{name}: {verb}, the difference to the champion of {champion.as_of} is {_with_interval(gain, low, high)} "
+        f"on {count:,} rows (positive is better)"
+    )
+    return Finding(name, "relative", passed, gain, -rule.margin, low, high, count, why)
+
+
+def _held_back(finding: Finding) -> Finding:
+    reason = finding.reason.replace(": holds,", ": fails (Holm: a slice with a smaller p-value failed),", 1)
+    return Finding(**{**asdict(finding), "passed": False, "reason": reason})
+
+
+def _rows_of(rule: Margin, rows: dict[str, TestRows]) -> TestRows | None:
+    part = rows.get(rule.task)
+    if part is None or rule.slice is None:
+        return part
+    mask = part.slices.get(rule.slice)
+    return None if mask is None else part.where(mask)
+
+
+def _p_value(rule: Margin, part: TestRows | None, gate: Gate, champion: Champion, seed: int) -> float:
+    """One-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if it cannot be computed."""
+    if part is None or not len(part.label) or champion.problem is not None:
+        return 1.0
+    drawn = _replicated_gain(part, part.predictions["champion"], rule.metric, gate, seed)
+    return float((np.sum(~(drawn > -rule.margin)) + 1) / (len(drawn) + 1))
+
+
+def _paired(
+    rows: TestRows, reference: Values, metric: str, gate: Gate, seed: int, confidence: float
+) -> tuple[float | None, float | None, float | None]:
+    """Improvement of the fusion over a reference on the same rows, with its interval."""
+    if metric not in METRICS["regression"] + METRICS["binary"] or not len(rows.label):
+        return None, None, None
+    mine = compute(metric, rows.label, rows.predictions[FUSION])
+    gain = improvement(metric, mine, compute(metric, rows.label, reference))
+    if not np.isfinite(gain):
+        return None, None, None
+    low, high = interval(_replicated_gain(rows, reference, metric, gate, seed), confidence)
+    return gain, low, high
+
+
+def _replicated_gain(rows: TestRows, reference: Values, metric: str, gate: Gate, seed: int) -> Values:
+    prepared = {
+        "mine": Prepared(metric, rows.label, rows.predictions[FUSION]),
+        "other": Prepared(metric, rows.label, reference),
+    }
+    drawn = UserBootstrap(rows.users, gate.replicates, seed).replicate(prepared)
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    return np.asarray(sign * (drawn["mine"] - drawn["other"]))
+
+
+def _nothing_to_judge(scenario: Scenario) -> Finding:
+    reason = f"the gate has no rules, so it fails closed: add gate.absolute or gate.relative to {scenario.file}"
+    return Finding("at least one rule", "absolute", False, None, 1.0, None, None, 0, reason)
+
+
+def _with_interval(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def describe_problem(error: MtlError) -> str:
+    """An error as a clause of a reason."""
+    return str(error).rstrip(".")

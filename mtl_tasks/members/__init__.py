@@ -1,0 +1,19 @@
+"""The model family: every member predicts every task of a scenario."""
+
+from mtl_tasks.members.base import Member, Predictions, Table
+from mtl_tasks.scenario import MemberKind
+
+__all__ = ["Member", "Predictions", "Table", "member_class"]
+
+
+def member_class(kind: MemberKind) -> type[Member]:
+    """Return the class of a member kind."""
+    from mtl_tasks.members.independent import IndependentMember  # LightGBM takes seconds to import
+    from mtl_tasks.members.linear import AlsMember, PopularityMember
+
+    known: dict[MemberKind, type[Member]] = {
+        "popularity": PopularityMember,
+        "als": AlsMember,
+        "independent": IndependentMember,
+    }
+    return known[kind]

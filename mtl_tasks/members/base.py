@@ -1,0 +1,105 @@
+"""What a member of the model family is: fitted once, it scores every task of a scenario."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.errors import DataError
+from mtl_tasks.scenario import Scenario
+
+Predictions = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features with their labels.
+
+    Attributes
+    ----------
+    features
+        float32 (n, columns).
+    labels
+        Task to float32 (n,); NaN where not observed.
+    """
+
+    features: pd.DataFrame
+    labels: dict[str, NDArray[np.float32]]
+
+    def labelled(self, task: str) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+        """Features and labels of the rows on which a task was observed."""
+        label = self.labels[task]
+        seen = ~np.isnan(label)
+        return self.features[seen], label[seen]
+
+    def where(self, mask: NDArray[np.bool_]) -> Table:
+        """Some of the rows."""
+        return Table(self.features[mask], {task: label[mask] for task, label in self.labels.items()})
+
+
+class Member(ABC):
+    """A fitted model of every task.
+
+    A subclass is fitted by :meth:`fit`, which makes its choices (rounds, say) on ``tune``; :meth:`refit` learns from
+    more rows with those choices. ``files`` and ``load`` invert each other: predictions agree to the bit.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
+        """Fit on ``train`` with the choices made on ``tune``."""
+
+    @abstractmethod
+    def refit(self, table: Table) -> Self:
+        """Return a new member fitted on ``table`` with this one's choices."""
+
+    @abstractmethod
+    def predict(self, features: pd.DataFrame) -> Predictions:
+        """Return float64 (n,) for every task: a value for a regression, a probability for a binary task.
+
+        Raises
+        ------
+        DataError
+            If a column the member was fitted on is missing.
+        """
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """Return all that :meth:`load` needs, by file name; equal members give equal bytes."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
+        """Rebuild a member from its files."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return kind, device, and by task a note, rounds, learning curve and importance (null where none)."""
+
+
+def require_columns(features: pd.DataFrame, wanted: list[str], who: str) -> pd.DataFrame:
+    """Return the wanted columns in order.
+
+    Raises
+    ------
+    DataError
+        Naming the columns that are missing.
+    """
+    missing = [name for name in wanted if name not in features]
+    if missing:
+        raise DataError(
+            f"{who}: {len(missing)} of the {len(wanted)} features it was trained on are missing at prediction "
+            f"(first: {missing[0]!r}): build features with the scenario that trained it"
+        )
+    return features[wanted]

@@ -1,0 +1,162 @@
+"""Members that are a calibrated linear model of a few columns: the popularity floor, and plain factors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.members.base import Member, Predictions, Table, require_columns
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.store import to_json
+
+FILE = "linear.json"
+
+
+class LinearMember(Member):
+    """Least squares for a regression, logistic regression for a binary task, on the columns a subclass names.
+
+    A missing value counts as the column's mean and sets an indicator.
+    """
+
+    note: ClassVar[str]
+
+    def __init__(self, scenario: Scenario, models: dict[str, dict[str, list[Any]]]) -> None:
+        super().__init__(scenario)
+        self._models = models
+
+    @classmethod
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
+        """Names of the columns that the task's model uses."""
+        raise NotImplementedError
+
+    @classmethod
+    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
+        """See :class:`Member`; nothing is chosen on ``tune``, which is learnt from like ``train``."""
+        both = Table(
+            pd.concat([train.features, tune.features], ignore_index=True),
+            {task: np.concatenate([train.labels[task], tune.labels[task]]) for task in scenario.tasks},
+        )
+        return cls._fit(both, scenario)
+
+    def refit(self, table: Table) -> Self:
+        """See :class:`Member`."""
+        return self._fit(table, self.scenario)
+
+    @classmethod
+    def _fit(cls, table: Table, scenario: Scenario) -> Self:
+        models = {}
+        for task, settings in scenario.tasks.items():
+            features, label = table.labelled(task)
+            columns = cls.columns_of(task, scenario, list(features))
+            models[task] = _fit_task(features[columns], label, settings.kind)
+        return cls(scenario, models)
+
+    def predict(self, features: pd.DataFrame) -> Predictions:
+        """See :class:`Member`."""
+        return {task: self._predict_task(features, task) for task in self.scenario.tasks}
+
+    def _predict_task(self, features: pd.DataFrame, task: str) -> NDArray[np.float64]:
+        model = self._models[task]
+        design = _design(require_columns(features, model["columns"], self.kind), np.array(model["mean"]))
+        value = (design - np.array(model["centre"])) / np.array(model["scale"]) @ np.array(model["weights"])
+        value = value + model["intercept"][0]
+        if self.scenario.tasks[task].kind == "binary":
+            return np.asarray(1.0 / (1.0 + np.exp(-value)))
+        low, high = self.scenario.tasks[task].range or (-np.inf, np.inf)
+        return np.clip(value, low, high)
+
+    def files(self) -> dict[str, bytes]:
+        """See :class:`Member`."""
+        return {FILE: to_json(self._models)}
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
+        """See :class:`Member`."""
+        models = json.loads(files[FILE])
+        if set(models) != set(scenario.tasks):
+            raise ArtifactError(f"{cls.kind}: the file has tasks {sorted(models)}, expected {sorted(scenario.tasks)}")
+        return cls(scenario, models)
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`Member`."""
+        tasks = {
+            task: {"note": self.note, "rounds": None, "seconds": None, "curve": None, "importance": _shares(model)}
+            for task, model in self._models.items()
+        }
+        return {"kind": self.kind, "device": "cpu", "tasks": tasks}
+
+
+class PopularityMember(LinearMember):
+    """Smoothed popularity and activity, damped user and item biases: what every other member must beat."""
+
+    kind = "popularity"
+    note = "counts and rates of item and user; damped user and item bias for a regression"
+
+    @classmethod
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
+        """The damped level of a label, or logarithms of counts where interactions are the label."""
+        if scenario.tasks[task].kind == "regression":
+            return [f"{task}.level"]
+        if scenario.tasks[task].label is not None:
+            return [f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"]
+        recent = [f"item.count_{days}d" for days in scenario.features.windows]
+        return ["item.count", *recent, "user.count"]
+
+
+class AlsMember(LinearMember):
+    """The factors alone, calibrated: dot products and cosines, on top of the level for a regression."""
+
+    kind = "als"
+    note = "dot product and cosines of the factors, calibrated"
+
+    @classmethod
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
+        """Columns made from factors; the level joins in where factors only explain what it leaves."""
+        taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
+        if scenario.tasks[task].label is None:
+            return taste
+        own = [f"user_x_item.{task}.factors", f"user_x_item.{task}.near_residual"]
+        return [f"{task}.level", *[name for name in own if name in features], *taste]
+
+
+def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> dict[str, list[Any]]:
+    from sklearn.linear_model import LinearRegression, LogisticRegression  # takes seconds to import
+
+    mean = features.mean().fillna(0.0).to_numpy(dtype=np.float64)
+    design = _design(features, mean)
+    centre, scale = design.mean(axis=0), design.std(axis=0)
+    scale[scale == 0] = 1.0
+    model = LinearRegression() if kind == "regression" else LogisticRegression(max_iter=1000)
+    model.fit((design - centre) / scale, label.astype(np.float64))
+    return {
+        "columns": list(features),
+        "mean": mean.tolist(),
+        "centre": centre.tolist(),
+        "scale": scale.tolist(),
+        "weights": np.ravel(model.coef_).tolist(),
+        "intercept": np.ravel(model.intercept_).tolist(),
+    }
+
+
+def _design(features: pd.DataFrame, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns (heavy-tailed counts as logarithms), then an indicator of each one's missing values."""
+    values = features.to_numpy(dtype=np.float64)
+    missing = np.isnan(values)
+    values = np.where(missing, mean, values)
+    counts = [".count" in name for name in features]
+    values[:, counts] = np.log1p(values[:, counts])
+    return np.hstack([values, missing])
+
+
+def _shares(model: dict[str, list[Any]]) -> list[tuple[str, float]]:
+    """Absolute standardised weight of each column as a share of all, largest first."""
+    weights = np.abs(model["weights"][: len(model["columns"])])
+    shares = weights / max(weights.sum(), 1e-12)
+    order = np.argsort(-shares, kind="stable")
+    return [(model["columns"][place], round(float(shares[place]), 6)) for place in order]

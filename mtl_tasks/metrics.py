@@ -1,0 +1,144 @@
+"""Metrics of predictions and of ranked lists, each also under weights a row (which is what a bootstrap needs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Metric = Callable[[Values, Values, Values], float]
+EPSILON: Final = 1e-7
+BINS: Final = 10
+
+METRICS: Final[dict[str, tuple[str, ...]]] = {
+    "regression": ("rmse", "mae"),
+    "binary": ("auc", "pr_auc", "log_loss", "calibration_error"),
+}
+PRIMARY: Final = {"regression": "rmse", "binary": "auc"}
+LOWER_IS_BETTER: Final = frozenset({"rmse", "mae", "log_loss", "calibration_error"})
+RANKING: Final = ("ndcg", "recall", "map")
+
+
+def improvement(metric: str, candidate: float, reference: float) -> float:
+    """Difference with a sign such that positive is better."""
+    return reference - candidate if metric in LOWER_IS_BETTER else candidate - reference
+
+
+class Prepared:
+    """Labels and predictions made ready to compute one metric under many row weights.
+
+    Parameters
+    ----------
+    label, prediction
+        float64 (n,); for a binary task labels are 0 or 1 and predictions probabilities.
+
+    Notes
+    -----
+    Sorting and per-row losses are done once; a weighting then costs a few passes over the rows. AUC counts ties half
+    (Mann-Whitney); PR-AUC is average precision with tied scores taken together; calibration error is the expected
+    calibration error over ten bins of equal mass.
+    """
+
+    def __init__(self, metric: str, label: Values, prediction: Values) -> None:
+        self.metric = metric
+        if metric in ("auc", "pr_auc"):
+            order = np.argsort(-prediction, kind="stable")
+            ranked = prediction[order]
+            self._order = order
+            self._last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+            self._positive = label[order]
+        elif metric == "calibration_error":
+            self._order = np.argsort(prediction, kind="stable")
+            self._edges = np.linspace(0, len(label), BINS + 1).astype(int)[:-1]
+            self._gap = (label - prediction)[self._order]
+        else:
+            self._loss = _row_loss(metric, label, prediction)
+
+    def under(self, weights: Values) -> float:
+        """The metric under row weights (n,); NaN where it is not defined."""
+        if self.metric in ("auc", "pr_auc"):
+            return self._ranked(weights[self._order])
+        total = weights.sum()
+        if total == 0:
+            return float("nan")
+        if self.metric == "calibration_error":
+            gaps = np.add.reduceat(self._gap * weights[self._order], self._edges)
+            return float(np.abs(gaps).sum() / total)
+        mean = float(self._loss @ weights / total)
+        return float(np.sqrt(mean)) if self.metric == "rmse" else mean
+
+    def _ranked(self, weights: Values) -> float:
+        true = np.cumsum(weights * self._positive)[self._last]
+        seen = np.cumsum(weights)[self._last]
+        positives, negatives = true[-1], seen[-1] - true[-1]
+        if positives == 0 or negatives == 0:
+            return float("nan")
+        step = np.diff(true, prepend=0.0)
+        if self.metric == "pr_auc":
+            return float(np.sum(step * true / np.maximum(seen, 1e-12)) / positives)
+        false = seen - true
+        before = false - np.diff(false, prepend=0.0) / 2
+        return float(1.0 - np.sum(step * before) / (positives * negatives))
+
+
+def compute(metric: str, label: Values, prediction: Values) -> float:
+    """The plain metric; NaN where it is not defined (no rows, one class).
+
+    >>> compute("auc", np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.3]))
+    1.0
+    """
+    if not len(label):
+        return float("nan")
+    return Prepared(metric, label, prediction).under(np.ones(len(label)))
+
+
+def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float | int]]:
+    """Mean prediction and mean label in ten bins of equal mass."""
+    bins = [b for b in np.array_split(np.argsort(prediction, kind="stable"), BINS) if len(b)]
+    return [
+        {
+            "predicted": round(float(prediction[b].mean()), 6),
+            "observed": round(float(label[b].mean()), 6),
+            "rows": len(b),
+        }
+        for b in bins
+    ]
+
+
+def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str, Values]:
+    """NDCG, recall and average precision of each user's list, as float64 (users,).
+
+    Parameters
+    ----------
+    hits
+        (users, k): whether the item at a rank was taken.
+    truth
+        (users,): how many items each user took, at least 1, reachable by the list or not.
+
+    Notes
+    -----
+    The ideal list and the average precision are cut at ``min(k, truth)``.
+    """
+    k = hits.shape[1]
+    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discount)[np.minimum(truth, k) - 1]
+    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
+    return {
+        "ndcg": hits @ discount / ideal,
+        "recall": hits.sum(axis=1) / truth,
+        "map": (precision * hits).sum(axis=1) / np.minimum(truth, k),
+    }
+
+
+def _row_loss(metric: str, label: Values, prediction: Values) -> Values:
+    if metric == "rmse":
+        return (label - prediction) ** 2
+    if metric == "mae":
+        return np.abs(label - prediction)
+    if metric == "log_loss":
+        p = np.clip(prediction, EPSILON, 1 - EPSILON)
+        return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+    raise ValueError(f"unknown metric {metric!r}")

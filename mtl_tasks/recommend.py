@@ -1,0 +1,61 @@
+"""Batch recommendations: lists for every active user, and a few of them to look at."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from mtl_tasks import columns
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.scoring import UTILITY, Scorer, top_lists
+
+SAMPLE_PEOPLE: Final = 3
+SAMPLE_LIST: Final = 5
+SAMPLE_HISTORY: Final = 8
+KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a reader can judge the list
+
+
+def best_lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, day: int) -> pd.DataFrame:
+    """Return the top-k list of every user with an interaction in the last ``active_days``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        user, rank (1 is best), item, title, utility, and a prediction column a task.
+    """
+    settings = scorer.scenario.recommend
+    recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
+    batches = scorer.candidates(events, items, recent[columns.USER].unique(), day)
+    lists = pd.concat([top_lists(scored, UTILITY, settings.top_k) for scored in batches], ignore_index=True)
+    titled = lists.merge(items[[columns.ITEM, columns.TITLE]], on=columns.ITEM, how="left", validate="many_to_one")
+    predicted = [columns.prediction(task) for task in scorer.scenario.tasks]
+    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predicted]
+    return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
+
+
+def sample_people(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
+) -> list[dict[str, Any]]:
+    """Pick people with a short, a middling and a long history, and show what they took and what they are offered."""
+    taken = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
+    enough = taken[taken >= KNOWN_ENOUGH]
+    ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index
+    places = np.unique(np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2).astype(int)[1:-1])
+    titles = items.set_index(columns.ITEM)[columns.TITLE]
+    return [_person(ordered[place], lists, events, titles, scenario) for place in places]
+
+
+def _person(
+    user: Any, lists: pd.DataFrame, events: pd.DataFrame, titles: pd.Series, scenario: Scenario
+) -> dict[str, Any]:
+    history = events.loc[events[columns.USER] == user, columns.ITEM].tail(SAMPLE_HISTORY)
+    offered = lists[lists[columns.USER] == user].head(SAMPLE_LIST)
+    shown = []
+    for record in offered.to_dict("records"):
+        entry = {task: round(float(record[columns.prediction(task)]), 4) for task in scenario.tasks}
+        title = record[columns.TITLE] or str(record[columns.ITEM])
+        shown.append({"title": title, **entry, "utility": round(float(record[UTILITY]), 4)})
+    named = [titles.get(item) or str(item) for item in history[::-1]]
+    return {"user_id": user if isinstance(user, str) else int(user), "history": named, "recommendations": shown}

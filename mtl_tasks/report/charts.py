@@ -1,0 +1,266 @@
+"""The report's charts: matplotlib figures written as inline SVG whose colours are the page's CSS variables.
+
+matplotlib draws in stand-in colours, which :func:`to_svg` then replaces by ``var(--name)``: one drawing serves the
+light and the dark page. Text stays text, so it is searchable and takes the page's font. The series are Okabe and Ito's
+colour-blind-safe palette ("Color Universal Design", 2008).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mtl_tasks.report.document import FLOOR, FUSION
+from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
+
+INK, MUTED, GRID = "#010101", "#020202", "#030303"
+SERIES: Final = ("#010301", "#010302", "#010303", "#010304", "#010305", "#010306")
+_VARIABLES: Final[dict[str, str]] = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
+}
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mtl_tasks",
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "path.simplify_threshold": 0.5,
+}
+_WINDOW_COLOURS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
+_WIDE, _NARROW = 10.3, 4.85  # inches; the page shows 100 pixels an inch, which fills a card or half of one
+_CURVE_POINTS = 300
+_TOP_FEATURES = 20
+
+
+def colours(models: Sequence[str]) -> dict[str, str]:
+    """Give every model its colour; the floor is always the muted one and the fusion always the first of the series."""
+    others = [model for model in models if model not in (FLOOR, FUSION)]
+    cycle = {model: SERIES[1 + number % (len(SERIES) - 1)] for number, model in enumerate(others)}
+    return {FLOOR: MUTED, FUSION: SERIES[0], **cycle}
+
+
+def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
+    """Draw each window as a bar on a date axis.
+
+    Parameters
+    ----------
+    windows
+        Name to first and last day (``YYYY-MM-DD``, both inclusive).
+    """
+    spans = {name: (_day(first), _day(last) + 1) for name, (first, last) in windows.items()}
+    limits = (min(first for first, _ in spans.values()), _day(as_of))
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_WIDE, 0.9 + 0.34 * len(windows))
+        for row, (name, (first, end)) in enumerate(spans.items()):
+            axes.barh(row, end - first, left=first, height=0.62, color=_WINDOW_COLOURS.get(name, MUTED))
+            use = WINDOW_USES.get(name)
+            text = f"{end - first:.0f} days: {use}" if use else f"{end - first:.0f} days"
+            _label_beside(axes, row, text, (first, end), limits)
+        axes.set_yticks(range(len(spans)), list(spans))
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.axvline(limits[1], color=INK, linewidth=1)
+        axes.set_title(f"as_of {as_of}", loc="right", fontsize=8.5)
+        axes.set_xlim(limits[0], limits[1] + 1)
+        locator = AutoDateLocator(minticks=4, maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.set_xlabel("day (UTC)")
+        return to_svg(figure, f"Window timeline up to {as_of}")
+
+
+def differences(gains: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Markup:
+    """Draw every model's gain over the floor with its interval, one panel a metric; right of zero is better."""
+    models = list(gains)
+    colour = colours(models)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDE, 0.85 + 0.3 * len(models)), layout="constrained")
+        panels = figure.subplots(1, len(names), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
+        for axes, name in zip(panels, names, strict=True):
+            for row, model in enumerate(models):
+                _whisker(axes, row, gains[model].get(name), colour[model])
+            axes.axvline(0, color=MUTED, linewidth=1)
+            axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            axes.set_title(metric(name).title)
+            axes.set_xlabel(f"gain over {FLOOR}" if not metric(name).unit else _gain_unit(name))
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(range(len(models)), models)
+        panels[0].set_ylim(len(models) - 0.5, -0.5)
+        return to_svg(figure, title)
+
+
+def weights(members: Mapping[str, float], title: str) -> Markup:
+    """Draw the weight of every member in a fusion."""
+    colour = colours(list(members))
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_NARROW, 0.75 + 0.3 * len(members))
+        axes.barh(list(members), list(members.values()), height=0.6, color=[colour[member] for member in members])
+        for row, value in enumerate(members.values()):
+            axes.text(value + 0.015, row, f"{value:.2f}", va="center")
+        axes.set_xlim(0, 1.12)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("weight (they sum to 1)")
+        return to_svg(figure, title)
+
+
+def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
+    """Draw observed against predicted rates, and how many rows stand behind each point."""
+    predicted, observed = [b["predicted"] for b in bins], [b["observed"] for b in bins]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_NARROW, 4.0), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        top = max([*predicted, *observed, 0.01]) * 1.08
+        upper.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
+        upper.plot(predicted, observed, color=SERIES[0], marker="o", markersize=4.5, label="fusion")
+        upper.set_xlim(0, top)
+        upper.set_ylim(0, top)
+        upper.set_ylabel("observed share")
+        upper.legend(loc="upper left")
+        lower.bar(predicted, [b["rows"] for b in bins], width=top / 60, color=SERIES[0])
+        lower.set_ylabel("rows")
+        lower.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        lower.set_xlabel("predicted probability (mean of a bin)")
+        for axes in (upper, lower):
+            axes.tick_params(axis="y", labelcolor=MUTED)
+        return to_svg(figure, title)
+
+
+def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str) -> Markup:
+    """Draw a metric by boosting round on train and tune, the chosen round marked."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_NARROW, 2.9)
+        for name, colour in (("train", MUTED), ("tune", SERIES[0])):
+            rounds, values = _thinned(curve[name])
+            axes.plot(rounds, values, color=colour, label=name)
+        if best_round is not None and 1 <= best_round <= len(curve["tune"]):
+            value = curve["tune"][best_round - 1]
+            axes.axvline(best_round, color=INK, linewidth=0.8, dashes=(3, 3))
+            axes.plot([best_round], [value], color=SERIES[0], marker="o", markersize=5, label="_best")
+            axes.set_title(f"best round {best_round:,}: {value:.4f}", loc="right", fontsize=8.5)
+        shown = metric(curve["metric"])
+        axes.set_xlabel("boosting round")
+        axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
+        axes.tick_params(axis="y", labelcolor=MUTED)
+        axes.legend(loc="best")
+        return to_svg(figure, title)
+
+
+def importance(shares: Sequence[tuple[str, float]], title: str) -> Markup:
+    """Draw the share of the total gain of the most used features."""
+    top = list(shares)[:_TOP_FEATURES]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_NARROW, 0.75 + 0.2 * len(top))
+        axes.barh(range(len(top)), [share for _, share in top], height=0.68, color=SERIES[0])
+        axes.set_yticks(range(len(top)), [_shortened(feature_title(name)) for name, _ in top], fontsize=7.8)
+        axes.set_ylim(len(top) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.set_xlabel("share of the total gain")
+        return to_svg(figure, title)
+
+
+def to_svg(figure: Figure, title: str) -> Markup:
+    """Return the figure as an ``<svg>`` element for inlining: same figure, same bytes."""
+    buffer = io.StringIO()
+    figure.savefig(
+        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these
+    svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), svg)
+    svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
+    for colour, name in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    width = float(figure.get_figwidth()) * 100
+    opening = (
+        f'<svg role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px" '
+    )
+    box = re.search(r'viewBox="[^"]*"', svg)
+    body = svg[svg.index(">") + 1 :]
+    return Markup(f"{opening}{box[0] if box else ''} {_NAMESPACES}>{body.strip()}")  # noqa: S704
+
+
+_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
+_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+
+
+def _day(text: str) -> float:
+    return float(date2num(date.fromisoformat(text)))
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _label_beside(axes: Axes, row: int, text: str, span: tuple[float, float], limits: tuple[float, float]) -> None:
+    """Write beside a bar, on the side where there is more room."""
+    gap = 0.008 * (limits[1] - limits[0])
+    if span[0] - limits[0] > limits[1] - span[1]:
+        axes.text(span[0] - gap, row, text, ha="right", va="center")
+    else:
+        axes.text(span[1] + gap, row, text, ha="left", va="center")
+
+
+def _whisker(axes: Axes, row: int, difference: Mapping[str, Any] | None, colour: str) -> None:
+    if difference is None or difference["value"] is None:
+        axes.text(0, row, " not computed", va="center", color=MUTED)
+        return
+    if difference["low"] is not None and difference["high"] is not None:
+        axes.plot([difference["low"], difference["high"]], [row, row], color=colour, linewidth=2)
+    axes.plot([difference["value"]], [row], color=colour, marker="o", markersize=5)
+
+
+def _gain_unit(name: str) -> str:
+    unit = metric(name).unit
+    return (
+        f"gain over {FLOOR} ({unit})" if unit in ("label points", "nats a row", "probability") else f"gain over {FLOOR}"
+    )
+
+
+def _thinned(values: Sequence[float]) -> tuple[list[int], list[float]]:
+    """Keep at most a few hundred rounds: more cannot be seen, and each costs bytes."""
+    step = max(1, -(-len(values) // _CURVE_POINTS))
+    kept = [*range(0, len(values), step)]
+    return [number + 1 for number in kept], [values[number] for number in kept]
+
+
+def _shortened(text: str, limit: int = 34) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

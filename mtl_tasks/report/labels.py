@@ -1,0 +1,196 @@
+"""How names and numbers are written for people, in the report and in the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown.
+
+    Attributes
+    ----------
+    better
+        1 if higher is better, -1 if lower is, 0 if unknown.
+    """
+
+    title: str
+    unit: str
+    better: int
+    digits: int = 4
+
+    @property
+    def arrow(self) -> str:
+        """The direction in which the metric improves."""
+        return {1: "↑", -1: "↓"}.get(self.better, "")
+
+    @property
+    def heading(self) -> str:
+        """Title and direction."""
+        return f"{self.title} {self.arrow}".strip()
+
+
+METRICS: Final[dict[str, Metric]] = {
+    "rmse": Metric("RMSE", "label points", -1),
+    "mae": Metric("MAE", "label points", -1),
+    "auc": Metric("AUC", "0.5 is chance", 1),
+    "pr_auc": Metric("PR-AUC", "chance: the positive share", 1),
+    "log_loss": Metric("Log loss", "nats a row", -1),
+    "calibration_error": Metric("Calibration error", "probability", -1),
+    "ndcg": Metric("NDCG", "0 to 1", 1),
+    "recall": Metric("Recall", "share of what was taken", 1),
+    "map": Metric("MAP", "0 to 1", 1),
+    "coverage": Metric("Coverage", "share of the items", 1),
+}
+
+WINDOW_USES: Final[dict[str, str]] = {
+    "history": "the factor models are fitted on it",
+    "train": "the members learn from its rows",
+    "tune": "early stopping",
+    "blend": "fusion weights, calibration, thresholds",
+    "test": "read by the gate and this report only",
+}
+
+_LISTS: Final[dict[str, str]] = {
+    "popular_7d": "popular, last 7 days",
+    "popular": "popular, all time",
+}
+
+
+def metric(name: str) -> Metric:
+    """Return how a metric is shown; one that this page does not know is shown without a direction."""
+    return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
+
+
+def list_title(name: str) -> str:
+    """Readable name of a ranking list.
+
+    >>> list_title("popular_7d")
+    'popular, last 7 days'
+    """
+    return _LISTS.get(name, name)
+
+
+def candidate_title(name: str) -> str:
+    """Readable name of a way to fuse.
+
+    >>> candidate_title("single:als")
+    'als alone'
+    """
+    return f"{name.removeprefix('single:')} alone" if name.startswith("single:") else name
+
+
+def best(models: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
+    """Return the models whose value of a metric is the best one (several when they tie as shown).
+
+    >>> best({"a": {"auc": {"value": 0.7}}, "b": {"auc": {"value": 0.6}}}, "auc")
+    {'a'}
+    """
+    shown = metric(name)
+    values = {
+        model: round(metrics[name]["value"], shown.digits) * shown.better
+        for model, metrics in models.items()
+        if metrics.get(name, {}).get("value") is not None
+    }
+    return {model for model, value in values.items() if value == max(values.values())} if shown.better else set()
+
+
+def stands(difference: Mapping[str, Any] | None) -> str:
+    """Return what a difference's interval says: ``better``, ``worse``, ``unclear``, or ``""`` when there is none.
+
+    >>> stands({"value": 0.2, "low": 0.1, "high": 0.3})
+    'better'
+    """
+    if difference is None or difference.get("low") is None or difference.get("high") is None:
+        return ""
+    return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "unclear"
+
+
+def feature_title(name: str) -> str:
+    """Readable form of a feature's name.
+
+    >>> feature_title("item.rating.mean_28d")
+    'item: rating mean, 28 days'
+    >>> feature_title("user_x_genre.share")
+    'user × genre: share'
+    """
+    dated = re.sub(r"_(\d+)d$", lambda days: f", {days[1]} day{'s' if days[1] != '1' else ''}", name)
+    subject, _, rest = dated.partition(".")
+    words = re.sub(r"[._]", " ", rest)
+    subject = subject.replace("_x_", " × ").replace("_", " ")
+    return f"{subject}: {words}" if words else subject
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Write a value with fixed digits; a dash where it could not be computed.
+
+    >>> number(1.5837), number(None)
+    ('1.5837', '–')
+    """
+    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Write a difference with its sign.
+
+    >>> signed(-0.05, 2)
+    '−0.05'
+    """
+    return "–" if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a fraction as a percentage.
+
+    >>> percent(0.181)
+    '18.1 %'
+    """
+    return "–" if value is None else f"{number(100 * value, digits)} %"
+
+
+def count(value: float | None) -> str:
+    """Write a whole number with separators.
+
+    >>> count(100000)
+    '100,000'
+    """
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def listed(titles: Sequence[str], most: int = 5) -> str:
+    """Write the first few titles, and how many more there are.
+
+    >>> listed(["A", "B", "C"], most=2)
+    'A; B; and 1 more'
+    """
+    more = [f"and {len(titles) - most} more"] if len(titles) > most else []
+    return "; ".join([*titles[:most], *more]) or "nothing yet"
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people read it.
+
+    >>> duration(0.42), duration(95)
+    ('0.4 s', '1 min 35 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def size(number_of_bytes: float) -> str:
+    """Write a file size.
+
+    >>> size(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB"):
+        if number_of_bytes < 1000:
+            return f"{number_of_bytes:.0f} B" if unit == "B" else f"{number_of_bytes:.1f} {unit}"
+        number_of_bytes /= 1000
+    return f"{number_of_bytes:.1f} GB"

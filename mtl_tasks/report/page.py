@@ -1,0 +1,172 @@
+"""Puts a run's facts, tables and charts into the page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mtl_tasks.report import charts, labels
+from mtl_tasks.report.document import FLOOR, FUSION, Json, RunDocument
+
+_FOLDER = Path(__file__).parent
+_SHOWN_SOURCES = 40
+
+
+def render(document: RunDocument) -> str:
+    """Return the HTML page of a run."""
+    page = _environment().get_template("report.html")
+    return page.render(
+        document=document,
+        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),  # noqa: S704
+        tasks=[_task(document, name) for name in document.evaluation["tasks"]],
+        ranking=_ranking(document),
+        timeline=charts.timeline(document.resolve["windows"], document.as_of),
+        windows=_windows(document),
+        learning=_learning(document),
+        stages=_stages(document),
+        quarantined=_bars(document.validation["quarantined"]),
+        sources=_sources(document),
+        facts=_facts(document),
+        scenario_text=yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        FLOOR=FLOOR,
+        FUSION=FUSION,
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("number", "signed", "percent", "count", "duration", "size", "list_title", "listed", "stands"):
+        environment.filters[name] = getattr(labels, name)
+    return environment
+
+
+def _task(document: RunDocument, name: str) -> Json:
+    evaluation, fusion = document.evaluation["tasks"][name], document.fusion[name]
+    models = document.models(name)
+    metrics = list(models[FLOOR])
+    calibration = document.evaluation["calibration"].get(name)
+    weights = document.weights(name)
+    return {
+        "name": name,
+        "evaluation": evaluation,
+        "models": models,
+        "metrics": _metrics(metrics, models),
+        "differences": _differences(name, evaluation["versus_floor"], metrics),
+        "slices": [_slice(label, part, metrics) for label, part in document.evaluation["slices"].get(name, {}).items()],
+        "fusion": fusion,
+        "weights": charts.weights(weights, f"{name}: fusion weights") if weights else None,
+        "candidates": _candidates(fusion["blend_loss"], document.taken(name)),
+        "calibration": charts.calibration(calibration, f"{name}: calibration") if calibration else None,
+        "bins": calibration,
+    }
+
+
+def _differences(task: str, versus_floor: Json, metrics: list[str]) -> Markup | None:
+    others = {model: gains for model, gains in versus_floor.items() if model != FLOOR}
+    return charts.differences(others, metrics, f"{task}: gain over the floor") if others else None
+
+
+def _metrics(names: list[str], models: Json) -> list[Json]:
+    return [{"name": name, "shown": labels.metric(name), "best": labels.best(models, name)} for name in names]
+
+
+def _slice(label: str, part: Json, metrics: list[str]) -> Json:
+    models = {**part["members"], FUSION: part["fusion"]}
+    return {
+        "name": label.replace("_", " "),
+        "rows": part["rows"],
+        "models": models,
+        "metrics": _metrics(metrics, models),
+    }
+
+
+def _candidates(losses: dict[str, float | None], taken: str) -> list[Json]:
+    """Blend losses, best first; the one that was taken is marked."""
+    ordered = sorted(losses.items(), key=lambda pair: (pair[1] is None, pair[1]))
+    return [{"name": labels.candidate_title(name), "loss": loss, "taken": name == taken} for name, loss in ordered]
+
+
+def _ranking(document: RunDocument) -> Json:
+    ranking = document.evaluation["ranking"]
+    lists = ranking["lists"]
+    names = list(next(iter(lists.values()), {}))
+    return {**ranking, "metrics": _metrics(names, lists)}
+
+
+def _windows(document: RunDocument) -> list[Json]:
+    counted = document.split.get("windows", {})
+    return [
+        {
+            "name": name,
+            "first": first,
+            "last": last,
+            "use": labels.WINDOW_USES.get(name, ""),
+            "split": counted.get(name),
+        }
+        for name, (first, last) in document.resolve["windows"].items()
+    ]
+
+
+def _learning(document: RunDocument) -> list[Json]:
+    shown = []
+    for member, described in document.describe.items():
+        panels = [_panel(member, task, facts) for task, facts in described["tasks"].items()]
+        drawn = any(panel["curve"] or panel["importance"] for panel in panels)
+        shown.append({"name": member, "device": described["device"], "panels": panels, "drawn": drawn})
+    return shown
+
+
+def _panel(member: str, task: str, facts: Json) -> Json:
+    curve, shares = facts.get("curve"), facts.get("importance")
+    name = f"{member}, {task}"
+    return {
+        "task": task,
+        "facts": facts,
+        "curve": charts.learning_curve(curve, facts.get("rounds"), f"{name}: learning curve") if curve else None,
+        "importance": charts.importance(shares, f"{name}: feature importance") if shares else None,
+    }
+
+
+def _stages(document: RunDocument) -> Json:
+    longest = max((stage["seconds"] for stage in document.stages), default=0) or 1
+    return {
+        "rows": [{**stage, "share": stage["seconds"] / longest} for stage in document.stages],
+        "seconds": sum(stage["seconds"] for stage in document.stages),
+        "cpu_seconds": sum(stage["cpu_seconds"] for stage in document.stages),
+        "peak_rss_mb": max((stage["peak_rss_mb"] for stage in document.stages), default=0),
+    }
+
+
+def _bars(counts: dict[str, int]) -> list[Json]:
+    most = max(counts.values(), default=0) or 1
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [{"name": name, "count": value, "share": value / most} for name, value in ordered]
+
+
+def _sources(document: RunDocument) -> Json:
+    files = document.resolve["sources"]
+    return {
+        "files": files[-_SHOWN_SOURCES:],
+        "left_out": max(0, len(files) - _SHOWN_SOURCES),
+        "total": len(files),
+        "size": sum(file["size"] for file in files),
+    }
+
+
+def _facts(document: RunDocument) -> dict[str, Any]:
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in document.overrides.items()}
+    settings = [f"--set {shlex.quote(f'{key}={text}')}" for key, text in texts.items()]
+    command = ["python -m mtl_tasks run", document.scenario.name, "--as-of", document.as_of, *settings]
+    return {"command": " ".join(command), "seed": document.scenario.seed}

@@ -1,0 +1,351 @@
+"""The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mtl_tasks.errors import ConfigError, nearest
+
+SCENARIO_FOLDER = Path("include/scenarios")
+MemberKind = Literal["popularity", "als", "independent"]
+FusionMethod = Literal["auto", "mean", "weighted", "vote"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+class Model(BaseModel):
+    """Base of every section: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Columns(Model):
+    """The log's own names for the canonical columns."""
+
+    user: str
+    item: str
+    time: str
+
+
+class ItemTable(Model):
+    """A table of item attributes, one row an item."""
+
+    path: str
+    id: str
+    title: str | None = None
+    numeric: dict[Name, str] = {}
+    multi: dict[Name, str] = Field(default={}, description="attribute -> column of '|'-separated values")
+
+
+class Source(Model):
+    """Where the interaction log is and how to read it."""
+
+    events: str = Field(description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD")
+    format: Literal["parquet", "csv"] = "parquet"
+    columns: Columns
+    time_unit: Literal["s", "ms", "us"] | None = Field(
+        default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
+    )
+    timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
+    items: ItemTable | None = None
+
+
+class Negatives(Model):
+    """How the negatives of a binary task arise."""
+
+    how: Literal["logged", "sampled"]
+    per_positive: int = Field(default=4, ge=1, le=100)
+    power: float = Field(default=1.0, ge=0, le=1, description="exponent on the same day's item counts")
+
+
+class Task(Model):
+    """One thing to predict."""
+
+    kind: Literal["regression", "binary"]
+    label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
+    range: tuple[float, float] | None = None
+    weight: float = Field(default=1.0, gt=0)
+    negatives: Negatives | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if self.kind == "regression" and (self.label is None or self.range is None):
+            raise ValueError("a regression task needs `label` and `range: [low, high]`")
+        if self.kind == "regression" and self.negatives is not None:
+            raise ValueError("`negatives` belongs to binary tasks only")
+        if self.kind == "binary" and self.label is None and (self.negatives is None or self.negatives.how == "logged"):
+            raise ValueError("a binary task without a `label` column needs `negatives: {how: sampled}`")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError("`range` must be [low, high] with low < high")
+        return self
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the task's negatives are drawn by us rather than logged."""
+        return self.negatives is not None and self.negatives.how == "sampled"
+
+
+class Windows(Model):
+    """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
+
+    train: int = Field(ge=1)
+    tune: int = Field(ge=1)
+    blend: int = Field(ge=1)
+    test: int = Field(ge=1)
+    min_history: int = Field(default=14, ge=1, description="fewest days of log before `train`")
+
+
+class Validation(Model):
+    """Limits of the data checks."""
+
+    max_bad_fraction: float = Field(default=0.001, ge=0, lt=1)
+    max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
+    min_daily_ratio: float = Field(
+        default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
+    )
+    volume_severity: Literal["critical", "warning"] = "warning"
+
+
+class Factors(Model):
+    """Hyper-parameters of the two factor models."""
+
+    dimensions: int = Field(default=32, ge=2, le=512)
+    iterations: int = Field(default=15, ge=1)
+    regularization: float = Field(default=10.0, gt=0)
+    alpha: float = Field(default=10.0, gt=0, description="confidence = 1 + alpha for an interaction")
+    rating_dimensions: int = Field(default=32, ge=2, le=256)
+    rating_regularization: float = Field(default=20.0, gt=0)
+    rating_iterations: int = Field(default=10, ge=1)
+    refresh_days: int = Field(default=7, ge=1, description="how often items new since history get a vector")
+    device: Literal["auto", "cpu", "gpu"] = "cpu"
+
+
+class Features(Model):
+    """Which lengths and dampings the point-in-time aggregates use."""
+
+    windows: tuple[int, ...] = (7, 28)
+    damping: float = Field(default=5.0, gt=0, description="pseudo-count of a damped mean")
+    last_items: int = Field(default=20, ge=1)
+
+
+class Boosting(Model):
+    """LightGBM settings shared by the boosted members."""
+
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    num_leaves: int = Field(default=31, ge=2)
+    min_data_in_leaf: int = Field(default=50, ge=1)
+    bagging_fraction: float = Field(default=0.8, gt=0, le=1)
+    feature_fraction: float = Field(default=0.8, gt=0, le=1)
+    lambda_l2: float = Field(default=1.0, ge=0)
+    rounds: int = Field(default=2000, ge=1)
+    patience: int = Field(default=50, ge=1)
+    seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
+    device: Literal["auto", "cpu", "gpu"] = "cpu"
+    threads: int = Field(default=2, ge=1)
+
+
+class Fusion(Model):
+    """How the members' predictions are combined."""
+
+    method: FusionMethod = "auto"
+
+
+class Rule(Model):
+    """One absolute rule: a floor or a ceiling on a task's fused metric."""
+
+    task: str
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    slice: str | None = None
+    min_rows: int = Field(default=50, ge=1)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Rule:
+        if (self.min is None) == (self.max is None):
+            raise ValueError("give exactly one of `min` and `max`")
+        return self
+
+
+class Margin(Model):
+    """One relative rule: how much worse than the champion a metric may be."""
+
+    task: str
+    metric: str
+    margin: float = Field(ge=0)
+    slice: str | None = None
+    min_rows: int = Field(default=50, ge=1)
+
+
+class Gate(Model):
+    """The rules a candidate must meet to be promoted."""
+
+    absolute: tuple[Rule, ...] = ()
+    relative: tuple[Margin, ...] = ()
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    replicates: int = Field(default=500, ge=100)
+    beat_floor: bool = Field(default=True, description="every task's fusion must beat `popularity` significantly")
+    mode: Literal["enforce", "dry_run"] = "enforce"
+
+
+class Recommend(Model):
+    """How the lists are made."""
+
+    top_k: int = Field(default=10, ge=1, le=1000)
+    candidates: int = Field(default=200, ge=10, description="items taken from each candidate source")
+    active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
+    utility: str = Field(default="purchase", description="arithmetic over task names, for example purchase * rating")
+
+
+class Scenario(Model):
+    """A whole scenario file."""
+
+    name: Name
+    title: str
+    description: str = ""
+    owner: str = "ml-platform"
+    schedule: str = "0 0 * * *"
+    seed: int = Field(default=7, ge=0)
+    source: Source
+    tasks: dict[Name, Task] = Field(min_length=1)
+    windows: Windows
+    validation: Validation = Validation()
+    factors: Factors = Factors()
+    features: Features = Features()
+    members: tuple[MemberKind, ...] = ("popularity", "als", "independent")
+    boosting: Boosting = Boosting()
+    refit: Literal["none", "through_blend"] = "through_blend"
+    fusion: Fusion = Fusion()
+    gate: Gate
+    recommend: Recommend = Recommend()
+
+    @field_validator("members")
+    @classmethod
+    def _with_the_floor(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) != len(members):
+            raise ValueError("a member is listed twice")
+        if "popularity" not in members:
+            raise ValueError("'popularity' must be a member: it is the floor that the others are measured against")
+        return members
+
+    @model_validator(mode="after")
+    def _gate_names_tasks(self) -> Scenario:
+        sampled = {task.negatives for task in self.tasks.values() if task.sampled}
+        if len(sampled) > 1:
+            raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
+        for rule in (*self.gate.absolute, *self.gate.relative):
+            if rule.task not in self.tasks and rule.task != "ranking":
+                raise ValueError(f"gate: unknown task {rule.task!r}{nearest(rule.task, [*self.tasks, 'ranking'])}")
+        return self
+
+    def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
+        """Names of the tasks of one kind, in file order."""
+        return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    @property
+    def file(self) -> str:
+        """Where a reader finds the scenario, for error messages."""
+        return str(SCENARIO_FOLDER / f"{self.name}.yaml")
+
+
+def scenario_names(folder: Path = SCENARIO_FOLDER) -> list[str]:
+    """Names of the scenario files in a folder."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Path = SCENARIO_FOLDER) -> Scenario:
+    """Read, override and check a scenario.
+
+    Parameters
+    ----------
+    name
+        File name without ``.yaml``.
+    overrides
+        Dotted key to value, for example ``{"windows.train": 28}``; checked like the file itself.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, is not YAML, or a key or value is wrong; the message names the key and the remedy.
+    """
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = scenario_names(folder)
+        hint = nearest(name, known)
+        raise ConfigError(f"scenario {name!r}: no file {path}{hint} (known: {', '.join(known) or 'none'})")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(document).__name__}")
+    for key, value in (overrides or {}).items():
+        _set(document, key, value)
+    return parse_scenario({"name": name, **document}, where=str(path))
+
+
+def parse_scenario(document: dict[str, Any], where: str) -> Scenario:
+    """Check a scenario document; ``where`` is named in errors."""
+    try:
+        return Scenario.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {'; '.join(_explain(e) for e in error.errors())}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split ``key=value`` of the command line; the value is read as YAML.
+
+    >>> parse_setting("windows.train=28")
+    ('windows.train', 28)
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {text!r}: expected key=value, for example --set windows.train=28")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: the value is not YAML") from error
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = document.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {key}: {parent!r} is not a section")
+        document = child
+    document[leaf] = value
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    if error["type"] == "extra_forbidden":
+        *parents, leaf = error["loc"]
+        return f"unknown key {key!r}{nearest(str(leaf), _known_keys(tuple(parents)))}"
+    value = error.get("input")
+    shown = "" if isinstance(value, dict) or value is None else f" (got {value!r})"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _known_keys(parents: tuple[Any, ...]) -> list[str]:
+    """Keys of the section at ``parents``, found by walking the models' annotations."""
+    model: Any = Scenario
+    for part in parents:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, Model) else None
+        if field is None:
+            continue  # a task's name or a rule's index: its model was reached one step earlier
+        model = _inner_model(field.annotation)
+    return list(model.model_fields) if model is not None else []
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None

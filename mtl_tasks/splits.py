@@ -1,0 +1,198 @@
+"""Cut the past into windows and make the labelled rows of each; negatives are drawn where the log has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.errors import DataError
+from mtl_tasks.ids import id_array
+from mtl_tasks.scenario import Scenario
+
+WINDOWS: Final = ("train", "tune", "blend", "test")
+MAX_DRAWS: Final = 20  # redraws of a negative that the user had already taken, before it is given up
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Half-open day ranges ``[first, end)`` by window name, ``history`` included."""
+
+    ranges: dict[str, tuple[int, int]]
+
+    @classmethod
+    def cut(cls, scenario: Scenario, as_of_day: int, first_day: int) -> Windows:
+        """Cut backwards from as_of.
+
+        Raises
+        ------
+        DataError
+            If too little of the log lies before the train window.
+        """
+        ranges: dict[str, tuple[int, int]] = {}
+        end = as_of_day
+        for name in reversed(WINDOWS):
+            start = end - getattr(scenario.windows, name)
+            ranges[name] = (start, end)
+            end = start
+        if end - first_day < scenario.windows.min_history:
+            raise DataError(
+                f"history: the log starts on {day_text(first_day)}, {end - first_day} days before the train window "
+                f"({day_text(end)}), and windows.min_history asks for {scenario.windows.min_history}: choose a later "
+                f"as_of or shorten windows.train/tune/blend/test in {scenario.file}"
+            )
+        ranges["history"] = (first_day, end)
+        return cls(ranges)
+
+    def __getitem__(self, window: str) -> tuple[int, int]:
+        return self.ranges[window]
+
+    def describe(self) -> dict[str, list[str]]:
+        """First and last day of each window as ISO dates, both inclusive."""
+        return {name: [day_text(first), day_text(end - 1)] for name, (first, end) in sorted(self.ranges.items())}
+
+
+def day_text(day: int) -> str:
+    """ISO date of a day number."""
+    return str(np.datetime64(int(day), "D"))
+
+
+def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
+    """Return the labelled rows of the four windows.
+
+    Parameters
+    ----------
+    events
+        Canonical, validated interactions.
+
+    Returns
+    -------
+    pandas.DataFrame
+        user, item, day, window and a float32 label column a task (NaN: not observed), ordered by day.
+
+    Raises
+    ------
+    DataError
+        If a window cannot serve its purpose; the message names the knob to turn.
+    """
+    inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
+    rows = inside[[columns.USER, columns.ITEM, columns.DAY]].copy()
+    for name, task in scenario.tasks.items():
+        rows[columns.label(name)] = np.float32(1.0) if task.label is None else inside[columns.label(name)]
+    sampled = [name for name, task in scenario.tasks.items() if task.sampled]
+    if sampled:
+        rows = _with_negatives(rows, events, scenario, sampled)
+    edges = [windows[name][0] for name in WINDOWS]
+    codes = np.searchsorted(edges, rows[columns.DAY].to_numpy(), side="right") - 1
+    rows[columns.WINDOW] = pd.Categorical.from_codes(codes, list(WINDOWS))
+    rows = rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
+    _refuse_useless(rows, scenario, windows)
+    return rows
+
+
+def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario, sampled: list[str]) -> pd.DataFrame:
+    settings = scenario.tasks[sampled[0]].negatives
+    assert settings is not None
+    positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
+    draws = draw_negatives(rows[positive], events, settings.per_positive, settings.power, scenario.seed)
+    negatives = pd.DataFrame(draws)
+    for name in scenario.tasks:
+        negatives[columns.label(name)] = np.float32(0.0 if name in sampled else np.nan)
+    return pd.concat([rows, negatives], ignore_index=True)
+
+
+def draw_negatives(
+    positives: pd.DataFrame, events: pd.DataFrame, per_positive: int, power: float, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Draw items that a user did not take, by the popularity of the positive's own day.
+
+    A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
+    share them. An item that the user took on that day or before is never drawn.
+    """
+    # Sorted codes of (user, item) pairs with the first day of each, to look "taken by then" up without a loop.
+    users, user_code = np.unique(id_array(events[columns.USER]), return_inverse=True)
+    items, item_code = np.unique(id_array(events[columns.ITEM]), return_inverse=True)
+    days = events[columns.DAY].to_numpy()
+    pairs = user_code.astype(np.int64) * len(items) + item_code
+    order = np.lexsort((days, pairs))
+    taken, at = np.unique(pairs[order], return_index=True)
+    taken_day = days[order][at]
+
+    found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+    by_day = positives.groupby(columns.DAY, sort=True)[columns.USER]
+    positive_items = positives.groupby(columns.DAY, sort=True)[columns.ITEM]
+    for (day, day_users), (_, day_items) in zip(by_day, positive_items, strict=True):
+        rng = np.random.default_rng([seed, int(day)])  # type: ignore[call-overload]
+        codes, counts = np.unique(np.searchsorted(items, id_array(day_items)), return_counts=True)
+        chance = counts.astype(np.float64) ** power
+        cumulative = np.cumsum(chance) / chance.sum()
+        who = np.repeat(np.searchsorted(users, np.sort(id_array(day_users))), per_positive).astype(np.int64)
+        what = np.full(len(who), -1, dtype=np.int64)
+        open_ = np.arange(len(who))
+        for _ in range(MAX_DRAWS):
+            drawn = codes[np.minimum(np.searchsorted(cumulative, rng.random(len(open_))), len(codes) - 1)]
+            pair = who[open_] * len(items) + drawn
+            place = np.minimum(np.searchsorted(taken, pair), len(taken) - 1)
+            refused = (taken[place] == pair) & (taken_day[place] <= day)
+            what[open_[~refused]] = drawn[~refused]
+            open_ = open_[refused]
+        kept = what >= 0
+        found.append((users[who[kept]], items[what[kept]], np.full(kept.sum(), day, dtype=np.int32)))
+    if not found:
+        return {columns.USER: users[:0], columns.ITEM: items[:0], columns.DAY: days[:0]}
+    who_all, what_all, day_all = (np.concatenate(part) for part in zip(*found, strict=True))
+    return {columns.USER: who_all, columns.ITEM: what_all, columns.DAY: day_all}
+
+
+def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> dict[str, Any]:
+    """Count rows, labels and positives by window and task."""
+    described: dict[str, Any] = {}
+    for window in WINDOWS:
+        part = rows[rows[columns.WINDOW] == window]
+        first, last = windows.describe()[window]
+        described[window] = {"first": first, "last": last, "rows": len(part), "tasks": {}}
+        for name, task in scenario.tasks.items():
+            label = part[columns.label(name)].dropna()
+            entry: dict[str, Any] = {"labelled": len(label)}
+            if task.kind == "binary":
+                entry["positives"] = int((label == 1).sum())
+            else:
+                entry["mean"] = round(float(label.mean()), 4) if len(label) else None
+            described[window]["tasks"][name] = entry
+    return described
+
+
+def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> None:
+    for id_column, noun in ((columns.USER, "user"), (columns.ITEM, "item")):
+        train = rows.loc[rows[columns.WINDOW] == "train", id_column]
+        if train.nunique() == 1:
+            raise DataError(
+                f"train: every row has the same {noun} ({train.iloc[0]!r}); nothing can be learnt from one {noun}: "
+                f"check source.columns in {scenario.file}"
+            )
+    for window in WINDOWS:
+        part = rows[rows[columns.WINDOW] == window]
+        first, last = windows.describe()[window]
+        where = f"{window!r} ({first}..{last}, {len(part):,} rows)"
+        if part.empty:
+            raise DataError(f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of")
+        for name, task in scenario.tasks.items():
+            _refuse_useless_task(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
+
+
+def _refuse_useless_task(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> None:
+    least = 10
+    remedy = f"lengthen windows.{window} in {file}"
+    if len(label) < least:
+        raise DataError(f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}")
+    if kind == "binary":
+        positives = int((label == 1).sum())
+        for noun, count in (("positives", positives), ("negatives", len(label) - positives)):
+            if count < least:
+                raise DataError(f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}")
+    elif label.nunique() == 1:
+        raise DataError(f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}")

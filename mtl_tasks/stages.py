@@ -1,0 +1,398 @@
+"""The stages of a run: load what is needed, call the domain, hand over what is to be published."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.errors import MtlError
+from mtl_tasks.evaluation import (
+    FUSION,
+    ListJudge,
+    TestRows,
+    calibration_of,
+    evaluate_task,
+    slice_masks,
+    taken_in_test,
+)
+from mtl_tasks.factors import ItemSpace
+from mtl_tasks.gate import Champion, judge, verdict_line
+from mtl_tasks.recommend import best_lists, sample_people
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.run import Inputs, Run, Stage, code_version
+from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.splits import Windows, describe_rows, make_rows
+from mtl_tasks.store import Artifact, Payload
+
+ROOT = "."  # the project's folder is the working directory of every process that runs stages
+
+
+def build_stages(scenario: Scenario) -> dict[str, Stage]:
+    """Return the stages of a scenario in the order they run, by name."""
+    members = tuple(f"member:{kind}" for kind in scenario.members)
+    models = ("factors", *members, "fuse")
+    stages = [
+        Stage("resolve", (), _resolve_config, resolve),
+        Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate),
+        Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
+        Stage("factors", ("validate", "split"), _sections("factors", "features", "tasks", "seed"), factors),
+        Stage("features", ("validate", "split", "factors"), _sections("features", "factors", "source"), features),
+        *(Stage(f"member:{kind}", ("split", "features"), _member_config(kind), member(kind)) for kind in scenario.members),
+        Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
+        Stage("evaluate", ("validate", "split", "features", *models), _sections("recommend", "seed"), evaluate),
+        Stage("gate", ("validate", "split", "features", *models, "evaluate"), _gate_config, gate),
+        Stage("publish", ("resolve", *models, "gate"), _whole, publish),
+        Stage("recommend", ("validate", *models, "publish"), _sections("recommend"), recommend),
+    ]
+    return {stage.name: stage for stage in stages}
+
+
+def resolve(run: Run, inputs: Inputs) -> Payload:
+    """Fix what the run reads: windows, source files and their hashes."""
+    from mtl_tasks.events import list_sources
+
+    files = list_sources(run.scenario, ROOT, run.as_of_day)
+    days = [file.day for file in files if file.day is not None]
+    payload = Payload(summary={"files": len(files)}, rows=len(files))
+    document = {
+        "scenario": run.scenario.model_dump(mode="json"),
+        "as_of": run.as_of_name,
+        "sources": [asdict(file) for file in files],
+        "first_partition": min(days) if days else None,
+    }
+    payload.add_json("resolve", document)
+    return payload
+
+
+def validate(run: Run, inputs: Inputs) -> Payload:
+    """Read the log, set bad rows aside, refuse a bad log."""
+    from mtl_tasks.events import SourceFile, read_items, read_log
+    from mtl_tasks.validation import validate_log
+
+    files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
+    log = read_log(run.scenario, files, ROOT)
+    items = read_items(run.scenario, files, ROOT, log[columns.ITEM])
+    result = validate_log(log, items, run.scenario, run.as_of)
+    payload = Payload(rows=len(result.events))
+    payload.summary = {
+        "max_event_time": result.events[columns.TIME].max().isoformat(),
+        "quarantined": len(result.quarantine),
+        "success": result.report["success"],
+    }
+    payload.add_frame("events", result.events)
+    payload.add_frame("items", items)
+    payload.add_frame("quarantine", result.quarantine)
+    payload.add_json("validation", result.report)
+    return payload
+
+
+def split(run: Run, inputs: Inputs) -> Payload:
+    """Cut the windows and make their labelled rows."""
+    events = inputs["validate"].frame("events")
+    windows = Windows.cut(run.scenario, run.as_of_day, int(events[columns.DAY].min()))
+    rows = make_rows(events, run.scenario, windows)
+    described = describe_rows(rows, run.scenario, windows)
+    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": _newest(events)})
+    payload.add_frame("rows", rows)
+    payload.add_json("windows", windows.ranges)
+    return payload
+
+
+def factors(run: Run, inputs: Inputs) -> Payload:
+    """Fit factor spaces on history, fold new items in until as_of."""
+    from mtl_tasks.features import fit_spaces
+
+    events = inputs["validate"].frame("events")
+    start = _windows(inputs["split"])["train"][0]
+    spaces = fit_spaces(events, run.scenario, start, run.as_of_day)
+    fitted_on = events[events[columns.DAY] < start]
+    payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
+    payload.summary = {
+        "fitted_before": start,
+        "fitted_max_event_time": _newest(fitted_on),
+        "folded_in_max_event_time": _newest(events),
+        "text_ids": pd.api.types.is_string_dtype(events[columns.ITEM]),
+        "vectors": {name: list(space.vectors.shape) for name, space in spaces.items()},
+        "device": run.scenario.factors.device,
+    }
+    for name, space in spaces.items():
+        payload.add_arrays(_space_file(name), asdict(space))
+    return payload
+
+
+def features(run: Run, inputs: Inputs) -> Payload:
+    """Describe every row by what was known before its day."""
+    from mtl_tasks.features import build_features
+
+    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    rows = inputs["split"].frame("rows")
+    made = build_features(events, items, rows, _load_spaces(inputs["factors"]), run.scenario)
+    payload = Payload(rows=len(made), summary={"columns": len(made.columns), "max_event_time": _newest(events)})
+    payload.add_frame("features", made)
+    return payload
+
+
+def member(kind: Any) -> Any:
+    """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
+
+    def body(run: Run, inputs: Inputs) -> Payload:
+        from mtl_tasks.members import Table, member_class
+
+        rows, made = inputs["split"].frame("rows"), inputs["features"].frame("features")
+        table = Table(made, {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks})
+        window = rows[columns.WINDOW].to_numpy()
+        fitted = member_class(kind).fit(table.where(window == "train"), table.where(window == "tune"), run.scenario)
+        blend = fitted.predict(made[window == "blend"])
+        if run.scenario.refit == "through_blend":
+            fitted = fitted.refit(table.where(window != "test"))
+        payload = Payload(files=_prefixed(fitted.files()), rows=len(made))
+        payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit}
+        payload.add_frame("blend", _prediction_frame(blend))
+        payload.add_frame("test", _prediction_frame(fitted.predict(made[window == "test"])))
+        payload.add_json("describe", fitted.describe())
+        return payload
+
+    return body
+
+
+def fuse(run: Run, inputs: Inputs) -> Payload:
+    """Fit fusion and calibration of every task on blend."""
+    from mtl_tasks.fusion import fit_fusion
+
+    rows = inputs["split"].frame("rows")
+    blend = rows[rows[columns.WINDOW] == "blend"]
+    members = {name: artifact.frame("blend") for name, artifact in inputs.matching("member").items()}
+    payload = Payload(rows=len(blend))
+    fitted = {}
+    for task, settings in run.scenario.tasks.items():
+        label = blend[columns.label(task)].to_numpy().astype(np.float64)
+        seen = ~np.isnan(label)
+        predictions = {name: made[columns.prediction(task)].to_numpy()[seen] for name, made in members.items()}
+        users = blend[columns.USER].to_numpy()[seen]
+        fitted[task] = fit_fusion(predictions, label[seen], users, settings.kind, run.scenario.fusion.method)
+    payload.summary = {task: entry["note"] for task, entry in fitted.items()}
+    payload.add_json("fusion", fitted)
+    return payload
+
+
+def evaluate(run: Run, inputs: Inputs) -> Payload:
+    """Measure members, fusion, slices and lists on test."""
+    scenario = run.scenario
+    rows = _test_rows(scenario, inputs)
+    document: dict[str, Any] = {"tasks": {}, "slices": {}, "calibration": {}}
+    for task, settings in scenario.tasks.items():
+        measured, slices = evaluate_task(rows[task], settings.kind, scenario.seed)
+        document["tasks"][task], document["slices"][task] = measured, slices
+        if settings.kind == "binary":
+            document["calibration"][task] = calibration_of(rows[task])
+    document["ranking"] = _judge_lists(scenario, inputs)
+    payload = Payload(rows=sum(len(part.label) for part in rows.values()))
+    payload.add_json("evaluation", document)
+    return payload
+
+
+def gate(run: Run, inputs: Inputs) -> Payload:
+    """Judge the candidate by the scenario's rules and against the champion of the time."""
+    rows = _test_rows(run.scenario, inputs)
+    entry = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+    champion = None if entry is None else _champion_predictions(run, inputs, entry, rows)
+    if champion is not None and champion.problem is None:
+        for task, part in rows.items():
+            part.predictions["champion"] = champion.predictions[task]
+    verdict = judge(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
+    payload = Payload(summary={"verdict": verdict_line(verdict)}, rows=len(verdict["rules"]))
+    payload.add_json("verdict", verdict)
+    return payload
+
+
+def publish(run: Run, inputs: Inputs) -> Payload:
+    """Enter the verdict in the registry; what the gate promoted in ``enforce`` mode is a champion from now on."""
+    verdict = inputs["gate"].json("verdict")
+    decision = verdict["decision"] if run.scenario.gate.mode == "enforce" else f"dry_run:{verdict['decision']}"
+    entry = Entry(
+        run_key=run_key(inputs),
+        as_of=run.as_of_name,
+        decision=decision,
+        reasons=verdict["reasons"],
+        scenario_document=run.scenario.model_dump(mode="json"),
+        refs={name: artifact.ref for name, artifact in inputs.artifacts.items()},
+        code=code_version(),
+    )
+    Registry(run.store, run.scenario.name).append(entry)
+    payload = Payload(summary={"run_key": entry.run_key, "decision": decision}, rows=1)
+    payload.add_json("entry", entry.to_json())
+    return payload
+
+
+def run_key(inputs: Inputs) -> str:
+    """The name of a run: the key of its verdict, which depends on everything before it."""
+    return inputs["gate"].ref.key
+
+
+def recommend(run: Run, inputs: Inputs) -> Payload:
+    """Make lists for every active user as of now."""
+    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    scorer = _load_scorer(run.scenario, inputs)
+    lists = best_lists(scorer, events, items, run.as_of_day)
+    payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
+    payload.add_frame("recommendations", lists)
+    payload.add_json("sample", sample_people(lists, events, items, run.scenario))
+    return payload
+
+
+def report_stage(document: Any) -> Stage:
+    """Return the stage that renders the page of a finished run."""
+
+    def body(run: Run, inputs: Inputs) -> Payload:
+        from mtl_tasks.report import render_report
+
+        payload = Payload(rows=1)
+        payload.add_text("report.html", render_report(document))
+        return payload
+
+    needs = ("publish", "recommend") if document.sample else ("publish",)
+    return Stage("report", needs, _whole, body, presentation=True)
+
+
+def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, TestRows]:
+    """The labelled test rows of every task with all members' and the fusion's predictions."""
+    from mtl_tasks.fusion import fuse as fuse_predictions
+
+    rows = inputs["split"].frame("rows")
+    test = (rows[columns.WINDOW] == "test").to_numpy()
+    masks = slice_masks(inputs["features"].frame("features", ["user.count", "item.count"])[test])
+    fusion = inputs["fuse"].json("fusion")
+    members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
+    made = {}
+    for task, settings in scenario.tasks.items():
+        predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
+        predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
+        label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
+        whole = TestRows(rows.loc[test, columns.USER].to_numpy(), label, predictions, {})
+        seen = ~np.isnan(label)
+        made[task] = replace(whole.where(seen), slices={name: mask[seen] for name, mask in masks.items()})
+    return made
+
+
+def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
+    """Quality of the lists that would have been made at the start of the test window."""
+    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    start = _windows(inputs["split"])["test"][0]
+    truth = taken_in_test(events, scenario, start)
+    known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
+    lists = ListJudge(truth, known, len(known), scenario.recommend.top_k, scenario.seed)
+    for scored in _load_scorer(scenario, inputs).candidates(events, items, truth[columns.USER].unique(), start):
+        lists.add(scored)
+    return lists.document()
+
+
+def _champion_predictions(run: Run, inputs: Inputs, entry: Entry, rows: dict[str, TestRows]) -> Champion:
+    """Score this run's test rows with an earlier run: its factors, its members, features made by today's code."""
+    try:
+        scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        theirs = Inputs({name: run.store.open(ref) for name, ref in entry.refs.items()})
+        predicted = _score_test(run, inputs, scenario, theirs)
+    except MtlError as error:
+        return Champion(entry.run_key, entry.as_of, {}, problem=str(error))
+    made = {}
+    split_rows = inputs["split"].frame("rows")
+    test = split_rows[split_rows[columns.WINDOW] == "test"]
+    for task in rows:
+        if columns.prediction(task) not in predicted:
+            return Champion(entry.run_key, entry.as_of, {}, problem=f"it has no task {task!r}")
+        seen = test[columns.label(task)].notna().to_numpy()
+        made[task] = predicted[columns.prediction(task)].to_numpy()[seen]
+    return Champion(entry.run_key, entry.as_of, made)
+
+
+def _score_test(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs) -> pd.DataFrame:
+    from mtl_tasks.features.build import extend_spaces
+
+    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    rows = inputs["split"].frame("rows")
+    test = rows[rows[columns.WINDOW] == "test"].reset_index(drop=True)
+    scorer = _load_scorer(scenario, theirs)
+    spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
+    return replace(scorer, spaces=spaces).score(events, items, test)
+
+
+def _load_scorer(scenario: Scenario, inputs: Inputs) -> Any:
+    from mtl_tasks.members import member_class
+    from mtl_tasks.scoring import Scorer
+
+    members = {}
+    for kind in scenario.members:
+        artifact = inputs[f"member:{kind}"]
+        files = {name.removeprefix(MODEL): artifact.read(name) for name in artifact.names if name.startswith(MODEL)}
+        members[str(kind)] = member_class(kind).load(files, scenario)
+    return Scorer(scenario, _load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+
+
+MODEL = "model."  # prefix of a member's own files among those of its artefact
+
+
+def _prefixed(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {f"{MODEL}{name}": data for name, data in files.items()}
+
+
+def _load_spaces(artifact: Artifact) -> dict[str, ItemSpace]:
+    spaces = {}
+    for name in artifact.summary["vectors"]:
+        kind = "U" if artifact.summary["text_ids"] else "i"
+        expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
+        spaces[name] = ItemSpace(**artifact.arrays(_space_file(name), expected))
+    return spaces
+
+
+def _space_file(name: str) -> str:
+    return name.replace(":", "-")
+
+
+def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
+    return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
+
+
+def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    return pd.DataFrame({columns.prediction(task): values for task, values in predictions.items()})
+
+
+def _newest(events: pd.DataFrame) -> str | None:
+    newest = events[columns.TIME].max()
+    return None if pd.isna(newest) else newest.isoformat()
+
+
+def _sections(*names: str) -> Any:
+    """Return the configuration function of a stage that depends on some sections of the scenario."""
+
+    def config(run: Run) -> dict[str, Any]:
+        document = run.scenario.model_dump(mode="json")
+        return {name: document[name] for name in names}
+
+    return config
+
+
+def _member_config(kind: str) -> Any:
+    boosted = kind not in ("popularity", "als")
+    return _sections("tasks", "seed", "refit", "features", *(["boosting"] if boosted else []))
+
+
+def _resolve_config(run: Run) -> dict[str, Any]:
+    from mtl_tasks.events import list_sources
+
+    files = list_sources(run.scenario, ROOT, run.as_of_day)
+    return {"source": run.scenario.source.model_dump(mode="json"), "files": [asdict(file) for file in files]}
+
+
+def _gate_config(run: Run) -> dict[str, Any]:
+    champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+    own = _sections("gate", "seed")(run)
+    return {**own, "champion": champion.run_key if champion else None}
+
+
+def _whole(run: Run) -> dict[str, Any]:
+    return run.scenario.model_dump(mode="json")

@@ -1,0 +1,263 @@
+"""Artefacts that cannot be half-written: files in a fresh attempt folder, then one manifest that names them.
+
+``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``. No manifest, no artefact. Nothing relies on renaming a
+folder, so a disk and an object store behave alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from upath import UPath
+
+from mtl_tasks.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """All that passes between stages: where an artefact is (relative to the store) and what it must hash to.
+
+    ``sha256`` is that of the manifest file, which in turn holds those of the other files; ``rows`` is for people.
+    """
+
+    uri: str
+    key: str
+    sha256: str
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able form, fit for XCom."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Ref:
+        """Invert :meth:`to_json`."""
+        return cls(**document)
+
+
+@dataclass
+class Payload:
+    """What a stage wants stored: file name to bytes, and a summary for the manifest."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    rows: int = 0
+
+    def add_frame(self, name: str, frame: pd.DataFrame) -> None:
+        """Add a table as ``name.parquet``."""
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False, compression="zstd")
+        self.files[f"{name}.parquet"] = buffer.getvalue()
+
+    def add_arrays(self, name: str, arrays: Arrays) -> None:
+        """Add arrays as ``name.npz`` (no Python objects)."""
+        self.files[f"{name}.npz"] = pack_arrays(arrays)
+
+    def add_json(self, name: str, document: Any) -> None:
+        """Add a document as ``name.json``; NaN is refused, a metric that could not be computed is null."""
+        self.files[f"{name}.json"] = to_json(document)
+
+    def add_text(self, name: str, text: str) -> None:
+        """Add a text file under its full name."""
+        self.files[name] = text.encode()
+
+
+def to_json(document: Any) -> bytes:
+    """Serialise with sorted keys, so that equal documents are equal bytes."""
+    return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def pack_arrays(arrays: Arrays) -> bytes:
+    """Write arrays as npz bytes that depend on nothing but the arrays."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    return buffer.getvalue()
+
+
+def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: str) -> Arrays:
+    """Read npz bytes, refusing any array that is not expected.
+
+    Parameters
+    ----------
+    expected
+        Array name to (dtype kind such as ``"f"``, number of dimensions).
+    """
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        if set(archive.files) != set(expected):
+            raise ArtifactError(f"{where}: holds arrays {sorted(archive.files)}, expected {sorted(expected)}")
+        arrays = {name: archive[name] for name in archive.files}
+    for name, (kind, dimensions) in expected.items():
+        array = arrays[name]
+        if array.dtype.kind != kind or array.ndim != dimensions:
+            raise ArtifactError(f"{where}: array {name!r} is {array.dtype} with {array.ndim} dimensions")
+    return arrays
+
+
+class Artifact:
+    """A published artefact; every read is checked against the manifest before it is parsed."""
+
+    def __init__(self, folder: UPath, uri: str, manifest: dict[str, Any], sha256: str) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.ref = Ref(uri, manifest["key"], sha256, manifest["rows"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The stage's own summary, as it stands in the manifest."""
+        summary: dict[str, Any] = self.manifest["summary"]
+        return summary
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files."""
+        return sorted(self.manifest["files"])
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is unknown, missing, or differs in size or sha256 from the manifest.
+        """
+        entry = self.manifest["files"].get(name)
+        if entry is None:
+            raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
+        path = self.folder / entry["path"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{path}: named by its manifest but cannot be read ({error}); {_REMEDY}") from error
+        if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise ArtifactError(
+                f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {_REMEDY}"
+            )
+        return data
+
+    def frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """Return the table ``name.parquet``."""
+        return pd.read_parquet(io.BytesIO(self.read(f"{name}.parquet")), columns=columns)
+
+    def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
+        """Return the arrays of ``name.npz``; see :func:`unpack_arrays`."""
+        return unpack_arrays(self.read(f"{name}.npz"), expected, f"{self.folder}/{name}.npz")
+
+    def json(self, name: str) -> Any:
+        """Return the document ``name.json``."""
+        return json.loads(self.read(f"{name}.json"))
+
+    def verify(self) -> None:
+        """Check every file; raises like :meth:`read`."""
+        for name in self.names:
+            self.read(name)
+
+
+_REMEDY = "delete this artefact's folder and run again, or run with --force"
+
+
+class Store:
+    """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key."""
+
+    def __init__(self, root: str) -> None:
+        self.root = UPath(root)
+
+    def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
+        """Where an artefact lives."""
+        return self.root / scenario / as_of / stage / key[:32]
+
+    def find(self, folder: UPath) -> Artifact | None:
+        """Return the artefact in a folder, or None if it has no manifest.
+
+        Raises
+        ------
+        ArtifactError
+            If there is a manifest and it cannot be trusted.
+        """
+        path = folder / MANIFEST
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ArtifactError(f"{path}: cannot be read ({error})") from error
+        try:
+            manifest = json.loads(data)
+            manifest["key"], manifest["rows"], manifest["files"], manifest["summary"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with; {_REMEDY}") from error
+        uri = str(folder)[len(str(self.root)) :].lstrip("/")
+        return Artifact(folder, uri, manifest, hashlib.sha256(data).hexdigest())
+
+    def open(self, ref: Ref) -> Artifact:
+        """Return the artefact that a reference names, checking the manifest's sha256."""
+        artifact = self.find(self.root / ref.uri)
+        if artifact is None:
+            raise ArtifactError(f"{self.root / ref.uri}: no artefact here (no {MANIFEST})")
+        if artifact.ref.sha256 != ref.sha256:
+            raise ArtifactError(f"{self.root / ref.uri}/{MANIFEST}: does not match the reference's sha256; {_REMEDY}")
+        return artifact
+
+    def publish(self, folder: UPath, key: str, payload: Payload, facts: Mapping[str, Any]) -> Artifact:
+        """Write the files, then the manifest.
+
+        Parameters
+        ----------
+        facts
+            What is recorded beside the summary: stage, configuration, inputs, versions, times.
+
+        Raises
+        ------
+        ArtifactError
+            If the store cannot be written; nothing is then visible to readers.
+        """
+        attempt = f"attempt-{uuid.uuid4().hex[:12]}"
+        files = {
+            name: {"path": f"{attempt}/{name}", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in payload.files.items()
+        }
+        manifest = {**facts, "key": key, "rows": payload.rows, "files": files, "summary": payload.summary}
+        try:
+            (folder / attempt).mkdir(parents=True, exist_ok=True)
+            for name, data in payload.files.items():
+                write_durably(folder / attempt / name, data)
+            write_durably(folder / MANIFEST, to_json(manifest))
+        except OSError as error:
+            raise ArtifactError(f"{folder}: the store cannot be written ({error}); nothing was published") from error
+        found = self.find(folder)
+        if found is None:
+            raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
+        return found
+
+
+def write_durably(path: UPath, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing.
+
+    On a disk by a temporary name, fsync and replace; an object store's put is already all or nothing.
+    """
+    if path.protocol not in ("", "file", "local"):
+        path.write_bytes(data)
+        return
+    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, str(path))
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

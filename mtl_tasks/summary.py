@@ -1,0 +1,218 @@
+"""What the terminal shows: stages as they run, then the tables of the finished run."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from mtl_tasks.report import labels
+from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+
+if TYPE_CHECKING:
+    from mtl_tasks.run import StageResult
+
+_STYLES = {"better": "green", "worse": "red"}
+_PERSON_WIDTH = 30
+
+
+class StageProgress:
+    """Shows the stage at work with a spinner, and a line for each that is done; without a terminal, only the lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
+        )
+        self._task = self._progress.add_task("loading")
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[StageProgress]:
+        """Show progress while the block runs."""
+        with self._progress if self._console.is_terminal else contextlib.nullcontext():
+            yield self
+
+    def __call__(self, stage: str, result: StageResult | None) -> None:
+        """Note that a stage began (no result yet) or ended."""
+        if result is None:
+            self._progress.reset(self._task, description=stage)
+            return
+        took = "reused" if result.reused else labels.duration(result.seconds)
+        line = Text.assemble(("✓ ", "green"), f"{stage:<20} {took:>12}")
+        if not result.reused:
+            line.append(f"{result.peak_rss_mb:>9,.0f} MiB", style="dim")
+        self._console.print(line)
+
+
+def print_summary(document: RunDocument, console: Console) -> None:
+    """Print a finished run as tables, made for 100 columns."""
+    scenario, ranking = document.scenario, document.evaluation["ranking"]
+    _say(console, f"\n{scenario.title}", style="bold")
+    _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
+    for task, evaluation in document.evaluation["tasks"].items():
+        title = f"{task} ({evaluation['kind']}, {labels.count(evaluation['rows'])} test rows)"
+        _show(console, title, _metrics(document, task))
+    note = f"In brackets the gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
+    _say(console, note, style="dim")
+    _show(console, "Fusion", _fusion(document))
+    _show(console, f"Top-{ranking['k']} lists ({labels.count(ranking['users'])} people)", _ranking(document))
+    _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
+    _print_verdict(document, console)
+    _show(console, "Stages", _stages(document))
+    _show(console, f"Recommendations (utility: {scenario.recommend.utility})", _people(document))
+    _say(console, f"\nReport: {document.report}")
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _show(console: Console, title: str, table: Table) -> None:
+    _say(console, f"\n{title}", style="bold")
+    console.print(table)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _metrics(document: RunDocument, task: str) -> Table:
+    versus_floor, models = document.evaluation["tasks"][task]["versus_floor"], document.models(task)
+    table = _table()
+    table.add_column("model", no_wrap=True)
+    names = list(models[FLOOR])
+    for name in names:
+        table.add_column(labels.metric(name).heading, justify="right", no_wrap=True)
+    best = {name: labels.best(models, name) for name in names}
+    for model, metrics in models.items():
+        gains = versus_floor.get(model, {}) if model != FLOOR else {}
+        cells = [_cell(name, metrics.get(name), gains.get(name), model in best[name]) for name in names]
+        table.add_row(model, *cells, style="bold" if model == FUSION else "")
+    return table
+
+
+def _cell(name: str, metric: dict[str, Any] | None, gain: dict[str, Any] | None, is_best: bool) -> Text:
+    digits = labels.metric(name).digits
+    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
+    if gain is not None and gain["value"] is not None:
+        standing = labels.stands(gain)
+        mark = "*" if standing in _STYLES else " "
+        text.append(
+            f" ({labels.signed(gain['value'], digits)}){mark}", style=f"not bold {_STYLES.get(standing, 'dim')}"
+        )
+    else:
+        text.append(" " * (len(labels.signed(0, digits)) + 4))
+    return text
+
+
+def _fusion(document: RunDocument) -> Table:
+    table = _table()
+    table.add_column("task")
+    table.add_column("method")
+    members = list(dict.fromkeys(member for task in document.fusion for member in document.weights(task)))
+    for member in members:
+        table.add_column(member, justify="right")
+    table.add_column("blend loss", justify="right")
+    table.add_column("calibration")
+    for task, fusion in document.fusion.items():
+        weights = document.weights(task)
+        loss = labels.number(fusion["blend_loss"].get(document.taken(task)))
+        shown = [labels.number(weights.get(member), 2) for member in members]
+        table.add_row(task, fusion["method"], *shown, loss, fusion["calibration"]["kind"])
+    return table
+
+
+def _ranking(document: RunDocument) -> Table:
+    ranking = document.evaluation["ranking"]
+    table = _table()
+    table.add_column("list", no_wrap=True)
+    lists = ranking["lists"]
+    names = list(next(iter(lists.values()), {}))
+    for name in names:
+        table.add_column(labels.metric(name).heading, justify="right")
+    best = {name: labels.best(lists, name) for name in names}
+    for title, metrics in lists.items():
+        cells = [_estimate(metrics.get(name), title in best[name]) for name in names]
+        table.add_row(labels.list_title(title), *cells, style="bold" if title == FUSION else "")
+    return table
+
+
+def _estimate(metric: dict[str, Any] | None, is_best: bool) -> Text:
+    digits = 3
+    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
+    if metric is not None and metric["low"] is not None and metric["high"] is not None:
+        text.append(f" ±{labels.number((metric['high'] - metric['low']) / 2, digits)}", style="not bold dim")
+    return text
+
+
+def _unreachable(document: RunDocument) -> str:
+    share = document.evaluation["ranking"]["unreachable"]
+    return f"{labels.percent(share)} of what they took are items not in the log before the test window."
+
+
+def _print_verdict(document: RunDocument, console: Console) -> None:
+    verdict = document.verdict
+    promoted = verdict["decision"] == "promote"
+    notes = [
+        *(["dry run, nothing follows from it"] if verdict["mode"] == "dry_run" else []),
+        *(["first run, no champion yet"] if verdict["first"] else []),
+    ]
+    heading = Text.assemble("\n", ("PROMOTED", "bold green") if promoted else ("REJECTED", "bold red"))
+    heading.append(f"  ({'; '.join(notes)})" if notes else "", style="dim")
+    console.print(heading)
+    rules = sorted(verdict["rules"], key=lambda rule: bool(rule["passed"]))
+    lines = [(bool(rule["passed"]), rule["reason"]) for rule in rules]
+    for passed, reason in lines or [(promoted, reason) for reason in verdict["reasons"]]:
+        mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
+        console.print(mark.append(reason, style="default"), soft_wrap=True)
+
+
+def _stages(document: RunDocument) -> Table:
+    table = _table()
+    table.add_column("stage", no_wrap=True)
+    for title in ("seconds", "CPU seconds", "peak MiB"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for stage in document.stages:
+        figures = [labels.number(stage[key], 1) for key in ("seconds", "cpu_seconds")]
+        reused = "reused" if stage["reused"] else ""
+        table.add_row(stage["name"], *figures, labels.count(stage["peak_rss_mb"]), reused)
+    totals = [labels.number(sum(stage[key] for stage in document.stages), 1) for key in ("seconds", "cpu_seconds")]
+    peak = max((stage["peak_rss_mb"] for stage in document.stages), default=0)
+    table.add_section()
+    table.add_row("all", *totals, labels.count(peak), "", style="bold")
+    return table
+
+
+def _people(document: RunDocument) -> Table:
+    table = _table()
+    columns = [key for key in _first_recommendation(document) if key != "title"]
+    table.add_column("person", max_width=_PERSON_WIDTH)
+    table.add_column("", justify="right")
+    table.add_column("title")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for person in document.sample:
+        table.add_section()
+        about = [
+            str(person["user_id"]),
+            *textwrap.wrap(f"took {labels.listed(person['history'], most=3)}", _PERSON_WIDTH),
+        ]
+        rows = person["recommendations"]
+        for place, row in enumerate(rows):
+            note = about[place] if place < min(len(about), len(rows)) else ""
+            figures = [labels.number(row[column], 2) for column in columns]
+            table.add_row(Text(note, style="dim" if place else ""), str(place + 1), Text(row["title"]), *figures)
+    return table
+
+
+def _first_recommendation(document: RunDocument) -> dict[str, Any]:
+    rows = [row for person in document.sample for row in person["recommendations"]]
+    return rows[0] if rows else {}

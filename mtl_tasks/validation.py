@@ -1,0 +1,397 @@
+"""Judge a log with Great Expectations: bad rows are set aside with a reason, a bad log is refused.
+
+Each row-level check is one value (:class:`RowCheck`) from which both the mask that quarantines rows and the
+expectation that counts them are made. Great Expectations decides: whether the schema holds, whether the share of bad
+rows is tolerable, and whether what is left is enough and fresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
+from mtl_tasks.errors import DataError
+from mtl_tasks.events import FILE, PARTITION
+from mtl_tasks.expectations import Expectation, Outcome, judge
+from mtl_tasks.scenario import Scenario, Task
+
+log = logging.getLogger(__name__)
+
+Mask = NDArray[np.bool_]
+
+DUPLICATE: Final = "duplicate"
+_KNOWN: Final = "known_item"  # bool: the item is in the item table
+_REPEAT: Final = "repeated"  # bool: an earlier good row has the same user, item and time
+_TRAILING_DAYS: Final = 28
+_TOP_REASONS: Final = 5
+_FLOAT_MAX: Final = float(np.finfo(np.float32).max)
+_ID_TYPES: Final = ["int64", "Int64", "str"]
+_TIME_TYPE: Final = "datetime64[us, UTC]"
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """The judged log.
+
+    Attributes
+    ----------
+    events
+        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32).
+    quarantine
+        The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
+    report
+        Counts, and one entry an expectation; JSON-able.
+    """
+
+    events: pd.DataFrame
+    quarantine: pd.DataFrame
+    report: dict[str, Any]
+
+
+class Rule(Protocol):
+    """What a single row must satisfy, in two forms that are made from the same fields."""
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """Return a mask of the rows that break the rule."""
+        ...
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """Return the class name and arguments of the expectation that counts the same rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class NotNull:
+    """The value is there."""
+
+    column: str
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """See :class:`Rule`."""
+        return _mask(frame[self.column].isna())
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """See :class:`Rule`."""
+        return "ExpectColumnValuesToNotBeNull", {"column": self.column}
+
+
+@dataclass(frozen=True)
+class Between:
+    """The value, if there is one, is in [low, high], or in [low, high) if ``below``."""
+
+    column: str
+    low: Any = None
+    high: Any = None
+    below: bool = False
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """See :class:`Rule`."""
+        values = frame[self.column]
+        wrong = np.zeros(len(frame), dtype=bool)
+        if self.low is not None:
+            wrong |= _mask(values < self.low)
+        if self.high is not None:
+            wrong |= _mask(values >= self.high if self.below else values > self.high)
+        return wrong
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """See :class:`Rule`."""
+        limits = {"min_value": self.low, "max_value": self.high, "strict_max": self.below}
+        return "ExpectColumnValuesToBeBetween", {"column": self.column, **limits}
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The value, if there is one, is one of a few."""
+
+    column: str
+    allowed: tuple[Any, ...]
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """See :class:`Rule`."""
+        values = frame[self.column]
+        return _mask(~values.isin(self.allowed) & values.notna())
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """See :class:`Rule`."""
+        return "ExpectColumnValuesToBeInSet", {"column": self.column, "value_set": list(self.allowed)}
+
+
+@dataclass(frozen=True)
+class Equal:
+    """Two values, if both are there, are equal."""
+
+    left: str
+    right: str
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """See :class:`Rule`."""
+        left, right = frame[self.left], frame[self.right]
+        return _mask((left != right) & left.notna() & right.notna())
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """See :class:`Rule`."""
+        columns = {"column_A": self.left, "column_B": self.right}
+        return "ExpectColumnPairValuesToBeEqual", {**columns, "ignore_row_if": "either_value_is_missing"}
+
+
+@dataclass(frozen=True)
+class RowCheck:
+    """A rule and the reason code of the rows that break it."""
+
+    reason: str
+    rule: Rule
+
+    def expectation(self) -> Expectation:
+        """Any broken row is worth a warning; how many are too many is one question of the whole log."""
+        name, arguments = self.rule.expectation()
+        return Expectation(name, arguments, "warning", note=f" ({self.reason})")
+
+
+def row_checks(scenario: Scenario, as_of: pd.Timestamp, partitioned: bool) -> tuple[RowCheck, ...]:
+    """Return the row-level checks, in the order in which they claim a row."""
+    checks = [
+        RowCheck("null_user", NotNull(USER)),
+        RowCheck("null_item", NotNull(ITEM)),
+        RowCheck("null_time", NotNull(TIME)),
+    ]
+    if partitioned:  # in a single file the rows from as_of on are simply the future
+        checks.append(RowCheck("after_as_of", Between(TIME, high=as_of, below=True)))
+        checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
+    if scenario.source.items is not None:
+        checks.append(RowCheck("unknown_item", OneOf(_KNOWN, (True,))))
+    for name, task in scenario.tasks.items():
+        if task.label is not None:
+            checks.extend(_label_checks(name, task))
+    return (*checks, RowCheck(DUPLICATE, OneOf(_REPEAT, (False,))))
+
+
+def _label_checks(name: str, task: Task) -> list[RowCheck]:
+    """A label that is null was not observed, which is no fault."""
+    column = label(name)
+    checks = [RowCheck(f"label_not_finite:{name}", Between(column, -_FLOAT_MAX, _FLOAT_MAX))]
+    if task.kind == "binary":
+        checks.append(RowCheck(f"label_not_binary:{name}", OneOf(column, (0.0, 1.0))))
+    elif task.range is not None:
+        # Labels are float32: the limits are rounded alike, or a label equal to a limit such as 0.3 would be outside.
+        low, high = (float(np.float32(limit)) for limit in task.range)
+        checks.append(RowCheck(f"label_out_of_range:{name}", Between(column, low, high)))
+    return checks
+
+
+def validate_log(
+    interactions: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp
+) -> ValidationResult:
+    """Set bad rows aside, and refuse a log that is bad as a whole.
+
+    Parameters
+    ----------
+    interactions
+        As :func:`mtl_tasks.events.read_log` returns it. Of an unpartitioned log, the rows from ``as_of`` on are
+        left out first: they are the future, not a fault.
+    items
+        The item table.
+    as_of
+        UTC midnight.
+
+    Raises
+    ------
+    DataError
+        If the schema is wrong, no row is before ``as_of``, more than ``validation.max_bad_fraction`` of the rows are
+        bad, a label column is empty, the log is stale, or its last day is thin (if that is ``critical``).
+    """
+    partitioned = PARTITION in interactions
+    outcomes = _judge(interactions, _schema_expectations(interactions, scenario))
+    if not partitioned:
+        interactions = _without_future(interactions, scenario, as_of)
+    if interactions.empty:
+        raise DataError(
+            f"{scenario.source.events}: no event before {as_of:%Y-%m-%d} (source.events in {scenario.file}):"
+            " choose a later as_of or add the data"
+        )
+    checks = row_checks(scenario, as_of, partitioned)
+    probe, codes = quarantine_codes(interactions, items, checks)
+    per_row = [check.expectation() for check in checks]
+    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)])
+    good = codes < 0
+    events = _canonical(probe[good], scenario)
+    outcomes += _judge(events, _log_expectations(events, scenario, as_of))
+    outcomes += _judge(*_volume(events, scenario))
+    quarantine = probe.loc[~good, [*interactions.columns, REASON]]
+    quarantine = quarantine.astype({FILE: "str", REASON: "str"}).reset_index(drop=True)
+    log.info("%s: kept %d of %d rows", scenario.name, len(events), len(interactions))
+    return ValidationResult(events, quarantine, _report(events, quarantine, outcomes, scenario))
+
+
+def quarantine_codes(
+    interactions: pd.DataFrame, items: pd.DataFrame, checks: Sequence[RowCheck]
+) -> tuple[pd.DataFrame, NDArray[np.int16]]:
+    """Find each row's first broken check.
+
+    Returns
+    -------
+    tuple
+        The rows with the columns that the checks read (the day, whether the item is known, whether the row repeats
+        one that is good so far) and ``reason`` (category, null if good); and per row the position of the first
+        broken check, -1 if none.
+    """
+    probe = interactions.reset_index(drop=True)
+    # A float, so that a missing time has a missing day.
+    probe[DAY] = np.floor((probe[TIME] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1))
+    probe[_KNOWN] = probe[ITEM].isin(items[ITEM]) | probe[ITEM].isna()
+    codes = np.full(len(probe), -1, dtype=np.int16)
+    for code, check in enumerate(checks):
+        if check.reason == DUPLICATE:  # last: a good row must not be lost to an earlier copy that is bad
+            probe[_REPEAT] = False
+            probe.loc[codes < 0, _REPEAT] = probe.loc[codes < 0, [USER, ITEM, TIME]].duplicated()
+        codes[(codes < 0) & check.rule.broken(probe)] = code
+    probe[REASON] = pd.Categorical.from_codes(codes, categories=pd.Index([check.reason for check in checks]))
+    return probe, codes
+
+
+def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outcome]:
+    """As :func:`judge`, and raise the first critical failure, or any check that could not run."""
+    outcomes = judge(frame, expectations) if expectations else []
+    for outcome in outcomes:
+        expectation = outcome.expectation
+        if not outcome.success and expectation.severity == "critical":
+            raise DataError(expectation.failure)
+        if outcome.error is not None:
+            raise DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}")
+        if not outcome.success:
+            log.warning("%s: %s", outcome.type, expectation.failure or outcome.observed)
+    return outcomes
+
+
+def _mask(values: pd.Series) -> Mask:
+    return values.fillna(False).to_numpy(dtype=bool)
+
+
+def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
+    future = _mask(interactions[TIME] >= as_of)
+    if future.any():
+        log.info("%s: left out %d rows from %s on", scenario.name, future.sum(), f"{as_of:%Y-%m-%d}")
+    return interactions[~future]
+
+
+def _schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list[Expectation]:
+    """Ids may be of several types: the column's own is expected if it is one of them, else the first."""
+    labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
+    types = {USER: _ID_TYPES, ITEM: _ID_TYPES, TIME: [_TIME_TYPE], FILE: ["category"]}
+    types |= {name: ["float32"] for name in labels}
+    expectations = []
+    for column, allowed in types.items():
+        remedy = "make the table with read_log"
+        missing = f"{scenario.name}: the log has no column {column!r}: {remedy}"
+        expectations.append(Expectation("ExpectColumnToExist", {"column": column}, "critical", missing))
+        found = str(interactions[column].dtype) if column in interactions else None
+        arguments = {"column": column, "type_": found if found in allowed else allowed[0]}
+        wrong = f"{scenario.name}: column {column!r} is {found}, expected {' or '.join(allowed)}: {remedy}"
+        expectations.append(Expectation("ExpectColumnTypeToBe", arguments, "critical", wrong))
+    return expectations
+
+
+def _bad_fraction_expectation(probe: pd.DataFrame, scenario: Scenario) -> Expectation:
+    """Return the one expectation that decides whether the bad rows are too many."""
+    limit = scenario.validation.max_bad_fraction
+    counts = probe[REASON].value_counts()
+    bad = int(counts.sum())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts[counts > 0].head(_TOP_REASONS).items())
+    failure = (
+        f"{scenario.name}: {bad:,} of {len(probe):,} rows are bad ({bad / len(probe):.3%}, the limit is {limit:.3%}):"
+        f" {reasons}; {_example(probe)}: mend the log, or raise validation.max_bad_fraction in {scenario.file}"
+    )
+    # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
+    arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
+    return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
+
+
+def _example(probe: pd.DataFrame) -> str:
+    bad = np.flatnonzero(probe[REASON].notna())
+    if not len(bad):
+        return ""
+    row = probe.iloc[bad[0]]
+    columns = [USER, ITEM, TIME, *(name for name in probe.columns if str(name).startswith(label("")))]
+    values = ", ".join(f"{name} {row[name]}" for name in columns)
+    return f"for example {values} ({row[REASON]}) in {row[FILE]}"
+
+
+def _canonical(good: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+    labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
+    frame = good[[USER, ITEM, TIME, DAY, *labels]].reset_index(drop=True)
+    whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
+    return frame.astype({**whole, DAY: "int32"})
+
+
+def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> list[Expectation]:
+    """Return what must hold of the good rows together: every label observed somewhere, and freshness."""
+    expectations = []
+    for name, task in scenario.tasks.items():
+        if task.label is not None:
+            failure = f"{name}: column {task.label!r} (tasks.{name}.label in {scenario.file}) has no value in any row"
+            arguments = {"column": label(name), "min_value": 0, "strict_min": True}
+            kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
+            expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
+    return [*expectations, _freshness(events, scenario, as_of)]
+
+
+def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> Expectation:
+    allowed = scenario.validation.max_age_days
+    newest = events[TIME].max()
+    failure = (
+        f"{scenario.source.events}: stale: the newest event before {as_of:%Y-%m-%d} is of {newest:%Y-%m-%d %H:%M} UTC,"
+        f" {(as_of - newest) / pd.Timedelta(days=1):.1f} days old, the limit is {allowed}: load the missing days,"
+        f" choose an earlier as_of, or raise validation.max_age_days in {scenario.file}"
+    )
+    oldest = as_of - pd.Timedelta(days=allowed)
+    note = f"; at least {oldest.isoformat()}"
+    return Expectation("ExpectColumnMaxToBeBetween", {"column": TIME, "min_value": oldest}, "critical", failure, note)
+
+
+def _volume(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
+    """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
+    settings, last, first = scenario.validation, int(events[DAY].max()), int(events[DAY].min())
+    rows = events[events[DAY] == last]
+    days = min(_TRAILING_DAYS, last - first)
+    if not days:
+        return rows, []
+    mean = int(events[DAY].between(last - days, last - 1).sum()) / days
+    failure = (
+        f"{scenario.source.events}: {_iso(last)} has {len(rows):,} rows, the {days} days before it {mean:,.1f} a day,"
+        f" the limit is {settings.min_daily_ratio:g} of that: load the rest of the day,"
+        f" or lower validation.min_daily_ratio in {scenario.file}"
+    )
+    arguments = {"min_value": math.ceil(settings.min_daily_ratio * mean)}
+    note = f" rows on {_iso(last)}; {mean:,.1f} a day in the {days} days before"
+    return rows, [Expectation("ExpectTableRowCountToBeBetween", arguments, settings.volume_severity, failure, note)]
+
+
+def _iso(day: int) -> str:
+    return f"{pd.Timestamp(day, unit='D'):%Y-%m-%d}"
+
+
+def _report(
+    events: pd.DataFrame, quarantine: pd.DataFrame, outcomes: list[Outcome], scenario: Scenario
+) -> dict[str, Any]:
+    counts = quarantine[REASON].value_counts(sort=False)
+    read = len(events) + len(quarantine)
+    return {
+        "success": all(outcome.success for outcome in outcomes if outcome.expectation.severity == "critical"),
+        "rows_read": read,
+        "rows_kept": len(events),
+        "bad_fraction": len(quarantine) / read,
+        "max_bad_fraction": scenario.validation.max_bad_fraction,
+        "quarantined": {str(reason): int(count) for reason, count in counts.items()},
+        "expectations": [outcome.to_json() for outcome in outcomes],
+        "first_day": _iso(int(events[DAY].min())),
+        "last_day": _iso(int(events[DAY].max())),
+        "max_event_time": events[TIME].max().isoformat(),
+    }

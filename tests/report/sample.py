@@ -1,0 +1,390 @@
+"""A finished run with made-up numbers, complete enough to show every part of the report and the summary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mtl_tasks.report import RunDocument
+from mtl_tasks.scenario import Scenario, parse_scenario
+
+Json = dict[str, Any]
+
+MEMBERS = ("popularity", "als", "independent")
+FILMS = (
+    "Man of Steel (2013)",
+    "Fast & Furious 6 (2013)",
+    "Now You See Me (2013)",
+    "The Wolverine (2013)",
+    "The Conjuring (2013)",
+    "We're the Millers (2013)",
+    "Les Misérables (2012)",
+    "Kick-Ass 2 (2013)",
+    "The Hobbit: An Unexpected Journey (2012)",
+    "Elysium (2013)",
+)
+FEATURES = (
+    "user_x_item.rating.factors",
+    "item.rating.mean",
+    "user.rating.mean",
+    "item.rating.mean_28d",
+    "item.count_7d",
+    "item.count_28d",
+    "user_x_item.als.dot",
+    "user_x_item.als.cosine",
+    "taste.last_20",
+    "co_occurrence.last_20",
+    "user.count",
+    "user.rating.spread",
+    "item.rating.spread",
+    "item.days_since_first",
+    "user.days_since_last",
+    "user_x_genre.share",
+    "user_x_genre.rating.residual",
+    "item.genre.count_28d",
+    "item.als.norm",
+    "user.als.norm",
+    "item.year",
+    "user_x_item.year_minus_usual",
+)
+CURVES: dict[str, Json] = {
+    "rating": {"metric": "rmse", "start": 1.90, "tune": 1.60, "train": 1.38},
+    "purchase": {"metric": "log_loss", "start": 0.52, "tune": 0.455, "train": 0.40},
+}
+STAGES = (
+    ("resolve", 0.4, 0.3, 310.0),
+    ("validate", 4.1, 3.9, 520.5),
+    ("split", 1.2, 1.1, 498.0),
+    ("factors", 5.6, 5.5, 544.2),
+    ("features", 18.3, 17.9, 1190.7),
+    ("member:popularity", 0.6, 0.6, 402.0),
+    ("member:als", 0.9, 0.8, 410.4),
+    ("member:independent", 74.2, 139.0, 933.1),
+    ("fuse", 1.5, 1.5, 388.0),
+    ("evaluate", 12.8, 12.6, 702.3),
+    ("gate", 0.2, 0.2, 300.1),
+    ("publish", 0.1, 0.1, 300.1),
+    ("recommend", 21.7, 25.0, 1044.8),
+)
+
+
+def sample_scenario() -> Scenario:
+    """The films' scenario, as far as the report shows it."""
+    document = {
+        "name": "movies",
+        "title": "Films tweeted about in 2013",
+        "description": "What people will rate, and what they will take next.",
+        "source": {"events": "include/data/movietweetings", "columns": {"user": "user", "item": "film", "time": "at"}},
+        "tasks": {
+            "rating": {"kind": "regression", "label": "rating", "range": [0, 10]},
+            "purchase": {"kind": "binary", "negatives": {"how": "sampled", "per_positive": 4}},
+        },
+        "windows": {"train": 56, "tune": 7, "blend": 7, "test": 28},
+        "gate": {"absolute": [{"task": "purchase", "metric": "auc", "min": 0.6}]},
+    }
+    return parse_scenario(document, where="tests")
+
+
+def sample_document(decision: str = "promote") -> RunDocument:
+    """A whole run; ``decision="reject"`` fails one rule."""
+    return RunDocument(
+        scenario=sample_scenario(),
+        as_of="2013-08-25",
+        run_key="5d1c" * 16,
+        resolve=_resolve(),
+        validation=_validation(),
+        split=_split(),
+        describe={member: _describe(member) for member in MEMBERS},
+        fusion=_fusion(),
+        evaluation=_evaluation(),
+        verdict=_verdict(decision),
+        sample=[_person(number) for number in range(3)],
+        stages=[_stage(number, *stage) for number, stage in enumerate(STAGES)],
+        libraries={"lightgbm": "4.7.0", "implicit": "0.7.3", "pandas": "3.1.1"},
+        overrides={"boosting.rounds": 800},
+        report=".store/movies/2013-08-25/report/5d1c5d1c/report.html",
+    )
+
+
+def metric(value: float | None, half: float | None = None, rows: int = 21_480) -> Json:
+    """A metric with a symmetric interval."""
+    half = 0.01 * value if half is None and value is not None else half
+    if value is None or half is None:
+        return {"value": None, "low": None, "high": None, "rows": rows}
+    return {"value": value, "low": value - half, "high": value + half, "rows": rows}
+
+
+def _resolve() -> Json:
+    return {
+        "scenario": {},
+        "as_of": "2013-08-25",
+        "windows": {
+            "history": ["2013-02-28", "2013-05-18"],
+            "train": ["2013-05-19", "2013-07-13"],
+            "tune": ["2013-07-14", "2013-07-20"],
+            "blend": ["2013-07-21", "2013-07-27"],
+            "test": ["2013-07-28", "2013-08-24"],
+        },
+        "sources": [
+            {
+                "path": f"include/data/movietweetings/dt=2013-{3 + day // 28:02d}-{1 + day % 28:02d}/part-0.parquet",
+                "day": f"2013-{3 + day // 28:02d}-{1 + day % 28:02d}",
+                "size": 9_000 + 37 * day,
+                "sha256": f"{day:04x}" * 16,
+            }
+            for day in range(160)
+        ],
+    }
+
+
+def _validation() -> Json:
+    checks = [
+        ("expect_column_values_to_not_be_null", "user_id", "critical", True, "0 % null", 0),
+        ("expect_column_values_to_be_between", "rating", "critical", True, "0 to 10", 3),
+        ("expect_compound_columns_to_be_unique", None, "critical", True, "0.01 % duplicates", 9),
+        ("expect_table_row_count_to_be_between", None, "warning", False, "212 rows on the last day, at least 430", 1),
+    ]
+    names = ("expectation", "column", "severity", "success", "observed", "unexpected")
+    return {
+        "success": True,
+        "rows_read": 96_512,
+        "rows_kept": 96_500,
+        "bad_fraction": 12 / 96_512,
+        "max_bad_fraction": 0.001,
+        "quarantined": {"out_of_range:rating": 3, "duplicate": 9},
+        "expectations": [dict(zip(names, check, strict=True)) for check in checks],
+        "first_day": "2013-02-28",
+        "last_day": "2013-08-24",
+        "max_event_time": "2013-08-24T23:58:41Z",
+    }
+
+
+def _split() -> Json:
+    rows = {"train": 151_200, "tune": 17_900, "blend": 18_350, "test": 71_760}
+    return {
+        "windows": {
+            name: {
+                "first": first,
+                "last": last,
+                "rows": rows[name],
+                "tasks": {
+                    "rating": {"labelled": rows[name] // 5, "mean": 7.31},
+                    "purchase": {"labelled": rows[name], "positives": rows[name] // 5},
+                },
+            }
+            for name, (first, last) in _resolve()["windows"].items()
+            if name in rows
+        }
+    }
+
+
+def _describe(member: str) -> Json:
+    notes = {
+        "popularity": "damped user and item rates over all earlier days",
+        "als": "dot product of implicit ALS factors, calibrated",
+        "independent": "one LightGBM a task, refitted through blend",
+    }
+    boosted = member == "independent"
+    return {
+        "kind": member,
+        "device": "cpu",
+        "tasks": {
+            task: {
+                "note": notes[member],
+                "rounds": 412 if boosted else None,
+                "seconds": 31.4 if boosted else 0.3,
+                "curve": _curve(**CURVES[task]) if boosted else None,
+                "importance": _importance(task) if boosted else None,
+            }
+            for task in CURVES
+        },
+    }
+
+
+def _curve(metric: str, start: float, tune: float, train: float) -> Json:
+    falling = [math.exp(-round_number / 90) for round_number in range(1, 463)]
+    return {
+        "metric": metric,
+        "train": [train + (start - train) * share - 0.00004 * number for number, share in enumerate(falling)],
+        "tune": [tune + (start - tune) * share + 4e-8 * (number - 380) ** 2 for number, share in enumerate(falling)],
+    }
+
+
+def _importance(task: str) -> list[list[Any]]:
+    names = FEATURES if task == "rating" else FEATURES[4:] + FEATURES[:4]
+    return [[name, 0.27 * 0.8**number] for number, name in enumerate(names)]
+
+
+def _fusion() -> Json:
+    return {
+        "rating": {
+            "method": "weighted",
+            "members": list(MEMBERS),
+            "requested": "auto",
+            "weights": {"popularity": 0.07, "als": 0.0, "independent": 0.93},
+            "blend_loss": _losses(1.658, 1.691, 1.583, mean=1.644, weighted=1.580, vote=1.629),
+            "calibration": {"kind": "none"},
+            "note": "weighted had the least loss on blend",
+        },
+        "purchase": {
+            "method": "single",
+            "member": "independent",
+            "members": list(MEMBERS),
+            "requested": "auto",
+            "weights": {"popularity": 0.0, "als": 0.0, "independent": 1.0},
+            "blend_loss": _losses(0.501, 0.488, 0.4630, mean=0.4791, weighted=0.4634, vote=0.4802),
+            "calibration": {"kind": "isotonic"},
+            "note": "no fusion beat independent alone on blend, so it stands alone",
+        },
+    }
+
+
+def _losses(*single: float, **methods: float) -> Json:
+    return {f"single:{name}": loss for name, loss in zip(MEMBERS, single, strict=True)} | methods
+
+
+_VALUES: Json = {
+    "rating": {"rmse": (1.647, 1.702, 1.581, 1.579), "mae": (1.251, 1.298, 1.196, 1.195)},
+    "purchase": {
+        "auc": (0.553, 0.596, 0.6912, 0.6912),
+        "pr_auc": (0.237, 0.268, 0.371, 0.371),
+        "log_loss": (0.498, 0.489, 0.4611, 0.4611),
+        "calibration_error": (0.021, 0.013, 0.006, 0.006),
+    },
+}
+_LOWER = ("rmse", "mae", "log_loss", "calibration_error")
+
+
+def _models(task: str, shift: float = 0.0) -> Json:
+    columns = {name: [value + shift for value in values] for name, values in _VALUES[task].items()}
+    models = {model: {name: metric(columns[name][n]) for name in columns} for n, model in enumerate(MEMBERS)}
+    return {"members": models, "fusion": {name: metric(columns[name][3]) for name in columns}}
+
+
+def _versus_floor(task: str) -> Json:
+    def gain(name: str, column: int) -> Json:
+        values = _VALUES[task][name]
+        return metric(
+            (values[column] - values[0]) * (-1 if name in _LOWER else 1),
+            half=0.15 * abs(values[column] - values[0]) + 0.002 * values[0],
+        )
+
+    return {model: {name: gain(name, n) for name in _VALUES[task]} for n, model in enumerate([*MEMBERS, "fusion"])}
+
+
+def _evaluation() -> Json:
+    lists = {
+        "popular_7d": (0.106, 0.150, 0.065, 0.004),
+        "als": (0.047, 0.071, 0.026, 0.061),
+        "fusion": (0.118, 0.167, 0.072, 0.043),
+    }
+    names = ("ndcg", "recall", "map", "coverage")
+    return {
+        "tasks": {
+            "rating": {"kind": "regression", "rows": 14_352, "positives": None, **_models("rating")}
+            | {"versus_floor": _versus_floor("rating")},
+            "purchase": {"kind": "binary", "rows": 71_760, "positives": 14_352, **_models("purchase")}
+            | {"versus_floor": _versus_floor("purchase")},
+        },
+        "slices": {
+            task: {
+                name: {"rows": 3_000 + 4_000 * number, **_models(task, 0.04 - 0.02 * number)}
+                for number, name in enumerate(("cold_users", "warm_users", "cold_items", "warm_items"))
+            }
+            for task in _VALUES
+        },
+        "ranking": {
+            "k": 10,
+            "users": 1_874,
+            "lists": {
+                name: {column: metric(value, 0.1 * value) for column, value in zip(names, values, strict=True)}
+                for name, values in lists.items()
+            },
+            "unreachable": 0.181,
+        },
+        "calibration": {
+            "purchase": [
+                {
+                    "predicted": 0.04 + 0.055 * n,
+                    "observed": 0.035 + 0.056 * n + 0.008 * (-1) ** n,
+                    "rows": 9_000 - 800 * n,
+                }
+                for n in range(10)
+            ]
+        },
+    }
+
+
+def _verdict(decision: str) -> Json:
+    passed = decision == "promote"
+    rules: list[Json] = [
+        {
+            "rule": "purchase auc >= 0.70" if not passed else "purchase auc >= 0.60",
+            "kind": "absolute",
+            "passed": passed,
+            "value": 0.6912,
+            "limit": 0.60 if passed else 0.70,
+            "low": 0.6812,
+            "high": 0.7012,
+            "rows": 71_760,
+            "reason": f"purchase AUC is 0.6912, {'at least 0.60' if passed else 'below 0.70'}, on 71,760 rows of test.",
+        },
+        {
+            "rule": "rating rmse <= 1.70",
+            "kind": "absolute",
+            "passed": True,
+            "value": 1.579,
+            "limit": 1.70,
+            "low": 1.569,
+            "high": 1.589,
+            "rows": 14_352,
+            "reason": "rating RMSE is 1.5790, at most 1.70, on 14,352 rows of test.",
+        },
+        {
+            "rule": "rating rmse vs champion, margin 0.01",
+            "kind": "relative",
+            "passed": True,
+            "value": None,
+            "limit": -0.01,
+            "low": None,
+            "high": None,
+            "rows": 0,
+            "reason": "There is no champion before 2013-08-25: nothing to compare with.",
+        },
+    ]
+    return {
+        "decision": decision,
+        "first": True,
+        "mode": "enforce",
+        "champion": None,
+        "rules": rules,
+        "reasons": [rule["reason"] for rule in rules],
+    }
+
+
+def _person(number: int) -> Json:
+    films = FILMS[number:] + FILMS[:number]
+    return {
+        "user_id": 8_321 + 17 * number,
+        "history": list(films[5 : 6 + number]),
+        "recommendations": [
+            {
+                "title": film,
+                "rating": 8.1 - 0.3 * place,
+                "purchase": 0.42 - 0.05 * place,
+                "utility": 0.42 - 0.05 * place,
+            }
+            for place, film in enumerate(films[:5])
+        ],
+    }
+
+
+def _stage(number: int, name: str, seconds: float, cpu: float, peak: float) -> Json:
+    return {
+        "name": name,
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "peak_rss_mb": peak,
+        "reused": number < 2,
+        "key": f"{number:02x}ab" * 16,
+    }

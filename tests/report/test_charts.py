@@ -1,0 +1,95 @@
+"""Charts are inline SVG: stable bytes, readable text, the page's colours."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+
+from mtl_tasks.report import charts
+
+BINS = [{"predicted": 0.1 * n, "observed": 0.09 * n, "rows": 100} for n in range(1, 6)]
+CURVE = {"metric": "log_loss", "train": [0.5 - 0.0001 * n for n in range(2000)], "tune": [0.5] * 2000}
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "als": {"auc": {"value": 0.0153, "low": 0.0121, "high": 0.0188}},
+    "fusion": {"auc": {"value": 0.02, "low": None, "high": None}},
+}
+WINDOWS = {"train": ["2013-05-19", "2013-07-13"], "test": ["2013-07-28", "2013-08-24"]}
+
+DRAWN = {
+    "timeline": lambda: charts.timeline(WINDOWS, "2013-08-25"),
+    "differences": lambda: charts.differences(DIFFERENCES, ["auc"], "gain"),
+    "weights": lambda: charts.weights({"popularity": 0.25, "als": 0.75}, "weights"),
+    "calibration": lambda: charts.calibration(BINS, "calibration"),
+    "learning": lambda: charts.learning_curve(CURVE, 1234, "curve"),
+    "importance": lambda: charts.importance([(f"item.count_{n}d", 1 / n) for n in range(1, 31)], "importance"),
+}
+
+
+def parsed(svg: Markup) -> ElementTree.Element:
+    return ElementTree.fromstring(svg)  # noqa: S314 - our own output
+
+
+def texts(svg: Markup) -> list[str]:
+    return ["".join(node.itertext()).strip() for node in parsed(svg).iter() if node.tag.endswith("}text")]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_chart_is_well_formed_and_the_same_each_time(name: str) -> None:
+    svg = DRAWN[name]()
+    root = parsed(svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-label")
+    assert DRAWN[name]() == svg
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_chart_uses_only_colours_of_the_page(name: str) -> None:
+    assert "#0" not in DRAWN[name]()
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("timeline", "day (UTC)"),
+        ("weights", "weight (they sum to 1)"),
+        ("calibration", "predicted probability (mean of a bin)"),
+        ("learning", "Log loss (nats a row)"),
+        ("importance", "share of the total gain"),
+    ],
+)
+def test_axes_are_labelled_with_their_units(name: str, label: str) -> None:
+    assert label in texts(DRAWN[name]())
+
+
+def test_windows_are_labelled_with_their_days_and_use() -> None:
+    assert "28 days: read by the gate and this report only" in texts(DRAWN["timeline"]())
+
+
+def test_best_round_is_marked_with_its_value_in_full() -> None:
+    assert "best round 1,234: 0.5000" in texts(DRAWN["learning"]())
+
+
+def test_long_curves_are_thinned() -> None:
+    assert len(DRAWN["learning"]()) < 20_000
+
+
+def test_importance_shows_the_top_twenty() -> None:
+    shown = [text for text in texts(DRAWN["importance"]()) if text.startswith("item: count")]
+    assert len(shown) == 20
+    assert shown[0] == "item: count, 1 day"
+
+
+def test_difference_without_an_interval_is_still_drawn() -> None:
+    assert {"als", "fusion"} <= set(texts(DRAWN["differences"]()))
+
+
+def test_models_keep_their_colours_across_charts() -> None:
+    assert charts.colours(["als", "independent"])["fusion"] == charts.colours(["fusion", "als"])["fusion"]
+    assert len(set(charts.colours(["a", "b", "c", "d", "e"]).values())) == 7
+
+
+def test_markup_in_a_title_is_escaped() -> None:
+    assert "<b>" not in charts.weights({"als": 1.0}, "<b>")

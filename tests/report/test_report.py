@@ -1,0 +1,188 @@
+"""The report is one offline page that says everything, the same bytes for the same run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from mtl_tasks.report import RunDocument, render_report
+from tests.report.sample import FILMS, metric, sample_document
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(sample_document())
+
+
+class _Tags(HTMLParser):
+    """Checks that tags nest, and gathers them with their attributes and the text of the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def parsed(page: str) -> _Tags:
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    return tags
+
+
+def words(page: str) -> str:
+    return " ".join(" ".join(parsed(page).text).split())
+
+
+def test_tags_nest(page: str) -> None:
+    assert parsed(page).seen
+
+
+def test_same_run_gives_same_bytes(page: str) -> None:
+    assert render_report(sample_document()) == page
+
+
+def test_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    tags = parsed(page).seen
+    assert not {tag for tag, _ in tags} & {"script", "img", "iframe", "object", "embed"}
+    references = [value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href")]
+    assert all(value is not None and value.startswith(("#", "data:")) for value in references)
+    assert "url(" not in page.replace("url(#", "")
+    assert "@import" not in page
+
+
+def test_links_lead_to_sections(page: str) -> None:
+    tags = parsed(page).seen
+    targets = {attributes["id"] for _, attributes in tags if attributes.get("id")}
+    links = {str(a["href"])[1:] for tag, a in tags if tag == "a"}
+    assert len(links) == 12
+    assert links <= targets
+
+
+def test_page_is_light(page: str) -> None:
+    assert len(page.encode()) < 400_000
+
+
+@pytest.mark.parametrize(("decision", "word"), [("promote", "Promoted"), ("reject", "Rejected")])
+def test_verdict_is_said_in_words_with_a_reason_for_each_rule(decision: str, word: str) -> None:
+    document = sample_document(decision)
+    text = words(render_report(document))
+    assert word in text
+    assert all(reason in text for reason in document.verdict["reasons"])
+
+
+def test_failed_rules_come_first() -> None:
+    text = words(render_report(sample_document("reject")))
+    assert text.index("✗ fail") < text.index("✓ pass")
+
+
+def test_dry_run_is_said() -> None:
+    document = sample_document("reject")
+    text = words(render_report(replace(document, verdict={**document.verdict, "mode": "dry_run"})))
+    assert "Dry run" in text
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "1.5790 [1.5632, 1.5948]",  # the fusion's RMSE
+        "▲ +0.0680",  # its gain over the floor
+        "▼ −0.0550",  # ALS is worse than the floor
+        "popular, last 7 days",
+        "18.1 %",
+        "cold users",
+        "independent alone 0.4630 taken",
+        "calibration isotonic",
+        "user × item: rating factors",
+        "out of range: rating",
+        "28 days: read by the gate and this report only",
+        "member:independent",
+        FILMS[8],
+        "python -m mtl_tasks run movies --as-of 2013-08-25 --set boosting.rounds=800",
+        "lightgbm 4.7.0",
+    ],
+)
+def test_page_tells(page: str, expected: str) -> None:
+    assert expected in words(page)
+
+
+def test_best_value_of_a_column_is_bold(page: str) -> None:
+    assert '<span class="value best">1.5790</span>' in page
+    assert '<span class="value">1.6470</span>' in page
+
+
+def test_text_from_the_data_is_escaped() -> None:
+    document = sample_document()
+    first = document.sample[0]
+    rows = [{**first["recommendations"][0], "title": "<script>alert(1)</script>"}]
+    page = render_report(replace(document, sample=[{**first, "recommendations": rows}]))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_values_that_could_not_be_computed_are_shown_as_missing() -> None:
+    document = sample_document()
+    purchase = document.evaluation["tasks"]["purchase"]
+    missing = {name: metric(None) for name in purchase["fusion"]}
+    changed = {
+        **purchase,
+        "fusion": missing,
+        "versus_floor": {**purchase["versus_floor"], "fusion": missing},
+    }
+    evaluation = {**document.evaluation, "tasks": {**document.evaluation["tasks"], "purchase": changed}}
+    text = words(render_report(replace(document, evaluation=evaluation)))
+    assert "nan" not in text.lower().split()
+    assert "not computed" in text
+
+
+def minimal(document: RunDocument) -> RunDocument:
+    """Only the floor was trained, nothing was quarantined, nobody gets a list."""
+    tasks = {
+        name: {**task, "members": {"popularity": task["members"]["popularity"]}, "versus_floor": {"popularity": {}}}
+        for name, task in document.evaluation["tasks"].items()
+        if name == "rating"
+    }
+    evaluation = {**document.evaluation, "tasks": tasks, "slices": {}, "calibration": {}}
+    return replace(
+        document,
+        evaluation=evaluation,
+        describe={"popularity": document.describe["popularity"]},
+        fusion={"rating": {**document.fusion["rating"], "method": "mean", "weights": {}}},
+        validation={**document.validation, "quarantined": {}},
+        sample=[],
+        libraries={},
+        overrides={},
+    )
+
+
+def test_smallest_run_has_a_page_too() -> None:
+    text = words(render_report(minimal(sample_document())))
+    assert "No row was set aside." in text
+    assert "No binary task in this scenario." in text
+
+
+def test_page_follows_the_colour_scheme(page: str) -> None:
+    assert "prefers-color-scheme: dark" in page
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert "var(--ink)" in drawn
+    assert not re.search(r"(fill|stroke): #", drawn)

@@ -1,0 +1,133 @@
+"""The command line: help, parsing, and how bad input and faults come out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from mtl_tasks import cli
+from mtl_tasks.errors import MtlError
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that must be refused, and return its one line."""
+    assert cli.main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_overview_names_the_commands_with_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "python -m mtl_tasks run movies --as-of 2013-08-25" in out
+    assert "show" in out
+    assert "Exit codes" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
+        ("show", ["--as-of", "--store", "--set", "--json", "--root", "--verbose"]),
+    ],
+)
+def test_help_of_a_command_names_every_option(
+    command: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert [option for option in options if option not in out] == []
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from mtl_tasks.cli import main; code = main(['run', '--help']);"
+        "heavy = {'numpy', 'pandas', 'matplotlib', 'lightgbm', 'great_expectations'} & set(sys.modules);"
+        "sys.exit(code or ' '.join(heavy) or 0)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert time.monotonic() - started < 5  # 0.6 s on an idle machine; the margin is for a busy one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run"], "Missing argument 'SCENARIO'"),
+        (["runn", "movies"], "Did you mean 'run'"),
+        (["run", "movies", "--asof", "2013-08-25"], "--as-of"),
+        (["run", "movies", "extra"], "unexpected extra argument"),
+        (["show", "movies", "--force"], "No such option"),
+        (["run", "movies", "--root", "nowhere"], "--root nowhere: no such folder"),
+        (["run", "movies", "--set", "windows.train"], "expected key=value"),
+        (["show", "movies", "--set", "=3"], "expected key=value"),
+        (["run", "movies", "--set", "a=[1"], "not YAML"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in refused(capsys, *arguments)
+
+
+def app_that_raises(error: BaseException) -> typer.Typer:
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
+    @app.command()
+    def fail() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None:
+        """A second command, so that the first keeps its name."""
+
+    return app
+
+
+def test_a_message_with_line_breaks_still_becomes_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", app_that_raises(MtlError("first\n  second")))
+    assert refused(capsys, "fail") == "error: first second\n"
+
+
+def test_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", app_that_raises(KeyboardInterrupt()))
+    assert cli.main(["fail"]) == 130
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", app_that_raises(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main(["fail"])
+
+
+def test_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_tasks", "run", "movies", "--set", "oops"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: --set 'oops': expected key=value, for example --set windows.train=28\n"

@@ -1,0 +1,95 @@
+"""The terminal's tables fit, name everything, and stay plain when nobody is watching."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from mtl_tasks.run import StageResult
+from mtl_tasks.store import Ref
+from mtl_tasks.summary import StageProgress, print_summary
+from tests.report.sample import FILMS, sample_document
+
+
+def printed(decision: str = "promote", width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    print_summary(sample_document(decision), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_summary_fits_a_hundred_columns() -> None:
+    assert max(len(line) for line in printed().splitlines()) <= 100
+
+
+def test_summary_has_no_escape_codes_without_a_terminal() -> None:
+    assert "\x1b" not in printed()
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "Films tweeted about in 2013",
+        "1.5790 (+0.0680)*",
+        "1.7020 (−0.0550)*",
+        "weighted         0.07   0.00          0.93       1.5800   none",
+        "popular, last 7 days   0.106 ±0.011",
+        "18.1 % of what they took",
+        "PROMOTED",
+        "member:independent",
+        "reused",
+        "1,191",
+        FILMS[0],
+        "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html",
+    ],
+)
+def test_summary_tells(expected: str) -> None:
+    assert expected in printed()
+
+
+def test_five_films_for_each_of_three_people() -> None:
+    lines = printed().splitlines()
+    listed = [
+        line
+        for line in lines
+        if any(f"   {title}  " in line for title in FILMS) and line.rstrip().endswith(tuple("27"))
+    ]
+    assert len(listed) == 15
+
+
+def test_rejection_shows_the_failed_rule_first() -> None:
+    text = printed("reject")
+    assert "REJECTED" in text
+    assert text.index("✗ purchase AUC is 0.6912, below 0.70") < text.index("✓ rating RMSE")
+
+
+def test_narrow_terminals_lose_nothing_of_the_verdict() -> None:
+    reason = "purchase AUC is 0.6912, below 0.70, on 71,760 rows of test."
+    assert reason in printed("reject", width=60)
+
+
+def result(reused: bool) -> StageResult:
+    return StageResult("features", Ref("store", "key", "sha256", 3), reused, 12.34, 11.0, 812.4, {})
+
+
+@pytest.mark.parametrize(("reused", "expected"), [(False, "12.3 s"), (True, "reused")])
+def test_progress_is_a_plain_line_a_stage_without_a_terminal(reused: bool, expected: str) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with StageProgress(console).shown() as progress:
+        progress("features", None)
+        progress("features", result(reused))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 1
+    assert "features" in lines[0]
+    assert expected in lines[0]
+
+
+def test_progress_on_a_terminal_names_the_stage_at_work() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with StageProgress(console).shown() as progress:
+        progress("factors", None)
+    assert isinstance(console.file, io.StringIO)
+    assert "factors" in console.file.getvalue()

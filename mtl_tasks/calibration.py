@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
+from mtl_tasks.errors import DataError
 from mtl_tasks.metrics import EPSILON, compute
 
 Values = NDArray[np.float64]
@@ -24,7 +27,7 @@ def logit(probability: Values) -> Values:
 
 def sigmoid(value: Values) -> Values:
     """Invert :func:`logit`."""
-    return np.asarray(1.0 / (1.0 + np.exp(-value)))
+    return np.asarray(expit(value))
 
 
 def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> Map:
@@ -40,10 +43,7 @@ def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> 
         kinds.append("isotonic")
     losses = {}
     for kind in kinds:
-        fit = _FITS[kind]
-        losses[kind] = cross_fitted_loss(
-            label, users, lambda rows, fit=fit: _apply_elsewhere(fit, label, probability, rows)
-        )
+        losses[kind] = cross_fitted_loss(label, users, partial(_apply_elsewhere, _FITS[kind], label, probability))
     best = min(kinds, key=lambda kind: losses[kind])
     return {**_FITS[best](label, probability), "log_loss": {kind: round(loss, 6) for kind, loss in losses.items()}}
 
@@ -73,7 +73,17 @@ def cross_fitted_loss(
     ----------
     predict_fold
         Given the mask of the held-out rows, returns predictions for them.
+
+    Raises
+    ------
+    DataError
+        If all rows are of one user.
     """
+    if len(label) == 0 or (users == users[0]).all():
+        raise DataError(
+            f"blend: its {len(label):,} labelled rows are of fewer than two users, so that nothing can be fitted on "
+            "some and tried on others: lengthen windows.blend"
+        )
     fold = user_folds(users)
     predicted = np.empty(len(label))
     for number in np.unique(fold):
@@ -95,8 +105,13 @@ def _fit_none(label: Values, probability: Values) -> Map:
 def _fit_platt(label: Values, probability: Values) -> Map:
     from sklearn.linear_model import LogisticRegression  # takes seconds to import
 
-    model = LogisticRegression(C=1e6).fit(logit(probability)[:, None], label)
-    return {"kind": "platt", "slope": float(model.coef_[0, 0]), "offset": float(model.intercept_[0])}
+    if label.min() == label.max():
+        return _fit_none(label, probability)
+    model = LogisticRegression(C=1e6, max_iter=1000).fit(logit(probability)[:, None], label)
+    slope = float(model.coef_[0, 0])
+    if slope <= 0:  # would turn the ranking round
+        return _fit_none(label, probability)
+    return {"kind": "platt", "slope": slope, "offset": float(model.intercept_[0])}
 
 
 def _fit_isotonic(label: Values, probability: Values) -> Map:

@@ -87,15 +87,15 @@ def _nearest(
     return owner[usable], known[found[usable]]
 
 
-def _by_attribute(
-    past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: MultiValued, count: int
-) -> Pairs:
+def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: MultiValued, count: int) -> Pairs:
     item, value = attribute.of(np.arange(len(past.item_ids)))
-    has = sparse.csr_matrix((np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size))
-    share = (seen @ has) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
+    has = sparse.csr_matrix(
+        (np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size)
+    )
+    share = np.asarray((seen @ has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
     recent = np.bincount(past.items[past.days >= day - RECENT_DAYS], minlength=len(past.item_ids))
     live = np.flatnonzero(recent)
-    matched: Floats = np.asarray((sparse.csr_matrix(share) @ has[live].T).todense(), dtype=np.float32)
+    matched: Floats = np.asarray((sparse.csr_matrix(share) @ has[live].T).toarray(), dtype=np.float32)
     owner, place = _top(matched * np.log1p(recent[live]).astype(np.float32), count)
     return owner, live[place]
 

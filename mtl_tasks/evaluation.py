@@ -18,13 +18,14 @@ from mtl_tasks.scoring import ALS, POPULAR, UTILITY, top_lists
 Values = NDArray[np.float64]
 Json = dict[str, Any]
 REPLICATES: Final = 200
+NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
 LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ordered by
 
 
 @dataclass(frozen=True)
-class TestRows:
+class ScoredRows:
     """The labelled test rows of one task.
 
     Attributes
@@ -44,22 +45,22 @@ class TestRows:
     predictions: dict[str, Values]
     slices: dict[str, NDArray[np.bool_]]
 
-    def where(self, mask: NDArray[np.bool_]) -> TestRows:
+    def where(self, mask: NDArray[np.bool_]) -> ScoredRows:
         """Some of the rows, without slices."""
         predictions = {name: values[mask] for name, values in self.predictions.items()}
-        return TestRows(self.users[mask], self.label[mask], predictions, {})
+        return ScoredRows(self.users[mask], self.label[mask], predictions, {})
 
 
 def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """Rows whose user or item had no interaction before the row's day, and the others."""
-    masks = {}
+    masks: dict[str, NDArray[np.bool_]] = {}
     for side in ("user", "item"):
         cold = features[f"{side}.count"].to_numpy() == 0
         masks |= {f"cold_{side}s": cold, f"warm_{side}s": ~cold}
     return masks
 
 
-def evaluate_task(rows: TestRows, kind: str, seed: int) -> tuple[Json, Json]:
+def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
     """Return the task's metrics, and those of its slices, in the form of the evaluation document."""
     made, replicates = _measure(rows, METRICS[kind], seed)
     against = {}
@@ -83,11 +84,10 @@ def evaluate_task(rows: TestRows, kind: str, seed: int) -> tuple[Json, Json]:
     return task, slices
 
 
-def _measure(rows: TestRows, metrics: tuple[str, ...], seed: int) -> tuple[Json, dict[tuple[str, str], Values]]:
+def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[Json, dict[tuple[str, str], Values]]:
     made: Json = {name: {} for name in rows.predictions}
     if not len(rows.label):
-        nothing = {"value": None, "low": None, "high": None, "rows": 0}
-        return {name: dict.fromkeys(metrics, nothing) for name in made}, {}
+        return {name: dict.fromkeys(metrics, NOTHING) for name in made}, {}
     prepared = {
         (name, metric): Prepared(metric, rows.label, values)
         for name, values in rows.predictions.items()
@@ -110,7 +110,7 @@ def _against_floor(made: Json, replicates: dict[tuple[str, str], Values], name: 
     return measured(gain, sign * drawn, mine["rows"])
 
 
-def calibration_of(rows: TestRows) -> list[dict[str, float | int]]:
+def calibration_of(rows: ScoredRows) -> list[dict[str, float | int]]:
     """Calibration curve of the fusion."""
     return calibration_curve(rows.label, rows.predictions[FUSION])
 
@@ -145,7 +145,7 @@ class ListJudge:
         self._shown: dict[str, set[Any]] = {name: set() for name in LISTS}
         self._found = 0
         self._scored = 0
-        self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean())
+        self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean()) if len(truth) else None
         self._catalogue, self._k, self._seed = catalogue, k, seed
 
     def add(self, scored: pd.DataFrame) -> None:
@@ -154,7 +154,7 @@ class ListJudge:
         self._scored += len(scored)
         for name, score in LISTS.items():
             best = top_lists(scored, score, self._k)
-            place = self._count.index.get_indexer(best[columns.USER])
+            place = self._count.index.get_indexer(pd.Index(best[columns.USER]))
             self._hits[name][place, best[columns.RANK] - 1] = self._taken(best)
             self._shown[name].update(best[columns.ITEM])
 
@@ -165,9 +165,7 @@ class ListJudge:
         """Return the ranking part of the evaluation document."""
         lists = {}
         for name, hits in self._hits.items():
-            per_user = list_metrics(hits, self._count.to_numpy())
-            users = UserBootstrap(self._count.index.to_numpy(), REPLICATES, self._seed)
-            lists[name] = {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in RANKING}
+            lists[name] = self._measured(hits)
             coverage = len(self._shown[name]) / max(self._catalogue, 1)
             lists[name]["coverage"] = {"value": coverage, "low": None, "high": None, "rows": len(hits)}
         return {
@@ -178,3 +176,10 @@ class ListJudge:
             "candidate_recall": self._found / max(int(self._count.sum()), 1),
             "candidates_per_user": self._scored / max(len(self._count), 1),
         }
+
+    def _measured(self, hits: NDArray[np.bool_]) -> Json:
+        if not len(hits):
+            return dict.fromkeys(RANKING, NOTHING)
+        per_user = list_metrics(hits, self._count.to_numpy().astype(np.int64))
+        users = UserBootstrap(self._count.index.to_numpy(), REPLICATES, self._seed)
+        return {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in RANKING}

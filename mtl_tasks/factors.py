@@ -27,7 +27,10 @@ CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least
 
 
 class Solver(Protocol):
-    """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are."""
+    """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are.
+
+    A pair met several times stands in a matrix several times; what that means is for the solver to say.
+    """
 
     name: str
 
@@ -42,7 +45,7 @@ class Solver(Protocol):
 
 
 class TasteSolver:
-    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0."""
+    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, those of one pair add up."""
 
     def __init__(
         self, dimensions: int, iterations: int, regularization: float, *, device: str, threads: int, seed: int
@@ -60,7 +63,7 @@ class TasteSolver:
     def fit(self, user_items: sparse.csr_matrix) -> Floats:
         """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
         model = self._model(self.device)
-        model.fit(user_items.astype(np.float32), show_progress=False)
+        model.fit(_summed(user_items), show_progress=False)
         factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
         return np.asarray(factors, dtype=np.float32)
 
@@ -68,7 +71,7 @@ class TasteSolver:
         """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
         model = self._model("cpu")
         model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
-        return np.asarray(model.recalculate_user(np.arange(values.shape[0]), values.astype(np.float32)))
+        return np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
 
     def _model(self, device: str) -> Any:
         import implicit.cpu.als
@@ -79,8 +82,17 @@ class TasteSolver:
         return implicit.cpu.als.AlternatingLeastSquares(**self._settings, num_threads=self._threads)
 
 
+def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
+    summed = values.astype(np.float32)
+    summed.sum_duplicates()
+    return summed
+
+
 class LevelSolver:
-    """Ridge regression of residuals on vectors, alternated: explicit ALS. Values are residuals of a label."""
+    """Ridge regression of residuals on vectors, alternated: explicit ALS.
+
+    Values are residuals of a label; those of one pair are several observations of it.
+    """
 
     def __init__(self, task: str, dimensions: int, iterations: int, regularization: float, *, seed: int) -> None:
         self.name = f"level:{task}"
@@ -214,10 +226,16 @@ class Interactions:
         )
 
     def matrix_of(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> sparse.csr_matrix:
-        """Return the values (len(users), len(items)) of some users on some items, both sorted codes."""
+        """Return the values (len(users), len(items)) of some users on some items, both sorted codes.
+
+        A pair met several times has several entries: a sum would turn two ratings of 1 above the mean into one of 2.
+        """
         chosen = np.isin(self.users, users) & np.isin(self.items, items)
-        at = (np.searchsorted(users, self.users[chosen]), np.searchsorted(items, self.items[chosen]))
-        return sparse.csr_matrix((self.values[chosen], at), shape=(len(users), len(items)))
+        row, column = np.searchsorted(users, self.users[chosen]), np.searchsorted(items, self.items[chosen])
+        order = np.lexsort((column, row))
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))])
+        entries = (self.values[chosen][order], column[order], starts)
+        return sparse.csr_matrix(entries, shape=(len(users), len(items)))
 
 
 def fit_space(solver: Solver, interactions: Interactions, start: int, end: int, refresh_days: int) -> ItemSpace:
@@ -233,12 +251,9 @@ def fit_space(solver: Solver, interactions: Interactions, start: int, end: int, 
         New items get or renew their vector on days divisible by this.
     """
     history = interactions.before(start)
-    users, user_at = np.unique(history.users, return_inverse=True)
-    items, item_at = np.unique(history.items, return_inverse=True)
-    matrix = sparse.csr_matrix((history.values, (user_at, item_at)), shape=(len(users), len(items)))
-    base = ItemSpace(
-        interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), solver.fit(matrix)
-    )
+    users, items = np.unique(history.users), np.unique(history.items)
+    vectors = solver.fit(history.matrix_of(users, items))
+    base = ItemSpace(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
     return extend_space(solver, base, interactions, end, refresh_days)
 
 
@@ -259,9 +274,7 @@ def extend_space(
     return space
 
 
-def _fold_items(
-    solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int
-) -> Floats:
+def _fold_items(solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
     known, vectors = space.at(day - 1, past.item_ids)
     takers = np.unique(past.users[np.isin(past.items, renewed)])
     user_vectors = solver.fold(past.matrix_of(takers, known), vectors)

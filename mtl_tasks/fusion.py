@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +18,7 @@ METHODS: Final = ("mean", "weighted", "vote")
 THRESHOLDS: Final = 99  # quantiles tried for a member's voting threshold
 
 
-def fit_fusion(
-    predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str
-) -> Fitted:
+def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str) -> Fitted:
     """Fit the fusion of one task on the blend window.
 
     Parameters
@@ -40,7 +39,7 @@ def fit_fusion(
     Raises
     ------
     DataError
-        If a member's predictions are not finite.
+        If a member's predictions are not finite, or all rows are of one user.
     """
     for name, values in predictions.items():
         if not np.isfinite(values).all():
@@ -51,9 +50,8 @@ def fit_fusion(
     losses = {f"single:{name}": compute(metric, label, predictions[name]) for name in members}
     methods = METHODS if requested == "auto" else (requested,)
     for method in methods:
-        losses[method] = cross_fitted_loss(
-            label, users, lambda held, m=method: _predict_held(m, matrix, label, kind, held), metric
-        )
+        predict = partial(_predict_held, method, matrix, label, kind)
+        losses[method] = cross_fitted_loss(label, users, predict, metric)
     chosen = min(losses, key=lambda name: losses[name]) if requested == "auto" else requested
     fitted = _fit(chosen, members, matrix, label, kind)
     fitted["blend_loss"] = {name: round(float(loss), 6) for name, loss in losses.items()}
@@ -88,14 +86,15 @@ def _fit(method: str, members: list[str], matrix: Values, label: Values, kind: s
 def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
     """Raw fusion of (n, members): values averaged as they are, probabilities in logit space.
 
-    ``vote`` is the median for a regression. For a binary task it is the share of members whose prediction passes
-    their own threshold (hard vote), with the mean probability (soft vote) deciding within a share.
+    ``vote`` is the median for a regression. For a binary task it is the number of members whose prediction passes
+    their own threshold (hard vote) plus the mean probability (soft vote), which so decides only between rows of equal
+    votes, over the number of members plus one.
     """
     if fitted["method"] == "vote":
         if kind == "regression":
             return np.asarray(np.median(matrix, axis=1))
-        share = (matrix >= np.array(fitted["thresholds"])).mean(axis=1)
-        return np.asarray((share + matrix.mean(axis=1)) / 2)
+        votes = (matrix >= np.array(fitted["thresholds"])).sum(axis=1)
+        return np.asarray((votes + matrix.mean(axis=1)) / (matrix.shape[1] + 1))
     weights = np.array([fitted["weights"][name] for name in fitted["members"]])
     if kind == "regression":
         return np.asarray(matrix @ weights)
@@ -110,26 +109,29 @@ def _predict_held(method: str, matrix: Values, label: Values, kind: str, held: N
 
 def _simplex_weights(matrix: Values, label: Values, kind: str) -> Values:
     """Non-negative weights of sum 1 with the least squared error (of values) or log loss (of averaged logits)."""
-    from scipy.optimize import minimize
+    from scipy.optimize import LinearConstraint, minimize
 
     inputs = matrix if kind == "regression" else logit(matrix)
 
-    def loss_and_slope(weights: Values) -> tuple[float, Values]:
+    def loss(weights: Values) -> float:
         score = inputs @ weights
         if kind == "regression":
-            error = score - label
-            return float(np.mean(error**2)), 2 * inputs.T @ error / len(label)
-        loss = float(np.mean(np.logaddexp(0.0, score) - label * score))
-        return loss, inputs.T @ (sigmoid(score) - label) / len(label)
+            return float(np.mean((score - label) ** 2))
+        return float(np.mean(np.logaddexp(0.0, score) - label * score))
+
+    def slope(weights: Values) -> Values:
+        score = inputs @ weights
+        error = 2 * (score - label) if kind == "regression" else sigmoid(score) - label
+        return np.asarray(inputs.T @ error / len(label))
 
     size = matrix.shape[1]
     found = minimize(
-        loss_and_slope,
+        loss,
         np.full(size, 1.0 / size),
-        jac=True,
+        jac=slope,
         method="SLSQP",
         bounds=[(0.0, 1.0)] * size,
-        constraints=[{"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": lambda w: np.ones(size)}],
+        constraints=[LinearConstraint(np.ones((1, size)), 1.0, 1.0)],
         options={"ftol": 1e-10, "maxiter": 200},
     )
     weights = np.clip(found.x, 0.0, 1.0)

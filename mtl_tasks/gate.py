@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.bootstrap import UserBootstrap, interval
-from mtl_tasks.errors import MtlError
-from mtl_tasks.evaluation import FLOOR, FUSION, TestRows
+from mtl_tasks.evaluation import FLOOR, FUSION, ScoredRows
 from mtl_tasks.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
 from mtl_tasks.scenario import Gate, Margin, Rule, Scenario
 
@@ -44,9 +43,7 @@ class Champion:
     problem: str | None = None
 
 
-def judge(
-    scenario: Scenario, evaluation: Json, rows: dict[str, TestRows], champion: Champion | None
-) -> Json:
+def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None) -> Json:
     """Judge a candidate by every rule; one failed rule rejects it.
 
     Parameters
@@ -64,12 +61,12 @@ def judge(
         The verdict: decision, rules, and one sentence a rule, failed ones first.
     """
     gate = scenario.gate
-    findings = [_absolute(rule, evaluation, rows) for rule in gate.absolute]
+    findings = [_absolute(rule, evaluation) for rule in gate.absolute]
     if gate.beat_floor:
         findings += [_beats_floor(name, task.kind, rows[name], gate, scenario) for name, task in scenario.tasks.items()]
     if champion is not None:
-        findings += _relative_rules(gate, rows, champion, scenario.seed)
-    if not gate.absolute and not gate.relative:
+        findings += _relative_rules(scenario, rows, champion)
+    if not findings or not (gate.absolute or gate.relative):
         findings.append(_nothing_to_judge(scenario))
     failed = [finding for finding in findings if not finding.passed]
     reasons = [finding.reason for finding in [*failed, *(f for f in findings if f.passed)]]
@@ -93,7 +90,7 @@ def verdict_line(verdict: Json) -> str:
     return f"{line}; {first}" if first else line
 
 
-def _absolute(rule: Rule, evaluation: Json, rows: dict[str, TestRows]) -> Finding:
+def _absolute(rule: Rule, evaluation: Json) -> Finding:
     sign, limit = (">=", rule.min) if rule.min is not None else ("<=", rule.max)
     assert limit is not None
     where = f" on {rule.slice}" if rule.slice else ""
@@ -115,16 +112,16 @@ def _absolute(rule: Rule, evaluation: Json, rows: dict[str, TestRows]) -> Findin
 
 def _look_up(rule: Rule, evaluation: Json) -> Json | None:
     if rule.task == RANKING:
-        found: Json | None = evaluation["ranking"]["lists"].get(FUSION, {}).get(rule.metric)
-        return found
-    if rule.slice:
-        part = evaluation["slices"][rule.task].get(rule.slice)
-        return part["fusion"].get(rule.metric) if part else None
-    found = evaluation["tasks"][rule.task]["fusion"].get(rule.metric)
+        part = {} if rule.slice else evaluation["ranking"]["lists"].get(FUSION, {})
+    elif rule.slice:
+        part = evaluation["slices"][rule.task].get(rule.slice, {}).get("fusion", {})
+    else:
+        part = evaluation["tasks"][rule.task]["fusion"]
+    found: Json | None = part.get(rule.metric)
     return found
 
 
-def _beats_floor(task: str, kind: str, rows: TestRows, gate: Gate, scenario: Scenario) -> Finding:
+def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: Scenario) -> Finding:
     metric = PRIMARY[kind]
     name = f"{task} {metric} beats {FLOOR}"
     gain, low, high = _paired(rows, rows.predictions[FLOOR], metric, gate, scenario.seed, gate.confidence)
@@ -137,27 +134,29 @@ def _beats_floor(task: str, kind: str, rows: TestRows, gate: Gate, scenario: Sce
     return Finding(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
 
 
-def _relative_rules(gate: Gate, rows: dict[str, TestRows], champion: Champion, seed: int) -> list[Finding]:
-    """Non-inferiority against the champion; rules on slices share the error by Holm's procedure."""
-    found: list[tuple[Margin, TestRows | None]] = [(rule, _rows_of(rule, rows)) for rule in gate.relative]
+def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: Champion) -> list[Finding]:
+    """Non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
+    gate, seed = scenario.gate, scenario.seed
+    parts = [_comparable(rule, rows, scenario) for rule in gate.relative]
     alpha = 1.0 - gate.confidence
-    sliced = [(rule, part) for rule, part in found if rule.slice]
-    order = sorted(sliced, key=lambda pair: _p_value(*pair, gate, champion, seed))
-    steps = {id(rule): alpha / (len(order) - place) for place, (rule, _) in enumerate(order)}
-    findings, broken = {}, False
-    for rule, part in [*((r, p) for r, p in found if not r.slice), *order]:
-        level = 1.0 - steps.get(id(rule), alpha)
-        finding = _relative(rule, part, gate, champion, seed, level)
-        if rule.slice:
-            broken = broken or not finding.passed
-            if broken and finding.passed:
-                finding = _held_back(finding)
-        findings[id(rule)] = finding
-    return [findings[id(rule)] for rule in gate.relative]
+    sliced = [place for place, rule in enumerate(gate.relative) if rule.slice]
+    p_values = {place: _p_value(gate.relative[place], parts[place], gate, champion, seed) for place in sliced}
+    order = sorted(sliced, key=lambda place: p_values[place])
+    levels = {place: alpha / (len(order) - step) for step, place in enumerate(order)}
+    findings = [
+        _relative(rule, parts[place], gate, champion, seed, 1.0 - levels.get(place, alpha))
+        for place, rule in enumerate(gate.relative)
+    ]
+    broken = False
+    for place in order:
+        if broken and findings[place].passed:
+            findings[place] = _held_back(findings[place])
+        broken = broken or not findings[place].passed
+    return findings
 
 
 def _relative(
-    rule: Margin, part: TestRows | None, gate: Gate, champion: Champion, seed: int, confidence: float
+    rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int, confidence: float
 ) -> Finding:
     where = f" on {rule.slice}" if rule.slice else ""
     name = f"{rule.task} {rule.metric}{where} at most {rule.margin:g} worse than the champion"
@@ -168,7 +167,9 @@ def _relative(
 
     if champion.problem is not None:
         return fails(f"the champion of {champion.as_of} cannot score this run's test rows: {champion.problem}")
-    if part is None or count < (rule.min_rows if rule.slice else 1):
+    if part is None:
+        return fails(f"{rule.metric} is not available{where}: the gate fails closed")
+    if rule.slice and count < rule.min_rows:
         return fails(f"{count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for")
     gain, low, high = _paired(part, part.predictions["champion"], rule.metric, gate, seed, confidence)
     if gain is None or low is None:
@@ -187,15 +188,18 @@ def _held_back(finding: Finding) -> Finding:
     return Finding(**{**asdict(finding), "passed": False, "reason": reason})
 
 
-def _rows_of(rule: Margin, rows: dict[str, TestRows]) -> TestRows | None:
+def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -> ScoredRows | None:
+    """The rows a rule is about; None if there is no such slice, or the metric is none of the task's kind."""
     part = rows.get(rule.task)
-    if part is None or rule.slice is None:
+    if part is None or rule.metric not in METRICS[scenario.tasks[rule.task].kind]:
+        return None
+    if rule.slice is None:
         return part
     mask = part.slices.get(rule.slice)
     return None if mask is None else part.where(mask)
 
 
-def _p_value(rule: Margin, part: TestRows | None, gate: Gate, champion: Champion, seed: int) -> float:
+def _p_value(rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int) -> float:
     """One-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if it cannot be computed."""
     if part is None or not len(part.label) or champion.problem is not None:
         return 1.0
@@ -204,10 +208,10 @@ def _p_value(rule: Margin, part: TestRows | None, gate: Gate, champion: Champion
 
 
 def _paired(
-    rows: TestRows, reference: Values, metric: str, gate: Gate, seed: int, confidence: float
+    rows: ScoredRows, reference: Values, metric: str, gate: Gate, seed: int, confidence: float
 ) -> tuple[float | None, float | None, float | None]:
     """Improvement of the fusion over a reference on the same rows, with its interval."""
-    if metric not in METRICS["regression"] + METRICS["binary"] or not len(rows.label):
+    if not len(rows.label):
         return None, None, None
     mine = compute(metric, rows.label, rows.predictions[FUSION])
     gain = improvement(metric, mine, compute(metric, rows.label, reference))
@@ -217,7 +221,7 @@ def _paired(
     return gain, low, high
 
 
-def _replicated_gain(rows: TestRows, reference: Values, metric: str, gate: Gate, seed: int) -> Values:
+def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gate, seed: int) -> Values:
     prepared = {
         "mine": Prepared(metric, rows.label, rows.predictions[FUSION]),
         "other": Prepared(metric, rows.label, reference),
@@ -228,14 +232,9 @@ def _replicated_gain(rows: TestRows, reference: Values, metric: str, gate: Gate,
 
 
 def _nothing_to_judge(scenario: Scenario) -> Finding:
-    reason = f"the gate has no rules, so it fails closed: add gate.absolute or gate.relative to {scenario.file}"
+    reason = f"the gate has no rule to judge by, so it fails closed: add gate.absolute rules to {scenario.file}"
     return Finding("at least one rule", "absolute", False, None, 1.0, None, None, 0, reason)
 
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
-
-
-def describe_problem(error: MtlError) -> str:
-    """An error as a clause of a reason."""
-    return str(error).rstrip(".")

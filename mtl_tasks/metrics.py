@@ -39,11 +39,14 @@ class Prepared:
     -----
     Sorting and per-row losses are done once; a weighting then costs a few passes over the rows. AUC counts ties half
     (Mann-Whitney); PR-AUC is average precision with tied scores taken together; calibration error is the expected
-    calibration error over ten bins of equal mass.
+    calibration error over ten bins of equal mass, tied predictions sharing one. No metric is defined where a
+    prediction is not finite.
     """
 
     def __init__(self, metric: str, label: Values, prediction: Values) -> None:
         self.metric = metric
+        # A ranking would otherwise take NaN for the lowest score and return a number.
+        self._defined = bool(np.isfinite(prediction).all())
         if metric in ("auc", "pr_auc"):
             order = np.argsort(-prediction, kind="stable")
             ranked = prediction[order]
@@ -52,13 +55,15 @@ class Prepared:
             self._positive = label[order]
         elif metric == "calibration_error":
             self._order = np.argsort(prediction, kind="stable")
-            self._edges = np.linspace(0, len(label), BINS + 1).astype(int)[:-1]
+            self._edges = _bin_starts(prediction[self._order])
             self._gap = (label - prediction)[self._order]
         else:
             self._loss = _row_loss(metric, label, prediction)
 
     def under(self, weights: Values) -> float:
         """The metric under row weights (n,); NaN where it is not defined."""
+        if not self._defined:
+            return float("nan")
         if self.metric in ("auc", "pr_auc"):
             return self._ranked(weights[self._order])
         total = weights.sum()
@@ -96,8 +101,9 @@ def compute(metric: str, label: Values, prediction: Values) -> float:
 
 
 def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float | int]]:
-    """Mean prediction and mean label in ten bins of equal mass."""
-    bins = [b for b in np.array_split(np.argsort(prediction, kind="stable"), BINS) if len(b)]
+    """Mean prediction and mean label in up to ten bins of equal mass; tied predictions share a bin."""
+    order = np.argsort(prediction, kind="stable")
+    bins = np.split(order, _bin_starts(prediction[order])[1:]) if len(order) else []
     return [
         {
             "predicted": round(float(prediction[b].mean()), 6),
@@ -106,6 +112,15 @@ def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float
         }
         for b in bins
     ]
+
+
+def _bin_starts(ranked: Values) -> NDArray[np.int64]:
+    """First positions of bins of equal mass in ascending predictions; a bin starts at the first of a run of ties.
+
+    Ties split by the order of the rows would make bins of positives and bins of negatives out of equal predictions.
+    """
+    wanted = np.linspace(0, len(ranked), BINS + 1).astype(np.int64)[:-1]
+    return np.unique(np.searchsorted(ranked, ranked[wanted], side="left")).astype(np.int64)
 
 
 def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str, Values]:

@@ -42,10 +42,10 @@ def make_run(
     ConfigError
         If the scenario, an override or as_of is wrong.
     """
-    from mtl_tasks.scoring import check_utility
+    from mtl_tasks.scoring import utility_tasks
 
     scenario = load_scenario(scenario_name, dict(overrides))
-    check_utility(scenario.recommend.utility, list(scenario.tasks))
+    utility_tasks(scenario.recommend.utility, list(scenario.tasks))
     return Run(scenario, parse_as_of(as_of, today), Store(store), force)
 
 
@@ -76,7 +76,7 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
     """
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend" and not _promoted(results["publish"].summary):
+        if stage.name == "recommend" and not promoted(results["publish"].summary):
             continue
         results[stage.name] = _run(stage, run, results, on_stage)
     document = build_document(run, results, overrides or {})
@@ -95,7 +95,7 @@ def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDo
     """
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend" and not _promoted(results["publish"].summary):
+        if stage.name == "recommend" and not promoted(results["publish"].summary):
             continue
         results[stage.name] = _found(stage, run, results)
     document = build_document(run, results, overrides or {})
@@ -111,7 +111,7 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         scenario=run.scenario,
         as_of=run.as_of_name,
         run_key=artifacts["publish"].summary["run_key"],
-        resolve={"as_of": run.as_of_name, "windows": _window_dates(split)},
+        resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
         validation=artifacts["validate"].json("validation"),
         split=split.summary,
         describe={kind: artifacts[f"member:{kind}"].json("describe") for kind in run.scenario.members},
@@ -129,6 +129,11 @@ def page_uri(run: Run, ref: Ref) -> str:
     """Where the report's HTML file is."""
     artifact = run.store.open(ref)
     return str(artifact.folder / artifact.manifest["files"]["report.html"]["path"])
+
+
+def promoted(summary: Mapping[str, Any]) -> bool:
+    """Whether the summary of the stage ``publish`` says that the candidate passed an enforced gate."""
+    return bool(summary["decision"] == "promote")
 
 
 def refs_of(results: Mapping[str, StageResult]) -> dict[str, Ref]:
@@ -151,10 +156,6 @@ def _found(stage: Stage, run: Run, results: Mapping[str, StageResult]) -> StageR
             "and code: run it first (python -m mtl_tasks run), with the same --store and --set"
         )
     return found
-
-
-def _promoted(summary: Mapping[str, Any]) -> bool:
-    return summary["decision"] == "promote"
 
 
 def _stage_rows(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:

@@ -27,8 +27,11 @@ def best_lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, day: i
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
-    batches = scorer.candidates(events, items, recent[columns.USER].unique(), day)
-    lists = pd.concat([top_lists(scored, UTILITY, settings.top_k) for scored in batches], ignore_index=True)
+    parts = []
+    for scored, features in scorer.candidates(events, items, recent[columns.USER].unique(), day):
+        best = top_lists(scored, UTILITY, settings.top_k)
+        parts.append(pd.concat([best, scorer.fuse(features.loc[best.index])], axis=1))
+    lists = pd.concat(parts, ignore_index=True)
     titled = lists.merge(items[[columns.ITEM, columns.TITLE]], on=columns.ITEM, how="left", validate="many_to_one")
     predicted = [columns.prediction(task) for task in scorer.scenario.tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predicted]
@@ -42,15 +45,17 @@ def sample_people(
     taken = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
     enough = taken[taken >= KNOWN_ENOUGH]
     ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index
-    places = np.unique(np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2).astype(int)[1:-1])
+    inner = np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2)[1:-1]
+    places = np.arange(len(ordered)) if len(ordered) <= SAMPLE_PEOPLE else np.unique(inner.astype(int))
     titles = items.set_index(columns.ITEM)[columns.TITLE]
-    return [_person(ordered[place], lists, events, titles, scenario) for place in places]
+    return [_person(ordered[int(place)], lists, events, titles, scenario) for place in places]
 
 
 def _person(
     user: Any, lists: pd.DataFrame, events: pd.DataFrame, titles: pd.Series, scenario: Scenario
 ) -> dict[str, Any]:
-    history = events.loc[events[columns.USER] == user, columns.ITEM].tail(SAMPLE_HISTORY)
+    mine = events[events[columns.USER] == user].sort_values(columns.TIME, kind="stable")
+    history = mine[columns.ITEM].tail(SAMPLE_HISTORY)
     offered = lists[lists[columns.USER] == user].head(SAMPLE_LIST)
     shown = []
     for record in offered.to_dict("records"):

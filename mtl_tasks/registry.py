@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -76,14 +77,18 @@ class Registry:
         Raises
         ------
         ArtifactError
-            If a file there is not an entry.
+            If a file there cannot be read or is not an entry as it was written.
         """
         found = []
         for path in sorted(self._folder.glob("*/*.json"), key=str) if self._folder.exists() else []:
             try:
-                found.append(Entry.from_json(json.loads(path.read_bytes())))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ArtifactError(f"{path}: not a registry entry ({error}): damaged or tampered with") from error
+                found.append(_read(path.read_bytes()))
+            except OSError as error:
+                raise ArtifactError(f"{path}: the registry cannot be read ({error})") from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ArtifactError(
+                    f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
+                ) from error
         return sorted(found, key=lambda entry: (entry.as_of, entry.run_key))
 
     def append(self, entry: Entry) -> None:
@@ -95,7 +100,7 @@ class Registry:
             If another entry stands under its name, or the store cannot be written.
         """
         path = self._folder / entry.as_of / f"{entry.run_key[:32]}.json"
-        document = to_json(entry.to_json())
+        document = _written(entry)
         try:
             if path.exists():
                 if path.read_bytes() != document:
@@ -110,3 +115,20 @@ class Registry:
         """The newest promoted run whose as_of is before the given one; None when there is none yet."""
         promoted = [entry for entry in self.entries() if entry.promoted and entry.as_of < as_of]
         return promoted[-1] if promoted else None
+
+
+_SEAL = "seal"
+
+
+def _written(entry: Entry) -> bytes:
+    """Bytes of an entry with their own hash: nothing else vouches for an entry, and it decides who is champion."""
+    document = entry.to_json()
+    return to_json({**document, _SEAL: hashlib.sha256(to_json(document)).hexdigest()})
+
+
+def _read(data: bytes) -> Entry:
+    """Invert :func:`_written`; raises unless the bytes are exactly what it wrote."""
+    entry = Entry.from_json(json.loads(data))
+    if _written(entry) != data:
+        raise ValueError("its hash does not match")
+    return entry

@@ -25,7 +25,8 @@ from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
-PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report")  # changing how a result is shown does not change the result
+# Changing how a result is shown does not change the result.
+PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report")
 
 
 @dataclass(frozen=True)

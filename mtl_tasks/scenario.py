@@ -130,6 +130,17 @@ class Features(Model):
     damping: float = Field(default=5.0, gt=0, description="pseudo-count of a damped mean")
     last_items: int = Field(default=20, ge=1)
 
+    @field_validator("windows")
+    @classmethod
+    def _with_a_week(cls, windows: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(windows)) != len(windows) or any(length < 1 for length in windows):
+            raise ValueError("lengths must be different whole days of 1 or more")
+        if 7 not in windows:
+            raise ValueError(
+                "7 must be one of the lengths: what was taken in the last week orders the list `popular_7d`"
+            )
+        return windows
+
 
 class Boosting(Model):
     """LightGBM settings shared by the boosted members."""
@@ -195,7 +206,7 @@ class Recommend(Model):
     """How the lists are made."""
 
     top_k: int = Field(default=10, ge=1, le=1000)
-    candidates: int = Field(default=200, ge=10, description="items taken from each candidate source")
+    candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
     active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
     utility: str = Field(default="purchase", description="arithmetic over task names, for example purchase * rating")
 
@@ -236,9 +247,10 @@ class Scenario(Model):
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
-        for rule in (*self.gate.absolute, *self.gate.relative):
-            if rule.task not in self.tasks and rule.task != "ranking":
-                raise ValueError(f"gate: unknown task {rule.task!r}{nearest(rule.task, [*self.tasks, 'ranking'])}")
+        judged = [*(rule.task for rule in self.gate.absolute), *(rule.task for rule in self.gate.relative)]
+        for task in judged:
+            if task not in self.tasks and task != "ranking":
+                raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, 'ranking'])}")
         return self
 
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
@@ -278,7 +290,9 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
         raise ConfigError(f"scenario {name!r}: no file {path}{hint} (known: {', '.join(known) or 'none'})")
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(document).__name__}")
@@ -327,7 +341,7 @@ def _explain(error: Any) -> str:
         return f"unknown key {key!r}{nearest(str(leaf), _known_keys(tuple(parents)))}"
     value = error.get("input")
     shown = "" if isinstance(value, dict) or value is None else f" (got {value!r})"
-    return f"{key}: {error['msg'].removeprefix('Value error, ')}{shown}"
+    return f"{key}: {' '.join(error['msg'].removeprefix('Value error, ').split())}{shown}"
 
 
 def _known_keys(parents: tuple[Any, ...]) -> list[str]:

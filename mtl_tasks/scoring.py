@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,46 +44,59 @@ class Scorer:
         """Return a float64 prediction column a task for rows (user, item, day), aligned with them."""
         return self.fuse(build_features(events, items, rows, self.spaces, self.scenario))
 
-    def fuse(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Return a float64 prediction column a task for features."""
-        by_member = {name: member.predict(features) for name, member in self.members.items()}
+    def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
+        """Return a float64 prediction column for each of the given tasks (by default all) for features."""
+        wanted = self.scenario.tasks if tasks is None else tasks
+        made: dict[str, dict[str, NDArray[np.float64]]] = {task: {} for task in wanted}
+        for name, member in self.members.items():
+            # A member without weight in a task's fusion need not predict it.
+            weighing = [task for task in wanted if self.fusions[task]["weights"][name] > 0]
+            for task, values in member.predict(features, weighing).items() if weighing else ():
+                made[task][name] = values
+        nothing = np.zeros(len(features))
         return pd.DataFrame(
             {
                 columns.prediction(task): fuse(
-                    self.fusions[task], {name: made[task] for name, made in by_member.items()}, settings.kind
+                    self.fusions[task],
+                    {name: made[task].get(name, nothing) for name in self.members},
+                    self.scenario.tasks[task].kind,
                 )
-                for task, settings in self.scenario.tasks.items()
-            }
+                for task in wanted
+            },
+            index=features.index,
         )
 
     def candidates(
         self, events: pd.DataFrame, items: pd.DataFrame, users: NDArray[Any], day: int
-    ) -> Iterator[pd.DataFrame]:
+    ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Score the candidates of some users on a day, a batch of users at a time.
 
         Yields
         ------
-        pandas.DataFrame
-            user, item, day, prediction columns, and the scores that lists may be ordered by: ``popular_7d``, ``als``
-            and ``utility``.
+        tuple of pandas.DataFrame
+            user, item, day, and the scores that lists may be ordered by (``popular_7d``, ``als`` and ``utility``);
+            and the features of the same rows, from which :meth:`fuse` predicts what the utility does not need.
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         ground = Ground.prepare(coded, items, self.spaces, self.scenario)
         codes = sorted_codes(coded.user_ids, users)
+        formula = self.scenario.recommend.utility
+        needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
             rows = candidate_rows(
                 coded, batch, day, ground.fitted[TASTE], ground.multi, self.scenario.recommend.candidates
             )
             features = build_features(past, items, rows, self.spaces, self.scenario)
-            scored = pd.concat([rows, self.fuse(features)], axis=1)
-            scored[POPULAR] = features["item.count_7d"].to_numpy(dtype=np.float64)
-            scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
-            scored[UTILITY] = utility(scored, self.scenario)
-            yield scored
+            rows[POPULAR] = features["item.count_7d"].to_numpy(dtype=np.float64)
+            rows[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
+            rows[UTILITY] = utility(self.fuse(features, needed), rows[POPULAR], formula, self.scenario)
+            yield rows, features
 
 
-def utility(scored: pd.DataFrame, scenario: Scenario) -> NDArray[np.float64]:
+def utility(
+    predictions: pd.DataFrame, taken_7d: pd.Series[float], formula: str, scenario: Scenario
+) -> NDArray[np.float64]:
     """Evaluate the scenario's utility formula, float64 (n,).
 
     A task enters by its prediction. Where negatives were sampled in proportion to popularity, the prediction is
@@ -91,19 +104,19 @@ def utility(scored: pd.DataFrame, scenario: Scenario) -> NDArray[np.float64]:
     interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys 2019).
     """
     values = {}
-    takes = scored[POPULAR].to_numpy() + RARE
-    for name, task in scenario.tasks.items():
-        prediction = scored[columns.prediction(name)]
-        if task.sampled and task.negatives is not None:
-            values[name] = np.exp(logit(prediction.to_numpy()) + task.negatives.power * np.log(takes))
+    for name in utility_tasks(formula, list(scenario.tasks)):
+        prediction = predictions[columns.prediction(name)].to_numpy()
+        negatives = scenario.tasks[name].negatives
+        if negatives is not None and negatives.how == "sampled":
+            takes = np.log(taken_7d.to_numpy() + RARE)
+            values[name] = np.exp(logit(prediction) + negatives.power * takes)
         else:
-            values[name] = prediction.to_numpy()
-    check_utility(scenario.recommend.utility, list(values))
-    return np.asarray(pd.eval(scenario.recommend.utility, local_dict=values, engine="python"), dtype=np.float64)
+            values[name] = prediction
+    return np.asarray(pd.eval(formula, local_dict=values, engine="python"), dtype=np.float64)
 
 
-def check_utility(formula: str, tasks: list[str]) -> None:
-    """Refuse a formula that is not plain arithmetic over task names.
+def utility_tasks(formula: str, tasks: list[str]) -> list[str]:
+    """Return the tasks a formula uses, refusing one that is not plain arithmetic over task names.
 
     Raises
     ------
@@ -115,21 +128,28 @@ def check_utility(formula: str, tasks: list[str]) -> None:
         tree = ast.parse(formula, mode="eval")
     except SyntaxError as error:
         raise ConfigError(f"recommend.utility: {formula!r} is not a formula: {error.msg}") from error
+    used = set()
     for node in ast.walk(tree):
         if not isinstance(node, allowed):
             raise ConfigError(f"recommend.utility: {formula!r}: only + - * / ** over task names and numbers is allowed")
-        if isinstance(node, ast.Name) and node.id not in tasks:
-            raise ConfigError(f"recommend.utility: {formula!r}: unknown task {node.id!r}{nearest(node.id, tasks)}")
+        if isinstance(node, ast.Name):
+            if node.id not in tasks:
+                raise ConfigError(f"recommend.utility: {formula!r}: unknown task {node.id!r}{nearest(node.id, tasks)}")
+            used.add(node.id)
+    if not used:
+        raise ConfigError(f"recommend.utility: {formula!r} names no task (known: {', '.join(tasks)})")
+    return sorted(used)
 
 
 def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:
     """Return the k best rows of each user by a score (NaN last), best first, with a ``rank`` column from 1.
+
+    The rows keep their index.
 
     Ties are broken by last week's popularity, then by item id, so that a list is a function of its scores.
     """
     by = [columns.USER, score, POPULAR] if score != POPULAR else [columns.USER, POPULAR]
     ascending = [True, *[False] * (len(by) - 1), True]
     ordered = scored.sort_values([*by, columns.ITEM], ascending=ascending, na_position="last", kind="stable")
-    best = ordered.groupby(columns.USER, sort=False).head(k).reset_index(drop=True)
-    best[columns.RANK] = best.groupby(columns.USER, sort=False).cumcount() + 1
-    return best
+    best = ordered.groupby(columns.USER, sort=False).head(k)
+    return best.assign(**{columns.RANK: best.groupby(columns.USER, sort=False).cumcount() + 1})

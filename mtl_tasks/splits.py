@@ -88,7 +88,7 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
         rows = _with_negatives(rows, events, scenario, sampled)
     edges = [windows[name][0] for name in WINDOWS]
     codes = np.searchsorted(edges, rows[columns.DAY].to_numpy(), side="right") - 1
-    rows[columns.WINDOW] = pd.Categorical.from_codes(codes, list(WINDOWS))
+    rows[columns.WINDOW] = pd.Categorical.from_codes(codes.astype(np.int8), pd.Index(WINDOWS))
     rows = rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
     _refuse_useless(rows, scenario, windows)
     return rows
@@ -125,8 +125,9 @@ def draw_negatives(
     found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
     by_day = positives.groupby(columns.DAY, sort=True)[columns.USER]
     positive_items = positives.groupby(columns.DAY, sort=True)[columns.ITEM]
-    for (day, day_users), (_, day_items) in zip(by_day, positive_items, strict=True):
-        rng = np.random.default_rng([seed, int(day)])  # type: ignore[call-overload]
+    for (group, day_users), (_, day_items) in zip(by_day, positive_items, strict=True):
+        day = int(str(group))
+        rng = np.random.default_rng([seed, day])
         codes, counts = np.unique(np.searchsorted(items, id_array(day_items)), return_counts=True)
         chance = counts.astype(np.float64) ** power
         cumulative = np.cumsum(chance) / chance.sum()

@@ -14,7 +14,7 @@ from mtl_tasks.errors import MtlError
 from mtl_tasks.evaluation import (
     FUSION,
     ListJudge,
-    TestRows,
+    ScoredRows,
     calibration_of,
     evaluate_task,
     slice_masks,
@@ -259,7 +259,7 @@ def report_stage(document: Any) -> Stage:
     return Stage("report", needs, _whole, body, presentation=True)
 
 
-def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, TestRows]:
+def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, ScoredRows]:
     """The labelled test rows of every task with all members' and the fusion's predictions."""
     from mtl_tasks.fusion import fuse as fuse_predictions
 
@@ -273,7 +273,7 @@ def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, TestRows]:
         predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
         predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
         label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
-        whole = TestRows(rows.loc[test, columns.USER].to_numpy(), label, predictions, {})
+        whole = ScoredRows(rows.loc[test, columns.USER].to_numpy(), label, predictions, {})
         seen = ~np.isnan(label)
         made[task] = replace(whole.where(seen), slices={name: mask[seen] for name, mask in masks.items()})
     return made
@@ -286,12 +286,12 @@ def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
     truth = taken_in_test(events, scenario, start)
     known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
     lists = ListJudge(truth, known, len(known), scenario.recommend.top_k, scenario.seed)
-    for scored in _load_scorer(scenario, inputs).candidates(events, items, truth[columns.USER].unique(), start):
+    for scored, _ in _load_scorer(scenario, inputs).candidates(events, items, truth[columns.USER].unique(), start):
         lists.add(scored)
     return lists.document()
 
 
-def _champion_predictions(run: Run, inputs: Inputs, entry: Entry, rows: dict[str, TestRows]) -> Champion:
+def _champion_predictions(run: Run, inputs: Inputs, entry: Entry, rows: dict[str, ScoredRows]) -> Champion:
     """Score this run's test rows with an earlier run: its factors, its members, features made by today's code."""
     try:
         scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")

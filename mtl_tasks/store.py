@@ -11,6 +11,7 @@ import io
 import json
 import os
 import uuid
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,7 +31,8 @@ Arrays = dict[str, NDArray[Any]]
 class Ref:
     """All that passes between stages: where an artefact is (relative to the store) and what it must hash to.
 
-    ``sha256`` is that of the manifest file, which in turn holds those of the other files; ``rows`` is for people.
+    ``sha256`` is that of the content: of all that the manifest says but where the files lie and what making them
+    cost. Work that is done again therefore gives an equal reference. ``rows`` is for people.
     """
 
     uri: str
@@ -94,11 +96,19 @@ def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: s
     ----------
     expected
         Array name to (dtype kind such as ``"f"``, number of dimensions).
+
+    Raises
+    ------
+    ArtifactError
+        If the bytes are not npz, hold Python objects, or hold other arrays than expected.
     """
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        if set(archive.files) != set(expected):
-            raise ArtifactError(f"{where}: holds arrays {sorted(archive.files)}, expected {sorted(expected)}")
-        arrays = {name: archive[name] for name in archive.files}
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            if set(archive.files) != set(expected):
+                raise ArtifactError(f"{where}: holds arrays {sorted(archive.files)}, expected {sorted(expected)}")
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ArtifactError(f"{where}: not a file of plain arrays ({error}); {_REMEDY}") from error
     for name, (kind, dimensions) in expected.items():
         array = arrays[name]
         if array.dtype.kind != kind or array.ndim != dimensions:
@@ -109,10 +119,10 @@ def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: s
 class Artifact:
     """A published artefact; every read is checked against the manifest before it is parsed."""
 
-    def __init__(self, folder: UPath, uri: str, manifest: dict[str, Any], sha256: str) -> None:
+    def __init__(self, folder: UPath, uri: str, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.ref = Ref(uri, manifest["key"], sha256, manifest["rows"])
+        self.ref = Ref(uri, manifest["key"], _content_sha256(manifest), manifest["rows"])
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -138,7 +148,7 @@ class Artifact:
             raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
         path = self.folder / entry["path"]
         try:
-            data = path.read_bytes()
+            data = bytes(path.read_bytes())
         except OSError as error:
             raise ArtifactError(f"{path}: named by its manifest but cannot be read ({error}); {_REMEDY}") from error
         if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
@@ -166,6 +176,29 @@ class Artifact:
 
 
 _REMEDY = "delete this artefact's folder and run again, or run with --force"
+_SEAL = "seal"
+
+
+def _sealed(manifest: dict[str, Any]) -> bytes:
+    """Bytes of a manifest with their own hash, so that a changed byte shows even to a reader who has no reference."""
+    return to_json({**manifest, _SEAL: hashlib.sha256(to_json(manifest)).hexdigest()})
+
+
+def _unsealed(data: bytes) -> dict[str, Any]:
+    """Invert :func:`_sealed`; raises ValueError unless the bytes are exactly what it wrote."""
+    manifest = json.loads(data)
+    if not isinstance(manifest, dict) or _SEAL not in manifest:
+        raise ValueError("no seal")
+    del manifest[_SEAL]
+    if _sealed(manifest) != data:
+        raise ValueError("broken seal")
+    return manifest
+
+
+def _content_sha256(manifest: dict[str, Any]) -> str:
+    files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    content = {name: value for name, value in manifest.items() if name != "usage"} | {"files": files}
+    return hashlib.sha256(to_json(content)).hexdigest()
 
 
 class Store:
@@ -194,15 +227,20 @@ class Store:
         except OSError as error:
             raise ArtifactError(f"{path}: cannot be read ({error})") from error
         try:
-            manifest = json.loads(data)
-            manifest["key"], manifest["rows"], manifest["files"], manifest["summary"]
-        except (ValueError, KeyError, TypeError) as error:
+            manifest = _unsealed(data)
+        except ValueError as error:
             raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with; {_REMEDY}") from error
         uri = str(folder)[len(str(self.root)) :].lstrip("/")
-        return Artifact(folder, uri, manifest, hashlib.sha256(data).hexdigest())
+        return Artifact(folder, uri, manifest)
 
     def open(self, ref: Ref) -> Artifact:
-        """Return the artefact that a reference names, checking the manifest's sha256."""
+        """Return the artefact that a reference names.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there, or its content is not what the reference says.
+        """
         artifact = self.find(self.root / ref.uri)
         if artifact is None:
             raise ArtifactError(f"{self.root / ref.uri}: no artefact here (no {MANIFEST})")
@@ -216,7 +254,8 @@ class Store:
         Parameters
         ----------
         facts
-            What is recorded beside the summary: stage, configuration, inputs, versions, times.
+            What is recorded beside the summary: stage, configuration, inputs, versions, and under ``usage`` the
+            times, the only part that may differ when the same work is done again.
 
         Raises
         ------
@@ -233,7 +272,7 @@ class Store:
             (folder / attempt).mkdir(parents=True, exist_ok=True)
             for name, data in payload.files.items():
                 write_durably(folder / attempt / name, data)
-            write_durably(folder / MANIFEST, to_json(manifest))
+            write_durably(folder / MANIFEST, _sealed(manifest))
         except OSError as error:
             raise ArtifactError(f"{folder}: the store cannot be written ({error}); nothing was published") from error
         found = self.find(folder)

@@ -10,8 +10,10 @@ progress() {
     awk -v start="$(date +%s)" '
         { print > LOG; fflush(LOG) }
         match($0, /new_state=[a-z_]+/) { state = substr($0, RSTART + 10, RLENGTH - 10) }
+        /\[mtl_tasks\.run\]/ && match($0, /\] [a-z_:]+: /) { stage = substr($0, RSTART + 2, RLENGTH - 4) }
         /\[DAG TEST\] end task task_id=/ {
             match($0, /task_id=[^ ]+/); task = substr($0, RSTART + 8, RLENGTH - 8)
+            if ($0 !~ /map_index=-1/) task = task " " stage
             "date +%s" | getline now; close("date +%s")
             printf "  %4d s  %s: %s\n", now - start, task, state; fflush()
         }' LOG="$log"

@@ -9,6 +9,7 @@ port=${PORT:-8080}
 export AIRFLOW_HOME="$PWD/.airflow"
 export MTL_STORE="${MTL_STORE:-$PWD/.store}"
 export PYTHONPATH="$PWD"
+export OMP_WAIT_POLICY=PASSIVE # see the Makefile
 
 export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$PWD/dags}"
 export AIRFLOW__CORE__PLUGINS_FOLDER="$PWD/plugins"

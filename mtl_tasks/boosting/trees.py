@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,6 +16,7 @@ from mtl_tasks.errors import ArtifactError, ConfigError
 from mtl_tasks.scenario import Boosting
 
 log = logging.getLogger(__name__)
+LAST_LINE = b"pandas_categorical:"
 OBJECTIVES = {"regression": ("regression", "l2", "rmse"), "binary": ("binary", "binary_logloss", "log_loss")}
 
 
@@ -36,13 +36,12 @@ class TaskTrees:
     boosters: list[lgb.Booster]
     rounds: list[int]
     curve: Curve | None
-    seconds: float
 
     def predict(self, features: pd.DataFrame, threads: int) -> NDArray[np.float64]:
         """Return float64 (n,): a value, or a probability (averaged in logit space)."""
         values = features.to_numpy(dtype=np.float32)
         raw = [np.asarray(b.predict(values, raw_score=True, num_threads=threads)) for b in self.boosters]
-        mean = np.mean(raw, axis=0)
+        mean = np.asarray(np.mean(raw, axis=0))
         if self.boosters[0].dump_model(num_iteration=1)["objective"].startswith("binary"):
             return np.asarray(1.0 / (1.0 + np.exp(-mean)))
         return mean
@@ -86,7 +85,6 @@ def fit_trees(
     seed: int,
 ) -> TaskTrees:
     """Fit one booster a seed on ``train``, stopping each where ``tune`` was best."""
-    started = time.monotonic()
     boosters, rounds, curve = [], [], None
     for number in range(settings.seeds):
         params = parameters(settings, kind, device, seed + number)
@@ -104,7 +102,7 @@ def fit_trees(
         rounds.append(best)
         boosters.append(_truncated(booster, best))
         curve = curve or _curve(record, kind)
-    return TaskTrees(boosters, rounds, curve, round(time.monotonic() - started, 3))
+    return TaskTrees(boosters, rounds, curve)
 
 
 def refit_trees(
@@ -116,12 +114,11 @@ def refit_trees(
     seed: int,
 ) -> TaskTrees:
     """Fit on more rows with the rounds already chosen."""
-    started = time.monotonic()
     boosters = [
         lgb.train(parameters(settings, kind, device, seed + number), _dataset(table), num_boost_round=count)
         for number, count in enumerate(rounds)
     ]
-    return TaskTrees(boosters, rounds, None, round(time.monotonic() - started, 3))
+    return TaskTrees(boosters, rounds, None)
 
 
 def to_bytes(booster: lgb.Booster) -> bytes:
@@ -135,12 +132,15 @@ def from_bytes(data: bytes, where: str) -> lgb.Booster:
     Raises
     ------
     ArtifactError
-        If LightGBM cannot read it.
+        If LightGBM cannot read it, or it is cut short.
     """
+    # LightGBM itself ends the process on some texts that are cut within a tree.
+    if not data.rstrip(b"\n").rpartition(b"\n")[2].startswith(LAST_LINE):
+        raise ArtifactError(f"{where}: not a whole LightGBM model: its last line is missing; run again with --force")
     try:
         return lgb.Booster(model_str=data.decode())
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{where}: not a LightGBM model: {error}") from error
+        raise ArtifactError(f"{where}: not a LightGBM model: {' '.join(str(error).split())}") from error
 
 
 def resolve_device(asked: str) -> str:
@@ -179,7 +179,7 @@ def _gpu_problem() -> str | None:
 def _dataset(table: tuple[pd.DataFrame, NDArray[np.float32]], reference: lgb.Dataset | None = None) -> lgb.Dataset:
     features, label = table
     return lgb.Dataset(
-        features.to_numpy(dtype=np.float32), label, feature_name=list(features), reference=reference
+        features.to_numpy(dtype=np.float32), label, feature_name=[str(name) for name in features], reference=reference
     )
 
 

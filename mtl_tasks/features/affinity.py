@@ -6,6 +6,7 @@ vectorised.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,17 +115,26 @@ def _near_residuals(day: int, rows: CodedRows, taste: FittedSpace, levels: dict[
         end = int(np.searchsorted(level.days, day))
         place, usable = _places(known, level.items[:end])
         usable &= np.isin(level.users[:end], rows.users)
-        users, place, residual = level.users[:end][usable], place[usable], level.residual[:end][usable]
-        order = np.argsort(users, kind="stable")
-        users, place, residual = users[order], place[order], residual[order]
-        low, high = np.searchsorted(users, rows.users, "left"), np.searchsorted(users, rows.users, "right")
-        owner, position = expand(low, np.where(has_item, high, low))
-        near = np.einsum("ij,ij->i", unit[item_at[owner]], unit[place[position]])
-        weight = np.maximum(near, 0.0).astype(np.float64) ** SHARPNESS
-        total = np.bincount(owner, weights=weight * residual[position], minlength=len(rows))
-        mass = np.bincount(owner, weights=weight, minlength=len(rows))
-        made[f"user_x_item.{task}.near_residual"] = (total / (mass + 1.0)).astype(np.float32)
+        order = np.argsort(level.users[:end][usable], kind="stable")
+        users = level.users[:end][usable][order]
+        near = unit[place[usable][order]]
+        residual = level.residual[:end][usable][order]
+        values = np.zeros(len(rows), dtype=np.float32)
+        # A product a user: listing every (row, past item) pair instead took ten times as long on candidate lists.
+        for user, positions in _by_user(rows.users, has_item):
+            low, high = np.searchsorted(users, user, "left"), np.searchsorted(users, user, "right")
+            weight = np.maximum(unit[item_at[positions]] @ near[low:high].T, 0.0).astype(np.float64) ** SHARPNESS
+            values[positions] = weight @ residual[low:high] / (weight.sum(axis=1) + 1.0)
+        made[f"user_x_item.{task}.near_residual"] = values
     return made
+
+
+def _by_user(users: Codes, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Positions of the wanted rows of each user."""
+    positions = np.flatnonzero(wanted)
+    positions = positions[np.argsort(users[positions], kind="stable")]
+    found, starts = np.unique(users[positions], return_index=True)
+    yield from zip(found.tolist(), np.split(positions, starts[1:]) if len(found) else [], strict=True)
 
 
 def _co_occurrence(past: CodedEvents, rows: CodedRows, last_items: int) -> Columns:

@@ -44,10 +44,11 @@ class DailySums:
         self._place = place[order]
         self._days = days[order]
         for name, value in (values or {}).items():
-            if not np.abs(value).sum() < LARGEST:
+            size = np.abs(value).sum()
+            if not size < LARGEST:
                 raise DataError(
-                    f"{name}: magnitudes add up to {np.abs(value).sum():.3g}, the limit of exact sums is {LARGEST:.3g}: "
-                    "rescale this column in the source (for example thousands, or a logarithm)"
+                    f"{name}: magnitudes add up to {size:.3g}, the limit of exact sums is {LARGEST:.3g}: rescale this "
+                    "column in the source (for example thousands, or a logarithm)"
                 )
         self._sums = {
             name: np.concatenate([[0], np.cumsum(np.rint(value[order] * SCALE).astype(np.int64))])

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks import columns
+from mtl_tasks.errors import DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
 from mtl_tasks.features.activity import activity_columns
-from mtl_tasks.features.aggregates import Values
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
+from mtl_tasks.features.aggregates import Values
 from mtl_tasks.features.attributes import MultiValued, attribute_columns
 from mtl_tasks.features.coding import CodedEvents, encode
 from mtl_tasks.features.levels import TaskLevels, task_levels
@@ -45,13 +46,24 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
 
 
 def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -> Spaces:
-    """Fit every factor space on the events before ``start`` and fold new items in until ``end``."""
+    """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
+
+    Raises
+    ------
+    DataError
+        If a space has nothing to learn from before ``start``.
+    """
     coded, _ = encode(events, events.iloc[:0], scenario)
     interactions = _interactions(coded, task_levels(coded, scenario), scenario)
+    for name, learnt_from in interactions.items():
+        if not len(learnt_from.before(start).days):
+            kind = "positive interaction" if name == TASTE else f"{name.removeprefix('level:')!r} label"
+            raise DataError(
+                f"factors: no {kind} in the {int((coded.days < start).sum()):,} events before the train window, from "
+                f"which the {name!r} space is fitted: choose a later as_of or shorten windows in {scenario.file}"
+            )
     days = scenario.factors.refresh_days
-    return {
-        name: fit_space(solver, interactions[name], start, end, days) for name, solver in solvers(scenario).items()
-    }
+    return {name: fit_space(solver, interactions[name], start, end, days) for name, solver in solvers(scenario).items()}
 
 
 def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int) -> Spaces:
@@ -129,12 +141,11 @@ def build_features(
     affinity = affinity_columns(
         coded, coded_rows, ground.fitted[TASTE], level_spaces, ground.levels, scenario.features.last_items
     )
-    return pd.DataFrame({name: values.astype(np.float32) for name, values in {**made, **affinity}.items()})
+    narrow = {name: values.astype(np.float32) for name, values in made.items()}
+    return pd.DataFrame({**narrow, **affinity})
 
 
-def _interactions(
-    events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario
-) -> dict[str, Interactions]:
+def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
     """What each solver learns from: positives with a confidence, or residuals of a label."""
     positive = np.zeros(len(events.days), dtype=bool)
     for name in scenario.tasks_of("binary"):
@@ -142,7 +153,7 @@ def _interactions(
     if not scenario.tasks_of("binary"):
         positive[:] = True
     confidence = np.full(int(positive.sum()), 1.0 + scenario.factors.alpha, dtype=np.float32)
-    made = {
+    made: dict[str, Interactions] = {
         TASTE: Interactions(
             events.user_ids,
             events.item_ids,
@@ -163,4 +174,3 @@ def _interactions(
             level.residual.astype(np.float32),
         )
     return made
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtl_tasks.features.aggregates import DailySums, Values
+from mtl_tasks.features.aggregates import DailySums, Days, Keys, Values
 from mtl_tasks.features.coding import CodedEvents, CodedRows
 from mtl_tasks.scenario import Scenario, Task
 
@@ -37,9 +37,7 @@ class TaskLevels:
         overall = self._overall(self.days)
         item_mean = DailySums(self.items, self.days, {"value": value}).before(self.items, self.days)
         against_item = value - item_mean.damped_mean("value", overall, damping)
-        self._by_user = DailySums(
-            self.users, self.days, {"value": value, "square": value**2, "bias": against_item}
-        )
+        self._by_user = DailySums(self.users, self.days, {"value": value, "square": value**2, "bias": against_item})
         user_bias = self._by_user.before(self.users, self.days).damped_mean("bias", 0.0, damping)
         self.residual: Values = against_item - user_bias
         self._by_item = DailySums(
@@ -58,13 +56,13 @@ class TaskLevels:
             )
         return made
 
-    def _overall(self, days: Values | np.ndarray) -> Values:
+    def _overall(self, days: Days) -> Values:
         everything = self._everything.before(np.zeros_like(days), days)
         mean = everything.mean("value")
         return np.where(np.isnan(mean), self._prior, mean)
 
     def _side(
-        self, side: str, sums: DailySums, keys: np.ndarray, days: np.ndarray, overall: Values, windows: tuple[int, ...]
+        self, side: str, sums: DailySums, keys: Keys, days: Days, overall: Values, windows: tuple[int, ...]
     ) -> Columns:
         prefix, damping = f"{side}.{self._name}", self._damping
         ever = sums.before(keys, days)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.errors import DataError
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.errors import ArtifactError, DataError
+from mtl_tasks.scenario import Scenario, Task
 
 Predictions = dict[str, NDArray[np.float64]]
 
@@ -65,8 +65,10 @@ class Member(ABC):
         """Return a new member fitted on ``table`` with this one's choices."""
 
     @abstractmethod
-    def predict(self, features: pd.DataFrame) -> Predictions:
-        """Return float64 (n,) for every task: a value for a regression, a probability for a binary task.
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
+        """Return float64 (n,) for the given tasks, by default for every task.
+
+        A value inside the task's range for a regression, a probability for a binary task.
 
         Raises
         ------
@@ -81,11 +83,20 @@ class Member(ABC):
     @classmethod
     @abstractmethod
     def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
-        """Rebuild a member from its files."""
+        """Rebuild a member from its files.
+
+        Raises
+        ------
+        ArtifactError
+            If a file is missing, cannot be parsed, or belongs to other tasks.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return kind, device, and by task a note, rounds, learning curve and importance (null where none)."""
+        """Return kind, device, and by task a note, rounds, learning curve and importance (null where none).
+
+        No times: what is described is stored, and equal members are stored as equal bytes.
+        """
 
 
 def require_columns(features: pd.DataFrame, wanted: list[str], who: str) -> pd.DataFrame:
@@ -103,3 +114,21 @@ def require_columns(features: pd.DataFrame, wanted: list[str], who: str) -> pd.D
             f"(first: {missing[0]!r}): build features with the scenario that trained it"
         )
     return features[wanted]
+
+
+def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:
+    """Return one of a member's files.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not among them.
+    """
+    if name not in files:
+        raise ArtifactError(f"{who}: its file {name!r} is missing (has {', '.join(sorted(files)) or 'none'})")
+    return files[name]
+
+
+def within_range(values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+    """Clip to the task's range: no label lies outside, so clipping never makes an error larger."""
+    return values if task.range is None else np.clip(values, *task.range)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtl_tasks.boosting.trees import Curve, TaskTrees, fit_trees, from_bytes, refit_trees, resolve_device, to_bytes
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.members.base import Member, Predictions, Table, require_columns
+from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
@@ -49,15 +49,17 @@ class IndependentMember(Member):
             again = refit_trees(
                 table.labelled(name), fitted.rounds, scenario.boosting, task.kind, self._device, scenario.seed
             )
-            trees[name] = TaskTrees(again.boosters, again.rounds, fitted.curve, fitted.seconds + again.seconds)
+            trees[name] = TaskTrees(again.boosters, again.rounds, fitted.curve)
         return type(self)(scenario, trees, self._device)
 
-    def predict(self, features: pd.DataFrame) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
         predictions = {}
-        for task, trees in self._trees.items():
+        for task in self._trees if tasks is None else tasks:
+            trees = self._trees[task]
             wanted = require_columns(features, trees.boosters[0].feature_name(), f"{self.kind}, {task}")
-            predictions[task] = trees.predict(wanted, self.scenario.boosting.threads)
+            values = trees.predict(wanted, self.scenario.boosting.threads)
+            predictions[task] = within_range(values, self.scenario.tasks[task])
         return predictions
 
     def files(self) -> dict[str, bytes]:
@@ -73,15 +75,15 @@ class IndependentMember(Member):
     @classmethod
     def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
         """See :class:`Member`."""
-        facts = json.loads(files[FILE])
+        facts = json.loads(model_file(files, FILE, cls.kind))
         if set(facts["tasks"]) != set(scenario.tasks):
             raise ArtifactError(f"{cls.kind}: has tasks {sorted(facts['tasks'])}, expected {sorted(scenario.tasks)}")
         trees = {}
         for task, entry in facts["tasks"].items():
             names = [f"{task}.{number}.lightgbm.txt" for number in range(len(entry["rounds"]))]
-            boosters = [from_bytes(files[name], name) for name in names]
+            boosters = [from_bytes(model_file(files, name, cls.kind), name) for name in names]
             curve = Curve(**entry["curve"]) if entry["curve"] else None
-            trees[task] = TaskTrees(boosters, entry["rounds"], curve, 0.0)
+            trees[task] = TaskTrees(boosters, entry["rounds"], curve)
         return cls(scenario, trees, facts["device"])
 
     def describe(self) -> dict[str, Any]:
@@ -90,7 +92,6 @@ class IndependentMember(Member):
             task: {
                 "note": f"LightGBM, {len(trees.boosters)} seed(s), rounds chosen on tune: {trees.rounds}",
                 "rounds": trees.rounds[0],
-                "seconds": trees.seconds,
                 "curve": asdict(trees.curve) if trees.curve else None,
                 "importance": trees.importance(),
             }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.members.base import Member, Predictions, Table, require_columns
+from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
@@ -53,13 +54,14 @@ class LinearMember(Member):
         models = {}
         for task, settings in scenario.tasks.items():
             features, label = table.labelled(task)
-            columns = cls.columns_of(task, scenario, list(features))
+            columns = cls.columns_of(task, scenario, [str(name) for name in features])
             models[task] = _fit_task(features[columns], label, settings.kind)
         return cls(scenario, models)
 
-    def predict(self, features: pd.DataFrame) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
-        return {task: self._predict_task(features, task) for task in self.scenario.tasks}
+        wanted = self.scenario.tasks if tasks is None else tasks
+        return {task: self._predict_task(features, task) for task in wanted}
 
     def _predict_task(self, features: pd.DataFrame, task: str) -> NDArray[np.float64]:
         model = self._models[task]
@@ -67,9 +69,8 @@ class LinearMember(Member):
         value = (design - np.array(model["centre"])) / np.array(model["scale"]) @ np.array(model["weights"])
         value = value + model["intercept"][0]
         if self.scenario.tasks[task].kind == "binary":
-            return np.asarray(1.0 / (1.0 + np.exp(-value)))
-        low, high = self.scenario.tasks[task].range or (-np.inf, np.inf)
-        return np.clip(value, low, high)
+            return np.asarray(expit(value))
+        return within_range(np.asarray(value), self.scenario.tasks[task])
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`."""
@@ -78,7 +79,7 @@ class LinearMember(Member):
     @classmethod
     def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
         """See :class:`Member`."""
-        models = json.loads(files[FILE])
+        models = json.loads(model_file(files, FILE, cls.kind))
         if set(models) != set(scenario.tasks):
             raise ArtifactError(f"{cls.kind}: the file has tasks {sorted(models)}, expected {sorted(scenario.tasks)}")
         return cls(scenario, models)
@@ -86,7 +87,7 @@ class LinearMember(Member):
     def describe(self) -> dict[str, Any]:
         """See :class:`Member`."""
         tasks = {
-            task: {"note": self.note, "rounds": None, "seconds": None, "curve": None, "importance": _shares(model)}
+            task: {"note": self.note, "rounds": None, "curve": None, "importance": _shares(model)}
             for task, model in self._models.items()
         }
         return {"kind": self.kind, "device": "cpu", "tasks": tasks}
@@ -149,7 +150,7 @@ def _design(features: pd.DataFrame, mean: NDArray[np.float64]) -> NDArray[np.flo
     values = features.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     values = np.where(missing, mean, values)
-    counts = [".count" in name for name in features]
+    counts = [".count" in str(name) for name in features]
     values[:, counts] = np.log1p(values[:, counts])
     return np.hstack([values, missing])
 

@@ -1,0 +1,1 @@
+"""What `make bench` measures: quality on real data, and what a run costs."""

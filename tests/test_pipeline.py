@@ -1,0 +1,330 @@
+"""The whole run, in this process and as a command: what is reused, what survives a kill, what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from tests.conftest import PROJECT
+from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+
+from mtl_tasks import cli
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError
+from mtl_tasks.pipeline import load_document, make_run, run_pipeline
+from mtl_tasks.registry import Registry
+from mtl_tasks.report.document import RunDocument
+from mtl_tasks.store import Store
+
+TODAY = pd.Timestamp("2026-01-01", tz="UTC")
+COMMAND = [sys.executable, "-m", "mtl_tasks", "run", NAME, "--as-of", AS_OF, "--json"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_scenario(root)
+    write_log(root)
+    return root
+
+
+@pytest.fixture
+def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path) -> RunDocument:
+    """An undisturbed run in the project's default store, of which ``pristine`` stays as it was."""
+    with contextlib.chdir(project):
+        document = run_pipeline(ask(), quiet)
+        shutil.copytree(".store", "pristine")
+    return document
+
+
+def ask(store: str = ".store", as_of: str = AS_OF, force: bool = False, **overrides: Any) -> Any:
+    return make_run(NAME, as_of, overrides, store, today=TODAY, force=force)
+
+
+def quiet(stage: str, result: Any) -> None:
+    """Take a progress report and say nothing."""
+
+
+def artefacts(store: Path) -> dict[str, dict[str, str]]:
+    """Stage/key to file name to sha256, of every published artefact but the page (which shows how long things took)."""
+    found = {}
+    for path in sorted(store.glob("*/*/*/*/manifest.json")):
+        manifest = json.loads(path.read_bytes())
+        if manifest["stage"] != "report":
+            found["/".join(path.parts[-3:-1])] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    return found
+
+
+def command(project: Path, store: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.Popen(
+        [*COMMAND, "--store", str(store)],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> None:
+    shown = finished.to_json()
+    assert set(shown) == {"scenario", "as_of", "run_key", "verdict", "tasks", "ranking", "stages", "report"}
+    assert shown["verdict"]["decision"] == "promote"
+    for task in ("rating", "purchase"):
+        assert set(shown["tasks"][task]["members"]) == {"popularity", "als", "independent"}
+        assert set(shown["tasks"][task]["fusion"]) == {"method", "weights", "metrics"}
+    assert set(shown["ranking"]["lists"]) == {"popular_7d", "als", "fusion"}
+    assert [stage["name"] for stage in shown["stages"]][:2] == ["resolve", "validate"]
+    assert all(stage["seconds"] >= 0 and stage["peak_rss_mb"] > 0 for stage in shown["stages"])
+    assert {stage["reused"] for stage in shown["stages"]} == {False}
+
+
+def test_people_get_films_by_title_that_they_have_not_taken(finished: RunDocument, inside: Path) -> None:
+    assert len(finished.sample) == 3
+    for person in finished.sample:
+        offered = [film["title"] for film in person["recommendations"]]
+        assert offered
+        assert not set(offered) & set(person["history"])
+
+
+def test_the_second_run_reuses_every_stage_with_the_same_keys(finished: RunDocument, inside: Path) -> None:
+    again = run_pipeline(ask(), quiet)
+    assert all(stage["reused"] for stage in again.stages)
+    assert [stage["key"] for stage in again.stages] == [stage["key"] for stage in finished.stages]
+
+
+def test_a_finished_run_is_shown_without_computing(finished: RunDocument, inside: Path) -> None:
+    shown = load_document(ask())
+    assert shown.to_json()["tasks"] == finished.to_json()["tasks"]
+
+
+def test_a_run_that_was_never_made_cannot_be_shown(inside: Path) -> None:
+    with pytest.raises(ArtifactError, match="stage 'resolve' has not been run with this scenario and code: run it"):
+        load_document(ask(store="elsewhere"))
+
+
+def test_two_runs_from_scratch_give_identical_bytes(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
+    run_pipeline(ask(str(tmp_path)), quiet)
+    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+
+
+def test_a_changed_gate_trains_nothing_again(finished: RunDocument, inside: Path) -> None:
+    run = ask(**{"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]})
+    document = run_pipeline(run, quiet)
+    made = {stage["name"] for stage in document.stages if not stage["reused"]}
+    assert made == {"gate", "publish", "report"}
+    assert document.verdict["decision"] == "reject"
+    assert document.verdict["reasons"][0].startswith("rating rmse <= 0.1: fails, rmse is ")
+    assert document.sample == []
+
+
+def test_a_dry_run_promotes_nothing(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store")
+    store = str(tmp_path / "store")
+    shutil.rmtree(tmp_path / "store" / NAME / "registry")
+    run_pipeline(ask(store, **{"gate.mode": "dry_run"}), quiet)
+    entries = Registry(Store(store), NAME).entries()
+    assert [entry.decision for entry in entries] == ["dry_run:promote"]
+    assert Registry(Store(store), NAME).champion("2100-01-01") is None
+
+
+def test_the_next_day_is_compared_with_the_champion_of_the_time(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
+    day = PROJECT / "include/data/movietweetings/events" / f"dt={AS_OF}"
+    shutil.copytree(day, inside / "log" / day.name, dirs_exist_ok=True)
+    try:
+        margin = [{"task": "rating", "metric": "rmse", "margin": 0.5}]
+        document = run_pipeline(ask(store, as_of="2013-05-12", **{"gate.relative": margin}), quiet)
+    finally:
+        shutil.rmtree(inside / "log" / day.name)
+    assert document.verdict["champion"] == finished.run_key
+    relative = [rule for rule in document.verdict["rules"] if rule["kind"] == "relative"]
+    assert [rule["passed"] for rule in relative] == [True]
+    assert relative[0]["value"] is not None
+    assert f"champion of {AS_OF}" in relative[0]["reason"]
+
+
+@pytest.mark.parametrize("stage", ["validate", "features", "member:independent", "publish"])
+def test_a_killed_run_is_finished_by_the_next_one(
+    finished: RunDocument, inside: Path, tmp_path: Path, stage: str
+) -> None:
+    before = {"validate": "resolve", "features": "factors", "member:independent": "member:als", "publish": "evaluate"}
+    with command(inside, tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:  # a stage's line appears when it is done: the next one has just begun
+            if before[stage] in line:
+                break
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    run_pipeline(ask(str(tmp_path)), quiet)
+    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+
+
+def test_a_run_killed_in_the_middle_of_writing_leaves_nothing_that_counts(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store")
+    manifests = sorted((tmp_path / "store" / NAME / AS_OF / "features").glob("*/manifest.json"))
+    for manifest in manifests:  # what a kill just before the last write leaves: files without a manifest
+        manifest.unlink()
+    run_pipeline(ask(str(tmp_path / "store")), quiet)
+    assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
+
+
+@pytest.mark.parametrize("stage", ["resolve", "validate", "split", "factors", "features", "member-als", "fuse", "gate"])
+def test_one_flipped_byte_is_refused(finished: RunDocument, inside: Path, tmp_path: Path, stage: str) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store")
+    for path in sorted((tmp_path / "store" / NAME / AS_OF / stage).glob("*/attempt-*/*")):
+        data = bytearray(path.read_bytes())
+        if data:
+            data[len(data) // 2] ^= 1
+            path.write_bytes(bytes(data))
+            break
+    with pytest.raises(ArtifactError, match="does not match its manifest .* run with --force"):
+        run_pipeline(ask(str(tmp_path / "store")), quiet)
+
+
+def test_force_mends_a_damaged_artefact(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store")
+    for path in (tmp_path / "store" / NAME / AS_OF / "split").glob("*/attempt-*/rows.parquet"):
+        path.write_bytes(b"not what it was")
+    run_pipeline(ask(str(tmp_path / "store"), force=True), quiet)
+    assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
+
+
+@pytest.mark.parametrize(
+    ("as_of", "message"),
+    [
+        (None, "as_of is missing: give a date"),
+        ("25.8.2013", "as_of '25.8.2013' is not a date: write YYYY-MM-DD"),
+        ("2013-02-30", "as_of '2013-02-30' is not a date"),
+        ("2027-01-01", "as_of 2027-01-01 is in the future"),
+    ],
+)
+def test_a_wrong_as_of_is_refused(inside: Path, as_of: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_run(NAME, as_of, {}, ".store", today=TODAY)
+
+
+@pytest.mark.parametrize(
+    ("as_of", "overrides", "message"),
+    [
+        ("2013-04-01", {}, "no partition before"),
+        ("2013-09-01", {}, "stale|old|fresh"),
+        (AS_OF, {"windows.min_history": 60}, "history: the log starts on 2013-04-01, 17 days before the train window"),
+        (AS_OF, {"source.columns.user": "usr_id"}, "usr_id"),
+        (AS_OF, {"source.events": "nowhere"}, "nowhere"),
+        (AS_OF, {"tasks.rating.range": [0, 5]}, "validation.max_bad_fraction"),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_refused_and_publishes_nothing(
+    inside: Path, tmp_path: Path, as_of: str, overrides: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        run_pipeline(ask(str(tmp_path), as_of=as_of, **overrides), quiet)
+    assert Registry(Store(str(tmp_path)), NAME).entries() == []
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command line, expect exit code 2 and one line of error, and return it."""
+    assert cli.main(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_an_unknown_scenario_is_refused_with_the_nearest(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'small'?" in refused(["run", "smal", "--as-of", AS_OF], capsys)
+
+
+def test_a_misspelt_key_is_refused_with_the_nearest(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["run", NAME, "--as-of", AS_OF, "--set", "windows.trian=7"], capsys)
+    assert "unknown key 'windows.trian', did you mean 'train'?" in line
+
+
+def test_a_formula_over_an_unknown_task_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["run", NAME, "--as-of", AS_OF, "--set", "recommend.utility=purchase*ratng"], capsys)
+    assert "unknown task 'ratng', did you mean 'rating'?" in line
+
+
+def test_a_store_that_cannot_be_written_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (inside / "a-file").write_text("in the way")
+    line = refused(["run", NAME, "--as-of", AS_OF, "--store", "a-file/store"], capsys)
+    assert "a-file" in line
+
+
+def test_a_full_disk_is_refused_and_the_next_run_succeeds(
+    finished: RunDocument, inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import resource
+
+    # A limit on the size of a file fails a write in the middle, as a full disk does.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        line = refused(["run", NAME, "--as-of", AS_OF, "--store", str(tmp_path)], capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the store cannot be written" in line
+    run_pipeline(ask(str(tmp_path)), quiet)
+    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+
+
+def edited_log(root: Path, frame: pd.DataFrame) -> None:
+    write_scenario(root, source={**SCENARIO["source"], "events": "log.parquet"}, windows=SCENARIO["windows"])
+    shutil.copy(PROJECT / "include/data/movietweetings/films.parquet", root / "films.parquet")
+    frame.to_parquet(root / "log.parquet", index=False)
+
+
+@pytest.fixture(scope="module")
+def films(project: Path) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(path) for path in sorted((project / "log").glob("*/*.parquet"))])
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("one user", lambda log: log.assign(user_id=1), "every row has the same user"),
+        ("one item", lambda log: log.assign(movie_id=log["movie_id"].iloc[0]), "same item|0 negatives"),
+        ("labels all equal", lambda log: log.assign(rating=7), "rating: every label is 7 in 'train'"),
+        ("infinite labels", lambda log: log.assign(rating=float("inf")), "validation.max_bad_fraction"),
+        ("labels all null", lambda log: log.assign(rating=float("nan")), "rating"),
+        ("naive times", lambda log: log.assign(rated_at=log["rated_at"].dt.tz_localize(None)), "source.timezone"),
+        ("text labels", lambda log: log.assign(rating="good"), "rating"),
+        ("everything twice", lambda log: pd.concat([log, log]), "duplicate"),
+        ("an empty window", lambda log: log[log["rated_at"].dt.day != 4], None),
+        ("a gap", lambda log: log[~log["rated_at"].dt.strftime("%m-%d").between("05-02", "05-05")], "'blend' .* empty"),
+        ("no rows", lambda log: log.iloc[:0], "log.parquet|nothing|empty|no rows"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_log_like_this_is_judged_rightly(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, edit: Any, message: str | None
+) -> None:
+    edited_log(tmp_path, edit(films))
+    monkeypatch.chdir(tmp_path)
+    if message is None:  # a day without events is normal
+        assert run_pipeline(ask(), quiet).verdict["decision"] == "promote"
+        return
+    with pytest.raises(DataError, match=message):
+        run_pipeline(ask(), quiet)
+    assert Registry(Store(".store"), NAME).entries() == []

@@ -49,13 +49,14 @@ def candidate_rows(
         *(_by_attribute(past, seen, day, attribute, count) for attribute in attributes),
     ]
     owner, item = (np.concatenate(part) for part in zip(*sources, strict=True))
-    pairs = np.unique(owner * len(past.item_ids) + item)
-    owner, item = np.divmod(pairs, len(past.item_ids))
-    fresh = np.asarray(seen[owner, item]).ravel() == 0
+    size = len(past.item_ids)
+    taken_by, taken = seen.nonzero()
+    fresh = np.setdiff1d(owner * size + item, taken_by.astype(np.int64) * size + taken)
+    owner, item = np.divmod(fresh, max(size, 1))
     return pd.DataFrame(
         {
-            columns.USER: past.user_ids[users[owner[fresh]]],
-            columns.ITEM: past.item_ids[item[fresh]],
+            columns.USER: past.user_ids[users[owner]],
+            columns.ITEM: past.item_ids[item],
             columns.DAY: np.int32(day),
         }
     )

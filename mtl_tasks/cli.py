@@ -163,4 +163,5 @@ def _present(document: RunDocument, as_json: bool) -> None:
 
     from mtl_tasks.summary import print_summary
 
-    print_summary(document, Console(highlight=False))
+    # Through a pipe rich assumes 80 columns, in which the tables would lose their headings.
+    print_summary(document, Console(highlight=False, width=None if sys.stdout.isatty() else 100))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.bootstrap import UserBootstrap, measured
-from mtl_tasks.metrics import METRICS, PRIMARY, RANKING, Prepared, calibration_curve, compute, improvement, list_metrics
+from mtl_tasks.metrics import METRICS, RANKING, Prepared, calibration_curve, compute, improvement, list_metrics
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import ALS, POPULAR, UTILITY, top_lists
 
@@ -78,7 +78,7 @@ def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
     slices: Json = {}
     for name, mask in rows.slices.items():
         part = rows.where(mask)
-        measures, _ = _measure(part, (PRIMARY[kind],), seed)
+        measures, _ = _measure(part, METRICS[kind], seed)
         fusion = measures.pop(FUSION)
         slices[name] = {"rows": int(mask.sum()), "members": measures, "fusion": fusion}
     return task, slices

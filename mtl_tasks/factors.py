@@ -12,12 +12,15 @@ against the vectors of the people who took them. Training rows, test rows and se
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from mtl_tasks.errors import ConfigError
 
@@ -62,24 +65,29 @@ class TasteSolver:
 
     def fit(self, user_items: sparse.csr_matrix) -> Floats:
         """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
-        model = self._model(self.device)
-        model.fit(_summed(user_items), show_progress=False)
+        with _als(self.device) as als:
+            model = als(**self._settings) if self.device == "gpu" else als(**self._settings, num_threads=self._threads)
+            model.fit(_summed(user_items), show_progress=False)
         factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
         return np.asarray(factors, dtype=np.float32)
 
     def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
-        model = self._model("cpu")
-        model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
-        return np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
+        with _als("cpu") as als:
+            model = als(**self._settings, num_threads=self._threads)
+            model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
+            return np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
 
-    def _model(self, device: str) -> Any:
-        import implicit.cpu.als
-        import implicit.gpu.als
 
-        if device == "gpu":
-            return implicit.gpu.als.AlternatingLeastSquares(**self._settings)
-        return implicit.cpu.als.AlternatingLeastSquares(**self._settings, num_threads=self._threads)
+@contextmanager
+def _als(device: str) -> Iterator[Any]:
+    """Give `implicit`'s class with BLAS kept to one thread, which its own threads would otherwise fight with."""
+    import implicit.cpu.als
+    import implicit.gpu.als
+
+    # After the imports: the limit reaches only the libraries that are loaded.
+    with threadpool_limits(1, "blas"):
+        yield (implicit.gpu if device == "gpu" else implicit.cpu).als.AlternatingLeastSquares
 
 
 def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:

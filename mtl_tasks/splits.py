@@ -172,7 +172,7 @@ def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) ->
         train = rows.loc[rows[columns.WINDOW] == "train", id_column]
         if train.nunique() == 1:
             raise DataError(
-                f"train: every row has the same {noun} ({train.iloc[0]!r}); nothing can be learnt from one {noun}: "
+                f"train: every row has the same {noun} ({train.iloc[0]}); nothing can be learnt from one {noun}: "
                 f"check source.columns in {scenario.file}"
             )
     for window in WINDOWS:

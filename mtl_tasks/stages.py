@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +26,16 @@ from mtl_tasks.gate import Champion, judge, verdict_line
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
-from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario
 from mtl_tasks.splits import Windows, describe_rows, make_rows
 from mtl_tasks.store import Artifact, Payload
+
+if TYPE_CHECKING:
+    from mtl_tasks.report.document import RunDocument
+    from mtl_tasks.scoring import Scorer
+
+Body = Callable[[Run, Inputs], Payload]
+Config = Callable[[Run], dict[str, Any]]
 
 ROOT = "."  # the project's folder is the working directory of every process that runs stages
 
@@ -42,7 +50,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
         Stage("factors", ("validate", "split"), _sections("factors", "features", "tasks", "seed"), factors),
         Stage("features", ("validate", "split", "factors"), _sections("features", "factors", "source"), features),
-        *(Stage(f"member:{kind}", ("split", "features"), _member_config(kind), member(kind)) for kind in scenario.members),
+        *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
         Stage("evaluate", ("validate", "split", "features", *models), _sections("recommend", "seed"), evaluate),
         Stage("gate", ("validate", "split", "features", *models, "evaluate"), _gate_config, gate),
@@ -50,6 +58,10 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("recommend", ("validate", *models, "publish"), _sections("recommend"), recommend),
     ]
     return {stage.name: stage for stage in stages}
+
+
+def _member_stage(kind: MemberKind) -> Stage:
+    return Stage(f"member:{kind}", ("split", "features"), _member_config(kind), member(kind))
 
 
 def resolve(run: Run, inputs: Inputs) -> Payload:
@@ -60,7 +72,6 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
     days = [file.day for file in files if file.day is not None]
     payload = Payload(summary={"files": len(files)}, rows=len(files))
     document = {
-        "scenario": run.scenario.model_dump(mode="json"),
         "as_of": run.as_of_name,
         "sources": [asdict(file) for file in files],
         "first_partition": min(days) if days else None,
@@ -137,7 +148,7 @@ def features(run: Run, inputs: Inputs) -> Payload:
     return payload
 
 
-def member(kind: Any) -> Any:
+def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
@@ -245,7 +256,7 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     return payload
 
 
-def report_stage(document: Any) -> Stage:
+def report_stage(document: RunDocument) -> Stage:
     """Return the stage that renders the page of a finished run."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
@@ -321,7 +332,7 @@ def _score_test(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs) ->
     return replace(scorer, spaces=spaces).score(events, items, test)
 
 
-def _load_scorer(scenario: Scenario, inputs: Inputs) -> Any:
+def _load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
     from mtl_tasks.members import member_class
     from mtl_tasks.scoring import Scorer
 
@@ -366,7 +377,7 @@ def _newest(events: pd.DataFrame) -> str | None:
     return None if pd.isna(newest) else newest.isoformat()
 
 
-def _sections(*names: str) -> Any:
+def _sections(*names: str) -> Config:
     """Return the configuration function of a stage that depends on some sections of the scenario."""
 
     def config(run: Run) -> dict[str, Any]:
@@ -376,7 +387,7 @@ def _sections(*names: str) -> Any:
     return config
 
 
-def _member_config(kind: str) -> Any:
+def _member_config(kind: MemberKind) -> Config:
     boosted = kind not in ("popularity", "als")
     return _sections("tasks", "seed", "refit", "features", *(["boosting"] if boosted else []))
 

@@ -87,7 +87,7 @@ def _metrics(document: RunDocument, task: str) -> Table:
     versus_floor, models = document.evaluation["tasks"][task]["versus_floor"], document.models(task)
     table = _table()
     table.add_column("model", no_wrap=True)
-    names = list(models[FLOOR])
+    names = labels.in_order(models[FLOOR])
     for name in names:
         table.add_column(labels.metric(name).heading, justify="right", no_wrap=True)
     best = {name: labels.best(models, name) for name in names}
@@ -134,7 +134,7 @@ def _ranking(document: RunDocument) -> Table:
     table = _table()
     table.add_column("list", no_wrap=True)
     lists = ranking["lists"]
-    names = list(next(iter(lists.values()), {}))
+    names = labels.in_order(next(iter(lists.values()), {}))
     for name in names:
         table.add_column(labels.metric(name).heading, justify="right")
     best = {name: labels.best(lists, name) for name in names}

@@ -14,8 +14,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from tests.conftest import PROJECT
-from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 from mtl_tasks import cli
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
@@ -23,6 +21,8 @@ from mtl_tasks.pipeline import load_document, make_run, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store import Store
+from tests.conftest import PROJECT
+from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 COMMAND = [sys.executable, "-m", "mtl_tasks", "run", NAME, "--as-of", AS_OF, "--json"]
@@ -198,7 +198,7 @@ def test_one_flipped_byte_is_refused(finished: RunDocument, inside: Path, tmp_pa
             data[len(data) // 2] ^= 1
             path.write_bytes(bytes(data))
             break
-    with pytest.raises(ArtifactError, match="does not match its manifest .* run with --force"):
+    with pytest.raises(ArtifactError, match=r"does not match its manifest .* run with --force"):
         run_pipeline(ask(str(tmp_path / "store")), quiet)
 
 

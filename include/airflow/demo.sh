@@ -20,10 +20,12 @@ progress() {
 }
 
 prepare
+export PYTHONUNBUFFERED=1 # a task's line is shown when it ends, not when a buffer is full
 echo "Running the DAG train_movies as of $as_of (log: .airflow/demo.log)"
 if ! airflow dags test train_movies "$as_of" --conf "{\"as_of\": \"$as_of\"}" 2>&1 | progress; then
-    tail -n 30 "$log" >&2
-    echo "error: train_movies failed as of $as_of; the whole log is in .airflow/demo.log" >&2
+    reason=$(sed -n 's/^mtl_tasks\.errors\.[A-Za-z]*: //p' "$log" | tail -n 1)
+    [ -n "$reason" ] || tail -n 30 "$log" >&2
+    echo "error: train_movies failed as of $as_of${reason:+: $reason} (the whole log is in .airflow/demo.log)" >&2
     exit 1
 fi
 .venv/bin/python -m mtl_tasks show movies --as-of "$as_of" --store "$MTL_STORE"

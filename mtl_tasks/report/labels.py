@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,6 +64,16 @@ _LISTS: Final[dict[str, str]] = {
 def metric(name: str) -> Metric:
     """Return how a metric is shown; one that this page does not know is shown without a direction."""
     return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return metrics in the order in which they are shown, the one that decides first.
+
+    >>> in_order(["auc", "log_loss", "ndcg", "calibration_error"])
+    ['auc', 'log_loss', 'calibration_error', 'ndcg']
+    """
+    known = list(METRICS)
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def list_title(name: str) -> str:

@@ -55,7 +55,7 @@ def _environment() -> Environment:
 def _task(document: RunDocument, name: str) -> Json:
     evaluation, fusion = document.evaluation["tasks"][name], document.fusion[name]
     models = document.models(name)
-    metrics = list(models[FLOOR])
+    metrics = labels.in_order(models[FLOOR])
     calibration = document.evaluation["calibration"].get(name)
     weights = document.weights(name)
     return {
@@ -101,7 +101,7 @@ def _candidates(losses: dict[str, float | None], taken: str) -> list[Json]:
 def _ranking(document: RunDocument) -> Json:
     ranking = document.evaluation["ranking"]
     lists = ranking["lists"]
-    names = list(next(iter(lists.values()), {}))
+    names = labels.in_order(next(iter(lists.values()), {}))
     return {**ranking, "metrics": _metrics(names, lists)}
 
 

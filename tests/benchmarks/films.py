@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from mtl_tasks.metrics import METRICS, PRIMARY, RANKING
+from mtl_tasks.metrics import PRIMARY, RANKING
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
 
@@ -50,8 +50,9 @@ def _run(date: str, store: str, console: Console) -> RunDocument:
 
 def _members(documents: dict[str, RunDocument]) -> Table:
     table = Table(title="Members and fusion on the test window (lower is better for rmse, higher for auc)")
-    for name in ("as of", "task", "metric", "popularity", "als", "independent", "fusion", "how", "fusion 95 % interval"):
-        table.add_column(name, justify="left" if name in ("as of", "task", "metric", "how") else "right")
+    texts = ("as of", "task", "metric", "how")
+    for name in (*texts[:3], "popularity", "als", "independent", "fusion", "how", "fusion 95 % interval"):
+        table.add_column(name, justify="left" if name in texts else "right")
     for date, document in documents.items():
         for task, entry in document.evaluation["tasks"].items():
             metric = PRIMARY[entry["kind"]]
@@ -98,9 +99,8 @@ def _found(document: RunDocument, what: str, metric: str) -> dict[str, Any]:
     if what == "ranking":
         found: dict[str, Any] = document.evaluation["ranking"]["lists"]["fusion"][metric]
         return found
-    assert metric in METRICS[document.evaluation["tasks"][what]["kind"]]
-    found = document.evaluation["tasks"][what]["fusion"][metric]
-    return found
+    task: dict[str, Any] = document.evaluation["tasks"][what]
+    return dict(task["fusion"][metric])
 
 
 def _cost(documents: dict[str, RunDocument]) -> Table:

@@ -192,7 +192,6 @@ def _describe(member: str) -> Json:
             task: {
                 "note": notes[member],
                 "rounds": 412 if boosted else None,
-                "seconds": 31.4 if boosted else 0.3,
                 "curve": _curve(**CURVES[task]) if boosted else None,
                 "importance": _importance(task) if boosted else None,
             }

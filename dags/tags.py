@@ -1,0 +1,10 @@
+"""The tags that the project's DAGs carry, so that a filter in the UI finds all of a kind."""
+
+from enum import StrEnum
+
+
+class Tag(StrEnum):
+    """A tag; pass its ``value``, which serialises as plain text."""
+
+    MULTI_TASK = "multi-task"
+    TRAINING = "training"

@@ -1,0 +1,32 @@
+"""What every test needs before the first import of Airflow: a state folder that is thrown away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+# Airflow reads these when it is imported, and makes its folder then and there: a fixture would come too late.
+AIRFLOW_HOME = tempfile.mkdtemp(prefix="airflow-home-")
+os.environ["AIRFLOW_HOME"] = AIRFLOW_HOME
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(PROJECT / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(PROJECT / "plugins")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads that spin slow each other down by an order of magnitude
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Bring Airflow's SQLite database up to date."""
+    from airflow.utils.db import initdb
+
+    initdb()

@@ -1,0 +1,49 @@
+"""A project folder with one small scenario: forty days of the films, models that are fitted in seconds."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FILMS = Path(__file__).parents[2] / "include" / "data" / "movietweetings"
+FIRST_DAY, AS_OF = "2013-04-01", "2013-05-11"
+NAME = "small"
+
+SCENARIO: dict[str, Any] = {
+    "title": "A slice of the films",
+    "owner": "film-team",
+    "schedule": "30 2 * * *",
+    "source": {
+        "events": "log",
+        "columns": {"user": "user_id", "item": "movie_id", "time": "rated_at"},
+        "items": {"path": "films.parquet", "id": "movie_id", "title": "title"},
+    },
+    "tasks": {
+        "rating": {"kind": "regression", "label": "rating", "range": [0, 10]},
+        "purchase": {"kind": "binary", "negatives": {"how": "sampled"}},
+    },
+    "windows": {"train": 10, "tune": 4, "blend": 4, "test": 5},
+    "factors": {"dimensions": 8, "rating_dimensions": 8, "iterations": 3, "rating_iterations": 3},
+    "boosting": {"rounds": 20, "threads": 1},
+    "gate": {"absolute": [{"task": "rating", "metric": "rmse", "max": 3}], "beat_floor": False, "replicates": 100},
+    "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},
+}
+
+
+def write_scenario(root: Path, name: str = NAME, /, **sections: Any) -> Path:
+    """Write a scenario file, with whole sections replaced, and return its path."""
+    path = root / "include" / "scenarios" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump({**SCENARIO, **sections}), encoding="utf-8")
+    return path
+
+
+def write_log(root: Path) -> None:
+    """Copy the scenario's days of the films, and the film table."""
+    for day in (FILMS / "events").iterdir():
+        if FIRST_DAY <= day.name.removeprefix("dt=") < AS_OF:
+            shutil.copytree(day, root / "log" / day.name)
+    shutil.copy(FILMS / "films.parquet", root / "films.parquet")

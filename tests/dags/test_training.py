@@ -1,0 +1,113 @@
+"""The training DAG run by Airflow, against the same run in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks.pipeline import load_document, make_run, run_pipeline
+from mtl_tasks.registry import Registry
+from mtl_tasks.run import StageResult
+from mtl_tasks.store import Store
+from tests.dags.conftest import ParseDags
+from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+
+SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
+RunDag = Callable[..., tuple[str, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_log(root)
+    return root
+
+
+@pytest.fixture
+def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch, airflow_database: None) -> RunDag:
+    """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
+    monkeypatch.delenv("MTL_STORE", raising=False)
+
+    def run(**conf: Any) -> tuple[str, dict[str, str]]:
+        dag = parse_dags(project).dags[f"train_{NAME}"]
+        for task in dag.tasks:
+            task.retries = 0  # a fault fails the test at once, not after minutes of backing off
+        done = dag.test(logical_date=SCHEDULED, run_conf=conf)
+        tasks = {task.rendered_map_index or task.task_id: str(task.state) for task in done.get_task_instances()}
+        return str(done.state), tasks
+
+    return run
+
+
+@pytest.fixture
+def run_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, StageResult]]:
+    """Return a function that runs the scenario in this process, on the DAG's store."""
+
+    def run() -> dict[str, StageResult]:
+        monkeypatch.chdir(project)
+        results: dict[str, StageResult] = {}
+
+        def keep(name: str, result: StageResult | None) -> None:
+            if result is not None:
+                results[name] = result
+
+        today = pd.Timestamp(AS_OF, tz="UTC")
+        run_pipeline(make_run(NAME, AS_OF, {}, ".store", today=today), keep)
+        return results
+
+    return run
+
+
+def test_the_dag_and_one_process_make_the_same_artefacts(
+    project: Path, run_dag: RunDag, run_here: Callable[[], dict[str, StageResult]]
+) -> None:
+    write_scenario(project)
+    state, tasks = run_dag()
+    assert state == "success"
+    assert set(tasks.values()) == {"success"}
+    assert {"member:popularity", "member:als", "member:independent"} < set(tasks)
+    (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
+    results = run_here()
+    assert [name for name, result in results.items() if not result.reused] == []
+    assert len(results) == 14
+    assert entry.as_of == AS_OF
+    assert entry.promoted
+    assert entry.run_key == results["gate"].ref.key
+    assert entry.refs == {name: results[name].ref for name in entry.refs}
+
+
+def test_a_rejected_candidate_is_reported_and_recommends_nothing(
+    project: Path, run_dag: RunDag, run_here: Callable[[], dict[str, StageResult]]
+) -> None:
+    write_scenario(project, gate={**SCENARIO["gate"], "absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]})
+    state, tasks = run_dag()
+    assert state == "success"
+    assert {name for name, ended in tasks.items() if ended != "success"} == {"publish.recommend"}
+    assert tasks["publish.recommend"] == "skipped"
+    results = run_here()
+    assert "recommend" not in results
+    assert results["report"].reused
+
+
+def test_parameters_choose_members_and_fusion(project: Path, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scenario(project)
+    state, tasks = run_dag(members=["als", "popularity"], fusion="mean")
+    assert state == "success"
+    assert "member:independent" not in tasks
+    monkeypatch.chdir(project)
+    overrides = {"members": ["popularity", "als"], "fusion.method": "mean"}
+    asked = make_run(NAME, AS_OF, overrides, ".store", today=pd.Timestamp(AS_OF, tz="UTC"))
+    assert load_document(asked, overrides).scenario.fusion.method == "mean"
+
+
+def test_an_unknown_parameter_fails_the_run_at_its_first_task(project: Path, run_dag: RunDag) -> None:
+    write_scenario(project)
+    state, tasks = run_dag(as_off=AS_OF)
+    assert state == "failed"
+    assert tasks.pop("resolve") == "failed"
+    assert set(tasks.values()) == {"upstream_failed"}

@@ -1,0 +1,102 @@
+"""What a scheduler's run is asked for, and how a run passes between processes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks import handover
+from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.pipeline import make_run
+from tests.conftest import PROJECT
+
+NOW = datetime(2013, 8, 26, 9, 15, tzinfo=UTC)
+DEFAULTS: dict[str, Any] = {
+    "as_of": None,
+    "members": ["popularity", "als", "independent"],
+    "fusion": "auto",
+    "force": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+
+
+def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
+    params = {**DEFAULTS, **{key: value for key, value in conf.items() if key in DEFAULTS}}
+    return handover.ask_run(
+        "movies", params, conf, interval_end=interval_end, run_after=NOW, now=NOW, store="s3://bucket/models"
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval_end", "conf", "as_of"),
+    [
+        (datetime(2013, 8, 25, tzinfo=UTC), {}, "2013-08-25"),
+        (datetime(2013, 8, 25, 6, 30, tzinfo=UTC), {}, "2013-08-25"),
+        (datetime(2013, 8, 25, 1, tzinfo=timezone(timedelta(hours=2))), {}, "2013-08-24"),
+        (datetime(2013, 8, 25, tzinfo=UTC), {"as_of": None}, "2013-08-25"),
+        (datetime(2013, 8, 25, tzinfo=UTC), {"as_of": "2013-07-01"}, "2013-07-01"),
+        (None, {}, "2013-08-26"),
+        (None, {"as_of": "2013-07-01"}, "2013-07-01"),
+    ],
+)
+def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_of_the_run(
+    interval_end: datetime | None, conf: dict[str, Any], as_of: str
+) -> None:
+    assert ask(interval_end, **conf)["as_of"] == as_of
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({"as_off": "2013-08-25"}, r"unknown parameter 'as_off', did you mean 'as_of'\? \(known: as_of, members, fus"),
+        ({"gpu": True}, r"unknown parameter 'gpu' \(known: "),
+        ({"as_of": "2013-08-27"}, "2013-08-27 is in the future"),
+        ({"as_of": "yesterday"}, "'yesterday' is not a date"),
+        ({"members": ["als"]}, "'popularity' must be a member"),
+        ({"members": ["popularity", "magic"]}, "magic"),
+        ({"fusion": "median"}, "fusion.method"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask(**conf)
+
+
+def test_choices_that_are_the_files_own_change_nothing() -> None:
+    asked = ask(members=["als", "independent", "popularity"], fusion="auto", as_of="2013-08-25")
+    by_command = make_run("movies", "2013-08-25", {}, "s3://bucket/models", today=pd.Timestamp(NOW))
+    assert asked == {**handover.run_to_json(by_command), "overrides": {}}
+
+
+def test_other_choices_are_overrides_in_the_order_of_the_members() -> None:
+    asked = ask(members=["als", "popularity"], fusion="mean")
+    assert asked["overrides"] == {"members": ["popularity", "als"], "fusion.method": "mean"}
+    assert handover.stage_names(asked, "member") == ["member:popularity", "member:als"]
+
+
+def test_a_run_survives_json() -> None:
+    asked = json.loads(json.dumps(ask(force=True)))
+    run = handover.run_from_json(asked)
+    assert handover.run_to_json(run) == {key: value for key, value in asked.items() if key != "overrides"}
+    assert run.force
+
+
+def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artefacts_they_name(tmp_path: Path) -> None:
+    asked = {**ask(as_of="2013-08-25"), "store": str(tmp_path)}
+    first = json.loads(json.dumps(handover.perform_stage("resolve", asked, [])))
+    again = handover.perform_stage("resolve", asked, [None, [first]])
+    assert not first["reused"]
+    assert again["reused"]
+    assert again["ref"] == first["ref"]
+    changed = {**first, "ref": {**first["ref"], "sha256": "0" * 64}}
+    with pytest.raises(ArtifactError, match="does not match the reference"):
+        handover.perform_stage("validate", asked, [[changed], None])

@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
 
 from dags import scenario_files
-from mtl_tasks.errors import MtlError
+from mtl_tasks.errors import MtlError, StoreError
 
 Json = dict[str, Any]
 
@@ -20,6 +20,7 @@ DEFAULT_ARGS: Json = {
     "max_retry_delay": timedelta(minutes=10),
     "retry_policy": ExceptionRetryPolicy(
         rules=[
+            RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
             RetryRule(MtlError, RetryAction.FAIL, reason="the same input would fail again"),
             RetryRule(OSError, RetryAction.RETRY, reason="input and output may work a little later"),
         ]

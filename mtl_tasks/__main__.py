@@ -7,6 +7,6 @@ import sys
 # on one machine up to twenty times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from mtl_tasks.cli import main  # noqa: E402
+from mtl_tasks.cli import main
 
 sys.exit(main())

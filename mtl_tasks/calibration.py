@@ -43,7 +43,8 @@ def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> 
         kinds.append("isotonic")
     losses = {}
     for kind in kinds:
-        losses[kind] = cross_fitted_loss(label, users, partial(_apply_elsewhere, _FITS[kind], label, probability))
+        predicted = cross_fit(users, partial(_apply_elsewhere, _FITS[kind], label, probability))
+        losses[kind] = compute("log_loss", label, predicted)
     best = min(kinds, key=lambda kind: losses[kind])
     return {**_FITS[best](label, probability), "log_loss": {kind: round(loss, 6) for kind, loss in losses.items()}}
 
@@ -64,10 +65,8 @@ def user_folds(users: NDArray[Any], folds: int = FOLDS) -> NDArray[np.int64]:
     return np.asarray(dealt[code], dtype=np.int64)
 
 
-def cross_fitted_loss(
-    label: Values, users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], Values], metric: str = "log_loss"
-) -> float:
-    """Loss when each fold of users is predicted by what was fitted on the others.
+def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], Values]) -> Values:
+    """Predict each fold of users by what was fitted on the others, float64 (n,).
 
     Parameters
     ----------
@@ -79,17 +78,22 @@ def cross_fitted_loss(
     DataError
         If all rows are of one user.
     """
-    if len(label) == 0 or (users == users[0]).all():
+    if len(users) == 0 or (users == users[0]).all():
         raise DataError(
-            f"blend: its {len(label):,} labelled rows are of fewer than two users, so that nothing can be fitted on "
+            f"blend: its {len(users):,} labelled rows are of fewer than two users, so that nothing can be fitted on "
             "some and tried on others: lengthen windows.blend"
         )
     fold = user_folds(users)
-    predicted = np.empty(len(label))
+    predicted = np.empty(len(users))
     for number in np.unique(fold):
         held = fold == number
         predicted[held] = predict_fold(held)
-    return compute(metric, label, predicted)
+    return predicted
+
+
+def recalibrated(label: Values, probability: Values, users: NDArray[Any]) -> Values:
+    """Platt-scaled probabilities, each fold of users by a map fitted on the others."""
+    return cross_fit(users, partial(_apply_elsewhere, _fit_platt, label, probability))
 
 
 def _apply_elsewhere(

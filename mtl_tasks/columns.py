@@ -9,7 +9,6 @@ DAY: Final = "day"  # int32, UTC days since 1970-01-01
 WINDOW: Final = "window"  # train, tune, blend or test
 TITLE: Final = "title"
 REASON: Final = "reason"  # why validation set a row aside
-SCORE: Final = "score"
 RANK: Final = "rank"
 
 

@@ -22,8 +22,8 @@ class ArtifactError(MtlError):
     """A stored artefact is missing, damaged, or cannot be written."""
 
 
-class GateError(MtlError):
-    """The gate cannot be evaluated at all; a candidate that fails a rule is a verdict, not an error."""
+class StoreError(ArtifactError):
+    """The store could not be read or written this time; trying again may help."""
 
 
 def nearest(word: str, known: list[str]) -> str:

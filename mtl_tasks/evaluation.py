@@ -21,6 +21,7 @@ REPLICATES: Final = 200
 NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
+SLICES: Final = ("cold_users", "warm_users", "cold_items", "warm_items")
 LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ordered by
 
 

@@ -284,9 +284,10 @@ def extend_space(
 
 def _fold_items(solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
     known, vectors = space.at(day - 1, past.item_ids)
-    takers = np.unique(past.users[np.isin(past.items, renewed)])
-    user_vectors = solver.fold(past.matrix_of(takers, known), vectors)
-    return solver.fold(past.matrix_of(takers, renewed).T.tocsr(), user_vectors)
+    # Everybody, not only those who took a new item: to implicit ALS, not taking it is evidence too.
+    users = np.unique(past.users)
+    user_vectors = solver.fold(past.matrix_of(users, known), vectors)
+    return solver.fold(past.matrix_of(users, renewed).T.tocsr(), user_vectors)
 
 
 def _add_versions(

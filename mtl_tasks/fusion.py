@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.calibration import calibrate, cross_fitted_loss, fit_calibration, logit, sigmoid
+from mtl_tasks.calibration import calibrate, cross_fit, fit_calibration, logit, recalibrated, sigmoid
 from mtl_tasks.errors import DataError
-from mtl_tasks.metrics import compute
+from mtl_tasks.metrics import compute, row_loss
 
 Values = NDArray[np.float64]
 Fitted = dict[str, Any]
@@ -28,7 +28,8 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     kind
         ``regression`` or ``binary``.
     requested
-        A method, or ``auto``: the candidate (method or single member) of least cross-fitted loss.
+        A method, or ``auto``: the fusion of least cross-fitted loss if that beats the best single member by more than
+        a standard error, else that member.
 
     Returns
     -------
@@ -47,12 +48,15 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     members = sorted(predictions)
     matrix = np.column_stack([predictions[name] for name in members])
     metric = "rmse" if kind == "regression" else "log_loss"
-    losses = {f"single:{name}": compute(metric, label, predictions[name]) for name in members}
     methods = METHODS if requested == "auto" else (requested,)
-    for method in methods:
-        predict = partial(_predict_held, method, matrix, label, kind)
-        losses[method] = cross_fitted_loss(label, users, predict, metric)
-    chosen = min(losses, key=lambda name: losses[name]) if requested == "auto" else requested
+    held = {}
+    for name in (*(f"single:{member}" for member in members), *methods):
+        made = cross_fit(users, partial(_predict_held, name, members, matrix, label, kind))
+        # Candidates are compared as they will be used, that is calibrated; raw votes are no probabilities.
+        held[name] = made if kind == "regression" else recalibrated(label, made, users)
+    losses = {name: compute(metric, label, made) for name, made in held.items()}
+    rows = {name: row_loss(metric, label, made) for name, made in held.items()}
+    chosen = _choose(losses, rows, users) if requested == "auto" else requested
     fitted = _fit(chosen, members, matrix, label, kind)
     fitted["blend_loss"] = {name: round(float(loss), 6) for name, loss in losses.items()}
     fitted["requested"] = requested
@@ -101,8 +105,24 @@ def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
     return sigmoid(logit(matrix) @ weights)
 
 
-def _predict_held(method: str, matrix: Values, label: Values, kind: str, held: NDArray[np.bool_]) -> Values:
-    members = [str(place) for place in range(matrix.shape[1])]
+def _choose(losses: dict[str, float], rows: dict[str, Values], users: NDArray[Any]) -> str:
+    """The best fusion if it beats the best single member by more than a standard error, else that member.
+
+    The one-standard-error rule (Breiman et al. 1984): without it, noise on blend chose weights that lost on test.
+    """
+    alone, fused = (
+        min((name for name in losses if name.startswith("single:") is single), key=lambda name: losses[name])
+        for single in (True, False)
+    )
+    gain = rows[alone] - rows[fused]
+    _, code = np.unique(users, return_inverse=True)
+    spread = np.bincount(code, weights=gain - gain.mean())  # by user: rows of one person are not independent
+    return fused if gain.sum() > np.sqrt(np.sum(spread**2)) else alone
+
+
+def _predict_held(
+    method: str, members: list[str], matrix: Values, label: Values, kind: str, held: NDArray[np.bool_]
+) -> Values:
     fitted = _fit(method, members, matrix[~held], label[~held], kind)
     return _combine(fitted, matrix[held], kind)
 
@@ -152,5 +172,5 @@ def _note(chosen: str, requested: str) -> str:
     if requested != "auto":
         return f"{requested}, as asked for"
     if chosen.startswith("single:"):
-        return f"no fusion beat {chosen.removeprefix('single:')} alone on blend, so it stands alone"
-    return f"{chosen} had the least loss on blend"
+        return f"no fusion beat {chosen.removeprefix('single:')} alone on blend by more than a standard error"
+    return f"{chosen} beat every single member on blend by more than a standard error"

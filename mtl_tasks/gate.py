@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.bootstrap import UserBootstrap, interval
-from mtl_tasks.evaluation import FLOOR, FUSION, ScoredRows
+from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.evaluation import FLOOR, FUSION, SLICES, ScoredRows
 from mtl_tasks.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics import RANKING as RANKING_METRICS
 from mtl_tasks.scenario import Gate, Margin, Rule, Scenario
 
 Values = NDArray[np.float64]
@@ -167,6 +169,8 @@ def _relative(
 
     if champion.problem is not None:
         return fails(f"the champion of {champion.as_of} cannot score this run's test rows: {champion.problem}")
+    if part is not None and "champion" not in part.predictions:
+        return fails(f"the champion of {champion.as_of} has no task {rule.task!r}: remove this rule until one has")
     if part is None:
         return fails(f"{rule.metric} is not available{where}: the gate fails closed")
     if rule.slice and count < rule.min_rows:
@@ -201,7 +205,7 @@ def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -
 
 def _p_value(rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int) -> float:
     """One-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if it cannot be computed."""
-    if part is None or not len(part.label) or champion.problem is not None:
+    if part is None or not len(part.label) or "champion" not in part.predictions:
         return 1.0
     drawn = _replicated_gain(part, part.predictions["champion"], rule.metric, gate, seed)
     return float((np.sum(~(drawn > -rule.margin)) + 1) / (len(drawn) + 1))
@@ -229,6 +233,58 @@ def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gat
     drawn = UserBootstrap(rows.users, gate.replicates, seed).replicate(prepared)
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     return np.asarray(sign * (drawn["mine"] - drawn["other"]))
+
+
+def check_rules(scenario: Scenario) -> None:
+    """Refuse, before anything is trained, a rule that can never be judged.
+
+    Raises
+    ------
+    ConfigError
+        Naming the rule and what it may say.
+    """
+    rules: list[Rule | Margin] = [*scenario.gate.absolute, *scenario.gate.relative]
+    for rule in rules:
+        where = f"gate: rule on {rule.task} {rule.metric}"
+        if rule.task == RANKING and (isinstance(rule, Margin) or rule.slice):
+            raise ConfigError(f"{where}: rules on lists are absolute and without a slice, in {scenario.file}")
+        known = [*RANKING_METRICS, "coverage"] if rule.task == RANKING else METRICS[scenario.tasks[rule.task].kind]
+        if rule.metric not in known:
+            hint = nearest(rule.metric, list(known))
+            raise ConfigError(f"{where}: no such metric{hint} (known: {', '.join(known)}), in {scenario.file}")
+        if rule.slice is not None and rule.slice not in SLICES:
+            hint = nearest(rule.slice, list(SLICES))
+            raise ConfigError(
+                f"{where}: no slice {rule.slice!r}{hint} (known: {', '.join(SLICES)}), in {scenario.file}"
+            )
+
+
+def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_start: str) -> None:
+    """Refuse to compare with a champion whose columns this run lacks, or that learnt from this run's test rows.
+
+    Raises
+    ------
+    ConfigError
+        Saying what stands in the way.
+    """
+    for name, task in theirs.tasks.items():
+        if task.label is not None and (name not in ours.tasks or ours.tasks[name].label != task.label):
+            raise ConfigError(f"it needs the label column {task.label!r} as task {name!r}, which this scenario lacks")
+    if theirs.source.items is not None:
+        has = ours.source.items
+        for kind in ("numeric", "multi"):
+            wanted = set(getattr(theirs.source.items, kind).items())
+            if not wanted <= set(getattr(has, kind).items() if has else ()):
+                raise ConfigError(
+                    f"it needs the item attributes {sorted(name for name, _ in wanted)}, of which some lack"
+                )
+    # Its labels end where its own test window began, or earlier.
+    learnt_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
+    if learnt_until > np.datetime64(test_start):
+        raise ConfigError(
+            f"it learnt from days before {learnt_until}, and this run's test window starts on {test_start}: keep "
+            f"windows.test at {theirs.windows.test} days until a champion of a later day is there"
+        )
 
 
 def _nothing_to_judge(scenario: Scenario) -> Finding:

@@ -58,7 +58,7 @@ class Prepared:
             self._edges = _bin_starts(prediction[self._order])
             self._gap = (label - prediction)[self._order]
         else:
-            self._loss = _row_loss(metric, label, prediction)
+            self._loss = row_loss(metric, label, prediction)
 
     def under(self, weights: Values) -> float:
         """The metric under row weights (n,); NaN where it is not defined."""
@@ -148,7 +148,8 @@ def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str,
     }
 
 
-def _row_loss(metric: str, label: Values, prediction: Values) -> Values:
+def row_loss(metric: str, label: Values, prediction: Values) -> Values:
+    """Loss of each row, float64 (n,): squared error for ``rmse``."""
     if metric == "rmse":
         return (label - prediction) ** 2
     if metric == "mae":

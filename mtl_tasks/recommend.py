@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks import columns
+from mtl_tasks.errors import DataError
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import UTILITY, Scorer, top_lists
+from mtl_tasks.splits import day_text
 
 SAMPLE_PEOPLE: Final = 3
 SAMPLE_LIST: Final = 5
@@ -31,6 +33,11 @@ def best_lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, day: i
     for scored, features in scorer.candidates(events, items, recent[columns.USER].unique(), day):
         best = top_lists(scored, UTILITY, settings.top_k)
         parts.append(pd.concat([best, scorer.fuse(features.loc[best.index])], axis=1))
+    if not parts:
+        raise DataError(
+            f"recommend: nobody was active in the {settings.active_days} days before {day_text(day)}, or all of them "
+            f"have taken everything: lengthen recommend.active_days in {scorer.scenario.file}"
+        )
     lists = pd.concat(parts, ignore_index=True)
     titled = lists.merge(items[[columns.ITEM, columns.TITLE]], on=columns.ITEM, how="left", validate="many_to_one")
     predicted = [columns.prediction(task) for task in scorer.scenario.tasks]

@@ -7,7 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from mtl_tasks.errors import ArtifactError
+from upath import UPath
+
+from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.store import Ref, Store, to_json, write_durably
 
 Json = dict[str, Any]
@@ -66,13 +68,16 @@ class Entry:
 
 
 class Registry:
-    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<run_key>.json``."""
+    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
+
+    The number counts the entries of an as_of, so that of two verdicts on one day the later one is known.
+    """
 
     def __init__(self, store: Store, scenario: str) -> None:
         self._folder = store.root / scenario / "registry"
 
     def entries(self) -> list[Entry]:
-        """All entries, oldest as_of first.
+        """All entries by as_of, and within one in the order they were appended.
 
         Raises
         ------
@@ -80,16 +85,16 @@ class Registry:
             If a file there cannot be read or is not an entry as it was written.
         """
         found = []
-        for path in sorted(self._folder.glob("*/*.json"), key=str) if self._folder.exists() else []:
+        for path in self._paths("*"):
             try:
                 found.append(_read(path.read_bytes()))
             except OSError as error:
-                raise ArtifactError(f"{path}: the registry cannot be read ({error})") from error
+                raise StoreError(f"{path}: the registry cannot be read ({error})") from error
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ArtifactError(
                     f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
                 ) from error
-        return sorted(found, key=lambda entry: (entry.as_of, entry.run_key))
+        return found
 
     def append(self, entry: Entry) -> None:
         """Write an entry once; the same entry again is a no-op.
@@ -99,22 +104,43 @@ class Registry:
         ArtifactError
             If another entry stands under its name, or the store cannot be written.
         """
-        path = self._folder / entry.as_of / f"{entry.run_key[:32]}.json"
+        there = self._paths(entry.as_of)
+        name = f"{entry.run_key[:32]}.json"
         document = _written(entry)
         try:
-            if path.exists():
-                if path.read_bytes() != document:
-                    raise ArtifactError(f"{path}: holds another entry; entries are never changed")
-                return
+            for path in there:
+                if path.name.partition("-")[2] == name:
+                    if path.read_bytes() != document:
+                        raise ArtifactError(f"{path}: holds another entry; entries are never changed")
+                    return
+            path = self._folder / entry.as_of / f"{len(there) + 1:04d}-{name}"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, document)
         except OSError as error:
-            raise ArtifactError(f"{path}: the registry cannot be written ({error}); nothing was published") from error
+            raise StoreError(f"{self._folder}: the registry cannot be written ({error}); no entry was made") from error
 
     def champion(self, as_of: str) -> Entry | None:
         """The newest promoted run whose as_of is before the given one; None when there is none yet."""
         promoted = [entry for entry in self.entries() if entry.promoted and entry.as_of < as_of]
         return promoted[-1] if promoted else None
+
+    def get(self, run_key: str) -> Entry:
+        """The entry of a run.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none.
+        """
+        for entry in self.entries():
+            if entry.run_key == run_key:
+                return entry
+        raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
+
+    def _paths(self, as_of: str) -> list[UPath]:
+        if not self._folder.exists():
+            return []
+        return sorted(self._folder.glob(f"{as_of}/*.json"), key=lambda path: (path.parent.name, path.name))
 
 
 _SEAL = "seal"

@@ -51,9 +51,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The artefacts a stage may read, by stage name."""
+    """What a stage may read: artefacts by stage name, and its own configuration as it stands in its key."""
 
     artifacts: Mapping[str, Artifact]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, stage: str) -> Artifact:
         return self.artifacts[stage]
@@ -107,14 +108,14 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     MtlError
         Whatever the body, an input or the store has to say; nothing is then published.
     """
+    parts = _key_parts(stage, run, refs)
     if not run.force:
-        found = find_stage(stage, run, refs)
+        found = _find(stage, run, parts)
         if found is not None:
             log.info("%s: reused %s", stage.name, found.ref.uri)
             return found
-    parts = _key_parts(stage, run, refs)
     folder, key = _place(stage, run, parts)
-    inputs = Inputs({name: run.store.open(refs[name]) for name in stage.needs})
+    inputs = Inputs({name: run.store.open(refs[name]) for name in stage.needs}, parts["config"])
     with _measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
     made = run.store.publish(folder, key, payload, {**parts, "usage": usage})
@@ -130,8 +131,12 @@ def find_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult |
     ArtifactError
         If it was made and is damaged.
     """
+    return _find(stage, run, _key_parts(stage, run, refs))
+
+
+def _find(stage: Stage, run: Run, parts: dict[str, Any]) -> StageResult | None:
     started = time.monotonic()
-    folder, _ = _place(stage, run, _key_parts(stage, run, refs))
+    folder, _ = _place(stage, run, parts)
     found = run.store.find(folder)
     if found is None:
         return None

@@ -67,7 +67,6 @@ class Task(Model):
     kind: Literal["regression", "binary"]
     label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
     range: tuple[float, float] | None = None
-    weight: float = Field(default=1.0, gt=0)
     negatives: Negatives | None = None
 
     @model_validator(mode="after")
@@ -208,7 +207,9 @@ class Recommend(Model):
     top_k: int = Field(default=10, ge=1, le=1000)
     candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
     active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
-    utility: str = Field(default="purchase", description="arithmetic over task names, for example purchase * rating")
+    utility: str | None = Field(
+        default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"
+    )
 
 
 class Scenario(Model):
@@ -258,6 +259,11 @@ class Scenario(Model):
         return [name for name, task in self.tasks.items() if task.kind == kind]
 
     @property
+    def utility(self) -> str:
+        """The formula that lists are ordered by."""
+        return self.recommend.utility or next(iter([*self.tasks_of("binary"), *self.tasks]))
+
+    @property
     def file(self) -> str:
         """Where a reader finds the scenario, for error messages."""
         return str(SCENARIO_FOLDER / f"{self.name}.yaml")
@@ -298,7 +304,10 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
         raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(document).__name__}")
     for key, value in (overrides or {}).items():
         _set(document, key, value)
-    return parse_scenario({"name": name, **document}, where=str(path))
+    scenario = parse_scenario({"name": name, **document}, where=str(path))
+    if scenario.name != name:  # two files of one name would write to the same place in the store
+        raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
+    return scenario
 
 
 def parse_scenario(document: dict[str, Any], where: str) -> Scenario:

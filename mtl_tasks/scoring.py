@@ -16,12 +16,17 @@ from mtl_tasks.calibration import logit
 from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.features.build import TASTE, Ground, Spaces, build_features
-from mtl_tasks.features.coding import encode
+from mtl_tasks.features.coding import encode, taken_events
 from mtl_tasks.fusion import Fitted, fuse
+from mtl_tasks.ids import id_array
 from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario
 
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
+ARITHMETIC: Final = (
+    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant),
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow),
+)
 POPULAR: Final = "popular_7d"
 ALS: Final = "als"
 UTILITY: Final = "utility"
@@ -81,14 +86,18 @@ class Scorer:
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         ground = Ground.prepare(coded, items, self.spaces, self.scenario)
         codes = sorted_codes(coded.user_ids, users)
-        formula = self.scenario.recommend.utility
+        formula = self.scenario.utility
+        taken = taken_events(coded, self.scenario)
+        last_week = np.bincount(taken.items[taken.days >= day - 7], minlength=len(coded.item_ids))
         needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
             rows = candidate_rows(
-                coded, batch, day, ground.fitted[TASTE], ground.multi, self.scenario.recommend.candidates
+                taken, batch, day, ground.fitted[TASTE], ground.multi, self.scenario.recommend.candidates
             )
+            if rows.empty:  # nobody in the batch, or people who took everything
+                continue
             features = build_features(past, items, rows, self.spaces, self.scenario)
-            rows[POPULAR] = features["item.count_7d"].to_numpy(dtype=np.float64)
+            rows[POPULAR] = last_week[np.searchsorted(coded.item_ids, id_array(rows[columns.ITEM]))].astype(np.float64)
             rows[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             rows[UTILITY] = utility(self.fuse(features, needed), rows[POPULAR], formula, self.scenario)
             yield rows, features
@@ -123,14 +132,15 @@ def utility_tasks(formula: str, tasks: list[str]) -> list[str]:
     ConfigError
         Naming what is wrong with it.
     """
-    allowed = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Name, ast.Load, ast.Constant, ast.operator, ast.unaryop)
     try:
         tree = ast.parse(formula, mode="eval")
     except SyntaxError as error:
         raise ConfigError(f"recommend.utility: {formula!r} is not a formula: {error.msg}") from error
     used = set()
     for node in ast.walk(tree):
-        if not isinstance(node, allowed):
+        if not isinstance(node, ARITHMETIC) or (
+            isinstance(node, ast.Constant) and type(node.value) not in (int, float)
+        ):
             raise ConfigError(f"recommend.utility: {formula!r}: only + - * / ** over task names and numbers is allowed")
         if isinstance(node, ast.Name):
             if node.id not in tasks:

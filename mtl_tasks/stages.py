@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
-from mtl_tasks.errors import MtlError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.evaluation import (
     FUSION,
     ListJudge,
@@ -22,13 +23,13 @@ from mtl_tasks.evaluation import (
     taken_in_test,
 )
 from mtl_tasks.factors import ItemSpace
-from mtl_tasks.gate import Champion, judge, verdict_line
+from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
 from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario
-from mtl_tasks.splits import Windows, describe_rows, make_rows
-from mtl_tasks.store import Artifact, Payload
+from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
+from mtl_tasks.store import Artifact, Payload, to_json
 
 if TYPE_CHECKING:
     from mtl_tasks.report.document import RunDocument
@@ -48,7 +49,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("resolve", (), _resolve_config, resolve),
         Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate),
         Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
-        Stage("factors", ("validate", "split"), _sections("factors", "features", "tasks", "seed"), factors),
+        Stage("factors", ("validate", "split"), _factors_config, factors),
         Stage("features", ("validate", "split", "factors"), _sections("features", "factors", "source"), features),
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
@@ -129,7 +130,7 @@ def factors(run: Run, inputs: Inputs) -> Payload:
         "folded_in_max_event_time": _newest(events),
         "text_ids": pd.api.types.is_string_dtype(events[columns.ITEM]),
         "vectors": {name: list(space.vectors.shape) for name, space in spaces.items()},
-        "device": run.scenario.factors.device,
+        "device": inputs.config["device"],
     }
     for name, space in spaces.items():
         payload.add_arrays(_space_file(name), asdict(space))
@@ -210,10 +211,10 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
 def gate(run: Run, inputs: Inputs) -> Payload:
     """Judge the candidate by the scenario's rules and against the champion of the time."""
     rows = _test_rows(run.scenario, inputs)
-    entry = Registry(run.store, run.scenario.name).champion(run.as_of_name)
-    champion = None if entry is None else _champion_predictions(run, inputs, entry, rows)
-    if champion is not None and champion.problem is None:
-        for task, part in rows.items():
+    key = inputs.config["champion"]
+    champion = None if key is None else _champion(run, inputs, Registry(run.store, run.scenario.name).get(key))
+    for task, part in rows.items():
+        if champion is not None and task in champion.predictions:
             part.predictions["champion"] = champion.predictions[task]
     verdict = judge(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
     payload = Payload(summary={"verdict": verdict_line(verdict)}, rows=len(verdict["rules"]))
@@ -226,7 +227,7 @@ def publish(run: Run, inputs: Inputs) -> Payload:
     verdict = inputs["gate"].json("verdict")
     decision = verdict["decision"] if run.scenario.gate.mode == "enforce" else f"dry_run:{verdict['decision']}"
     entry = Entry(
-        run_key=run_key(inputs),
+        run_key=run_key(run, inputs),
         as_of=run.as_of_name,
         decision=decision,
         reasons=verdict["reasons"],
@@ -240,9 +241,10 @@ def publish(run: Run, inputs: Inputs) -> Payload:
     return payload
 
 
-def run_key(inputs: Inputs) -> str:
-    """The name of a run: the key of its verdict, which depends on everything before it."""
-    return inputs["gate"].ref.key
+def run_key(run: Run, inputs: Inputs) -> str:
+    """The name of a run: a hash of its verdict's key, which depends on all that was done, and of the scenario."""
+    parts = {"gate": inputs["gate"].ref.key, "scenario": run.scenario.model_dump(mode="json")}
+    return hashlib.sha256(to_json(parts)).hexdigest()
 
 
 def recommend(run: Run, inputs: Inputs) -> Payload:
@@ -302,34 +304,36 @@ def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
     return lists.document()
 
 
-def _champion_predictions(run: Run, inputs: Inputs, entry: Entry, rows: dict[str, ScoredRows]) -> Champion:
+def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
     """Score this run's test rows with an earlier run: its factors, its members, features made by today's code."""
+    if not run.scenario.gate.relative:  # nothing asks for its predictions
+        return Champion(entry.run_key, entry.as_of, {})
+    rows = inputs["split"].frame("rows")
+    test = rows[rows[columns.WINDOW] == "test"].reset_index(drop=True)
     try:
-        scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-        theirs = Inputs({name: run.store.open(ref) for name, ref in entry.refs.items()})
-        predicted = _score_test(run, inputs, scenario, theirs)
-    except MtlError as error:
+        theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        check_comparable(theirs, entry.as_of, run.scenario, day_text(int(test[columns.DAY].min())))
+        artifacts = Inputs({name: run.store.open(ref) for name, ref in entry.refs.items()})
+        predicted = _score(run, inputs, theirs, artifacts, test)
+    except (ConfigError, DataError, ArtifactError) as error:
+        if isinstance(error, StoreError):
+            raise
         return Champion(entry.run_key, entry.as_of, {}, problem=str(error))
     made = {}
-    split_rows = inputs["split"].frame("rows")
-    test = split_rows[split_rows[columns.WINDOW] == "test"]
-    for task in rows:
-        if columns.prediction(task) not in predicted:
-            return Champion(entry.run_key, entry.as_of, {}, problem=f"it has no task {task!r}")
-        seen = test[columns.label(task)].notna().to_numpy()
-        made[task] = predicted[columns.prediction(task)].to_numpy()[seen]
+    for task in run.scenario.tasks:
+        if columns.prediction(task) in predicted:
+            seen = test[columns.label(task)].notna().to_numpy()
+            made[task] = predicted[columns.prediction(task)].to_numpy()[seen]
     return Champion(entry.run_key, entry.as_of, made)
 
 
-def _score_test(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs) -> pd.DataFrame:
+def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
     from mtl_tasks.features.build import extend_spaces
 
     events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
-    rows = inputs["split"].frame("rows")
-    test = rows[rows[columns.WINDOW] == "test"].reset_index(drop=True)
     scorer = _load_scorer(scenario, theirs)
     spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
-    return replace(scorer, spaces=spaces).score(events, items, test)
+    return replace(scorer, spaces=spaces).score(events, items, rows)
 
 
 def _load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
@@ -388,8 +392,26 @@ def _sections(*names: str) -> Config:
 
 
 def _member_config(kind: MemberKind) -> Config:
-    boosted = kind not in ("popularity", "als")
-    return _sections("tasks", "seed", "refit", "features", *(["boosting"] if boosted else []))
+    plain = _sections("tasks", "seed", "refit", "features")
+    if kind in ("popularity", "als"):
+        return plain
+
+    def config(run: Run) -> dict[str, Any]:
+        device: str = run.scenario.boosting.device
+        if device == "auto":  # what it stands for on this machine belongs in the key
+            from mtl_tasks.boosting.trees import resolve_device
+
+            device = resolve_device(device)
+        return {**plain(run), **_sections("boosting")(run), "device": device}
+
+    return config
+
+
+def _factors_config(run: Run) -> dict[str, Any]:
+    from mtl_tasks.factors import resolve_device
+
+    own = _sections("factors", "features", "tasks", "seed")(run)
+    return {**own, "device": resolve_device(run.scenario.factors.device)}
 
 
 def _resolve_config(run: Run) -> dict[str, Any]:

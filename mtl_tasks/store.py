@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from upath import UPath
 
-from mtl_tasks.errors import ArtifactError
+from mtl_tasks.errors import ArtifactError, StoreError
 
 MANIFEST = "manifest.json"
 Arrays = dict[str, NDArray[Any]]
@@ -149,8 +149,10 @@ class Artifact:
         path = self.folder / entry["path"]
         try:
             data = bytes(path.read_bytes())
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{path}: named by its manifest but missing; {_REMEDY}") from error
         except OSError as error:
-            raise ArtifactError(f"{path}: named by its manifest but cannot be read ({error}); {_REMEDY}") from error
+            raise StoreError(f"{path}: named by its manifest but cannot be read ({error})") from error
         if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise ArtifactError(
                 f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {_REMEDY}"
@@ -225,7 +227,7 @@ class Store:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ArtifactError(f"{path}: cannot be read ({error})") from error
+            raise StoreError(f"{path}: cannot be read ({error})") from error
         try:
             manifest = _unsealed(data)
         except ValueError as error:
@@ -274,7 +276,9 @@ class Store:
                 write_durably(folder / attempt / name, data)
             write_durably(folder / MANIFEST, _sealed(manifest))
         except OSError as error:
-            raise ArtifactError(f"{folder}: the store cannot be written ({error}); nothing was published") from error
+            raise StoreError(
+                f"{folder}: the store cannot be written ({error}); this artefact does not exist"
+            ) from error
         found = self.find(folder)
         if found is None:
             raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
@@ -289,13 +293,14 @@ def write_durably(path: UPath, data: bytes) -> None:
     if path.protocol not in ("", "file", "local"):
         path.write_bytes(data)
         return
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
+    final = path.path
+    temporary = f"{final}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with open(temporary, "wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, str(path))
+        os.replace(temporary, final)
     except OSError:
         if os.path.exists(temporary):
             os.unlink(temporary)

@@ -162,6 +162,34 @@ def test_the_next_day_is_compared_with_the_champion_of_the_time(
     assert f"champion of {AS_OF}" in relative[0]["reason"]
 
 
+def test_an_edit_of_prose_makes_an_entry_of_its_own(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
+    document = run_pipeline(ask(store, title="Another title"), quiet)
+    entries = Registry(Store(store), NAME).entries()
+    assert [entry.run_key for entry in entries] == [finished.run_key, document.run_key]
+    champion = Registry(Store(store), NAME).champion("2013-05-12")
+    assert champion is not None
+    assert champion.run_key == document.run_key  # of two verdicts on one day the later one counts
+
+
+def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reason(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    day = PROJECT / "include/data/movietweetings/events" / f"dt={AS_OF}"
+    shutil.copytree(day, inside / "log" / day.name, dirs_exist_ok=True)
+    numeric = {"source.items.numeric": {"year": "year"}}
+    margin = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}]}
+    try:
+        run_pipeline(ask(store, **numeric), quiet)
+        document = run_pipeline(ask(store, as_of="2013-05-12", **margin), quiet)
+    finally:
+        shutil.rmtree(inside / "log" / day.name)
+    assert document.verdict["decision"] == "reject"
+    assert "cannot score this run's test rows: it needs the item attributes" in document.verdict["reasons"][0]
+
+
 @pytest.mark.parametrize("stage", ["validate", "features", "member:independent", "publish"])
 def test_a_killed_run_is_finished_by_the_next_one(
     finished: RunDocument, inside: Path, tmp_path: Path, stage: str
@@ -263,6 +291,20 @@ def test_a_misspelt_key_is_refused_with_the_nearest(inside: Path, capsys: pytest
 def test_a_formula_over_an_unknown_task_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(["run", NAME, "--as-of", AS_OF, "--set", "recommend.utility=purchase*ratng"], capsys)
     assert "unknown task 'ratng', did you mean 'rating'?" in line
+
+
+@pytest.mark.parametrize("formula", ["purchase | rating", "not purchase", "purchase * 'a'", "purchase.real", "1 + 1"])
+def test_a_formula_that_is_not_arithmetic_is_refused(
+    inside: Path, capsys: pytest.CaptureFixture[str], formula: str
+) -> None:
+    line = refused(["run", NAME, "--as-of", AS_OF, "--set", f'recommend.utility="{formula}"'], capsys)
+    assert "recommend.utility" in line
+
+
+def test_a_rule_that_can_never_be_judged_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = "gate.absolute=[{task: rating, metric: rmsee, max: 2}]"
+    line = refused(["run", NAME, "--as-of", AS_OF, "--set", rule], capsys)
+    assert "gate: rule on rating rmsee: no such metric, did you mean 'rmse'?" in line
 
 
 def test_a_store_that_cannot_be_written_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:

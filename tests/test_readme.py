@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import yaml
-from tests.conftest import PROJECT
 
 from mtl_tasks.scenario import load_scenario, parse_scenario, scenario_names
 from mtl_tasks.scoring import utility_tasks
+from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 

@@ -45,7 +45,7 @@ def affinity_columns(
     made: Columns = {}
     order = np.argsort(rows.days, kind="stable")
     days, starts = np.unique(rows.days[order], return_index=True)
-    for day, positions in zip(days, np.split(order, starts[1:]), strict=True):
+    for day, positions in zip(days, np.split(order, starts[1:]) if len(days) else [], strict=True):
         part = rows.at(positions)
         columns = _Day(int(day), part, taste).columns()
         for task, fitted in level_spaces.items():

@@ -14,7 +14,7 @@ from mtl_tasks.features.activity import activity_columns
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
 from mtl_tasks.features.aggregates import Values
 from mtl_tasks.features.attributes import MultiValued, attribute_columns
-from mtl_tasks.features.coding import CodedEvents, encode
+from mtl_tasks.features.coding import CodedEvents, encode, taken_mask
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.scenario import Scenario
 
@@ -147,11 +147,7 @@ def build_features(
 
 def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
     """What each solver learns from: positives with a confidence, or residuals of a label."""
-    positive = np.zeros(len(events.days), dtype=bool)
-    for name in scenario.tasks_of("binary"):
-        positive |= True if scenario.tasks[name].label is None else events.labels[name] == 1
-    if not scenario.tasks_of("binary"):
-        positive[:] = True
+    positive = taken_mask(events, scenario)
     confidence = np.full(int(positive.sum()), 1.0 + scenario.factors.alpha, dtype=np.float32)
     made: dict[str, Interactions] = {
         TASTE: Interactions(

@@ -61,6 +61,27 @@ class CodedRows:
         return CodedRows(self.users[positions], self.items[positions], self.days[positions])
 
 
+def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
+    """Interactions in which the item was taken: positives of a binary task; all of them without such a task.
+
+    An exposure that led to nothing is not taken: the item may be offered again, and it says nothing of taste.
+    """
+    binary = scenario.tasks_of("binary")
+    taken = np.full(len(events.days), not binary)
+    for name in binary:
+        taken |= True if scenario.tasks[name].label is None else events.labels[name] == 1
+    return taken
+
+
+def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
+    """Those interactions only."""
+    taken = taken_mask(events, scenario)
+    labels = {task: label[taken] for task, label in events.labels.items()}
+    return CodedEvents(
+        events.user_ids, events.item_ids, events.users[taken], events.items[taken], events.days[taken], labels
+    )
+
+
 def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[CodedEvents, CodedRows]:
     """Code events (put in order of day) and rows with one vocabulary."""
     users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])

@@ -104,7 +104,7 @@ class PopularityMember(LinearMember):
         """The damped level of a label, or logarithms of counts where interactions are the label."""
         if scenario.tasks[task].kind == "regression":
             return [f"{task}.level"]
-        if scenario.tasks[task].label is not None:
+        if not scenario.tasks[task].sampled:
             return [f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"]
         recent = [f"item.count_{days}d" for days in scenario.features.windows]
         return ["item.count", *recent, "user.count"]
@@ -120,7 +120,7 @@ class AlsMember(LinearMember):
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
         """Columns made from factors; the level joins in where factors only explain what it leaves."""
         taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
-        if scenario.tasks[task].label is None:
+        if scenario.tasks[task].sampled:
             return taste
         own = [f"user_x_item.{task}.factors", f"user_x_item.{task}.near_residual"]
         return [f"{task}.level", *[name for name in own if name in features], *taste]

@@ -102,7 +102,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
         assert task.execution_timeout is not None
         assert task.retry_exponential_backoff == 2.0
     policy = movies.task_dict["validate.validate"].retry_policy
-    for error in (errors.ConfigError, errors.DataError, errors.ArtifactError, errors.GateError):
+    for error in (errors.ConfigError, errors.DataError, errors.ArtifactError):
         assert policy.evaluate(error("no"), try_number=1, max_tries=3).action is RetryAction.FAIL
     for broken in (ConnectionError, TimeoutError, OSError):
         assert policy.evaluate(broken("gone"), try_number=1, max_tries=3).action is RetryAction.RETRY

@@ -77,7 +77,7 @@ def test_the_dag_and_one_process_make_the_same_artefacts(
     assert len(results) == 14
     assert entry.as_of == AS_OF
     assert entry.promoted
-    assert entry.run_key == results["gate"].ref.key
+    assert entry.run_key == results["publish"].summary["run_key"]
     assert entry.refs == {name: results[name].ref for name in entry.refs}
 
 

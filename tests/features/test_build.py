@@ -1,0 +1,344 @@
+"""A row's features are what the log said before its day: no more (the leak property), and no less (brute force)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl_tasks import columns
+from mtl_tasks.errors import DataError
+from mtl_tasks.features.build import TASTE, Spaces, build_features, extend_spaces, fit_spaces
+from mtl_tasks.scenario import Scenario
+from tests.worlds import (
+    END,
+    FIRST,
+    ITEMS,
+    START,
+    USERS,
+    Event,
+    canonical,
+    item_table,
+    random_events,
+    random_rows,
+    world_scenario,
+)
+
+KNOWN_ITEMS = [10 + 2 * code for code in range(ITEMS + 2)]
+DAMPING = 5.0
+
+
+def features_of(
+    events: list[Event], rows: pd.DataFrame, scenario: Scenario, *, text: bool, end: int = END, items: list[int]
+) -> pd.DataFrame:
+    frame = canonical(events, text=text)
+    spaces = fit_spaces(frame, scenario, START, end)
+    return build_features(frame, item_table(items, text=text), rows, spaces, scenario)
+
+
+# ------------------------------------------------------------------------------------------ the leak property
+
+later_events = st.lists(
+    st.builds(
+        Event,
+        user=st.integers(95, 100 + 2 * USERS),  # odd ids are users, and items below, that the log never saw
+        item=st.integers(5, 10 + 2 * ITEMS),
+        day=st.integers(0, END - START + 3),  # counted from the cut below
+        rating=st.sampled_from([0.0, 3.0, 10.0, float("nan")]),
+        like=st.sampled_from([0.0, 1.0]),
+    ),
+    max_size=25,
+)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    text=st.booleans(),
+    cut=st.integers(START, END),
+    kept=st.floats(0.0, 1.0),
+    added=later_events,
+    longer=st.integers(0, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_change_at_or_after_a_rows_day_changes_its_features(
+    seed: int, text: bool, cut: int, kept: float, added: list[Event], longer: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scenario = world_scenario()
+    events, rows = random_events(rng), random_rows(rng, 50, text=text)
+    changed = [
+        event if event.day < cut else event._replace(rating=10.0 - event.rating, like=1.0 - event.like)
+        for event in events
+        if event.day < cut or rng.random() < kept
+    ] + [event._replace(day=cut + event.day) for event in added]
+
+    before = features_of(events, rows, scenario, text=text, items=KNOWN_ITEMS)
+    new_items = sorted({event.item for event in added} | set(KNOWN_ITEMS))
+    after = features_of(changed, rows, scenario, text=text, end=END + longer, items=new_items)
+
+    settled = (rows[columns.DAY] <= cut).to_numpy()
+    assert list(before) == list(after)
+    differing = [
+        name
+        for name in before
+        if not np.array_equal(before[name].to_numpy()[settled], after[name].to_numpy()[settled], equal_nan=True)
+    ]
+    assert differing == []
+
+
+def test_a_change_before_a_rows_day_shows_in_its_features() -> None:
+    rng = np.random.default_rng(3)
+    scenario = world_scenario()
+    events, rows = random_events(rng), random_rows(rng, 50)
+    changed = [event._replace(rating=10.0 - event.rating) if event.day == START else event for event in events]
+    before = features_of(events, rows, scenario, text=False, items=KNOWN_ITEMS)
+    after = features_of(changed, rows, scenario, text=False, items=KNOWN_ITEMS)
+    later = (rows[columns.DAY] > START).to_numpy()
+    for name in ("rating.level", "user_x_item.rating.factors", "user_x_item.rating.near_residual"):
+        assert not np.array_equal(before[name][later], after[name][later], equal_nan=True), name
+
+
+def test_the_order_of_rows_is_kept_and_their_index_is_no_matter() -> None:
+    rng = np.random.default_rng(4)
+    events, rows = random_events(rng), random_rows(rng, 40)
+    scenario = world_scenario()
+    made = features_of(events, rows, scenario, text=False, items=KNOWN_ITEMS)
+    turned = features_of(events, rows.iloc[::-1], scenario, text=False, items=KNOWN_ITEMS)
+    pd.testing.assert_frame_equal(made, turned.iloc[::-1].reset_index(drop=True), check_exact=False, rtol=1e-5)
+
+
+def test_text_and_integer_ids_give_equal_features() -> None:
+    events, rows = random_events(np.random.default_rng(5)), random_rows(np.random.default_rng(6), 40)
+    as_text = random_rows(np.random.default_rng(6), 40, text=True)
+    scenario = world_scenario()
+    made = features_of(events, rows, scenario, text=False, items=KNOWN_ITEMS)
+    same = features_of(events, as_text, scenario, text=True, items=KNOWN_ITEMS)
+    learnt = ("taste.", "user_x_item.rating.near_residual", "user_x_item.rating.factors")  # start from random vectors
+    stable = [name for name in made if not name.startswith(learnt)]
+    pd.testing.assert_frame_equal(made[stable], same[stable], check_exact=False, rtol=1e-5)
+
+
+def test_features_are_float32_and_aligned() -> None:
+    rng = np.random.default_rng(7)
+    rows = random_rows(rng, 30)
+    made = features_of(random_events(rng), rows, world_scenario(), text=False, items=KNOWN_ITEMS)
+    assert len(made) == len(rows)
+    assert {str(dtype) for dtype in made.dtypes} == {"float32"}
+    assert not np.isinf(made.to_numpy()).any()
+
+
+def test_spaces_of_an_earlier_run_reach_a_later_day_as_if_fitted_with_it() -> None:
+    events = canonical(random_events(np.random.default_rng(8)))
+    scenario = world_scenario()
+    whole = fit_spaces(events, scenario, START, END)
+    early = fit_spaces(events[events[columns.DAY] < START + 3], scenario, START, START + 3)
+    extended = extend_spaces(early, events, scenario, END)
+    for name, space in whole.items():
+        for field in ("item_ids", "valid_from", "vectors"):
+            assert np.array_equal(getattr(space, field), getattr(extended[name], field)), (name, field)
+
+
+def test_history_without_a_label_is_refused_by_name() -> None:
+    events = [
+        event._replace(rating=float("nan")) if event.day < START else event
+        for event in random_events(np.random.default_rng(9))
+    ]
+    with pytest.raises(DataError, match=r"no 'rating' label in the .* events before the train window"):
+        fit_spaces(canonical(events), world_scenario(), START, END)
+
+
+# -------------------------------------------------------------------------------------- a slow, obvious oracle
+
+
+class Oracle:
+    """Features of one row at a time, by their definitions, in plain Python."""
+
+    def __init__(self, events: list[Event], spaces: Spaces) -> None:
+        self.events = sorted(events, key=lambda event: event.day)
+        self.spaces = spaces
+        self.rated = [event for event in self.events if not math.isnan(event.rating)]
+        self.against_item = {place: self._against_item(event) for place, event in enumerate(self.rated)}
+        self.user_bias_then = {
+            place: self._damped(
+                [self.against_item[other] for other in self._rated_before(event.day, user=event.user)], 0.0
+            )
+            for place, event in enumerate(self.rated)
+        }
+
+    def past(self, day: int, user: int | None = None, item: int | None = None, since: int = 0) -> list[Event]:
+        return [
+            event
+            for event in self.events
+            if since <= event.day < day and user in (None, event.user) and item in (None, event.item)
+        ]
+
+    def _rated_before(self, day: int, user: int | None = None, item: int | None = None) -> list[int]:
+        return [
+            place
+            for place, event in enumerate(self.rated)
+            if event.day < day and user in (None, event.user) and item in (None, event.item)
+        ]
+
+    def _damped(self, values: list[float], prior: float) -> float:
+        return (sum(values) + DAMPING * prior) / (len(values) + DAMPING)
+
+    def overall(self, day: int) -> float:
+        values = [self.rated[place].rating for place in self._rated_before(day)]
+        return sum(values) / len(values) if values else 5.0
+
+    def _against_item(self, event: Event) -> float:
+        values = [self.rated[place].rating for place in self._rated_before(event.day, item=event.item)]
+        return event.rating - self._damped(values, self.overall(event.day))
+
+    def residual(self, place: int) -> float:
+        return self.against_item[place] - self.user_bias_then[place]
+
+    def user_mean(self, user: int, item: int, day: int) -> float:
+        values = [self.rated[place].rating for place in self._rated_before(day, user=user)]
+        return self._damped(values, self.overall(day))
+
+    def user_bias(self, user: int, item: int, day: int) -> float:
+        return self._damped([self.against_item[place] for place in self._rated_before(day, user=user)], 0.0)
+
+    def item_bias(self, user: int, item: int, day: int) -> float:
+        left = [
+            self.rated[place].rating - self.overall(self.rated[place].day) - self.user_bias_then[place]
+            for place in self._rated_before(day, item=item)
+        ]
+        return self._damped(left, 0.0)
+
+    def level(self, user: int, item: int, day: int) -> float:
+        return self.overall(day) + self.user_bias(user, item, day) + self.item_bias(user, item, day)
+
+    def spread(self, user: int, item: int, day: int) -> float:
+        values = [self.rated[place].rating for place in self._rated_before(day, user=user)]
+        return float(np.std(values)) if len(values) >= 2 else math.nan
+
+    def genre_share(self, user: int, item: int, day: int) -> float:
+        genres = genres_of(item)
+        mine = self.past(day, user=user)
+        shares = [sum(genre in genres_of(event.item) for event in mine) / max(len(mine), 1) for genre in genres]
+        return sum(shares) / len(shares) if shares else math.nan
+
+    def genre_residual(self, user: int, item: int, day: int) -> float:
+        means = [
+            self._damped(
+                [
+                    self.residual(place)
+                    for place in self._rated_before(day, user=user)
+                    if genre in genres_of(self.rated[place].item)
+                ],
+                0.0,
+            )
+            for genre in genres_of(item)
+        ]
+        return sum(means) / len(means) if means else math.nan
+
+    def co_occurrence(self, user: int, item: int, day: int, limit: int | None = None) -> float:
+        takers = self.past(day, item=item)
+        if not takers:
+            return math.nan
+        basket = self.past(day, user=user)
+        basket = basket if limit is None else basket[-limit:]
+        total = 0.0
+        for taker in {event.user for event in takers} - {user}:
+            theirs = self.past(day, user=taker)
+            overlap = sum(
+                sum(event.item == mine.item for event in theirs) / math.sqrt(len(self.past(day, item=mine.item)))
+                for mine in basket
+            )
+            total += overlap / math.log(2 + len(theirs))
+        return total / math.sqrt(len(takers))
+
+    def vector(self, item: int, day: int) -> np.ndarray | None:
+        space = self.spaces[TASTE]
+        versions = [
+            (valid_from, vector)
+            for code, valid_from, vector in zip(space.item_ids, space.valid_from, space.vectors, strict=True)
+            if code == item and valid_from <= day
+        ]
+        return max(versions, key=lambda version: version[0])[1] if versions else None
+
+    def near_residual(self, user: int, item: int, day: int) -> float:
+        mine = self.vector(item, day)
+        if mine is None:
+            return 0.0
+        total = mass = 0.0
+        for place in self._rated_before(day, user=user):
+            other = self.vector(self.rated[place].item, day)
+            if other is not None and np.linalg.norm(mine) * np.linalg.norm(other) > 0:
+                cosine = float(mine @ other / np.linalg.norm(mine) / np.linalg.norm(other))
+                weight = max(cosine, 0.0) ** 3
+                total, mass = total + weight * self.residual(place), mass + weight
+        return total / (mass + 1.0)
+
+    def since_last(self, user: int, item: int, day: int) -> float:
+        mine = self.past(day, user=user)
+        return day - mine[-1].day if mine else math.nan
+
+    def age(self, user: int, item: int, day: int) -> float:
+        takes = self.past(day, item=item)
+        return day - takes[0].day if takes else math.nan
+
+
+def genres_of(item: int) -> list[str]:
+    text = item_table([item])["genres"].iloc[0]
+    return text.split("|") if text else []
+
+
+Definition = Callable[[Oracle, int, int, int], float]
+DEFINITIONS: dict[str, Definition] = {
+    "user.count": lambda oracle, user, item, day: len(oracle.past(day, user=user)),
+    "item.count": lambda oracle, user, item, day: len(oracle.past(day, item=item)),
+    "user.count_7d": lambda oracle, user, item, day: len(oracle.past(day, user=user, since=day - 7)),
+    "item.count_7d": lambda oracle, user, item, day: len(oracle.past(day, item=item, since=day - 7)),
+    "item.count_1d": lambda oracle, user, item, day: len(oracle.past(day, item=item, since=day - 1)),
+    "user.days_since_last": Oracle.since_last,
+    "item.days_since_first": Oracle.age,
+    "user.rating.mean": Oracle.user_mean,
+    "user.rating.bias": Oracle.user_bias,
+    "user.rating.spread": Oracle.spread,
+    "item.rating.bias": Oracle.item_bias,
+    "rating.level": Oracle.level,
+    "user_x_genres.share": Oracle.genre_share,
+    "user_x_genres.rating.residual": Oracle.genre_residual,
+    "co_occurrence.all": Oracle.co_occurrence,
+    "co_occurrence.recent": lambda oracle, user, item, day: oracle.co_occurrence(user, item, day, limit=3),
+    "user_x_item.rating.near_residual": Oracle.near_residual,
+}
+
+
+@pytest.fixture(scope="module")
+def compared() -> tuple[Oracle, pd.DataFrame, pd.DataFrame]:
+    rng = np.random.default_rng(11)
+    scenario = world_scenario(features={"last_items": 3})
+    events, rows = random_events(rng), random_rows(rng, 60)
+    frame = canonical(events)
+    spaces = fit_spaces(frame, scenario, START, END)
+    made = build_features(frame, item_table(KNOWN_ITEMS), rows, spaces, scenario)
+    return Oracle(events, spaces), rows, made
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_feature_equals_its_definition(name: str, compared: tuple[Oracle, pd.DataFrame, pd.DataFrame]) -> None:
+    oracle, rows, made = compared
+    keys = zip(rows[columns.USER], rows[columns.ITEM], rows[columns.DAY], strict=True)
+    expected = [DEFINITIONS[name](oracle, int(user), int(item), int(day)) for user, item, day in keys]
+    np.testing.assert_allclose(made[name], expected, rtol=1e-4, atol=1e-5)
+    assert len({round(value, 6) for value in expected if not math.isnan(value)}) > 1  # not vacuous
+
+
+def test_a_first_day_without_any_past_has_features() -> None:
+    events = random_events(np.random.default_rng(12))
+    scenario = world_scenario()
+    frame = canonical(events)
+    rows = pd.DataFrame({columns.USER: [100], columns.ITEM: [10], columns.DAY: np.array([FIRST], dtype=np.int32)})
+    made = build_features(frame, item_table(KNOWN_ITEMS), rows, fit_spaces(frame, scenario, START, END), scenario)
+    assert made["user.count"].tolist() == [0.0]
+    assert made["rating.level"].tolist() == [5.0]
+    assert made["user.days_since_last"].isna().all()

@@ -1,0 +1,187 @@
+"""What every member kind must do; a test class of a kind inherits this and names the kind."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_tasks.errors import ArtifactError, DataError
+from mtl_tasks.members import Member, Table, member_class
+from mtl_tasks.metrics import compute
+from mtl_tasks.scenario import MemberKind, Scenario
+from tests.logs import tiny_scenario
+
+COLUMNS = (
+    "rating.level",
+    "user.like.mean",
+    "item.like.mean",
+    "item.like.mean_7d",
+    "like.level",
+    "item.count",
+    "item.count_7d",
+    "item.count_28d",
+    "user.count",
+    "taste.dot",
+    "taste.cosine",
+    "taste.recent_cosine",
+    "taste.user_norm",
+    "user_x_item.rating.factors",
+    "user_x_item.rating.near_residual",
+    "user_x_item.like.near_residual",
+)
+TASK_KEYS = {"note", "rounds", "curve", "importance"}
+
+
+def member_scenario(**boosting: Any) -> Scenario:
+    settings = {"rounds": 30, "patience": 5, "threads": 1, "min_data_in_leaf": 20, "num_leaves": 7, **boosting}
+    return tiny_scenario(boosting=settings)
+
+
+def draw_table(count: int, seed: int) -> Table:
+    """Draw features, some of them missing, and labels of three tasks that follow from them, each seen in places."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal((count, len(COLUMNS))).astype(np.float32)
+    features = pd.DataFrame(values, columns=list(COLUMNS))
+    features["rating.level"] += 5
+    counts = [name for name in COLUMNS if ".count" in name]
+    features[counts] = np.floor(np.exp(features[counts]))
+    signal = features["taste.dot"] + features["item.like.mean"] + np.log1p(features["item.count"])
+    rating = np.clip(features["rating.level"] + features["taste.dot"] + rng.standard_normal(count), 0, 10)
+    like, purchase = (rng.random(count) < 1 / (1 + np.exp(-signal)) for _ in range(2))
+    labels = {"rating": rating.to_numpy(), "like": like.to_numpy(), "purchase": purchase.to_numpy()}
+    labels = {task: label.astype(np.float32) for task, label in labels.items()}
+    labels["rating"][purchase.to_numpy() == 0] = np.nan
+    features = features.mask(rng.random(features.shape) < 0.05)
+    return Table(features, labels)
+
+
+class MemberContract:
+    """Inherit, and set ``kind`` and the name of a feature that the kind cannot do without."""
+
+    kind: ClassVar[MemberKind]
+    needed: ClassVar[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def scenario(cls) -> Scenario:
+        return member_scenario()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, scenario: Scenario) -> Member:
+        return cls.fit(scenario)
+
+    @classmethod
+    def fit(cls, scenario: Scenario, rows: int = 600) -> Member:
+        return member_class(cls.kind).fit(draw_table(rows, 1), draw_table(300, 2), scenario)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def unseen(cls) -> Table:
+        return draw_table(400, 3)
+
+    def test_it_is_a_whole_member_of_its_kind(self) -> None:
+        assert not inspect.isabstract(member_class(self.kind))
+        assert member_class(self.kind).kind == self.kind
+
+    def test_it_predicts_every_task_within_its_range(self, fitted: Member, scenario: Scenario, unseen: Table) -> None:
+        predictions = fitted.predict(unseen.features)
+        assert list(predictions) == list(scenario.tasks)
+        for task, values in predictions.items():
+            low, high = scenario.tasks[task].range or (0.0, 1.0)
+            assert values.dtype == np.float64
+            assert values.shape == (len(unseen.features),)
+            assert np.isfinite(values).all()
+            assert values.min() >= low
+            assert values.max() <= high
+            assert values.std() > 0
+
+    def test_it_predicts_extreme_and_missing_features(self, fitted: Member, scenario: Scenario) -> None:
+        extremes = pd.DataFrame(
+            [[np.nan] * len(COLUMNS), [1e30] * len(COLUMNS)], columns=list(COLUMNS), dtype="float32"
+        )
+        for task, values in fitted.predict(extremes).items():
+            low, high = scenario.tasks[task].range or (0.0, 1.0)
+            assert np.isfinite(values).all(), task
+            assert values.min() >= low
+            assert values.max() <= high
+
+    def test_it_predicts_some_tasks_as_it_predicts_all(self, fitted: Member, unseen: Table) -> None:
+        some = fitted.predict(unseen.features, ["purchase"])
+        assert list(some) == ["purchase"]
+        assert np.array_equal(some["purchase"], fitted.predict(unseen.features)["purchase"])
+
+    def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
+        predictions = fitted.predict(unseen.features)
+        for task in ("like", "purchase"):
+            assert compute("auc", unseen.labels[task].astype(np.float64), predictions[task]) > 0.55
+        seen = ~np.isnan(unseen.labels["rating"])
+        label = unseen.labels["rating"][seen].astype(np.float64)
+        assert compute("rmse", label, predictions["rating"][seen]) < 0.95 * label.std()
+
+    def test_what_is_loaded_predicts_to_the_bit(self, fitted: Member, scenario: Scenario, unseen: Table) -> None:
+        loaded = type(fitted).load(fitted.files(), scenario)
+        before, after = (member.predict(unseen.features) for member in (fitted, loaded))
+        assert all(np.array_equal(before[task], after[task]) for task in scenario.tasks)
+        assert loaded.files() == fitted.files()
+        assert loaded.describe() == fitted.describe()
+
+    def test_two_fits_give_byte_identical_files(self, fitted: Member, scenario: Scenario) -> None:
+        again = self.fit(scenario)
+        assert again.files() == fitted.files()
+        assert again.describe() == fitted.describe()
+
+    def test_the_order_of_columns_is_no_matter(self, fitted: Member, unseen: Table) -> None:
+        turned = unseen.features[list(COLUMNS[::-1])].assign(extra=1.0)
+        before, after = fitted.predict(unseen.features), fitted.predict(turned)
+        assert all(np.array_equal(before[task], after[task]) for task in before)
+
+    def test_a_missing_column_is_refused_by_name(self, fitted: Member, unseen: Table) -> None:
+        with pytest.raises(
+            DataError, match=rf"are missing at prediction \(first: '{self.needed}'\): build features with"
+        ):
+            fitted.predict(unseen.features.drop(columns=self.needed))
+
+    def test_refit_learns_from_other_rows_with_the_choices_made(
+        self, fitted: Member, scenario: Scenario, unseen: Table
+    ) -> None:
+        more = draw_table(1500, 4)
+        refitted = fitted.refit(more)
+        assert refitted is not fitted
+        assert refitted.files() != fitted.files()
+        assert refitted.files() == fitted.refit(more).files()
+        for task in scenario.tasks:
+            before, after = (member.describe()["tasks"][task]["rounds"] for member in (fitted, refitted))
+            assert before == after
+        label = unseen.labels["purchase"].astype(np.float64)
+        losses = [
+            compute("log_loss", label, member.predict(unseen.features)["purchase"]) for member in (fitted, refitted)
+        ]
+        assert losses[1] < losses[0] + 0.02
+
+    def test_description_has_the_documented_keys(self, fitted: Member, scenario: Scenario) -> None:
+        described = fitted.describe()
+        assert described["kind"] == self.kind
+        assert described["device"] == "cpu"
+        assert list(described["tasks"]) == list(scenario.tasks)
+        for entry in described["tasks"].values():
+            assert set(entry) == TASK_KEYS
+            names, shares = zip(*entry["importance"], strict=True)
+            assert set(names) <= set(COLUMNS)
+            assert list(shares) == sorted(shares, reverse=True)
+            assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+
+    def test_a_missing_file_is_refused_by_name(self, fitted: Member, scenario: Scenario) -> None:
+        files = fitted.files()
+        for name in files:
+            with pytest.raises(ArtifactError, match=rf"{self.kind}: its file '{name}' is missing"):
+                type(fitted).load({other: data for other, data in files.items() if other != name}, scenario)
+
+    def test_files_of_other_tasks_are_refused(self, fitted: Member) -> None:
+        other = tiny_scenario(tasks={"rating": {"kind": "regression", "label": "stars", "range": [0, 10]}})
+        with pytest.raises(ArtifactError, match=r"tasks \['like', 'purchase', 'rating'\], expected \['rating'\]"):
+            type(fitted).load(fitted.files(), other)

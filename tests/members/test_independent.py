@@ -1,0 +1,70 @@
+"""The member of one LightGBM a task keeps the contract, and stops where tune was best."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.members import Member, member_class
+from mtl_tasks.scenario import Scenario
+from tests.members.contract import MemberContract, draw_table, member_scenario
+
+
+class TestIndependent(MemberContract):
+    kind = "independent"
+    needed = "taste.dot"
+
+    def test_rounds_are_those_of_the_least_loss_on_tune(self, fitted: Member) -> None:
+        for task, entry in fitted.describe()["tasks"].items():
+            assert entry["curve"]["metric"] == ("rmse" if task == "rating" else "log_loss")
+            assert entry["rounds"] == 1 + int(np.argmin(entry["curve"]["tune"]))
+            assert len(entry["curve"]["train"]) == len(entry["curve"]["tune"])
+
+    def test_refit_keeps_the_curve(self, fitted: Member) -> None:
+        refitted = fitted.refit(draw_table(500, 5))
+        assert refitted.describe()["tasks"]["like"]["curve"] == fitted.describe()["tasks"]["like"]["curve"]
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+    def test_a_model_that_is_cut_short_is_refused_by_file(
+        self, fitted: Member, scenario: Scenario, share: float
+    ) -> None:
+        files = fitted.files()
+        name = "like.0.lightgbm.txt"
+        files[name] = files[name][: int(share * len(files[name]))]
+        with pytest.raises(ArtifactError, match=rf"{name}: not a whole LightGBM model"):
+            type(fitted).load(files, scenario)
+
+    def test_a_text_that_is_no_model_is_refused(self, fitted: Member, scenario: Scenario) -> None:
+        for text in (b"", b"hello", b"\xff", b"hello\npandas_categorical:null\n", b"\xff\npandas_categorical:null\n"):
+            with pytest.raises(ArtifactError, match=r"like\.0\.lightgbm\.txt: not a .*LightGBM model") as caught:
+                type(fitted).load({**fitted.files(), "like.0.lightgbm.txt": text}, scenario)
+            assert "\n" not in str(caught.value)
+
+    def test_seeds_are_averaged(self, unseen) -> None:
+        scenario = member_scenario(seeds=2)
+        both = self.fit(scenario)
+        assert len([name for name in both.files() if name.startswith("like.")]) == 2
+        one = self.fit(member_scenario())
+        mixed = both.predict(unseen.features)["rating"]
+        first = one.predict(unseen.features)["rating"]
+        assert not np.array_equal(mixed, first)
+        facts = json.loads(both.files()["independent.json"])
+        assert len(facts["tasks"]["rating"]["rounds"]) == 2
+        assert (
+            json.loads(one.files()["independent.json"])["tasks"]["rating"]["rounds"]
+            == facts["tasks"]["rating"]["rounds"][:1]
+        )
+
+    def test_files_do_not_depend_on_the_number_of_threads(self, fitted: Member) -> None:
+        threaded = member_class("independent").fit(draw_table(600, 1), draw_table(300, 2), member_scenario(threads=2))
+        ours, theirs = fitted.files(), threaded.files()
+        assert set(ours) == set(theirs)
+        for name in ours:
+            lines = [
+                [line for line in part[name].splitlines() if not line.startswith(b"[num_threads:")]
+                for part in (ours, theirs)
+            ]
+            assert lines[0] == lines[1], name

@@ -1,0 +1,185 @@
+"""Folding in is the least-squares problem it claims to be, and a space is a history that never changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.factors import (
+    Interactions,
+    ItemSpace,
+    LevelSolver,
+    Solver,
+    TasteSolver,
+    extend_space,
+    fit_space,
+    resolve_device,
+)
+
+START, END, REFRESH = 10, 31, 7
+
+
+def taste(seed: int = 1, threads: int = 1) -> TasteSolver:
+    return TasteSolver(4, 3, 2.0, device="cpu", threads=threads, seed=seed)
+
+
+def level(dimensions: int = 4) -> LevelSolver:
+    return LevelSolver("rating", dimensions, 3, 2.0, seed=1)
+
+
+def interactions(rng: np.random.Generator, count: int = 400, value: float | None = None) -> Interactions:
+    """Draw interactions of 30 users with 20 items; item ``i`` appears from day ``i`` on."""
+    items = rng.integers(0, 20, count)
+    days = np.sort(np.maximum(items, rng.integers(0, END, count)).astype(np.int32))
+    items = np.minimum(items, days)
+    values = rng.standard_normal(count) if value is None else np.full(count, value)
+    users = rng.integers(0, 30, count)
+    return Interactions(np.arange(100, 130), np.arange(20), users, items, days, values.astype(np.float32))
+
+
+def until(events: Interactions, day: int) -> Interactions:
+    """The same with a vocabulary that knows nothing later."""
+    past = events.before(day)
+    item_ids, items = np.unique(past.items, return_inverse=True)
+    user_ids, users = np.unique(past.users, return_inverse=True)
+    return Interactions(events.user_ids[user_ids], events.item_ids[item_ids], users, items, past.days, past.values)
+
+
+@pytest.mark.parametrize("met", [1, 3, 4, 5, 9])  # fewer than dimensions: the dual system; else the primal
+def test_level_fold_is_the_ridge_regression(met: int) -> None:
+    rng = np.random.default_rng(met)
+    vectors, values = rng.standard_normal((9, 4)).astype(np.float32), rng.standard_normal(met).astype(np.float32)
+    row = sparse.csr_matrix((values, np.arange(met), [0, met]), shape=(1, 9))
+    found = level().fold(row, vectors)[0]
+    a = vectors[:met].astype(np.float64)
+    expected = np.linalg.solve(a.T @ a + 2.0 * np.eye(4), a.T @ values)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_level_fold_does_not_depend_on_the_other_rows() -> None:
+    rng = np.random.default_rng(0)
+    values = sparse.random(40, 15, density=0.3, random_state=1, format="csr", dtype=np.float32)
+    vectors = rng.standard_normal((15, 4)).astype(np.float32)
+    together = level().fold(values, vectors)
+    for row in range(40):
+        assert np.array_equal(level().fold(values[row], vectors)[0], together[row])
+
+
+@pytest.mark.parametrize("solver", [taste(), level()], ids=["taste", "level"])
+def test_a_row_without_values_folds_to_zeros(solver: Solver) -> None:
+    vectors = np.ones((3, 4), dtype=np.float32)
+    assert not solver.fold(sparse.csr_matrix((2, 3), dtype=np.float32), vectors).any()
+
+
+def test_a_repeated_pair_is_two_observations_of_a_level_and_not_their_sum() -> None:
+    users, items, days = (np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int32))
+    twice = Interactions(np.array([1]), np.array([1]), users, items, days, np.ones(2, dtype=np.float32))
+    vectors = np.array([[1.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+    folded = level().fold(twice.matrix_of(np.array([0]), np.array([0])), vectors)
+    np.testing.assert_allclose(folded[0, 0], 2 / (2 + 2.0))  # a sum would give 2 / (1 + 2)
+
+
+def test_taste_fold_is_the_regularised_weighted_regression() -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((6, 4)).astype(np.float32)
+    row = sparse.csr_matrix(np.array([[11.0, 0, 0, 11.0, 0, 0]], dtype=np.float32))
+    found = taste().fold(row, vectors)[0]
+    y = vectors.astype(np.float64)
+    confidence = np.diag([11.0, 1, 1, 11.0, 1, 1])
+    expected = np.linalg.solve(y.T @ confidence @ y + 2.0 * np.eye(4), y.T @ confidence @ [1, 0, 0, 1, 0, 0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_taste_fit_gives_the_same_bits_for_the_same_seed_whatever_the_threads() -> None:
+    matrix = sparse.random(50, 30, density=0.2, random_state=3, format="csr", dtype=np.float32)
+    first, threaded, other = taste(1).fit(matrix), taste(1, threads=2).fit(matrix), taste(2).fit(matrix)
+    assert np.array_equal(first, threaded)
+    assert not np.array_equal(first, other)
+    assert first.dtype == np.float32
+
+
+def test_level_fit_explains_what_has_a_low_rank() -> None:
+    rng = np.random.default_rng(5)
+    truth = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 40))
+    seen = rng.random(truth.shape) < 0.5
+    values = sparse.csr_matrix(np.where(seen, truth, 0).astype(np.float32))
+    solver = LevelSolver("rating", 2, 10, 0.1, seed=1)
+    items = solver.fit(values)
+    guessed = solver.fold(values, items) @ items.T
+    assert np.sqrt(np.mean((guessed - truth)[~seen] ** 2)) < 0.3 * truth.std()
+
+
+def test_a_space_shows_each_item_as_it_was_on_a_day() -> None:
+    space = ItemSpace(
+        np.array(["a", "b", "b", "c"]),
+        np.array([10, 14, 21, 14], dtype=np.int32),
+        np.array([[1.0], [2.0], [3.0], [4.0]], dtype=np.float32),
+    )
+    ids = np.array(["a", "aa", "b", "c"])
+    found = {day: tuple(part.ravel().tolist() for part in space.at(day, ids)) for day in (9, 10, 14, 20, 21)}
+    assert found == {
+        9: ([], []),
+        10: ([0], [1.0]),
+        14: ([0, 2, 3], [1.0, 2.0, 4.0]),
+        20: ([0, 2, 3], [1.0, 2.0, 4.0]),
+        21: ([0, 2, 3], [1.0, 3.0, 4.0]),
+    }
+    assert space.at(21, np.array(["b"]))[1].tolist() == [[3.0]]
+    assert space.start == 10
+    assert space.fitted().item_ids.tolist() == ["a"]
+
+
+def solvers() -> list[Any]:
+    return [pytest.param(taste(), 11.0, id="taste"), pytest.param(level(), None, id="level")]
+
+
+@pytest.mark.parametrize(("solver", "value"), solvers())
+def test_items_of_history_keep_one_version_and_new_ones_get_theirs_at_refreshes(solver: Solver, value: Any) -> None:
+    events = interactions(np.random.default_rng(6), value=value)
+    space = fit_space(solver, events, START, END, REFRESH)
+    old = np.unique(events.before(START).items)
+    assert space.fitted().item_ids.tolist() == old.tolist()
+    new = ~np.isin(space.item_ids, old)
+    assert set(space.valid_from[new].tolist()) <= {14, 21, 28}
+    assert not set(space.item_ids[new]) & set(old)
+    assert np.array_equal(np.lexsort((space.valid_from, space.item_ids)), np.arange(len(space.item_ids)))
+    for item, valid_from in zip(space.item_ids[new], space.valid_from[new], strict=True):
+        assert events.days[events.items == item].min() < valid_from
+
+
+@pytest.mark.parametrize(("solver", "value"), solvers())
+@pytest.mark.parametrize("day", [12, 14, 20, 28, END])
+def test_a_space_extended_from_an_earlier_end_equals_one_fitted_to_it(solver: Solver, value: Any, day: int) -> None:
+    events = interactions(np.random.default_rng(7), value=value)
+    early = fit_space(solver, until(events, day), START, day, REFRESH)
+    extended = extend_space(solver, early.fitted(), events, END, REFRESH)
+    whole = fit_space(solver, events, START, END, REFRESH)
+    for name in ("item_ids", "valid_from", "vectors"):
+        assert np.array_equal(getattr(extended, name), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize(("solver", "value"), solvers())
+@pytest.mark.parametrize("end", [10, 14, 21, 27])
+def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: int) -> None:
+    events = interactions(np.random.default_rng(8), value=value)
+    known, unknowing = (fit_space(solver, part, START, end, REFRESH) for part in (events, until(events, end)))
+    for name in ("item_ids", "valid_from", "vectors"):
+        assert np.array_equal(getattr(known, name), getattr(unknowing, name)), name
+    assert known.valid_from.max() <= end
+
+
+def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(caplog: pytest.LogCaptureFixture) -> None:
+    import implicit.gpu
+
+    if implicit.gpu.HAS_CUDA:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ConfigError, match=r"factors\.device: 'gpu' was asked for but implicit finds no CUDA device"):
+        resolve_device("gpu")
+    assert resolve_device("cpu") == "cpu"
+    assert not caplog.records
+    assert resolve_device("auto") == "cpu"
+    assert "ALS runs on the CPU" in caplog.text

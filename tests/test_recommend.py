@@ -1,0 +1,112 @@
+"""Every active user gets a list of unseen items in order of utility, and the sample shows people one can judge by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_tasks import columns
+from mtl_tasks.features.build import build_features, fit_spaces
+from mtl_tasks.fusion import fit_fusion
+from mtl_tasks.members import Table, member_class
+from mtl_tasks.recommend import best_lists, sample_people
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.scoring import UTILITY, Scorer
+from mtl_tasks.store import to_json
+from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, world_scenario
+
+ACTIVE_DAYS = 3
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    recommend = {"top_k": 3, "active_days": ACTIVE_DAYS, "candidates": 10, "utility": "purchase * rating"}
+    return world_scenario(recommend=recommend, members=["popularity", "als"])
+
+
+@pytest.fixture(scope="module")
+def events() -> pd.DataFrame:
+    return canonical(random_events(np.random.default_rng(0), 60))
+
+
+@pytest.fixture(scope="module")
+def items() -> pd.DataFrame:
+    return item_table([10 + 2 * code for code in range(ITEMS)])
+
+
+@pytest.fixture(scope="module")
+def lists(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    spaces = fit_spaces(events, scenario, START, END)
+    rows = random_rows(rng, 300)
+    features = build_features(events, items, rows, spaces, scenario)
+    labels = {
+        task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
+        for task, settings in scenario.tasks.items()
+    }
+    table = Table(features, labels)
+    members = {kind: member_class(kind).fit(table, table, scenario) for kind in scenario.members}
+    fusions = {}
+    for task, settings in scenario.tasks.items():
+        made = {str(name): member.predict(features)[task] for name, member in members.items()}
+        users = rows[columns.USER].to_numpy()
+        fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean")
+    scorer = Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+    return best_lists(scorer, events, items, END)
+
+
+def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
+    active = events.loc[events[columns.DAY] >= END - ACTIVE_DAYS, columns.USER]
+    assert set(lists[columns.USER]) == set(active)
+
+
+def test_lists_are_ranked_by_utility_and_cut_at_k(lists: pd.DataFrame) -> None:
+    for _, mine in lists.groupby(columns.USER):
+        assert mine[columns.RANK].tolist() == list(range(1, len(mine) + 1))
+        assert len(mine) <= 3
+        assert mine[UTILITY].is_monotonic_decreasing
+
+
+def test_nothing_already_taken_is_recommended(lists: pd.DataFrame, events: pd.DataFrame) -> None:
+    taken = pd.MultiIndex.from_frame(events[[columns.USER, columns.ITEM]])
+    assert not pd.MultiIndex.from_frame(lists[[columns.USER, columns.ITEM]]).isin(taken).any()
+
+
+def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:
+    assert lists[columns.TITLE].tolist() == [f"Film {item}" for item in lists[columns.ITEM]]
+    for task in scenario.tasks:
+        assert np.isfinite(lists[columns.prediction(task)]).all()
+
+
+def test_the_sample_is_of_three_people_with_their_newest_items_first(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
+) -> None:
+    people = sample_people(lists, events.sample(frac=1.0, random_state=1), items, scenario)
+    assert len(people) == 3
+    for person in people:
+        mine = events[events[columns.USER] == person["user_id"]].sort_values(columns.TIME)
+        newest = mine.loc[mine[columns.DAY] == mine[columns.DAY].max(), columns.ITEM]
+        assert person["history"][0] in {f"Film {item}" for item in newest}
+        assert len(person["history"]) <= 8
+        offered = lists[lists[columns.USER] == person["user_id"]]
+        assert [entry["title"] for entry in person["recommendations"]] == offered[columns.TITLE].tolist()[:5]
+        assert set(person["recommendations"][0]) == {"title", "utility", *scenario.tasks}
+    to_json(people)
+
+
+@pytest.mark.parametrize("users", [0, 1, 2, 3])
+def test_the_sample_of_few_people_is_all_of_them(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, users: int
+) -> None:
+    few = lists[lists[columns.USER].isin(lists[columns.USER].unique()[:users])]
+    assert len(sample_people(few, events, items, scenario)) == users
+
+
+def test_an_item_without_a_title_is_shown_by_its_id(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
+) -> None:
+    untitled = {columns.TITLE: ""}
+    people = sample_people(lists.assign(**untitled), events, items.assign(**untitled), scenario)
+    assert people[0]["recommendations"][0]["title"].isdigit()
+    assert people[0]["history"][0].isdigit()

@@ -1,0 +1,122 @@
+"""The registry only grows, and the champion follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mtl_tasks.errors import ArtifactError, StoreError
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.store import Ref, Store
+
+
+def entry(as_of: str, decision: str = "promote", run_key: str = "a" * 64) -> Entry:
+    refs = {"factors": Ref("tiny/x/factors/k", "k", "s", 3)}
+    return Entry(run_key, as_of, decision, ["rating rmse <= 5: holds"], {"name": "tiny"}, refs, "c0de")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(Store(str(tmp_path)), "tiny")
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(root.rglob("*.json"))
+
+
+def test_without_entries_there_is_no_champion(registry: Registry) -> None:
+    assert registry.entries() == []
+    assert registry.champion("2013-05-07") is None
+
+
+def test_champion_is_the_newest_promoted_run_before_as_of(registry: Registry) -> None:
+    for as_of, decision in [
+        ("2013-05-03", "promote"),
+        ("2013-05-01", "promote"),
+        ("2013-05-04", "reject"),
+        ("2013-05-05", "dry_run:promote"),
+        ("2013-05-07", "promote"),
+    ]:
+        registry.append(entry(as_of, decision))
+    found = {as_of: registry.champion(as_of) for as_of in ("2013-05-01", "2013-05-03", "2013-05-07", "2013-05-08")}
+    assert {as_of: champion and champion.as_of for as_of, champion in found.items()} == {
+        "2013-05-01": None,
+        "2013-05-03": "2013-05-01",
+        "2013-05-07": "2013-05-03",
+        "2013-05-08": "2013-05-07",
+    }
+
+
+def test_a_backfill_of_an_old_date_does_not_displace_the_champion(registry: Registry) -> None:
+    registry.append(entry("2013-05-05", run_key="a" * 64))
+    registry.append(entry("2013-05-02", run_key="b" * 64))
+    champion = registry.champion("2013-05-09")
+    assert champion is not None
+    assert champion.run_key == "a" * 64
+
+
+def test_entries_come_back_equal_by_as_of_and_then_as_they_were_appended(registry: Registry) -> None:
+    written = [entry("2013-05-05"), entry("2013-05-02"), entry("2013-05-02", run_key="0" * 64)]
+    for one in written:
+        registry.append(one)
+    assert registry.entries() == [written[1], written[2], written[0]]
+
+
+def test_of_two_runs_promoted_on_one_day_the_later_is_the_champion(registry: Registry) -> None:
+    keys = ["b" * 64, "c" * 64, "a" * 64]
+    for key in keys:
+        registry.append(entry("2013-05-05", run_key=key))
+    registry.append(entry("2013-05-05", run_key="b" * 64))  # again: a no-op, not a new entry
+    champion = registry.champion("2013-05-09")
+    assert champion is not None
+    assert champion.run_key == "a" * 64
+    assert [one.run_key for one in registry.entries()] == keys
+
+
+def test_an_entry_is_found_by_its_run_key(registry: Registry) -> None:
+    registry.append(entry("2013-05-05"))
+    assert registry.get("a" * 64) == entry("2013-05-05")
+    with pytest.raises(ArtifactError, match="no entry of run bbbbbbbbbbbb"):
+        registry.get("b" * 64)
+
+
+def test_appending_the_same_entry_again_changes_nothing(registry: Registry, tmp_path: Path) -> None:
+    registry.append(entry("2013-05-05"))
+    (path,) = files(tmp_path)
+    before = path.stat()
+    registry.append(entry("2013-05-05"))
+    assert path.stat() == before
+
+
+def test_another_entry_under_the_same_name_is_refused(registry: Registry) -> None:
+    registry.append(entry("2013-05-05", "reject"))
+    with pytest.raises(ArtifactError, match="holds another entry; entries are never changed"):
+        registry.append(replace(entry("2013-05-05"), decision="promote"))
+    assert registry.champion("2013-05-09") is None
+
+
+def test_any_flipped_bit_in_an_entry_is_an_error_that_names_the_file(registry: Registry, tmp_path: Path) -> None:
+    registry.append(entry("2013-05-05", "reject"))
+    (path,) = files(tmp_path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ArtifactError, match=rf"{path.name}: not a registry entry .* damaged or tampered with"):
+            registry.champion("2013-05-09")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"refs": []}'])
+def test_what_is_no_entry_is_refused(registry: Registry, tmp_path: Path, text: str) -> None:
+    registry.append(entry("2013-05-05"))
+    files(tmp_path)[0].write_text(text)
+    with pytest.raises(ArtifactError, match="not a registry entry") as caught:
+        registry.entries()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_registry_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match="the registry cannot be written"):
+        Registry(Store(str(tmp_path / "file")), "tiny").append(entry("2013-05-05"))

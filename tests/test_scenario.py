@@ -1,0 +1,195 @@
+"""A scenario file is read as it is meant, or refused in one line that names the key and the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.scenario import load_scenario, parse_scenario, parse_setting, scenario_names
+from tests.logs import DOCUMENT, tiny_scenario
+
+
+def write(folder: Path, text: str | None = None, **changes: Any) -> Path:
+    document = {name: value for name, value in {**DOCUMENT, **changes}.items() if name != "name"}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(document) if text is None else text)
+    return folder
+
+
+def test_the_shipped_scenarios_load() -> None:
+    for name in scenario_names():
+        assert load_scenario(name).name == name
+
+
+def test_a_file_is_read_with_overrides_checked_like_the_file(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    scenario = load_scenario("tiny", {"windows.train": 28, "boosting.learning_rate": 0.1}, folder)
+    assert (scenario.windows.train, scenario.boosting.learning_rate) == (28, 0.1)
+    assert load_scenario("tiny", {}, folder).windows.train == DOCUMENT["windows"]["train"]
+    assert scenario.file == "include/scenarios/tiny.yaml"
+    with pytest.raises(ConfigError, match=r"tiny.yaml: unknown key 'windows.trian', did you mean 'train'\?"):
+        load_scenario("tiny", {"windows.trian": 28}, folder)
+    with pytest.raises(ConfigError, match=r"--set windows\.train\.days: 'train' is not a section"):
+        load_scenario("tiny", {"windows.train.days": 28}, folder)
+
+
+def test_an_unknown_scenario_names_the_nearest_and_the_known(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    with pytest.raises(ConfigError, match=r"scenario 'tinny': no file .*, did you mean 'tiny'\? \(known: tiny\)"):
+        load_scenario("tinny", folder=folder)
+    with pytest.raises(ConfigError, match=r"\(known: none\)"):
+        load_scenario("tiny", folder=tmp_path / "nowhere")
+
+
+def test_a_copy_that_kept_the_name_of_its_original_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, yaml.safe_dump({**DOCUMENT, "name": "movies"}))
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: name: is 'movies' but must be the file's, 'tiny'"):
+        load_scenario("tiny", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "not YAML: while parsing"),
+        ("- a\n- b\n", "expected a mapping of keys at the top, found list"),
+        ("", "expected a mapping of keys at the top, found NoneType"),
+        ("3", "expected a mapping of keys at the top, found int"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"tiny.yaml: {message}") as caught:
+        load_scenario("tiny", folder=write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: not YAML"):
+        load_scenario("tiny", folder=tmp_path)
+
+
+def spoilt(path: str, value: Any) -> dict[str, Any]:
+    import copy
+
+    document = copy.deepcopy(DOCUMENT)
+    *parents, leaf = path.split("/")
+    section: Any = document
+    for parent in parents:
+        section = section[int(parent) if isinstance(section, list) else parent]
+    if value is KeyError:
+        del section[leaf]
+    else:
+        section[leaf] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        # misspelt keys
+        ("taskz", {}, r"unknown key 'taskz', did you mean 'tasks'\?"),
+        ("windows/tets", 3, r"unknown key 'windows.tets', did you mean 'test'\?"),
+        ("source/columns/usr", "x", r"unknown key 'source.columns.usr', did you mean 'user'\?"),
+        ("source/items/tittle", "x", r"unknown key 'source.items.tittle', did you mean 'title'\?"),
+        ("tasks/rating/lable", "x", r"unknown key 'tasks.rating.lable', did you mean 'label'\?"),
+        ("tasks/like/negatives/hwo", "x", r"unknown key 'tasks.like.negatives.hwo', did you mean 'how'\?"),
+        ("gate/absolute/0/metrc", "x", r"unknown key 'gate.absolute.0.metrc', did you mean 'metric'\?"),
+        ("zzz", 1, "unknown key 'zzz'"),
+        # missing and mistyped values
+        ("windows/train", KeyError, "windows.train: Field required"),
+        ("source", KeyError, "source: Field required"),
+        ("windows/train", "long", r"windows.train: Input should be a valid integer.* \(got 'long'\)"),
+        ("windows/train", 0, r"windows.train: Input should be greater than or equal to 1 \(got 0\)"),
+        ("windows", [1, 2], "windows: Input should be a valid dictionary"),
+        ("source/format", "xml", r"source.format: Input should be 'parquet' or 'csv' \(got 'xml'\)"),
+        ("name", "My Log", r"name: String should match pattern .* \(got 'My Log'\)"),
+        ("tasks", {}, "tasks: Dictionary should have at least 1 item"),
+        ("tasks", {"Rating!": {"kind": "binary"}}, "tasks.Rating!"),
+        ("tasks/rating/kind", "ranking", "tasks.rating.kind: Input should be 'regression' or 'binary'"),
+        ("validation", {"max_bad_fraction": -1}, r"validation.max_bad_fraction: Input .* equal to 0 \(got -1\)"),
+        ("tasks/rating/range", [0], "tasks.rating.range"),
+        # conflicts
+        ("tasks/rating/label", KeyError, r"tasks.rating: a regression task needs `label` and `range: \[low, high\]`"),
+        ("tasks/rating/range", KeyError, "tasks.rating: a regression task needs `label` and `range"),
+        ("tasks/rating/range", [5, 5], r"tasks.rating: `range` must be \[low, high\] with low < high"),
+        ("tasks/rating/negatives", {"how": "sampled"}, "tasks.rating: `negatives` belongs to binary tasks only"),
+        ("tasks/purchase/negatives", KeyError, "tasks.purchase: a binary task without a `label` column needs"),
+        ("tasks/purchase/negatives", {"how": "logged"}, "tasks.purchase: a binary task without a `label` column"),
+        ("tasks/like/negatives", {"how": "sampled", "per_positive": 9}, "must sample them alike, they share the rows"),
+        ("members", ["als", "als", "popularity"], "members: a member is listed twice"),
+        ("members", ["als"], "members: 'popularity' must be a member"),
+        ("members", ["popularity", "xgboost"], "members.1: Input should be 'popularity', 'als' or 'independent'"),
+        ("features", {"windows": [14]}, "features.windows: 7 must be one of the lengths"),
+        ("features", {"windows": []}, "features.windows: 7 must be one of the lengths"),
+        ("features", {"windows": [7, 7]}, "features.windows: lengths must be different whole days of 1 or more"),
+        ("features", {"windows": [7, -1]}, "features.windows: lengths must be different whole days of 1 or more"),
+        ("gate", {"absolute": [{"task": "ratng", "metric": "rmse", "max": 1}]}, r"gate: unknown task 'ratng', did you"),
+        ("gate", {"relative": [{"task": "x", "metric": "rmse", "margin": 1}]}, "gate: unknown task 'x'"),
+        ("gate", {"relative": [{"task": "rating", "metric": "rmse", "margin": -1}]}, "gate.relative.0.margin"),
+        ("gate/absolute/0/min", 1, "gate.absolute.0: give exactly one of `min` and `max`"),
+        ("gate/absolute/0/max", KeyError, "gate.absolute.0: give exactly one of `min` and `max`"),
+        ("gate", {"mode": "off"}, "gate.mode: Input should be 'enforce' or 'dry_run'"),
+        ("recommend", {"top_k": 0}, "recommend.top_k: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_document_is_refused_in_one_line(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_scenario(spoilt(path, value), where="include/scenarios/tiny.yaml")
+    assert str(caught.value).startswith("include/scenarios/tiny.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_error_of_a_document_is_told_at_once() -> None:
+    document = spoilt("windows/trian", 3)
+    document["seed"] = -1
+    with pytest.raises(ConfigError, match=r"seed: .* \(got -1\); .*|unknown key .*; seed") as caught:
+        parse_scenario(document, where="x")
+    assert "did you mean 'train'?" in str(caught.value)
+
+
+def test_a_scenario_cannot_be_changed_and_survives_json() -> None:
+    scenario = tiny_scenario()
+    with pytest.raises(ValueError, match="frozen"):
+        scenario.windows.train = 3  # type: ignore[misc]
+    assert parse_scenario(scenario.model_dump(mode="json"), where="x") == scenario
+
+
+def test_tasks_by_kind_stand_in_the_order_of_the_file() -> None:
+    scenario = tiny_scenario()
+    assert scenario.tasks_of("regression") == ["rating"]
+    assert scenario.tasks_of("binary") == ["like", "purchase"]
+    assert [scenario.tasks[name].sampled for name in ("rating", "like", "purchase")] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("windows.train=28", ("windows.train", 28)),
+        ("members=[popularity, als]", ("members", ["popularity", "als"])),
+        ("title=a=b", ("title", "a=b")),
+        ("source.timezone=", ("source.timezone", None)),
+        ("gate.beat_floor=false", ("gate.beat_floor", False)),
+    ],
+)
+def test_a_setting_is_a_key_and_a_value_in_yaml(text: str, expected: tuple[str, Any]) -> None:
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["windows.train", "=3", ""])
+def test_a_setting_without_key_or_value_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected key=value, for example --set windows\.train=28"):
+        parse_setting(text)
+
+
+def test_a_setting_whose_value_is_no_yaml_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        parse_setting("members=[popularity")
+
+
+def test_nearest_stays_silent_when_nothing_is_near() -> None:
+    assert nearest("perchase", ["rating", "purchase"]) == ", did you mean 'purchase'?"
+    assert nearest("zzz", ["rating"]) == ""
+    assert nearest("x", []) == ""

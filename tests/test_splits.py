@@ -1,0 +1,223 @@
+"""Windows adjoin, negatives were not taken by then, and what cannot be learnt from is refused with the knob to turn."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl_tasks import columns
+from mtl_tasks.errors import DataError
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.splits import WINDOWS, Windows, day_text, describe_rows, draw_negatives, make_rows
+from tests.logs import tiny_scenario
+
+FIRST, AS_OF = 15_800, 15_810
+LENGTHS = {"train": 4, "tune": 1, "blend": 1, "test": 2, "min_history": 2}
+
+
+def scenario_of(**settings: Any) -> Scenario:
+    return tiny_scenario(**{"windows": LENGTHS, **settings})
+
+
+def log(users: int = 20, items: int = 15, per_day: int = 40, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    days = np.repeat(np.arange(FIRST, AS_OF, dtype=np.int32), per_day)
+    count = len(days)
+    return pd.DataFrame(
+        {
+            columns.USER: rng.integers(0, users, count),
+            columns.ITEM: rng.integers(0, items, count),
+            columns.DAY: days,
+            columns.label("rating"): rng.integers(0, 11, count).astype(np.float32),
+            columns.label("like"): rng.integers(0, 2, count).astype(np.float32),
+        }
+    )
+
+
+def rows_of(events: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    scenario = scenario_of(**settings)
+    return make_rows(events, scenario, Windows.cut(scenario, AS_OF, FIRST))
+
+
+def sampled(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows[columns.label("purchase")] == 0]
+
+
+# ------------------------------------------------------------------------------------------------- windows
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=4, max_size=4), history=st.integers(1, 90))
+def test_windows_adjoin_end_at_as_of_and_never_overlap(lengths: list[int], history: int) -> None:
+    scenario = tiny_scenario(windows={**dict(zip(WINDOWS, lengths, strict=True)), "min_history": 1})
+    windows = Windows.cut(scenario, AS_OF, AS_OF - sum(lengths) - history)
+    ranges = [windows[name] for name in ("history", *WINDOWS)]
+    assert [end - first for first, end in ranges] == [history, *lengths]
+    assert all(before[1] == after[0] for before, after in pairwise(ranges))
+    assert ranges[-1][1] == AS_OF
+
+
+def test_windows_are_described_by_first_and_last_day() -> None:
+    described = Windows({"test": (0, 2), "history": (-3, 0)}).describe()
+    assert described == {"history": ["1969-12-29", "1969-12-31"], "test": ["1970-01-01", "1970-01-02"]}
+    assert day_text(15_800) == "2013-04-05"
+
+
+def test_too_little_history_is_refused_with_both_ways_out() -> None:
+    message = (
+        r"history: the log starts on 2013-04-06, 1 days before the train window \(2013-04-07\), and "
+        r"windows.min_history asks for 2: choose a later as_of or shorten windows.train/tune/blend/test in "
+        r"include/scenarios/tiny.yaml"
+    )
+    with pytest.raises(DataError, match=message):
+        Windows.cut(scenario_of(), AS_OF, FIRST + 1)
+
+
+def test_every_row_is_in_the_window_of_its_day() -> None:
+    rows = rows_of(log())
+    windows = Windows.cut(scenario_of(), AS_OF, FIRST)
+    for name in WINDOWS:
+        days = rows.loc[rows[columns.WINDOW] == name, columns.DAY]
+        assert (days.min(), days.max() + 1) == windows[name]
+    assert rows[columns.DAY].is_monotonic_increasing
+
+
+def test_interactions_keep_their_labels_and_negatives_have_theirs_alone() -> None:
+    events = log()
+    rows = rows_of(events)
+    logged = rows[rows[columns.label("purchase")] == 1]
+    inside = events[events[columns.DAY] >= FIRST + 2]
+    assert len(logged) == len(inside)
+    assert logged[columns.label("rating")].sum() == inside[columns.label("rating")].sum()
+    assert sampled(rows)[[columns.label("rating"), columns.label("like")]].isna().all(axis=None)
+    assert {str(rows[columns.label(task)].dtype) for task in ("rating", "like", "purchase")} == {"float32"}
+
+
+# ----------------------------------------------------------------------------------------------- negatives
+
+
+@given(seed=st.integers(0, 1000), per_positive=st.integers(1, 6), power=st.sampled_from([0.0, 0.5, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_negatives_were_taken_that_day_by_somebody_and_by_then_not_by_the_user(
+    seed: int, per_positive: int, power: float
+) -> None:
+    events = log(seed=seed, items=40)
+    positives = events[events[columns.DAY] >= FIRST + 2]
+    drawn = pd.DataFrame(draw_negatives(positives, events, per_positive, power, seed))
+    first_taken = events.groupby([columns.USER, columns.ITEM])[columns.DAY].min()
+    taken = first_taken.reindex(pd.MultiIndex.from_frame(drawn[[columns.USER, columns.ITEM]])).to_numpy()
+    assert not (taken <= drawn[columns.DAY].to_numpy()).any()
+    on_the_day = pd.MultiIndex.from_frame(positives[[columns.ITEM, columns.DAY]])
+    assert pd.MultiIndex.from_frame(drawn[[columns.ITEM, columns.DAY]]).isin(on_the_day).all()
+    counts = drawn.groupby([columns.USER, columns.DAY]).size()
+    wanted = positives.groupby([columns.USER, columns.DAY]).size() * per_positive
+    assert (counts <= wanted.reindex(counts.index)).all()
+
+
+def test_each_positive_gets_its_number_of_negatives_where_there_are_enough_items() -> None:
+    events = log(users=500, items=300, per_day=400)
+    positives = events[events[columns.DAY] >= FIRST + 2]
+    drawn = draw_negatives(positives, events, 4, 1.0, 7)
+    assert len(drawn[columns.USER]) == 4 * len(positives)
+    counts = pd.Series(drawn[columns.USER]).value_counts()
+    assert (counts == 4 * positives[columns.USER].value_counts().reindex(counts.index)).all()
+
+
+def test_a_days_draws_depend_neither_on_later_events_nor_on_as_of() -> None:
+    events = log(items=60)
+    past = events[events[columns.DAY] < FIRST + 6]
+    newcomers = pd.DataFrame({columns.USER: [-1, 7, 999], columns.ITEM: [-5, 3, 999], columns.DAY: [FIRST + 7] * 3})
+    more = pd.concat([events.assign(**{columns.DAY: events[columns.DAY]}), newcomers], ignore_index=True)
+    early = pd.DataFrame(draw_negatives(past, past, 3, 1.0, 7))
+    late = pd.DataFrame(draw_negatives(more, more, 3, 1.0, 7))
+    pd.testing.assert_frame_equal(early, late[late[columns.DAY] < FIRST + 6], check_dtype=False)
+
+
+def test_the_order_of_the_log_does_not_change_what_is_drawn() -> None:
+    events = log(items=60)
+    shuffled = events.sample(frac=1.0, random_state=1)
+    one, other = (pd.DataFrame(draw_negatives(part, part, 3, 1.0, 7)) for part in (events, shuffled))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_popular_items_are_drawn_in_proportion_to_their_count() -> None:
+    day = FIRST + 5
+    takers = pd.DataFrame({columns.USER: np.arange(4000), columns.ITEM: np.where(np.arange(4000) % 4, 1, 2)})
+    events = takers.assign(**{columns.DAY: day})
+    drawn = draw_negatives(events, events, 4, 1.0, 7)[columns.ITEM]
+    # A taker of the one can only be given the other, so that the draws mirror the counts.
+    assert (drawn == 2).mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_a_user_who_took_everything_gets_no_negatives() -> None:
+    events = pd.DataFrame({columns.USER: [1, 1], columns.ITEM: [1, 2], columns.DAY: [FIRST, FIRST]})
+    assert len(draw_negatives(events, events, 4, 1.0, 7)[columns.USER]) == 0
+    assert len(draw_negatives(events[:0], events, 4, 1.0, 7)[columns.USER]) == 0
+
+
+def test_text_ids_are_drawn_alike() -> None:
+    events = log(items=60)
+    events[[columns.USER, columns.ITEM]] = events[[columns.USER, columns.ITEM]].astype("str")
+    drawn = draw_negatives(events, events, 2, 1.0, 7)
+    assert drawn[columns.USER].dtype.kind == "U"
+    assert len(drawn[columns.ITEM]) > 0
+
+
+# ------------------------------------------------------------------------------------------------ refusals
+
+
+def spoilt(what: str) -> pd.DataFrame:
+    events = log()
+    test = events[columns.DAY] >= AS_OF - 2
+    match what:
+        case "one user":
+            events[columns.USER] = 3
+        case "one item":
+            events[columns.ITEM] = 3
+        case "empty":
+            return events[events[columns.DAY] != AS_OF - 4]
+        case "no labels":
+            events.loc[test, columns.label("rating")] = np.nan
+        case "no positives":
+            events.loc[test, columns.label("like")] = 0.0
+        case "no negatives":
+            events.loc[test, columns.label("like")] = 1.0
+        case "all equal":
+            events.loc[test, columns.label("rating")] = 4.0
+    return events
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("one user", r"train: every row has the same user \(3\); .*: check source.columns in include/scenarios/tiny"),
+        ("one item", r"train: every row has the same item \(3\); .*: check source.columns"),
+        ("empty", r"'tune' \(2013-04-11..2013-04-11, 0 rows\) is empty: lengthen windows.tune in include/scenarios/"),
+        ("no labels", r"rating: 0 labelled rows in 'test' \(2013-04-13..2013-04-14, .*\), at least 10 .*; lengthen"),
+        ("no positives", r"like: 0 positives in 'test' .*, at least 10 are needed; lengthen windows.test in include/"),
+        ("no negatives", r"like: 0 negatives in 'test' .*, at least 10 are needed; lengthen windows.test"),
+        ("all equal", r"rating: every label is 4 in 'test' .*; nothing can be learnt; lengthen windows.test"),
+    ],
+)
+def test_a_window_that_cannot_serve_is_refused_with_the_knob_to_turn(what: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        rows_of(spoilt(what))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_are_described_by_window_and_task() -> None:
+    scenario = scenario_of()
+    windows = Windows.cut(scenario, AS_OF, FIRST)
+    rows = make_rows(log(), scenario, windows)
+    described = describe_rows(rows, scenario, windows)
+    assert list(described) == list(WINDOWS)
+    test = described["test"]
+    assert (test["first"], test["last"]) == ("2013-04-13", "2013-04-14")
+    assert test["tasks"]["purchase"] == {"labelled": test["rows"], "positives": 80}
+    assert test["tasks"]["rating"]["labelled"] == 80
+    assert 0 < test["tasks"]["rating"]["mean"] < 10

@@ -22,7 +22,7 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store import Store
 from tests.conftest import PROJECT
-from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 COMMAND = [sys.executable, "-m", "mtl_tasks", "run", NAME, "--as-of", AS_OF, "--json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Self
 
@@ -32,9 +33,9 @@ class LinearMember(Member):
         self._models = models
 
     @classmethod
+    @abstractmethod
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
         """Names of the columns that the task's model uses."""
-        raise NotImplementedError
 
     @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.dags.conftest import ParseDags
-from tests.dags.projects import write_scenario
+from tests.projects import write_scenario
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

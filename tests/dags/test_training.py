@@ -15,7 +15,7 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult
 from mtl_tasks.store import Store
 from tests.dags.conftest import ParseDags
-from tests.dags.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]

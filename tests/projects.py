@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-FILMS = Path(__file__).parents[2] / "include" / "data" / "movietweetings"
+FILMS = Path(__file__).parents[1] / "include" / "data" / "movietweetings"
 FIRST_DAY, AS_OF = "2013-04-01", "2013-05-11"
 NAME = "small"
 

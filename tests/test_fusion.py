@@ -65,7 +65,7 @@ def test_auto_takes_the_fusion_of_least_loss_where_it_beats_every_member(make: A
     assert fitted["method"] == min(("mean", "weighted", "vote"), key=lambda name: losses[name])
     assert losses[fitted["method"]] < min(losses[f"single:{name}"] for name in "abc")
     assert fitted["requested"] == "auto"
-    assert fitted["note"] == f"{fitted['method']} beat every single member on blend by more than a standard error"
+    assert fitted["note"] == f"{fitted['method']} beat every single member significantly on blend"
 
 
 @pytest.mark.parametrize(("make", "kind"), [(regression, "regression"), (binary, "binary")])

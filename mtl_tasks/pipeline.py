@@ -102,7 +102,11 @@ def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDo
         results[stage.name] = _found(stage, run, results)
     document = build_document(run, results, overrides or {})
     results["report"] = _found(report_stage(document), run, results)
-    return replace(document, stages=_stage_rows(results), report=page_uri(run, results["report"].ref))
+    stages = [
+        {"name": name, **run.store.open(result.ref).manifest["usage"], "reused": True, "key": result.ref.key}
+        for name, result in results.items()  # what making them took, then: nothing was made now
+    ]
+    return replace(document, stages=stages, report=page_uri(run, results["report"].ref))
 
 
 def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapping[str, Any]) -> RunDocument:

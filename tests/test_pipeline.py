@@ -111,6 +111,8 @@ def test_the_second_run_reuses_every_stage_with_the_same_keys(finished: RunDocum
 def test_a_finished_run_is_shown_without_computing(finished: RunDocument, inside: Path) -> None:
     shown = load_document(ask())
     assert shown.to_json()["tasks"] == finished.to_json()["tasks"]
+    took = {stage["name"]: stage["seconds"] for stage in finished.stages}
+    assert {stage["name"]: stage["seconds"] for stage in shown.stages} == took  # then, not now
 
 
 def test_a_run_that_was_never_made_cannot_be_shown(inside: Path) -> None:

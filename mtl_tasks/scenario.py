@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mtl_tasks.errors import ConfigError, nearest
 
 SCENARIO_FOLDER = Path("include/scenarios")
-MemberKind = Literal["popularity", "als", "independent"]
+MemberKind = Literal["popularity", "als", "independent", "shared"]
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -68,6 +68,7 @@ class Task(Model):
     label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
     range: tuple[float, float] | None = None
     negatives: Negatives | None = None
+    weight: float = Field(default=1.0, gt=0, description="say of the task in the structure of shared trees")
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
@@ -141,6 +142,24 @@ class Features(Model):
         return windows
 
 
+class Shared(Model):
+    """How several tasks grow trees together: member `shared`."""
+
+    combine: Literal["sketch", "alternate", "sum"] = Field(
+        default="sketch",
+        description="one split gradient from those of all tasks: a random projection a round, one task after the "
+        "other, or their sum (which conflicting tasks spoil)",
+    )
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    leaf_l2: float | dict[Name, float] = Field(
+        default=30.0, description="added to a leaf's sum of second derivatives, of every task or by task"
+    )
+    split_hessian: Literal["newton", "constant"] = "newton"
+    task_weighting: Literal["fixed", "uncertainty", "dwa"] = Field(
+        default="fixed", description="fixed: tasks.<task>.weight alone; the others multiply it by a moving weight"
+    )
+
+
 class Boosting(Model):
     """LightGBM settings shared by the boosted members."""
 
@@ -155,6 +174,7 @@ class Boosting(Model):
     seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
     device: Literal["auto", "cpu", "gpu"] = "cpu"
     threads: int = Field(default=2, ge=1)
+    shared: Shared = Shared()
 
 
 class Fusion(Model):
@@ -245,6 +265,9 @@ class Scenario(Model):
 
     @model_validator(mode="after")
     def _gate_names_tasks(self) -> Scenario:
+        if isinstance(self.boosting.shared.leaf_l2, dict):
+            for task in sorted(set(self.boosting.shared.leaf_l2) ^ set(self.tasks)):
+                raise ValueError(f"boosting.shared.leaf_l2 must give every task a value: {task!r} does not match")
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")

@@ -121,7 +121,11 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("tasks/like/negatives", {"how": "sampled", "per_positive": 9}, "must sample them alike, they share the rows"),
         ("members", ["als", "als", "popularity"], "members: a member is listed twice"),
         ("members", ["als"], "members: 'popularity' must be a member"),
-        ("members", ["popularity", "xgboost"], "members.1: Input should be 'popularity', 'als' or 'independent'"),
+        (
+            "members",
+            ["popularity", "xgboost"],
+            "members.1: Input should be 'popularity', 'als', 'independent' or 'shared'",
+        ),
         ("features", {"windows": [14]}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": []}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": [7, 7]}, "features.windows: lengths must be different whole days of 1 or more"),

@@ -10,10 +10,12 @@ def member_class(kind: MemberKind) -> type[Member]:
     """Return the class of a member kind."""
     from mtl_tasks.members.independent import IndependentMember  # LightGBM takes seconds to import
     from mtl_tasks.members.linear import AlsMember, PopularityMember
+    from mtl_tasks.members.shared import SharedMember
 
     known: dict[MemberKind, type[Member]] = {
         "popularity": PopularityMember,
         "als": AlsMember,
         "independent": IndependentMember,
+        "shared": SharedMember,
     }
     return known[kind]

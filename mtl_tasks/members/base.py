@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,13 +24,16 @@ class Table:
     Attributes
     ----------
     features
-        float32 (n, columns).
+        (n, columns): float32, or pandas ``category`` where a column names kinds.
     labels
         Task to float32 (n,); NaN where not observed.
+    weights
+        Task to float32 (n,) of positive sample weights; a task that is not there weighs every row alike.
     """
 
     features: pd.DataFrame
     labels: dict[str, NDArray[np.float32]]
+    weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def labelled(self, task: str) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """Features and labels of the rows on which a task was observed."""
@@ -40,7 +43,11 @@ class Table:
 
     def where(self, mask: NDArray[np.bool_]) -> Table:
         """Some of the rows."""
-        return Table(self.features[mask], {task: label[mask] for task, label in self.labels.items()})
+        return Table(
+            self.features[mask],
+            {task: label[mask] for task, label in self.labels.items()},
+            {task: weight[mask] for task, weight in self.weights.items()},
+        )
 
 
 class Member(ABC):

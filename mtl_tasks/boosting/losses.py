@@ -1,0 +1,91 @@
+"""Losses of the two kinds of task, with the derivatives that Newton steps need."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Values = NDArray[np.float64]
+TINY = 1e-12
+
+
+class Loss(ABC):
+    """A loss of raw scores against labels, mean over rows.
+
+    Attributes
+    ----------
+    objective
+        LightGBM's line for it in a model file.
+    shown
+        Name of the metric that learning curves show.
+    """
+
+    objective: ClassVar[str]
+    shown: ClassVar[str]
+
+    @abstractmethod
+    def base(self, label: Values, weight: Values | None) -> float:
+        """Return the constant score of least loss."""
+
+    @abstractmethod
+    def derivatives(self, score: Values, label: Values) -> tuple[Values, Values]:
+        """Return first and second derivative by the score, float64 (n,) each."""
+
+    @abstractmethod
+    def value(self, score: Values, label: Values, weight: Values | None) -> float:
+        """Return the mean loss."""
+
+    def on_curve(self, value: float) -> float:
+        """Return the value in the unit of :attr:`shown`."""
+        return value
+
+
+class SquaredError(Loss):
+    """Half the squared error, so that the second derivative is 1."""
+
+    objective = "regression"
+    shown = "rmse"
+
+    def base(self, label: Values, weight: Values | None) -> float:
+        """See :class:`Loss`."""
+        return float(np.average(label, weights=weight))
+
+    def derivatives(self, score: Values, label: Values) -> tuple[Values, Values]:
+        """See :class:`Loss`."""
+        return score - label, np.ones(len(label))
+
+    def value(self, score: Values, label: Values, weight: Values | None) -> float:
+        """See :class:`Loss`."""
+        return float(np.average((score - label) ** 2, weights=weight) / 2)
+
+    def on_curve(self, value: float) -> float:
+        """Root mean squared error."""
+        return float(np.sqrt(2 * value))
+
+
+class LogLoss(Loss):
+    """Negative log likelihood of a 0/1 label under the logistic of the score."""
+
+    objective = "binary sigmoid:1"
+    shown = "log_loss"
+
+    def base(self, label: Values, weight: Values | None) -> float:
+        """See :class:`Loss`."""
+        mean = float(np.clip(np.average(label, weights=weight), TINY, 1 - TINY))
+        return float(np.log(mean / (1 - mean)))
+
+    def derivatives(self, score: Values, label: Values) -> tuple[Values, Values]:
+        """See :class:`Loss`."""
+        probability = expit(score)
+        return probability - label, probability * (1 - probability)
+
+    def value(self, score: Values, label: Values, weight: Values | None) -> float:
+        """See :class:`Loss`."""
+        return float(np.average(np.logaddexp(0.0, score) - label * score, weights=weight))
+
+
+LOSSES: dict[str, Loss] = {"regression": SquaredError(), "binary": LogLoss()}

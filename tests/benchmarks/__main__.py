@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [--dates 2013-08-25 …]``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [--dates …] [--only problem=kuairand …]``."""
 
 import os
 
@@ -9,16 +9,39 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import films
+from tests.benchmarks import boosting, films
+
+SECTIONS = ("films", "boosting")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("section", nargs="?", choices=["films"], default="films")
-    parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD")
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"{' or '.join(SECTIONS)}; films by default")
+    parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument("--store", default=".bench/store")
+    group = parser.add_argument_group("boosting")
+    group.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="KEY=PATTERN",
+        help="run a part: key is problem, method, seed or size; may be given again",
+    )
+    group.add_argument("--full", action="store_true", help="every problem, method and seed: hours")
+    group.add_argument("--fresh", action="store_true", help="fit again what was fitted before")
+    group.add_argument("--jobs", type=int, default=2, help="fits at a time (default 2)")
+    group.add_argument("--threads", type=int, default=1, help="threads of a fit (default 1)")
     arguments = parser.parse_args()
-    films.main(arguments.dates, arguments.store, Console(width=110, highlight=False))
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
+    console = Console(width=110, highlight=False)
+    sections = arguments.sections or ["films"]
+    if "films" in sections:
+        films.main(arguments.dates, arguments.store, console)
+    if "boosting" in sections:
+        only = boosting.parse_only(arguments.only)
+        options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
+        boosting.main(options, console)
 
 
 if __name__ == "__main__":

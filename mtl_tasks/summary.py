@@ -66,7 +66,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _print_verdict(document, console)
     _show(console, "Stages", _stages(document))
-    _show(console, f"Recommendations (utility: {scenario.recommend.utility})", _people(document))
+    _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
     _say(console, f"\nReport: {document.report}")
 
 

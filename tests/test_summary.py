@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -22,6 +23,16 @@ def printed(decision: str = "promote", width: int = 100) -> str:
 
 def test_summary_fits_a_hundred_columns() -> None:
     assert max(len(line) for line in printed().splitlines()) <= 100
+
+
+def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out() -> None:
+    document = sample_document("promote")
+    recommend = document.scenario.recommend.model_copy(update={"utility": None})
+    plain = replace(document, scenario=document.scenario.model_copy(update={"recommend": recommend}))
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    print_summary(plain, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "Recommendations (utility: purchase)" in console.file.getvalue()
 
 
 def test_summary_has_no_escape_codes_without_a_terminal() -> None:

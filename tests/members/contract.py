@@ -185,3 +185,13 @@ class MemberContract:
         other = tiny_scenario(tasks={"rating": {"kind": "regression", "label": "stars", "range": [0, 10]}})
         with pytest.raises(ArtifactError, match=r"tasks \['like', 'purchase', 'rating'\], expected \['rating'\]"):
             type(fitted).load(fitted.files(), other)
+
+
+class BoostedContract(MemberContract):
+    """What every member that grows trees must do beside."""
+
+    def test_rounds_are_those_of_the_least_loss_on_tune(self, fitted: Member) -> None:
+        for task, entry in fitted.describe()["tasks"].items():
+            assert entry["curve"]["metric"] == ("rmse" if task == "rating" else "log_loss")
+            assert entry["rounds"] == 1 + int(np.argmin(entry["curve"]["tune"]))
+            assert len(entry["curve"]["train"]) == len(entry["curve"]["tune"])

@@ -46,13 +46,14 @@ up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); C
 bench: $(DEVELOPMENT) ## Measure speed and memory
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-COMPILE := uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
 lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) $(ARGS) -o requirements.txt
-	$(COMPILE) $(ARGS) --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
 	rm -rf .venv .airflow .store .bench .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -38,5 +38,7 @@ if command -v uv >/dev/null; then
     uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
 else
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+    for file in include/requirements/installer.txt "$lock"; do
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$file"
+    done
 fi

@@ -72,7 +72,10 @@ def constant(value: float) -> Tree:
 def split_text(text: str) -> tuple[str, list[Tree], str]:
     """Split a model into its head, its trees and what follows them."""
     head, *blocks = text.split("\nTree=")
-    last, _, tail = blocks[-1].partition(END) if blocks else ("", "", "")
+    if not blocks:
+        head, _, tail = text.partition(END)
+        return head, [], tail
+    last, _, tail = blocks[-1].partition(END)
     trees = []
     for block in [*blocks[:-1], last]:
         lines = [line.partition("=") for line in block.splitlines()[1:] if line]

@@ -10,39 +10,19 @@ from typing import Any, Final
 
 import lightgbm as lgb
 import numpy as np
-from numpy.typing import NDArray
 
 from mtl_tasks.boosting.leaves import LeafReader, Leaves
 from mtl_tasks.boosting.losses import Loss, Values
 from mtl_tasks.boosting.model_text import Tree, split_text
+from mtl_tasks.boosting.rows import Places, TaskRows
 from mtl_tasks.boosting.structure import SplitGradient, TaskWeights, cosine, directions
 
 log = logging.getLogger(__name__)
-Places = NDArray[np.intp]
 
 CHUNK: Final = 256  # rounds of one LightGBM booster; short enough that sums of outputs keep their last digits
 WORTH_LEAVING: Final = 0.8  # fewer rows than this share are still needed: go on with those alone
 EMPTY: Final = 20  # draws in a row without a split, after which nothing is left to find
 CURVE_ROWS: Final = 20_000  # rows of train from which the curve of the training loss is drawn
-
-
-@dataclass(frozen=True)
-class TaskRows:
-    """The labelled rows of one task.
-
-    Attributes
-    ----------
-    places
-        intp (n,), ascending: where they are in the table.
-    label
-        float64 (n,).
-    weight
-        float64 (n,), or null where all weigh alike.
-    """
-
-    places: Places
-    label: Values
-    weight: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +140,23 @@ class Growing:
 
 
 @dataclass
+class Sharing:
+    """How the tasks got on with each other, by round; null where a task had stopped.
+
+    Attributes
+    ----------
+    cosines
+        ``first|second`` to the cosine of their gradients: the gradients' sums over the leaves of the round's tree, each
+        scaled by its own second derivatives, so that it is defined for tasks that share no labelled row.
+    weights
+        Task to its weight in the round.
+    """
+
+    cosines: dict[str, list[float | None]]
+    weights: dict[str, list[float | None]]
+
+
+@dataclass
 class Structures:
     """What growing gave beside the tasks' leaves.
 
@@ -169,18 +166,12 @@ class Structures:
         One tree a round, with LightGBM's own leaves.
     head, tail
         The model file's text around its trees.
-    cosines
-        Pair of tasks to the cosine of their gradients by round: the gradients' sums over the leaves of the round's
-        tree, each scaled by its own second derivatives, so that it is defined for tasks that share no labelled row.
-    weights
-        Task weights by round.
     """
 
     trees: list[Tree]
     head: str
     tail: str
-    cosines: dict[tuple[str, str], list[float | None]]
-    weights: list[dict[str, float]]
+    sharing: Sharing
 
 
 def grow(train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing) -> Structures:
@@ -201,6 +192,8 @@ def grow(train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowt
     grower = _Grower(train, tune, tasks, growing)
     while grower.alive:
         grower.grow_chunk()
+    if not grower.found.head:  # every task was to have no trees
+        grower.frame(lgb.Booster(growing.parameters, train))
     return grower.found
 
 
@@ -211,8 +204,9 @@ class _Grower:
         self._train, self._tune, self._tasks, self._growing = train, tune, tasks, growing
         self._draws = self._empty = 0
         self._weights = TaskWeights(growing.task_weighting, {task.name: task.weight for task in tasks})
-        pairs = combinations([task.name for task in tasks], 2)
-        self.found = Structures([], "", "", {pair: [] for pair in pairs}, self._weights.history)
+        names = [task.name for task in tasks]
+        sharing = Sharing({f"{a}|{b}": [] for a, b in combinations(names, 2)}, {name: [] for name in names})
+        self.found = Structures([], "", "", sharing)
 
     @property
     def alive(self) -> list[TaskGrowth]:
@@ -231,7 +225,11 @@ class _Grower:
             if not after or chunk.reader.tied or (len(after) < len(before) and chunk.outgrown(after)):
                 break
         if not self.found.head:
-            self.found.head, _, self.found.tail = split_text(chunk.booster.model_to_string())
+            self.frame(chunk.booster)
+
+    def frame(self, booster: lgb.Booster) -> None:
+        """Take the model file's text around its trees from a booster."""
+        self.found.head, _, self.found.tail = split_text(booster.model_to_string())
 
     def _grow_round(self, chunk: _Chunk, alive: list[TaskGrowth]) -> None:
         growing = self._growing
@@ -243,7 +241,6 @@ class _Grower:
         tree = chunk.next_tree(derivatives, alive, drawn)
         if tree is None:
             self._empty += 1
-            self._weights.history.pop()
             return
         self._empty = 0
         self.found.trees.append(tree)
@@ -254,15 +251,18 @@ class _Grower:
             places = chunk.places[task.name]
             steps[task.name] = task.step(leaf[places], on_tune, own, tree.num_leaves, growing.learning_rate)
             task.settle(growing.patience)
-        self._note_cosines(steps, alive)
+        self._note(steps, alive, weights)
 
-    def _note_cosines(self, steps: dict[str, Leafing], alive: list[TaskGrowth]) -> None:
+    def _note(self, steps: dict[str, Leafing], alive: list[TaskGrowth], weights: dict[str, float]) -> None:
         pull = {
             task.name: steps[task.name].gradient / np.sqrt(steps[task.name].hessian + task.leaf_l2) for task in alive
         }
-        for (first, second), values in self.found.cosines.items():
-            if first in pull and second in pull:
-                values.append(cosine(pull[first], pull[second]))
+        for pair, cosines in self.found.sharing.cosines.items():
+            first, second = (pull.get(name) for name in pair.split("|"))
+            found = cosine(first, second) if first is not None and second is not None else None
+            cosines.append(None if found is None else round(found, 4))
+        for name, history in self.found.sharing.weights.items():
+            history.append(round(weights[name], 4) if name in weights else None)
 
 
 class _Chunk:

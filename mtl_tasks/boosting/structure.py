@@ -55,16 +55,13 @@ class TaskWeights:
         self._weighting = weighting
         self._fixed = fixed
         self._losses: list[dict[str, float]] = []
-        self.history: list[dict[str, float]] = []
 
     def next(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Return the weights of the round after which these were the tasks' mean losses on train."""
         self._losses = [*self._losses[-1:], dict(losses)]
         moved = self._moved()
         mean = float(np.mean(list(moved.values())))
-        weights = {task: self._fixed[task] * moved[task] / mean for task in losses}
-        self.history.append(weights)
-        return weights
+        return {task: self._fixed[task] * moved[task] / mean for task in losses}
 
     def _moved(self) -> dict[str, float]:
         now, before = self._losses[-1], self._losses[0]

@@ -3,48 +3,92 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from mtl_tasks.boosting.encoding import Matrix
+from mtl_tasks.boosting.losses import LOSSES
+from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.errors import ArtifactError, ConfigError
 from mtl_tasks.scenario import Boosting
 
+Values = NDArray[np.float64]
+
 log = logging.getLogger(__name__)
 LAST_LINE = b"pandas_categorical:"
-OBJECTIVES = {"regression": ("regression", "l2", "rmse"), "binary": ("binary", "binary_logloss", "log_loss")}
+OBJECTIVES = {"regression": ("regression", "l2"), "binary": ("binary", "binary_logloss")}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss by round of the first seed, and the round that was best on tune."""
+    """Loss by round of the first seed, on train and on tune."""
 
     metric: str
     train: list[float]
     tune: list[float]
 
+    def then(self, later: Curve) -> Curve:
+        """Return the curve of growing on."""
+        return Curve(self.metric, [*self.train, *later.train], [*self.tune, *later.tune])
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One model of one task, cut where tune was best.
+
+    Attributes
+    ----------
+    rounds
+        Its trees.
+    loss
+        LightGBM's metric on tune at the cut; NaN where nothing was held out.
+    """
+
+    booster: lgb.Booster
+    rounds: int
+    curve: Curve | None
+    loss: float = math.nan
+
 
 @dataclass(frozen=True)
 class TaskTrees:
-    """Boosters of one task, one a seed; their raw scores are averaged."""
+    """Boosters of one task, one a seed; their raw scores are averaged.
+
+    Attributes
+    ----------
+    rounds
+        Trees by seed.
+    shared
+        How many leading ones of them have the structure that all tasks share, by seed.
+    curve
+        That of the first seed.
+    """
 
     boosters: list[lgb.Booster]
     rounds: list[int]
     curve: Curve | None
+    shared: list[int]
 
-    def predict(self, features: pd.DataFrame, threads: int) -> NDArray[np.float64]:
-        """Return float64 (n,): a value, or a probability (averaged in logit space)."""
-        values = features.to_numpy(dtype=np.float32)
-        raw = [np.asarray(b.predict(values, raw_score=True, num_threads=threads)) for b in self.boosters]
-        mean = np.asarray(np.mean(raw, axis=0))
-        if self.boosters[0].dump_model(num_iteration=1)["objective"].startswith("binary"):
-            return np.asarray(1.0 / (1.0 + np.exp(-mean)))
-        return mean
+    @classmethod
+    def of(cls, grown: list[Grown], shared: list[int] | None = None, curve: Curve | None = None) -> TaskTrees:
+        """Gather the seeds' models; ``curve`` if another than the first seed's is to be shown."""
+        rounds = [model.rounds for model in grown]
+        return cls([m.booster for m in grown], rounds, curve or grown[0].curve, shared or [0] * len(grown))
+
+    def own_scores(self, matrix: Matrix, number: int, threads: int) -> Values:
+        """Return float64 (n,): what the trees of one seed that are the task's alone add up to."""
+        start = self.shared[number]
+        if start == self.rounds[number]:
+            return np.zeros(len(matrix))
+        booster = self.boosters[number]
+        return np.asarray(booster.predict(matrix, raw_score=True, start_iteration=start, num_threads=threads))
 
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
         """Features by share of total gain, largest first."""
@@ -54,9 +98,28 @@ class TaskTrees:
         return [(names[place], round(float(share[place]), 6)) for place in np.argsort(-share, kind="stable")[:top]]
 
 
+def predict_raw(
+    trees: Mapping[str, TaskTrees], tables: Sequence[LeafTable | None], matrix: Matrix, threads: int
+) -> dict[str, Values]:
+    """Return each task's raw scores, float64 (n,), averaged over the seeds.
+
+    Parameters
+    ----------
+    tables
+        By seed, of the trees that the tasks share; null where they share none.
+    """
+    names = list(trees)
+    made = {task: np.zeros(len(matrix)) for task in names}
+    for number, table in enumerate(tables):
+        shared = table.scores(matrix, names, threads) if table is not None else np.zeros((len(matrix), len(names)))
+        for place, task in enumerate(names):
+            made[task] += shared[:, place] + trees[task].own_scores(matrix, number, threads)
+    return {task: score / len(tables) for task, score in made.items()}
+
+
 def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[str, Any]:
     """Translate the scenario's settings to LightGBM's."""
-    objective, metric, _ = OBJECTIVES[kind]
+    objective, metric = OBJECTIVES[kind]
     return {
         "objective": objective,
         "metric": metric,
@@ -76,49 +139,58 @@ def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[st
     }
 
 
-def fit_trees(
-    train: tuple[pd.DataFrame, NDArray[np.float32]],
-    tune: tuple[pd.DataFrame, NDArray[np.float32]],
-    settings: Boosting,
+def fit_task(
+    train: lgb.Dataset,
+    tune: lgb.Dataset | None,
     kind: str,
+    settings: Boosting,
     device: str,
     seed: int,
+    chosen: TaskTrees | None,
 ) -> TaskTrees:
-    """Fit one booster a seed on ``train``, stopping each where ``tune`` was best."""
-    boosters, rounds, curve = [], [], None
+    """Grow one task's trees by themselves, a model a seed.
+
+    Parameters
+    ----------
+    train, tune
+        The task's labelled rows, binned.
+    chosen
+        Where ``tune`` is null: the trees whose rounds to take over.
+    """
+    grown = []
     for number in range(settings.seeds):
-        params = parameters(settings, kind, device, seed + number)
-        data = _dataset(train)
-        record: dict[str, dict[str, list[float]]] = {}
-        booster = lgb.train(
-            params,
-            data,
-            num_boost_round=settings.rounds,
-            valid_sets=[data, _dataset(tune, data)],
-            valid_names=["train", "tune"],
-            callbacks=[lgb.early_stopping(settings.patience, verbose=False), lgb.record_evaluation(record)],
-        )
-        best = booster.best_iteration or booster.current_iteration()
-        rounds.append(best)
-        boosters.append(_truncated(booster, best))
-        curve = curve or _curve(record, kind)
-    return TaskTrees(boosters, rounds, curve)
+        given = parameters(settings, kind, device, seed + number)
+        if tune is not None:
+            grown.append(boost(train, tune, given, kind, settings))
+        elif chosen is not None:
+            grown.append(boost_again(train, given, chosen.rounds[number]))
+    return TaskTrees.of(grown, curve=None if chosen is None else chosen.curve)
 
 
-def refit_trees(
-    table: tuple[pd.DataFrame, NDArray[np.float32]],
-    rounds: list[int],
-    settings: Boosting,
-    kind: str,
-    device: str,
-    seed: int,
-) -> TaskTrees:
-    """Fit on more rows with the rounds already chosen."""
-    boosters = [
-        lgb.train(parameters(settings, kind, device, seed + number), _dataset(table), num_boost_round=count)
-        for number, count in enumerate(rounds)
-    ]
-    return TaskTrees(boosters, rounds, None)
+def boost(train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting) -> Grown:
+    """Grow one task's trees on labelled rows, cut where ``tune`` was best.
+
+    ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all.
+    """
+    booster = lgb.Booster(dict(parameters), train)
+    booster.add_valid(tune, "tune")
+    losses: tuple[list[float], list[float]] = ([], [])
+    for count in range(settings.rounds):
+        ended = booster.update()
+        for values, (result,) in zip(losses, (booster.eval_train(), booster.eval_valid()), strict=True):
+            values.append(float(result[2]))
+        if ended or count - int(np.argmin(losses[1])) >= settings.patience:
+            break
+    best = int(np.argmin(losses[1])) + 1
+    return Grown(_truncated(booster, best), best, _curve(losses, kind), losses[1][best - 1])
+
+
+def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) -> Grown:
+    """Grow a number of rounds that was chosen before, on more rows."""
+    booster = lgb.Booster(dict(parameters), train)
+    for _ in range(rounds):
+        booster.update()
+    return Grown(_truncated(booster, rounds), rounds, None)
 
 
 def to_bytes(booster: lgb.Booster) -> bytes:
@@ -176,20 +248,12 @@ def _gpu_problem() -> str | None:
     return None
 
 
-def _dataset(table: tuple[pd.DataFrame, NDArray[np.float32]], reference: lgb.Dataset | None = None) -> lgb.Dataset:
-    features, label = table
-    return lgb.Dataset(
-        features.to_numpy(dtype=np.float32), label, feature_name=[str(name) for name in features], reference=reference
-    )
-
-
 def _truncated(booster: lgb.Booster, rounds: int) -> lgb.Booster:
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=rounds))
 
 
-def _curve(record: dict[str, dict[str, list[float]]], kind: str) -> Curve:
-    _, metric, shown = OBJECTIVES[kind]
-    train, tune = (np.asarray(record[name][metric]) for name in ("train", "tune"))
-    if kind == "regression":
-        train, tune = np.sqrt(train), np.sqrt(tune)
-    return Curve(shown, [round(float(v), 6) for v in train], [round(float(v), 6) for v in tune])
+def _curve(losses: tuple[list[float], list[float]], kind: str) -> Curve:
+    loss = LOSSES[kind]
+    on_curve = math.sqrt if kind == "regression" else float
+    train, tune = ([round(on_curve(value), 6) for value in values] for values in losses)
+    return Curve(loss.shown, train, tune)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mtl_tasks.boosting.rows import TaskRows
 from mtl_tasks.errors import ArtifactError, DataError
 from mtl_tasks.scenario import Scenario, Task
 
@@ -29,11 +30,14 @@ class Table:
         Task to float32 (n,); NaN where not observed.
     weights
         Task to float32 (n,) of positive sample weights; a task that is not there weighs every row alike.
+    users
+        (n,) user of each row, for members that fold rows by user; null where nobody asks.
     """
 
     features: pd.DataFrame
     labels: dict[str, NDArray[np.float32]]
     weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    users: NDArray[Any] | None = None
 
     def labelled(self, task: str) -> tuple[pd.DataFrame, NDArray[np.float32]]:
         """Features and labels of the rows on which a task was observed."""
@@ -41,12 +45,17 @@ class Table:
         seen = ~np.isnan(label)
         return self.features[seen], label[seen]
 
+    def rows(self, task: str) -> TaskRows:
+        """The rows on which a task was observed."""
+        return TaskRows.of(self.labels[task], self.weights.get(task))
+
     def where(self, mask: NDArray[np.bool_]) -> Table:
         """Some of the rows."""
         return Table(
             self.features[mask],
             {task: label[mask] for task, label in self.labels.items()},
             {task: weight[mask] for task, weight in self.weights.items()},
+            None if self.users is None else self.users[mask],
         )
 
 

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
 
-from mtl_tasks.boosting.trees import Curve, TaskTrees, from_bytes, to_bytes
+from mtl_tasks.boosting.encoding import Encoder, Matrix
+from mtl_tasks.boosting.shared import Sharing
+from mtl_tasks.boosting.table import LeafTable
+from mtl_tasks.boosting.trees import Curve, TaskTrees, from_bytes, predict_raw, resolve_device, to_bytes
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.members.base import Member, Predictions, model_file, require_columns, within_range
+from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What fitting gives: the trees of every task, and how the tasks got on where they shared some."""
+
+    trees: dict[str, TaskTrees]
+    encoder: Encoder
+    sharing: Sharing | None = None
 
 
 class BoostedMember(Member):
@@ -21,29 +40,67 @@ class BoostedMember(Member):
 
     note: ClassVar[str]
 
-    def __init__(self, scenario: Scenario, trees: dict[str, TaskTrees], device: str) -> None:
+    def __init__(self, scenario: Scenario, learnt: Learnt, device: str) -> None:
         super().__init__(scenario)
-        self._trees = trees
+        self._trees, self._encoder, self.sharing = learnt.trees, learnt.encoder, learnt.sharing
         self._device = device
+
+    @classmethod
+    @abstractmethod
+    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
+        """Grow the trees: rounds and the like are chosen on ``tune``, or, where that is null, those of ``chosen``."""
+
+    @classmethod
+    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
+        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``."""
+        device = resolve_device(scenario.boosting.device)
+        return cls(scenario, cls._learn(train, tune, scenario, device, None), device)
+
+    def refit(self, table: Table) -> Self:
+        """See :class:`Member`; the curves stay those on which the rounds were chosen."""
+        learnt = self._learn(table, None, self.scenario, self._device, self)
+        return type(self)(self.scenario, learnt, self._device)
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
+        wanted = list(self._trees if tasks is None else tasks)
+        raw = self.raw_scores(features, wanted)
         predictions = {}
-        for task in self._trees if tasks is None else tasks:
-            trees = self._trees[task]
-            wanted = require_columns(features, trees.boosters[0].feature_name(), f"{self.kind}, {task}")
-            values = trees.predict(wanted, self.scenario.boosting.threads)
-            predictions[task] = within_range(values, self.scenario.tasks[task])
+        for task in wanted:
+            kind = self.scenario.tasks[task].kind
+            predictions[task] = (
+                expit(raw[task]) if kind == "binary" else within_range(raw[task], self.scenario.tasks[task])
+            )
         return predictions
+
+    def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
+        """Return float64 (n,) for each task: a value, or log-odds."""
+        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind))
+        return self._scores(matrix, tasks)
+
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        trees = {task: self._trees[task] for task in tasks}
+        return predict_raw(trees, self._tables, matrix, self.scenario.boosting.threads)
+
+    @cached_property
+    def _tables(self) -> list[LeafTable | None]:
+        tables: list[LeafTable | None] = []
+        for number in range(self.scenario.boosting.seeds):
+            shared = {task: trees.shared[number] for task, trees in self._trees.items()}
+            boosters = {task: trees.boosters[number] for task, trees in self._trees.items()}
+            tables.append(LeafTable(boosters, shared) if any(shared.values()) else None)
+        return tables
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`; a LightGBM text file a task and seed, and what the choices were."""
         files: dict[str, bytes] = {}
         facts: dict[str, Any] = {"device": self._device, "tasks": {}}
+        facts |= {"encoder": asdict(self._encoder), "sharing": asdict(self.sharing) if self.sharing else None}
         for task, trees in self._trees.items():
             for number, booster in enumerate(trees.boosters):
-                files[f"{task}.{number}.lightgbm.txt"] = to_bytes(booster)
-            facts["tasks"][task] = {"rounds": trees.rounds, "curve": asdict(trees.curve) if trees.curve else None}
+                files[_model_name(task, number)] = to_bytes(booster)
+            curve = asdict(trees.curve) if trees.curve else None
+            facts["tasks"][task] = {"rounds": trees.rounds, "shared": trees.shared, "curve": curve}
         return files | {f"{self.kind}.json": to_json(facts)}
 
     @classmethod
@@ -54,21 +111,31 @@ class BoostedMember(Member):
             raise ArtifactError(f"{cls.kind}: has tasks {sorted(facts['tasks'])}, expected {sorted(scenario.tasks)}")
         trees = {}
         for task, entry in facts["tasks"].items():
-            names = [f"{task}.{number}.lightgbm.txt" for number in range(len(entry["rounds"]))]
+            names = [_model_name(task, number) for number in range(len(entry["rounds"]))]
             boosters = [from_bytes(model_file(files, name, cls.kind), name) for name in names]
             curve = Curve(**entry["curve"]) if entry["curve"] else None
-            trees[task] = TaskTrees(boosters, entry["rounds"], curve)
-        return cls(scenario, trees, facts["device"])
+            trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"])
+        sharing = Sharing(**facts["sharing"]) if facts["sharing"] else None
+        return cls(scenario, Learnt(trees, Encoder(**facts["encoder"]), sharing), facts["device"])
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Member`."""
         tasks = {
             task: {
-                "note": f"{self.note}, {len(trees.boosters)} seed(s), rounds chosen on tune: {trees.rounds}",
+                "note": f"{self.note}, {len(trees.boosters)} seed(s), rounds chosen on tune: {self._rounds(trees)}",
                 "rounds": trees.rounds[0],
                 "curve": asdict(trees.curve) if trees.curve else None,
                 "importance": trees.importance(),
             }
             for task, trees in self._trees.items()
         }
-        return {"kind": self.kind, "device": self._device, "tasks": tasks}
+        sharing = asdict(self.sharing) if self.sharing else None
+        return {"kind": self.kind, "device": self._device, "tasks": tasks, "sharing": sharing}
+
+    @staticmethod
+    def _rounds(trees: TaskTrees) -> str:
+        return ", ".join(str(count) for count in trees.rounds)
+
+
+def _model_name(task: str, number: int) -> str:
+    return f"{task}.{number}.lightgbm.txt"

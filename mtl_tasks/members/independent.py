@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Self
 
-from mtl_tasks.boosting.trees import TaskTrees, fit_trees, refit_trees, resolve_device
+from mtl_tasks.boosting.encoding import Encoder
+from mtl_tasks.boosting.trees import fit_task
 from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember
+from mtl_tasks.members.boosted import BoostedMember, Learnt
 from mtl_tasks.scenario import Scenario
 
 
@@ -17,25 +18,14 @@ class IndependentMember(BoostedMember):
     note = "LightGBM"
 
     @classmethod
-    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``."""
-        device = resolve_device(scenario.boosting.device)
-        trees = {
-            name: fit_trees(
-                train.labelled(name), tune.labelled(name), scenario.boosting, task.kind, device, scenario.seed
-            )
-            for name, task in scenario.tasks.items()
-        }
-        return cls(scenario, trees, device)
-
-    def refit(self, table: Table) -> Self:
-        """See :class:`Member`."""
-        scenario = self.scenario
+    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
+        encoder = Encoder.learn(train.features)
+        binned = encoder.binned(encoder.matrix(train.features))
+        held = None if tune is None else encoder.binned(encoder.matrix(tune.features), reference=binned)
         trees = {}
         for name, task in scenario.tasks.items():
-            fitted = self._trees[name]
-            again = refit_trees(
-                table.labelled(name), fitted.rounds, scenario.boosting, task.kind, self._device, scenario.seed
-            )
-            trees[name] = TaskTrees(again.boosters, again.rounds, fitted.curve)
-        return type(self)(scenario, trees, self._device)
+            rows = train.rows(name).binned(binned)
+            held_rows = None if tune is None or held is None else tune.rows(name).binned(held)
+            known = None if chosen is None else chosen._trees[name]
+            trees[name] = fit_task(rows, held_rows, task.kind, scenario.boosting, device, scenario.seed, known)
+        return Learnt(trees, encoder)

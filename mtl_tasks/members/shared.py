@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Self
 
 import lightgbm as lgb
 import numpy as np
-import pandas as pd
 
+from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.losses import LOSSES
 from mtl_tasks.boosting.model_text import constant, join_text
-from mtl_tasks.boosting.shared import Growing, Structures, TaskGrowth, TaskRows, grow
-from mtl_tasks.boosting.trees import Curve, TaskTrees, parameters, resolve_device
+from mtl_tasks.boosting.shared import Growing, Structures, TaskGrowth, grow
+from mtl_tasks.boosting.trees import Curve, Grown, TaskTrees, parameters
 from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember
+from mtl_tasks.members.boosted import BoostedMember, Learnt
 from mtl_tasks.scenario import Scenario
 
 
@@ -27,32 +28,67 @@ class SharedMember(BoostedMember):
     note = "LightGBM, trees shared by all tasks"
 
     @classmethod
-    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``."""
-        device = resolve_device(scenario.boosting.device)
-        seeds = [_grow(train, tune, scenario, device, number, None) for number in range(scenario.boosting.seeds)]
-        return cls(scenario, _gather(seeds, scenario), device)
-
-    def refit(self, table: Table) -> Self:
-        """See :class:`Member`."""
+    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
+        bins = Bins.of(train, tune)
         seeds = []
-        for number in range(self.scenario.boosting.seeds):
-            rounds = {task: trees.rounds[number] for task, trees in self._trees.items()}
-            seeds.append(_grow(table, None, self.scenario, self._device, number, rounds))
-        trees = _gather(seeds, self.scenario)
-        kept = {task: TaskTrees(made.boosters, made.rounds, self._trees[task].curve) for task, made in trees.items()}
-        return type(self)(self.scenario, kept, self._device)
+        for number in range(scenario.boosting.seeds):
+            limits = None if chosen is None else {task: trees.shared[number] for task, trees in chosen._trees.items()}
+            seeds.append(grow_shared(bins, scenario, device, scenario.seed + number, limits))
+        trees = {
+            task: TaskTrees.of(
+                [seed.model(task) for seed in seeds],
+                [seed.tasks[task].best_round for seed in seeds],
+                None if chosen is None else chosen._trees[task].curve,
+            )
+            for task in scenario.tasks
+        }
+        return Learnt(trees, bins.encoder, seeds[0].found.sharing if chosen is None else chosen.sharing)
 
 
-def _grow(
-    train: Table, tune: Table | None, scenario: Scenario, device: str, number: int, rounds: dict[str, int] | None
-) -> dict[str, tuple[lgb.Booster, int, Curve | None]]:
-    """Grow one seed's trees; by task its model, rounds and curve."""
+@dataclass(frozen=True)
+class Bins:
+    """Two tables, binned once for all tasks and seeds."""
+
+    encoder: Encoder
+    train: Table
+    tune: Table | None
+    binned: lgb.Dataset
+    held: lgb.Dataset | None
+
+    @classmethod
+    def of(cls, train: Table, tune: Table | None) -> Bins:
+        """Learn bins and levels from ``train``."""
+        encoder = Encoder.learn(train.features)
+        binned = encoder.binned(encoder.matrix(train.features))
+        held = None if tune is None else encoder.binned(encoder.matrix(tune.features), reference=binned)
+        return cls(encoder, train, tune, binned, held)
+
+
+@dataclass(frozen=True)
+class SharedTrees:
+    """One seed's shared trees, and what each task made of them."""
+
+    found: Structures
+    tasks: dict[str, TaskGrowth]
+
+    def model(self, name: str, rounds: int | None = None) -> Grown:
+        """Return a task's model: the trees up to its best round, the constant it started from in the first."""
+        task = self.tasks[name]
+        count = task.best_round if rounds is None else rounds
+        trees = [
+            tree.with_leaves(own.value, own.gradient, own.hessian, task.leaf_l2)
+            for tree, own in zip(self.found.trees[:count], task.leafings, strict=False)
+        ]
+        trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
+        text = join_text(self.found.head, trees, self.found.tail, task.loss.objective)
+        return Grown(lgb.Booster(model_str=text), len(trees), _curve(task), task.best_loss)
+
+
+def grow_shared(bins: Bins, scenario: Scenario, device: str, seed: int, limits: dict[str, int] | None) -> SharedTrees:
+    """Grow one seed's trees, until tune is best for each task or up to the given rounds."""
     settings = scenario.boosting
-    binned = _binned(train.features)
-    binned_tune = None if tune is None else _binned(tune.features, binned)
-    tasks = [_start(name, train, tune, scenario, None if rounds is None else rounds[name]) for name in scenario.tasks]
-    given = parameters(settings, "regression", device, scenario.seed)
+    tasks = {name: _start(name, bins, scenario, None if limits is None else limits[name]) for name in scenario.tasks}
+    given = parameters(settings, "regression", device, seed)
     for key in ("objective", "metric", "learning_rate", "seed"):
         del given[key]
     growing = Growing(
@@ -63,18 +99,17 @@ def _grow(
         settings.shared.learning_rate,
         settings.rounds,
         settings.patience,
-        scenario.seed + number,
+        seed,
     )
-    found = grow(binned, binned_tune, tasks, growing)
-    return {task.name: (_booster(task, found), task.best_round, _curve(task)) for task in tasks}
+    return SharedTrees(grow(bins.binned, bins.held, list(tasks.values()), growing), tasks)
 
 
-def _start(name: str, train: Table, tune: Table | None, scenario: Scenario, limit: int | None) -> TaskGrowth:
+def _start(name: str, bins: Bins, scenario: Scenario, limit: int | None) -> TaskGrowth:
     task, leaf_l2 = scenario.tasks[name], scenario.boosting.shared.leaf_l2
     loss = LOSSES[task.kind]
-    rows = _rows(train, name)
+    rows = bins.train.rows(name)
     base = loss.base(rows.label, rows.weight)
-    held = None if tune is None else _rows(tune, name)
+    held = None if bins.tune is None else bins.tune.rows(name)
     return TaskGrowth(
         name,
         loss,
@@ -89,40 +124,8 @@ def _start(name: str, train: Table, tune: Table | None, scenario: Scenario, limi
     )
 
 
-def _rows(table: Table, task: str) -> TaskRows:
-    label = table.labels[task]
-    places = np.flatnonzero(~np.isnan(label))
-    weight = table.weights.get(task)
-    return TaskRows(
-        places, label[places].astype(np.float64), None if weight is None else weight[places].astype(np.float64)
-    )
-
-
-def _binned(features: pd.DataFrame, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-    values = features.to_numpy(dtype=np.float32)
-    names = [str(name) for name in features]
-    return lgb.Dataset(values, np.zeros(len(values)), feature_name=names, reference=reference).construct()
-
-
-def _booster(task: TaskGrowth, found: Structures) -> lgb.Booster:
-    """Return the task's model: the shared trees up to its best round, the constant it started from in the first."""
-    trees = [
-        tree.with_leaves(own.value, own.gradient, own.hessian, task.leaf_l2)
-        for tree, own in zip(found.trees[: task.best_round], task.leafings, strict=False)
-    ]
-    trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
-    return lgb.Booster(model_str=join_text(found.head, trees, found.tail, task.loss.objective))
-
-
 def _curve(task: TaskGrowth) -> Curve | None:
     if task.tune is None:
         return None
     train, tune = ([round(value, 6) for value in curve] for curve in (task.train_curve, task.tune_curve))
     return Curve(task.loss.shown, train, tune)
-
-
-def _gather(seeds: list[dict[str, tuple[lgb.Booster, int, Curve | None]]], scenario: Scenario) -> dict[str, TaskTrees]:
-    return {
-        task: TaskTrees([made[task][0] for made in seeds], [max(1, made[task][1]) for made in seeds], seeds[0][task][2])
-        for task in scenario.tasks
-    }

@@ -151,3 +151,47 @@ def test_leaves_of_equal_output_are_told_apart_the_slow_way() -> None:
     (leaf,) = reader.read(tree)
     assert reader.tied
     assert np.array_equal(leaf, np.asarray(booster.predict(values, pred_leaf=True)).ravel())
+
+
+def test_one_pass_for_all_tasks_predicts_what_each_model_file_predicts() -> None:
+    member = fit(scenario_of({"rating": RATING, "like": LIKE}, num_leaves=31), draw(4000, 1), draw(2000, 2))
+    unseen = draw(3000, 3).features
+    raw = member.raw_scores(unseen, ["rating", "like"])
+    for task, scores in raw.items():
+        (booster,) = boosters(member, task)
+        native = np.asarray(booster.predict(unseen.to_numpy(), raw_score=True))
+        assert np.abs(scores - native).max() < 1e-12
+        assert native.std() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["independent", "shared"])
+def test_a_level_unseen_in_training_is_treated_as_a_missing_one(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    train, tune = draw(4000, 1), draw(2000, 2)
+    for table in (train, tune):
+        levels = rng.integers(0, 5, len(table.features))
+        table.labels["rating"][:] += 2.0 * (levels % 2)
+        text = pd.Series(np.array(["a", "b", "c", "d", "e"])[levels]).mask(rng.random(len(levels)) < 0.1)
+        table.features["colour"] = text.astype("category")
+    member = member_class(kind).fit(train, tune, scenario_of({"rating": RATING, "like": LIKE}))
+    made = {}
+    for name, level in (("known", "b"), ("unseen", "z"), ("missing", None)):
+        colour = pd.Categorical([level] * 2000, categories=[level] if level else [])
+        made[name] = member.predict(tune.features.assign(colour=colour))["rating"]
+    assert np.array_equal(made["unseen"], made["missing"])
+    assert np.abs(made["known"] - made["missing"]).mean() > 0.3
+    loaded = type(member).load(member.files(), member.scenario)
+    assert np.array_equal(loaded.predict(tune.features)["rating"], member.predict(tune.features)["rating"])
+
+
+@pytest.mark.parametrize("kind", ["independent", "shared"])
+def test_sample_weights_move_their_task(kind: str) -> None:
+    train, tune = draw(3000, 1), draw(1500, 2)
+    heavy = Table(train.features, train.labels, {"rating": np.where(train.features["column_0"] > 0, 5, 1)})
+    scenario = scenario_of({"rating": RATING, "like": LIKE}, rounds=1, num_leaves=2)
+    plain, weighted = (member_class(kind).fit(table, tune, scenario) for table in (train, heavy))
+    assert not np.array_equal(plain.predict(tune.features)["rating"], weighted.predict(tune.features)["rating"])
+    assert (
+        np.array_equal(plain.predict(tune.features)["like"], weighted.predict(tune.features)["like"])
+        or kind == "shared"
+    )

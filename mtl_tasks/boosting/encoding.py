@@ -1,0 +1,70 @@
+"""Features as the matrix that LightGBM reads: columns in order, kinds as codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+# The smallest leaf is the settings' business, and they may differ between two uses of the same bins.
+BINNING = {"verbosity": -1, "feature_pre_filter": False}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The columns a model was fitted on, and the levels of those that name kinds.
+
+    Attributes
+    ----------
+    names
+        Columns in the order of the matrix.
+    levels
+        Column of kinds to the levels that were seen; level ``k`` has code ``k + 1``. Code 0 stands for every other
+        level and for none, so that a level that is new at serving is treated as a missing one was in training.
+    """
+
+    names: list[str]
+    levels: dict[str, list[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def learn(cls, features: pd.DataFrame) -> Encoder:
+        """Learn columns and levels from the rows a model is fitted on."""
+        names = [str(name) for name in features]
+        kinds = [name for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)]
+        return cls(
+            names, {name: features[name].cat.remove_unused_categories().cat.categories.tolist() for name in kinds}
+        )
+
+    def matrix(self, features: pd.DataFrame) -> Matrix:
+        """Return float32 (n, columns); ``features`` has at least the columns of :attr:`names`."""
+        wanted = features[self.names]
+        if not self.levels:
+            return wanted.to_numpy(dtype=np.float32)
+        return np.column_stack(
+            [self._codes(wanted[name], name) if name in self.levels else wanted[name] for name in self.names]
+        ).astype(np.float32, copy=False)
+
+    def _codes(self, column: pd.Series[Any], name: str) -> Matrix:
+        own = column.astype("category").cat
+        known = pd.Index(self.levels[name]).get_indexer(own.categories) + 1
+        return np.append(known, 0)[own.codes].astype(np.float32)  # code -1, missing, takes the last entry
+
+    def binned(
+        self, matrix: Matrix, names: list[str] | None = None, reference: lgb.Dataset | None = None
+    ) -> lgb.Dataset:
+        """Return the binned matrix, the raw one no longer held; ``names`` if it has further columns than ours."""
+        kinds = [place for place, name in enumerate(self.names) if name in self.levels]
+        data = lgb.Dataset(
+            matrix,
+            np.zeros(len(matrix), dtype=np.float32),
+            feature_name=names or self.names,
+            categorical_feature=kinds,
+            reference=reference,
+            params=BINNING,
+        )
+        return data.construct()

@@ -1,0 +1,59 @@
+"""Which rows a task is labelled on, and their share of a binned table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # members without trees use these rows too, and LightGBM takes seconds to import
+    import lightgbm as lgb
+
+Values = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """The labelled rows of one task.
+
+    Attributes
+    ----------
+    places
+        intp (n,), ascending: where they are in the table.
+    label
+        float64 (n,).
+    weight
+        float64 (n,), or null where all weigh alike.
+    """
+
+    places: Places
+    label: Values
+    weight: Values | None = None
+
+    @classmethod
+    def of(cls, label: NDArray[np.float32], weight: NDArray[np.float32] | None) -> TaskRows:
+        """Take the rows whose label is not NaN."""
+        places = np.flatnonzero(~np.isnan(label))
+        return cls(
+            places, label[places].astype(np.float64), None if weight is None else weight[places].astype(np.float64)
+        )
+
+    def where(self, mask: NDArray[np.bool_]) -> TaskRows:
+        """Keep some of them."""
+        return TaskRows(self.places[mask], self.label[mask], None if self.weight is None else self.weight[mask])
+
+    def binned(self, table: lgb.Dataset, start: Values | None = None) -> lgb.Dataset:
+        """Return these rows of a binned table with their labels, and the raw scores to start from if given.
+
+        A table is binned once for all tasks: that took as long as growing 50 trees (200,000 rows, 80 columns).
+        """
+        data = table.subset(self.places.tolist()).construct()
+        data.set_label(self.label.astype(np.float32))
+        if self.weight is not None:
+            data.set_weight(self.weight.astype(np.float32))
+        if start is not None:
+            data.set_init_score(start)
+        return data

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mtl_tasks.errors import ConfigError, nearest
 
 SCENARIO_FOLDER = Path("include/scenarios")
-MemberKind = Literal["popularity", "als", "independent", "shared"]
+MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -143,7 +143,7 @@ class Features(Model):
 
 
 class Shared(Model):
-    """How several tasks grow trees together: member `shared`."""
+    """How several tasks grow trees together: members `shared` and `shared_tail`."""
 
     combine: Literal["sketch", "alternate", "sum"] = Field(
         default="sketch",
@@ -157,6 +157,24 @@ class Shared(Model):
     split_hessian: Literal["newton", "constant"] = "newton"
     task_weighting: Literal["fixed", "uncertainty", "dwa"] = Field(
         default="fixed", description="fixed: tasks.<task>.weight alone; the others multiply it by a moving weight"
+    )
+    checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        default=(1.0, 0.0),
+        min_length=1,
+        description="member `shared_tail`: the parts of the shared rounds after which a task's own trees are tried, "
+        "the best on tune is taken; 0 lets a task that sharing harms have trees of its own alone",
+    )
+
+
+class Cascade(Model):
+    """How a chain of tasks is told each other's predictions: member `cascade`."""
+
+    order: tuple[Name, ...] | None = Field(
+        default=None,
+        description="each task is told the predictions of those before it; null: as they stand in the file",
+    )
+    folds: int = Field(
+        default=3, ge=2, le=20, description="users are divided so that no row is told a prediction that learnt from it"
     )
 
 
@@ -174,6 +192,7 @@ class Boosting(Model):
     seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
     device: Literal["auto", "cpu", "gpu"] = "cpu"
     threads: int = Field(default=2, ge=1)
+    cascade: Cascade = Cascade()
     shared: Shared = Shared()
 
 
@@ -268,6 +287,11 @@ class Scenario(Model):
         if isinstance(self.boosting.shared.leaf_l2, dict):
             for task in sorted(set(self.boosting.shared.leaf_l2) ^ set(self.tasks)):
                 raise ValueError(f"boosting.shared.leaf_l2 must give every task a value: {task!r} does not match")
+        if sorted(self.cascade_order) != sorted(self.tasks):
+            raise ValueError(
+                f"boosting.cascade.order must name every task once: it names {', '.join(self.cascade_order)}, "
+                f"the tasks are {', '.join(self.tasks)}"
+            )
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
@@ -280,6 +304,11 @@ class Scenario(Model):
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""
         return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    @property
+    def cascade_order(self) -> tuple[str, ...]:
+        """The tasks in the order in which a cascade learns them."""
+        return self.boosting.cascade.order or tuple(self.tasks)
 
     @property
     def utility(self) -> str:

@@ -156,7 +156,8 @@ def member(kind: MemberKind) -> Body:
         from mtl_tasks.members import Table, member_class
 
         rows, made = inputs["split"].frame("rows"), inputs["features"].frame("features")
-        table = Table(made, {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks})
+        labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
+        table = Table(made, labels, users=rows[columns.USER].to_numpy())
         window = rows[columns.WINDOW].to_numpy()
         fitted = member_class(kind).fit(table.where(window == "train"), table.where(window == "tune"), run.scenario)
         blend = fitted.predict(made[window == "blend"])

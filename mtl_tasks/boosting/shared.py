@@ -141,7 +141,7 @@ class Growing:
 
 @dataclass
 class Sharing:
-    """How the tasks got on with each other, by round; null where a task had stopped.
+    """How the tasks got on with each other, by round of the first seed; null where a task had stopped.
 
     Attributes
     ----------
@@ -150,10 +150,13 @@ class Sharing:
         scaled by its own second derivatives, so that it is defined for tasks that share no labelled row.
     weights
         Task to its weight in the round.
+    rounds
+        Task to the rounds it took part in, by seed.
     """
 
     cosines: dict[str, list[float | None]]
     weights: dict[str, list[float | None]]
+    rounds: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass

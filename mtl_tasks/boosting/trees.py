@@ -48,7 +48,7 @@ class Grown:
     rounds
         Its trees.
     loss
-        LightGBM's metric on tune at the cut; NaN where nothing was held out.
+        The curve's metric on tune at the cut, not rounded; NaN where nothing was held out.
     """
 
     booster: lgb.Booster
@@ -182,7 +182,7 @@ def boost(train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], 
         if ended or count - int(np.argmin(losses[1])) >= settings.patience:
             break
     best = int(np.argmin(losses[1])) + 1
-    return Grown(_truncated(booster, best), best, _curve(losses, kind), losses[1][best - 1])
+    return Grown(_truncated(booster, best), best, _curve(losses, kind), _on_curve(losses[1][best - 1], kind))
 
 
 def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) -> Grown:
@@ -253,7 +253,9 @@ def _truncated(booster: lgb.Booster, rounds: int) -> lgb.Booster:
 
 
 def _curve(losses: tuple[list[float], list[float]], kind: str) -> Curve:
-    loss = LOSSES[kind]
-    on_curve = math.sqrt if kind == "regression" else float
-    train, tune = ([round(on_curve(value), 6) for value in values] for values in losses)
-    return Curve(loss.shown, train, tune)
+    train, tune = ([round(_on_curve(value, kind), 6) for value in values] for values in losses)
+    return Curve(LOSSES[kind].shown, train, tune)
+
+
+def _on_curve(value: float, kind: str) -> float:
+    return math.sqrt(value) if kind == "regression" else value  # LightGBM's l2 is the mean squared error

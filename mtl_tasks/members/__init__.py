@@ -8,14 +8,18 @@ __all__ = ["Member", "Predictions", "Table", "member_class"]
 
 def member_class(kind: MemberKind) -> type[Member]:
     """Return the class of a member kind."""
-    from mtl_tasks.members.independent import IndependentMember  # LightGBM takes seconds to import
+    from mtl_tasks.members.cascade import CascadeMember  # LightGBM takes seconds to import
+    from mtl_tasks.members.independent import IndependentMember
     from mtl_tasks.members.linear import AlsMember, PopularityMember
     from mtl_tasks.members.shared import SharedMember
+    from mtl_tasks.members.shared_tail import SharedTailMember
 
     known: dict[MemberKind, type[Member]] = {
         "popularity": PopularityMember,
         "als": AlsMember,
         "independent": IndependentMember,
+        "cascade": CascadeMember,
         "shared": SharedMember,
+        "shared_tail": SharedTailMember,
     }
     return known[kind]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Self
 
 import lightgbm as lgb
@@ -11,7 +12,7 @@ import numpy as np
 from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.losses import LOSSES
 from mtl_tasks.boosting.model_text import constant, join_text
-from mtl_tasks.boosting.shared import Growing, Structures, TaskGrowth, grow
+from mtl_tasks.boosting.shared import Growing, Sharing, Structures, TaskGrowth, grow
 from mtl_tasks.boosting.trees import Curve, Grown, TaskTrees, parameters
 from mtl_tasks.members.base import Table
 from mtl_tasks.members.boosted import BoostedMember, Learnt
@@ -30,10 +31,7 @@ class SharedMember(BoostedMember):
     @classmethod
     def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
         bins = Bins.of(train, tune)
-        seeds = []
-        for number in range(scenario.boosting.seeds):
-            limits = None if chosen is None else {task: trees.shared[number] for task, trees in chosen._trees.items()}
-            seeds.append(grow_shared(bins, scenario, device, scenario.seed + number, limits))
+        seeds = grow_seeds(bins, scenario, device, None if chosen is None else chosen.sharing)
         trees = {
             task: TaskTrees.of(
                 [seed.model(task) for seed in seeds],
@@ -42,7 +40,7 @@ class SharedMember(BoostedMember):
             )
             for task in scenario.tasks
         }
-        return Learnt(trees, bins.encoder, seeds[0].found.sharing if chosen is None else chosen.sharing)
+        return Learnt(trees, bins.encoder, sharing_of(seeds) if chosen is None else chosen.sharing)
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,26 @@ class SharedTrees:
         ]
         trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
         text = join_text(self.found.head, trees, self.found.tail, task.loss.objective)
-        return Grown(lgb.Booster(model_str=text), len(trees), _curve(task), task.best_loss)
+        loss = task.tune_curve[count - 1] if task.tune_curve and count else math.nan
+        return Grown(lgb.Booster(model_str=text), len(trees), _curve(task), loss)
 
 
-def grow_shared(bins: Bins, scenario: Scenario, device: str, seed: int, limits: dict[str, int] | None) -> SharedTrees:
-    """Grow one seed's trees, until tune is best for each task or up to the given rounds."""
+def grow_seeds(bins: Bins, scenario: Scenario, device: str, known: Sharing | None) -> list[SharedTrees]:
+    """Grow every seed's trees, until tune is best for each task or for the rounds that were known to be best."""
+    limits = [
+        None if known is None else {task: known.rounds[task][number] for task in scenario.tasks}
+        for number in range(scenario.boosting.seeds)
+    ]
+    return [_grow(bins, scenario, device, scenario.seed + number, limit) for number, limit in enumerate(limits)]
+
+
+def sharing_of(seeds: list[SharedTrees]) -> Sharing:
+    """Return how the tasks of the first seed got on, with the rounds of all."""
+    rounds = {task: [seed.tasks[task].best_round for seed in seeds] for task in seeds[0].tasks}
+    return replace(seeds[0].found.sharing, rounds=rounds)
+
+
+def _grow(bins: Bins, scenario: Scenario, device: str, seed: int, limits: dict[str, int] | None) -> SharedTrees:
     settings = scenario.boosting
     tasks = {name: _start(name, bins, scenario, None if limits is None else limits[name]) for name in scenario.tasks}
     given = parameters(settings, "regression", device, seed)

@@ -60,7 +60,8 @@ class Problem:
     def table(self, *windows: str) -> Table:
         """Features and labels of the rows in the windows."""
         chosen = self.rows(*windows)
-        return Table(self.features[chosen], {task: label[chosen] for task, label in self.labels.items()})
+        labels = {task: label[chosen] for task, label in self.labels.items()}
+        return Table(self.features[chosen], labels, users=self.users[chosen])
 
 
 def benchmark_scenario(name: str, title: str, tasks: dict[str, dict[str, Any]], **boosting: Any) -> Scenario:

@@ -1,0 +1,134 @@
+"""A chain of tasks: each is told what those before it predict."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Self
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.boosting.encoding import Encoder, Matrix
+from mtl_tasks.boosting.rows import TaskRows, Values
+from mtl_tasks.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
+from mtl_tasks.errors import DataError
+from mtl_tasks.members.base import Table
+from mtl_tasks.members.boosted import BoostedMember, Learnt
+from mtl_tasks.scenario import Scenario, Task
+
+COLUMN = "cascade."  # and the task's name: a feature that holds its raw score
+
+
+class CascadeMember(BoostedMember):
+    """One LightGBM a task in an order; a task's raw scores are a feature of every later task.
+
+    For the rows that later tasks learn from, a score comes from a model that has not seen any row of the same user:
+    scores of rows that the model learnt from look better than they are, and a cascade of those is worse than none.
+    """
+
+    kind = "cascade"
+    note = "LightGBM, told the predictions of the tasks before it"
+
+    @classmethod
+    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
+        encoder = Encoder.learn(train.features)
+        order = scenario.cascade_order
+        known = _Wide(encoder, encoder.matrix(train.features), order)
+        held = None if tune is None else _Wide(encoder, encoder.matrix(tune.features), order, known)
+        folds = _folds(train, scenario.boosting.cascade.folds)
+        trees: dict[str, TaskTrees] = {}
+        for name in order:
+            task, rows = scenario.tasks[name], train.rows(name)
+            held_rows = None if tune is None or held is None else tune.rows(name).binned(held.binned)
+            earlier = None if chosen is None else chosen._trees[name]
+            made = fit_task(
+                rows.binned(known.binned), held_rows, task.kind, scenario.boosting, device, scenario.seed, earlier
+            )
+            trees[name] = made
+            if name != order[-1]:
+                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
+                if held is not None:
+                    held.add(name, held.scores(made, scenario))
+        return Learnt({name: trees[name] for name in scenario.tasks}, encoder)
+
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        order = self.scenario.cascade_order
+        needed = order[: 1 + max((order.index(task) for task in tasks), default=-1)]
+        wide = _Wide(self._encoder, matrix, order, bins=False)
+        made = {}
+        for name in needed:
+            made[name] = wide.scores(self._trees[name], self.scenario)
+            if name != needed[-1]:
+                wide.add(name, made[name])
+        return {task: made[task] for task in tasks}
+
+
+class _Wide:
+    """A matrix, and its bins, that a column is added to after every task."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        matrix: Matrix,
+        order: tuple[str, ...],
+        reference: _Wide | None = None,
+        bins: bool = True,
+    ) -> None:
+        self._encoder, self._reference = encoder, reference
+        self._filled = matrix.shape[1]
+        self._values = np.empty((len(matrix), self._filled + len(order) - 1), dtype=np.float32, order="F")
+        self._values[:, : self._filled] = matrix
+        self._added: dict[str, lgb.Dataset] = {}
+        self._bins = bins
+        if bins:
+            self.binned: lgb.Dataset = encoder.binned(matrix, reference=reference.binned if reference else None)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The features and what was added so far."""
+        return self._values[:, : self._filled]
+
+    def add(self, task: str, scores: Values) -> None:
+        """Add a task's raw scores as a column."""
+        self._values[:, self._filled] = scores
+        column = self._values[:, [self._filled]]
+        self._filled += 1
+        if self._bins:
+            reference = self._reference._added[task] if self._reference else None
+            self._added[task] = Encoder([f"{COLUMN}{task}"]).binned(column, reference=reference)
+            with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
+                warnings.simplefilter("ignore", UserWarning)
+                self.binned.add_features_from(self._added[task])
+
+    def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
+        """Return a task's raw scores, float64 (n,)."""
+        none = [None] * len(trees.boosters)
+        return predict_raw({"": trees}, none, self.matrix, scenario.boosting.threads)[""]
+
+
+def _folds(train: Table, count: int) -> NDArray[np.intp]:
+    """Return the fold of each row; all rows of a user are in one, the same whatever else is in the table."""
+    if train.users is None:
+        raise DataError("cascade: the table names no users, so its rows cannot be divided into folds by user")
+    return (pd.util.hash_array(train.users) % np.uint64(count)).astype(np.intp)
+
+
+def _out_of_fold(
+    rows: TaskRows, table: _Wide, folds: NDArray[np.intp], task: Task, rounds: int, scenario: Scenario, device: str
+) -> Values:
+    """Return raw scores, float64 (n,), each from a model of the other folds."""
+    scores = np.empty(len(folds))
+    given = parameters(scenario.boosting, task.kind, device, scenario.seed)
+    for fold in np.unique(folds):
+        others = rows.where(folds[rows.places] != fold)
+        if not len(others.places):
+            raise DataError(
+                f"cascade: every labelled row is of users in one fold, so none is left to learn from: lower "
+                f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"
+            )
+        model = boost_again(others.binned(table.binned), given, rounds)
+        inside = folds == fold
+        scores[inside] = TaskTrees.of([model]).own_scores(table.matrix[inside], 0, scenario.boosting.threads)
+    return scores

@@ -1,0 +1,51 @@
+"""The member of shared and then own trees keeps the contract, and takes own trees only where tune gains by them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtl_tasks.boosting.trees import TaskTrees
+from mtl_tasks.members import Member, member_class
+from tests.members.contract import BoostedContract, draw_table, member_scenario
+
+
+def trees_of(member: Member, task: str) -> TaskTrees:
+    made = member._trees[task]  # type: ignore[attr-defined]
+    assert isinstance(made, TaskTrees)
+    return made
+
+
+class TestSharedTail(BoostedContract):
+    kind = "shared_tail"
+    needed = "taste.dot"
+
+    def test_it_is_no_worse_on_tune_than_the_shared_trees_alone(self, fitted: Member, scenario) -> None:
+        alone = member_class("shared").fit(draw_table(600, 1), draw_table(300, 2), scenario)
+        for task in scenario.tasks:
+            ours, theirs = (min(trees_of(member, task).curve.tune) for member in (fitted, alone))
+            assert ours <= theirs
+
+    def test_after_checkpoint_none_all_trees_are_the_tasks_own(self, unseen) -> None:
+        member = self.fit(member_scenario(shared={"checkpoints": [0]}))
+        assert trees_of(member, "like").shared == [0]
+        refitted = member.refit(draw_table(900, 4))
+        assert trees_of(refitted, "like").shared == [0]
+        assert refitted.describe()["sharing"] == member.describe()["sharing"]
+
+    def test_own_trees_follow_the_shared_ones_in_one_model_file(self, unseen) -> None:
+        scenario = member_scenario(shared={"checkpoints": [0.5], "learning_rate": 0.02}, seeds=2)
+        member = self.fit(scenario)
+        trees = trees_of(member, "purchase")
+        for booster, rounds, shared in zip(trees.boosters, trees.rounds, trees.shared, strict=True):
+            assert booster.num_trees() == rounds
+            assert 0 < shared < rounds
+        raw = member.raw_scores(unseen.features, ["purchase"])["purchase"]  # type: ignore[attr-defined]
+        values = unseen.features.to_numpy(dtype=np.float32)
+        native = np.mean([booster.predict(values, raw_score=True) for booster in trees.boosters], axis=0)
+        assert np.abs(raw - native).max() < 1e-12
+
+    def test_refit_keeps_the_numbers_of_shared_and_own_trees(self, fitted: Member) -> None:
+        refitted = fitted.refit(draw_table(900, 4))
+        for task in ("rating", "like", "purchase"):
+            before, after = trees_of(fitted, task), trees_of(refitted, task)
+            assert (before.rounds, before.shared, before.curve) == (after.rounds, after.shared, after.curve)

@@ -13,6 +13,12 @@ if TYPE_CHECKING:  # members without trees use these rows too, and LightGBM take
 
 Values = NDArray[np.float64]
 Places = NDArray[np.intp]
+Span = Places | slice  # a slice where it is all rows: gathering by number costs a copy
+
+
+def span(places: Places, total: int) -> Span:
+    """Return ascending places among ``total`` rows in their cheapest form."""
+    return slice(None) if len(places) == total else places
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from mtl_tasks.boosting.leaves import LeafReader, Leaves
 from mtl_tasks.boosting.losses import Loss, Values
 from mtl_tasks.boosting.model_text import Tree, split_text
-from mtl_tasks.boosting.rows import Places, TaskRows
+from mtl_tasks.boosting.rows import Places, Span, TaskRows, span
 from mtl_tasks.boosting.structure import SplitGradient, TaskWeights, cosine, directions
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class TaskGrowth:
         Rounds that count, once grown.
     leafings
         Leaves by round, of every round in which the task was alive.
+    train_loss
+        Mean loss of now, on a sample.
     """
 
     name: str
@@ -65,6 +67,7 @@ class TaskGrowth:
     best_round: int = 0
     best_loss: float = np.inf
     alive: bool = True
+    train_loss: float = np.nan
     leafings: list[Leafing] = field(default_factory=list)
     train_curve: list[float] = field(default_factory=list)
     tune_curve: list[float] = field(default_factory=list)
@@ -74,6 +77,7 @@ class TaskGrowth:
         if self.tune is not None and self.tune_score is not None:
             self.best_loss = self.loss.value(self.tune_score, self.tune.label, self.tune.weight)
         self.alive = self.limit is None or self.limit > 0
+        self.note_train_loss()
 
     def derivatives(self) -> tuple[Values, Values]:
         """Weighted first and second derivatives at the score of now."""
@@ -82,10 +86,10 @@ class TaskGrowth:
             gradient, hessian = gradient * self.rows.weight, hessian * self.rows.weight
         return gradient, hessian
 
-    def train_loss(self) -> float:
-        """Mean loss on a sample of the training rows."""
+    def note_train_loss(self) -> None:
+        """Measure the mean loss on a sample of the training rows."""
         weight = None if self.rows.weight is None else self.rows.weight[self._sample]
-        return self.loss.value(self.score[self._sample], self.rows.label[self._sample], weight)
+        self.train_loss = self.loss.value(self.score[self._sample], self.rows.label[self._sample], weight)
 
     def step(
         self, leaf: Leaves, tune_leaf: Leaves | None, derivatives: tuple[Values, Values], count: int, rate: float
@@ -102,13 +106,14 @@ class TaskGrowth:
     def settle(self, patience: int) -> None:
         """Note the losses after a round, and stop where nothing was gained for too long."""
         rounds = len(self.leafings)
+        self.note_train_loss()
         if self.limit is not None:
             self.best_round, self.alive = rounds, rounds < self.limit
             return
         assert self.tune is not None
         assert self.tune_score is not None
         loss = self.loss.value(self.tune_score, self.tune.label, self.tune.weight)
-        self.train_curve.append(self.loss.on_curve(self.train_loss()))
+        self.train_curve.append(self.loss.on_curve(self.train_loss))
         self.tune_curve.append(self.loss.on_curve(loss))
         if loss < self.best_loss:
             self.best_loss, self.best_round = loss, rounds
@@ -236,7 +241,7 @@ class _Grower:
 
     def _grow_round(self, chunk: _Chunk, alive: list[TaskGrowth]) -> None:
         growing = self._growing
-        weights = self._weights.next({task.name: task.train_loss() for task in alive})
+        weights = self._weights.next({task.name: task.train_loss for task in alive})
         names = [task.name for task in alive]
         drawn = directions(growing.combine, names, weights, growing.seed, self._draws)
         self._draws += 1
@@ -250,7 +255,7 @@ class _Grower:
         leaf, *tune = chunk.reader.read(tree)
         steps = {}
         for task, own in zip(alive, derivatives, strict=True):
-            on_tune = tune[0][task.tune.places] if task.tune is not None else None
+            on_tune = tune[0][span(task.tune.places, len(tune[0]))] if task.tune is not None else None
             places = chunk.places[task.name]
             steps[task.name] = task.step(leaf[places], on_tune, own, tree.num_leaves, growing.learning_rate)
             task.settle(growing.patience)
@@ -280,7 +285,6 @@ class _Chunk:
         draws: int,
     ) -> None:
         rows, self.places = _needed(train.num_data(), tasks)
-        self._tasks = {task.name: len(task.rows.places) for task in tasks}
         self._rows = train.num_data() if rows is None else len(rows)
         # Sampling of rows and columns inside LightGBM is seeded by the round at which the booster starts.
         seed = int(np.random.default_rng((growing.seed, draws)).integers(2**31))
@@ -319,12 +323,12 @@ class _Chunk:
         return bool(rows.sum() < WORTH_LEAVING * self._rows)
 
 
-def _needed(total: int, tasks: Iterable[TaskGrowth]) -> tuple[Places | None, dict[str, Places]]:
+def _needed(total: int, tasks: Iterable[TaskGrowth]) -> tuple[Places | None, dict[str, Span]]:
     """Rows that any of the tasks is labelled on (null: as good as all), and each task's places among them."""
     seen = np.zeros(total, dtype=bool)
     for task in tasks:
         seen[task.rows.places] = True
     if seen.sum() >= WORTH_LEAVING * total:
-        return None, {task.name: task.rows.places for task in tasks}
-    position = np.cumsum(seen) - 1
-    return np.flatnonzero(seen), {task.name: position[task.rows.places] for task in tasks}
+        return None, {task.name: span(task.rows.places, total) for task in tasks}
+    position, count = np.cumsum(seen) - 1, int(seen.sum())
+    return np.flatnonzero(seen), {task.name: span(position[task.rows.places], count) for task in tasks}

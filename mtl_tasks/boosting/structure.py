@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks.boosting.rows import Span
+
 Values = NDArray[np.float64]
 TEMPERATURE: Final = 2.0  # of dynamic weight averaging, as its authors set it
 # Leaves of equal gradient sums could not be told apart by their outputs; this moves no split that matters.
@@ -88,7 +90,7 @@ class SplitGradient:
         self.gradient[:] = self._noise
         self.hessian.fill(0.0 if self._newton else 1.0)
 
-    def add(self, places: NDArray[np.intp], gradient: Values, hessian: Values, direction: float) -> None:
+    def add(self, places: Span, gradient: Values, hessian: Values, direction: float) -> None:
         """Add a task, its gradient scaled to the same energy as every other's.
 
         With the ``newton`` hessian the gain of a split that only this task wants is the task's own Newton gain.
@@ -97,10 +99,10 @@ class SplitGradient:
             return
         rows = len(self.gradient)
         energy = np.sqrt(gradient @ gradient / rows) or 1.0
-        self.gradient[places] += (gradient * (direction / energy)).astype(np.float32)
+        self.gradient[places] += np.multiply(gradient, direction / energy, dtype=np.float32, casting="same_kind")
         if self._newton:
             total = hessian.sum() / rows or 1.0
-            self.hessian[places] += (hessian * (direction**2 / total)).astype(np.float32)
+            self.hessian[places] += np.multiply(hessian, direction**2 / total, dtype=np.float32, casting="same_kind")
 
 
 def cosine(first: Values, second: Values) -> float | None:

@@ -132,6 +132,9 @@ class Growing:
     ----------
     parameters
         LightGBM's, without objective, learning rate and seed.
+    grown
+        Rounds that were grown before. Directions and samples are drawn by seed and round: growing on from a multiple
+        of ``CHUNK`` on the same rows gives what growing at once would have given.
     """
 
     parameters: dict[str, Any]
@@ -142,6 +145,7 @@ class Growing:
     rounds: int
     patience: int
     seed: int
+    grown: int = 0
 
 
 @dataclass
@@ -210,7 +214,7 @@ class _Grower:
         self, train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing
     ) -> None:
         self._train, self._tune, self._tasks, self._growing = train, tune, tasks, growing
-        self._draws = self._empty = 0
+        self._draws, self._empty = growing.grown, 0
         self._weights = TaskWeights(growing.task_weighting, {task.name: task.weight for task in tasks})
         names = [task.name for task in tasks]
         sharing = Sharing({f"{a}|{b}": [] for a, b in combinations(names, 2)}, {name: [] for name in names})

@@ -98,7 +98,7 @@ class SplitGradient:
         if direction == 0.0:
             return
         rows = len(self.gradient)
-        energy = np.sqrt(gradient @ gradient / rows) or 1.0
+        energy = np.sqrt(np.einsum("i,i->", gradient, gradient) / rows) or 1.0  # not @: BLAS has threads of its own
         self.gradient[places] += np.multiply(gradient, direction / energy, dtype=np.float32, casting="same_kind")
         if self._newton:
             total = hessian.sum() / rows or 1.0

@@ -26,15 +26,17 @@ class LeafTable:
 
     Parameters
     ----------
-    boosters, rounds
-        Task to its model, and to the number of leading trees in it that all tasks share.
+    boosters, rounds, first
+        Task to its model, and to the number of trees in it that all tasks share and the place of the first of them.
     """
 
-    def __init__(self, boosters: Mapping[str, lgb.Booster], rounds: Mapping[str, int]) -> None:
+    def __init__(
+        self, boosters: Mapping[str, lgb.Booster], rounds: Mapping[str, int], first: Mapping[str, int]
+    ) -> None:
         longest = max(rounds, key=lambda task: rounds[task])
-        self._booster, self._rounds = boosters[longest], rounds[longest]
+        self._booster, self._rounds, self._first = boosters[longest], rounds[longest], first[longest]
         self._places = {task: place for place, task in enumerate(boosters)}
-        outputs = {task: _outputs(booster, rounds[task]) for task, booster in boosters.items()}
+        outputs = {task: _outputs(booster, first[task], rounds[task]) for task, booster in boosters.items()}
         starts = np.cumsum([0, *(len(tree) for tree in outputs[longest])])
         self._starts = starts[:-1].astype(np.int32)
         self._table = np.zeros((starts[-1], len(boosters)))
@@ -54,11 +56,16 @@ class LeafTable:
         return made
 
     def _one_hot(self, matrix: Matrix, threads: int) -> sparse.csr_array:
-        leaves = self._booster.predict(matrix, pred_leaf=True, num_iteration=self._rounds, num_threads=threads)
+        leaves = self._booster.predict(
+            matrix, pred_leaf=True, start_iteration=self._first, num_iteration=self._rounds, num_threads=threads
+        )
         columns = (np.asarray(leaves).astype(np.int32).reshape(len(matrix), -1) + self._starts).ravel()
         ends = np.arange(0, columns.size + 1, self._rounds, dtype=np.int32)
         return sparse.csr_array((np.ones(columns.size), columns, ends), shape=(len(matrix), len(self._table)))
 
 
-def _outputs(booster: lgb.Booster, rounds: int) -> list[Values]:
-    return [tree.leaf_values for tree in split_text(booster.model_to_string(num_iteration=rounds))[1]] if rounds else []
+def _outputs(booster: lgb.Booster, first: int, rounds: int) -> list[Values]:
+    if not rounds:
+        return []
+    text = booster.model_to_string(start_iteration=first, num_iteration=rounds)
+    return [tree.leaf_values for tree in split_text(text)[1]]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.boosting.encoding import Matrix
 from mtl_tasks.boosting.losses import LOSSES
+from mtl_tasks.boosting.model_text import join_text, split_text
 from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.errors import ArtifactError, ConfigError
 from mtl_tasks.scenario import Boosting
@@ -65,30 +66,48 @@ class TaskTrees:
     ----------
     rounds
         Trees by seed.
-    shared
-        How many leading ones of them have the structure that all tasks share, by seed.
     curve
         That of the first seed.
+    shared
+        How many of them have the structure that all tasks share, by seed; they follow the inherited ones.
+    inherited
+        How many leading ones are of the earlier model that this one was grown from, by seed.
     """
 
     boosters: list[lgb.Booster]
     rounds: list[int]
     curve: Curve | None
     shared: list[int]
+    inherited: list[int]
 
     @classmethod
-    def of(cls, grown: list[Grown], shared: list[int] | None = None, curve: Curve | None = None) -> TaskTrees:
+    def of(
+        cls,
+        grown: list[Grown],
+        shared: list[int] | None = None,
+        inherited: list[int] | None = None,
+        curve: Curve | None = None,
+    ) -> TaskTrees:
         """Gather the seeds' models; ``curve`` if another than the first seed's is to be shown."""
-        rounds = [model.rounds for model in grown]
-        return cls([m.booster for m in grown], rounds, curve or grown[0].curve, shared or [0] * len(grown))
+        none = [0] * len(grown)
+        rounds, boosters = [model.rounds for model in grown], [model.booster for model in grown]
+        return cls(boosters, rounds, curve or grown[0].curve, shared or none, inherited or none)
 
-    def own_scores(self, matrix: Matrix, number: int, threads: int) -> Values:
-        """Return float64 (n,): what the trees of one seed that are the task's alone add up to."""
-        start = self.shared[number]
-        if start == self.rounds[number]:
-            return np.zeros(len(matrix))
-        booster = self.boosters[number]
-        return np.asarray(booster.predict(matrix, raw_score=True, start_iteration=start, num_threads=threads))
+    def own_rounds(self, number: int) -> int:
+        """Trees of one seed that are neither inherited nor shared."""
+        return self.rounds[number] - self.shared[number] - self.inherited[number]
+
+    def scores(self, matrix: Matrix, number: int, threads: int, shared: Values | None = None) -> Values:
+        """Return one seed's raw scores, float64 (n,); ``shared`` if what the shared trees add up to is known."""
+        booster, before, among = self.boosters[number], self.inherited[number], self.shared[number]
+        if shared is None:
+            return _raw(booster, matrix, threads)
+        score = shared
+        if before:
+            score = score + _raw(booster, matrix, threads, num_iteration=before)
+        if self.own_rounds(number):
+            score = score + _raw(booster, matrix, threads, start_iteration=before + among)
+        return score
 
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
         """Features by share of total gain, largest first."""
@@ -111,10 +130,29 @@ def predict_raw(
     names = list(trees)
     made = {task: np.zeros(len(matrix)) for task in names}
     for number, table in enumerate(tables):
-        shared = table.scores(matrix, names, threads) if table is not None else np.zeros((len(matrix), len(names)))
+        shared = None if table is None else table.scores(matrix, names, threads)
         for place, task in enumerate(names):
-            made[task] += shared[:, place] + trees[task].own_scores(matrix, number, threads)
+            made[task] += trees[task].scores(matrix, number, threads, None if shared is None else shared[:, place])
     return {task: score / len(tables) for task, score in made.items()}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier model of a task, from which a new one is grown.
+
+    Attributes
+    ----------
+    train, tune
+        By seed, its raw scores of the labelled rows, float64 (n,).
+    """
+
+    trees: TaskTrees
+    train: list[Values]
+    tune: list[Values]
+
+    def model(self, number: int) -> Grown:
+        """Return what one seed of it is."""
+        return Grown(self.trees.boosters[number], self.trees.rounds[number], None)
 
 
 def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[str, Any]:
@@ -147,6 +185,7 @@ def fit_task(
     device: str,
     seed: int,
     chosen: TaskTrees | None,
+    earlier: Earlier | None = None,
 ) -> TaskTrees:
     """Grow one task's trees by themselves, a model a seed.
 
@@ -156,26 +195,36 @@ def fit_task(
         The task's labelled rows, binned.
     chosen
         Where ``tune`` is null: the trees whose rounds to take over.
+    earlier
+        What to grow on from.
     """
     grown = []
     for number in range(settings.seeds):
         given = parameters(settings, kind, device, seed + number)
+        if earlier is not None:
+            train.set_init_score(earlier.train[number])
         if tune is not None:
-            grown.append(boost(train, tune, given, kind, settings))
+            if earlier is not None:
+                tune.set_init_score(earlier.tune[number])
+            made = boost(train, tune, given, kind, settings, earlier.trees.rounds[number] if earlier else 0)
         elif chosen is not None:
-            grown.append(boost_again(train, given, chosen.rounds[number]))
-    return TaskTrees.of(grown, curve=None if chosen is None else chosen.curve)
+            made = boost_again(train, given, chosen.own_rounds(number))
+        grown.append(made if earlier is None else joined(earlier.model(number), made, kind))
+    inherited = None if earlier is None else earlier.trees.rounds
+    return TaskTrees.of(grown, None, inherited, None if chosen is None else chosen.curve)
 
 
-def boost(train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting) -> Grown:
+def boost(
+    train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting, known: int = 0
+) -> Grown:
     """Grow one task's trees on labelled rows, cut where ``tune`` was best.
 
-    ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all.
+    ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all, of which there are ``known`` ones.
     """
     booster = lgb.Booster(dict(parameters), train)
     booster.add_valid(tune, "tune")
     losses: tuple[list[float], list[float]] = ([], [])
-    for count in range(settings.rounds):
+    for count in range(max(1, settings.rounds - known)):
         ended = booster.update()
         for values, (result,) in zip(losses, (booster.eval_train(), booster.eval_valid()), strict=True):
             values.append(float(result[2]))
@@ -191,6 +240,14 @@ def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) 
     for _ in range(rounds):
         booster.update()
     return Grown(_truncated(booster, rounds), rounds, None)
+
+
+def joined(first: Grown, then: Grown, kind: str) -> Grown:
+    """Return the model of some trees and those that were grown on from them."""
+    head, trees, tail = split_text(first.booster.model_to_string())
+    _, more, _ = split_text(then.booster.model_to_string())
+    booster = lgb.Booster(model_str=join_text(head, [*trees, *more], tail, LOSSES[kind].objective))
+    return Grown(booster, first.rounds + then.rounds, then.curve, then.loss)
 
 
 def to_bytes(booster: lgb.Booster) -> bytes:
@@ -246,6 +303,10 @@ def _gpu_problem() -> str | None:
     except lgb.basic.LightGBMError as error:
         return str(error)
     return None
+
+
+def _raw(booster: lgb.Booster, matrix: Matrix, threads: int, **rounds: int) -> Values:
+    return np.asarray(booster.predict(matrix, raw_score=True, num_threads=threads, **rounds))  # type: ignore[arg-type]
 
 
 def _truncated(booster: lgb.Booster, rounds: int) -> lgb.Booster:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy.special import expit
 from mtl_tasks.boosting.encoding import Encoder, Matrix
 from mtl_tasks.boosting.shared import Sharing
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.boosting.trees import Curve, TaskTrees, from_bytes, predict_raw, resolve_device, to_bytes
+from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, from_bytes, predict_raw, resolve_device, to_bytes
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
@@ -35,6 +36,69 @@ class Learnt:
     sharing: Sharing | None = None
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What trees are grown from.
+
+    Attributes
+    ----------
+    tune
+        Where rounds and the like are chosen; null: those of ``chosen`` are taken over.
+    earlier
+        The member to grow on from, if any.
+    """
+
+    train: Table
+    tune: Table | None
+    scenario: Scenario
+    device: str
+    chosen: Learnt | None
+    earlier: BoostedMember | None
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Columns and levels: those of the earlier trees, which know no others."""
+        return self.earlier.learnt.encoder if self.earlier else Encoder.learn(self.train.features)
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The features of ``train``."""
+        return self.encoder.matrix(self.train.features)
+
+    @cached_property
+    def tune_matrix(self) -> Matrix | None:
+        """The features of ``tune``."""
+        return None if self.tune is None else self.encoder.matrix(self.tune.features)
+
+    @cached_property
+    def binned(self) -> lgb.Dataset:
+        """``train``, binned once for all tasks and seeds."""
+        return self.encoder.binned(self.matrix)
+
+    @cached_property
+    def tune_binned(self) -> lgb.Dataset | None:
+        """``tune`` in the bins of ``train``."""
+        return None if self.tune_matrix is None else self.encoder.binned(self.tune_matrix, reference=self.binned)
+
+    def chosen_trees(self, task: str) -> TaskTrees | None:
+        """The trees whose rounds to take over."""
+        return None if self.chosen is None else self.chosen.trees[task]
+
+    def earlier_of(self, task: str) -> Earlier | None:
+        """The task's earlier trees with what they say of its labelled rows; null where there are none."""
+        if self.earlier is None or task not in self.earlier.learnt.trees:
+            return None
+        trees, threads = self.earlier.learnt.trees[task], self.scenario.boosting.threads
+        seeds = range(len(trees.boosters))
+        train = self.matrix[self.train.rows(task).places]
+        tune = None if self.tune is None or self.tune_matrix is None else self.tune_matrix[self.tune.rows(task).places]
+        return Earlier(
+            trees,
+            [trees.scores(train, number, threads) for number in seeds],
+            [] if tune is None else [trees.scores(tune, number, threads) for number in seeds],
+        )
+
+
 class BoostedMember(Member):
     """A LightGBM model a task (several, averaged, where ``boosting.seeds`` says so), however they were grown."""
 
@@ -42,24 +106,43 @@ class BoostedMember(Member):
 
     def __init__(self, scenario: Scenario, learnt: Learnt, device: str) -> None:
         super().__init__(scenario)
+        self._learnt = learnt
         self._trees, self._encoder, self.sharing = learnt.trees, learnt.encoder, learnt.sharing
         self._device = device
 
     @classmethod
     @abstractmethod
-    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
-        """Grow the trees: rounds and the like are chosen on ``tune``, or, where that is null, those of ``chosen``."""
+    def _learn(cls, learning: Learning) -> Learnt:
+        """Grow the trees."""
 
     @classmethod
-    def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``."""
-        device = resolve_device(scenario.boosting.device)
-        return cls(scenario, cls._learn(train, tune, scenario, device, None), device)
+    def fit(cls, train: Table, tune: Table, scenario: Scenario, earlier: BoostedMember | None = None) -> Self:
+        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``.
 
-    def refit(self, table: Table) -> Self:
-        """See :class:`Member`; the curves stay those on which the rounds were chosen."""
-        learnt = self._learn(table, None, self.scenario, self._device, self)
+        Parameters
+        ----------
+        earlier
+            A member of the same kind, fitted on rows that ended no later than ``train``: the trees of each of its
+            tasks are grown on from.
+        """
+        device = resolve_device(scenario.boosting.device)
+        return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
+
+    def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
+        """See :class:`Member`; the curves stay those on which the rounds were chosen.
+
+        Parameters
+        ----------
+        earlier
+            Where this member was grown from an earlier one: that one, refitted.
+        """
+        learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
         return type(self)(self.scenario, learnt, self._device)
+
+    @property
+    def learnt(self) -> Learnt:
+        """The trees, and how they came about."""
+        return self._learnt
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
@@ -87,8 +170,9 @@ class BoostedMember(Member):
         tables: list[LeafTable | None] = []
         for number in range(self.scenario.boosting.seeds):
             shared = {task: trees.shared[number] for task, trees in self._trees.items()}
+            first = {task: trees.inherited[number] for task, trees in self._trees.items()}
             boosters = {task: trees.boosters[number] for task, trees in self._trees.items()}
-            tables.append(LeafTable(boosters, shared) if any(shared.values()) else None)
+            tables.append(LeafTable(boosters, shared, first) if any(shared.values()) else None)
         return tables
 
     def files(self) -> dict[str, bytes]:
@@ -100,7 +184,8 @@ class BoostedMember(Member):
             for number, booster in enumerate(trees.boosters):
                 files[_model_name(task, number)] = to_bytes(booster)
             curve = asdict(trees.curve) if trees.curve else None
-            facts["tasks"][task] = {"rounds": trees.rounds, "shared": trees.shared, "curve": curve}
+            counts = {"rounds": trees.rounds, "shared": trees.shared, "inherited": trees.inherited}
+            facts["tasks"][task] = {**counts, "curve": curve}
         return files | {f"{self.kind}.json": to_json(facts)}
 
     @classmethod
@@ -114,7 +199,7 @@ class BoostedMember(Member):
             names = [_model_name(task, number) for number in range(len(entry["rounds"]))]
             boosters = [from_bytes(model_file(files, name, cls.kind), name) for name in names]
             curve = Curve(**entry["curve"]) if entry["curve"] else None
-            trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"])
+            trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"], entry["inherited"])
         sharing = Sharing(**facts["sharing"]) if facts["sharing"] else None
         return cls(scenario, Learnt(trees, Encoder(**facts["encoder"]), sharing), facts["device"])
 

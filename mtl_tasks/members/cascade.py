@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Self
 
 import lightgbm as lgb
 import numpy as np
@@ -15,7 +14,7 @@ from mtl_tasks.boosting.rows import TaskRows, Values
 from mtl_tasks.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
 from mtl_tasks.errors import DataError
 from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember, Learnt
+from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
 from mtl_tasks.scenario import Scenario, Task
 
 COLUMN = "cascade."  # and the task's name: a feature that holds its raw score
@@ -32,31 +31,29 @@ class CascadeMember(BoostedMember):
     note = "LightGBM, told the predictions of the tasks before it"
 
     @classmethod
-    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
-        encoder = Encoder.learn(train.features)
+    def _learn(cls, learning: Learning) -> Learnt:
+        scenario, tune = learning.scenario, learning.tune
         order = scenario.cascade_order
-        known = _Wide(encoder, encoder.matrix(train.features), order)
-        held = None if tune is None else _Wide(encoder, encoder.matrix(tune.features), order, known)
-        folds = _folds(train, scenario.boosting.cascade.folds)
+        known = _Wide(learning.matrix, order, learning.binned)
+        held = None if learning.tune_matrix is None else _Wide(learning.tune_matrix, order, learning.tune_binned, known)
+        folds = _folds(learning.train, scenario.boosting.cascade.folds)
         trees: dict[str, TaskTrees] = {}
         for name in order:
-            task, rows = scenario.tasks[name], train.rows(name)
-            held_rows = None if tune is None or held is None else tune.rows(name).binned(held.binned)
-            earlier = None if chosen is None else chosen._trees[name]
-            made = fit_task(
-                rows.binned(known.binned), held_rows, task.kind, scenario.boosting, device, scenario.seed, earlier
-            )
+            task, rows = scenario.tasks[name], learning.train.rows(name)
+            held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
+            chosen, binned = learning.chosen_trees(name), rows.binned(known.bins)
+            made = fit_task(binned, held_rows, task.kind, scenario.boosting, learning.device, scenario.seed, chosen)
             trees[name] = made
             if name != order[-1]:
-                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
+                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, learning.device))
                 if held is not None:
                     held.add(name, held.scores(made, scenario))
-        return Learnt({name: trees[name] for name in scenario.tasks}, encoder)
+        return Learnt({name: trees[name] for name in scenario.tasks}, learning.encoder)
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
         order = self.scenario.cascade_order
         needed = order[: 1 + max((order.index(task) for task in tasks), default=-1)]
-        wide = _Wide(self._encoder, matrix, order, bins=False)
+        wide = _Wide(matrix, order)
         made = {}
         for name in needed:
             made[name] = wide.scores(self._trees[name], self.scenario)
@@ -70,20 +67,22 @@ class _Wide:
 
     def __init__(
         self,
-        encoder: Encoder,
         matrix: Matrix,
         order: tuple[str, ...],
+        bins: lgb.Dataset | None = None,
         reference: _Wide | None = None,
-        bins: bool = True,
     ) -> None:
-        self._encoder, self._reference = encoder, reference
+        self._reference, self._bins = reference, bins
         self._filled = matrix.shape[1]
         self._values = np.empty((len(matrix), self._filled + len(order) - 1), dtype=np.float32, order="F")
         self._values[:, : self._filled] = matrix
         self._added: dict[str, lgb.Dataset] = {}
-        self._bins = bins
-        if bins:
-            self.binned: lgb.Dataset = encoder.binned(matrix, reference=reference.binned if reference else None)
+
+    @property
+    def bins(self) -> lgb.Dataset:
+        """The bins of :attr:`matrix`."""
+        assert self._bins is not None
+        return self._bins
 
     @property
     def matrix(self) -> Matrix:
@@ -95,12 +94,12 @@ class _Wide:
         self._values[:, self._filled] = scores
         column = self._values[:, [self._filled]]
         self._filled += 1
-        if self._bins:
+        if self._bins is not None:
             reference = self._reference._added[task] if self._reference else None
             self._added[task] = Encoder([f"{COLUMN}{task}"]).binned(column, reference=reference)
             with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
                 warnings.simplefilter("ignore", UserWarning)
-                self.binned.add_features_from(self._added[task])
+                self._bins.add_features_from(self._added[task])
 
     def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
         """Return a task's raw scores, float64 (n,)."""
@@ -128,7 +127,7 @@ def _out_of_fold(
                 f"cascade: every labelled row is of users in one fold, so none is left to learn from: lower "
                 f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"
             )
-        model = boost_again(others.binned(table.binned), given, rounds)
+        model = boost_again(others.binned(table.bins), given, rounds)
         inside = folds == fold
-        scores[inside] = TaskTrees.of([model]).own_scores(table.matrix[inside], 0, scenario.boosting.threads)
+        scores[inside] = TaskTrees.of([model]).scores(table.matrix[inside], 0, scenario.boosting.threads)
     return scores

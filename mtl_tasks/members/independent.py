@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Self
-
-from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.trees import fit_task
-from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember, Learnt
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
 
 
 class IndependentMember(BoostedMember):
@@ -18,14 +13,21 @@ class IndependentMember(BoostedMember):
     note = "LightGBM"
 
     @classmethod
-    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
-        encoder = Encoder.learn(train.features)
-        binned = encoder.binned(encoder.matrix(train.features))
-        held = None if tune is None else encoder.binned(encoder.matrix(tune.features), reference=binned)
+    def _learn(cls, learning: Learning) -> Learnt:
+        scenario, tune = learning.scenario, learning.tune
         trees = {}
         for name, task in scenario.tasks.items():
-            rows = train.rows(name).binned(binned)
+            rows = learning.train.rows(name).binned(learning.binned)
+            held = learning.tune_binned
             held_rows = None if tune is None or held is None else tune.rows(name).binned(held)
-            known = None if chosen is None else chosen._trees[name]
-            trees[name] = fit_task(rows, held_rows, task.kind, scenario.boosting, device, scenario.seed, known)
-        return Learnt(trees, encoder)
+            trees[name] = fit_task(
+                rows,
+                held_rows,
+                task.kind,
+                scenario.boosting,
+                learning.device,
+                scenario.seed,
+                learning.chosen_trees(name),
+                learning.earlier_of(name),
+            )
+        return Learnt(trees, learning.encoder)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
 
 import lightgbm as lgb
 import numpy as np
 
-from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.losses import LOSSES
-from mtl_tasks.boosting.model_text import constant, join_text
+from mtl_tasks.boosting.model_text import constant, join_text, split_text
 from mtl_tasks.boosting.shared import Growing, Sharing, Structures, TaskGrowth, grow
-from mtl_tasks.boosting.trees import Curve, Grown, TaskTrees, parameters
-from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember, Learnt
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.boosting.trees import Curve, Earlier, Grown, TaskTrees, parameters
+from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
 
 
 class SharedMember(BoostedMember):
@@ -29,37 +25,18 @@ class SharedMember(BoostedMember):
     note = "LightGBM, trees shared by all tasks"
 
     @classmethod
-    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
-        bins = Bins.of(train, tune)
-        seeds = grow_seeds(bins, scenario, device, None if chosen is None else chosen.sharing)
-        trees = {
-            task: TaskTrees.of(
-                [seed.model(task) for seed in seeds],
-                [seed.tasks[task].best_round for seed in seeds],
-                None if chosen is None else chosen._trees[task].curve,
+    def _learn(cls, learning: Learning) -> Learnt:
+        seeds = grow_seeds(learning)
+        trees = {}
+        for name in learning.scenario.tasks:
+            chosen = learning.chosen_trees(name)
+            trees[name] = TaskTrees.of(
+                [seed.model(name) for seed in seeds],
+                [seed.tasks[name].best_round for seed in seeds],
+                [seed.inherited(name) for seed in seeds],
+                None if chosen is None else chosen.curve,
             )
-            for task in scenario.tasks
-        }
-        return Learnt(trees, bins.encoder, sharing_of(seeds) if chosen is None else chosen.sharing)
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Two tables, binned once for all tasks and seeds."""
-
-    encoder: Encoder
-    train: Table
-    tune: Table | None
-    binned: lgb.Dataset
-    held: lgb.Dataset | None
-
-    @classmethod
-    def of(cls, train: Table, tune: Table | None) -> Bins:
-        """Learn bins and levels from ``train``."""
-        encoder = Encoder.learn(train.features)
-        binned = encoder.binned(encoder.matrix(train.features))
-        held = None if tune is None else encoder.binned(encoder.matrix(tune.features), reference=binned)
-        return cls(encoder, train, tune, binned, held)
+        return Learnt(trees, learning.encoder, sharing_of(seeds, learning.chosen))
 
 
 @dataclass(frozen=True)
@@ -68,72 +45,95 @@ class SharedTrees:
 
     found: Structures
     tasks: dict[str, TaskGrowth]
+    earlier: dict[str, Grown]
+
+    def inherited(self, name: str) -> int:
+        """Number of a task's trees that come before the shared ones."""
+        return self.earlier[name].rounds if name in self.earlier else 0
+
+    @property
+    def all_inherited(self) -> dict[str, int]:
+        """That number for every task."""
+        return {name: self.inherited(name) for name in self.tasks}
 
     def model(self, name: str, rounds: int | None = None) -> Grown:
-        """Return a task's model: the trees up to its best round, the constant it started from in the first."""
+        """Return a task's model: what it was grown from, and the trees up to its best round or the given one."""
         task = self.tasks[name]
         count = task.best_round if rounds is None else rounds
         trees = [
             tree.with_leaves(own.value, own.gradient, own.hessian, task.leaf_l2)
             for tree, own in zip(self.found.trees[:count], task.leafings, strict=False)
         ]
-        trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
+        if name in self.earlier:
+            _, known, _ = split_text(self.earlier[name].booster.model_to_string())
+            trees = [*known, *trees]
+        else:
+            trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
         text = join_text(self.found.head, trees, self.found.tail, task.loss.objective)
         loss = task.tune_curve[count - 1] if task.tune_curve and count else math.nan
         return Grown(lgb.Booster(model_str=text), len(trees), _curve(task), loss)
 
 
-def grow_seeds(bins: Bins, scenario: Scenario, device: str, known: Sharing | None) -> list[SharedTrees]:
+def grow_seeds(learning: Learning) -> list[SharedTrees]:
     """Grow every seed's trees, until tune is best for each task or for the rounds that were known to be best."""
-    limits = [
-        None if known is None else {task: known.rounds[task][number] for task in scenario.tasks}
-        for number in range(scenario.boosting.seeds)
-    ]
-    return [_grow(bins, scenario, device, scenario.seed + number, limit) for number, limit in enumerate(limits)]
+    earlier = {name: learning.earlier_of(name) for name in learning.scenario.tasks}
+    there = {name: known for name, known in earlier.items() if known is not None}
+    return [_grow(learning, there, number) for number in range(learning.scenario.boosting.seeds)]
 
 
-def sharing_of(seeds: list[SharedTrees]) -> Sharing:
-    """Return how the tasks of the first seed got on, with the rounds of all."""
+def sharing_of(seeds: list[SharedTrees], chosen: Learnt | None) -> Sharing | None:
+    """Return how the tasks of the first seed got on, with the rounds of all; as it was where rounds were chosen."""
+    if chosen is not None:
+        return chosen.sharing
     rounds = {task: [seed.tasks[task].best_round for seed in seeds] for task in seeds[0].tasks}
     return replace(seeds[0].found.sharing, rounds=rounds)
 
 
-def _grow(bins: Bins, scenario: Scenario, device: str, seed: int, limits: dict[str, int] | None) -> SharedTrees:
-    settings = scenario.boosting
-    tasks = {name: _start(name, bins, scenario, None if limits is None else limits[name]) for name in scenario.tasks}
-    given = parameters(settings, "regression", device, seed)
+def _grow(learning: Learning, earlier: dict[str, Earlier], number: int) -> SharedTrees:
+    settings, seed = learning.scenario.boosting, learning.scenario.seed + number
+    tasks = {name: _start(name, learning, earlier.get(name), number) for name in learning.scenario.tasks}
+    given = parameters(settings, "regression", learning.device, seed)
     for key in ("objective", "metric", "learning_rate", "seed"):
         del given[key]
+    grown = max((known.trees.rounds[number] for known in earlier.values()), default=0)
     growing = Growing(
         given,
         settings.shared.combine,
         settings.shared.split_hessian,
         settings.shared.task_weighting,
         settings.shared.learning_rate,
-        settings.rounds,
+        max(1, settings.rounds - grown),
         settings.patience,
         seed,
+        grown,
     )
-    return SharedTrees(grow(bins.binned, bins.held, list(tasks.values()), growing), tasks)
+    found = grow(learning.binned, learning.tune_binned, list(tasks.values()), growing)
+    return SharedTrees(found, tasks, {name: known.model(number) for name, known in earlier.items()})
 
 
-def _start(name: str, bins: Bins, scenario: Scenario, limit: int | None) -> TaskGrowth:
-    task, leaf_l2 = scenario.tasks[name], scenario.boosting.shared.leaf_l2
-    loss = LOSSES[task.kind]
-    rows = bins.train.rows(name)
-    base = loss.base(rows.label, rows.weight)
-    held = None if bins.tune is None else bins.tune.rows(name)
+def _start(name: str, learning: Learning, earlier: Earlier | None, number: int) -> TaskGrowth:
+    task, leaf_l2 = learning.scenario.tasks[name], learning.scenario.boosting.shared.leaf_l2
+    loss, rows = LOSSES[task.kind], learning.train.rows(name)
+    held = None if learning.tune is None else learning.tune.rows(name)
+    if earlier is None:
+        base = loss.base(rows.label, rows.weight)
+        score = np.full(len(rows.places), base)
+        held_score = None if held is None else np.full(len(held.places), base)
+    else:
+        base, score = 0.0, earlier.train[number].copy()
+        held_score = None if held is None else earlier.tune[number].copy()
+    known = None if learning.chosen is None else learning.chosen.sharing
     return TaskGrowth(
         name,
         loss,
         leaf_l2[name] if isinstance(leaf_l2, dict) else leaf_l2,
         task.weight,
         rows,
-        np.full(len(rows.places), base),
+        score,
         base,
         held,
-        None if held is None else np.full(len(held.places), base),
-        limit,
+        held_score,
+        None if known is None else known.rounds[name][number],
     )
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import lightgbm as lgb
-
-from mtl_tasks.boosting.model_text import join_text, split_text
-from mtl_tasks.boosting.rows import Places, Values
+from mtl_tasks.boosting.rows import Values
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.boosting.trees import Grown, TaskTrees, boost, boost_again, parameters
-from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember, Learnt
-from mtl_tasks.members.shared import Bins, SharedTrees, grow_seeds, sharing_of
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.boosting.trees import Grown, TaskTrees, boost, boost_again, joined, parameters, predict_raw
+from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.members.shared import SharedTrees, grow_seeds, sharing_of
 
 # Own trees are drawn otherwise than those of `independent`, so that a mean of the two members averages something.
 OWN_SEED: Final = 1_000_003
@@ -31,20 +26,20 @@ class SharedTailMember(BoostedMember):
     note = "LightGBM, trees shared by all tasks and then its own"
 
     @classmethod
-    def _learn(cls, train: Table, tune: Table | None, scenario: Scenario, device: str, chosen: Self | None) -> Learnt:
-        bins = Bins.of(train, tune)
-        seeds = grow_seeds(bins, scenario, device, None if chosen is None else chosen.sharing)
-        finished = _Finishing(bins, scenario, device)
-        models = finished.with_known(seeds, chosen._trees) if chosen is not None else finished.with_best(seeds)
-        trees = {
-            task: TaskTrees.of(
+    def _learn(cls, learning: Learning) -> Learnt:
+        seeds = grow_seeds(learning)
+        finishing = _Finishing(learning)
+        models = finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
+        trees = {}
+        for name, made in models.items():
+            chosen = learning.chosen_trees(name)
+            trees[name] = TaskTrees.of(
                 [model.grown for model in made],
                 [model.shared for model in made],
-                None if chosen is None else chosen._trees[task].curve,
+                [seed.inherited(name) for seed in seeds],
+                None if chosen is None else chosen.curve,
             )
-            for task, made in models.items()
-        }
-        return Learnt(trees, bins.encoder, sharing_of(seeds) if chosen is None else chosen.sharing)
+        return Learnt(trees, learning.encoder, sharing_of(seeds, learning.chosen))
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,8 @@ class Finished:
 class _Finishing:
     """Puts each task's own trees after the shared ones."""
 
-    def __init__(self, bins: Bins, scenario: Scenario, device: str) -> None:
-        self._bins, self._scenario, self._device = bins, scenario, device
+    def __init__(self, learning: Learning) -> None:
+        self._learning, self._scenario = learning, learning.scenario
 
     def with_best(self, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
         """Choose by task and seed what is best on tune."""
@@ -68,7 +63,7 @@ class _Finishing:
         made: dict[str, list[Finished]] = {task: [] for task in tasks}
         for number, seed in enumerate(seeds):
             wanted = sorted({part for some in parts.values() for part in some}, reverse=True)
-            starts = {part: _Starts.of(self._bins, seed, _rounds(seed, part), self._threads) for part in wanted}
+            starts = {part: _Starts.of(self._learning, seed, _rounds(seed, part)) for part in wanted}
             for task in tasks:
                 tried = [(part, self._best(seed, task, starts[part], number)) for part in parts[task]]
                 part, best = min(tried, key=lambda pair: pair[1].grown.loss)
@@ -76,103 +71,93 @@ class _Finishing:
                 made[task].append(best)
         return made
 
-    def with_known(self, seeds: list[SharedTrees], known: dict[str, TaskTrees]) -> dict[str, list[Finished]]:
+    def with_known(self, seeds: list[SharedTrees], chosen: Learnt) -> dict[str, list[Finished]]:
         """Take the rounds, shared and own, that were chosen before."""
-        made: dict[str, list[Finished]] = {task: [] for task in known}
+        made: dict[str, list[Finished]] = {task: [] for task in chosen.trees}
         for number, seed in enumerate(seeds):
-            rounds = {task: trees.shared[number] for task, trees in known.items()}
-            starts = _Starts.of(self._bins, seed, rounds, self._threads)
-            for task, trees in known.items():
-                own = trees.rounds[number] - trees.shared[number]
-                made[task].append(self._again(seed, task, starts, number, own))
+            rounds = {task: trees.shared[number] for task, trees in chosen.trees.items()}
+            starts = _Starts.of(self._learning, seed, rounds)
+            for task, trees in chosen.trees.items():
+                made[task].append(self._again(seed, task, starts, number, trees.own_rounds(number)))
         return made
-
-    @property
-    def _threads(self) -> int:
-        return self._scenario.boosting.threads
 
     def _parameters(self, task: str, number: int) -> dict[str, Any]:
         kind, seed = self._scenario.tasks[task].kind, self._scenario.seed + number + OWN_SEED
-        return parameters(self._scenario.boosting, kind, self._device, seed)
+        return parameters(self._scenario.boosting, kind, self._learning.device, seed)
 
     def _best(self, seed: SharedTrees, task: str, starts: _Starts, number: int) -> Finished:
         """Grow own trees until tune is best, and take them if they made it better."""
-        assert self._bins.tune is not None
-        assert self._bins.held is not None
-        train, tune = self._bins.train.rows(task), self._bins.tune.rows(task)
-        rounds = starts.rounds[task]
+        learning, kind = self._learning, self._scenario.tasks[task].kind
+        assert learning.tune is not None
+        assert learning.tune_binned is not None
+        rows, held, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
+        known = seed.model(task, rounds)
         own = boost(
-            train.binned(self._bins.binned, starts.train_of(task, train.places)),
-            tune.binned(self._bins.held, starts.tune_of(task, tune.places)),
+            rows.binned(learning.binned, starts.train.get(task)),
+            held.binned(learning.tune_binned, starts.tune.get(task)),
             self._parameters(task, number),
-            self._scenario.tasks[task].kind,
+            kind,
             self._scenario.boosting,
+            rounds + seed.inherited(task),
         )
-        shared = seed.model(task, rounds)
-        if rounds and own.loss >= shared.loss:
-            return Finished(shared, rounds)
-        return Finished(_joined(shared, own, rounds, seed.tasks[task].loss.objective), rounds)
+        if rounds and own.loss >= known.loss:
+            return Finished(known, rounds)
+        return Finished(_followed(known, own, kind, rounds) if task in starts.train else own, rounds)
 
     def _again(self, seed: SharedTrees, task: str, starts: _Starts, number: int, own_rounds: int) -> Finished:
-        rounds = starts.rounds[task]
-        shared = seed.model(task, rounds)
+        known, rounds, kind = (
+            seed.model(task, starts.rounds[task]),
+            starts.rounds[task],
+            self._scenario.tasks[task].kind,
+        )
         if not own_rounds:
-            return Finished(shared, rounds)
-        rows = self._bins.train.rows(task)
-        data = rows.binned(self._bins.binned, starts.train_of(task, rows.places))
+            return Finished(known, rounds)
+        data = self._learning.train.rows(task).binned(self._learning.binned, starts.train.get(task))
         own = boost_again(data, self._parameters(task, number), own_rounds)
-        return Finished(_joined(shared, own, rounds, seed.tasks[task].loss.objective), rounds)
+        return Finished(joined(known, own, kind) if task in starts.train else own, rounds)
 
 
 @dataclass(frozen=True)
 class _Starts:
-    """What the shared trees up to a checkpoint predict: float64 (n, tasks) of raw scores.
+    """What each task's trees up to a checkpoint say of its labelled rows; nothing for a task that has none.
 
     They are predicted anew: keeping each task's scores of a round that may turn out best costs a copy a round.
     """
 
     rounds: dict[str, int]
-    places: dict[str, int]
-    train: Values | None
-    tune: Values | None
+    train: dict[str, Values]
+    tune: dict[str, Values]
 
     @classmethod
-    def of(cls, bins: Bins, seed: SharedTrees, rounds: dict[str, int], threads: int) -> _Starts:
-        tasks = list(rounds)
-        places = {task: place for place, task in enumerate(tasks)}
-        if not any(rounds.values()):
-            return cls(rounds, places, None, None)
-        table = LeafTable({task: seed.model(task, count).booster for task, count in rounds.items()}, rounds)
-        train, tune = (
-            None if part is None else table.scores(bins.encoder.matrix(part.features), tasks, threads)
-            for part in (bins.train, bins.tune)
+    def of(cls, learning: Learning, seed: SharedTrees, rounds: dict[str, int]) -> _Starts:
+        there = [task for task, count in rounds.items() if count + seed.inherited(task)]
+        if not there:
+            return cls(rounds, {}, {})
+        grown = {task: seed.model(task, rounds[task]) for task in there}
+        trees = {task: TaskTrees.of([grown[task]], [rounds[task]], [seed.inherited(task)]) for task in there}
+        shared, first = ({task: part[task] for task in there} for part in (rounds, seed.all_inherited))
+        table = (
+            LeafTable({task: grown[task].booster for task in there}, shared, first) if any(shared.values()) else None
         )
-        return cls(rounds, places, train, tune)
-
-    def train_of(self, task: str, rows: Places) -> Values | None:
-        return self._part(self.train, task, rows)
-
-    def tune_of(self, task: str, rows: Places) -> Values | None:
-        return self._part(self.tune, task, rows)
-
-    def _part(self, scores: Values | None, task: str, rows: Places) -> Values | None:
-        return None if scores is None or not self.rounds[task] else scores[rows, self.places[task]]
+        threads = learning.scenario.boosting.threads
+        made: list[dict[str, Values]] = [{}, {}]
+        for scores, part, matrix in (
+            (made[0], learning.train, learning.matrix),
+            (made[1], learning.tune, learning.tune_matrix),
+        ):
+            if part is not None and matrix is not None:
+                raw = predict_raw(trees, [table], matrix, threads)
+                scores.update({task: raw[task][part.rows(task).places] for task in there})
+        return cls(rounds, *made)
 
 
 def _rounds(seed: SharedTrees, part: float) -> dict[str, int]:
     return {name: round(part * task.best_round) for name, task in seed.tasks.items()}
 
 
-def _joined(shared: Grown, own: Grown, rounds: int, objective: str) -> Grown:
-    """Return the model of the shared trees and then the task's own."""
-    if not rounds:
-        return own
-    head, trees, tail = split_text(shared.booster.model_to_string())
-    _, more, _ = split_text(own.booster.model_to_string())
-    booster = lgb.Booster(model_str=join_text(head, [*trees, *more], tail, objective))
-    curve = None
-    if shared.curve is not None and own.curve is not None:
-        curve = replace(shared.curve, train=shared.curve.train[:rounds], tune=shared.curve.tune[:rounds]).then(
-            own.curve
-        )
-    return Grown(booster, rounds + own.rounds, curve, own.loss)
+def _followed(known: Grown, own: Grown, kind: str, rounds: int) -> Grown:
+    """Return the model of the trees up to a checkpoint and then the task's own, with the curve of both."""
+    assert known.curve is not None
+    assert own.curve is not None
+    curve = replace(known.curve, train=known.curve.train[:rounds], tune=known.curve.tune[:rounds]).then(own.curve)
+    return replace(joined(known, own, kind), curve=curve)

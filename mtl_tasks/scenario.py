@@ -192,6 +192,11 @@ class Boosting(Model):
     seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
     device: Literal["auto", "cpu", "gpu"] = "cpu"
     threads: int = Field(default=2, ge=1)
+    transfer: str = Field(
+        default="none",
+        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        description="what trees are grown on from: none, champion, or the champion of the scenario of that name",
+    )
     cascade: Cascade = Cascade()
     shared: Shared = Shared()
 

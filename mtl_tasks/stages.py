@@ -34,6 +34,10 @@ from mtl_tasks.store import Artifact, Payload, to_json
 if TYPE_CHECKING:
     from mtl_tasks.report.document import RunDocument
     from mtl_tasks.scoring import Scorer
+    from mtl_tasks.transfer import WarmStart
+
+MODEL = "model."  # prefix of a member's own files among those of its artefact
+FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
 
 Body = Callable[[Run, Inputs], Payload]
 Config = Callable[[Run], dict[str, Any]]
@@ -159,15 +163,18 @@ def member(kind: MemberKind) -> Body:
         labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
         table = Table(made, labels, users=rows[columns.USER].to_numpy())
         window = rows[columns.WINDOW].to_numpy()
-        fitted = member_class(kind).fit(table.where(window == "train"), table.where(window == "tune"), run.scenario)
+        start = _warm_start(run, inputs, kind, made)
+        train, tune = (table.where(window == name) for name in ("train", "tune"))
+        fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(made[window == "blend"])
+        kept = fitted.files() if "start" in inputs.config else {}
         if run.scenario.refit == "through_blend":
-            fitted = fitted.refit(table.where(window != "test"))
-        payload = Payload(files=_prefixed(fitted.files()), rows=len(made))
-        payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit}
+            fitted = start.refit(fitted, table.where(window != "test"))
+        payload = Payload(files=_prefixed(fitted.files()) | _prefixed(kept, FITTED), rows=len(made))
+        payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
         payload.add_frame("blend", _prediction_frame(blend))
         payload.add_frame("test", _prediction_frame(fitted.predict(made[window == "test"])))
-        payload.add_json("describe", fitted.describe())
+        payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
         return payload
 
     return body
@@ -344,16 +351,31 @@ def _load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
     members = {}
     for kind in scenario.members:
         artifact = inputs[f"member:{kind}"]
-        files = {name.removeprefix(MODEL): artifact.read(name) for name in artifact.names if name.startswith(MODEL)}
-        members[str(kind)] = member_class(kind).load(files, scenario)
+        members[str(kind)] = member_class(kind).load(_member_files(artifact), scenario)
     return Scorer(scenario, _load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
 
 
-MODEL = "model."  # prefix of a member's own files among those of its artefact
+def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, made: pd.DataFrame) -> WarmStart:
+    """What a member grows on from: the configuration names it, so that the key of what is made depends on it."""
+    from mtl_tasks.transfer import WarmStart, from_scratch, warm_start
+
+    start = inputs.config.get("start")
+    if start is None:
+        return WarmStart()
+    if start["run_key"] is None:
+        return from_scratch(start["reason"])
+    entry = Registry(run.store, start["scenario"]).get(start["run_key"])
+    artifact = run.store.open(entry.refs[f"member:{kind}"])
+    fitted, refitted = (_member_files(artifact, prefix) for prefix in (FITTED, MODEL))
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, [str(name) for name in made])
 
 
-def _prefixed(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"{MODEL}{name}": data for name, data in files.items()}
+def _member_files(artifact: Artifact, prefix: str = MODEL) -> dict[str, bytes]:
+    return {name.removeprefix(prefix): artifact.read(name) for name in artifact.names if name.startswith(prefix)}
+
+
+def _prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
+    return {f"{prefix}{name}": data for name, data in files.items()}
 
 
 def _load_spaces(artifact: Artifact) -> dict[str, ItemSpace]:
@@ -403,9 +425,29 @@ def _member_config(kind: MemberKind) -> Config:
             from mtl_tasks.boosting.trees import resolve_device
 
             device = resolve_device(device)
-        return {**plain(run), **_sections("boosting")(run), "device": device}
+        return {**plain(run), **_sections("boosting")(run), "device": device, **_start_config(run, kind)}
 
     return config
+
+
+def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
+    """Which run's member is grown on from; a champion that is not there yet is no fault, another scenario's is."""
+    asked = run.scenario.boosting.transfer
+    if asked == "none":
+        return {}
+    name = run.scenario.name if asked == "champion" else asked
+    champion = Registry(run.store, name).champion(run.as_of_name)
+    if kind == "cascade":
+        reason = "a cascade's folds may not know trees that learnt from their rows"
+    elif champion is None:
+        reason = f"no run of {name} was published before {run.as_of_name}"
+        if asked != "champion":
+            raise ConfigError(f"boosting.transfer: {reason}: run {name} for an earlier day first, or set 'none'")
+    elif f"member:{kind}" not in champion.refs:
+        reason = f"{name} as of {champion.as_of} has no member {kind}"
+    else:
+        return {"start": {"scenario": name, "run_key": champion.run_key}}
+    return {"start": {"scenario": name, "run_key": None, "reason": reason}}
 
 
 def _factors_config(run: Run) -> dict[str, Any]:

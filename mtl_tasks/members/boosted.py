@@ -86,7 +86,7 @@ class Learning:
 
     def earlier_of(self, task: str) -> Earlier | None:
         """The task's earlier trees with what they say of its labelled rows; null where there are none."""
-        if self.earlier is None or task not in self.earlier.learnt.trees:
+        if self.earlier is None or not _same_task(task, self.earlier.scenario, self.scenario):
             return None
         trees, threads = self.earlier.learnt.trees[task], self.scenario.boosting.threads
         seeds = range(len(trees.boosters))
@@ -220,6 +220,10 @@ class BoostedMember(Member):
     @staticmethod
     def _rounds(trees: TaskTrees) -> str:
         return ", ".join(str(count) for count in trees.rounds)
+
+
+def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:
+    return task in theirs.tasks and theirs.tasks[task].kind == ours.tasks[task].kind
 
 
 def _model_name(task: str, number: int) -> str:

@@ -91,14 +91,16 @@ class _Finishing:
         assert learning.tune is not None
         assert learning.tune_binned is not None
         rows, held, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
-        known = seed.model(task, rounds)
+        known, before = seed.model(task, rounds), rounds + seed.inherited(task)
+        if rounds and before >= self._scenario.boosting.rounds:
+            return Finished(known, rounds)
         own = boost(
             rows.binned(learning.binned, starts.train.get(task)),
             held.binned(learning.tune_binned, starts.tune.get(task)),
             self._parameters(task, number),
             kind,
             self._scenario.boosting,
-            rounds + seed.inherited(task),
+            before,
         )
         if rounds and own.loss >= known.loss:
             return Finished(known, rounds)

@@ -1,0 +1,135 @@
+"""Warm start: which earlier member a run's trees may be grown on from, and why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.members import Member, Table, member_class
+from mtl_tasks.members.boosted import BoostedMember
+from mtl_tasks.registry import Entry
+from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a member grows on from.
+
+    Attributes
+    ----------
+    fitted, refitted
+        The earlier member as it learnt from its train window, and from all its windows but test; null: from scratch.
+    note
+        A sentence for the log, the manifest and the report; null where no transfer was asked for.
+    """
+
+    fitted: BoostedMember | None = None
+    refitted: BoostedMember | None = None
+    note: str | None = None
+
+    def fit(self, member: type[Member], train: Table, tune: Table, scenario: Scenario) -> Member:
+        """Fit a member, from here if there is something to grow on from."""
+        if self.fitted is None:
+            return member.fit(train, tune, scenario)
+        assert issubclass(member, BoostedMember)
+        return member.fit(train, tune, scenario, self.fitted)
+
+    def refit(self, member: Member, table: Table) -> Member:
+        """Refit what :meth:`fit` gave."""
+        if self.refitted is None:
+            return member.refit(table)
+        assert isinstance(member, BoostedMember)
+        return member.refit(table, self.refitted)
+
+
+def from_scratch(reason: str) -> WarmStart:
+    """Grow from nothing, saying why."""
+    note = f"grown from scratch: {reason}"
+    log.warning("boosting.transfer: %s", note)
+    return WarmStart(note=note)
+
+
+def warm_start(
+    kind: MemberKind,
+    entry: Entry,
+    fitted: Mapping[str, bytes],
+    refitted: Mapping[str, bytes],
+    ours: Scenario,
+    as_of: str,
+    columns: list[str],
+) -> WarmStart:
+    """Load the earlier member of a registry entry and check that a run as of ``as_of`` may grow on from it.
+
+    Parameters
+    ----------
+    fitted, refitted
+        The files of its member as it was before the refit (empty if they were not kept), and after.
+    columns
+        The features that this run has.
+
+    Raises
+    ------
+    ConfigError
+        If its features, tasks or seeds do not match, or it learnt from days that this run judges or chooses by.
+    """
+    where = f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
+    theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    _check_days(theirs, entry.as_of, ours, as_of, where)
+    if not fitted and theirs.refit != "none":
+        return from_scratch(f"{where} did not keep its trees of before the refit, as boosting.transfer was 'none'")
+    before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
+    for member in (before, after):
+        _check_features(member, ours, columns, where)
+        most = max(max(trees.rounds) for trees in member.learnt.trees.values())
+        if most >= ours.boosting.rounds:
+            return from_scratch(f"{where} has grown to {most} trees and boosting.rounds is {ours.boosting.rounds}")
+    return WarmStart(before, after, f"grown on from {where}")
+
+
+def _load(kind: MemberKind, files: Mapping[str, bytes], scenario: Scenario) -> BoostedMember:
+    member = member_class(kind).load(files, scenario)
+    assert isinstance(member, BoostedMember)
+    return member
+
+
+def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, where: str) -> None:
+    """Its labels must end where those end that this run learns from: later ones would be judged by themselves."""
+    for after, what in ((("tune", "blend", "test"), "chooses rounds on"), (("test",), "is judged by")):
+        end, limit = (
+            np.datetime64(day) - np.timedelta64(sum(getattr(scenario.windows, name) for name in after), "D")
+            for scenario, day in ((theirs, their_as_of), (ours, as_of))
+        )
+        if end > limit:
+            raise ConfigError(
+                f"boosting.transfer: {where} learnt from days before {end}, of which this run {what} those from "
+                f"{limit} on: set boosting.transfer to 'none', or take windows of equal length in both scenarios"
+            )
+
+
+def _check_features(member: BoostedMember, ours: Scenario, columns: list[str], where: str) -> None:
+    names = member.learnt.encoder.names
+    lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
+    if lacking or further:
+        raise ConfigError(
+            f"boosting.transfer: the trees of {where} know other features: {len(lacking)} that are not here "
+            f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
+            f"({', '.join(further[:3]) or 'none'}): set boosting.transfer to 'none'"
+        )
+    theirs = {name: member.scenario.tasks[name].kind for name in member.learnt.trees}
+    if not any(theirs.get(name) == task.kind for name, task in ours.tasks.items()):
+        raise ConfigError(
+            f"boosting.transfer: {where} has none of the tasks ({', '.join(theirs)}) of this scenario "
+            f"({', '.join(ours.tasks)}) in the same kind: name tasks alike, or set boosting.transfer to 'none'"
+        )
+    seeds = member.scenario.boosting.seeds
+    if seeds != ours.boosting.seeds:
+        raise ConfigError(
+            f"boosting.transfer: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
+            "set boosting.seeds alike, or boosting.transfer to 'none'"
+        )

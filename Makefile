@@ -5,6 +5,7 @@ CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins
 VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/.installed-runtime
 DEVELOPMENT := .venv/.installed-dev
+BENCHMARK := .venv/.installed-bench
 export PYTHONPATH := .
 # Idle OpenMP threads that spin, the default, take the processors from those that work: on two of them all is 20 times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -20,6 +21,10 @@ $(RUNTIME): requirements.txt include/bin/install.sh
 $(DEVELOPMENT): include/requirements/dev.txt include/bin/install.sh
 	@include/bin/install.sh include/requirements/dev.txt
 	@touch $@ $(RUNTIME)
+
+$(BENCHMARK): $(DEVELOPMENT) include/requirements/bench.txt
+	@include/bin/install.sh include/requirements/bench.txt
+	@touch $@
 
 setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 	@echo "Ready: .venv ($$($(VENV_PYTHON) --version))"
@@ -43,7 +48,7 @@ demo: $(RUNTIME) ## Train, judge and publish one day of the films through Airflo
 up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); Ctrl-C stops it
 	@include/airflow/up.sh
 
-bench: $(DEVELOPMENT) ## Measure speed and memory
+bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
@@ -53,6 +58,7 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
 	$(COMPILE) $(ARGS) pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks.boosting.device import PARAMETERS
 from mtl_tasks.boosting.encoding import Matrix
 from mtl_tasks.boosting.losses import LOSSES
 from mtl_tasks.boosting.model_text import join_text, split_text
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.scenario import Boosting
 
 Values = NDArray[np.float64]
 
-log = logging.getLogger(__name__)
 LAST_LINE = b"pandas_categorical:"
 OBJECTIVES = {"regression": ("regression", "l2"), "binary": ("binary", "binary_logloss")}
 
@@ -172,8 +170,7 @@ def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[st
         "seed": seed,
         "device_type": device,
         "verbosity": -1,
-        # Reproducible to the bit on the CPU; column-wise histograms may be chosen by a timing otherwise.
-        **({"deterministic": True, "force_row_wise": True} if device == "cpu" else {}),
+        **PARAMETERS[device],
     }
 
 
@@ -270,39 +267,6 @@ def from_bytes(data: bytes, where: str) -> lgb.Booster:
         return lgb.Booster(model_str=data.decode())
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where}: not a LightGBM model: {' '.join(str(error).split())}") from error
-
-
-def resolve_device(asked: str) -> str:
-    """Return ``cpu`` or ``gpu`` (OpenCL) for LightGBM.
-
-    Raises
-    ------
-    ConfigError
-        If ``gpu`` is asked for and no OpenCL device can train.
-    """
-    if asked == "cpu":
-        return "cpu"
-    problem = _gpu_problem()
-    if problem is None:
-        return "gpu"
-    if asked == "gpu":
-        raise ConfigError(
-            f"boosting.device: 'gpu' was asked for but LightGBM cannot use it here ({problem}): install an OpenCL "
-            "driver for the GPU (for NVIDIA, the driver's libnvidia-opencl), or set boosting.device to 'auto' or 'cpu'"
-        )
-    log.warning("boosting.device 'auto': LightGBM finds no usable OpenCL device (%s), trees grow on the CPU", problem)
-    return "cpu"
-
-
-@cache
-def _gpu_problem() -> str | None:
-    rng = np.random.default_rng(0)
-    data = lgb.Dataset(rng.random((256, 4)), rng.random(256))
-    try:
-        lgb.train({"device_type": "gpu", "verbosity": -1, "num_leaves": 4}, data, num_boost_round=1)
-    except lgb.basic.LightGBMError as error:
-        return str(error)
-    return None
 
 
 def _raw(booster: lgb.Booster, matrix: Matrix, threads: int, **rounds: int) -> Values:

@@ -15,10 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.boosting.device import resolve_device
 from mtl_tasks.boosting.encoding import Encoder, Matrix
 from mtl_tasks.boosting.shared import Sharing
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, from_bytes, predict_raw, resolve_device, to_bytes
+from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, from_bytes, predict_raw, to_bytes
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario

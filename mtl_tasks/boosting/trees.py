@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -252,21 +253,36 @@ def to_bytes(booster: lgb.Booster) -> bytes:
     return booster.model_to_string().encode()
 
 
-def from_bytes(data: bytes, where: str) -> lgb.Booster:
+def from_bytes(data: bytes, where: str, digest: str) -> lgb.Booster:
     """Parse LightGBM's text format.
+
+    Parameters
+    ----------
+    digest
+        What :func:`digest_of` said of the text when it was written.
 
     Raises
     ------
     ArtifactError
-        If LightGBM cannot read it, or it is cut short.
+        If the text is cut short or another one, or LightGBM cannot read it.
     """
-    # LightGBM itself ends the process on some texts that are cut within a tree.
+    # LightGBM itself hangs or ends the process on some texts that are cut within a tree or differ in one byte.
     if not data.rstrip(b"\n").rpartition(b"\n")[2].startswith(LAST_LINE):
         raise ArtifactError(f"{where}: not a whole LightGBM model: its last line is missing; run again with --force")
+    if digest_of(data) != digest:
+        raise ArtifactError(
+            f"{where}: not the LightGBM model that was written: its SHA-256 is {digest_of(data)[:12]}…, "
+            f"not {digest[:12]}…; run again with --force"
+        )
     try:
         return lgb.Booster(model_str=data.decode())
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where}: not a LightGBM model: {' '.join(str(error).split())}") from error
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 of a model's text, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _raw(booster: lgb.Booster, matrix: Matrix, threads: int, **rounds: int) -> Values:

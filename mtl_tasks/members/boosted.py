@@ -22,6 +22,7 @@ from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
+from mtl_tasks.members.checks import check_learnable
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
@@ -128,6 +129,7 @@ class BoostedMember(Member):
             tasks are grown on from.
         """
         device = resolve_device(scenario.boosting.device)
+        check_learnable(train, tune, scenario, device)
         return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
@@ -160,7 +162,7 @@ class BoostedMember(Member):
 
     def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds."""
-        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind))
+        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind, self._encoder.levels))
         return self._scores(matrix, tasks)
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_curren
 
 from dags import scenario_files
 from mtl_tasks.errors import MtlError, StoreError
+from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
 
@@ -31,12 +33,12 @@ DEFAULT_ARGS: Json = {
 @task(multiple_outputs=True)
 def resolve(scenario: str) -> Json:
     """Fix what the run is: its scenario, as_of and source files."""
-    from mtl_tasks.handover import ask_run, perform_stage
-
     context = get_current_context()
     run = context["dag_run"]
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
-    with contextlib.chdir(scenario_files.ROOT):
+    with _project():
+        from mtl_tasks.handover import ask_run, perform_stage
+
         asked = ask_run(
             scenario,
             params,
@@ -52,36 +54,45 @@ def resolve(scenario: str) -> Json:
 @task(multiple_outputs=False)
 def stage(name: str, handed: list[Any]) -> Json:
     """Run one stage, given the results of those that it needs."""
-    from mtl_tasks.handover import perform_stage
+    with _project():
+        from mtl_tasks.handover import perform_stage
 
-    with contextlib.chdir(scenario_files.ROOT):
         return perform_stage(name, _asked(), handed)
 
 
 @task
 def members(resolved: Json) -> list[str]:
     """List the stages that fit the members chosen for this run."""
-    from mtl_tasks.handover import stage_names
+    with _project():
+        from mtl_tasks.handover import stage_names
 
-    return stage_names(_asked(), "member")
+        return stage_names(_asked(), "member")
 
 
 @task.short_circuit(ignore_downstream_trigger_rules=False)
 def promoted(handed: list[Any]) -> bool:
     """Skip what is done for a champion only, if the gate rejected the candidate."""
-    from mtl_tasks.handover import is_promoted
+    with _project():
+        from mtl_tasks.handover import is_promoted
 
-    with contextlib.chdir(scenario_files.ROOT):
         return is_promoted(_asked(), handed)
 
 
 @task(multiple_outputs=False, trigger_rule="none_failed_min_one_success")
 def report(handed: list[Any]) -> Json:
     """Render the run's page, whatever the verdict is."""
-    from mtl_tasks.handover import perform_report
+    with _project():
+        from mtl_tasks.handover import perform_report
 
-    with contextlib.chdir(scenario_files.ROOT):
         return perform_report(_asked(), handed)
+
+
+@contextlib.contextmanager
+def _project() -> Iterator[None]:
+    """Work in the project's folder, with threads told how to wait: whoever started the worker may not have done so."""
+    settle_threads()
+    with contextlib.chdir(scenario_files.ROOT):
+        yield
 
 
 def _asked() -> Json:

@@ -1,12 +1,9 @@
 """`python -m mtl_tasks`."""
 
-import os
 import sys
 
-# Read when OpenMP is loaded, so it comes before every other import: threads that spin while they wait make two runs
-# on one machine up to twenty times slower.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from mtl_tasks.cli import main
+from mtl_tasks.threads import settle_threads
 
+settle_threads()  # in time: commands import what is numerical when they run
 sys.exit(main())

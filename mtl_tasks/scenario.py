@@ -16,6 +16,14 @@ FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 
+# LightGBM's settings that someone may miss in the section `boosting`, and why they are not there.
+REFUSED: dict[Any, str] = {
+    "boosting_type": "trees are gbdt; dart rescales earlier trees, and each task's own leaves must stay as set",
+    "linear_tree": "every task gives the shared trees leaves of its own, which must be constants",
+    "use_quantized_grad": "it was slower and less accurate here, and LightGBM aborts on categorical columns with CUDA",
+}
+
+
 class Model(BaseModel):
     """Base of every section: immutable, and an unknown key is an error."""
 
@@ -190,7 +198,9 @@ class Boosting(Model):
     rounds: int = Field(default=2000, ge=1)
     patience: int = Field(default=50, ge=1)
     seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
-    device: Literal["auto", "cpu", "gpu"] = "cpu"
+    device: Literal["auto", "cpu", "gpu", "cuda"] = Field(
+        default="cpu", description="gpu is OpenCL; auto takes cuda, else gpu unless it is the processor, else cpu"
+    )
     threads: int = Field(default=2, ge=1)
     transfer: str = Field(
         default="none",
@@ -199,6 +209,14 @@ class Boosting(Model):
     )
     cascade: Cascade = Cascade()
     shared: Shared = Shared()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _combinable(cls, given: Any) -> Any:
+        for key in given if isinstance(given, dict) else ():
+            if key in REFUSED:
+                raise ValueError(f"{key!r} is not offered: {REFUSED[key]}")
+        return given
 
 
 class Fusion(Model):

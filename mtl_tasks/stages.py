@@ -422,7 +422,7 @@ def _member_config(kind: MemberKind) -> Config:
     def config(run: Run) -> dict[str, Any]:
         device: str = run.scenario.boosting.device
         if device == "auto":  # what it stands for on this machine belongs in the key
-            from mtl_tasks.boosting.trees import resolve_device
+            from mtl_tasks.boosting.device import resolve_device
 
             device = resolve_device(device)
         return {**plain(run), **_sections("boosting")(run), "device": device, **_start_config(run, kind)}

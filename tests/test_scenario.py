@@ -98,6 +98,17 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("tasks/like/negatives/hwo", "x", r"unknown key 'tasks.like.negatives.hwo', did you mean 'how'\?"),
         ("gate/absolute/0/metrc", "x", r"unknown key 'gate.absolute.0.metrc', did you mean 'metric'\?"),
         ("zzz", 1, "unknown key 'zzz'"),
+        # settings of LightGBM that do not go with leaves of each task's own
+        ("boosting", {"boosting_type": "dart"}, r"boosting: 'boosting_type' is not offered: .* dart rescales earlier"),
+        ("boosting", {"linear_tree": True}, r"boosting: 'linear_tree' is not offered: .* must be constants$"),
+        ("boosting", {"use_quantized_grad": True}, "boosting: 'use_quantized_grad' is not offered: it was slower"),
+        ("boosting", {"extra_trees": True}, "unknown key 'boosting.extra_trees'"),
+        (
+            "boosting",
+            {"device": "tpu"},
+            r"boosting.device: Input should be 'auto', 'cpu', 'gpu' or 'cuda' \(got 'tpu'\)",
+        ),
+        ("boosting", [1], "boosting: Input should be a valid dictionary"),
         # missing and mistyped values
         ("windows/train", KeyError, "windows.train: Field required"),
         ("source", KeyError, "source: Field required"),

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks.boosting.device import PARAMETERS
 from mtl_tasks.boosting.encoding import Matrix
 from mtl_tasks.boosting.losses import LOSSES
 from mtl_tasks.boosting.model_text import join_text, split_text
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.scenario import Boosting
 
 Values = NDArray[np.float64]
 
-log = logging.getLogger(__name__)
 LAST_LINE = b"pandas_categorical:"
 OBJECTIVES = {"regression": ("regression", "l2"), "binary": ("binary", "binary_logloss")}
 
@@ -172,8 +171,7 @@ def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[st
         "seed": seed,
         "device_type": device,
         "verbosity": -1,
-        # Reproducible to the bit on the CPU; column-wise histograms may be chosen by a timing otherwise.
-        **({"deterministic": True, "force_row_wise": True} if device == "cpu" else {}),
+        **PARAMETERS[device],
     }
 
 
@@ -255,54 +253,36 @@ def to_bytes(booster: lgb.Booster) -> bytes:
     return booster.model_to_string().encode()
 
 
-def from_bytes(data: bytes, where: str) -> lgb.Booster:
+def from_bytes(data: bytes, where: str, digest: str) -> lgb.Booster:
     """Parse LightGBM's text format.
+
+    Parameters
+    ----------
+    digest
+        What :func:`digest_of` said of the text when it was written.
 
     Raises
     ------
     ArtifactError
-        If LightGBM cannot read it, or it is cut short.
+        If the text is cut short or another one, or LightGBM cannot read it.
     """
-    # LightGBM itself ends the process on some texts that are cut within a tree.
+    # LightGBM itself hangs or ends the process on some texts that are cut within a tree or differ in one byte.
     if not data.rstrip(b"\n").rpartition(b"\n")[2].startswith(LAST_LINE):
         raise ArtifactError(f"{where}: not a whole LightGBM model: its last line is missing; run again with --force")
+    if digest_of(data) != digest:
+        raise ArtifactError(
+            f"{where}: not the LightGBM model that was written: its SHA-256 is {digest_of(data)[:12]}…, "
+            f"not {digest[:12]}…; run again with --force"
+        )
     try:
         return lgb.Booster(model_str=data.decode())
     except (lgb.basic.LightGBMError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{where}: not a LightGBM model: {' '.join(str(error).split())}") from error
 
 
-def resolve_device(asked: str) -> str:
-    """Return ``cpu`` or ``gpu`` (OpenCL) for LightGBM.
-
-    Raises
-    ------
-    ConfigError
-        If ``gpu`` is asked for and no OpenCL device can train.
-    """
-    if asked == "cpu":
-        return "cpu"
-    problem = _gpu_problem()
-    if problem is None:
-        return "gpu"
-    if asked == "gpu":
-        raise ConfigError(
-            f"boosting.device: 'gpu' was asked for but LightGBM cannot use it here ({problem}): install an OpenCL "
-            "driver for the GPU (for NVIDIA, the driver's libnvidia-opencl), or set boosting.device to 'auto' or 'cpu'"
-        )
-    log.warning("boosting.device 'auto': LightGBM finds no usable OpenCL device (%s), trees grow on the CPU", problem)
-    return "cpu"
-
-
-@cache
-def _gpu_problem() -> str | None:
-    rng = np.random.default_rng(0)
-    data = lgb.Dataset(rng.random((256, 4)), rng.random(256))
-    try:
-        lgb.train({"device_type": "gpu", "verbosity": -1, "num_leaves": 4}, data, num_boost_round=1)
-    except lgb.basic.LightGBMError as error:
-        return str(error)
-    return None
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 of a model's text, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _raw(booster: lgb.Booster, matrix: Matrix, threads: int, **rounds: int) -> Values:

@@ -89,7 +89,7 @@ class Member(ABC):
         Raises
         ------
         DataError
-            If a column the member was fitted on is missing.
+            If a column the member was fitted on is missing, or was of another sort.
         """
 
     @abstractmethod
@@ -115,13 +115,18 @@ class Member(ABC):
         """
 
 
-def require_columns(features: pd.DataFrame, wanted: list[str], who: str) -> pd.DataFrame:
+def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: Collection[str] = ()) -> pd.DataFrame:
     """Return the wanted columns in order.
+
+    Parameters
+    ----------
+    kinds
+        Those of them that were pandas ``category`` in training; all others were numbers.
 
     Raises
     ------
     DataError
-        Naming the columns that are missing.
+        Naming the columns that are missing, or one that was of another sort in training.
     """
     missing = [name for name in wanted if name not in features]
     if missing:
@@ -129,7 +134,16 @@ def require_columns(features: pd.DataFrame, wanted: list[str], who: str) -> pd.D
             f"{who}: {len(missing)} of the {len(wanted)} features it was trained on are missing at prediction "
             f"(first: {missing[0]!r}): build features with the scenario that trained it"
         )
-    return features[wanted]
+    found = features[wanted]
+    for name, dtype in zip(wanted, found.dtypes, strict=True):
+        expected = "category" if name in kinds else "a number"
+        fits = isinstance(dtype, pd.CategoricalDtype) if name in kinds else pd.api.types.is_numeric_dtype(dtype)
+        if not fits:
+            raise DataError(
+                f"{who}: feature {name!r} is {dtype} at prediction and was {expected} in training: build features "
+                "with the scenario that trained it"
+            )
+    return found
 
 
 def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:

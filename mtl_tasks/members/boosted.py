@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import lightgbm as lgb
 import numpy as np
@@ -15,16 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.boosting.device import resolve_device
 from mtl_tasks.boosting.encoding import Encoder, Matrix
 from mtl_tasks.boosting.shared import Sharing
 from mtl_tasks.boosting.table import LeafTable
-from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, from_bytes, predict_raw, resolve_device, to_bytes
+from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
+from mtl_tasks.members.checks import check_learnable
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
 Values = NDArray[np.float64]
+FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the file <kind>.json
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class BoostedMember(Member):
             tasks are grown on from.
         """
         device = resolve_device(scenario.boosting.device)
+        check_learnable(train, tune, scenario, device)
         return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
@@ -158,7 +162,7 @@ class BoostedMember(Member):
 
     def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds."""
-        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind))
+        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind, self._encoder.levels))
         return self._scores(matrix, tasks)
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
@@ -186,18 +190,20 @@ class BoostedMember(Member):
             curve = asdict(trees.curve) if trees.curve else None
             counts = {"rounds": trees.rounds, "shared": trees.shared, "inherited": trees.inherited}
             facts["tasks"][task] = {**counts, "curve": curve}
+        facts["sha256"] = {name: digest_of(data) for name, data in files.items()}
         return files | {f"{self.kind}.json": to_json(facts)}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
         """See :class:`Member`."""
-        facts = json.loads(model_file(files, f"{cls.kind}.json", cls.kind))
+        facts = _parse(model_file(files, f"{cls.kind}.json", cls.kind), f"{cls.kind}.json")
         if set(facts["tasks"]) != set(scenario.tasks):
             raise ArtifactError(f"{cls.kind}: has tasks {sorted(facts['tasks'])}, expected {sorted(scenario.tasks)}")
         trees = {}
         for task, entry in facts["tasks"].items():
             names = [_model_name(task, number) for number in range(len(entry["rounds"]))]
-            boosters = [from_bytes(model_file(files, name, cls.kind), name) for name in names]
+            texts = [(model_file(files, name, cls.kind), name) for name in names]
+            boosters = [from_bytes(data, name, facts["sha256"].get(name, "")) for data, name in texts]
             curve = Curve(**entry["curve"]) if entry["curve"] else None
             trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"], entry["inherited"])
         sharing = Sharing(**facts["sharing"]) if facts["sharing"] else None
@@ -224,6 +230,17 @@ class BoostedMember(Member):
 
 def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:
     return task in theirs.tasks and theirs.tasks[task].kind == ours.tasks[task].kind
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise ArtifactError(f"{where}: not JSON ({error}); run again with --force") from error
+    for key in FACTS:
+        if key not in facts:
+            raise ArtifactError(f"{where}: has no {key!r}, another version wrote it; run again with --force")
+    return facts
 
 
 def _model_name(task: str, number: int) -> str:

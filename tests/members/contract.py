@@ -146,6 +146,18 @@ class MemberContract:
         ):
             fitted.predict(unseen.features.drop(columns=self.needed))
 
+    @pytest.mark.parametrize("dtype", [object, "str", "category"])
+    def test_a_column_of_another_sort_is_refused_by_name(self, fitted: Member, unseen: Table, dtype: Any) -> None:
+        features = unseen.features.assign(**{self.needed: unseen.features[self.needed].astype(dtype)})
+        message = rf"feature '{self.needed}' is \w+ at prediction and was a number in training: build features with"
+        with pytest.raises(DataError, match=message):
+            fitted.predict(features)
+
+    def test_numbers_of_any_width_are_taken(self, fitted: Member, unseen: Table) -> None:
+        wide = fitted.predict(unseen.features.astype(np.float64))
+        for task, values in fitted.predict(unseen.features).items():
+            assert np.array_equal(wide[task], values)
+
     def test_refit_learns_from_other_rows_with_the_choices_made(
         self, fitted: Member, scenario: Scenario, unseen: Table
     ) -> None:
@@ -189,6 +201,21 @@ class MemberContract:
 
 class BoostedContract(MemberContract):
     """What every member that grows trees must do beside."""
+
+    def test_what_cannot_be_learnt_from_is_refused(self, scenario: Scenario) -> None:
+        train = draw_table(600, 1)
+        train.features.loc[:2, self.needed] = np.inf
+        with pytest.raises(DataError, match=rf"feature '{self.needed}': 3 infinite values in 'train' \(600 rows\)"):
+            member_class(self.kind).fit(train, draw_table(300, 2), scenario)
+
+    def test_a_column_of_kinds_that_comes_as_numbers_is_refused(self, scenario: Scenario) -> None:
+        train, tune, unseen = draw_table(600, 1), draw_table(300, 2), draw_table(10, 3)
+        for table in (train, tune):
+            table.features["colour"] = pd.Categorical(["red", "blue"] * (len(table.features) // 2))
+        fitted = member_class(self.kind).fit(train, tune, scenario)
+        unseen.features["colour"] = np.float32(1)
+        with pytest.raises(DataError, match="'colour' is float32 at prediction and was category in training"):
+            fitted.predict(unseen.features)
 
     def test_rounds_are_those_of_the_least_loss_on_tune(self, fitted: Member) -> None:
         for task, entry in fitted.describe()["tasks"].items():

@@ -1,0 +1,99 @@
+"""Tables that trees cannot learn from are refused by name before any grows: LightGBM takes most of them in silence."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mtl_tasks.boosting.rows import TaskRows, Values
+from mtl_tasks.errors import DataError
+from mtl_tasks.members.base import Table
+from mtl_tasks.scenario import Scenario
+
+OPENCL_LEVELS: Final = 255  # one bin of the 256 that fit is for levels that are missing
+
+
+def check_learnable(train: Table, tune: Table, scenario: Scenario, device: str) -> None:
+    """Raise on the first fault that makes fitting fail or useless.
+
+    Parameters
+    ----------
+    device
+        What trees grow on: ``cpu``, ``gpu`` or ``cuda``.
+
+    Raises
+    ------
+    DataError
+        Naming column or task, window, count and remedy.
+    """
+    for window, table in (("train", train), ("tune", tune)):
+        where = f"{window!r} ({len(table.features):,} rows)"
+        for name in table.features:
+            _check_column(str(name), table.features[name], where, scenario.file, device)
+        for name, task in scenario.tasks.items():
+            rows = table.rows(name)
+            _check_labels(name, task.kind, rows.label, where, f"lengthen windows.{window} in {scenario.file}")
+            _check_weights(name, rows, where, scenario.file)
+    for name in scenario.tasks:
+        _check_room(name, len(train.rows(name).label), scenario)
+
+
+def _check_column(name: str, column: pd.Series, where: str, file: str, device: str) -> None:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        if device == "gpu" and len(column.cat.categories) > OPENCL_LEVELS and column.nunique() > OPENCL_LEVELS:
+            raise DataError(
+                f"feature {name!r}: {column.nunique():,} levels in {where}, OpenCL takes at most {OPENCL_LEVELS}: "
+                f"set boosting.device to cpu or cuda in {file}, or gather rare levels"
+            )
+    elif column.dtype != np.float32:
+        raise DataError(
+            f"feature {name!r}: its type is {column.dtype} in {where}, trees take float32, or category for a column "
+            "of kinds: convert it when features are built"
+        )
+    else:
+        infinite = int(np.isinf(column.to_numpy()).sum())
+        if infinite:
+            raise DataError(
+                f"feature {name!r}: {infinite:,} infinite values in {where}, a missing one is NaN: mend the columns "
+                f"it is made from, which are named under source in {file}"
+            )
+
+
+def _check_labels(task: str, kind: str, label: Values, where: str, remedy: str) -> None:
+    if not len(label):
+        raise DataError(f"{task}: no labelled rows in {where}, nothing can be learnt; {remedy}")
+    infinite = int(np.isinf(label).sum())
+    if infinite:
+        raise DataError(
+            f"{task}: {infinite:,} of {len(label):,} labels in {where} are infinite, an unknown one is NaN: mend the "
+            "log's label column"
+        )
+    if label.min() == label.max():
+        what = "both classes are needed" if kind == "binary" else "nothing can be learnt"
+        raise DataError(f"{task}: all {len(label):,} labels in {where} are {label[0]:g}, {what}; {remedy}")
+
+
+def _check_weights(task: str, rows: TaskRows, where: str, file: str) -> None:
+    if rows.weight is None:
+        return
+    wrong = np.flatnonzero(~((rows.weight > 0) & np.isfinite(rows.weight)))
+    if len(wrong):
+        raise DataError(
+            f"{task}: {len(wrong):,} of {len(rows.weight):,} sample weights in {where} are not positive and finite "
+            f"(first: {rows.weight[wrong[0]]:g}): mend what tasks.{task} in {file} makes them from"
+        )
+
+
+def _check_room(task: str, labelled: int, scenario: Scenario) -> None:
+    settings = scenario.boosting
+    for key, value, needed in (
+        ("num_leaves", settings.num_leaves, settings.num_leaves),
+        ("min_data_in_leaf", settings.min_data_in_leaf, 2 * settings.min_data_in_leaf),
+    ):
+        if labelled < needed:
+            raise DataError(
+                f"{task}: {labelled:,} labelled rows in 'train', boosting.{key} of {value:,} needs at least "
+                f"{needed:,}: lengthen windows.train or lower boosting.{key} in {scenario.file}"
+            )

@@ -169,8 +169,8 @@ class Shared(Model):
     checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         default=(1.0, 0.0),
         min_length=1,
-        description="member `shared_tail`: the parts of the shared rounds after which a task's own trees are tried, "
-        "the best on tune is taken; 0 lets a task that sharing harms have trees of its own alone",
+        description="member `shared_tail`: the parts of the shared rounds after which a task's own trees begin; the "
+        "first, unless another is clearly better on tune; 0 lets a task that sharing harms keep to trees of its own",
     )
 
 

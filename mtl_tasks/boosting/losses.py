@@ -36,8 +36,12 @@ class Loss(ABC):
         """Return first and second derivative by the score, float64 (n,) each."""
 
     @abstractmethod
+    def each(self, score: Values, label: Values) -> Values:
+        """Return each row's loss, float64 (n,)."""
+
     def value(self, score: Values, label: Values, weight: Values | None) -> float:
         """Return the mean loss."""
+        return float(np.average(self.each(score, label), weights=weight))
 
     def on_curve(self, value: float) -> float:
         """Return the value in the unit of :attr:`shown`."""
@@ -58,9 +62,9 @@ class SquaredError(Loss):
         """See :class:`Loss`."""
         return score - label, np.ones(len(label))
 
-    def value(self, score: Values, label: Values, weight: Values | None) -> float:
+    def each(self, score: Values, label: Values) -> Values:
         """See :class:`Loss`."""
-        return float(np.average((score - label) ** 2, weights=weight) / 2)
+        return (score - label) ** 2 / 2
 
     def on_curve(self, value: float) -> float:
         """Root mean squared error."""
@@ -83,9 +87,9 @@ class LogLoss(Loss):
         probability = expit(score)
         return probability - label, probability * (1 - probability)
 
-    def value(self, score: Values, label: Values, weight: Values | None) -> float:
+    def each(self, score: Values, label: Values) -> Values:
         """See :class:`Loss`."""
-        return float(np.average(np.logaddexp(0.0, score) - label * score, weights=weight))
+        return np.logaddexp(0.0, score) - label * score
 
 
 LOSSES: dict[str, Loss] = {"regression": SquaredError(), "binary": LogLoss()}

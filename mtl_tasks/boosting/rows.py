@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # members without trees use these rows too, and LightGBM takes seconds to import
@@ -19,6 +20,13 @@ Span = Places | slice  # a slice where it is all rows: gathering by number costs
 def span(places: Places, total: int) -> Span:
     """Return ascending places among ``total`` rows in their cheapest form."""
     return slice(None) if len(places) == total else places
+
+
+def clustered_error(values: Values, clusters: NDArray[Any]) -> float:
+    """Standard error of the sum of values, where those of one cluster (a user) go together."""
+    codes, names = pd.factorize(clusters)
+    sums = np.bincount(codes, weights=values - values.mean(), minlength=len(names))
+    return float(np.sqrt(sums @ sums))
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,12 @@ class TaskRows:
     places: Places
     label: Values
     weight: Values | None = None
+
+    @property
+    def shares(self) -> Values:
+        """float64 (n,): each row's share of all weight."""
+        weight = np.ones(len(self.label)) if self.weight is None else self.weight
+        return np.asarray(weight / weight.sum())
 
     @classmethod
     def of(cls, label: NDArray[np.float32], weight: NDArray[np.float32] | None) -> TaskRows:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mtl_tasks.boosting.rows import Values
+from mtl_tasks.boosting.losses import LOSSES
+from mtl_tasks.boosting.rows import Values, clustered_error
 from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.boosting.trees import Grown, TaskTrees, boost, boost_again, joined, parameters, predict_raw
 from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
@@ -18,8 +19,9 @@ OWN_SEED: Final = 1_000_003
 class SharedTailMember(BoostedMember):
     """Shared-tree boosting up to a checkpoint, from where LightGBM grows trees for one task at a time.
 
-    For each task ``tune`` chooses: the checkpoint among ``boosting.shared.checkpoints`` (on the first seed, for all
-    seeds), how many own trees follow, or none. After checkpoint 0 all trees are the task's own: it opts out.
+    For each task ``tune`` chooses how many own trees follow, or none, and, on the first seed for all seeds, the
+    checkpoint: the first of ``boosting.shared.checkpoints`` unless another is better by more than a standard error (by
+    less, two seeds of one model differ). After checkpoint 0 all trees are the task's own: it opts out.
     """
 
     kind = "shared_tail"
@@ -65,11 +67,29 @@ class _Finishing:
             wanted = sorted({part for some in parts.values() for part in some}, reverse=True)
             starts = {part: _Starts.of(self._learning, seed, _rounds(seed, part)) for part in wanted}
             for task in tasks:
-                tried = [(part, self._best(seed, task, starts[part], number)) for part in parts[task]]
-                part, best = min(tried, key=lambda pair: pair[1].grown.loss)
-                parts[task] = (part,)
-                made[task].append(best)
+                tried = [self._best(seed, task, starts[part], number) for part in parts[task]]
+                taken = self._clearly_best(task, tried)
+                parts[task] = (parts[task][taken],)
+                made[task].append(tried[taken])
         return made
+
+    def _clearly_best(self, task: str, tried: list[Finished]) -> int:
+        """Return the place of the first model, or of a later one whose loss on tune is lower by a standard error."""
+        learning, loss = self._learning, LOSSES[self._scenario.tasks[task].kind]
+        if len(tried) == 1 or learning.tune is None or learning.tune_matrix is None:
+            return 0
+        rows, threads = learning.tune.rows(task), self._scenario.boosting.threads
+        users = rows.places if learning.tune.users is None else learning.tune.users[rows.places]
+        matrix, taken = learning.tune_matrix[rows.places], 0
+        losses = [
+            loss.each(TaskTrees.of([model.grown]).scores(matrix, 0, threads), rows.label) * rows.shares
+            for model in tried
+        ]
+        for place in range(1, len(tried)):
+            gain = losses[taken] - losses[place]
+            if gain.sum() > clustered_error(gain, users):
+                taken = place
+        return taken
 
     def with_known(self, seeds: list[SharedTrees], chosen: Learnt) -> dict[str, list[Finished]]:
         """Take the rounds, shared and own, that were chosen before."""

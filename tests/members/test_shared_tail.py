@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mtl_tasks.boosting.trees import TaskTrees
@@ -49,3 +51,23 @@ class TestSharedTail(BoostedContract):
         for task in ("rating", "like", "purchase"):
             before, after = trees_of(fitted, task), trees_of(refitted, task)
             assert (before.rounds, before.shared, before.curve) == (after.rounds, after.shared, after.curve)
+
+
+def test_a_task_that_sharing_harms_opts_out_and_one_that_it_helps_does_not() -> None:
+    rng = np.random.default_rng(8)
+    tables = []
+    for rows, seed in ((4000, 1), (4000, 2)):
+        table = draw_table(rows, seed)
+        # The rating hangs on a column that says nothing of the other tasks, which drown it in a sum of gradients.
+        level = np.sin(3 * table.features["user.count"].fillna(0).to_numpy()) * 3 + 5
+        rating = (level + 0.1 * rng.standard_normal(rows)).astype(np.float32)
+        tables.append(replace(table, labels={**table.labels, "rating": rating}))
+    settings = {"rounds": 60, "learning_rate": 0.2, "shared": {"combine": "alternate", "leaf_l2": 3000.0}}
+    scenario = member_scenario(**settings)
+    member = member_class("shared_tail").fit(*tables, scenario)
+    assert trees_of(member, "rating").shared == [0]
+    kept = member_scenario(**{**settings, "shared": {**settings["shared"], "checkpoints": [1.0]}})
+    assert trees_of(member_class("shared_tail").fit(*tables, kept), "rating").shared != [0]
+    roomy = member_scenario(rounds=300, patience=20)
+    plain = member_class("shared_tail").fit(draw_table(4000, 1), draw_table(2000, 2), roomy)
+    assert trees_of(plain, "like").shared[0] > 0

@@ -137,6 +137,9 @@ class Features(Model):
     windows: tuple[int, ...] = (7, 28)
     damping: float = Field(default=5.0, gt=0, description="pseudo-count of a damped mean")
     last_items: int = Field(default=20, ge=1)
+    raw_factors: bool = Field(
+        default=False, description="the taste vectors of user and item as columns too; on the films they did not help"
+    )
 
     @field_validator("windows")
     @classmethod
@@ -289,7 +292,7 @@ class Scenario(Model):
     validation: Validation = Validation()
     factors: Factors = Factors()
     features: Features = Features()
-    members: tuple[MemberKind, ...] = ("popularity", "als", "independent")
+    members: tuple[MemberKind, ...] = ("popularity", "als", "independent", "cascade", "shared_tail")
     boosting: Boosting = Boosting()
     refit: Literal["none", "through_blend"] = "through_blend"
     fusion: Fusion = Fusion()

@@ -113,6 +113,11 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
 
 
 def _check_features(member: BoostedMember, ours: Scenario, columns: list[str], where: str) -> None:
+    if ours.features.raw_factors:
+        raise ConfigError(
+            "boosting.transfer: with features.raw_factors no trees can be grown on from: the axes of two runs' factor "
+            "spaces have nothing in common; set one of the two off"
+        )
     names = member.learnt.encoder.names
     lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
     if lacking or further:

@@ -27,6 +27,7 @@ SCENARIO: dict[str, Any] = {
     },
     "windows": {"train": 10, "tune": 4, "blend": 4, "test": 5},
     "factors": {"dimensions": 8, "rating_dimensions": 8, "iterations": 3, "rating_iterations": 3},
+    "members": ["popularity", "als", "independent"],
     "boosting": {"rounds": 20, "threads": 1},
     "gate": {"absolute": [{"task": "rating", "metric": "rmse", "max": 3}], "beat_floor": False, "replicates": 100},
     "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},

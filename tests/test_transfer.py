@@ -110,6 +110,7 @@ def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Pa
     ("overrides", "message"),
     [
         ({"boosting.seeds": 2}, r"has 1 seed\(s\) a task and boosting\.seeds is 2"),
+        ({"features.raw_factors": True}, "with features.raw_factors no trees can be grown on from"),
         ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
         (
             {"windows.test": 7, "windows.train": 8},

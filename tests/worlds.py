@@ -29,7 +29,7 @@ class Event(NamedTuple):
 
 
 def world_scenario(**settings: Any) -> Scenario:
-    """Return the tiny scenario with factors of a few dimensions and new items every three days."""
+    """Return the tiny scenario with factors of a few dimensions and new items every three days, raw factors among the features."""
     factors = {
         "dimensions": 4,
         "iterations": 2,
@@ -38,7 +38,7 @@ def world_scenario(**settings: Any) -> Scenario:
         "rating_regularization": 1.0,
         "refresh_days": 3,
     }
-    return tiny_scenario(factors=factors, **settings)
+    return tiny_scenario(factors=factors, features={"raw_factors": True}, **settings)
 
 
 def random_events(rng: np.random.Generator, count: int = 120) -> list[Event]:

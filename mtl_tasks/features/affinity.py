@@ -40,14 +40,21 @@ def affinity_columns(
     level_spaces: dict[str, FittedSpace],
     levels: dict[str, TaskLevels],
     last_items: int,
+    raw_factors: bool = False,
 ) -> Columns:
-    """Return factor and co-occurrence columns, float32; NaN where the item has no vector or nobody took it yet."""
+    """Return factor and co-occurrence columns, float32; NaN where the item has no vector or nobody took it yet.
+
+    Parameters
+    ----------
+    raw_factors
+        Whether the taste vectors of user and item are columns as well, a column a dimension.
+    """
     made: Columns = {}
     order = np.argsort(rows.days, kind="stable")
     days, starts = np.unique(rows.days[order], return_index=True)
     for day, positions in zip(days, np.split(order, starts[1:]) if len(days) else [], strict=True):
         part = rows.at(positions)
-        columns = _Day(int(day), part, taste).columns()
+        columns = _Day(int(day), part, taste).columns(raw_factors)
         for task, fitted in level_spaces.items():
             columns[f"user_x_item.{task}.factors"] = _Day(int(day), part, fitted).dot()
         columns |= _near_residuals(int(day), part, taste, levels)
@@ -81,16 +88,20 @@ class _Day:
         users, items = self._row_vectors()
         return np.where(self._has_item, np.einsum("ij,ij->i", users, items), np.float32("nan"))
 
-    def columns(self) -> Columns:
-        """Dot, cosine, norms, and the cosine with the user's last items."""
-        names = ("dot", "cosine", "user_norm", "item_norm", "recent_cosine")
+    def columns(self, raw_factors: bool) -> Columns:
+        """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
+        names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
+        dimensions = range(self._items.shape[1]) if raw_factors else range(0)
+        names += [f"{whose}_{place}" for whose in ("user", "item") for place in dimensions]
         if not len(self._items):
             return {f"taste.{name}": np.full(len(self._rows), np.nan, dtype=np.float32) for name in names}
         users, items = self._row_vectors()
         dot = self.dot()
         user_norm = np.linalg.norm(users, axis=1)
         item_norm = np.where(self._has_item, np.linalg.norm(items, axis=1), np.float32("nan"))
-        values = (dot, _ratio(dot, user_norm * item_norm), user_norm, item_norm, self._recent_cosine(items))
+        values = [dot, _ratio(dot, user_norm * item_norm), user_norm, item_norm, self._recent_cosine(items)]
+        values += [users[:, place] for place in dimensions]
+        values += [np.where(self._has_item, items[:, place], np.float32("nan")) for place in dimensions]
         return {f"taste.{name}": value for name, value in zip(names, values, strict=True)}
 
     def _recent_cosine(self, items: Floats) -> Floats:

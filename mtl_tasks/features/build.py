@@ -138,8 +138,15 @@ def build_features(
     for multi in ground.multi:
         made |= attribute_columns(coded, coded_rows, multi, ground.levels, scenario.features.damping)
     level_spaces = {name.removeprefix("level:"): space for name, space in ground.fitted.items() if name != TASTE}
+    settings = scenario.features
     affinity = affinity_columns(
-        coded, coded_rows, ground.fitted[TASTE], level_spaces, ground.levels, scenario.features.last_items
+        coded,
+        coded_rows,
+        ground.fitted[TASTE],
+        level_spaces,
+        ground.levels,
+        settings.last_items,
+        settings.raw_factors,
     )
     narrow = {name: values.astype(np.float32) for name, values in made.items()}
     return pd.DataFrame({**narrow, **affinity})

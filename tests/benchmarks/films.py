@@ -16,7 +16,6 @@ from mtl_tasks.report.document import RunDocument
 
 DATES = ("2013-08-11", "2013-08-25", "2013-09-02")
 REFERENCE_DATE = "2013-09-02"
-MEMBERS = ("popularity", "als", "independent")
 RESULTS = pathlib.Path(".bench/films.json")
 
 # A hand-written script under the same leak-free rules and on the same windows (test = 5 August to 1 September 2013);
@@ -52,13 +51,14 @@ def _run(date: str, store: str, console: Console) -> RunDocument:
 def _members(documents: dict[str, RunDocument]) -> Table:
     table = Table(title="Members and fusion on the test window (lower is better for rmse, higher for auc)")
     texts = ("as of", "task", "metric", "how")
-    for name in (*texts[:3], *MEMBERS, "fusion", "how", "95 % interval"):
+    members = next(iter(documents.values())).scenario.members
+    for name in (*texts[:3], *members, "fusion", "how", "95 % interval"):
         table.add_column(name, justify="left" if name in texts else "right", no_wrap=True)
     for date, document in documents.items():
         for task, entry in document.evaluation["tasks"].items():
             metric = PRIMARY[entry["kind"]]
             fused = entry["fusion"][metric]
-            values = [_number(entry["members"][name][metric]["value"]) for name in MEMBERS]
+            values = [_number(entry["members"][name][metric]["value"]) for name in members]
             table.add_row(
                 date,
                 task,

@@ -132,6 +132,16 @@ def test_features_are_float32_and_aligned() -> None:
     assert not np.isinf(made.to_numpy()).any()
 
 
+def test_raw_factors_are_the_vectors_whose_product_is_the_dot() -> None:
+    rng = np.random.default_rng(7)
+    made = features_of(random_events(rng), random_rows(rng, 60), world_scenario(), text=False, items=KNOWN_ITEMS)
+    users, items = (made[[f"taste.{whose}_{place}" for place in range(4)]].to_numpy() for whose in ("user", "item"))
+    known = made["taste.dot"].notna().to_numpy()
+    assert known.any()
+    assert np.abs((users * items).sum(axis=1) - made["taste.dot"])[known].max() < 1e-5
+    assert np.isnan(items[~known]).all()
+
+
 def test_spaces_of_an_earlier_run_reach_a_later_day_as_if_fitted_with_it() -> None:
     events = canonical(random_events(np.random.default_rng(8)))
     scenario = world_scenario()

@@ -20,7 +20,7 @@ def main(device: str) -> None:
     try:
         lgb.train(given, lgb.Dataset(rng.random((256, 4)), rng.random(256)), num_boost_round=1)
     except lgb.basic.LightGBMError as error:
-        sys.exit(str(error).partition("\n")[0])
+        sys.exit(str(error).partition("\n")[0].rstrip("."))
 
 
 if __name__ == "__main__":

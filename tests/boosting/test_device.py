@@ -78,7 +78,7 @@ def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
 
 
 def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> None:
-    reason = r"'cuda' was asked for but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build"
+    reason = r"'cuda' was asked for but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build\)"
     with pytest.raises(ConfigError, match=rf"boosting.device: {reason}.*cmake.define.USE_CUDA=ON lightgbm==\d") as told:
         device.resolve_device("cuda")
     assert "\n" not in str(told.value)

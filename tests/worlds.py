@@ -38,7 +38,8 @@ def world_scenario(**settings: Any) -> Scenario:
         "rating_regularization": 1.0,
         "refresh_days": 3,
     }
-    return tiny_scenario(factors=factors, features={"raw_factors": True}, **settings)
+    features = {"raw_factors": True, **settings.pop("features", {})}
+    return tiny_scenario(factors=factors, features=features, **settings)
 
 
 def random_events(rng: np.random.Generator, count: int = 120) -> list[Event]:

@@ -29,7 +29,7 @@ class Event(NamedTuple):
 
 
 def world_scenario(**settings: Any) -> Scenario:
-    """Return the tiny scenario with factors of a few dimensions and new items every three days, raw factors among the features."""
+    """Return the tiny scenario with factors of a few dimensions, raw ones too, and new items every three days."""
     factors = {
         "dimensions": 4,
         "iterations": 2,

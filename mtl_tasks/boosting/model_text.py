@@ -48,11 +48,11 @@ class Tree:
         return Tree(
             {
                 **self.lines,
-                "split_gain": _text(gains),
+                "split_gain": _short(gains),
                 "leaf_value": _text(values),
                 "leaf_weight": _text(hessian),
-                "internal_value": _text(means),
-                "internal_weight": _text(sums[:, 0, 1]),
+                "internal_value": _short(means),
+                "internal_weight": _short(sums[:, 0, 1]),
             }
         )
 
@@ -100,6 +100,11 @@ def _block(number: int, tree: Tree) -> str:
 def _text(values: Sequence[float] | Values) -> str:
     """Shortest decimals that read back to the same doubles."""
     return " ".join(repr(float(value)) for value in values)
+
+
+def _short(values: Values) -> str:
+    """As LightGBM writes what no prediction hangs on: a model that was saved and loaded then equals what it was."""
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _inner_sums(left: NDArray[np.int64], right: NDArray[np.int64], leaves: Values) -> Values:

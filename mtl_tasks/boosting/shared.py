@@ -94,9 +94,14 @@ class TaskGrowth:
     def step(
         self, leaf: Leaves, tune_leaf: Leaves | None, derivatives: tuple[Values, Values], count: int, rate: float
     ) -> Leafing:
-        """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores."""
+        """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores.
+
+        An output is drawn towards the step of all rows together, not towards 0: a rare label's leaves are drawn so
+        much that its mean prediction would else fall short of its rate (by 8 % at a rate of 1 %).
+        """
         gradient, hessian = (_sums(leaf, values, count) for values in derivatives)
-        made = Leafing(-rate * gradient / (hessian + self.leaf_l2), gradient, hessian)
+        common = gradient.sum() / hessian.sum()
+        made = Leafing(-rate * (gradient + self.leaf_l2 * common) / (hessian + self.leaf_l2), gradient, hessian)
         self.leafings.append(made)
         self.score += made.value[leaf]
         if self.tune_score is not None and tune_leaf is not None:

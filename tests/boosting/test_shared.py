@@ -120,7 +120,15 @@ def test_a_task_that_nothing_can_be_learnt_of_is_a_constant() -> None:
     assert np.isfinite(predicted).all()
 
 
-@pytest.mark.parametrize("extra", [{}, {"num_leaves": 255, "min_data_in_leaf": 1}, {"use_quantized_grad": True}])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"num_leaves": 255, "min_data_in_leaf": 1},
+        {"use_quantized_grad": True},
+        {"data_sample_strategy": "goss"},
+    ],
+)
 def test_leaves_are_those_that_lightgbm_predicts(extra: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal((3000, 5)).astype(np.float32)
@@ -193,3 +201,79 @@ def test_sample_weights_move_their_task(kind: str) -> None:
     assert not np.array_equal(plain.predict(tune.features)["rating"], weighted.predict(tune.features)["rating"])
     if kind == "independent":
         assert np.array_equal(plain.predict(tune.features)["like"], weighted.predict(tune.features)["like"])
+
+
+def test_a_leaf_is_the_newton_step_of_the_rows_on_which_its_task_was_observed() -> None:
+    train, tune = draw(3000, 1), draw(1500, 2)
+    member = fit(scenario_of({"rating": RATING, "like": LIKE}, rounds=1), train, tune)
+    settings = member.scenario.boosting.shared
+    for task, kind in (("rating", "regression"), ("like", "binary")):
+        (booster,) = boosters(member, task)
+        label = train.labels[task].astype(np.float64)
+        seen = ~np.isnan(label)
+        leaf = np.asarray(booster.predict(train.features[seen].to_numpy(), pred_leaf=True)).ravel()
+        mean = label[seen].mean()
+        base, hessian = (mean, 1.0) if kind == "regression" else (np.log(mean / (1 - mean)), mean * (1 - mean))
+        gradient, count = np.bincount(leaf, mean - label[seen]), np.bincount(leaf)
+        expected = base - settings.learning_rate * gradient / (count * hessian + settings.leaf_l2)
+        (tree,) = split_text(booster.model_to_string())[1]
+        assert np.abs(tree.leaf_values[: len(expected)] - expected).max() < 1e-9
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10])
+def test_any_number_of_tasks_shares_trees_even_where_no_row_has_two_labels(count: int) -> None:
+    rng = np.random.default_rng(count)
+    tables = []
+    for rows, seed in ((3000, 1), (1500, 2), (1500, 3)):
+        table = draw(rows, seed)
+        taste, turn = table.features["column_1"] + np.tanh(table.features["column_2"]), rng.integers(0, count, rows)
+        labels = {}
+        for number in range(count):
+            noisy = taste.to_numpy() + rng.standard_normal(rows)
+            label = noisy if number % 2 == 0 else noisy > 0.5
+            labels[f"task_{number}"] = np.where(turn == number, label, np.nan).astype(np.float32)
+        tables.append(Table(table.features, labels))
+    tasks = {f"task_{number}": RATING if number % 2 == 0 else LIKE for number in range(count)}
+    member = fit(scenario_of(tasks), tables[0], tables[1])
+    for number, (task, values) in enumerate(member.predict(tables[2].features).items()):
+        label = tables[2].labels[task].astype(np.float64)
+        seen = ~np.isnan(label)
+        assert np.corrcoef(values[seen], label[seen])[0, 1] > 0.2, number
+    pairs = member.describe()["sharing"]["cosines"]
+    assert len(pairs) == count * (count - 1) // 2
+    assert all(value is None or -1 <= value <= 1 for values in pairs.values() for value in values)
+
+
+def test_a_rare_label_stays_calibrated_beside_a_frequent_one() -> None:
+    """Imbalance is met by scaling each task's gradient to one energy, never by weighting its classes."""
+    rng = np.random.default_rng(6)
+    tables = []
+    for rows, seed in ((20000, 1), (8000, 2), (20000, 3)):
+        table = draw(rows, seed)
+        rare = rng.random(rows) < 1 / (1 + np.exp(5.2 - table.features["column_2"]))
+        tables.append(Table(table.features, {"like": table.labels["like"], "rare": rare.astype(np.float32)}))
+    member = fit(scenario_of({"like": LIKE, "rare": LIKE}), tables[0], tables[1])
+    predicted, rate = member.predict(tables[2].features)["rare"], tables[0].labels["rare"].mean()
+    truth = 1 / (1 + np.exp(5.2 - tables[2].features["column_2"].to_numpy()))
+    truth *= rate / truth.mean()  # what a model can know is the rate in its own sample
+    assert rate < 0.02
+    assert predicted.mean() == pytest.approx(rate, rel=0.05)
+    likeliest = predicted >= np.quantile(predicted, 0.9)
+    assert predicted[likeliest].mean() == pytest.approx(truth[likeliest].mean(), rel=0.35)  # drawn to the mean
+    assert truth[likeliest].mean() > 1.5 * rate
+
+
+def test_a_task_of_noise_does_not_cost_the_other_anything_once_fused() -> None:
+    rng = np.random.default_rng(9)
+    train, tune, unseen = (draw(rows, seed) for rows, seed in ((6000, 1), (3000, 2), (6000, 3)))
+    for table in (train, tune):
+        table.labels["like"][:] = rng.permutation(table.labels["like"])
+    scenario = scenario_of({"rating": RATING, "like": LIKE})
+    alone, tail = (member_class(kind).fit(train, tune, scenario) for kind in ("independent", "shared_tail"))
+    seen = ~np.isnan(unseen.labels["rating"])
+    label = unseen.labels["rating"][seen].astype(np.float64)
+    ours, theirs = (member.predict(unseen.features)["rating"][seen] for member in (alone, tail))
+    before, after = (compute("rmse", label, values) for values in (ours, (ours + theirs) / 2))
+    assert before is not None
+    assert after is not None
+    assert after < before + 0.003

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,11 @@ from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.features.build import build_features
 from mtl_tasks.features.words import value_text, words
 from mtl_tasks.members.boosted import BoostedMember
+from mtl_tasks.report.labels import SCORE_UNITS
 from mtl_tasks.scoring import Scorer
 from mtl_tasks.splits import day_text
 
 Json = dict[str, Any]
-UNITS: Final = {"regression": "label points", "binary": "log-odds"}
 
 
 def explain_pair(
@@ -115,7 +115,7 @@ def _explained(scorer: Scorer, features: pd.DataFrame, task: str, weights: dict[
     order = np.argsort(-np.abs(parts), kind="stable")
     return {
         "member": name,
-        "unit": UNITS[scorer.scenario.tasks[task].kind],
+        "unit": SCORE_UNITS[scorer.scenario.tasks[task].kind],
         "score": float(base + sum(parts)),
         "base": float(base),
         "contributions": [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"better": "green", "worse": "red"}
 _PERSON_WIDTH = 30
+_MOST_FIGURES = 5
 
 
 class StageProgress:
@@ -243,12 +244,12 @@ def _stages(document: RunDocument) -> Table:
 
 def _people(document: RunDocument) -> Table:
     table = _table()
-    columns = [key for key in _first_recommendation(document) if key != "title"]
+    columns = _figures(document)
     table.add_column("person", max_width=_PERSON_WIDTH)
     table.add_column("", justify="right")
     table.add_column("title")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column.replace("_", " "), justify="right", min_width=max(map(len, column.split("_"))))
     for person in document.sample:
         table.add_section()
         about = [
@@ -263,6 +264,14 @@ def _people(document: RunDocument) -> Table:
     return table
 
 
-def _first_recommendation(document: RunDocument) -> dict[str, Any]:
+def _figures(document: RunDocument) -> list[str]:
+    """What is shown of a recommendation beside its title; of many tasks only those that order the lists."""
+    from mtl_tasks.scoring import utility_tasks  # takes a second to import, and the progress shows before that
+
     rows = [row for person in document.sample for row in person["recommendations"]]
-    return rows[0] if rows else {}
+    figures = [key for key in (rows[0] if rows else {}) if key != "title"]
+    if len(figures) <= _MOST_FIGURES:
+        return figures
+    scenario = document.scenario
+    ordering = utility_tasks(scenario.utility, list(scenario.tasks))[: _MOST_FIGURES - 1]
+    return [key for key in figures if key in ordering or key not in scenario.tasks]

@@ -17,6 +17,7 @@ from mtl_tasks.errors import ConfigError, MtlError
 # Every heavy import of this module is inside a command: `--help` then answers in well under a second.
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from mtl_tasks.report.document import RunDocument
 
@@ -37,6 +38,8 @@ _EXAMPLES = f"""
   {PROGRAM} run movies --as-of 2013-08-25 --json | jq .verdict
 
   {PROGRAM} show movies --as-of 2013-08-25
+
+  {PROGRAM} explain movies --as-of 2013-08-25 --user 2 --item 770828
 
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 a fault of ours, 130 interrupted.
 """
@@ -114,6 +117,33 @@ def show(
     _present(document, as_json)
 
 
+@app.command()
+def explain(
+    scenario: ScenarioName,
+    user: Annotated[str, typer.Option("--user", metavar="ID", help="A user of the log, or a new one.")],
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="An item of the log.")],
+    as_of: AsOf = None,
+    store: StoreUri = ".store",
+    settings: Settings = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many features to name for each task.")] = 8,
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Say why a finished run predicts what it does for one user and one item; nothing is trained."""
+    overrides = _enter(root, verbose, settings)
+    with _stdout_kept_clean():
+        from mtl_tasks.pipeline import explain_pair, make_run
+
+        explanation = explain_pair(make_run(scenario, as_of, overrides, store, today=_today()), user, item, top)
+    if as_json:
+        _print_json(explanation)
+        return
+    from mtl_tasks.summary import print_explanation
+
+    print_explanation(explanation, _console())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; what is the user's to mend becomes one line on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -157,11 +187,19 @@ def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
 
 def _present(document: RunDocument, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(document.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        _print_json(document.to_json())
         return
-    from rich.console import Console
-
     from mtl_tasks.summary import print_summary
 
+    print_summary(document, _console())
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
     # Through a pipe rich assumes 80 columns, in which the tables would lose their headings.
-    print_summary(document, Console(highlight=False, width=None if sys.stdout.isatty() else 100))
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)

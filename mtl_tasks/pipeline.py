@@ -11,9 +11,9 @@ import pandas as pd
 
 from mtl_tasks.errors import ArtifactError, ConfigError
 from mtl_tasks.report.document import RunDocument
-from mtl_tasks.run import Run, Stage, StageResult, find_stage, library_versions, run_stage
+from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
-from mtl_tasks.stages import build_stages, report_stage
+from mtl_tasks.stages import build_stages, explain, report_stage
 from mtl_tasks.store import Artifact, Ref, Store
 
 OnStage = Callable[[str, StageResult | None], None]
@@ -95,11 +95,7 @@ def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDo
     ArtifactError
         If a stage was not run with this scenario, as_of and code.
     """
-    results: dict[str, StageResult] = {}
-    for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend" and not promoted(results["publish"].summary):
-            continue
-        results[stage.name] = _found(stage, run, results)
+    results = _finished(run)
     document = build_document(run, results, overrides or {})
     results["report"] = _found(report_stage(document), run, results)
     stages = [
@@ -107,6 +103,21 @@ def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDo
         for name, result in results.items()  # what making them took, then: nothing was made now
     ]
     return replace(document, stages=stages, report=page_uri(run, results["report"].ref))
+
+
+def explain_pair(run: Run, user: str, item: str, top: int) -> dict[str, Any]:
+    """Return what a finished run predicts for a user and an item, and why; see :func:`mtl_tasks.explain.explain_pair`.
+
+    Raises
+    ------
+    ArtifactError
+        If a stage was not run with this scenario, as_of and code.
+    ConfigError, DataError
+        If the run cannot say anything of them.
+    """
+    artifacts = {name: run.store.open(result.ref) for name, result in _finished(run).items()}
+    about = {"scenario": run.scenario.name, "as_of": run.as_of_name, "run_key": artifacts["publish"].summary["run_key"]}
+    return about | explain(run, Inputs(artifacts), (user, item), top)
 
 
 def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapping[str, Any]) -> RunDocument:
@@ -121,6 +132,7 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         validation=artifacts["validate"].json("validation"),
         split=split.summary,
         describe={kind: artifacts[f"member:{kind}"].json("describe") for kind in run.scenario.members},
+        explain={kind: artifacts[f"member:{kind}"].json("explain") for kind in run.scenario.members},
         fusion=artifacts["fuse"].json("fusion"),
         evaluation=artifacts["evaluate"].json("evaluation"),
         verdict=artifacts["gate"].json("verdict"),
@@ -152,6 +164,16 @@ def _run(stage: Stage, run: Run, results: Mapping[str, StageResult], on_stage: O
     result = run_stage(stage, run, refs_of(results))
     on_stage(stage.name, result)
     return result
+
+
+def _finished(run: Run) -> dict[str, StageResult]:
+    """The stages of a finished run, but for its page."""
+    results: dict[str, StageResult] = {}
+    for stage in build_stages(run.scenario).values():
+        if stage.name == "recommend" and not promoted(results["publish"].summary):
+            continue
+        results[stage.name] = _found(stage, run, results)
+    return results
 
 
 def _found(stage: Stage, run: Run, results: Mapping[str, StageResult]) -> StageResult:

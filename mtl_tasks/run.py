@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
 # Changing how a result is shown does not change the result.
-PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report")
+PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report", "explain.py", "features/words.py")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def code_version(presentation: bool = False) -> str:
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".html", ".css")):
         relative = path.relative_to(root)
-        if presentation or relative.parts[0] not in PRESENTATION:
+        if presentation or not {str(part) for part in (relative, *relative.parents)} & set(PRESENTATION):
             digest.update(str(relative).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

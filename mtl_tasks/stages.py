@@ -175,6 +175,7 @@ def member(kind: MemberKind) -> Body:
         payload.add_frame("blend", _prediction_frame(blend))
         payload.add_frame("test", _prediction_frame(fitted.predict(made[window == "test"])))
         payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
+        payload.add_json("explain", fitted.explain(made[window == "test"], run.scenario.seed))
         return payload
 
     return body
@@ -264,6 +265,14 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     payload.add_frame("recommendations", lists)
     payload.add_json("sample", sample_people(lists, events, items, run.scenario))
     return payload
+
+
+def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[str, Any]:
+    """Say why the run predicts what it does for a user and an item as of now; nothing is stored."""
+    from mtl_tasks.explain import explain_pair
+
+    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    return explain_pair(_load_scorer(run.scenario, inputs), events, items, pair, run.as_of_day, top)
 
 
 def report_stage(document: RunDocument) -> Stage:

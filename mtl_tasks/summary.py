@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _STYLES = {"better": "green", "worse": "red"}
 _PERSON_WIDTH = 30
+_MOST_FIGURES = 5
 
 
 class StageProgress:
@@ -70,6 +72,56 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"\nReport: {document.report}")
 
 
+def print_explanation(explanation: dict[str, Any], console: Console) -> None:
+    """Print why one user and one item get the predictions they get; see :func:`mtl_tasks.explain.explain_pair`."""
+    title = f": {explanation['title']}" if explanation["title"] else ""
+    new = f" (new user, no event before {explanation['as_of']})" if explanation["new_user"] else ""
+    _say(console, f"\nUser {explanation['user_id']}{new} and item {explanation['item_id']}{title}", style="bold")
+    run = f"run {explanation['run_key'][:12]}"
+    _say(console, f"{explanation['scenario']}, as of {explanation['as_of']}, {run}", style="dim")
+    for task, told in explanation["tasks"].items():
+        _show(console, f"{task}: {_predicted(told['prediction'], told['kind'])}", _own_predictions(told))
+        if told["explained"] is None:
+            _say(console, "\nNo member that grows trees has weight here: nothing to take apart.", style="dim")
+        else:
+            _print_contributions(told["explained"], told["kind"], console)
+
+
+def _print_contributions(explained: dict[str, Any], kind: str, console: Console) -> None:
+    _say(console, f"\nWhat moved {explained['member']}, in {explained['unit']}:", style="dim")
+    parts = [(part["contribution"], part["words"]) for part in explained["contributions"]]
+    others = explained["others"]
+    if others["features"]:
+        parts.append((others["contribution"], f"{others['features']} other features"))
+    _say(console, f"{labels.number(explained['base'], 2):>8}  on average")
+    for amount, words in parts:
+        shown = Text(f"{labels.signed(amount, 2):>8}", style="green" if amount > 0 else "red")
+        console.print(shown.append(f"  {words}", style="default"), soft_wrap=True)
+    _say(console, f"{labels.number(explained['score'], 2):>8}  {_in_all(explained['score'], kind)}")
+
+
+def _in_all(score: float, kind: str) -> str:
+    return f"in all, that is {labels.percent(1 / (1 + math.exp(-score)))}" if kind == "binary" else "in all"
+
+
+def _own_predictions(told: dict[str, Any]) -> Table:
+    table = _table()
+    table.add_column("member")
+    table.add_column("prediction", justify="right")
+    table.add_column("weight in the fusion", justify="right")
+    for own in sorted(told["members"], key=lambda own: -own["weight"]):
+        shown = _predicted(own["prediction"], told["kind"])
+        table.add_row(own["member"], shown, labels.number(own["weight"], 2), style="" if own["weight"] else "dim")
+    table.add_section()
+    how = ", ".join([told["method"], *([f"{told['calibration']} calibration"] * (told["calibration"] != "none"))])
+    table.add_row("fusion", _predicted(told["prediction"], told["kind"]), how, style="bold")
+    return table
+
+
+def _predicted(value: float, kind: str) -> str:
+    return labels.percent(value) if kind == "binary" else labels.number(value, 2)
+
+
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
 
@@ -114,18 +166,17 @@ def _cell(name: str, metric: dict[str, Any] | None, gain: dict[str, Any] | None,
 
 def _fusion(document: RunDocument) -> Table:
     table = _table()
-    table.add_column("task")
+    table.add_column("task", no_wrap=True)
     table.add_column("method")
-    members = list(dict.fromkeys(member for task in document.fusion for member in document.weights(task)))
-    for member in members:
-        table.add_column(member, justify="right")
+    table.add_column("weights")
     table.add_column("blend loss", justify="right")
     table.add_column("calibration")
     for task, fusion in document.fusion.items():
-        weights = document.weights(task)
+        weights = sorted(document.weights(task).items(), key=lambda pair: -pair[1])
+        # Named only where they have a say: a column for each member would not fit.
+        shown = [f"{labels.number(weight, 2)} {member}" for member, weight in weights if weight > 0]
         loss = labels.number(fusion["blend_loss"].get(document.taken(task)))
-        shown = [labels.number(weights.get(member), 2) for member in members]
-        table.add_row(task, fusion["method"], *shown, loss, fusion["calibration"]["kind"])
+        table.add_row(task, fusion["method"], ", ".join(shown) or "–", loss, fusion["calibration"]["kind"])
     return table
 
 
@@ -193,12 +244,12 @@ def _stages(document: RunDocument) -> Table:
 
 def _people(document: RunDocument) -> Table:
     table = _table()
-    columns = [key for key in _first_recommendation(document) if key != "title"]
+    columns = _figures(document)
     table.add_column("person", max_width=_PERSON_WIDTH)
     table.add_column("", justify="right")
     table.add_column("title")
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column.replace("_", " "), justify="right", min_width=max(map(len, column.split("_"))))
     for person in document.sample:
         table.add_section()
         about = [
@@ -213,6 +264,14 @@ def _people(document: RunDocument) -> Table:
     return table
 
 
-def _first_recommendation(document: RunDocument) -> dict[str, Any]:
+def _figures(document: RunDocument) -> list[str]:
+    """What is shown of a recommendation beside its title; of many tasks only those that order the lists."""
+    from mtl_tasks.scoring import utility_tasks  # takes a second to import, and the progress shows before that
+
     rows = [row for person in document.sample for row in person["recommendations"]]
-    return rows[0] if rows else {}
+    figures = [key for key in (rows[0] if rows else {}) if key != "title"]
+    if len(figures) <= _MOST_FIGURES:
+        return figures
+    scenario = document.scenario
+    ordering = utility_tasks(scenario.utility, list(scenario.tasks))[: _MOST_FIGURES - 1]
+    return [key for key in figures if key in ordering or key not in scenario.tasks]

@@ -46,6 +46,7 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
     [
         ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
         ("show", ["--as-of", "--store", "--set", "--json", "--root", "--verbose"]),
+        ("explain", ["--user", "--item", "--as-of", "--store", "--set", "--top", "--json", "--root", "--verbose"]),
     ],
 )
 def test_help_of_a_command_names_every_option(
@@ -76,6 +77,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (["run", "movies", "--asof", "2013-08-25"], "--as-of"),
         (["run", "movies", "extra"], "unexpected extra argument"),
         (["show", "movies", "--force"], "No such option"),
+        (["explain", "movies", "--item", "1"], "Missing option '--user'"),
+        (["explain", "movies", "--user", "1", "--item", "1", "--top", "0"], "--top"),
         (["run", "movies", "--root", "nowhere"], "--root nowhere: no such folder"),
         (["run", "movies", "--set", "windows.train"], "expected key=value"),
         (["show", "movies", "--set", "=3"], "expected key=value"),

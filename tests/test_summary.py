@@ -11,7 +11,7 @@ from rich.console import Console
 from mtl_tasks.run import StageResult
 from mtl_tasks.store import Ref
 from mtl_tasks.summary import StageProgress, print_summary
-from tests.report.sample import FILMS, sample_document
+from tests.report.sample import FILMS, sample_document, wide_document
 
 
 def printed(decision: str = "promote", width: int = 100) -> str:
@@ -23,6 +23,22 @@ def printed(decision: str = "promote", width: int = 100) -> str:
 
 def test_summary_fits_a_hundred_columns() -> None:
     assert max(len(line) for line in printed().splitlines()) <= 100
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_six_members_and_many_tasks_fit_too(count: int) -> None:
+    tasks = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")[:count]
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    print_summary(wide_document(tasks), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "…" not in text  # nothing was cut off
+    assert "0.50 shared_tail, 0.10 popularity, 0.10 als" in text
+    for task in tasks:
+        assert f"{task} (" in text
+        assert any(line.startswith(f"{task} ") and "weighted" in line for line in text.splitlines())
+    assert all(any(f"   {title}  " in line for line in text.splitlines()) for title in FILMS[:5])
 
 
 def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out() -> None:
@@ -45,7 +61,7 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "Films tweeted about in 2013",
         "1.5790 (+0.0680)*",
         "1.7020 (−0.0550)*",
-        "weighted         0.07   0.00          0.93       1.5800   none",
+        "weighted   0.93 independent, 0.07 popularity       1.5800   none",
         "popular, last 7 days   0.106 ±0.011",
         "18.1 % of what they took",
         "PROMOTED",

@@ -114,6 +114,15 @@ class Member(ABC):
         No times: what is described is stored, and equal members are stored as equal bytes.
         """
 
+    def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
+        """Return by task what moves the predictions for some rows; empty for a member without trees.
+
+        ``rows`` that were looked at; ``features`` with ``feature``, ``mean_abs`` (mean absolute SHAP value, in units of
+        the label or log-odds) and ``direction``, the largest first; ``gain``, a list of (feature, share in trees that
+        all tasks share, share in the task's own trees), null unless there are both.
+        """
+        return {}
+
 
 def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: Collection[str] = ()) -> pd.DataFrame:
     """Return the wanted columns in order.

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.boosting.contributions import affordable_rows, contributions, importance_split, summarise
 from mtl_tasks.boosting.device import resolve_device
 from mtl_tasks.boosting.encoding import Encoder, Matrix
 from mtl_tasks.boosting.shared import Sharing
@@ -162,8 +163,47 @@ class BoostedMember(Member):
 
     def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds."""
-        matrix = self._encoder.matrix(require_columns(features, self._encoder.names, self.kind, self._encoder.levels))
-        return self._scores(matrix, tasks)
+        return self._scores(self._matrix(features), tasks)
+
+    def _matrix(self, features: pd.DataFrame) -> Matrix:
+        known = self._encoder
+        return known.matrix(require_columns(features, known.names, self.kind, known.levels))
+
+    def contributions(self, features: pd.DataFrame, task: str) -> Values:
+        """Return SHAP values, float64 (n, columns + 1), of :meth:`contribution_names` and then the base value.
+
+        A row adds up to its raw score: a value, or log-odds.
+        """
+        return contributions(self._trees[task], self.told(features, task), self.scenario.boosting.threads)
+
+    def contribution_names(self, task: str) -> list[str]:
+        """Names of the columns that a task's trees read, in their order."""
+        return self._trees[task].boosters[0].feature_name()
+
+    def told(self, features: pd.DataFrame, task: str) -> Matrix:
+        """Return what a task's trees read, float32 (n, columns): kinds as codes."""
+        return self._told(self._matrix(features), task)
+
+    def _told(self, matrix: Matrix, task: str) -> Matrix:
+        """Return the encoded features with the columns that a task's trees are told beside."""
+        return matrix
+
+    def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
+        """See :class:`Member`; SHAP values of the first seed."""
+        encoded = self._matrix(features)
+        order = np.random.default_rng(seed).permutation(len(encoded))
+        return {task: self._explain_task(encoded, order, task) for task in self._trees}
+
+    def _explain_task(self, encoded: Matrix, order: NDArray[np.intp], task: str) -> dict[str, Any]:
+        trees, settings = self._trees[task], self.scenario.boosting
+        rows = affordable_rows(trees.rounds[0], settings.num_leaves, len(self._trees))
+        matrix = self._told(encoded[order[:rows]], task)
+        made = contributions(trees, matrix, settings.threads, seeds=1)
+        return {
+            "rows": len(matrix),
+            "features": summarise(made, matrix, self.contribution_names(task), self._encoder.levels),
+            "gain": importance_split(trees),
+        }
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
         trees = {task: self._trees[task] for task in tasks}

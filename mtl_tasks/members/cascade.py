@@ -61,6 +61,13 @@ class CascadeMember(BoostedMember):
                 wide.add(name, made[name])
         return {task: made[task] for task in tasks}
 
+    def _told(self, matrix: Matrix, task: str) -> Matrix:
+        order = self.scenario.cascade_order
+        wide = _Wide(matrix, order)
+        for name in order[: order.index(task)]:
+            wide.add(name, wide.scores(self._trees[name], self.scenario))
+        return wide.matrix
+
 
 class _Wide:
     """A matrix, and its bins, that a column is added to after every task."""

@@ -8,6 +8,7 @@ colour-blind-safe palette ("Color Universal Design", 2008).
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -62,6 +63,10 @@ _WINDOW_COLOURS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[
 _WIDE, _NARROW = 10.3, 4.85  # inches; the page shows 100 pixels an inch, which fills a card or half of one
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
+_SMOOTHING = 20  # a running mean spans this part of a curve
+_NO_DIRECTION = 0.1
+_UP, _DOWN, _UNCLEAR = "a higher value raises", "a higher value lowers", "no clear direction"
+_DIRECTIONS: Final = {_UP: SERIES[0], _DOWN: SERIES[1], _UNCLEAR: MUTED}
 
 
 def colours(models: Sequence[str]) -> dict[str, str]:
@@ -179,18 +184,75 @@ def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str)
         return to_svg(figure, title)
 
 
-def importance(shares: Sequence[tuple[str, float]], title: str) -> Markup:
-    """Draw the share of the total gain of the most used features."""
-    top = list(shares)[:_TOP_FEATURES]
+def importance(
+    shares: Sequence[tuple[str, float]], title: str, split: Sequence[tuple[str, float, float]] | None = None
+) -> Markup:
+    """Draw the share of the total gain of the most used features.
+
+    Parameters
+    ----------
+    split
+        Feature, share in trees that all tasks share, share in the task's own: drawn instead, as a bar in two tones.
+    """
+    top = [(name, share, 0.0) for name, share in shares[:_TOP_FEATURES]] if split is None else split[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_NARROW, 0.75 + 0.2 * len(top))
-        axes.barh(range(len(top)), [share for _, share in top], height=0.68, color=SERIES[0])
-        axes.set_yticks(range(len(top)), [_shortened(feature_title(name)) for name, _ in top], fontsize=7.8)
-        axes.set_ylim(len(top) - 0.4, -0.6)
-        axes.grid(axis="y", visible=False)
+        figure, axes = _feature_axes([name for name, _, _ in top], legend=split is not None)
+        shared = [share for _, share, _ in top]
+        axes.barh(range(len(top)), shared, height=0.68, color=SERIES[0], label="shared trees")
+        if split is not None:
+            own = [share for _, _, share in top]
+            axes.barh(range(len(top)), own, left=shared, height=0.68, color=SERIES[4], label="own trees")
+            axes.legend(loc="lower right")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         axes.set_xlabel("share of the total gain")
+        return to_svg(figure, title)
+
+
+def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Markup:
+    """Draw how far features move predictions (mean absolute SHAP value), coloured by direction.
+
+    Parameters
+    ----------
+    features
+        ``feature``, ``mean_abs`` and ``direction`` (a rank correlation or null), largest first.
+    unit
+        Of the SHAP values.
+    """
+    top = features[:_TOP_FEATURES]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _feature_axes([entry["feature"] for entry in top], legend=True)
+        for words, colour in _DIRECTIONS.items():
+            rows = [row for row, entry in enumerate(top) if _direction(entry["direction"]) == words]
+            axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=colour, label=words)
+        axes.legend(loc="lower right")
+        axes.set_xlabel(f"mean absolute SHAP value ({unit})")
+        return to_svg(figure, title)
+
+
+def conflict(cosines: Mapping[str, Sequence[float | None]], title: str) -> Markup:
+    """Draw the cosine of two tasks' gradients by boosting round, a running mean for each pair of tasks.
+
+    Below zero a step that helps one task harms the other. Of very many pairs, those of the lowest mean stand out.
+    """
+    smooth = {pair.replace("|", " and "): _running_mean(values) for pair, values in cosines.items()}
+    order = sorted(smooth, key=lambda pair: _mean(smooth[pair]))
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_WIDE, 3.0)
+        axes.axhline(0, color=INK, linewidth=1)
+        _lines(axes, {pair: smooth[pair] for pair in order})
+        axes.set_xlabel("boosting round")
+        axes.set_ylabel("cosine of gradients")
+        return to_svg(figure, title)
+
+
+def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> Markup:
+    """Draw each task's weight in the shared trees by boosting round."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_WIDE, 2.6)
+        _lines(axes, {task: [math.nan if w is None else w for w in values] for task, values in weights.items()})
+        axes.set_xlabel("boosting round")
+        axes.set_ylabel("weight")
+        axes.set_ylim(bottom=0)
         return to_svg(figure, title)
 
 
@@ -204,7 +266,10 @@ def to_svg(figure: Figure, title: str) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these
-    svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", tag[0]), svg)
+    svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", tag[0]), svg)
+    svg = re.sub(
+        r" font-family: [^;\"]*;| transform=\"rotate\(-?0 [^\"]*\"", "", svg
+    )  # the page's font, and no turn at all
     svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
     for colour, name in _VARIABLES.items():
         svg = svg.replace(colour, f"var(--{name})")
@@ -217,7 +282,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
     return Markup(f"{opening}{box[0] if box else ''} {_NAMESPACES}>{body.strip()}")  # noqa: S704
 
 
-_LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
+_LONG_NUMBER = re.compile(r"\d+\.\d{2,}")
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
@@ -228,6 +293,55 @@ def _day(text: str) -> float:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
+
+
+def _feature_axes(names: Sequence[str], *, legend: bool) -> tuple[Figure, Axes]:
+    figure, axes = _figure(_NARROW, (0.9 if legend else 0.75) + 0.2 * max(len(names), 4 if legend else 1))
+    axes.set_yticks(range(len(names)), [_shortened(feature_title(name)) for name in names], fontsize=7.8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", left=False)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    return figure, axes
+
+
+def _direction(correlation: float | None) -> str:
+    if correlation is None or abs(correlation) < _NO_DIRECTION:
+        return _UNCLEAR
+    return _UP if correlation > 0 else _DOWN
+
+
+def _lines(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
+    """Draw the curves, or of very many the first and what the rest spans as a band; the legend stands beside."""
+    colour = (*SERIES, INK, MUTED)
+    shown = len(curves) if len(curves) <= len(colour) else len(SERIES)
+    others = list(curves.values())[shown:]
+    for number, (name, values) in enumerate(list(curves.items())[:shown]):
+        axes.plot(*_thinned(values), color=colour[number], label=name)
+    if others:
+        spans = [[value for value in values if not math.isnan(value)] for values in zip(*others, strict=True)]
+        rounds, lowest = _thinned([min(span, default=math.nan) for span in spans])
+        _, highest = _thinned([max(span, default=math.nan) for span in spans])
+        label = f"range of {len(others)} others"
+        axes.fill_between(rounds, lowest, highest, color=MUTED, alpha=0.2, linewidth=0, label=label)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.tick_params(axis="y", labelcolor=MUTED)
+
+
+def _running_mean(values: Sequence[float | None]) -> list[float]:
+    """Mean over a window of rounds that ends at each (a twentieth of all); NaN where a task had stopped."""
+    width = max(1, len(values) // _SMOOTHING)
+    known = [(index, value) for index, value in enumerate(values) if value is not None]
+    made, total = [math.nan] * len(values), 0.0
+    for place, (index, value) in enumerate(known):
+        total += value - (known[place - width][1] if place >= width else 0.0)
+        made[index] = total / min(place + 1, width)
+    return made
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.inf
 
 
 def _label_beside(axes: Axes, row: int, text: str, span: tuple[float, float], limits: tuple[float, float]) -> None:

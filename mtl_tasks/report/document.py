@@ -27,6 +27,8 @@ class RunDocument:
         The documents of the stages of those names.
     describe
         Member name to what it says of itself.
+    explain
+        Member name to what moves its predictions on the test window, by task; see :meth:`Member.explain`.
     sample
         People with the films they took and the list they got.
     stages
@@ -49,6 +51,7 @@ class RunDocument:
     verdict: Json
     sample: list[Json]
     stages: list[Json]
+    explain: dict[str, Json] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     overrides: Json = field(default_factory=dict)
     report: str = ""

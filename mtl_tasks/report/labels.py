@@ -55,6 +55,8 @@ WINDOW_USES: Final[dict[str, str]] = {
     "test": "read by the gate and this report only",
 }
 
+SCORE_UNITS: Final[dict[str, str]] = {"regression": "label points", "binary": "log-odds"}
+
 _LISTS: Final[dict[str, str]] = {
     "popular_7d": "popular, last 7 days",
     "popular": "popular, all time",

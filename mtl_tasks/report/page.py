@@ -121,21 +121,55 @@ def _windows(document: RunDocument) -> list[Json]:
 
 def _learning(document: RunDocument) -> list[Json]:
     shown = []
+    opened = _most_used(document)
     for member, described in document.describe.items():
-        panels = [_panel(member, task, facts) for task, facts in described["tasks"].items()]
-        drawn = any(panel["curve"] or panel["importance"] for panel in panels)
-        shown.append({"name": member, "device": described["device"], "panels": panels, "drawn": drawn})
+        explained = document.explain.get(member, {})
+        panels = [
+            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].kind)
+            for task, facts in described["tasks"].items()
+        ]
+        shown.append(
+            {
+                "name": member,
+                "device": described["device"],
+                "panels": panels,
+                "drawn": any(panel["curve"] or panel["importance"] for panel in panels),
+                "opened": member == opened,
+                **_sharing(document, member, described.get("sharing")),
+            }
+        )
     return shown
 
 
-def _panel(member: str, task: str, facts: Json) -> Json:
-    curve, shares = facts.get("curve"), facts.get("importance")
-    name = f"{member}, {task}"
+def _most_used(document: RunDocument) -> str:
+    """The member with the most say in the fusions of all tasks."""
+    tasks = document.evaluation["tasks"]
+    say = {member: sum(document.weights(task).get(member, 0.0) for task in tasks) for member in document.describe}
+    return max(say, key=lambda member: say[member])
+
+
+def _sharing(document: RunDocument, member: str, sharing: Json | None) -> Json:
+    if not sharing or not any(sharing["weights"].values()):
+        return {"conflict": None, "task_weights": None}
+    moving = document.scenario.boosting.shared.task_weighting != "fixed"
+    cosines, weights = sharing["cosines"], sharing["weights"]
+    return {
+        "conflict": charts.conflict(cosines, f"{member}: agreement of the tasks' gradients") if cosines else None,
+        "task_weights": charts.task_weights(weights, f"{member}: task weights") if moving else None,
+    }
+
+
+def _panel(member: str, task: str, facts: Json, explained: Json | None, kind: str) -> Json:
+    curve, shares, name = facts.get("curve"), facts.get("importance"), f"{member}, {task}"
+    gain = explained["gain"] if explained else None
+    unit = labels.SCORE_UNITS[kind]
     return {
         "task": task,
         "facts": facts,
+        "rows": explained["rows"] if explained else None,
         "curve": charts.learning_curve(curve, facts.get("rounds"), f"{name}: learning curve") if curve else None,
-        "importance": charts.importance(shares, f"{name}: feature importance") if shares else None,
+        "effects": charts.effects(explained["features"], unit, f"{name}: effect of features") if explained else None,
+        "importance": charts.importance(shares, f"{name}: feature importance", gain) if shares else None,
     }
 
 

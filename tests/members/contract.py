@@ -11,6 +11,7 @@ import pytest
 
 from mtl_tasks.errors import ArtifactError, DataError
 from mtl_tasks.members import Member, Table, member_class
+from mtl_tasks.members.boosted import BoostedMember
 from mtl_tasks.metrics import compute
 from mtl_tasks.scenario import MemberKind, Scenario
 from tests.logs import tiny_scenario
@@ -222,3 +223,23 @@ class BoostedContract(MemberContract):
             assert entry["curve"]["metric"] == ("rmse" if task == "rating" else "log_loss")
             assert entry["rounds"] == 1 + int(np.argmin(entry["curve"]["tune"]))
             assert len(entry["curve"]["train"]) == len(entry["curve"]["tune"])
+
+    def test_contributions_add_up_to_the_raw_score(self, fitted: Member, scenario: Scenario, unseen: Table) -> None:
+        assert isinstance(fitted, BoostedMember)
+        scores = fitted.raw_scores(unseen.features, list(scenario.tasks))
+        for task in scenario.tasks:
+            made = fitted.contributions(unseen.features, task)
+            names = fitted.contribution_names(task)
+            assert made.shape == (len(unseen.features), len(names) + 1)
+            assert fitted.told(unseen.features, task).shape == (len(unseen.features), len(names))
+            assert np.abs(made.sum(axis=1) - scores[task]).max() < 1e-9
+
+    def test_its_explanation_names_what_it_learnt_from(self, fitted: Member, scenario: Scenario, unseen: Table) -> None:
+        explained = fitted.explain(unseen.features, seed=3)
+        assert explained == fitted.explain(unseen.features, seed=3)
+        assert list(explained) == list(scenario.tasks)
+        rating = {entry["feature"]: entry for entry in explained["rating"]["features"]}
+        assert explained["rating"]["rows"] == len(unseen.features)
+        assert next(iter(rating)) == "rating.level"
+        assert rating["rating.level"]["direction"] > 0.5
+        assert list(rating.values()) == sorted(rating.values(), key=lambda entry: -entry["mean_abs"])

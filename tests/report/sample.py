@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from mtl_tasks.report import RunDocument
@@ -11,6 +12,7 @@ from mtl_tasks.scenario import Scenario, parse_scenario
 Json = dict[str, Any]
 
 MEMBERS = ("popularity", "als", "independent")
+ALL_MEMBERS = (*MEMBERS, "cascade", "shared", "shared_tail")
 FILMS = (
     "Man of Steel (2013)",
     "Fast & Furious 6 (2013)",
@@ -95,6 +97,7 @@ def sample_document(decision: str = "promote") -> RunDocument:
         validation=_validation(),
         split=_split(),
         describe={member: _describe(member) for member in MEMBERS},
+        explain={member: _explain() if member == "independent" else {} for member in MEMBERS},
         fusion=_fusion(),
         evaluation=_evaluation(),
         verdict=_verdict(decision),
@@ -104,6 +107,68 @@ def sample_document(decision: str = "promote") -> RunDocument:
         overrides={"boosting.rounds": 800},
         report=".store/movies/2013-08-25/report/5d1c5d1c/report.html",
     )
+
+
+def wide_document(names: tuple[str, ...]) -> RunDocument:
+    """The same run with six members and the given tasks: the first is rated, the others are taken or not."""
+    document = sample_document()
+    scenario, evaluation = document.scenario, document.evaluation
+    shape = {name: "purchase" if place else "rating" for place, name in enumerate(names)}
+    like = {member: member if member in MEMBERS else "independent" for member in ALL_MEMBERS}
+
+    def by_task(parts: Json) -> Json:
+        return {name: parts[model] for name, model in shape.items() if model in parts}
+
+    def by_member(parts: Json) -> Json:
+        return {member: parts[model] for member, model in like.items()}
+
+    evaluated = {
+        name: {**task, "members": by_member(task["members"])} for name, task in by_task(evaluation["tasks"]).items()
+    }
+    weights = dict.fromkeys(ALL_MEMBERS, 0.1) | {"shared_tail": 0.5}
+    slices = {
+        name: {label: {**part, "members": by_member(part["members"])} for label, part in parts.items()}
+        for name, parts in by_task(evaluation["slices"]).items()
+    }
+    return replace(
+        document,
+        scenario=scenario.model_copy(update={"tasks": by_task(scenario.tasks), "boosting": _moving(scenario)}),
+        describe={
+            member: {**document.describe[model], "tasks": by_task(document.describe[model]["tasks"])}
+            | {"sharing": _sharing(names) if member in ("shared", "shared_tail") else None}
+            for member, model in like.items()
+        },
+        explain={member: by_task(document.explain[model]) for member, model in like.items()},
+        fusion={name: {**document.fusion["rating"], "weights": weights} for name in names},
+        evaluation={
+            **evaluation,
+            "tasks": evaluated,
+            "slices": slices,
+            "calibration": by_task(evaluation["calibration"]),
+        },
+        sample=[_person(number, names) for number in range(3)],
+    )
+
+
+def _moving(scenario: Scenario) -> Any:
+    shared = scenario.boosting.shared.model_copy(update={"task_weighting": "dwa"})
+    return scenario.boosting.model_copy(update={"shared": shared})
+
+
+def _sharing(names: tuple[str, ...]) -> Json:
+    """Curves of 900 rounds; the first task stops early."""
+    pairs = [f"{first}|{second}" for place, first in enumerate(names) for second in names[place + 1 :]]
+    rounds = range(900)
+    return {
+        "cosines": {
+            pair: [
+                None if pair.startswith(names[0]) and n > 600 else 0.5 * math.cos(n / 200 + place) + 0.2 * (-1) ** n
+                for n in rounds
+            ]
+            for place, pair in enumerate(pairs)
+        },
+        "weights": {name: [1 + 0.3 * math.sin(n / 150 + place) for n in rounds] for place, name in enumerate(names)},
+    }
 
 
 def metric(value: float | None, half: float | None = None, rows: int = 21_480) -> Json:
@@ -212,6 +277,23 @@ def _curve(metric: str, start: float, tune: float, train: float) -> Json:
 def _importance(task: str) -> list[list[Any]]:
     names = FEATURES if task == "rating" else FEATURES[4:] + FEATURES[:4]
     return [[name, 0.27 * 0.8**number] for number, name in enumerate(names)]
+
+
+def _explain() -> Json:
+    """SHAP summaries, and the gain apart where there are trees of both kinds (of the rating)."""
+    return {
+        task: {
+            "rows": 1_873,
+            "features": [
+                {"feature": name, "mean_abs": 0.4 * 0.85**number, "direction": (0.8, -0.6, 0.02, None)[number % 4]}
+                for number, name in enumerate(FEATURES[:20])
+            ],
+            "gain": [[name, 0.2 * 0.8**number, 0.07 * 0.8**number] for number, name in enumerate(FEATURES[:20])]
+            if task == "rating"
+            else None,
+        }
+        for task in CURVES
+    }
 
 
 def _fusion() -> Json:
@@ -361,18 +443,15 @@ def _verdict(decision: str) -> Json:
     }
 
 
-def _person(number: int) -> Json:
+def _person(number: int, tasks: tuple[str, ...] = ("rating", "purchase")) -> Json:
     films = FILMS[number:] + FILMS[:number]
     return {
         "user_id": 8_321 + 17 * number,
         "history": list(films[5 : 6 + number]),
         "recommendations": [
-            {
-                "title": film,
-                "rating": 8.1 - 0.3 * place,
-                "purchase": 0.42 - 0.05 * place,
-                "utility": 0.42 - 0.05 * place,
-            }
+            {"title": film}
+            | {task: (0.42 - 0.05 * place if nth else 8.1 - 0.3 * place) for nth, task in enumerate(tasks)}
+            | {"utility": 0.42 - 0.05 * place}
             for place, film in enumerate(films[:5])
         ],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -18,6 +20,16 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
 }
 WINDOWS = {"train": ["2013-05-19", "2013-07-13"], "test": ["2013-07-28", "2013-08-24"]}
 
+TASKS = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")
+PAIRS = [f"{first}|{second}" for place, first in enumerate(TASKS) for second in TASKS[place + 1 :]]
+EFFECTS: list[dict[str, Any]] = [
+    {"feature": f"item.count_{n}d", "mean_abs": 1 / n, "direction": (0.5, -0.5, 0.05, None)[n % 4]}
+    for n in range(1, 31)
+]
+SPLIT = [(f"item.count_{n}d", 0.2 / n, 0.1 / n) for n in range(1, 21)]
+COSINES = {pair: [place / 20 - 0.5 + 0.001 * (-1) ** n for n in range(3000)] for place, pair in enumerate(PAIRS)}
+WEIGHTS: dict[str, list[float | None]] = {"rating": [1.0] * 50, "purchase": [1.2] * 30 + [None] * 20}
+
 DRAWN = {
     "timeline": lambda: charts.timeline(WINDOWS, "2013-08-25"),
     "differences": lambda: charts.differences(DIFFERENCES, ["auc"], "gain"),
@@ -25,6 +37,10 @@ DRAWN = {
     "calibration": lambda: charts.calibration(BINS, "calibration"),
     "learning": lambda: charts.learning_curve(CURVE, 1234, "curve"),
     "importance": lambda: charts.importance([(f"item.count_{n}d", 1 / n) for n in range(1, 31)], "importance"),
+    "split": lambda: charts.importance([], "importance", SPLIT),
+    "effects": lambda: charts.effects(EFFECTS, "log-odds", "effects"),
+    "conflict": lambda: charts.conflict(COSINES, "conflict"),
+    "task weights": lambda: charts.task_weights(WEIGHTS, "task weights"),
 }
 
 
@@ -58,6 +74,10 @@ def test_chart_uses_only_colours_of_the_page(name: str) -> None:
         ("calibration", "predicted probability (mean of a bin)"),
         ("learning", "Log loss (nats a row)"),
         ("importance", "share of the total gain"),
+        ("split", "share of the total gain"),
+        ("effects", "mean absolute SHAP value (log-odds)"),
+        ("conflict", "cosine of gradients"),
+        ("task weights", "boosting round"),
     ],
 )
 def test_axes_are_labelled_with_their_units(name: str, label: str) -> None:
@@ -80,6 +100,36 @@ def test_importance_shows_the_top_twenty() -> None:
     shown = [text for text in texts(DRAWN["importance"]()) if text.startswith("item: count")]
     assert len(shown) == 20
     assert shown[0] == "item: count, 1 day"
+
+
+def test_gain_in_shared_and_in_own_trees_has_two_tones() -> None:
+    assert {"shared trees", "own trees"} <= set(texts(DRAWN["split"]()))
+    assert "own trees" not in texts(DRAWN["importance"]())
+
+
+def test_effects_are_told_apart_by_direction() -> None:
+    svg = DRAWN["effects"]()
+    assert {"a higher value raises", "a higher value lowers", "no clear direction"} <= set(texts(svg))
+    colours = ("series-1", "series-2", "muted")  # five of the twenty bars each, and ten without a clear direction
+    assert [len(re.findall(rf'"fill: var\(--{name}\)"/>', svg)) for name in colours] == [6, 6, 11]  # and a key each
+
+
+def test_of_many_pairs_those_in_most_conflict_are_named() -> None:
+    shown = texts(DRAWN["conflict"]())
+    assert [pair.replace("|", " and ") for pair in PAIRS[:6]] == [text for text in shown if " and " in text]
+    assert "range of 15 others" in shown
+    assert len(DRAWN["conflict"]()) < 60_000
+
+
+def test_a_few_pairs_are_all_named() -> None:
+    shown = texts(charts.conflict({pair: COSINES[pair] for pair in PAIRS[:8]}, "conflict"))
+    assert len([text for text in shown if " and " in text]) == 8
+
+
+def test_smoothing_is_the_mean_of_the_last_rounds_and_skips_what_is_not_there() -> None:
+    assert charts._running_mean([1.0, 3.0, None, 5.0]) == pytest.approx([1.0, 3.0, math.nan, 5.0], nan_ok=True)
+    drawn = charts._running_mean([float(n % 2) for n in range(200)])
+    assert drawn[20:] == pytest.approx([0.5] * 180)
 
 
 def test_difference_without_an_interval_is_still_drawn() -> None:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from mtl_tasks.report import RunDocument, render_report
-from tests.report.sample import FILMS, metric, sample_document
+from tests.report.sample import FILMS, metric, sample_document, wide_document
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -124,6 +124,48 @@ def test_dry_run_is_said() -> None:
 )
 def test_page_tells(page: str, expected: str) -> None:
     assert expected in words(page)
+
+
+@pytest.fixture(scope="module")
+def wide() -> str:
+    """A page of six members and seven tasks."""
+    return render_report(wide_document(("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")))
+
+
+def test_six_members_are_folded_but_for_the_one_with_the_most_say(wide: str) -> None:
+    folded = [attributes for tag, attributes in parsed(wide).seen if attributes.get("class") == "card member"]
+    assert ["open" in attributes for attributes in folded] == [False, False, False, True]
+    assert "shared_tail the most say in the fusions" in words(wide)
+
+
+def test_a_page_of_many_models_stays_within_bounds(wide: str) -> None:
+    assert len(wide.encode()) < 1_500_000
+
+
+def test_conflict_and_moving_weights_are_drawn_for_members_that_share(wide: str, page: str) -> None:
+    for label in ("agreement of the tasks&#39; gradients", "task weights"):
+        assert [f'aria-label="{member}: {label}"' in wide for member in ("cascade", "shared", "shared_tail")] == [
+            False,
+            True,
+            True,
+        ]
+        assert label not in page
+
+
+def test_weights_that_do_not_move_are_not_drawn() -> None:
+    document = wide_document(("rating", "purchase"))
+    fixed = document.scenario.model_copy(update={"boosting": sample_document().scenario.boosting})
+    page = render_report(replace(document, scenario=fixed))
+    assert "shared: agreement" in page
+    assert "shared: task weights" not in page
+
+
+def test_what_moves_predictions_is_drawn_with_its_rows(page: str) -> None:
+    text = words(page)
+    assert "mean absolute SHAP value (label points)" in text
+    assert "mean absolute SHAP value (log-odds)" in text
+    assert "What moves the predictions of 1,873 test rows." in text
+    assert "own trees" in text
 
 
 def test_best_value_of_a_column_is_bold(page: str) -> None:

@@ -223,7 +223,8 @@ def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Mar
         figure, axes = _feature_axes([entry["feature"] for entry in top], legend=True)
         for words, colour in _DIRECTIONS.items():
             rows = [row for row, entry in enumerate(top) if _direction(entry["direction"]) == words]
-            axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=colour, label=words)
+            if rows:  # a key without bars would take a colour that is not the page's
+                axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=colour, label=words)
         axes.legend(loc="lower right")
         axes.set_xlabel(f"mean absolute SHAP value ({unit})")
         return to_svg(figure, title)
@@ -252,7 +253,7 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> M
         _lines(axes, {task: [math.nan if w is None else w for w in values] for task, values in weights.items()})
         axes.set_xlabel("boosting round")
         axes.set_ylabel("weight")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max((w for values in weights.values() for w in values if w), default=1.0))
         return to_svg(figure, title)
 
 

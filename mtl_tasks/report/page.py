@@ -167,6 +167,7 @@ def _panel(member: str, task: str, facts: Json, explained: Json | None, kind: st
         "task": task,
         "facts": facts,
         "rows": explained["rows"] if explained else None,
+        "split": gain is not None,
         "curve": charts.learning_curve(curve, facts.get("rounds"), f"{name}: learning curve") if curve else None,
         "effects": charts.effects(explained["features"], unit, f"{name}: effect of features") if explained else None,
         "importance": charts.importance(shares, f"{name}: feature importance", gain) if shares else None,

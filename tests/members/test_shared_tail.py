@@ -46,6 +46,17 @@ class TestSharedTail(BoostedContract):
         native = np.mean([booster.predict(values, raw_score=True) for booster in trees.boosters], axis=0)
         assert np.abs(raw - native).max() < 1e-12
 
+    def test_its_gain_is_told_apart_by_shared_and_own_trees(self, unseen) -> None:
+        member = self.fit(member_scenario(shared={"checkpoints": [0.5], "learning_rate": 0.02}))
+        split = member.explain(unseen.features, seed=0)["purchase"]["gain"]
+        shared, own = np.array([parts for _, *parts in split]).T
+        assert shared.sum() > 0.05
+        assert own.sum() > 0.05
+        assert shared.sum() + own.sum() <= 1 + 1e-4
+        # The same trees and order as in the importance of all of them.
+        whole = dict(member.describe()["tasks"]["purchase"]["importance"])
+        assert [name for name, *_ in split][:5] == list(whole)[:5]
+
     def test_refit_keeps_the_numbers_of_shared_and_own_trees(self, fitted: Member) -> None:
         refitted = fitted.refit(draw_table(900, 4))
         for task in ("rating", "like", "purchase"):

@@ -63,7 +63,7 @@ def test_chart_is_well_formed_and_the_same_each_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_chart_uses_only_colours_of_the_page(name: str) -> None:
-    assert "#0" not in DRAWN[name]()
+    assert not re.search(r"#[0-9a-f]{6}", DRAWN[name]())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,13 @@ def test_effects_are_told_apart_by_direction() -> None:
     assert {"a higher value raises", "a higher value lowers", "no clear direction"} <= set(texts(svg))
     colours = ("series-1", "series-2", "muted")  # five of the twenty bars each, and ten without a clear direction
     assert [len(re.findall(rf'"fill: var\(--{name}\)"/>', svg)) for name in colours] == [6, 6, 11]  # and a key each
+
+
+def test_a_direction_that_no_feature_has_is_left_out() -> None:
+    svg = charts.effects(EFFECTS[:1], "log-odds", "effects")
+    assert "a higher value lowers" in texts(svg)
+    assert "no clear direction" not in texts(svg)
+    assert not re.search(r"#[0-9a-f]{6}", svg)
 
 
 def test_of_many_pairs_those_in_most_conflict_are_named() -> None:

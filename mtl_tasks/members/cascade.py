@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Final
 
 import lightgbm as lgb
 import numpy as np
@@ -17,6 +18,8 @@ from mtl_tasks.members.base import Table
 from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
 from mtl_tasks.scenario import Scenario, Task
 
+# Trees are drawn otherwise than those of `independent`: the first task's would else be the very same.
+OWN_SEED: Final = 2_000_003
 COLUMN = "cascade."  # and the task's name: a feature that holds its raw score
 
 
@@ -41,8 +44,8 @@ class CascadeMember(BoostedMember):
         for name in order:
             task, rows = scenario.tasks[name], learning.train.rows(name)
             held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
-            chosen, binned = learning.chosen_trees(name), rows.binned(known.bins)
-            made = fit_task(binned, held_rows, task.kind, scenario.boosting, learning.device, scenario.seed, chosen)
+            chosen, binned, seed = learning.chosen_trees(name), rows.binned(known.bins), scenario.seed + OWN_SEED
+            made = fit_task(binned, held_rows, task.kind, scenario.boosting, learning.device, seed, chosen)
             trees[name] = made
             if name != order[-1]:
                 known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, learning.device))
@@ -126,7 +129,7 @@ def _out_of_fold(
 ) -> Values:
     """Return raw scores, float64 (n,), each from a model of the other folds."""
     scores = np.empty(len(folds))
-    given = parameters(scenario.boosting, task.kind, device, scenario.seed)
+    given = parameters(scenario.boosting, task.kind, device, scenario.seed + OWN_SEED)
     for fold in np.unique(folds):
         others = rows.where(folds[rows.places] != fold)
         if not len(others.places):

@@ -91,6 +91,7 @@ METHODS: Final[dict[str, Method]] = {
     "shared": _member("shared"),
     "shared (alternate)": _member("shared", shared__combine="alternate"),
     "shared (sum)": _member("shared", shared__combine="sum"),
+    "shared (quick)": _member("shared", shared__learning_rate=0.2, shared__leaf_l2=60.0),
     "shared_tail": _member("shared_tail"),
     "mean(independent, shared_tail)": _mean((REFERENCE, 0), ("shared_tail", 0)),
     "mean(independent, shared_tail) x2": _mean(
@@ -107,6 +108,7 @@ FULL_ONLY: Final = (
     "independent x4",
     "shared (alternate)",
     "shared (sum)",
+    "shared (quick)",
     "mean(independent, shared_tail) x2",
 )
 

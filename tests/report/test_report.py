@@ -166,6 +166,7 @@ def test_what_moves_predictions_is_drawn_with_its_rows(page: str) -> None:
     assert "mean absolute SHAP value (log-odds)" in text
     assert "What moves the predictions of 1,873 test rows." in text
     assert "own trees" in text
+    assert text.count("in the trees that all tasks share and in its own") == 1  # the purchase has trees of one kind
 
 
 def test_best_value_of_a_column_is_bold(page: str) -> None:

@@ -170,10 +170,11 @@ class Shared(Model):
         default="fixed", description="fixed: tasks.<task>.weight alone; the others multiply it by a moving weight"
     )
     checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        default=(1.0, 0.0),
+        default=(1.0,),
         min_length=1,
         description="member `shared_tail`: the parts of the shared rounds after which a task's own trees begin; the "
-        "first, unless another is clearly better on tune; 0 lets a task that sharing harms keep to trees of its own",
+        "first, unless another is clearly better on tune. [1, 0] lets a task that sharing harms keep to trees of its "
+        "own, at the cost of growing those for every task to compare",
     )
 
 

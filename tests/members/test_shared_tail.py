@@ -73,12 +73,16 @@ def test_a_task_that_sharing_harms_opts_out_and_one_that_it_helps_does_not() -> 
         level = np.sin(3 * table.features["user.count"].fillna(0).to_numpy()) * 3 + 5
         rating = (level + 0.1 * rng.standard_normal(rows)).astype(np.float32)
         tables.append(replace(table, labels={**table.labels, "rating": rating}))
-    settings = {"rounds": 60, "learning_rate": 0.2, "shared": {"combine": "alternate", "leaf_l2": 3000.0}}
+    settings = {
+        "rounds": 60,
+        "learning_rate": 0.2,
+        "shared": {"combine": "alternate", "leaf_l2": 3000.0, "checkpoints": [1.0, 0.0]},
+    }
     scenario = member_scenario(**settings)
     member = member_class("shared_tail").fit(*tables, scenario)
     assert trees_of(member, "rating").shared == [0]
     kept = member_scenario(**{**settings, "shared": {**settings["shared"], "checkpoints": [1.0]}})
     assert trees_of(member_class("shared_tail").fit(*tables, kept), "rating").shared != [0]
-    roomy = member_scenario(rounds=300, patience=20)
+    roomy = member_scenario(rounds=300, patience=20, shared={"checkpoints": [1.0, 0.0]})
     plain = member_class("shared_tail").fit(draw_table(4000, 1), draw_table(2000, 2), roomy)
     assert trees_of(plain, "like").shared[0] > 0

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [--dates …] [--only problem=kuairand …]``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [--dates …] [--only problem=kuairand …]``."""
 
 import os
 
@@ -9,14 +9,14 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import boosting, films
+from tests.benchmarks import boosting, films, transfer
 
-SECTIONS = ("films", "boosting")
+SECTIONS = ("films", "boosting", "transfer")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="section", help=f"{' or '.join(SECTIONS)}; films by default")
+    parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument("--store", default=".bench/store")
     group = parser.add_argument_group("boosting")
@@ -42,6 +42,8 @@ def main() -> None:
         only = boosting.parse_only(arguments.only)
         options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
         boosting.main(options, console)
+    if "transfer" in sections:
+        transfer.main(arguments.store, arguments.threads, console)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from tests.benchmarks.problems import BOOSTING, Problem
 LAST_STAGE: Final = "features"
 
 
-def movies(store: str = ".bench/store") -> Problem:
-    """Return the rows of the run as of 2013-09-02; stages that the store holds are not run again."""
-    run = make_run("movies", REFERENCE_DATE, {}, store, today=pd.Timestamp.now(tz="UTC"))
+def movies(as_of: str = REFERENCE_DATE, store: str = ".bench/store") -> Problem:
+    """Return the rows of a run; stages that the store holds are not run again."""
+    run = make_run("movies", as_of, {}, store, today=pd.Timestamp.now(tz="UTC"))
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
         results[stage.name] = run_stage(stage, run, refs_of(results))

@@ -82,7 +82,7 @@ def _judged(task: str, how: str, problem: Problem, predictions: dict[str, Any]) 
 def _table(document: dict[str, Any]) -> Table:
     table = Table(
         title=f"Films as of {REFERENCE_DATE}: trees grown on from a model that many days older",
-        caption="Test metric (rating: RMSE, purchase: AUC); gain over from scratch, positive is better, ± its standard error.",
+        caption="Test metric (RMSE, AUC); gain over from scratch, positive is better, ± its standard error.",
     )
     for name in ("member", "grown", "new rounds", "CPU s", "rating", "gain", "purchase", "gain "):
         table.add_column(name, justify="left" if name in ("member", "grown") else "right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [--dates …] [--only problem=kuairand …]``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [--only problem=kuairand] …``."""
 
 import os
 

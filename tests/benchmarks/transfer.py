@@ -63,6 +63,10 @@ def _fit(
     return member, usage
 
 
+def _new_rounds(member: BoostedMember) -> dict[str, int]:
+    return {task: trees.rounds[0] - trees.inherited[0] for task, trees in member.learnt.trees.items()}
+
+
 def _judged(task: str, how: str, problem: Problem, predictions: dict[str, Any]) -> dict[str, float]:
     """Value on test, and what it is better by than from scratch, with its user-clustered standard error."""
     test = problem.rows("test")

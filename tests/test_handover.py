@@ -18,7 +18,7 @@ from tests.conftest import PROJECT
 NOW = datetime(2013, 8, 26, 9, 15, tzinfo=UTC)
 DEFAULTS: dict[str, Any] = {
     "as_of": None,
-    "members": ["popularity", "als", "independent"],
+    "members": ["popularity", "als", "independent", "cascade", "shared_tail"],
     "fusion": "auto",
     "force": False,
 }
@@ -72,7 +72,9 @@ def test_a_run_that_cannot_be_is_refused(conf: dict[str, Any], message: str) -> 
 
 
 def test_choices_that_are_the_files_own_change_nothing() -> None:
-    asked = ask(members=["als", "independent", "popularity"], fusion="auto", as_of="2013-08-25")
+    asked = ask(
+        members=["shared_tail", "als", "independent", "cascade", "popularity"], fusion="auto", as_of="2013-08-25"
+    )
     by_command = make_run("movies", "2013-08-25", {}, "s3://bucket/models", today=pd.Timestamp(NOW))
     assert asked == {**handover.run_to_json(by_command), "overrides": {}}
 

@@ -53,8 +53,13 @@ class CascadeMember(BoostedMember):
                     held.add(name, held.scores(made, scenario))
         return Learnt({name: trees[name] for name in scenario.tasks}, learning.encoder)
 
+    @property
+    def _order(self) -> tuple[str, ...]:
+        """As it was learnt: each task's trees know a column more than those of the task before."""
+        return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
+
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        order = self.scenario.cascade_order
+        order = self._order
         needed = order[: 1 + max((order.index(task) for task in tasks), default=-1)]
         wide = _Wide(matrix, order)
         made = {}
@@ -65,7 +70,7 @@ class CascadeMember(BoostedMember):
         return {task: made[task] for task in tasks}
 
     def _told(self, matrix: Matrix, task: str) -> Matrix:
-        order = self.scenario.cascade_order
+        order = self._order
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
             wide.add(name, wide.scores(self._trees[name], self.scenario))

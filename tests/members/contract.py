@@ -131,6 +131,15 @@ class MemberContract:
         assert loaded.files() == fitted.files()
         assert loaded.describe() == fitted.describe()
 
+    def test_the_order_in_which_a_scenario_names_its_tasks_is_no_matter_to_what_was_fitted(
+        self, fitted: Member, scenario: Scenario, unseen: Table
+    ) -> None:
+        turned = scenario.model_copy(update={"tasks": dict(reversed(scenario.tasks.items()))})
+        before, after = (
+            member.predict(unseen.features) for member in (fitted, type(fitted).load(fitted.files(), turned))
+        )
+        assert all(np.array_equal(before[task], after[task]) for task in scenario.tasks)
+
     def test_two_fits_give_byte_identical_files(self, fitted: Member, scenario: Scenario) -> None:
         again = self.fit(scenario)
         assert again.files() == fitted.files()

@@ -51,7 +51,7 @@ class SourceFile:
     etag: str | None = None
 
 
-def list_sources(scenario: Scenario, root: str | Path, as_of_day: int) -> list[SourceFile]:
+def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
     """Find and fingerprint the files that a run at ``as_of_day`` reads: the log's in day order, then the item table.
 
     Parameters
@@ -71,24 +71,24 @@ def list_sources(scenario: Scenario, root: str | Path, as_of_day: int) -> list[S
     ConfigError
         If a path's protocol is unknown or its package is not installed.
     """
-    return [*list_log(scenario, root, as_of_day), *list_items(scenario, root)]
+    found = [] if scenario.source.events is None else list_log(scenario.source.events, scenario, root, as_of_day)
+    return [*found, *list_items(scenario, root)]
 
 
-def list_log(scenario: Scenario, root: str | Path, as_of_day: int) -> list[SourceFile]:
-    """As :func:`list_sources`, the log alone."""
-    events = scenario.source.events
+def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
+    """As :func:`list_sources`, the log's files alone."""
 
     def found() -> list[SourceFile]:
         with readable(f"source.events {events!r} in {scenario.file}"):
             path = locate(root, events)
             if path.is_dir():
-                return [_source_file(*entry) for entry in _partition_files(path, events, scenario, as_of_day)]
-            return [_source_file(path, events, None)]
+                return [source_file(*entry) for entry in _partition_files(path, events, scenario, as_of_day)]
+            return [source_file(path, events, None)]
 
     return patiently(found)
 
 
-def list_items(scenario: Scenario, root: str | Path) -> list[SourceFile]:
+def list_items(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:
     """As :func:`list_sources`, the item table alone."""
     items = scenario.source.items
     if items is None:
@@ -96,12 +96,12 @@ def list_items(scenario: Scenario, root: str | Path) -> list[SourceFile]:
 
     def found() -> list[SourceFile]:
         with readable(f"source.items.path {items.path!r} in {scenario.file}"):
-            return [_source_file(locate(root, items.path), items.path, None)]
+            return [source_file(locate(root, items.path), items.path, None)]
 
     return patiently(found)
 
 
-def locate(root: str | Path, path: str) -> UPath:
+def locate(root: str | Path | UPath, path: str) -> UPath:
     """Return where a path of the scenario lies.
 
     Raises
@@ -221,7 +221,8 @@ def _date(day: int) -> datetime.date:
     return _EPOCH + datetime.timedelta(days=day)
 
 
-def _source_file(path: UPath, name: str, day: int | None) -> SourceFile:
+def source_file(path: UPath, name: str, day: int | None) -> SourceFile:
+    """Return a file as it stands now, under a name."""
     size, sha256, etag = _fingerprint(path)
     return SourceFile(name, day, size, sha256, etag)
 

@@ -16,6 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from upath import UPath
 
+from mtl_tasks.attribution import TYPE, VALUE, join_labels
 from mtl_tasks.columns import ITEM, TIME, TITLE, USER, label
 from mtl_tasks.conversion import (
     Place,
@@ -42,6 +43,8 @@ _SHOWN = 12  # names listed in a message
 
 def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPath) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
+
+    Of a log in the long layout the exposures are returned, with the labels that they led to.
 
     Returns
     -------
@@ -74,6 +77,8 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
     days = [file.day for file in log_files if file.day is not None]
     if days:
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
+    if scenario.source.long is not None:
+        frame = join_labels(frame, scenario, scenario.source.long)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 
@@ -137,6 +142,8 @@ def _log_part(
             part[name], kind = to_times(part[name], scenario.source, replace(place, text=text))
         elif name in (USER, ITEM):
             part[name], kind = to_ids(part[name], place)
+        elif name == TYPE:
+            part[name] = to_texts(part[name], place)
         else:
             part[name] = to_numbers(part[name], place)
         if kind is not None:
@@ -154,7 +161,12 @@ def _log_places(scenario: Scenario, file: str) -> dict[str, Place]:
         ITEM: (columns.item, "source.columns.item"),
         TIME: (columns.time, "source.columns.time"),
     }
-    keys |= {label(name): (t.label, f"tasks.{name}.label") for name, t in scenario.tasks.items() if t.label is not None}
+    tasks, long = scenario.tasks, scenario.source.long
+    if long is None:
+        keys |= {label(name): (t.label, f"tasks.{name}.label") for name, t in tasks.items() if t.label is not None}
+    else:
+        keys[TYPE] = (long.type, "source.long.type")
+        keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}
     text = scenario.source.format == "csv"
     return {name: Place(file, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}
 

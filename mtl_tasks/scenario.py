@@ -81,6 +81,17 @@ class Sql(Model):
         return f"source.sql.url_env {self.url_env}" if self.url is None else f"source.sql.url {self.url}"
 
 
+class Long(Model):
+    """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
+
+    type: str = Field(description="column of the event's type")
+    value: str | None = Field(default=None, description="column of the event's value: what a regression predicts")
+    exposure: str = Field(description="the type whose events are the rows")
+    attribution_hours: float = Field(
+        default=24, gt=0, le=24 * 90, description="an event counts for the exposure that it follows by at most these"
+    )
+
+
 class Source(Model):
     """Where the interaction log is and how to read it."""
 
@@ -89,6 +100,10 @@ class Source(Model):
     )
     sql: Sql | None = Field(default=None, description="a database, instead of `events`")
     format: Literal["parquet", "csv"] = "parquet"
+    layout: Literal["wide", "long"] = Field(
+        default="wide", description="wide: a row is an interaction with its labels; long: a row is an event with a type"
+    )
+    long: Long | None = None
     columns: Columns
     time_unit: Literal["s", "ms", "us"] | None = Field(
         default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
@@ -102,6 +117,8 @@ class Source(Model):
             raise ValueError("give exactly one of `events` and `sql`")
         if self.sql is not None and self.format != "parquet":
             raise ValueError("`format` belongs to `events` only")
+        if (self.layout == "long") != (self.long is not None):
+            raise ValueError("the section `long` and `layout: long` go together")
         return self
 
     @property
@@ -371,6 +388,7 @@ class Scenario(Model):
                 f"boosting.cascade.order must name every task once: it names {', '.join(self.cascade_order)}, "
                 f"the tasks are {', '.join(self.tasks)}"
             )
+        self._check_types()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
@@ -379,6 +397,18 @@ class Scenario(Model):
             if task not in self.tasks and task != "ranking":
                 raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, 'ranking'])}")
         return self
+
+    def _check_types(self) -> None:
+        long = self.source.long
+        if long is None:
+            return
+        for name, task in self.tasks.items():
+            if task.label == long.exposure:
+                raise ValueError(
+                    f"tasks.{name}.label is the type of the exposures: name the type that they may lead to"
+                )
+            if task.kind == "regression" and long.value is None:
+                raise ValueError(f"tasks.{name} predicts an event's value: name its column in source.long.value")
 
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
+from mtl_tasks.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, label
 from mtl_tasks.errors import DataError
 from mtl_tasks.events import FILE, PARTITION
 from mtl_tasks.expectations import Expectation, Outcome, Severity, judge
@@ -45,7 +45,8 @@ class ValidationResult:
     Attributes
     ----------
     events
-        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32).
+        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32); in the long layout
+        known_day (int32), in which the labels become final: those that do so from as_of on are null.
     quarantine
         The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
     report
@@ -223,7 +224,7 @@ def validate_log(
     per_row = [check.expectation() for check in checks]
     outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)])
     good = codes < 0
-    events = _canonical(probe[good], scenario)
+    events = _canonical(probe[good], scenario, as_of)
     outcomes += _judge(events, _log_expectations(events, scenario, as_of))
     outcomes += _judge(*_volume(events, scenario))
     quarantine = probe.loc[~good, [*interactions.columns, REASON]]
@@ -325,11 +326,16 @@ def _example(probe: pd.DataFrame) -> str:
     return f"for example {values} ({row[REASON]}) in {row[FILE]}"
 
 
-def _canonical(good: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
     labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
     frame = good[[USER, ITEM, TIME, DAY, *labels]].reset_index(drop=True)
     whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
-    return frame.astype({**whole, DAY: "int32"})
+    frame = frame.astype({**whole, DAY: "int32"})
+    if scenario.source.long is not None:
+        closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
+        frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")
+        frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
+    return frame
 
 
 def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> list[Expectation]:

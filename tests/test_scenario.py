@@ -15,6 +15,13 @@ from tests.logs import DOCUMENT, tiny_scenario
 SQL = {"url": "sqlite:///log.db", "query": "SELECT * FROM log WHERE at >= :start AND at < :end", "start": "2013-05-01"}
 SQL_SOURCE = {"sql": SQL, "columns": {"user": "person", "item": "film", "time": "at"}}
 
+LONG: dict[str, Any] = {
+    "events": "log",
+    "columns": {"user": "person", "item": "film", "time": "at"},
+    "layout": "long",
+    "long": {"type": "what", "value": "how_much", "exposure": "view"},
+}
+
 
 def write(folder: Path, text: str | None = None, **changes: Any) -> Path:
     document = {name: value for name, value in {**DOCUMENT, **changes}.items() if name != "name"}
@@ -134,6 +141,10 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("tasks/rating/range", [0], "tasks.rating.range"),
         # conflicts
         ("source/events", KeyError, "source: give exactly one of `events` and `sql`"),
+        ("source/layout", "long", "source: the section `long` and `layout: long` go together"),
+        ("source/long", {"type": "what", "exposure": "view"}, "source: the section `long` and `layout: long` go"),
+        ("source", {**LONG, "long": {"type": "what", "exposure": "view"}}, "tasks.rating predicts an event's value"),
+        ("source", {**LONG, "long": {**LONG["long"], "exposure": "liked"}}, "tasks.like.label is the type of the exp"),
         ("source/sql", SQL, "source: give exactly one of `events` and `sql`"),
         ("source", {**SQL_SOURCE, "format": "csv"}, "source: `format` belongs to `events` only"),
         ("source", {**SQL_SOURCE, "sql": {**SQL, "url_env": "SHOP"}}, "source.sql: give exactly one of `url` and"),

@@ -66,7 +66,7 @@ class Sql(Model):
     def _askable(self) -> Sql:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give exactly one of `url` and `url_env`")
-        if self.url is not None and re.search(r"//[^/@]*:[^/]*@", self.url):
+        if self.url is not None and re.search(r"//[^/@]*:[^/]*@|[?&]pass", self.url):
             raise ValueError(
                 "`url` holds a password: put the URL into an environment variable and name it in `url_env`"
             )

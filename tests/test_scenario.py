@@ -81,8 +81,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_scenario("tiny", folder=tmp_path)
 
 
-def test_a_url_with_a_password_is_refused_without_showing_it() -> None:
-    document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": "postgresql://me:s3cret-word@host/log"}})
+@pytest.mark.parametrize("url", ["postgresql://me:s3cret-word@host/log", "mysql://host/log?password=s3cret-word"])
+def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": url}})
     with pytest.raises(ConfigError, match=r"source\.sql: `url` holds a password: put the URL into") as caught:
         parse_scenario(document, where="include/scenarios/tiny.yaml")
     assert "s3cret-word" not in str(caught.value)

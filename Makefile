@@ -62,5 +62,5 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
-	rm -rf .venv .airflow .store .bench .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

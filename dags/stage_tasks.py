@@ -9,7 +9,7 @@ from typing import Any
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
 
 from dags import scenario_files
-from mtl_tasks.errors import MtlError, StoreError
+from mtl_tasks.errors import MtlError, SourceError, StoreError
 from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
@@ -23,6 +23,7 @@ DEFAULT_ARGS: Json = {
     "retry_policy": ExceptionRetryPolicy(
         rules=[
             RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
+            RetryRule(SourceError, RetryAction.RETRY, reason="the log's bucket or database may answer a little later"),
             RetryRule(MtlError, RetryAction.FAIL, reason="the same input would fail again"),
             RetryRule(OSError, RetryAction.RETRY, reason="input and output may work a little later"),
         ]

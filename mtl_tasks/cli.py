@@ -41,6 +41,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} explain movies --as-of 2013-08-25 --user 2 --item 770828
 
+  {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
+
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 a fault of ours, 130 interrupted.
 """
 
@@ -142,6 +144,29 @@ def explain(
     from mtl_tasks.summary import print_explanation
 
     print_explanation(explanation, _console())
+
+
+@app.command(name="simulate")
+def simulate_log(
+    users: Annotated[int, typer.Option("--users", metavar="N", help="People there can be.")],
+    items: Annotated[int, typer.Option("--items", metavar="M", help="Articles there can be.")],
+    days: Annotated[int, typer.Option("--days", metavar="D", help="Days from 2024-01-01 on.")],
+    events: Annotated[int, typer.Option("--events", metavar="E", help="Exposures in all; exact over whole weeks.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="An empty folder, or a new one.")],
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same files.")] = 1,
+    correlation: Annotated[
+        float, typer.Option("--correlation", help="From -1 to 1, of what makes people buy and what contents them.")
+    ] = 0.5,
+    noise: Annotated[float, typer.Option("--noise", help="Scale of chance in what people do.")] = 1.0,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Simulate a shop: write its log, and beside it what a perfect model would predict."""
+    _enter(root, verbose, None)
+    from mtl_tasks.simulation import Settings, describe, simulate
+
+    simulate(Settings(users, items, days, events, seed, correlation, noise), out)
+    typer.echo(describe(out))
 
 
 def main(arguments: list[str] | None = None) -> int:

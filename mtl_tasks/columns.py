@@ -6,6 +6,7 @@ USER: Final = "user_id"
 ITEM: Final = "item_id"
 TIME: Final = "event_time"  # datetime64[us, UTC]
 DAY: Final = "day"  # int32, UTC days since 1970-01-01
+KNOWN: Final = "known_day"  # int32, the day in which the row's labels become final; without it, that of the row
 WINDOW: Final = "window"  # train, tune, blend or test
 TITLE: Final = "title"
 REASON: Final = "reason"  # why validation set a row aside

@@ -14,7 +14,7 @@ from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.scenario import Source
 
 UTC_TIME: Final = pa.timestamp("us", "UTC")
-_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00", "+0000", "-00:00", "-0000"})
 _PLAUSIBLE_YEARS: Final = (1980, 2200)
 _TIME_TEXT: Final = (  # ISO 8601
@@ -41,15 +41,20 @@ class Place:
         return DataError(f"{self.file}: column {self.column!r} ({self.key}) {problem}")
 
 
-def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str]:
-    """Return ids as int64 or large_string (an empty string is null), and which of the two in words."""
+def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+    """Return ids as int64 or large_string (an empty string is null), and which of the two in words.
+
+    A column that is null throughout may come without a type; it is returned as it is, and None.
+    """
     column = _decoded(column)
+    if pa.types.is_null(column.type):
+        return column, None
     if pa.types.is_integer(column.type):
         try:
             return column.cast(pa.int64()), "integers"
         except pa.ArrowInvalid:
             raise place.error("holds integers that do not fit 64 signed bits: write the ids as strings") from None
-    if not _is_text(column.type):
+    if not is_text(column.type):
         raise place.error(
             f"holds {column.type}, ids must be integers or strings (a float loses digits above 2**53): cast the column"
         )
@@ -81,7 +86,7 @@ def to_numbers(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
 def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     """Return a text attribute as large_string, '' where null."""
     column = _decoded(column)
-    if not (_is_text(column.type) or pa.types.is_null(column.type)):
+    if not (is_text(column.type) or pa.types.is_null(column.type)):
         raise place.error(f"holds {column.type}, expected strings: cast the column")
     return pc.fill_null(column.cast(pa.large_string()), "")
 
@@ -94,6 +99,8 @@ def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.
     DataError
         If the column is of another type than the scenario says, or a time does not name one instant.
     """
+    if pa.types.is_null(column.type):
+        return column.cast(UTC_TIME), None
     if place.text and source.time_unit is not None:
         column = _integers_of_text(column, place)
     if pa.types.is_integer(column.type):
@@ -114,9 +121,24 @@ def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.
     return moments.cast(UTC_TIME), f"timestamps in {zone}"
 
 
+def zone_of(source: Source) -> zoneinfo.ZoneInfo:
+    """Return the zone of times that carry none.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such zone.
+    """
+    try:
+        return zoneinfo.ZoneInfo(str(source.timezone))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(f"source.timezone: unknown zone {source.timezone!r}, give one like Europe/Paris") from None
+
+
 def concatenated(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Join a column's parts; they have one type."""
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)
+    """Join a column's parts; they have one type, but for those that are null throughout and so have none."""
+    kind = next((column.type for column in columns if not pa.types.is_null(column.type)), pa.large_string())
+    return pa.chunked_array([chunk for column in columns for chunk in column.cast(kind).chunks], type=kind)
 
 
 def to_pandas(column: pa.ChunkedArray) -> pd.Series:
@@ -130,7 +152,7 @@ def _times_of_integers(column: pa.ChunkedArray, source: Source, place: Place) ->
     if source.time_unit is None:
         raise place.error("holds integers: set source.time_unit to s, ms or us")
     try:
-        moments = pc.multiply_checked(column.cast(pa.int64()), _MICROSECONDS[source.time_unit]).cast(UTC_TIME)
+        moments = pc.multiply_checked(column.cast(pa.int64()), MICROSECONDS[source.time_unit]).cast(UTC_TIME)
     except pa.ArrowInvalid:
         raise place.error(f"overflows in the unit {source.time_unit!r}: correct source.time_unit") from None
     # One wrong row is for the row checks; when the typical row is absurd, the unit is wrong.
@@ -168,12 +190,8 @@ def _localised(moments: pa.ChunkedArray, source: Source, place: Place) -> pa.Chu
     """Give times without a zone the scenario's zone; an hour that a clock change repeats or skips is refused."""
     if source.timezone is None:
         raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
-    try:
-        zone = zoneinfo.ZoneInfo(source.timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(f"source.timezone: unknown zone {source.timezone!r}, give one like Europe/Paris") from None
     local = moments.to_pandas()
-    placed = local.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    placed = local.dt.tz_localize(zone_of(source), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
     lost = pa.array((placed.isna() & local.notna()).to_numpy())
     problem = f"occur twice or never in {source.timezone} (the clock change): write the times in UTC"
     _refuse(moments, lost, place, problem)
@@ -213,7 +231,8 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

@@ -18,6 +18,10 @@ class DataError(MtlError):
     """The log or a table made from it cannot be used."""
 
 
+class SourceError(DataError):
+    """The bucket or database that holds the log did not answer this time; trying again may help."""
+
+
 class ArtifactError(MtlError):
     """A stored artefact is missing, damaged, or cannot be written."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,17 +50,81 @@ class ItemTable(Model):
     multi: dict[Name, str] = Field(default={}, description="attribute -> column of '|'-separated values")
 
 
+class Sql(Model):
+    """A database that holds the log, asked day by day."""
+
+    url: str | None = Field(default=None, description="SQLAlchemy URL without a password")
+    url_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variable that holds the URL, for example AIRFLOW_CONN_SHOP",
+    )
+    query: str = Field(description="selects the rows with :start <= time < :end, in the unit of the time column")
+    start: datetime.date = Field(description="first day of the log (UTC)")
+
+    @model_validator(mode="after")
+    def _askable(self) -> Sql:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("give exactly one of `url` and `url_env`")
+        if self.url is not None and re.search(r"//[^/@]*:[^/]*@|[?&]pass", self.url):
+            raise ValueError(
+                "`url` holds a password: put the URL into an environment variable and name it in `url_env`"
+            )
+        for name in (":start", ":end"):
+            if not re.search(rf"(?<![:\w]){name}\b", self.query):
+                raise ValueError(f"`query` must hold {name}, so that no more is asked for than a run needs")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the database is called in messages."""
+        return f"source.sql.url_env {self.url_env}" if self.url is None else f"source.sql.url {self.url}"
+
+
+class Long(Model):
+    """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
+
+    type: str = Field(description="column of the event's type")
+    value: str | None = Field(default=None, description="column of the event's value: what a regression predicts")
+    exposure: str = Field(description="the type whose events are the rows")
+    attribution_hours: float = Field(
+        default=24, gt=0, le=24 * 90, description="an event counts for the exposure that it follows by at most these"
+    )
+
+
 class Source(Model):
     """Where the interaction log is and how to read it."""
 
-    events: str = Field(description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD")
+    events: str | None = Field(
+        default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"
+    )
+    sql: Sql | None = Field(default=None, description="a database, instead of `events`")
     format: Literal["parquet", "csv"] = "parquet"
+    layout: Literal["wide", "long"] = Field(
+        default="wide", description="wide: a row is an interaction with its labels; long: a row is an event with a type"
+    )
+    long: Long | None = None
     columns: Columns
     time_unit: Literal["s", "ms", "us"] | None = Field(
         default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
     )
     timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
     items: ItemTable | None = None
+
+    @model_validator(mode="after")
+    def _one_log(self) -> Source:
+        if (self.events is None) == (self.sql is None):
+            raise ValueError("give exactly one of `events` and `sql`")
+        if self.sql is not None and self.format != "parquet":
+            raise ValueError("`format` belongs to `events` only")
+        if (self.layout == "long") != (self.long is not None):
+            raise ValueError("the section `long` and `layout: long` go together")
+        return self
+
+    @property
+    def log(self) -> str:
+        """What the log is called in messages."""
+        return self.events if self.events is not None else "source.sql"
 
 
 class Negatives(Model):
@@ -115,6 +181,9 @@ class Validation(Model):
         default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
     )
     volume_severity: Literal["critical", "warning"] = "warning"
+    missing_days: Literal["refuse", "warn"] = Field(
+        default="warn", description="what to do about a day without a row between the first and the last"
+    )
 
 
 class Factors(Model):
@@ -319,6 +388,7 @@ class Scenario(Model):
                 f"boosting.cascade.order must name every task once: it names {', '.join(self.cascade_order)}, "
                 f"the tasks are {', '.join(self.tasks)}"
             )
+        self._check_types()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
@@ -327,6 +397,18 @@ class Scenario(Model):
             if task not in self.tasks and task != "ranking":
                 raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, 'ranking'])}")
         return self
+
+    def _check_types(self) -> None:
+        long = self.source.long
+        if long is None:
+            return
+        for name, task in self.tasks.items():
+            if task.label == long.exposure:
+                raise ValueError(
+                    f"tasks.{name}.label is the type of the exposures: name the type that they may lead to"
+                )
+            if task.kind == "regression" and long.value is None:
+                raise ValueError(f"tasks.{name} predicts an event's value: name its column in source.long.value")
 
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""

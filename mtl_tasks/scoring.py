@@ -87,7 +87,7 @@ class Scorer:
         ground = Ground.prepare(coded, items, self.spaces, self.scenario)
         codes = sorted_codes(coded.user_ids, users)
         formula = self.scenario.utility
-        taken = taken_events(coded, self.scenario)
+        taken = taken_events(coded, self.scenario).before(day)
         last_week = np.bincount(taken.items[taken.days >= day - 7], minlength=len(coded.item_ids))
         needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):

@@ -83,6 +83,8 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     rows = inside[[columns.USER, columns.ITEM, columns.DAY]].copy()
     for name, task in scenario.tasks.items():
         rows[columns.label(name)] = np.float32(1.0) if task.label is None else inside[columns.label(name)]
+    if columns.KNOWN in events:
+        _forget_unknown(rows, inside[columns.KNOWN].to_numpy(), scenario, windows)
     sampled = [name for name, task in scenario.tasks.items() if task.sampled]
     if sampled:
         rows = _with_negatives(rows, events, scenario, sampled)
@@ -92,6 +94,17 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     rows = rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
     _refuse_useless(rows, scenario, windows)
     return rows
+
+
+def _forget_unknown(rows: pd.DataFrame, known: NDArray[Any], scenario: Scenario, windows: Windows) -> None:
+    """Take away, in place, the labels that were not final yet at the end of their row's window.
+
+    Those of both kinds: if only the negatives had to wait, a window's last rows would nearly all be positives.
+    """
+    ends = np.array([windows[name][1] for name in WINDOWS])
+    late = known >= ends[np.searchsorted(ends, rows[columns.DAY].to_numpy(), side="right")]
+    labels = [columns.label(name) for name, task in scenario.tasks.items() if task.label is not None]
+    rows.loc[late, labels] = np.float32("nan")
 
 
 def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario, sampled: list[str]) -> pd.DataFrame:

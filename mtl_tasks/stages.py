@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,11 @@ from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
 from mtl_tasks.store import Artifact, Payload, to_json
 
 if TYPE_CHECKING:
+    from upath import UPath
+
     from mtl_tasks.report.document import RunDocument
     from mtl_tasks.scoring import Scorer
+    from mtl_tasks.sources import SourceFile
     from mtl_tasks.transfer import WarmStart
 
 MODEL = "model."  # prefix of a member's own files among those of its artefact
@@ -71,14 +75,12 @@ def _member_stage(kind: MemberKind) -> Stage:
 
 def resolve(run: Run, inputs: Inputs) -> Payload:
     """Fix what the run reads: windows, source files and their hashes."""
-    from mtl_tasks.events import list_sources
-
-    files = list_sources(run.scenario, ROOT, run.as_of_day)
-    days = [file.day for file in files if file.day is not None]
+    files = inputs.config["files"]
+    days = [file["day"] for file in files if file["day"] is not None]
     payload = Payload(summary={"files": len(files)}, rows=len(files))
     document = {
         "as_of": run.as_of_name,
-        "sources": [asdict(file) for file in files],
+        "sources": files,
         "first_partition": min(days) if days else None,
     }
     payload.add_json("resolve", document)
@@ -87,11 +89,12 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
 
 def validate(run: Run, inputs: Inputs) -> Payload:
     """Read the log, set bad rows aside, refuse a bad log."""
-    from mtl_tasks.events import SourceFile, read_items, read_log
+    from mtl_tasks.events import read_items, read_log
+    from mtl_tasks.sources import SourceFile
     from mtl_tasks.validation import validate_log
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
-    log = read_log(run.scenario, files, ROOT)
+    log = read_log(run.scenario, files, ROOT if run.scenario.source.sql is None else _snapshots(run))
     items = read_items(run.scenario, files, ROOT, log[columns.ITEM])
     result = validate_log(log, items, run.scenario, run.as_of)
     payload = Payload(rows=len(result.events))
@@ -467,10 +470,23 @@ def _factors_config(run: Run) -> dict[str, Any]:
 
 
 def _resolve_config(run: Run) -> dict[str, Any]:
-    from mtl_tasks.events import list_sources
-
-    files = list_sources(run.scenario, ROOT, run.as_of_day)
+    files = _list_files(run)
     return {"source": run.scenario.source.model_dump(mode="json"), "files": [asdict(file) for file in files]}
+
+
+def _list_files(run: Run) -> list[SourceFile]:
+    from mtl_tasks.sources import list_items, list_sources
+
+    if run.scenario.source.sql is None:
+        return list_sources(run.scenario, ROOT, run.as_of_day)
+    from mtl_tasks.snapshots import snapshot_log
+
+    days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force)
+    return [*days, *list_items(run.scenario, ROOT)]
+
+
+def _snapshots(run: Run) -> UPath:
+    return run.store.root / run.scenario.name / "snapshots"
 
 
 def _gate_config(run: Run) -> dict[str, Any]:

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
+from mtl_tasks.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, label
 from mtl_tasks.errors import DataError
 from mtl_tasks.events import FILE, PARTITION
-from mtl_tasks.expectations import Expectation, Outcome, judge
+from mtl_tasks.expectations import Expectation, Outcome, Severity, judge
 from mtl_tasks.scenario import Scenario, Task
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ DUPLICATE: Final = "duplicate"
 _KNOWN: Final = "known_item"  # bool: the item is in the item table
 _REPEAT: Final = "repeated"  # bool: an earlier good row has the same user, item and time
 _TRAILING_DAYS: Final = 28
+_SHOWN_DAYS: Final = 5
 _TOP_REASONS: Final = 5
 _FLOAT_MAX: Final = float(np.finfo(np.float32).max)
 _ID_TYPES: Final = ["int64", "Int64", "str"]
@@ -44,7 +45,8 @@ class ValidationResult:
     Attributes
     ----------
     events
-        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32).
+        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32); in the long layout
+        known_day (int32), in which the labels become final: those that do so from as_of on are null.
     quarantine
         The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
     report
@@ -214,7 +216,7 @@ def validate_log(
         interactions = _without_future(interactions, scenario, as_of)
     if interactions.empty:
         raise DataError(
-            f"{scenario.source.events}: no event before {as_of:%Y-%m-%d} (source.events in {scenario.file}):"
+            f"{scenario.source.log}: no event before {as_of:%Y-%m-%d} (source in {scenario.file}):"
             " choose a later as_of or add the data"
         )
     checks = row_checks(scenario, as_of, partitioned)
@@ -222,7 +224,7 @@ def validate_log(
     per_row = [check.expectation() for check in checks]
     outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)])
     good = codes < 0
-    events = _canonical(probe[good], scenario)
+    events = _canonical(probe[good], scenario, as_of)
     outcomes += _judge(events, _log_expectations(events, scenario, as_of))
     outcomes += _judge(*_volume(events, scenario))
     quarantine = probe.loc[~good, [*interactions.columns, REASON]]
@@ -324,11 +326,16 @@ def _example(probe: pd.DataFrame) -> str:
     return f"for example {values} ({row[REASON]}) in {row[FILE]}"
 
 
-def _canonical(good: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
+def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
     labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
     frame = good[[USER, ITEM, TIME, DAY, *labels]].reset_index(drop=True)
     whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
-    return frame.astype({**whole, DAY: "int32"})
+    frame = frame.astype({**whole, DAY: "int32"})
+    if scenario.source.long is not None:
+        closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
+        frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")
+        frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
+    return frame
 
 
 def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> list[Expectation]:
@@ -340,20 +347,35 @@ def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timest
             arguments = {"column": label(name), "min_value": 0, "strict_min": True}
             kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
             expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
-    return [*expectations, _freshness(events, scenario, as_of)]
+    return [*expectations, _freshness(events, scenario, as_of), _completeness(events, scenario)]
 
 
 def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> Expectation:
     allowed = scenario.validation.max_age_days
     newest = events[TIME].max()
     failure = (
-        f"{scenario.source.events}: stale: the newest event before {as_of:%Y-%m-%d} is of {newest:%Y-%m-%d %H:%M} UTC,"
+        f"{scenario.source.log}: stale: the newest event before {as_of:%Y-%m-%d} is of {newest:%Y-%m-%d %H:%M} UTC,"
         f" {(as_of - newest) / pd.Timedelta(days=1):.1f} days old, the limit is {allowed}: load the missing days,"
         f" choose an earlier as_of, or raise validation.max_age_days in {scenario.file}"
     )
     oldest = as_of - pd.Timedelta(days=allowed)
     note = f"; at least {oldest.isoformat()}"
     return Expectation("ExpectColumnMaxToBeBetween", {"column": TIME, "min_value": oldest}, "critical", failure, note)
+
+
+def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
+    """Every day between the first and the last has a row."""
+    present = np.unique(events[DAY].to_numpy())
+    span = int(present[-1] - present[0]) + 1
+    missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
+    shown = ", ".join(_iso(int(day)) for day in missing[:_SHOWN_DAYS]) + (", …" if len(missing) > _SHOWN_DAYS else "")
+    failure = (
+        f"{scenario.source.log}: no row on {len(missing):,} of the {span:,} days from {_iso(int(present[0]))} to"
+        f" {_iso(int(present[-1]))}: {shown}: load them, or set validation.missing_days to warn in {scenario.file}"
+    )
+    severity: Severity = "critical" if scenario.validation.missing_days == "refuse" else "warning"
+    arguments = {"column": DAY, "min_value": span}
+    return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
 
 
 def _volume(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
@@ -365,7 +387,7 @@ def _volume(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, lis
         return rows, []
     mean = int(events[DAY].between(last - days, last - 1).sum()) / days
     failure = (
-        f"{scenario.source.events}: {_iso(last)} has {len(rows):,} rows, the {days} days before it {mean:,.1f} a day,"
+        f"{scenario.source.log}: {_iso(last)} has {len(rows):,} rows, the {days} days before it {mean:,.1f} a day,"
         f" the limit is {settings.min_daily_ratio:g} of that: load the rest of the day,"
         f" or lower validation.min_daily_ratio in {scenario.file}"
     )

@@ -47,6 +47,10 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
         ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
         ("show", ["--as-of", "--store", "--set", "--json", "--root", "--verbose"]),
         ("explain", ["--user", "--item", "--as-of", "--store", "--set", "--top", "--json", "--root", "--verbose"]),
+        (
+            "simulate",
+            ["--users", "--items", "--days", "--events", "--seed", "--correlation", "--noise", "--out", "--root"],
+        ),
     ],
 )
 def test_help_of_a_command_names_every_option(
@@ -83,6 +87,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (["run", "movies", "--set", "windows.train"], "expected key=value"),
         (["show", "movies", "--set", "=3"], "expected key=value"),
         (["run", "movies", "--set", "a=[1"], "not YAML"),
+        (["simulate", "--users", "9"], "Missing option"),
+        (["simulate", "--users", "many"], "Invalid value for '--users'"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(

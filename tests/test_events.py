@@ -15,8 +15,9 @@ from upath import UPath
 
 from mtl_tasks.columns import ITEM, TIME, TITLE, USER, label
 from mtl_tasks.errors import ConfigError, DataError
-from mtl_tasks.events import FILE, PARTITION, list_sources, read_items, read_log
+from mtl_tasks.events import FILE, PARTITION, read_items, read_log
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.sources import list_sources
 from tests.logs import AS_OF_DAY, DAYS, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
 
 FIRST = "log/dt=2013-05-01/part-0.parquet"
@@ -305,6 +306,23 @@ class TestReadLog:
         with pytest.raises(DataError, match=f"^{SECOND}: .*{problem}"):
             read(tmp_path, tiny_scenario(source__timezone="UTC"))
 
+    @pytest.mark.parametrize("column", ["person", "film", "seen_at", "stars"])
+    def test_a_partition_in_which_a_column_is_null_throughout_leaves_it_missing(
+        self, tmp_path: Path, column: str
+    ) -> None:
+        write_log(tmp_path)
+        first = tiny_log().head(10).drop(columns=column)
+        table = pa.Table.from_pandas(first, preserve_index=False).append_column(column, pa.nulls(10))
+        pq.write_table(table, tmp_path / FIRST)
+        frame = read(tmp_path, tiny_scenario())
+        name = {"person": USER, "film": ITEM, "seen_at": TIME, "stars": label("rating")}[column]
+        assert frame[name].isna().tolist() == [True] * 10 + [False] * 50
+
+    def test_ids_that_are_null_in_every_file_are_refused(self, tmp_path: Path) -> None:
+        table = pa.Table.from_pandas(tiny_log().drop(columns="film"), preserve_index=False)
+        with pytest.raises(DataError, match=r"^log\.parquet: column 'film' .* has no value in any row"):
+            read_single(tmp_path, table.append_column("film", pa.nulls(60)))
+
     @pytest.mark.parametrize("keep", [0, 3, 200, -1])
     def test_a_truncated_file_is_named(self, tmp_path: Path, keep: int) -> None:
         write_log(tmp_path)
@@ -347,6 +365,57 @@ class TestCsv:
         rows.loc[0, "stars"] = np.nan
         from_csv = read_single(tmp_path, rows, source__format="csv").drop(columns=FILE)
         pd.testing.assert_frame_equal(from_csv, read_single(tmp_path, rows).drop(columns=FILE))
+
+    def test_a_compressed_file_gives_the_same_table(self, tmp_path: Path) -> None:
+        tiny_log().to_csv(tmp_path / "log.csv.gz", index=False)
+        scenario = tiny_scenario(source__events="log.csv.gz", source__items=None, source__format="csv")
+        plain = read_single(tmp_path, tiny_log(), source__format="csv")
+        pd.testing.assert_frame_equal(read(tmp_path, scenario).drop(columns=FILE), plain.drop(columns=FILE))
+
+    def test_partitions_may_be_compressed_in_part(self, tmp_path: Path) -> None:
+        for day, part in tiny_log().groupby(tiny_log()["seen_at"].dt.strftime("%Y-%m-%d")):
+            (tmp_path / f"log/dt={day}").mkdir(parents=True)
+            suffix = "csv.gz" if str(day) > "2013-05-03" else "csv"
+            part.to_csv(tmp_path / f"log/dt={day}/part-0.{suffix}", index=False)
+        frame = read(tmp_path, tiny_scenario(source__format="csv", source__items=None))
+        assert frame[USER].tolist() == tiny_log()["person"].tolist()
+
+    @pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"person,film" + data])
+    def test_a_damaged_compressed_file_is_named(self, tmp_path: Path, damage: Any) -> None:
+        tiny_log().to_csv(tmp_path / "log.csv.gz", index=False)
+        (tmp_path / "log.csv.gz").write_bytes(damage((tmp_path / "log.csv.gz").read_bytes()))
+        scenario = tiny_scenario(source__events="log.csv.gz", source__items=None, source__format="csv")
+        with pytest.raises(DataError, match=r"^log\.csv\.gz: not a readable CSV file, truncated or corrupt"):
+            read(tmp_path, scenario)
+
+    def test_columns_that_nothing_asks_for_take_no_memory(self, tmp_path: Path) -> None:
+        rows = pd.concat([tiny_log()] * 1000, ignore_index=True)
+        rows.assign(note="never read " * 50).to_csv(tmp_path / "log.csv", index=False)
+        scenario = tiny_scenario(source__events="log.csv", source__items=None, source__format="csv")
+        files = list_sources(scenario, tmp_path, AS_OF_DAY)
+        pool = pa.system_memory_pool()
+        before, pa_default = pool.bytes_allocated(), pa.default_memory_pool()
+        pa.set_memory_pool(pool)
+        try:
+            frame = read_log(scenario, files, tmp_path)
+            peak = pool.max_memory() - before
+        finally:
+            pa.set_memory_pool(pa_default)
+        assert len(frame) == len(rows)
+        assert peak < files[0].size / 2
+
+    def test_ids_of_any_script_are_ids(self, tmp_path: Path) -> None:
+        rows = tiny_log().head(3).assign(person=["Zoë", "用户 7", "🦊"])
+        assert read_single(tmp_path, rows, source__format="csv")[USER].tolist() == ["Zoë", "用户 7", "🦊"]
+        assert read_single(tmp_path, rows)[USER].tolist() == ["Zoë", "用户 7", "🦊"]
+
+    def test_a_line_without_an_end_is_refused_rather_than_held(self, tmp_path: Path) -> None:
+        with (tmp_path / "log.csv").open("w") as handle:
+            handle.write("person,film,seen_at,stars,liked\n")
+            handle.writelines("x" * (1 << 20) for _ in range(8))
+        scenario = tiny_scenario(source__events="log.csv", source__items=None, source__format="csv")
+        with pytest.raises(DataError, match=r"^log\.csv: not a readable CSV file"):
+            read(tmp_path, scenario)
 
     def test_an_id_with_a_leading_zero_keeps_it(self, tmp_path: Path) -> None:
         rows = tiny_log().astype({"person": "str"})

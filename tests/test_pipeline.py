@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,35 @@ def test_a_dry_run_promotes_nothing(finished: RunDocument, inside: Path, tmp_pat
     entries = Registry(Store(store), NAME).entries()
     assert [entry.decision for entry in entries] == ["dry_run:promote"]
     assert Registry(Store(store), NAME).champion("2100-01-01") is None
+
+
+def test_a_corrected_day_is_done_again_by_the_runs_that_read_it_and_by_no_other(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
+    with corrected(inside / "log" / "dt=2013-05-10"):
+        document = run_pipeline(ask(store), quiet)
+        assert not any(stage["reused"] for stage in document.stages)
+    assert all(stage["reused"] for stage in run_pipeline(ask(store), quiet).stages)
+    later = inside / "log" / f"dt={AS_OF}"  # a day that this run may not know
+    shutil.copytree(inside / "log" / "dt=2013-05-10", later)
+    try:
+        assert all(stage["reused"] for stage in run_pipeline(ask(store), quiet).stages)
+    finally:
+        shutil.rmtree(later)
+
+
+@contextlib.contextmanager
+def corrected(day: Path) -> Iterator[None]:
+    """Within the block, the day's first row is not in the log."""
+    path = next(day.iterdir())
+    content = path.read_bytes()
+    pd.read_parquet(path).iloc[1:].to_parquet(path, index=False)
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
 
 
 def test_the_next_day_is_compared_with_the_champion_of_the_time(

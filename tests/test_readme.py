@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import yaml
 
@@ -14,9 +15,22 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_scenario_is_valid() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
-    scenario = parse_scenario(yaml.safe_load(block), where="README.md")
+    scenario = parse_scenario(yaml_blocks()[0], where="README.md")
     assert utility_tasks(scenario.recommend.utility, list(scenario.tasks)) == ["purchase", "rating"]
+
+
+def test_what_it_says_in_the_place_of_parts_of_the_example_is_valid() -> None:
+    example, *variants = yaml_blocks()
+    assert {key for variant in variants for key in variant["source"]} >= {"sql", "long"}
+    for variant in variants:
+        source = {**example["source"], **variant["source"]}
+        if "sql" in source:
+            source = {key: value for key, value in source.items() if key not in ("events", "format")}
+        parse_scenario({**example, **variant, "source": source}, where="README.md")
+
+
+def yaml_blocks() -> list[dict[str, Any]]:
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)]
 
 
 def test_every_file_it_links_to_exists() -> None:

@@ -12,6 +12,16 @@ from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.scenario import load_scenario, parse_scenario, parse_setting, scenario_names
 from tests.logs import DOCUMENT, tiny_scenario
 
+SQL = {"url": "sqlite:///log.db", "query": "SELECT * FROM log WHERE at >= :start AND at < :end", "start": "2013-05-01"}
+SQL_SOURCE = {"sql": SQL, "columns": {"user": "person", "item": "film", "time": "at"}}
+
+LONG: dict[str, Any] = {
+    "events": "log",
+    "columns": {"user": "person", "item": "film", "time": "at"},
+    "layout": "long",
+    "long": {"type": "what", "value": "how_much", "exposure": "view"},
+}
+
 
 def write(folder: Path, text: str | None = None, **changes: Any) -> Path:
     document = {name: value for name, value in {**DOCUMENT, **changes}.items() if name != "name"}
@@ -71,6 +81,14 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load_scenario("tiny", folder=tmp_path)
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:s3cret-word@host/log", "mysql://host/log?password=s3cret-word"])
+def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
+    document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": url}})
+    with pytest.raises(ConfigError, match=r"source\.sql: `url` holds a password: put the URL into") as caught:
+        parse_scenario(document, where="include/scenarios/tiny.yaml")
+    assert "s3cret-word" not in str(caught.value)
+
+
 def spoilt(path: str, value: Any) -> dict[str, Any]:
     import copy
 
@@ -123,6 +141,16 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("validation", {"max_bad_fraction": -1}, r"validation.max_bad_fraction: Input .* equal to 0 \(got -1\)"),
         ("tasks/rating/range", [0], "tasks.rating.range"),
         # conflicts
+        ("source/events", KeyError, "source: give exactly one of `events` and `sql`"),
+        ("source/layout", "long", "source: the section `long` and `layout: long` go together"),
+        ("source/long", {"type": "what", "exposure": "view"}, "source: the section `long` and `layout: long` go"),
+        ("source", {**LONG, "long": {"type": "what", "exposure": "view"}}, "tasks.rating predicts an event's value"),
+        ("source", {**LONG, "long": {**LONG["long"], "exposure": "liked"}}, "tasks.like.label is the type of the exp"),
+        ("source/sql", SQL, "source: give exactly one of `events` and `sql`"),
+        ("source", {**SQL_SOURCE, "format": "csv"}, "source: `format` belongs to `events` only"),
+        ("source", {**SQL_SOURCE, "sql": {**SQL, "url_env": "SHOP"}}, "source.sql: give exactly one of `url` and"),
+        ("source", {**SQL_SOURCE, "sql": {**SQL, "query": "SELECT 1 WHERE :start"}}, "`query` must hold :end"),
+        ("source", {**SQL_SOURCE, "sql": {**SQL, "query": "SELECT x::start, :end"}}, "`query` must hold :start"),
         ("tasks/rating/label", KeyError, r"tasks.rating: a regression task needs `label` and `range: \[low, high\]`"),
         ("tasks/rating/range", KeyError, "tasks.rating: a regression task needs `label` and `range"),
         ("tasks/rating/range", [5, 5], r"tasks.rating: `range` must be \[low, high\] with low < high"),

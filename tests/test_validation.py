@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from hypothesis import strategies as st
 
 from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
 from mtl_tasks.errors import DataError
-from mtl_tasks.events import FILE, PARTITION, list_sources, read_items, read_log
+from mtl_tasks.events import FILE, PARTITION, read_items, read_log
 from mtl_tasks.expectations import Expectation, judge
+from mtl_tasks.sources import list_sources
 from mtl_tasks.store import Payload
 from mtl_tasks.validation import ValidationResult, quarantine_codes, row_checks, validate_log
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
@@ -189,6 +191,25 @@ def test_only_spoiled_rows_are_set_aside_each_for_one_of_its_reasons(spoiled: li
 def test_the_first_failing_check_gives_the_reason() -> None:
     log = spoil(spoil(spoil(good_log(), 5, "label_out_of_range:rating"), 5, "unknown_item"), 5, "null_user")
     assert validate(log).quarantine[REASON].tolist() == ["null_user"]
+
+
+@pytest.mark.parametrize("severity", ["warn", "refuse"])
+def test_days_missing_in_the_middle_are_named(severity: str, caplog: pytest.LogCaptureFixture) -> None:
+    log = good_log()
+    log = log[~(log[PARTITION] - AS_OF_DAY + DAYS).isin([2, 3])]
+    named = r"log: no row on 2 of the 6 days from 2013-05-01 to 2013-05-06: 2013-05-03, 2013-05-04: load them"
+    if severity == "refuse":
+        with pytest.raises(DataError, match=f"^{named}"):
+            validate(log, validation__missing_days=severity)
+    else:
+        with caplog.at_level(logging.WARNING):
+            assert validate(log, validation__missing_days=severity).report["success"]
+        assert re.search(named, caplog.text)
+
+
+def test_a_log_without_a_gap_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    validate(good_log(), validation__missing_days="refuse")
+    assert "no row on" not in caplog.text
 
 
 def test_of_repeated_rows_the_first_is_kept() -> None:

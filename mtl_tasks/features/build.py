@@ -14,7 +14,7 @@ from mtl_tasks.features.activity import activity_columns
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
 from mtl_tasks.features.aggregates import Values
 from mtl_tasks.features.attributes import MultiValued, attribute_columns
-from mtl_tasks.features.coding import CodedEvents, encode, taken_mask
+from mtl_tasks.features.coding import CodedEvents, encode, taken_events
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.scenario import Scenario
 
@@ -154,15 +154,15 @@ def build_features(
 
 def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
     """What each solver learns from: positives with a confidence, or residuals of a label."""
-    positive = taken_mask(events, scenario)
-    confidence = np.full(int(positive.sum()), 1.0 + scenario.factors.alpha, dtype=np.float32)
+    taken = taken_events(events, scenario)
+    confidence = np.full(len(taken.days), 1.0 + scenario.factors.alpha, dtype=np.float32)
     made: dict[str, Interactions] = {
         TASTE: Interactions(
             events.user_ids,
             events.item_ids,
-            events.users[positive],
-            events.items[positive],
-            events.days[positive].astype(np.int32),
+            taken.users,
+            taken.items,
+            taken.days.astype(np.int32),
             confidence,
         )
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class CodedEvents:
         Sorted unique ids of the events and of the rows they were coded with.
     users, items, days
         int64 (n,) codes and day numbers.
+    known
+        int64 (n,): the day in which the labels became final, that of the event or later.
     labels
         Task to float64 (n,), NaN where not observed; tasks with a label column only.
     """
@@ -36,13 +38,26 @@ class CodedEvents:
     users: Codes
     items: Codes
     days: Codes
+    known: Codes
     labels: dict[str, Values]
 
     def before(self, day: int) -> CodedEvents:
         """Those before a day (views)."""
         n = int(np.searchsorted(self.days, day, side="left"))
-        labels = {task: label[:n] for task, label in self.labels.items()}
-        return CodedEvents(self.user_ids, self.item_ids, self.users[:n], self.items[:n], self.days[:n], labels)
+        return self._at(slice(n))
+
+    def settled(self, mask: NDArray[np.bool_]) -> CodedEvents:
+        """Some of the events as one hears of their labels: the day is that in which these became final."""
+        positions = np.flatnonzero(mask)
+        chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
+        return replace(chosen, days=chosen.known)
+
+    def _at(self, positions: slice | NDArray[np.intp]) -> CodedEvents:
+        labels = {task: label[positions] for task, label in self.labels.items()}
+        users, items = self.users[positions], self.items[positions]
+        return replace(
+            self, users=users, items=items, days=self.days[positions], known=self.known[positions], labels=labels
+        )
 
 
 @dataclass(frozen=True)
@@ -74,12 +89,8 @@ def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
 
 
 def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
-    """Those interactions only."""
-    taken = taken_mask(events, scenario)
-    labels = {task: label[taken] for task, label in events.labels.items()}
-    return CodedEvents(
-        events.user_ids, events.item_ids, events.users[taken], events.items[taken], events.days[taken], labels
-    )
+    """Those interactions only, each on the day in which it was known that the item was taken."""
+    return events.settled(taken_mask(events, scenario))
 
 
 def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[CodedEvents, CodedRows]:
@@ -93,7 +104,8 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
         for name, task in scenario.tasks.items()
         if task.label is not None
     }
-    coded = CodedEvents(users, items, event_users[order], event_items[order], days[order], labels)
+    known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days[order]
+    coded = CodedEvents(users, items, event_users[order], event_items[order], days[order], known, labels)
     return coded, CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
 
 

@@ -27,12 +27,11 @@ class TaskLevels:
     """
 
     def __init__(self, events: CodedEvents, name: str, task: Task, damping: float) -> None:
-        label = events.labels[name]
-        seen = ~np.isnan(label)
-        self.users, self.items, self.days = events.users[seen], events.items[seen], events.days[seen]
+        labelled = events.settled(~np.isnan(events.labels[name]))
+        self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
         self._name, self._damping = name, damping
         self._prior = float(np.mean(task.range)) if task.range else 0.5
-        value = label[seen]
+        value = labelled.labels[name]
         self._everything = DailySums(np.zeros_like(self.days), self.days, {"value": value})
         overall = self._overall(self.days)
         item_mean = DailySums(self.items, self.days, {"value": value}).before(self.items, self.days)

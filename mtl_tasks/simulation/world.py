@@ -1,0 +1,169 @@
+"""The people and the articles of the simulated shop: hidden factors, and attributes that show a part of them.
+
+Both are ordered by the day they arrive, so that whoever is there on a day is a prefix, and an id says nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.simulation.settings import WORLD, Settings
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int64]
+
+CATEGORIES: Final = (
+    "audio", "beauty", "books", "fashion", "garden", "kitchen", "pets", "phones", "shoes", "sports", "tools", "toys",
+)  # fmt: skip
+SEGMENTS: Final = ("bargain", "classic", "family", "outdoor", "tech", "trend")
+AGE_GROUPS: Final = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
+PRICE_BANDS: Final = ("very low", "low", "middle", "high", "very high")
+DIMENSIONS: Final = 4  # of a taste
+FROM_THE_START: Final = 0.7  # share of users and items that are there on the first day
+MEAN_WAIT: Final = 60.0  # days until the others arrive; fixed, so that more days continue a shorter simulation
+GROUPED: Final = 0.6  # share of a taste's variance that segment or category explains
+MISLABELLED: Final = 0.05  # share of segments and categories that are recorded wrongly
+QUARTER_TURN: Final = 180  # days in which a taste becomes another one
+
+
+@dataclass(frozen=True)
+class People:
+    """Everyone who may ever come.
+
+    ``taste`` and ``later_taste`` (N, DIMENSIONS) are what a taste is on the first day and a quarter turn later;
+    ``judgement`` is what they are content with beyond that. ``keenness``, ``mildness`` and ``thrift`` are levels of
+    buying, rating and minding prices. ``activity`` is cumulative.
+    """
+
+    arrival: NDArray[np.int32]
+    taste: Floats
+    later_taste: Floats
+    judgement: Floats
+    keenness: Floats
+    mildness: Floats
+    thrift: Floats
+    activity: NDArray[np.float64]
+    segment: NDArray[np.int8]
+    age_group: NDArray[np.int8]
+
+    def taste_on(self, day: int, users: Codes) -> Floats:
+        """Tastes (users, DIMENSIONS) on a day: each turns slowly towards another one of the same length."""
+        angle = np.pi / 2 * day / QUARTER_TURN
+        turned = np.float32(np.cos(angle)) * self.taste[users]
+        turned += np.float32(np.sin(angle)) * self.later_taste[users]
+        return turned
+
+
+@dataclass(frozen=True)
+class Articles:
+    """Everything that may ever be sold; ``appeal`` and ``quality`` are levels of being bought and of contenting.
+
+    ``exposure`` is the logarithm of an article's share of what is shown, before it moves with the days.
+    """
+
+    arrival: NDArray[np.int32]
+    taste: Floats
+    judgement: Floats
+    appeal: Floats
+    quality: Floats
+    exposure: Floats
+    swing: Floats
+    phase: Floats
+    list_price: NDArray[np.float64]
+    relative_price: Floats
+    cycle: NDArray[np.int32]
+    category: NDArray[np.int8]
+    brand: NDArray[np.int32]
+
+    @property
+    def price_band(self) -> NDArray[np.int8]:
+        """Fifth of the list prices that an article's own lies in, from 0."""
+        edges = np.quantile(self.list_price, [0.2, 0.4, 0.6, 0.8])
+        return np.searchsorted(edges, self.list_price, side="right").astype(np.int8)
+
+
+def make_people(settings: Settings) -> People:
+    """Draw the people of a simulation."""
+    rng, count = settings.stream(WORLD), settings.users
+    segment = rng.integers(len(SEGMENTS), size=count, dtype=np.int8)
+    keenness, thrift = _normal(rng, count), _normal(rng, count)
+    age = 0.7 * thrift + 0.4 * keenness + 0.6 * _normal(rng, count)
+    return People(
+        arrival=_arrivals(rng, count),
+        taste=_grouped(rng, segment, len(SEGMENTS)),
+        later_taste=_grouped(rng, segment, len(SEGMENTS)),
+        judgement=_grouped(rng, segment, len(SEGMENTS)),
+        keenness=keenness,
+        mildness=_normal(rng, count),
+        thrift=np.exp(np.float32(0.5) * thrift),
+        activity=np.cumsum(np.exp(_normal(rng, count)), dtype=np.float64),
+        segment=_mislabelled(rng, segment, len(SEGMENTS)),
+        age_group=np.digitize(age, [-1.0, -0.4, 0.1, 0.6, 1.2]).astype(np.int8),
+    )
+
+
+def make_articles(settings: Settings) -> Articles:
+    """Draw the articles of a simulation."""
+    rng, count = settings.stream(WORLD + 1), settings.items
+    category = rng.choice(len(CATEGORIES), count, p=_zipf(len(CATEGORIES), 0.6)).astype(np.int8)
+    brands = max(5, min(500, count // 20))
+    brand = rng.choice(brands, count, p=_zipf(brands, 0.8)).astype(np.int32)
+    appeal = np.float32(0.6) * _normal(rng, brands)[brand] + np.float32(0.8) * _normal(rng, count)
+    quality = np.float32(0.6) * _normal(rng, brands)[brand] + np.float32(0.8) * _normal(rng, count)
+    relative_price = np.float32(0.3) * quality + np.float32(0.4) * _normal(rng, count)
+    typical = np.exp(3.0 + 0.7 * rng.standard_normal(len(CATEGORIES)))
+    return Articles(
+        arrival=_arrivals(rng, count),
+        taste=_grouped(rng, category, len(CATEGORIES)),
+        judgement=_grouped(rng, category, len(CATEGORIES)),
+        appeal=appeal,
+        quality=quality,
+        exposure=_exposure(rng, appeal),
+        swing=np.abs(np.float32(0.5) * _normal(rng, count)),
+        phase=rng.random(count, dtype=np.float32),
+        list_price=np.round(typical[category] * np.exp(relative_price.astype(np.float64)), 2),
+        relative_price=relative_price,
+        cycle=rng.integers(14, 57, size=count, dtype=np.int32),
+        category=_mislabelled(rng, category, len(CATEGORIES)),
+        brand=brand,
+    )
+
+
+def _normal(rng: np.random.Generator, size: int | tuple[int, int]) -> Floats:
+    return rng.standard_normal(size, dtype=np.float32)
+
+
+def _arrivals(rng: np.random.Generator, count: int) -> NDArray[np.int32]:
+    later = rng.random(count) >= FROM_THE_START
+    wait = rng.exponential(MEAN_WAIT, count)
+    return np.sort(np.where(later, 1 + wait, 0).astype(np.int32))
+
+
+def _grouped(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> Floats:
+    """Standard normal vectors, of which members of a group have a part in common."""
+    common = np.sqrt(GROUPED) * _normal(rng, (groups, DIMENSIONS))
+    own = _normal(rng, (len(group), DIMENSIONS))
+    own *= np.float32(np.sqrt(1 - GROUPED))
+    own += common.astype(np.float32)[group]
+    return own
+
+
+def _mislabelled(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
+    wrong = rng.random(len(group)) < MISLABELLED
+    return np.where(wrong, rng.integers(groups, size=len(group), dtype=np.int8), group)
+
+
+def _zipf(count: int, power: float) -> NDArray[Any]:
+    weight = np.arange(1, count + 1, dtype=np.float64) ** -power
+    return np.asarray(weight / weight.sum())
+
+
+def _exposure(rng: np.random.Generator, appeal: Floats) -> Floats:
+    """Log weights that follow Zipf's law over a ranking in which appeal has a say."""
+    rank = np.empty(len(appeal), dtype=np.int64)
+    rank[np.argsort(-(appeal + _normal(rng, len(appeal))))] = np.arange(len(appeal))
+    return np.asarray(-0.9 * np.log(rank + 5.0), dtype=np.float32)

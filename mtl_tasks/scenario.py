@@ -207,7 +207,7 @@ class Features(Model):
     damping: float = Field(default=5.0, gt=0, description="pseudo-count of a damped mean")
     last_items: int = Field(default=20, ge=1)
     raw_factors: bool = Field(
-        default=False, description="the taste vectors of user and item as columns too; on the films they did not help"
+        default=False, description="the taste vectors of user and item as columns too, a column a dimension"
     )
 
     @field_validator("windows")

@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
-    console = Console(width=110, highlight=False)
+    console = Console(width=130, highlight=False)
     sections = arguments.sections or ["films"]
     if "films" in sections:
         films.main(arguments.dates, arguments.store, console)

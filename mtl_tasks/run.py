@@ -116,7 +116,7 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
             return found
     folder, key = _place(stage, run, parts)
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.needs}, parts["config"])
-    with _measured() as usage, threadpool_limits(1, "blas"):
+    with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
     made = run.store.publish(folder, key, payload, {**parts, "usage": usage})
     log.info("%s: %.1f s, published %s", stage.name, usage["seconds"], folder)
@@ -188,7 +188,7 @@ def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -
 
 
 @contextmanager
-def _measured() -> Iterator[dict[str, float]]:
+def measured() -> Iterator[dict[str, float]]:
     """Fill a dict with the block's wall seconds, CPU seconds (user + system) and peak resident memory in MiB."""
     usage: dict[str, float] = {}
     _reset_peak()

@@ -481,6 +481,7 @@ def _list_files(run: Run) -> list[SourceFile]:
         return list_sources(run.scenario, ROOT, run.as_of_day)
     from mtl_tasks.snapshots import snapshot_log
 
+    # Read here, by the process that asks the database: a password must not travel from task to task with the run.
     days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force)
     return [*days, *list_items(run.scenario, ROOT)]
 

@@ -28,15 +28,31 @@ class SharedMember(BoostedMember):
     def _learn(cls, learning: Learning) -> Learnt:
         seeds = grow_seeds(learning)
         trees = {}
-        for name in learning.scenario.tasks:
+        for name, made in cls._models(learning, seeds).items():
             chosen = learning.chosen_trees(name)
             trees[name] = TaskTrees.of(
-                [seed.model(name) for seed in seeds],
-                [seed.tasks[name].best_round for seed in seeds],
+                [model.grown for model in made],
+                [model.shared for model in made],
                 [seed.inherited(name) for seed in seeds],
                 None if chosen is None else chosen.curve,
             )
         return Learnt(trees, learning.encoder, sharing_of(seeds, learning.chosen))
+
+    @classmethod
+    def _models(cls, learning: Learning, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
+        """Return each task's models by seed, made of the trees that were grown for all tasks."""
+        return {
+            name: [Finished(seed.model(name), seed.tasks[name].best_round) for seed in seeds]
+            for name in learning.scenario.tasks
+        }
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task's model of one seed: its trees, of which ``shared`` are those of all tasks."""
+
+    grown: Grown
+    shared: int
 
 
 @dataclass(frozen=True)

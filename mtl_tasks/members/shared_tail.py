@@ -9,14 +9,14 @@ from mtl_tasks.boosting.losses import LOSSES
 from mtl_tasks.boosting.rows import Values, clustered_error
 from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.boosting.trees import Grown, TaskTrees, boost, boost_again, joined, parameters, predict_raw
-from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
-from mtl_tasks.members.shared import SharedTrees, grow_seeds, sharing_of
+from mtl_tasks.members.boosted import Learning, Learnt
+from mtl_tasks.members.shared import Finished, SharedMember, SharedTrees
 
 # Own trees are drawn otherwise than those of `independent`, so that a mean of the two members averages something.
 OWN_SEED: Final = 1_000_003
 
 
-class SharedTailMember(BoostedMember):
+class SharedTailMember(SharedMember):
     """Shared-tree boosting up to a checkpoint, from where LightGBM grows trees for one task at a time.
 
     For each task ``tune`` chooses how many own trees follow, or none, and, on the first seed for all seeds, the
@@ -28,28 +28,9 @@ class SharedTailMember(BoostedMember):
     note = "LightGBM, trees shared by all tasks and then its own"
 
     @classmethod
-    def _learn(cls, learning: Learning) -> Learnt:
-        seeds = grow_seeds(learning)
+    def _models(cls, learning: Learning, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
         finishing = _Finishing(learning)
-        models = finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
-        trees = {}
-        for name, made in models.items():
-            chosen = learning.chosen_trees(name)
-            trees[name] = TaskTrees.of(
-                [model.grown for model in made],
-                [model.shared for model in made],
-                [seed.inherited(name) for seed in seeds],
-                None if chosen is None else chosen.curve,
-            )
-        return Learnt(trees, learning.encoder, sharing_of(seeds, learning.chosen))
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A task's model of one seed: its trees, of which the first ``shared`` are those of all tasks."""
-
-    grown: Grown
-    shared: int
+        return finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
 
 
 class _Finishing:

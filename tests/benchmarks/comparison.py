@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
-from scipy.special import expit, logit
 
 from mtl_tasks.bootstrap import UserBootstrap
+from mtl_tasks.calibration import logit, sigmoid
 from mtl_tasks.metrics import PRIMARY, Prepared, compute, improvement
 from tests.benchmarks.catalogue import EQUAL_SIZE, METHODS, REFERENCE
 from tests.benchmarks.problems import Problem
@@ -19,7 +19,6 @@ from tests.benchmarks.problems import Problem
 Floats = NDArray[np.float64]
 REPLICATES: Final = 200
 FEW_POSITIVES: Final = 200
-EPSILON: Final = 1e-12
 BEST: Final = "the truth"
 
 
@@ -85,7 +84,7 @@ def _mean(method: str, task: str, kind: str, seed: int, trials: Trials) -> Float
     scores = [trials[(*part, seed)].predictions[task].astype(np.float64) for part in parts_of(method)]
     if kind == "regression" or len(scores) == 1:
         return np.asarray(np.mean(scores, axis=0))
-    return np.asarray(expit(np.mean([logit(np.clip(score, EPSILON, 1 - EPSILON)) for score in scores], axis=0)))
+    return sigmoid(np.mean([logit(score) for score in scores], axis=0))
 
 
 def _judged(

@@ -14,7 +14,7 @@ from mtl_tasks.bootstrap import UserBootstrap
 from mtl_tasks.members import member_class
 from mtl_tasks.members.boosted import BoostedMember
 from mtl_tasks.metrics import PRIMARY, Prepared, compute, improvement
-from mtl_tasks.run import _measured
+from mtl_tasks.run import measured
 from tests.benchmarks.films import REFERENCE_DATE
 from tests.benchmarks.movies import movies
 from tests.benchmarks.problems import Problem
@@ -58,7 +58,7 @@ def _fit(
     cls = member_class(kind)  # type: ignore[arg-type]
     assert issubclass(cls, BoostedMember)
     scenario = changed(problem.scenario, {"boosting.threads": threads})
-    with _measured() as usage:
+    with measured() as usage:
         member = cls.fit(problem.table("train"), problem.table("tune"), scenario, earlier)
     return member, usage
 

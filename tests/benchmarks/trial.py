@@ -15,7 +15,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from mtl_tasks.run import _measured
+from mtl_tasks.run import measured
 from mtl_tasks.scenario import Scenario
 from tests.benchmarks.catalogue import METHODS, PROBLEMS
 
@@ -33,9 +33,9 @@ def main(problem_name: str, method_name: str, seed: int, draw: int, threads: int
     assert method.fit is not None
     # The first use of the library starts its threads; that is no part of a fit.
     lgb.train({"verbosity": -1, "num_threads": threads}, lgb.Dataset(np.zeros((64, 1)), np.zeros(64)), 1)
-    with _measured() as fitting:
+    with measured() as fitting:
         fitted = method.fit(train, tune, scenario)
-    with _measured() as predicting:
+    with measured() as predicting:
         predictions = fitted.predict(test.features)
     np.savez(out.with_suffix(".npz"), **predictions)
     facts = {"fit": fitting, "predict": predicting, "rounds": _rounds(fitted)}

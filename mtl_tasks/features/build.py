@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
-from mtl_tasks.features.activity import activity_columns
+from mtl_tasks.features.activity import Activity
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
-from mtl_tasks.features.aggregates import Values
-from mtl_tasks.features.attributes import MultiValued, attribute_columns
-from mtl_tasks.features.coding import CodedEvents, encode, taken_events
+from mtl_tasks.features.attributes import AttributeTastes, MultiValued
+from mtl_tasks.features.co_occurrence import CoOccurrence
+from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.scenario import Scenario
 
@@ -53,8 +55,7 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
     DataError
         If a space has nothing to learn from before ``start``.
     """
-    coded, _ = encode(events, events.iloc[:0], scenario)
-    interactions = _interactions(coded, task_levels(coded, scenario), scenario)
+    coded, interactions = _learnt_from(events, scenario, end)
     for name, learnt_from in interactions.items():
         if not len(learnt_from.before(start).days):
             kind = "positive interaction" if name == TASTE else f"{name.removeprefix('level:')!r} label"
@@ -68,8 +69,7 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
 
 def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int) -> Spaces:
     """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is."""
-    coded, _ = encode(events, events.iloc[:0], scenario)
-    interactions = _interactions(coded, task_levels(coded, scenario), scenario)
+    _, interactions = _learnt_from(events, scenario, end)
     days = scenario.factors.refresh_days
     return {
         name: extend_space(solver, spaces[name].fitted(), interactions[name], end, days)
@@ -77,34 +77,75 @@ def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end:
     }
 
 
-@dataclass(frozen=True)
-class Ground:
-    """Coded events with the spaces and attributes: what features and candidates are made from."""
+class FeatureMaker:
+    """Features of rows, day after day: what the log had said by each day, and the factor spaces as they stood on it.
 
-    events: CodedEvents
-    levels: dict[str, TaskLevels]
-    fitted: dict[str, FittedSpace]
-    numeric: dict[str, Values]
-    multi: list[MultiValued]
+    Parameters
+    ----------
+    events
+        Interactions, coded; a row is told those before its day only.
+    items
+        Item attributes, one row an item.
+    spaces
+        From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+    """
 
-    @classmethod
-    def prepare(cls, coded: CodedEvents, items: pd.DataFrame, spaces: Spaces, scenario: Scenario) -> Ground:
-        """Gather everything that does not depend on rows."""
-        levels = task_levels(coded, scenario)
-        interactions = _interactions(coded, levels, scenario)
-        fitted = {
-            name: FittedSpace(solver, spaces[name], interactions[name]) for name, solver in solvers(scenario).items()
-        }
-        table = scenario.source.items
+    def __init__(self, events: CodedEvents, items: pd.DataFrame, spaces: Spaces, scenario: Scenario) -> None:
+        table, settings = scenario.source.items, scenario.features
         numeric, multi = (list(table.numeric), list(table.multi)) if table else ([], [])
-        attributes = items.set_index(columns.ITEM)[[*numeric, *multi]].reindex(coded.item_ids)
-        return cls(
-            coded,
-            levels,
-            fitted,
-            {name: attributes[name].to_numpy(dtype=np.float64) for name in numeric},
-            [MultiValued.parse(name, attributes[name]) for name in multi],
+        attributes = items.set_index(columns.ITEM)[[*numeric, *multi]].reindex(events.item_ids)
+        self.events = events
+        self.taken = taken_events(events, scenario)
+        self.multi = [MultiValued.parse(name, attributes[name]) for name in multi]
+        self.co_occurrence = CoOccurrence(self.taken)
+        self._settings = settings
+        self._levels = task_levels(events, scenario, settings.windows)
+        self._activity = Activity(
+            events, {name: attributes[name].to_numpy(dtype=np.float64) for name in numeric}, settings.windows
         )
+        self._tastes = [AttributeTastes(events, multi, self._levels, settings.damping) for multi in self.multi]
+        self._spaces, self._scenario = spaces, scenario
+
+    @cached_property
+    def _fitted(self) -> dict[str, FittedSpace]:
+        """The spaces with what users are folded in from; residuals of later days are none yet, and not asked for."""
+        interactions = _interactions(self.events, self.taken, self._levels, self._scenario)
+        made = solvers(self._scenario)
+        return {name: FittedSpace(solver, self._spaces[name], interactions[name]) for name, solver in made.items()}
+
+    @property
+    def taste(self) -> FittedSpace:
+        """The space of what people take."""
+        return self._fitted[TASTE]
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day; days only ever go forward."""
+        for level in self._levels.values():  # first: tastes are told their residuals
+            level.advance(day)
+        self._activity.advance(day)
+        for taste in self._tastes:
+            taste.advance(day)
+        self.co_occurrence.advance(day)
+
+    def make(self, rows: CodedRows) -> pd.DataFrame:
+        """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
+        made: dict[str, NDArray[np.float32]] = {}
+        for day in np.unique(rows.days):
+            places = np.flatnonzero(rows.days == day)
+            self.advance(int(day))
+            for name, values in self._columns(rows.at(places)).items():
+                made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
+        levels = {name.removeprefix("level:"): space for name, space in self._fitted.items() if name != TASTE}
+        made |= affinity_columns(rows, self.taste, levels, self._levels, self._settings.raw_factors)
+        return pd.DataFrame(made, copy=False)
+
+    def _columns(self, rows: CodedRows) -> dict[str, Any]:
+        made: dict[str, Any] = self._activity.columns(rows)
+        for level in self._levels.values():
+            made |= level.columns(rows)
+        for taste in self._tastes:
+            made |= taste.columns(rows)
+        return made | self.co_occurrence.columns(rows, self._settings.last_items)
 
 
 def build_features(
@@ -130,31 +171,13 @@ def build_features(
         ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    ground = Ground.prepare(coded, items, spaces, scenario)
-    windows = scenario.features.windows
-    made = activity_columns(coded, coded_rows, ground.numeric, windows)
-    for level in ground.levels.values():
-        made |= level.columns(coded_rows, windows)
-    for multi in ground.multi:
-        made |= attribute_columns(coded, coded_rows, multi, ground.levels, scenario.features.damping)
-    level_spaces = {name.removeprefix("level:"): space for name, space in ground.fitted.items() if name != TASTE}
-    settings = scenario.features
-    affinity = affinity_columns(
-        coded,
-        coded_rows,
-        ground.fitted[TASTE],
-        level_spaces,
-        ground.levels,
-        settings.last_items,
-        settings.raw_factors,
-    )
-    narrow = {name: values.astype(np.float32) for name, values in made.items()}
-    return pd.DataFrame({**narrow, **affinity})
+    return FeatureMaker(coded, items, spaces, scenario).make(coded_rows)
 
 
-def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
+def _interactions(
+    events: CodedEvents, taken: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario
+) -> dict[str, Interactions]:
     """What each solver learns from: positives with a confidence, or residuals of a label."""
-    taken = taken_events(events, scenario)
     confidence = np.full(len(taken.days), 1.0 + scenario.factors.alpha, dtype=np.float32)
     made: dict[str, Interactions] = {
         TASTE: Interactions(
@@ -174,6 +197,14 @@ def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: 
             level.users,
             level.items,
             level.days.astype(np.int32),
-            level.residual.astype(np.float32),
+            level.residual,
         )
     return made
+
+
+def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[CodedEvents, dict[str, Interactions]]:
+    coded, _ = encode(events, events.iloc[:0], scenario)
+    levels = task_levels(coded, scenario)
+    for level in levels.values():
+        level.advance(end)
+    return coded, _interactions(coded, taken_events(coded, scenario), levels, scenario)

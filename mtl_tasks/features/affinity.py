@@ -17,7 +17,6 @@ from scipy import sparse
 
 from mtl_tasks.factors import Floats, Interactions, ItemSpace, Solver
 from mtl_tasks.features.coding import CodedRows, Codes
-from mtl_tasks.features.levels import TaskLevels
 from mtl_tasks.features.past import Past, Places
 from mtl_tasks.features.sums import expand
 
@@ -63,6 +62,14 @@ class FittedSpace:
 
 
 @dataclass(frozen=True)
+class LevelSpace:
+    """What a label leaves unexplained, by user, and the space that was fitted on it, if any."""
+
+    past: Past
+    fitted: FittedSpace | None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Item vectors of one day: ``place`` int64 (items,) says which is an item's, -1 if it has none."""
 
@@ -78,8 +85,7 @@ class Snapshot:
 def affinity_columns(
     rows: CodedRows,
     taste: FittedSpace,
-    level_spaces: dict[str, FittedSpace],
-    levels: dict[str, TaskLevels],
+    levels: dict[str, LevelSpace],
     raw_factors: bool = False,
 ) -> Columns:
     """Return factor columns, float32; NaN where the item has no vector.
@@ -87,7 +93,7 @@ def affinity_columns(
     Parameters
     ----------
     levels
-        By task; they must be advanced to the rows' last day.
+        By task; they must know the residuals until the rows' last day.
     raw_factors
         Whether the taste vectors of user and item are columns as well, a column a dimension.
     """
@@ -97,19 +103,17 @@ def affinity_columns(
         for name, values in columns.items():
             made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[places] = values
 
-    labelled = {
-        name: Past(level.users, level.items, level.days, level.residual, len(taste.interactions.user_ids))
-        for name, level in levels.items()
-    }
     for snapshot, places in _epochs(rows, taste):
         part = rows.at(places)
         put(places, _taste_columns(part, taste, snapshot, raw_factors))
-        for task, past in labelled.items():
-            put(places, {f"user_x_item.{task}.near_residual": _near_residual(part, past, snapshot)})
-    for task, fitted in level_spaces.items():
-        for snapshot, places in _epochs(rows, fitted):
+        for task, level in levels.items():
+            put(places, {f"user_x_item.{task}.near_residual": _near_residual(part, level.past, snapshot)})
+    for task, level in levels.items():
+        if level.fitted is None:
+            continue
+        for snapshot, places in _epochs(rows, level.fitted):
             part = rows.at(places)
-            users = _Users.fold(part, fitted, snapshot)
+            users = _Users.fold(part, level.fitted, snapshot)
             put(places, {f"user_x_item.{task}.factors": _dot(users, part, snapshot)})
     return made
 
@@ -188,8 +192,10 @@ def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
     starts, ends = past.of(rows.users, rows.days)
     lengths = np.where(snapshot.place[rows.items] >= 0, ends - starts, 0)
     values = np.zeros(len(rows), dtype=np.float32)
-    _, at, count = np.unique(ends, return_inverse=True, return_counts=True)
-    many = lengths * count[at] >= _MANY
+    # By day too, so that which way a row goes, and with it its last bit, does not depend on the rows of other days.
+    span = int(rows.days.max()) + 1
+    _, group, count = np.unique(rows.users * span + rows.days, return_inverse=True, return_counts=True)
+    many = lengths * count[group] >= _MANY
     few = np.flatnonzero(~many & (lengths > 0))
     bounds = np.searchsorted(np.cumsum(lengths[few]), np.arange(_PAIRS, lengths[few].sum(), _PAIRS))
     for part in np.split(few, bounds):
@@ -199,7 +205,7 @@ def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
         total = np.bincount(owner, weights=weight * past.values[position], minlength=len(part))
         values[part] = total / (np.bincount(owner, weights=weight, minlength=len(part)) + 1.0)
     # Listing the pairs of long pasts took ten times as long on candidate lists as a product a user.
-    for places in _groups(ends, many & (lengths > 0)):
+    for places in _groups(group, many & (lengths > 0)):
         slice_ = slice(starts[places[0]], ends[places[0]])
         mine, near = snapshot.place[rows.items[places]], snapshot.place[past.items[slice_]]
         weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].T)

@@ -13,11 +13,12 @@ from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
 from mtl_tasks.features.activity import Activity
-from mtl_tasks.features.affinity import FittedSpace, affinity_columns
+from mtl_tasks.features.affinity import FittedSpace, LevelSpace, affinity_columns
 from mtl_tasks.features.attributes import AttributeTastes, MultiValued
 from mtl_tasks.features.co_occurrence import CoOccurrence
 from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events
 from mtl_tasks.features.levels import TaskLevels, task_levels
+from mtl_tasks.features.past import Past
 from mtl_tasks.scenario import Scenario
 
 Spaces = dict[str, ItemSpace]
@@ -105,18 +106,29 @@ class FeatureMaker:
         )
         self._tastes = [AttributeTastes(events, multi, self._levels, settings.damping) for multi in self.multi]
         self._spaces, self._scenario = spaces, scenario
+        self._day = 0
+        self._level_spaces_of: tuple[int, dict[str, LevelSpace]] = (-1, {})
 
     @cached_property
-    def _fitted(self) -> dict[str, FittedSpace]:
-        """The spaces with what users are folded in from; residuals of later days are none yet, and not asked for."""
-        interactions = _interactions(self.events, self.taken, self._levels, self._scenario)
-        made = solvers(self._scenario)
-        return {name: FittedSpace(solver, self._spaces[name], interactions[name]) for name, solver in made.items()}
-
-    @property
     def taste(self) -> FittedSpace:
         """The space of what people take."""
-        return self._fitted[TASTE]
+        return self._space(TASTE)
+
+    @property
+    def _level_spaces(self) -> dict[str, LevelSpace]:
+        """By task; made anew when a day was taken in, since there are residuals of the days before only."""
+        if self._level_spaces_of[0] != self._day:
+            made = {}
+            for task, level in self._levels.items():
+                past = Past(level.users, level.items, level.days, level.residual, len(self.events.user_ids))
+                fitted = f"level:{task}" in self._spaces
+                made[task] = LevelSpace(past, self._space(f"level:{task}") if fitted else None)
+            self._level_spaces_of = (self._day, made)
+        return self._level_spaces_of[1]
+
+    def _space(self, name: str) -> FittedSpace:
+        interactions = _interactions(self.events, self.taken, self._levels, self._scenario)[name]
+        return FittedSpace(solvers(self._scenario)[name], self._spaces[name], interactions)
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day; days only ever go forward."""
@@ -126,6 +138,7 @@ class FeatureMaker:
         for taste in self._tastes:
             taste.advance(day)
         self.co_occurrence.advance(day)
+        self._day = day
 
     def make(self, rows: CodedRows) -> pd.DataFrame:
         """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
@@ -135,8 +148,7 @@ class FeatureMaker:
             self.advance(int(day))
             for name, values in self._columns(rows.at(places)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
-        levels = {name.removeprefix("level:"): space for name, space in self._fitted.items() if name != TASTE}
-        made |= affinity_columns(rows, self.taste, levels, self._levels, self._settings.raw_factors)
+        made |= affinity_columns(rows, self.taste, self._level_spaces, self._settings.raw_factors)
         return pd.DataFrame(made, copy=False)
 
     def _columns(self, rows: CodedRows) -> dict[str, Any]:

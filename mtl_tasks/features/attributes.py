@@ -56,7 +56,8 @@ class AttributeTastes:
     ) -> None:
         self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
         owner, value = attribute.of(events.items)
-        self._pairs = Vocabulary(events.users[owner] * attribute.size + value)
+        pairs = events.users[owner] * attribute.size + value
+        self._pairs = Vocabulary(pairs, len(events.user_ids) * attribute.size)
         self._timeline = Timeline(events.days)
         self._label_timelines = {name: Timeline(level.days) for name, level in levels.items()}
         self._by_value = RunningSums(attribute.size, (), (RECENT,))

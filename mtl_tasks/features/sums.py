@@ -21,6 +21,7 @@ Whole = NDArray[np.int64]
 # not depend on the steps in which it was reached.
 SCALE: Final = float(1 << 20)
 LARGEST: Final = float(1 << 42)
+SMALL_SPACE: Final = 1 << 24  # keys: 128 MiB a column of sums
 
 
 class RunningSums:
@@ -164,20 +165,29 @@ def _day(days: NDArray[np.int32]) -> Values:
 
 
 class Vocabulary:
-    """Sorted keys from a space too large for a table of all of it, such as pairs of user and genre."""
+    """Places of composite keys, such as pairs of user and genre, in tables as small as need be.
 
-    def __init__(self, keys: Keys) -> None:
-        self.keys = np.unique(keys)
+    Parameters
+    ----------
+    keys
+        int64, of all events.
+    space
+        Keys are below it. A small space has a place for every key, found without a search.
+    """
+
+    def __init__(self, keys: Keys, space: int) -> None:
+        self._size = space if space <= SMALL_SPACE else None
+        self._keys = np.unique(keys) if self._size is None else keys[:0]
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._keys) if self._size is None else self._size
 
     def places(self, keys: Keys) -> Keys:
-        """Place of each key; ``len(self)`` for one that is not there."""
-        if not len(self.keys):
-            return np.zeros(len(keys), dtype=np.int64)
-        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[place] == keys, place, len(self.keys))
+        """Place of each key; one that no event has may be told to be at ``len(self)``, which is always empty."""
+        if self._size is not None:
+            return keys
+        place = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
+        return np.where(self._keys[place] == keys, place, len(self._keys)) if len(self._keys) else place
 
 
 class Timeline:

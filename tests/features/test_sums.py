@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tasks.errors import DataError
-from mtl_tasks.features.sums import Aggregate, RunningSums, Timeline, Vocabulary, expand
+from mtl_tasks.features.sums import SMALL_SPACE, Aggregate, RunningSums, Timeline, Vocabulary, expand
 
 KEYS = 4
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -77,14 +77,20 @@ def test_one_event_has_no_spread() -> None:
     assert np.isnan(sums.ever(np.array([0])).deviation("value", "square")).all()
 
 
-def test_what_was_never_met_has_a_place_of_its_own() -> None:
-    pairs = Vocabulary(np.array([7, 3, 7]))
-    assert pairs.places(np.array([3, 5, 7, 99])).tolist() == [0, 2, 1, 2]
+@pytest.mark.parametrize("space", [100, SMALL_SPACE + 1])
+def test_what_was_never_met_has_an_empty_place(space: int) -> None:
+    pairs = Vocabulary(np.array([7, 3, 7]), space)
     sums = RunningSums(len(pairs))
     sums.add(0, pairs.places(np.array([7, 7])))
     found: Aggregate = sums.ever(pairs.places(np.array([3, 5, 7])))
     assert found.count.tolist() == [0, 0, 2]
-    assert Vocabulary(np.zeros(0, dtype=np.int64)).places(np.array([1])).tolist() == [0]
+
+
+def test_a_large_space_takes_no_more_places_than_there_are_keys() -> None:
+    pairs = Vocabulary(np.array([7, 3, 7]), SMALL_SPACE + 1)
+    assert len(pairs) == 2
+    assert pairs.places(np.array([3, 5, 7, 99])).tolist() == [0, 2, 1, 2]
+    assert Vocabulary(np.zeros(0, dtype=np.int64), SMALL_SPACE + 1).places(np.array([1])).tolist() == [0]
 
 
 @pytest.mark.parametrize("value", [5e12, np.nan, np.inf])

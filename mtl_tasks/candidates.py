@@ -71,7 +71,7 @@ def _nearest(users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix
     known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
     if not len(known):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    vectors = taste.fold(snapshot, *taste.past.of(users, np.full(len(users), day)))
+    vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), day)))
     found, scores = topk(items, vectors, min(count, len(known)), filter_query_items=seen[:, known].tocsr())
     usable = np.isfinite(scores) & (scores > 0)
     owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)

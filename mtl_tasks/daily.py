@@ -160,7 +160,7 @@ def _make(
         for day in part:
             size = places[day].stop - places[day].start
             payload = Payload(rows=size, summary={"columns": len(features.columns)})
-            payload.add_frame(_FILE, features.iloc[at : at + size])
+            payload.add_frame(_FILE, features.iloc[at : at + size], measurements=True)
             at += size
             facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
             folder = run.store.folder(*_place(run, day, keys))

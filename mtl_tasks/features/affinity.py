@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.factors import Floats, Interactions, ItemSpace, Solver
+from mtl_tasks.factors import Floats, ItemSpace, Solver
 from mtl_tasks.features.coding import CodedRows, Codes
 from mtl_tasks.features.past import Past, Places
 from mtl_tasks.features.sums import expand
@@ -34,18 +34,13 @@ class FittedSpace:
 
     solver: Solver
     space: ItemSpace
-    interactions: Interactions
-
-    @cached_property
-    def past(self) -> Past:
-        """The interactions by user."""
-        told = self.interactions
-        return Past(told.users, told.items, told.days.astype(np.int64), told.values, len(told.user_ids))
+    item_ids: NDArray[Any]
+    past: Past
 
     def snapshot(self, day: int) -> Snapshot:
         """The items known on a day."""
-        known, vectors = self.space.at(day, self.interactions.item_ids)
-        place = np.full(len(self.interactions.item_ids), -1, dtype=np.int64)
+        known, vectors = self.space.at(day, self.item_ids)
+        place = np.full(len(self.item_ids), -1, dtype=np.int64)
         place[known] = np.arange(len(known))
         return Snapshot(place, vectors)
 
@@ -141,7 +136,7 @@ class _Users:
 
     @classmethod
     def fold(cls, rows: CodedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
-        starts, ends = fitted.past.of(rows.users, rows.days)
+        starts, ends = fitted.past.before(rows.users, rows.days)
         # A past is named by its end; all that are empty are alike.
         _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
         starts, ends = starts[first], ends[first]
@@ -189,7 +184,7 @@ def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, user
 
 def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
     """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste."""
-    starts, ends = past.of(rows.users, rows.days)
+    starts, ends = past.before(rows.users, rows.days)
     lengths = np.where(snapshot.place[rows.items] >= 0, ends - starts, 0)
     values = np.zeros(len(rows), dtype=np.float32)
     # By day too, so that which way a row goes, and with it its last bit, does not depend on the rows of other days.

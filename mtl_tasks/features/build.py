@@ -16,7 +16,7 @@ from mtl_tasks.features.activity import Activity
 from mtl_tasks.features.affinity import FittedSpace, LevelSpace, affinity_columns
 from mtl_tasks.features.attributes import AttributeTastes, MultiValued
 from mtl_tasks.features.co_occurrence import CoOccurrence
-from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes, encode, taken_events
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.features.past import Past
 from mtl_tasks.scenario import Scenario
@@ -107,28 +107,36 @@ class FeatureMaker:
         self._tastes = [AttributeTastes(events, multi, self._levels, settings.damping) for multi in self.multi]
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
-        self._level_spaces_of: tuple[int, dict[str, LevelSpace]] = (-1, {})
+        self._told_until = 0  # the day before which the residuals in `_labelled` are known
 
     @cached_property
     def taste(self) -> FittedSpace:
         """The space of what people take."""
-        return self._space(TASTE)
+        told = _tastes(self.taken, self._scenario)
+        past = Past.of(told.users, told.items, self.taken.days, told.values, len(told.user_ids))
+        return self._space(TASTE, past)
 
-    @property
+    @cached_property
+    def _labelled(self) -> dict[str, Past]:
+        """What was labelled, by task."""
+        users = len(self.events.user_ids)
+        return {
+            task: Past.of(level.users, level.items, level.days, level.residual, users)
+            for task, level in self._levels.items()
+        }
+
     def _level_spaces(self) -> dict[str, LevelSpace]:
-        """By task; made anew when a day was taken in, since there are residuals of the days before only."""
-        if self._level_spaces_of[0] != self._day:
-            made = {}
-            for task, level in self._levels.items():
-                past = Past(level.users, level.items, level.days, level.residual, len(self.events.user_ids))
-                fitted = f"level:{task}" in self._spaces
-                made[task] = LevelSpace(past, self._space(f"level:{task}") if fitted else None)
-            self._level_spaces_of = (self._day, made)
-        return self._level_spaces_of[1]
+        """By task, with the residuals that are known by now."""
+        if self._told_until != self._day:
+            self._told_until = self._day
+            self._labelled |= {task: past.saying(self._levels[task].residual) for task, past in self._labelled.items()}
+        return {
+            task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
+            for task, past in self._labelled.items()
+        }
 
-    def _space(self, name: str) -> FittedSpace:
-        interactions = _interactions(self.events, self.taken, self._levels, self._scenario)[name]
-        return FittedSpace(solvers(self._scenario)[name], self._spaces[name], interactions)
+    def _space(self, name: str, past: Past) -> FittedSpace:
+        return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day; days only ever go forward."""
@@ -148,7 +156,7 @@ class FeatureMaker:
             self.advance(int(day))
             for name, values in self._columns(rows.at(places)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
-        made |= affinity_columns(rows, self.taste, self._level_spaces, self._settings.raw_factors)
+        made |= affinity_columns(rows, self.taste, self._level_spaces(), self._settings.raw_factors)
         return pd.DataFrame(made, copy=False)
 
     def _columns(self, rows: CodedRows) -> dict[str, Any]:
@@ -186,32 +194,21 @@ def build_features(
     return FeatureMaker(coded, items, spaces, scenario).make(coded_rows)
 
 
-def _interactions(
-    events: CodedEvents, taken: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario
-) -> dict[str, Interactions]:
-    """What each solver learns from: positives with a confidence, or residuals of a label."""
+def _tastes(taken: CodedEvents, scenario: Scenario) -> Interactions:
+    """What the solver of tastes learns from: takes, with a confidence."""
     confidence = np.full(len(taken.days), 1.0 + scenario.factors.alpha, dtype=np.float32)
-    made: dict[str, Interactions] = {
-        TASTE: Interactions(
-            events.user_ids,
-            events.item_ids,
-            taken.users,
-            taken.items,
-            taken.days.astype(np.int32),
-            confidence,
-        )
-    }
-    for task in scenario.tasks_of("regression"):
-        level = levels[task]
-        made[f"level:{task}"] = Interactions(
-            events.user_ids,
-            events.item_ids,
-            level.users,
-            level.items,
-            level.days.astype(np.int32),
-            level.residual,
-        )
-    return made
+    return _interactions(taken, taken.users, taken.items, taken.days, confidence)
+
+
+def _residuals(events: CodedEvents, level: TaskLevels) -> Interactions:
+    """What the solver of a task's levels learns from: what user and item leave unexplained."""
+    return _interactions(events, level.users, level.items, level.days, level.residual)
+
+
+def _interactions(
+    events: CodedEvents, users: Codes, items: Codes, days: Codes, values: NDArray[np.float32]
+) -> Interactions:
+    return Interactions(events.user_ids, events.item_ids, users, items, days.astype(np.int32), values)
 
 
 def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[CodedEvents, dict[str, Interactions]]:
@@ -219,4 +216,7 @@ def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[Co
     levels = task_levels(coded, scenario)
     for level in levels.values():
         level.advance(end)
-    return coded, _interactions(coded, taken_events(coded, scenario), levels, scenario)
+    learnt_from = {TASTE: _tastes(taken_events(coded, scenario), scenario)}
+    for task in scenario.tasks_of("regression"):
+        learnt_from[f"level:{task}"] = _residuals(coded, levels[task])
+    return coded, learnt_from

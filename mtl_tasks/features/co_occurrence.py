@@ -36,8 +36,8 @@ class CoOccurrence:
         self._size = len(taken.item_ids)
         first = _first_takes(taken, self._size)
         users, items, days = taken.users[first], taken.items[first], taken.days[first]
-        self._past = Past(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
-        rank = np.arange(len(days)) - self._past.of(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
+        self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
+        rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # how many items the user had taken before
         self._by_day = np.argsort(self._past.days, kind="stable")
         self._days = self._past.days[self._by_day]
@@ -60,7 +60,7 @@ class CoOccurrence:
 
     def columns(self, rows: CodedRows, last_items: int) -> Columns:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
-        starts, ends = self._past.of(rows.users, rows.days)
+        starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
         total, recent = (np.zeros(len(rows)) for _ in range(2))
         bounds = np.searchsorted(np.cumsum(ends - starts), np.arange(_CHUNK, (ends - starts).sum(), _CHUNK))
@@ -79,7 +79,7 @@ class CoOccurrence:
 
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users, float32 (users, items)."""
-        starts, ends = self._past.of(users, np.full(len(users), day))
+        starts, ends = self._past.before(users, np.full(len(users), day))
         owner, place = expand(np.maximum(starts, ends - PARTNERS), ends)
         items = self._past.items[place]
         baskets = sparse.csr_matrix((self._weight(items), (owner, items)), shape=(len(users), self._size))

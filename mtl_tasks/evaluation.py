@@ -18,6 +18,7 @@ from mtl_tasks.scoring import ALS, POPULAR, UTILITY, top_lists
 Values = NDArray[np.float64]
 Json = dict[str, Any]
 REPLICATES: Final = 200
+JUDGED: Final = 10_000  # people whose lists are judged: the interval of their mean NDCG is some .005 to either side
 NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
@@ -132,14 +133,32 @@ def taken_in_test(events: pd.DataFrame, scenario: Scenario, start: int) -> pd.Da
     return later.loc[known, [columns.USER, columns.ITEM]].drop_duplicates(ignore_index=True)
 
 
+def judged_people(truth: pd.DataFrame, seed: int, most: int = JUDGED) -> pd.DataFrame:
+    """Keep the pairs of at most so many users, drawn at random: scoring everybody's candidates is what costs."""
+    users = truth[columns.USER].unique()
+    if len(users) <= most:
+        return truth
+    drawn = np.random.default_rng(seed).choice(len(users), most, replace=False)
+    return truth[truth[columns.USER].isin(users[drawn])].reset_index(drop=True)
+
+
 class ListJudge:
     """Collects top-k lists batch by batch and scores them against what was taken.
 
     Lists are made once, at the start of the test window, from what was known then; the truth is all that a user took
     in the window, whether or not the log had the item before.
+
+    Parameters
+    ----------
+    truth
+        User and item, of the people whose lists are judged.
+    people
+        How many there are of whom those are a sample.
+    known_items
+        Those that a list could hold.
     """
 
-    def __init__(self, truth: pd.DataFrame, known_items: NDArray[Any], catalogue: int, k: int, seed: int) -> None:
+    def __init__(self, truth: pd.DataFrame, people: int, known_items: NDArray[Any], k: int, seed: int) -> None:
         self._pairs = pd.MultiIndex.from_frame(truth)
         self._count = truth.groupby(columns.USER).size()
         self._hits = {name: np.zeros((len(self._count), k), dtype=bool) for name in LISTS}
@@ -147,7 +166,7 @@ class ListJudge:
         self._found = 0
         self._scored = 0
         self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean()) if len(truth) else None
-        self._catalogue, self._k, self._seed = catalogue, k, seed
+        self._people, self._catalogue, self._k, self._seed = people, len(known_items), k, seed
 
     def add(self, scored: pd.DataFrame) -> None:
         """Take a batch of scored candidates."""
@@ -172,6 +191,7 @@ class ListJudge:
         return {
             "k": self._k,
             "users": len(self._count),
+            "people": self._people,
             "lists": lists,
             "unreachable": self._unreachable,
             "candidate_recall": self._found / max(int(self._count.sum()), 1),

@@ -20,6 +20,7 @@ from mtl_tasks.evaluation import (
     ScoredRows,
     calibration_of,
     evaluate_task,
+    judged_people,
     slice_masks,
     taken_in_test,
 )
@@ -322,9 +323,10 @@ def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
     """Quality of the lists that would have been made at the start of the test window."""
     events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
     start = _windows(inputs["split"])["test"][0]
-    truth = taken_in_test(events, scenario, start)
+    everybody = taken_in_test(events, scenario, start)
+    truth = judged_people(everybody, scenario.seed)
     known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
-    lists = ListJudge(truth, known, len(known), scenario.recommend.top_k, scenario.seed)
+    lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
     for scored, _ in _load_scorer(scenario, inputs).candidates(events, items, truth[columns.USER].unique(), start):
         lists.add(scored)
     return lists.document()

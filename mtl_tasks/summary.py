@@ -64,8 +64,9 @@ def print_summary(document: RunDocument, console: Console) -> None:
     note = f"In brackets the gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     _say(console, note, style="dim")
     _show(console, "Fusion", _fusion(document))
-    _show(console, f"Top-{ranking['k']} lists ({labels.count(ranking['users'])} people)", _ranking(document))
+    _show(console, f"Top-{ranking['k']} lists ({labels.people(ranking)})", _ranking(document))
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
+    _say(console, _candidates(document), style="dim")
     _print_verdict(document, console)
     _show(console, "Stages", _stages(document))
     _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
@@ -206,6 +207,14 @@ def _estimate(metric: dict[str, Any] | None, is_best: bool) -> Text:
 def _unreachable(document: RunDocument) -> str:
     share = document.evaluation["ranking"]["unreachable"]
     return f"{labels.percent(share)} of what they took are items not in the log before the test window."
+
+
+def _candidates(document: RunDocument) -> str:
+    ranking = document.evaluation["ranking"]
+    return (
+        f"{labels.percent(ranking['candidate_recall'])} of what they took were among the candidates, "
+        f"{ranking['candidates_per_user']:.0f} a person."
+    )
 
 
 def _print_verdict(document: RunDocument, console: Console) -> None:

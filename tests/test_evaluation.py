@@ -17,6 +17,7 @@ from mtl_tasks.evaluation import (
     ScoredRows,
     calibration_of,
     evaluate_task,
+    judged_people,
     list_target,
     slice_masks,
     taken_in_test,
@@ -135,7 +136,7 @@ def candidates(user: int, scores: dict[int, float]) -> pd.DataFrame:
 
 def judge_of(truth: list[tuple[int, int]], k: int = 2) -> ListJudge:
     frame = pd.DataFrame(truth, columns=[columns.USER, columns.ITEM], dtype="int64")
-    return ListJudge(frame, np.array([1, 2, 3, 4]), catalogue=4, k=k, seed=7)
+    return ListJudge(frame, frame[columns.USER].nunique(), np.array([1, 2, 3, 4]), k=k, seed=7)
 
 
 def test_lists_are_scored_against_all_that_was_taken_reachable_or_not() -> None:
@@ -167,3 +168,13 @@ def test_without_users_to_judge_by_everything_is_null() -> None:
     assert document["unreachable"] is None
     assert document["lists"][FUSION]["ndcg"]["value"] is None
     to_json(document)
+
+
+def test_of_many_people_a_sample_is_judged_the_same_one_every_time() -> None:
+    truth = pd.DataFrame({columns.USER: np.repeat(np.arange(50), 2), columns.ITEM: np.tile([1, 2], 50)})
+    drawn = judged_people(truth, seed=7, most=20)
+    assert drawn[columns.USER].nunique() == 20
+    assert len(drawn) == 40
+    pd.testing.assert_frame_equal(drawn, judged_people(truth, seed=7, most=20))
+    assert set(drawn[columns.USER]) != set(judged_people(truth, seed=8, most=20)[columns.USER])
+    assert judged_people(truth, seed=7, most=50) is truth

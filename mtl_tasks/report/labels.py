@@ -78,6 +78,16 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
+def people(ranking: Mapping[str, Any]) -> str:
+    """Say whose lists were judged.
+
+    >>> people({"users": 1874, "people": 1874}), people({"users": 10000, "people": 63210})
+    ('1,874 people', '10,000 of 63,210 people')
+    """
+    some = f"{count(ranking['users'])} of " if ranking["users"] < ranking["people"] else ""
+    return f"{some}{count(ranking['people'])} people"
+
+
 def list_title(name: str) -> str:
     """Readable name of a ranking list.
 

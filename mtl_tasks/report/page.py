@@ -47,7 +47,18 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("number", "signed", "percent", "count", "duration", "size", "list_title", "listed", "stands"):
+    for name in (
+        "number",
+        "signed",
+        "percent",
+        "count",
+        "duration",
+        "size",
+        "list_title",
+        "people",
+        "listed",
+        "stands",
+    ):
         environment.filters[name] = getattr(labels, name)
     return environment
 

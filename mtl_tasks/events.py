@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -13,26 +12,26 @@ import pyarrow as pa
 from upath import UPath
 
 from mtl_tasks.attribution import TYPE, VALUE, join_labels
-from mtl_tasks.columns import ITEM, TIME, USER, label
+from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, USER, label
+from mtl_tasks.columns import context as context_column
 from mtl_tasks.conversion import (
     Place,
     concatenated,
     is_text,
     narrow_ids,
     to_ids,
+    to_kinds,
     to_numbers,
     to_pandas,
     to_texts,
     to_times,
 )
+from mtl_tasks.prior import with_prior
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import SourceFile
 
 log = logging.getLogger(__name__)
-
-FILE: Final = "file"  # category: the file that a row was read from
-PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only in a partitioned log
 
 
 def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPath) -> pd.DataFrame:
@@ -44,8 +43,9 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
     -------
     pandas.DataFrame
         ``user_id`` and ``item_id`` (int64, Int64 if some are missing, or str), ``event_time``
-        (datetime64[us, UTC]), ``label:<task>`` (float32, NaN where null), ``file`` (category) and, if the log is
-        partitioned, ``partition_day`` (int32).
+        (datetime64[us, UTC]), ``label:<task or signal>`` (float32, NaN where null), ``context:<name>`` (float32, or
+        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). What lies
+        before the log (``source.prior``) comes first.
 
     Raises
     ------
@@ -72,6 +72,8 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
     if scenario.source.long is not None:
         frame = join_labels(frame, scenario, scenario.source.long)
+    if scenario.source.prior is not None:
+        frame = with_prior(frame, scenario, files, root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 
@@ -85,6 +87,7 @@ def _log_part(
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
     places = _log_places(scenario, file.path)
     part = read_columns(file, root, places)
+    kinds = {context_column(name) for name in scenario.source.context.categorical}
     for name, place in places.items():
         kind: str | None = None
         if name == TIME:
@@ -95,6 +98,8 @@ def _log_part(
             part[name], kind = to_ids(part[name], place)
         elif name == TYPE:
             part[name] = to_texts(part[name], place)
+        elif name in kinds:
+            part[name] = to_kinds(part[name], place)
         else:
             part[name] = to_numbers(part[name], place)
         if kind is not None:
@@ -112,9 +117,13 @@ def _log_places(scenario: Scenario, file: str) -> dict[str, Place]:
         ITEM: (columns.item, "source.columns.item"),
         TIME: (columns.time, "source.columns.time"),
     }
-    tasks, long = scenario.tasks, scenario.source.long
+    long, context = scenario.source.long, scenario.source.context
+    for kind in ("numeric", "categorical"):
+        named = getattr(context, kind).items()
+        keys |= {context_column(name): (column, f"source.context.{kind}.{name}") for name, column in named}
     if long is None:
-        keys |= {label(name): (t.label, f"tasks.{name}.label") for name, t in tasks.items() if t.label is not None}
+        named = scenario.labels.items()
+        keys |= {label(name): (str(task.label), scenario.label_key(name)) for name, task in named}
     else:
         keys[TYPE] = (long.type, "source.long.type")
         keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from mtl_tasks.factors import Floats
 from mtl_tasks.features.affinity import FittedSpace
-from mtl_tasks.features.attributes import MultiValued
+from mtl_tasks.features.attributes import Attribute
 from mtl_tasks.features.build import FeatureMaker
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 
@@ -44,7 +44,7 @@ def candidate_rows(maker: FeatureMaker, users: Codes, day: int, count: int) -> C
         _most_taken(past, users, day, count),
         _nearest(users, day, maker.taste, seen, count),
         _top(maker.co_occurrence.scores(users, day), count),
-        *(_by_attribute(past, seen, day, attribute, count) for attribute in maker.multi),
+        *(_by_attribute(past, seen, day, attribute, count) for attribute in maker.about_items.listed),
     ]
     owner, item = (np.concatenate(part) for part in zip(*sources, strict=True))
     size = len(past.item_ids)
@@ -78,8 +78,9 @@ def _nearest(users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix
     return owner[usable], known[found[usable]]
 
 
-def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: MultiValued, count: int) -> Pairs:
-    item, value = attribute.of(np.arange(len(past.item_ids)))
+def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: Attribute, count: int) -> Pairs:
+    size = len(past.item_ids)
+    item, value = attribute.of(np.arange(size), np.full(size, day))
     has = sparse.csr_matrix(
         (np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size)
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.factors import ItemSpace
-from mtl_tasks.features import FeatureMaker
+from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
 from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.splits import day_text
@@ -40,7 +40,7 @@ def make_days(
     run: Run,
     config: Mapping[str, Any],
     events: pd.DataFrame,
-    items: pd.DataFrame,
+    tables: Tables,
     rows: pd.DataFrame,
     spaces: dict[str, ItemSpace],
 ) -> list[Day]:
@@ -50,10 +50,10 @@ def make_days(
     ----------
     config
         The sections of the scenario that features depend on.
-    events, items
+    events, tables
         As :func:`mtl_tasks.features.build_features` takes them.
     rows
-        user, item and day, ordered by day.
+        user, item, day and context, ordered by day.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def make_days(
         If a day that was made before is damaged, or the store cannot be written.
     """
     told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
-    keys = day_keys(events, items, told, spaces, {**config, "code": code_version(), "libraries": library_versions()})
+    keys = day_keys(events, tables, told, spaces, {**config, "code": code_version(), "libraries": library_versions()})
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys))) for day in keys}
@@ -69,7 +69,7 @@ def make_days(
         if artifact is not None:
             artifact.verify()
     missing = [day for day, artifact in found.items() if artifact is None]
-    made = dict(_make(run, missing, places, keys, events, items, rows, spaces)) if missing else {}
+    made = dict(_make(run, missing, places, keys, events, tables, rows, spaces)) if missing else {}
     log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
     return [Day(places[day], (found[day] or made[day]).ref, day not in made) for day in keys]
 
@@ -109,17 +109,18 @@ def read_days(store: Store, features: Artifact, names: Sequence[str] | None = No
 
 def day_keys(
     events: pd.DataFrame,
-    items: pd.DataFrame,
+    tables: Tables,
     rows: pd.DataFrame,
     spaces: Mapping[str, ItemSpace],
     config: Mapping[str, Any],
 ) -> dict[int, str]:
     """Name, for each day of ``rows``, all that its features depend on; ascending.
 
-    That is the rows themselves, every event before the day, the items, and the factor spaces as they stood: an event
+    That is the rows themselves, every event before the day, and the tables and factor spaces as they stood: an event
     that was corrected later changes the keys of the days after it, and of no other.
     """
-    past = hashlib.sha256(to_json(dict(config)) + _hashes(items).tobytes())
+    past = hashlib.sha256(to_json(dict(config)))
+    beside = [(_hashes(table), _valid_days(table)) for table in (tables.users, tables.items)]
     days = events[columns.DAY].to_numpy()
     order = np.argsort(days, kind="stable")
     days, hashed = days[order], _hashes(events)[order]
@@ -134,6 +135,8 @@ def day_keys(
         key = past.copy()
         first, last = np.searchsorted(row_days, [day, day + 1])
         key.update(row_hashes[first:last].tobytes())
+        for hashes, valid in beside:
+            key.update(hashes[valid < day].tobytes())
         for name in sorted(spaces):
             key.update(_space_hash(spaces[name], day))
         keys[day] = key.hexdigest()
@@ -146,12 +149,12 @@ def _make(
     places: Mapping[int, slice],
     keys: Mapping[int, str],
     events: pd.DataFrame,
-    items: pd.DataFrame,
+    tables: Tables,
     rows: pd.DataFrame,
     spaces: dict[str, ItemSpace],
 ) -> Iterator[tuple[int, Artifact]]:
     coded, coded_rows = encode(events, rows, run.scenario)
-    maker = FeatureMaker(coded, items, spaces, run.scenario)
+    maker = FeatureMaker(coded, tables, spaces, run.scenario)
     for start in range(0, len(missing), _DAYS_AT_ONCE):
         part = missing[start : start + _DAYS_AT_ONCE]
         wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
@@ -160,7 +163,7 @@ def _make(
         for day in part:
             size = places[day].stop - places[day].start
             payload = Payload(rows=size, summary={"columns": len(features.columns)})
-            payload.add_frame(_FILE, features.iloc[at : at + size], measurements=True)
+            payload.add_frame(_FILE, _of_one_day(features.iloc[at : at + size]), measurements=True)
             at += size
             facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
             folder = run.store.folder(*_place(run, day, keys))
@@ -183,6 +186,13 @@ def _runs(days: NDArray[Any], start: int, end: int) -> Iterator[tuple[int, int]]
     yield from pairwise(bounds) if end > start else ()
 
 
+def _valid_days(table: pd.DataFrame) -> NDArray[np.int64]:
+    """The day of each version of a table; without versions all hold always."""
+    if columns.VALID not in table:
+        return np.full(len(table), -1, dtype=np.int64)
+    return np.asarray((table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1), dtype=np.int64)
+
+
 def _hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
     return np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64)
 
@@ -193,6 +203,12 @@ def _space_hash(space: ItemSpace, day: int) -> bytes:
     for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):
         digest.update(values.tobytes())
     return digest.digest()
+
+
+def _of_one_day(features: pd.DataFrame) -> pd.DataFrame:
+    """Forget the kinds that other days had: a day's artefact is the same whoever makes it."""
+    kinds = [name for name in features if isinstance(features[name].dtype, pd.CategoricalDtype)]
+    return features.assign(**{str(name): features[name].cat.remove_unused_categories() for name in kinds})
 
 
 def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:

@@ -1,44 +1,37 @@
-"""The interaction log and the item table, read strictly: what cannot be read in one way only is refused by name."""
+"""The interaction log, read strictly: what cannot be read in one way only is refused by name."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from upath import UPath
 
 from mtl_tasks.attribution import TYPE, VALUE, join_labels
-from mtl_tasks.columns import ITEM, TIME, TITLE, USER, label
+from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, USER, label
+from mtl_tasks.columns import context as context_column
 from mtl_tasks.conversion import (
     Place,
     concatenated,
     is_text,
     narrow_ids,
     to_ids,
+    to_kinds,
     to_numbers,
     to_pandas,
     to_texts,
     to_times,
 )
-from mtl_tasks.errors import DataError, nearest
-from mtl_tasks.scenario import ItemTable, Scenario
-from mtl_tasks.sources import SUFFIXES, SourceFile, is_unchanged, locate, one_line, patiently, readable
+from mtl_tasks.prior import with_prior
+from mtl_tasks.reading import read_columns
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.sources import SourceFile
 
 log = logging.getLogger(__name__)
-
-FILE: Final = "file"  # category: the file that a row was read from
-PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only in a partitioned log
-
-_SHOWN = 12  # names listed in a message
 
 
 def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPath) -> pd.DataFrame:
@@ -50,8 +43,9 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
     -------
     pandas.DataFrame
         ``user_id`` and ``item_id`` (int64, Int64 if some are missing, or str), ``event_time``
-        (datetime64[us, UTC]), ``label:<task>`` (float32, NaN where null), ``file`` (category) and, if the log is
-        partitioned, ``partition_day`` (int32).
+        (datetime64[us, UTC]), ``label:<task or signal>`` (float32, NaN where null), ``context:<name>`` (float32, or
+        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). What lies
+        before the log (``source.prior``) comes first.
 
     Raises
     ------
@@ -59,8 +53,7 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
         If a file is missing, changed, truncated or corrupt, lacks a column, holds a wrong type or another one than
         the first file, or has times that do not name one instant.
     """
-    items = scenario.source.items
-    log_files = [file for file in files if items is None or file.path != items.path]
+    log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     text = scenario.source.format == "csv"
     seen: dict[str, tuple[str, str]] = {}
     parts = [_log_part(scenario, file, root, seen) for file in log_files]
@@ -79,49 +72,9 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
     if scenario.source.long is not None:
         frame = join_labels(frame, scenario, scenario.source.long)
+    if scenario.source.prior is not None:
+        frame = with_prior(frame, scenario, files, root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
-    return frame
-
-
-def read_items(
-    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, item_ids: pd.Series
-) -> pd.DataFrame:
-    """Read the item table; without one, make a table of the log's items that has no attributes.
-
-    Parameters
-    ----------
-    item_ids
-        The log's item ids; the table's must be of the same type.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``item_id``, ``title`` (str, '' if none), the numeric attributes (float32, NaN where unknown) and the multi
-        attributes (str, values joined by ``|``, '' if none).
-
-    Raises
-    ------
-    DataError
-        As :func:`read_log`; also for ids that are missing, repeated or of another type than the log's, and for
-        infinite attributes.
-    """
-    table = scenario.source.items
-    if table is None:
-        ids = item_ids.dropna().drop_duplicates().sort_values(ignore_index=True)
-        return pd.DataFrame({ITEM: ids.astype(_id_dtype(item_ids)), TITLE: pd.Series("", ids.index, dtype="str")})
-    file = next(file for file in files if file.path == table.path)
-    places = _item_places(scenario, table)
-    columns = _read_columns(file, root, places)
-    ids, _ = to_ids(columns[ITEM], places[ITEM])
-    frame = pd.DataFrame({ITEM: _checked_ids(ids, item_ids, places[ITEM])})
-    frame[TITLE] = to_pandas(to_texts(columns[TITLE], places[TITLE])) if TITLE in columns else ""
-    frame[TITLE] = frame[TITLE].astype("str")
-    for name in table.numeric:
-        frame[name] = to_pandas(to_numbers(columns[name], places[name]))
-        if np.isinf(frame[name]).any():
-            raise places[name].error(f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead")
-    for name in table.multi:
-        frame[name] = to_pandas(to_texts(columns[name], places[name]))
     return frame
 
 
@@ -133,7 +86,8 @@ def _log_part(
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
     places = _log_places(scenario, file.path)
-    part = _read_columns(file, root, places)
+    part = read_columns(file, root, places)
+    kinds = {context_column(name) for name in scenario.source.context.categorical}
     for name, place in places.items():
         kind: str | None = None
         if name == TIME:
@@ -144,6 +98,8 @@ def _log_part(
             part[name], kind = to_ids(part[name], place)
         elif name == TYPE:
             part[name] = to_texts(part[name], place)
+        elif name in kinds:
+            part[name] = to_kinds(part[name], place)
         else:
             part[name] = to_numbers(part[name], place)
         if kind is not None:
@@ -161,112 +117,15 @@ def _log_places(scenario: Scenario, file: str) -> dict[str, Place]:
         ITEM: (columns.item, "source.columns.item"),
         TIME: (columns.time, "source.columns.time"),
     }
-    tasks, long = scenario.tasks, scenario.source.long
+    long, context = scenario.source.long, scenario.source.context
+    for kind in ("numeric", "categorical"):
+        named = getattr(context, kind).items()
+        keys |= {context_column(name): (column, f"source.context.{kind}.{name}") for name, column in named}
     if long is None:
-        keys |= {label(name): (t.label, f"tasks.{name}.label") for name, t in tasks.items() if t.label is not None}
+        named = scenario.labels.items()
+        keys |= {label(name): (str(task.label), scenario.label_key(name)) for name, task in named}
     else:
         keys[TYPE] = (long.type, "source.long.type")
         keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}
     text = scenario.source.format == "csv"
     return {name: Place(file, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}
-
-
-def _item_places(scenario: Scenario, table: ItemTable) -> dict[str, Place]:
-    keys = {ITEM: (table.id, "source.items.id")}
-    if table.title is not None:
-        keys[TITLE] = (table.title, "source.items.title")
-    keys |= {name: (column, f"source.items.numeric.{name}") for name, column in table.numeric.items()}
-    keys |= {name: (column, f"source.items.multi.{name}") for name, column in table.multi.items()}
-    text = table.path.endswith(SUFFIXES["csv"])
-    return {name: Place(table.path, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}
-
-
-def _read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, Place]) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed."""
-    text = next(iter(places.values())).text
-
-    def table() -> pa.Table:
-        with readable(file.path), _parsed(file.path, text):
-            path = locate(root, file.path)
-            if not is_unchanged(file, path):
-                raise DataError(f"{file.path}: changed since the run listed its sources: run again")
-            return _read_csv(path, places) if text else _read_parquet(path, places)
-
-    found = patiently(table)
-    return {name: found.column(place.column) for name, place in places.items()}
-
-
-def _read_parquet(path: UPath, places: dict[str, Place]) -> pa.Table:
-    with path.open("rb") as handle:
-        parquet = pq.ParquetFile(handle)
-        return parquet.read(columns=_wanted(parquet.schema_arrow.names, places))
-
-
-def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
-    """Read every column as strings: a type inferred from the first rows would change the later ones silently.
-
-    The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
-    for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
-    """
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path)) as reader:
-        wanted = _wanted(reader.schema.names, places)
-    strings = pacsv.ConvertOptions(
-        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
-    )
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path), convert_options=strings) as reader:
-        return reader.read_all()
-
-
-def _text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
-    raw = pa.PythonFile(handle, mode="r")
-    return pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
-
-
-def _wanted(names: list[str], places: dict[str, Place]) -> list[str]:
-    """Return the columns to read, each exactly once in the file."""
-    for place in places.values():
-        count = names.count(place.column)
-        if count != 1:
-            listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-            problem = "is not in the file" if count == 0 else f"occurs {count} times"
-            raise place.error(f"{problem}{nearest(place.column, names)} (the file has {listed})")
-    return list(dict.fromkeys(place.column for place in places.values()))
-
-
-@contextmanager
-def _parsed(file: str, text: bool) -> Iterator[None]:
-    """Say which file cannot be parsed."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk or the network, not the content
-        kind = "CSV" if text else "Parquet"
-        raise DataError(
-            f"{file}: not a readable {kind} file, truncated or corrupt: {one_line(error)}: write it again"
-        ) from error
-
-
-# ------------------------------------------------------------------------------------------ checking the item table
-
-
-def _checked_ids(ids: pa.ChunkedArray, log_ids: pd.Series, place: Place) -> pd.Series:
-    """Return the item table's ids in the log's type, each once."""
-    if ids.null_count:
-        raise place.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
-    dtype = _id_dtype(log_ids)
-    ids = narrow_ids(ids) if place.text and dtype == "int64" else ids
-    kind = "int64" if pa.types.is_integer(ids.type) else "str"
-    if kind != dtype:
-        words = {"int64": "integers", "str": "strings"}
-        raise place.error(f"holds {words[kind]}, but the log's item ids are {words[dtype]}: cast one of the two")
-    series = to_pandas(ids)
-    repeated = series[series.duplicated()].unique()
-    if len(repeated):
-        shown = ", ".join(repr(value) for value in repeated[:3].tolist())
-        raise place.error(f"has {len(repeated):,} ids more than once, for example {shown}: keep one row an item")
-    return series
-
-
-def _id_dtype(ids: pd.Series) -> Literal["int64", "str"]:
-    return "int64" if pd.api.types.is_integer_dtype(ids) else "str"

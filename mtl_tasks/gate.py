@@ -267,17 +267,21 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
     ConfigError
         Saying what stands in the way.
     """
-    for name, task in theirs.tasks.items():
-        if task.label is not None and (name not in ours.tasks or ours.tasks[name].label != task.label):
-            raise ConfigError(f"it needs the label column {task.label!r} as task {name!r}, which this scenario lacks")
-    if theirs.source.items is not None:
-        has = ours.source.items
-        for kind in ("numeric", "multi"):
-            wanted = set(getattr(theirs.source.items, kind).items())
-            if not wanted <= set(getattr(has, kind).items() if has else ()):
-                raise ConfigError(
-                    f"it needs the item attributes {sorted(name for name, _ in wanted)}, of which some lack"
-                )
+    for name, task in theirs.labels.items():
+        own = ours.labels.get(name)
+        if own is None or own.label != task.label:
+            kind = "signal" if name in theirs.source.signals else "task"
+            raise ConfigError(f"it needs the label column {task.label!r} as {kind} {name!r}, which this scenario lacks")
+        if own.scale != task.scale:
+            raise ConfigError(f"it learnt {name!r} on the {task.scale} scale, this scenario says {own.scale}")
+    if theirs.source.context != ours.source.context:
+        raise ConfigError("its source.context is another one, so that its features cannot be made of these rows")
+    for side in ("users", "items"):
+        wanted, has = (getattr(scenario.source, side) for scenario in (theirs, ours))
+        for kind in ("numeric", "categorical", "multi", "times"):
+            needed = {} if wanted is None else getattr(wanted, kind)
+            if not needed.items() <= (getattr(has, kind) if has else {}).items():
+                raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, of which some lack")
     # Its labels end where its own test window began, or earlier.
     learnt_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
     if learnt_until > np.datetime64(test_start):

@@ -10,7 +10,7 @@ import pytest
 from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.features.build import FeatureMaker, fit_spaces
 from mtl_tasks.features.coding import CodedRows, encode
-from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, world_scenario
+from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
@@ -20,7 +20,7 @@ def maker(request: pytest.FixtureRequest) -> FeatureMaker:
     coded, _ = encode(events, events.iloc[:0], scenario)
     spaces = fit_spaces(events, scenario, START, END)
     items = item_table([10 + 2 * code for code in range(ITEMS)], text=request.param)
-    made = FeatureMaker(coded, items, spaces, scenario)
+    made = FeatureMaker(coded, tables(items), spaces, scenario)
     made.advance(END)
     return made
 

@@ -19,7 +19,7 @@ from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
-from tests.worlds import END, START, canonical, item_table, random_events, random_rows, world_scenario
+from tests.worlds import END, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
 # The train windows of both start after 2013-04-11 and no later than 2013-04-18, two days divisible by seven.
 EARLIER, LATER = "2013-05-08", "2013-05-09"
@@ -92,7 +92,7 @@ def test_only_the_columns_asked_for_are_read(project: Path) -> None:
 def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
-    return day_keys(events, item_table([10, 12]), rows, spaces, config)
+    return day_keys(events, tables(item_table([10, 12])), rows, spaces, config)
 
 
 @pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.side import SideTable
 from mtl_tasks.features.sums import RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
@@ -16,18 +17,18 @@ class Activity:
 
     Parameters
     ----------
-    numeric
-        Numeric item attributes by name, float64 (items,) in the order of ``events.item_ids``; NaN where unknown.
+    about
+        What is known of the items.
     """
 
-    def __init__(self, events: CodedEvents, numeric: dict[str, Values], windows: tuple[int, ...]) -> None:
+    def __init__(self, events: CodedEvents, about: SideTable, windows: tuple[int, ...]) -> None:
         users, items = len(events.user_ids), len(events.item_ids)
-        self._events, self._numeric, self._windows = events, numeric, windows
+        self._events, self._about, self._windows = events, about, windows
         self._timeline = Timeline(events.days)
         self._by_user = RunningSums(users, (), windows)
         self._by_item = RunningSums(items, (), tuple({1, 7, *windows}))
         self._habits = RunningSums(users, _TRAITS)
-        self._usual = {name: RunningSums(users, (name,)) for name in numeric}
+        self._usual = {name: RunningSums(users, (name,)) for name in about.measures}
         self._takers = RunningSums(items, ("experience",))
 
     def advance(self, day: int) -> None:
@@ -35,7 +36,7 @@ class Activity:
         for today, place in self._timeline.until(day):
             self._turn(today)
             users, items = self._events.users[place], self._events.items[place]
-            traits = self._traits(items, today)
+            traits = self._traits(items, self._events.days[place])
             self._habits.add(today, users, {name: traits[name] for name in _TRAITS})
             for name, sums in self._usual.items():
                 known = np.isfinite(traits[name])
@@ -60,13 +61,13 @@ class Activity:
         usual = self._takers.ever(rows.items).mean("experience")
         made["item.takers_experience"] = usual
         made["user_x_item.experience_minus_takers"] = np.log1p(made["user.count"]) - usual
-        return made | {f"item.{name}": values[rows.items] for name, values in self._numeric.items()}
+        return made
 
     def _turn(self, day: int) -> None:
         self._by_user.advance(day)
         self._by_item.advance(day)
 
-    def _traits(self, items: Codes, days: int | Codes) -> Columns:
+    def _traits(self, items: Codes, days: Codes) -> Columns:
         """What an item is now, on scales on which a distance means something."""
         ever = self._by_item.ever(items)
         traits = {
@@ -74,7 +75,7 @@ class Activity:
             "popularity_7d": np.log1p(self._by_item.last(items, 7).count),
             "age": np.log1p(np.nan_to_num(days - ever.first_day())),
         }
-        return traits | {name: values[items] for name, values in self._numeric.items()}
+        return traits | self._about.numbers(items, days)
 
     def _distance_from_habit(self, rows: CodedRows) -> Columns:
         made: Columns = {}

@@ -1,8 +1,9 @@
-"""Point-in-time tastes by a multi-valued item attribute, such as genres."""
+"""Point-in-time tastes by an attribute: genres of items to a user, groups of users to an item."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -36,79 +37,118 @@ class MultiValued:
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return cls(name, starts, codes.astype(np.int64), len(uniques))
 
+    @classmethod
+    def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+        """Take each text as one value; empty or missing means none."""
+        filled = (texts.fillna("") != "").to_numpy()
+        codes, uniques = pd.factorize(texts[filled], sort=True)
+        starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
+        return cls(name, starts, codes.astype(np.int64), len(uniques))
+
     def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """List the values of many items: position in ``items``, and value."""
         owner, position = expand(self.starts[items], self.starts[items + 1])
         return owner, self.values[position]
 
 
+class Attribute(Protocol):
+    """An attribute whose values are known by id and day."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+
+    def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
+        """List the values of many ids, each on a day: position in ``codes``, and value."""
+
+
 class AttributeTastes:
-    """The user's share, lift and residual of the row's attribute values, averaged over those values.
+    """Share, lift and residuals of the row's attribute values, averaged over those values.
+
+    Of an attribute of items they are the user's: how much the row's genres are for its user. Of an attribute of users
+    they are the item's: how much it is for users of the row's age group.
 
     Parameters
     ----------
     levels
         By task; they must be advanced to a day before this is.
+    whose
+        The side that is described; the values are those of the other side.
     """
 
     def __init__(
-        self, events: CodedEvents, attribute: MultiValued, levels: dict[str, TaskLevels], damping: float
+        self,
+        events: CodedEvents,
+        attribute: Attribute,
+        levels: dict[str, TaskLevels],
+        damping: float,
+        whose: Literal["user", "item"] = "user",
     ) -> None:
         self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
-        owner, value = attribute.of(events.items)
-        pairs = events.users[owner] * attribute.size + value
-        self._pairs = Vocabulary(pairs, len(events.user_ids) * attribute.size)
+        self._whose: Literal["user", "item"] = whose
+        mine, other = self._sides(events)
+        owner, value = attribute.of(other, events.days)
+        size = len(events.user_ids if whose == "user" else events.item_ids)
+        self._pairs = Vocabulary(mine[owner] * attribute.size + value, size * attribute.size)
         self._timeline = Timeline(events.days)
         self._label_timelines = {name: Timeline(level.days) for name, level in levels.items()}
         self._by_value = RunningSums(attribute.size, (), (RECENT,))
         self._by_pair = RunningSums(len(self._pairs))
-        self._by_user = RunningSums(len(events.user_ids))
+        self._by_mine = RunningSums(size)
         self._residuals = {name: RunningSums(len(self._pairs), ("residual",)) for name in levels}
         self._everyone = 0
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""
         for today, place in self._timeline.until(day):
-            users, items = self._events.users[place], self._events.items[place]
-            owner, value = self._attribute.of(items)
+            mine, other = (side[place] for side in self._sides(self._events))
+            owner, value = self._attribute.of(other, self._events.days[place])
             self._by_value.advance(today)
             self._by_value.add(today, value)
-            self._by_pair.add(today, self._pairs_of(users[owner], value))
-            self._by_user.add(today, users)
-            self._everyone += len(users)
+            self._by_pair.add(today, self._pairs_of(mine[owner], value))
+            self._by_mine.add(today, mine)
+            self._everyone += len(mine)
         self._by_value.advance(day)
         for name, level in self._levels.items():
             for today, place in self._label_timelines[name].until(day):
-                owner, value = self._attribute.of(level.items[place])
+                mine, other = (side[place] for side in self._sides(level))
+                owner, value = self._attribute.of(other, level.days[place])
                 residual = level.residual[place][owner].astype(np.float64)
-                pairs = self._pairs_of(level.users[place][owner], value)
-                self._residuals[name].add(today, pairs, {"residual": residual})
+                self._residuals[name].add(today, self._pairs_of(mine[owner], value), {"residual": residual})
 
     def columns(self, rows: CodedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
-        owner, value = self._attribute.of(rows.items)
-        users = rows.users[owner]
-        pairs = self._pairs_of(users, value)
-        prefix = f"user_x_{self._attribute.name}"
+        whose, other = self._sides(rows)
+        owner, value = self._attribute.of(other, rows.days)
+        pairs = self._pairs_of(whose[owner], value)
+        prefix = f"{self._whose}_x_{self._attribute.name}"
         values = np.bincount(owner, minlength=len(rows)).astype(np.float64)
 
         def average(per_value: Values) -> Values:
             total = np.bincount(owner, weights=per_value, minlength=len(rows))
             return np.where(values > 0, total / np.maximum(values, 1), np.nan)
 
-        mine, met = self._by_user.ever(users).count, self._by_pair.ever(pairs).count
+        mine, met = self._by_mine.ever(whose[owner]).count, self._by_pair.ever(pairs).count
         overall = self._by_value.ever(value).count / max(self._everyone, 1)
         lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
         made = {
             f"{prefix}.share": average(met / np.maximum(mine, 1.0)),
             f"{prefix}.lift": average(np.log(np.maximum(lift, 1e-6))),
-            f"item.{self._attribute.name}.count_{RECENT}d": average(self._by_value.last(value, RECENT).count),
-            f"item.{self._attribute.name}.values": values,
         }
+        if self._whose == "user":
+            made[f"item.{self._attribute.name}.count_{RECENT}d"] = average(self._by_value.last(value, RECENT).count)
+            made[f"item.{self._attribute.name}.values"] = values
         for name, sums in self._residuals.items():
             residual = sums.ever(pairs).damped_mean("residual", 0.0, self._damping)
             made[f"{prefix}.{name}.residual"] = average(residual)
         return made
 
-    def _pairs_of(self, users: Codes, values: Codes) -> Codes:
-        return self._pairs.places(users * self._attribute.size + values)
+    def _sides(self, of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
+        return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
+
+    def _pairs_of(self, mine: Codes, values: Codes) -> Codes:
+        return self._pairs.places(mine * self._attribute.size + values)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
 from mtl_tasks.features.activity import Activity
 from mtl_tasks.features.affinity import FittedSpace, LevelSpace, affinity_columns
-from mtl_tasks.features.attributes import AttributeTastes, MultiValued
+from mtl_tasks.features.attributes import AttributeTastes
 from mtl_tasks.features.co_occurrence import CoOccurrence
-from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes, encode, taken_events
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes, encode, taken_events, taken_weight
+from mtl_tasks.features.context import ContextRates
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.features.past import Past
+from mtl_tasks.features.side import SideTable
+from mtl_tasks.features.sums import Values
 from mtl_tasks.scenario import Scenario
 
 Spaces = dict[str, ItemSpace]
 TASTE = "taste"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables beside the log, as the stage ``validate`` publishes them."""
+
+    users: pd.DataFrame
+    items: pd.DataFrame
 
 
 def solvers(scenario: Scenario) -> dict[str, Solver]:
@@ -78,6 +90,16 @@ def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end:
     }
 
 
+class Part(Protocol):
+    """Some of the features, with what they remember of the past."""
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day; days only ever go forward."""
+
+    def columns(self, rows: CodedRows) -> dict[str, Values]:
+        """Return columns of rows of the day of the last :meth:`advance`, by name."""
+
+
 class FeatureMaker:
     """Features of rows, day after day: what the log had said by each day, and the factor spaces as they stood on it.
 
@@ -85,26 +107,29 @@ class FeatureMaker:
     ----------
     events
         Interactions, coded; a row is told those before its day only.
-    items
-        Item attributes, one row an item.
+    tables
+        Attributes of users and items; a row is told versions from before its day only.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
     """
 
-    def __init__(self, events: CodedEvents, items: pd.DataFrame, spaces: Spaces, scenario: Scenario) -> None:
-        table, settings = scenario.source.items, scenario.features
-        numeric, multi = (list(table.numeric), list(table.multi)) if table else ([], [])
-        attributes = items.set_index(columns.ITEM)[[*numeric, *multi]].reindex(events.item_ids)
+    def __init__(self, events: CodedEvents, tables: Tables, spaces: Spaces, scenario: Scenario) -> None:
+        source, settings = scenario.source, scenario.features
         self.events = events
         self.taken = taken_events(events, scenario)
-        self.multi = [MultiValued.parse(name, attributes[name]) for name in multi]
+        self.about_users = SideTable.prepare(tables.users, source.users, columns.USER, events.user_ids)
+        self.about_items = SideTable.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
         self.co_occurrence = CoOccurrence(self.taken)
         self._settings = settings
         self._levels = task_levels(events, scenario, settings.windows)
-        self._activity = Activity(
-            events, {name: attributes[name].to_numpy(dtype=np.float64) for name in numeric}, settings.windows
+        self._predicted = {name: level for name, level in self._levels.items() if name in scenario.tasks}
+        damping = settings.damping
+        self._parts: tuple[Part, ...] = (
+            Activity(events, self.about_items, settings.windows),
+            *(AttributeTastes(events, one, self._predicted, damping, "user") for one in self.about_items.listed),
+            *(AttributeTastes(events, one, self._predicted, damping, "item") for one in self.about_users.listed),
+            *(ContextRates(events, name, task, damping) for task in self._predicted for name in events.kinds),
         )
-        self._tastes = [AttributeTastes(events, multi, self._levels, settings.damping) for multi in self.multi]
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
         self._told_until = 0  # the day before which the residuals in `_labelled` are known
@@ -122,7 +147,7 @@ class FeatureMaker:
         users = len(self.events.user_ids)
         return {
             task: Past.of(level.users, level.items, level.days, level.residual, users)
-            for task, level in self._levels.items()
+            for task, level in self._predicted.items()
         }
 
     def _level_spaces(self) -> dict[str, LevelSpace]:
@@ -142,9 +167,8 @@ class FeatureMaker:
         """Take in what happened before a day; days only ever go forward."""
         for level in self._levels.values():  # first: tastes are told their residuals
             level.advance(day)
-        self._activity.advance(day)
-        for taste in self._tastes:
-            taste.advance(day)
+        for part in self._parts:
+            part.advance(day)
         self.co_occurrence.advance(day)
         self._day = day
 
@@ -157,19 +181,32 @@ class FeatureMaker:
             for name, values in self._columns(rows.at(places)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
         made |= affinity_columns(rows, self.taste, self._level_spaces(), self._settings.raw_factors)
-        return pd.DataFrame(made, copy=False)
+        return pd.DataFrame(_joined(made, self._given(rows), self._scenario), copy=False)
+
+    def _given(self, rows: CodedRows) -> dict[str, Any]:
+        """Attributes and context themselves: numbers and ages as float32, then kinds as categories."""
+        sides = (("user", self.about_users, rows.users), ("item", self.about_items, rows.items))
+        made: dict[str, Any] = {
+            f"{side}.{name}": values.astype(np.float32)
+            for side, about, codes in sides
+            for name, values in about.numbers(codes, rows.days).items()
+        }
+        made |= {f"context.{name}": values for name, values in rows.numbers.items()}
+        for side, about, codes in sides:
+            made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
+        for name, codes in rows.kinds.items():
+            made[f"context.{name}"] = pd.Categorical.from_codes(codes, categories=self.events.levels[name])
+        return made
 
     def _columns(self, rows: CodedRows) -> dict[str, Any]:
-        made: dict[str, Any] = self._activity.columns(rows)
-        for level in self._levels.values():
-            made |= level.columns(rows)
-        for taste in self._tastes:
-            made |= taste.columns(rows)
+        made: dict[str, Any] = {}
+        for part in (*self._parts, *self._levels.values()):
+            made |= part.columns(rows)
         return made | self.co_occurrence.columns(rows, self._settings.last_items)
 
 
 def build_features(
-    events: pd.DataFrame, items: pd.DataFrame, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
+    events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
 ) -> pd.DataFrame:
     """Return the features of rows.
 
@@ -177,26 +214,42 @@ def build_features(
     ----------
     events
         Canonical interactions; for a row only those before its day are used.
-    items
-        Item attributes, one row an item.
+    tables
+        Attributes of users and items; for a row only versions from before its day are used.
     rows
-        user, item and day; any other column is ignored.
+        user, item, day and the context of the scenario; any other column is ignored.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
 
     Returns
     -------
     pandas.DataFrame
-        float32, aligned with ``rows``; NaN where there is nothing to tell. Column names read
-        ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
+        float32, then category where a column names kinds, aligned with ``rows``; NaN where there is nothing to tell.
+        Column names read ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
+
+    Raises
+    ------
+    ConfigError
+        If an attribute has the name of a feature of ours.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    return FeatureMaker(coded, items, spaces, scenario).make(coded_rows)
+    return FeatureMaker(coded, tables, spaces, scenario).make(coded_rows)
+
+
+def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Add columns that are named in the scenario to those that are named here."""
+    for name in given:
+        if name in made:
+            raise ConfigError(
+                f"source: an attribute would be the feature {name!r}, which is one of ours: name it otherwise in "
+                f"{scenario.file}"
+            )
+    return made | given
 
 
 def _tastes(taken: CodedEvents, scenario: Scenario) -> Interactions:
     """What the solver of tastes learns from: takes, with a confidence."""
-    confidence = np.full(len(taken.days), 1.0 + scenario.factors.alpha, dtype=np.float32)
+    confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
     return _interactions(taken, taken.users, taken.items, taken.days, confidence)
 
 

@@ -45,7 +45,7 @@ class TaskLevels:
         self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
         self._value = labelled.labels[name]
         self._name, self._damping, self._windows = name, damping, windows
-        self._prior = float(np.mean(task.range)) if task.range else 0.5
+        self._prior = float(np.mean(task.limits)) if task.limits else 0.5
         self._timeline = Timeline(self.days)
         self._everything = RunningSums(1, ("value",))
         self._by_user = RunningSums(len(events.user_ids), _SUMS, windows)
@@ -103,6 +103,6 @@ class TaskLevels:
 
 
 def task_levels(events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = ()) -> dict[str, TaskLevels]:
-    """Levels of every task that has a label column."""
+    """Levels of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
-    return {name: TaskLevels(events, name, scenario.tasks[name], damping, windows) for name in events.labels}
+    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows) for name in events.labels}

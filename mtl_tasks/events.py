@@ -61,25 +61,39 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
     """
     items = scenario.source.items
     log_files = [file for file in files if items is None or file.path != items.path]
-    text = scenario.source.format == "csv"
     seen: dict[str, tuple[str, str]] = {}
     parts = [_log_part(scenario, file, root, seen) for file in log_files]
-    for name, place in _log_places(scenario, scenario.source.log).items():
+    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
+    log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
+    return frame
+
+
+def join_parts(
+    scenario: Scenario, files: list[tuple[str, int | None]], parts: list[dict[str, pa.ChunkedArray]]
+) -> pd.DataFrame:
+    """Make the table that :func:`read_log` returns of converted columns, file by file.
+
+    Parameters
+    ----------
+    files
+        Path and partition day of each part.
+    """
+    for name, place in log_places(scenario, scenario.source.log).items():
         if name in (USER, ITEM) and all(pa.types.is_null(part[name].type) for part in parts):
             raise place.error("has no value in any row: map the right column, or load the data")
+    text = scenario.source.format == "csv"
     joined = {name: concatenated([part[name] for part in parts]) for name in parts[0]}
     if text:
         joined |= {name: narrow_ids(joined[name]) for name in (USER, ITEM)}
     frame = pd.DataFrame({name: to_pandas(column) for name, column in joined.items()}, copy=False)
     rows = [len(part[TIME]) for part in parts]
-    codes = np.repeat(np.arange(len(log_files), dtype=np.int32), rows)
-    frame[FILE] = pd.Categorical.from_codes(codes, categories=pd.Index([f.path for f in log_files], dtype="str"))
-    days = [file.day for file in log_files if file.day is not None]
+    codes = np.repeat(np.arange(len(files), dtype=np.int32), rows)
+    frame[FILE] = pd.Categorical.from_codes(codes, categories=pd.Index([path for path, _ in files], dtype="str"))
+    days = [day for _, day in files if day is not None]
     if days:
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
     if scenario.source.long is not None:
         frame = join_labels(frame, scenario, scenario.source.long)
-    log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 
 
@@ -132,28 +146,36 @@ def _log_part(
     scenario: Scenario, file: SourceFile, root: str | Path | UPath, seen: dict[str, tuple[str, str]]
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
-    places = _log_places(scenario, file.path)
+    places = log_places(scenario, file.path)
     part = _read_columns(file, root, places)
     for name, place in places.items():
-        kind: str | None = None
-        if name == TIME:
-            # A database without a type for times keeps them as text.
-            text = place.text or (scenario.source.sql is not None and is_text(part[name].type))
-            part[name], kind = to_times(part[name], scenario.source, replace(place, text=text))
-        elif name in (USER, ITEM):
-            part[name], kind = to_ids(part[name], place)
-        elif name == TYPE:
-            part[name] = to_texts(part[name], place)
-        else:
-            part[name] = to_numbers(part[name], place)
-        if kind is not None:
-            first, first_file = seen.setdefault(name, (kind, file.path))
-            if kind != first:
-                raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+        part[name] = log_column(name, part[name], place, scenario, seen)
     return part
 
 
-def _log_places(scenario: Scenario, file: str) -> dict[str, Place]:
+def log_column(
+    name: str, column: pa.ChunkedArray, place: Place, scenario: Scenario, seen: dict[str, tuple[str, str]]
+) -> pa.ChunkedArray:
+    """Return a column of the log in its canonical type; for ``seen`` see :func:`_log_part`."""
+    kind: str | None = None
+    if name == TIME:
+        # A database without a type for times keeps them as text.
+        text = place.text or (scenario.source.sql is not None and is_text(column.type))
+        column, kind = to_times(column, scenario.source, replace(place, text=text))
+    elif name in (USER, ITEM):
+        column, kind = to_ids(column, place)
+    elif name == TYPE:
+        column = to_texts(column, place)
+    else:
+        column = to_numbers(column, place)
+    if kind is not None:
+        first, first_file = seen.setdefault(name, (kind, place.file))
+        if kind != first:
+            raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+    return column
+
+
+def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
     """Canonical name to the column that it is read from."""
     columns = scenario.source.columns
     keys = {
@@ -186,7 +208,7 @@ def _read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, 
     text = next(iter(places.values())).text
 
     def table() -> pa.Table:
-        with readable(file.path), _parsed(file.path, text):
+        with readable(file.path), parsed(file.path, text):
             path = locate(root, file.path)
             if not is_unchanged(file, path):
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
@@ -199,7 +221,7 @@ def _read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, 
 def _read_parquet(path: UPath, places: dict[str, Place]) -> pa.Table:
     with path.open("rb") as handle:
         parquet = pq.ParquetFile(handle)
-        return parquet.read(columns=_wanted(parquet.schema_arrow.names, places))
+        return parquet.read(columns=wanted_columns(parquet.schema_arrow.names, places))
 
 
 def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
@@ -208,21 +230,22 @@ def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path)) as reader:
-        wanted = _wanted(reader.schema.names, places)
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path)) as reader:
+        wanted = wanted_columns(reader.schema.names, places)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path), convert_options=strings) as reader:
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path), convert_options=strings) as reader:
         return reader.read_all()
 
 
-def _text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
+def text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
+    """Return the text of a CSV file that is open, decompressed as it is read."""
     raw = pa.PythonFile(handle, mode="r")
     return pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
 
 
-def _wanted(names: list[str], places: dict[str, Place]) -> list[str]:
+def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
     """Return the columns to read, each exactly once in the file."""
     for place in places.values():
         count = names.count(place.column)
@@ -234,7 +257,7 @@ def _wanted(names: list[str], places: dict[str, Place]) -> list[str]:
 
 
 @contextmanager
-def _parsed(file: str, text: bool) -> Iterator[None]:
+def parsed(file: str, text: bool) -> Iterator[None]:
     """Say which file cannot be parsed."""
     try:
         yield

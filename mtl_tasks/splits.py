@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,6 +80,14 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     DataError
         If a window cannot serve its purpose; the message names the knob to turn.
     """
+    rows = label_rows(events, scenario, windows)
+    for fault in window_faults(rows, scenario, windows):
+        raise DataError(fault)
+    return rows
+
+
+def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
+    """As :func:`make_rows`, whether or not the windows can serve their purpose."""
     inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
     rows = inside[[columns.USER, columns.ITEM, columns.DAY]].copy()
     for name, task in scenario.tasks.items():
@@ -91,9 +100,7 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     edges = [windows[name][0] for name in WINDOWS]
     codes = np.searchsorted(edges, rows[columns.DAY].to_numpy(), side="right") - 1
     rows[columns.WINDOW] = pd.Categorical.from_codes(codes.astype(np.int8), pd.Index(WINDOWS))
-    rows = rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
-    _refuse_useless(rows, scenario, windows)
-    return rows
+    return rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
 
 
 def _forget_unknown(rows: pd.DataFrame, known: NDArray[Any], scenario: Scenario, windows: Windows) -> None:
@@ -180,11 +187,12 @@ def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> d
     return described
 
 
-def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> None:
+def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> Iterator[str]:
+    """Yield why windows cannot serve their purpose, each with the knob to turn."""
     for id_column, noun in ((columns.USER, "user"), (columns.ITEM, "item")):
         train = rows.loc[rows[columns.WINDOW] == "train", id_column]
         if train.nunique() == 1:
-            raise DataError(
+            yield (
                 f"train: every row has the same {noun} ({train.iloc[0]}); nothing can be learnt from one {noun}: "
                 f"check source.columns in {scenario.file}"
             )
@@ -193,20 +201,21 @@ def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) ->
         first, last = windows.describe()[window]
         where = f"{window!r} ({first}..{last}, {len(part):,} rows)"
         if part.empty:
-            raise DataError(f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of")
+            yield f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of"
+            continue
         for name, task in scenario.tasks.items():
-            _refuse_useless_task(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
+            yield from _task_faults(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
 
 
-def _refuse_useless_task(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> None:
+def _task_faults(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> Iterator[str]:
     least = 10
     remedy = f"lengthen windows.{window} in {file}"
     if len(label) < least:
-        raise DataError(f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}")
-    if kind == "binary":
+        yield f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}"
+    elif kind == "binary":
         positives = int((label == 1).sum())
         for noun, count in (("positives", positives), ("negatives", len(label) - positives)):
             if count < least:
-                raise DataError(f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}")
+                yield f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}"
     elif label.nunique() == 1:
-        raise DataError(f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}")
+        yield f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}"

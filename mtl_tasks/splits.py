@@ -41,8 +41,9 @@ class Windows:
             ranges[name] = (start, end)
             end = start
         if end - first_day < scenario.windows.min_history:
+            distance = f"{abs(end - first_day)} days {'before' if end > first_day else 'after'}"
             raise DataError(
-                f"history: the log starts on {day_text(first_day)}, {end - first_day} days before the train window "
+                f"history: the log starts on {day_text(first_day)}, {distance} the train window "
                 f"({day_text(end)}), and windows.min_history asks for {scenario.windows.min_history}: choose a later "
                 f"as_of or shorten windows.train/tune/blend/test in {scenario.file}"
             )

@@ -189,8 +189,19 @@ def _label_checks(name: str, task: Task) -> list[RowCheck]:
     return checks
 
 
+@dataclass(frozen=True)
+class Say:
+    """What to do about a fault of the whole log: a run refuses it, and a check before the first run collects it."""
+
+    refuse: Callable[[DataError], None]
+    warn: Callable[[str], None]
+
+
 def _raise(error: DataError) -> None:
     raise error
+
+
+IN_A_RUN: Final = Say(_raise, log.warning)
 
 
 def validate_log(
@@ -199,7 +210,7 @@ def validate_log(
     scenario: Scenario,
     as_of: pd.Timestamp,
     *,
-    refuse: Callable[[DataError], None] = _raise,
+    say: Say = IN_A_RUN,
     whole: bool = True,
 ) -> ValidationResult:
     """Set bad rows aside, and refuse a log that is bad as a whole.
@@ -213,12 +224,11 @@ def validate_log(
         The item table.
     as_of
         UTC midnight.
-    refuse
-        Called with each reason to refuse the log, in place of raising it; without a row there is nothing to go on
-        with, and that is raised always.
+    say
+        What to do about each fault; without a row there is nothing to go on with, and that is raised always.
     whole
-        False if the interactions are a sample: what only all of them can tell, days without rows and how many the
-        last day has, is then not asked.
+        False if the interactions are a sample: what only all of them can tell, how old the newest is, days without
+        rows and how many the last one has, is then not asked.
 
     Raises
     ------
@@ -227,7 +237,7 @@ def validate_log(
         bad, a label column is empty, the log is stale, or its last day is thin (if that is ``critical``).
     """
     partitioned = PARTITION in interactions
-    outcomes = _judge(interactions, _schema_expectations(interactions, scenario), refuse)
+    outcomes = _judge(interactions, _schema_expectations(interactions, scenario), say)
     if not partitioned:
         interactions = _without_future(interactions, scenario, as_of)
     if interactions.empty:
@@ -238,14 +248,14 @@ def validate_log(
     checks = row_checks(scenario, as_of, partitioned)
     probe, codes = quarantine_codes(interactions, items, checks)
     per_row = [check.expectation() for check in checks]
-    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)], refuse)
+    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)], say)
     good = codes < 0
     if not good.any():
         raise DataError(_bad_fraction_expectation(probe, scenario).failure)
     events = _canonical(probe[good], scenario, as_of)
-    outcomes += _judge(events, _log_expectations(events, scenario, as_of, whole), refuse)
+    outcomes += _judge(events, _log_expectations(events, scenario, as_of, whole), say)
     if whole:
-        outcomes += _judge(*_volume(events, scenario), refuse)
+        outcomes += _judge(*_volume(events, scenario), say)
     quarantine = probe.loc[~good, [*interactions.columns, REASON]]
     quarantine = quarantine.astype({FILE: "str", REASON: "str"}).reset_index(drop=True)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(interactions))
@@ -278,19 +288,17 @@ def quarantine_codes(
     return probe, codes
 
 
-def _judge(
-    frame: pd.DataFrame, expectations: Sequence[Expectation], refuse: Callable[[DataError], None]
-) -> list[Outcome]:
+def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -> list[Outcome]:
     """As :func:`judge`, and refuse what fails critically, or any check that could not run."""
     outcomes = judge(frame, expectations) if expectations else []
     for outcome in outcomes:
         expectation = outcome.expectation
         if not outcome.success and expectation.severity == "critical":
-            refuse(DataError(expectation.failure))
+            say.refuse(DataError(expectation.failure))
         elif outcome.error is not None:
-            refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
+            say.refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
         elif not outcome.success:
-            log.warning("%s: %s", outcome.type, expectation.failure or outcome.observed)
+            say.warn(expectation.failure or f"{outcome.type}: {outcome.observed}")
     return outcomes
 
 
@@ -368,8 +376,9 @@ def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timest
             arguments = {"column": label(name), "min_value": 0, "strict_min": True}
             kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
             expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
-    complete = [_completeness(events, scenario)] if whole else []
-    return [*expectations, _freshness(events, scenario, as_of), *complete]
+    if whole:
+        expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario)]
+    return expectations
 
 
 def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> Expectation:

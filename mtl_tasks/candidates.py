@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from scipy import sparse
 from mtl_tasks import columns
 from mtl_tasks.factors import Floats
 from mtl_tasks.features.affinity import FittedSpace, basket_overlap
-from mtl_tasks.features.attributes import MultiValued
+from mtl_tasks.features.attributes import Attribute
 from mtl_tasks.features.coding import CodedEvents, Codes
 
 RECENT_DAYS = 28  # an item is offered by attribute only if somebody took it in these days
 
 
 def candidate_rows(
-    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, attributes: list[MultiValued], count: int
+    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, attributes: Sequence[Attribute], count: int
 ) -> pd.DataFrame:
     """List the candidates of some users on a day.
 
@@ -88,8 +89,9 @@ def _nearest(
     return owner[usable], known[found[usable]]
 
 
-def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: MultiValued, count: int) -> Pairs:
-    item, value = attribute.of(np.arange(len(past.item_ids)))
+def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: Attribute, count: int) -> Pairs:
+    size = len(past.item_ids)
+    item, value = attribute.of(np.arange(size), np.full(size, day))
     has = sparse.csr_matrix(
         (np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size)
     )

@@ -9,6 +9,7 @@ DAY: Final = "day"  # int32, UTC days since 1970-01-01
 KNOWN: Final = "known_day"  # int32, the day in which the row's labels become final; without it, that of the row
 WINDOW: Final = "window"  # train, tune, blend or test
 TITLE: Final = "title"
+VALID: Final = "valid_from"  # datetime64[us, UTC], the time from which a row of an attribute table holds
 REASON: Final = "reason"  # why validation set a row aside
 RANK: Final = "rank"
 

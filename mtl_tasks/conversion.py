@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
@@ -20,6 +20,7 @@ _PLAUSIBLE_YEARS: Final = (1980, 2200)
 _TIME_TEXT: Final = (  # ISO 8601
     r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?$"
 )
+_DATE_TEXT: Final = r"^\d{4}-\d{2}-\d{2}$"
 _INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,17})$"  # "007" stays a string: as a number it would lose its zeros
 _FLOAT_TEXT: Final = r"^-?\d+\.\d*(?:[eE][+-]?\d+)?$"
 
@@ -89,6 +90,31 @@ def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     if not (is_text(column.type) or pa.types.is_null(column.type)):
         raise place.error(f"holds {column.type}, expected strings: cast the column")
     return pc.fill_null(column.cast(pa.large_string()), "")
+
+
+def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """Return a column that names kinds as large_string, '' where null; whole numbers are written without a point."""
+    column = _decoded(column)
+    if pa.types.is_floating(column.type):
+        try:
+            column = column.cast(pa.int64())  # codes with nulls are floats wherever pandas wrote them
+        except pa.ArrowInvalid:
+            raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        column = column.cast(pa.large_string())
+    return to_texts(column, place)
+
+
+def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+    """Return times of an attribute table as timestamp[us, UTC]: timestamps, dates (midnight), or ISO 8601 text."""
+    column = _decoded(column)
+    if is_text(column.type):
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+        column = column.cast(pa.date32()) if _all_match(column, _DATE_TEXT) else column
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
+    own_unit = source.model_copy(update={"time_unit": None})  # that of the log says nothing of a table
+    return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
 
 
 def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:

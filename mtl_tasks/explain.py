@@ -11,18 +11,19 @@ import pandas as pd
 
 from mtl_tasks import columns
 from mtl_tasks.errors import ConfigError, DataError
-from mtl_tasks.features.build import build_features
+from mtl_tasks.features.build import Tables, build_features
 from mtl_tasks.features.words import value_text, words
 from mtl_tasks.members.boosted import BoostedMember
 from mtl_tasks.report.labels import SCORE_UNITS
 from mtl_tasks.scoring import Scorer
 from mtl_tasks.splits import day_text
+from mtl_tasks.tables import newest
 
 Json = dict[str, Any]
 
 
 def explain_pair(
-    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, pair: tuple[str, str], day: int, top: int
+    scorer: Scorer, events: pd.DataFrame, tables: Tables, pair: tuple[str, str], day: int, top: int
 ) -> Json:
     """Return what is predicted for a user and an item as of a day, and what led to it.
 
@@ -63,7 +64,8 @@ def explain_pair(
             columns.DAY: pd.Series([day], dtype=past[columns.DAY].dtype),
         }
     )
-    features = build_features(past, items, rows, scorer.spaces, scorer.scenario)
+    features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
+    items = newest(tables.items, columns.ITEM, day)
     titles = items.loc[items[columns.ITEM] == item, columns.TITLE]
     return {
         "user_id": user,

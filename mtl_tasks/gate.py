@@ -270,14 +270,12 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
     for name, task in theirs.tasks.items():
         if task.label is not None and (name not in ours.tasks or ours.tasks[name].label != task.label):
             raise ConfigError(f"it needs the label column {task.label!r} as task {name!r}, which this scenario lacks")
-    if theirs.source.items is not None:
-        has = ours.source.items
-        for kind in ("numeric", "multi"):
-            wanted = set(getattr(theirs.source.items, kind).items())
-            if not wanted <= set(getattr(has, kind).items() if has else ()):
-                raise ConfigError(
-                    f"it needs the item attributes {sorted(name for name, _ in wanted)}, of which some lack"
-                )
+    for side in ("users", "items"):
+        wanted, has = (getattr(scenario.source, side) for scenario in (theirs, ours))
+        for kind in ("numeric", "categorical", "multi", "times"):
+            needed = {} if wanted is None else getattr(wanted, kind)
+            if not needed.items() <= (getattr(has, kind) if has else {}).items():
+                raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, of which some lack")
     # Its labels end where its own test window began, or earlier.
     learnt_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
     if learnt_until > np.datetime64(test_start):

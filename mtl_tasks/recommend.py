@@ -9,9 +9,11 @@ import pandas as pd
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
+from mtl_tasks.features.build import Tables
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.scoring import UTILITY, Scorer, top_lists
+from mtl_tasks.scoring import UTILITY, Scorer, in_units, top_lists
 from mtl_tasks.splits import day_text
+from mtl_tasks.tables import newest
 
 SAMPLE_PEOPLE: Final = 3
 SAMPLE_LIST: Final = 5
@@ -19,29 +21,34 @@ SAMPLE_HISTORY: Final = 8
 KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a reader can judge the list
 
 
-def best_lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, day: int) -> pd.DataFrame:
+def best_lists(scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int) -> pd.DataFrame:
     """Return the top-k list of every user with an interaction in the last ``active_days``.
 
     Returns
     -------
     pandas.DataFrame
-        user, rank (1 is best), item, title, utility, and a prediction column a task.
+        user, rank (1 is best), item, title, utility, and a prediction column a task, in the units of its label.
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     parts = []
-    for scored, features in scorer.candidates(events, items, recent[columns.USER].unique(), day):
+    for scored, features in scorer.candidates(events, tables, recent[columns.USER].unique(), day):
         best = top_lists(scored, UTILITY, settings.top_k)
-        parts.append(pd.concat([best, scorer.fuse(features.loc[best.index])], axis=1))
+        predicted = scorer.fuse(features.loc[best.index])
+        for name, task in scorer.scenario.tasks.items():
+            prediction = columns.prediction(name)
+            predicted[prediction] = in_units(predicted[prediction].to_numpy(), task)
+        parts.append(pd.concat([best, predicted], axis=1))
     if not parts:
         raise DataError(
             f"recommend: nobody was active in the {settings.active_days} days before {day_text(day)}, or all of them "
             f"have taken everything: lengthen recommend.active_days in {scorer.scenario.file}"
         )
     lists = pd.concat(parts, ignore_index=True)
-    titled = lists.merge(items[[columns.ITEM, columns.TITLE]], on=columns.ITEM, how="left", validate="many_to_one")
-    predicted = [columns.prediction(task) for task in scorer.scenario.tasks]
-    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predicted]
+    titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
+    titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
+    predictions = [columns.prediction(task) for task in scorer.scenario.tasks]
+    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predictions]
     return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
 
 

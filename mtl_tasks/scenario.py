@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ SCENARIO_FOLDER = Path("include/scenarios")
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
 
 
 # LightGBM's settings that someone may miss in the section `boosting`, and why they are not there.
@@ -40,14 +42,39 @@ class Columns(Model):
     time: str
 
 
-class ItemTable(Model):
-    """A table of item attributes, one row an item."""
+class AttributeTable(Model):
+    """What is known of users or items besides the log: one row an id, or one row a version of it."""
 
-    path: str
+    path: str = Field(description="a Parquet or CSV file")
     id: str
-    title: str | None = None
-    numeric: dict[Name, str] = {}
+    numeric: dict[Name, str] = Field(default={}, description="attribute -> column of numbers")
+    categorical: dict[Name, str] = Field(default={}, description="attribute -> column that names a kind")
     multi: dict[Name, str] = Field(default={}, description="attribute -> column of '|'-separated values")
+    times: dict[Name, str] = Field(default={}, description="attribute -> column of times; becomes an age in days")
+    valid_from: str | None = Field(
+        default=None, description="column of the time from which a version holds; null: a row always held"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> AttributeTable:
+        names = [*self.numeric, *self.categorical, *self.multi, *self.times]
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED:
+                raise ValueError(f"attribute {name!r} is there twice or has a name of ours: give it another name")
+        return self
+
+
+class UserTable(AttributeTable):
+    """Attributes of users; a user who is not in the table has none."""
+
+
+class ItemTable(AttributeTable):
+    """Attributes of items."""
+
+    title: str | None = None
+    missing: Literal["quarantine", "allow"] = Field(
+        default="quarantine", description="a row of the log whose item is not in the table: a bad row, or no attributes"
+    )
 
 
 class Sql(Model):
@@ -110,6 +137,7 @@ class Source(Model):
     )
     timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
     items: ItemTable | None = None
+    users: UserTable | None = None
 
     @model_validator(mode="after")
     def _one_log(self) -> Source:
@@ -126,6 +154,12 @@ class Source(Model):
         """What the log is called in messages."""
         return self.events if self.events is not None else "source.sql"
 
+    @property
+    def tables(self) -> dict[str, str]:
+        """Path of each file beside the log, by the key of its section."""
+        sections = {"source.items": self.items, "source.users": self.users}
+        return {key: section.path for key, section in sections.items() if section is not None}
+
 
 class Negatives(Model):
     """How the negatives of a binary task arise."""
@@ -141,6 +175,9 @@ class Task(Model):
     kind: Literal["regression", "binary"]
     label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
     range: tuple[float, float] | None = None
+    scale: Literal["linear", "log"] = Field(
+        default="linear", description="log: log(1 + label) is learnt, predicted and judged; lists give the value back"
+    )
     negatives: Negatives | None = None
     weight: float = Field(default=1.0, gt=0, description="say of the task in the structure of shared trees")
 
@@ -154,7 +191,21 @@ class Task(Model):
             raise ValueError("a binary task without a `label` column needs `negatives: {how: sampled}`")
         if self.range is not None and not self.range[0] < self.range[1]:
             raise ValueError("`range` must be [low, high] with low < high")
+        if self.scale == "log" and (self.kind != "regression" or self.range is None or self.range[0] < 0):
+            raise ValueError("`scale: log` is for a regression whose range begins at 0 or above")
         return self
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The range on the scale that is learnt."""
+        if self.range is None or self.scale == "linear":
+            return self.range
+        return math.log1p(self.range[0]), math.log1p(self.range[1])
+
+    @property
+    def described(self) -> str:
+        """What is predicted, for people."""
+        return "regression of log(1 + label)" if self.scale == "log" else self.kind
 
     @property
     def sampled(self) -> bool:

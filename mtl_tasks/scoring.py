@@ -15,12 +15,12 @@ from mtl_tasks import columns
 from mtl_tasks.calibration import logit
 from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
-from mtl_tasks.features.build import TASTE, Ground, Spaces, build_features
+from mtl_tasks.features.build import TASTE, Ground, Spaces, Tables, build_features
 from mtl_tasks.features.coding import encode, taken_events
 from mtl_tasks.fusion import Fitted, fuse
 from mtl_tasks.ids import id_array
 from mtl_tasks.members import Member
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario import Scenario, Task
 
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
 ARITHMETIC: Final = (
@@ -45,9 +45,9 @@ class Scorer:
     members: dict[str, Member]
     fusions: dict[str, Fitted]
 
-    def score(self, events: pd.DataFrame, items: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    def score(self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame) -> pd.DataFrame:
         """Return a float64 prediction column a task for rows (user, item, day), aligned with them."""
-        return self.fuse(build_features(events, items, rows, self.spaces, self.scenario))
+        return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario))
 
     def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features."""
@@ -72,7 +72,7 @@ class Scorer:
         )
 
     def candidates(
-        self, events: pd.DataFrame, items: pd.DataFrame, users: NDArray[Any], day: int
+        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int
     ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Score the candidates of some users on a day, a batch of users at a time.
 
@@ -84,7 +84,7 @@ class Scorer:
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        ground = Ground.prepare(coded, items, self.spaces, self.scenario)
+        ground = Ground.prepare(coded, tables, self.spaces, self.scenario)
         codes = sorted_codes(coded.user_ids, users)
         formula = self.scenario.utility
         taken = taken_events(coded, self.scenario).before(day)
@@ -92,11 +92,11 @@ class Scorer:
         needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
             rows = candidate_rows(
-                taken, batch, day, ground.fitted[TASTE], ground.multi, self.scenario.recommend.candidates
+                taken, batch, day, ground.fitted[TASTE], ground.about_items.listed, self.scenario.recommend.candidates
             )
             if rows.empty:  # nobody in the batch, or people who took everything
                 continue
-            features = build_features(past, items, rows, self.spaces, self.scenario)
+            features = build_features(past, tables, rows, self.spaces, self.scenario)
             rows[POPULAR] = last_week[np.searchsorted(coded.item_ids, id_array(rows[columns.ITEM]))].astype(np.float64)
             rows[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             rows[UTILITY] = utility(self.fuse(features, needed), rows[POPULAR], formula, self.scenario)
@@ -108,9 +108,10 @@ def utility(
 ) -> NDArray[np.float64]:
     """Evaluate the scenario's utility formula, float64 (n,).
 
-    A task enters by its prediction. Where negatives were sampled in proportion to popularity, the prediction is
-    relative to popularity, and lists ordered by it would be full of rarities; the odds times the item's number of
-    interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys 2019).
+    A task enters by its prediction, in the units of its label. Where negatives were sampled in proportion to
+    popularity, the prediction is relative to popularity, and lists ordered by it would be full of rarities; the odds
+    times the item's number of interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys
+    2019).
     """
     values = {}
     for name in utility_tasks(formula, list(scenario.tasks)):
@@ -120,8 +121,13 @@ def utility(
             takes = np.log(taken_7d.to_numpy() + RARE)
             values[name] = np.exp(logit(prediction) + negatives.power * takes)
         else:
-            values[name] = prediction
+            values[name] = in_units(prediction, scenario.tasks[name])
     return np.asarray(pd.eval(formula, local_dict=values, engine="python"), dtype=np.float64)
+
+
+def in_units(prediction: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+    """Return a task's prediction in the units of its label, which is its logarithm if that was learnt."""
+    return np.expm1(prediction) if task.scale == "log" else prediction
 
 
 def utility_tasks(formula: str, tasks: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The files of the interaction log and the item table: which a run reads, and how each stood when it began."""
+"""The files of the interaction log and of the tables beside it: which a run reads, and how each stood when it began."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class SourceFile:
 
 
 def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
-    """Find and fingerprint the files that a run at ``as_of_day`` reads: the log's in day order, then the item table.
+    """Find and fingerprint the files that a run at ``as_of_day`` reads: the log's in day order, then the tables.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -
         If a path's protocol is unknown or its package is not installed.
     """
     found = [] if scenario.source.events is None else list_log(scenario.source.events, scenario, root, as_of_day)
-    return [*found, *list_items(scenario, root)]
+    return [*found, *list_tables(scenario, root)]
 
 
 def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
@@ -95,15 +95,15 @@ def log_files(
     return [(path, events, None)]
 
 
-def list_items(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:
-    """As :func:`list_sources`, the item table alone."""
-    items = scenario.source.items
-    if items is None:
-        return []
+def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:
+    """As :func:`list_sources`, the files beside the log alone."""
 
     def found() -> list[SourceFile]:
-        with readable(f"source.items.path {items.path!r} in {scenario.file}"):
-            return [source_file(locate(root, items.path), items.path, None)]
+        listed = []
+        for key, path in scenario.source.tables.items():
+            with readable(f"{key}.path {path!r} in {scenario.file}"):
+                listed.append(source_file(locate(root, path), path, None))
+        return listed
 
     return patiently(found)
 

@@ -35,6 +35,7 @@ from mtl_tasks.store import Artifact, Payload, to_json
 if TYPE_CHECKING:
     from upath import UPath
 
+    from mtl_tasks.features.build import Tables
     from mtl_tasks.report.document import RunDocument
     from mtl_tasks.scoring import Scorer
     from mtl_tasks.sources import SourceFile
@@ -89,8 +90,9 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
 
 def validate(run: Run, inputs: Inputs) -> Payload:
     """Read the log, set bad rows aside, refuse a bad log."""
-    from mtl_tasks.events import read_items, read_log
+    from mtl_tasks.events import read_log
     from mtl_tasks.sources import SourceFile
+    from mtl_tasks.tables import read_items, read_users
     from mtl_tasks.validation import validate_log
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
@@ -105,6 +107,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     }
     payload.add_frame("events", result.events)
     payload.add_frame("items", items)
+    payload.add_frame("users", read_users(run.scenario, files, ROOT, log[columns.USER]))
     payload.add_frame("quarantine", result.quarantine)
     payload.add_json("validation", result.report)
     return payload
@@ -148,9 +151,9 @@ def features(run: Run, inputs: Inputs) -> Payload:
     """Describe every row by what was known before its day."""
     from mtl_tasks.features import build_features
 
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
     rows = inputs["split"].frame("rows")
-    made = build_features(events, items, rows, _load_spaces(inputs["factors"]), run.scenario)
+    made = build_features(events, tables, rows, _load_spaces(inputs["factors"]), run.scenario)
     payload = Payload(rows=len(made), summary={"columns": len(made.columns), "max_event_time": _newest(events)})
     payload.add_frame("features", made)
     return payload
@@ -261,9 +264,12 @@ def run_key(run: Run, inputs: Inputs) -> str:
 
 def recommend(run: Run, inputs: Inputs) -> Payload:
     """Make lists for every active user as of now."""
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    from mtl_tasks.tables import newest
+
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
     scorer = _load_scorer(run.scenario, inputs)
-    lists = best_lists(scorer, events, items, run.as_of_day)
+    items = newest(tables.items, columns.ITEM, run.as_of_day)
+    lists = best_lists(scorer, events, tables, run.as_of_day)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
     payload.add_frame("recommendations", lists)
     payload.add_json("sample", sample_people(lists, events, items, run.scenario))
@@ -274,8 +280,8 @@ def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[s
     """Say why the run predicts what it does for a user and an item as of now; nothing is stored."""
     from mtl_tasks.explain import explain_pair
 
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
-    return explain_pair(_load_scorer(run.scenario, inputs), events, items, pair, run.as_of_day, top)
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    return explain_pair(_load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)
 
 
 def report_stage(document: RunDocument) -> Stage:
@@ -314,12 +320,12 @@ def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, ScoredRows]:
 
 def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
     """Quality of the lists that would have been made at the start of the test window."""
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
     start = _windows(inputs["split"])["test"][0]
     truth = taken_in_test(events, scenario, start)
     known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
     lists = ListJudge(truth, known, len(known), scenario.recommend.top_k, scenario.seed)
-    for scored, _ in _load_scorer(scenario, inputs).candidates(events, items, truth[columns.USER].unique(), start):
+    for scored, _ in _load_scorer(scenario, inputs).candidates(events, tables, truth[columns.USER].unique(), start):
         lists.add(scored)
     return lists.document()
 
@@ -350,10 +356,10 @@ def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
 def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
     from mtl_tasks.features.build import extend_spaces
 
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
     scorer = _load_scorer(scenario, theirs)
     spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
-    return replace(scorer, spaces=spaces).score(events, items, rows)
+    return replace(scorer, spaces=spaces).score(events, tables, rows)
 
 
 def _load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
@@ -388,6 +394,12 @@ def _member_files(artifact: Artifact, prefix: str = MODEL) -> dict[str, bytes]:
 
 def _prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
     return {f"{prefix}{name}": data for name, data in files.items()}
+
+
+def _tables(inputs: Inputs) -> Tables:
+    from mtl_tasks.features.build import Tables
+
+    return Tables(inputs["validate"].frame("users"), inputs["validate"].frame("items"))
 
 
 def _load_spaces(artifact: Artifact) -> dict[str, ItemSpace]:
@@ -475,7 +487,7 @@ def _resolve_config(run: Run) -> dict[str, Any]:
 
 
 def _list_files(run: Run) -> list[SourceFile]:
-    from mtl_tasks.sources import list_items, list_sources
+    from mtl_tasks.sources import list_sources, list_tables
 
     if run.scenario.source.sql is None:
         return list_sources(run.scenario, ROOT, run.as_of_day)
@@ -483,7 +495,7 @@ def _list_files(run: Run) -> list[SourceFile]:
 
     # Read here, by the process that asks the database: a password must not travel from task to task with the run.
     days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force)
-    return [*days, *list_items(run.scenario, ROOT)]
+    return [*days, *list_tables(run.scenario, ROOT)]
 
 
 def _snapshots(run: Run) -> UPath:

@@ -59,7 +59,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"\n{scenario.title}", style="bold")
     _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
     for task, evaluation in document.evaluation["tasks"].items():
-        title = f"{task} ({evaluation['kind']}, {labels.count(evaluation['rows'])} test rows)"
+        title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation['rows'])} test rows)"
         _show(console, title, _metrics(document, task))
     note = f"In brackets the gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     _say(console, note, style="dim")

@@ -168,7 +168,7 @@ def row_checks(scenario: Scenario, as_of: pd.Timestamp, partitioned: bool) -> tu
     if partitioned:  # in a single file the rows from as_of on are simply the future
         checks.append(RowCheck("after_as_of", Between(TIME, high=as_of, below=True)))
         checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
-    if scenario.source.items is not None:
+    if scenario.source.items is not None and scenario.source.items.missing == "quarantine":
         checks.append(RowCheck("unknown_item", OneOf(_KNOWN, (True,))))
     for name, task in scenario.tasks.items():
         if task.label is not None:
@@ -360,6 +360,9 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
     frame = good[[USER, ITEM, TIME, DAY, *labels]].reset_index(drop=True)
     whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
     frame = frame.astype({**whole, DAY: "int32"})
+    for name, task in scenario.tasks.items():
+        if task.scale == "log":
+            frame[label(name)] = np.log1p(frame[label(name)])
     if scenario.source.long is not None:
         closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
         frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")

@@ -43,7 +43,8 @@ DOCUMENT: dict[str, Any] = {
 
 def tiny_scenario(**settings: Any) -> Scenario:
     """Return the scenario of the tiny log; ``source__format="csv"`` sets ``source.format``, None removes a key."""
-    document: dict[str, Any] = {**DOCUMENT, "source": {**DOCUMENT["source"]}, "validation": {**DOCUMENT["validation"]}}
+    sections = {name: {**DOCUMENT[name]} for name in ("source", "tasks", "validation")}
+    document: dict[str, Any] = {**DOCUMENT, **sections}
     for name, value in settings.items():
         *parents, leaf = name.split("__")
         section = document

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from mtl_tasks.attribution import TYPE, VALUE, join_labels
 from mtl_tasks.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, WINDOW, label
 from mtl_tasks.errors import DataError
-from mtl_tasks.events import read_items, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
 from mtl_tasks.splits import Windows, make_rows
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import validate_log
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, FIRST_DAY, tiny_log, tiny_scenario
 

@@ -12,7 +12,7 @@ from mtl_tasks import columns
 from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.features.build import TASTE, Ground, fit_spaces
 from mtl_tasks.features.coding import CodedEvents, encode
-from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, world_scenario
+from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
@@ -22,12 +22,14 @@ def ground(request: pytest.FixtureRequest) -> tuple[CodedEvents, Ground]:
     coded, _ = encode(events, events.iloc[:0], scenario)
     spaces = fit_spaces(events, scenario, START, END)
     items = item_table([10 + 2 * code for code in range(ITEMS)], text=request.param)
-    return coded, Ground.prepare(coded, items, spaces, scenario)
+    return coded, Ground.prepare(coded, tables(items), spaces, scenario)
 
 
 def rows_of(ground: tuple[CodedEvents, Ground], users: Any, count: int = 3) -> pd.DataFrame:
     coded, prepared = ground
-    return candidate_rows(coded, np.array(users, dtype=np.int64), END, prepared.fitted[TASTE], prepared.multi, count)
+    return candidate_rows(
+        coded, np.array(users, dtype=np.int64), END, prepared.fitted[TASTE], prepared.about_items.listed, count
+    )
 
 
 def test_no_candidate_was_taken_before_and_none_is_listed_twice(ground: tuple[CodedEvents, Ground]) -> None:

@@ -15,9 +15,10 @@ from upath import UPath
 
 from mtl_tasks.columns import ITEM, TIME, TITLE, USER, label
 from mtl_tasks.errors import ConfigError, DataError
-from mtl_tasks.events import FILE, PARTITION, read_items, read_log
+from mtl_tasks.events import FILE, PARTITION, read_log
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
+from mtl_tasks.tables import read_items
 from tests.logs import AS_OF_DAY, DAYS, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
 
 FIRST = "log/dt=2013-05-01/part-0.parquet"

@@ -12,9 +12,9 @@ from mtl_tasks.fusion import fit_fusion
 from mtl_tasks.members import Table, member_class
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.scoring import UTILITY, Scorer
+from mtl_tasks.scoring import UTILITY, Scorer, utility
 from mtl_tasks.store import to_json
-from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, world_scenario
+from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
 ACTIVE_DAYS = 3
 
@@ -40,7 +40,7 @@ def lists(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> pd.D
     rng = np.random.default_rng(1)
     spaces = fit_spaces(events, scenario, START, END)
     rows = random_rows(rng, 300)
-    features = build_features(events, items, rows, spaces, scenario)
+    features = build_features(events, tables(items), rows, spaces, scenario)
     labels = {
         task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
         for task, settings in scenario.tasks.items()
@@ -53,7 +53,7 @@ def lists(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> pd.D
         users = rows[columns.USER].to_numpy()
         fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean")
     scorer = Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
-    return best_lists(scorer, events, items, END)
+    return best_lists(scorer, events, tables(items), END)
 
 
 def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
@@ -110,3 +110,10 @@ def test_an_item_without_a_title_is_shown_by_its_id(
     people = sample_people(lists.assign(**untitled), events, items.assign(**untitled), scenario)
     assert people[0]["recommendations"][0]["title"].isdigit()
     assert people[0]["history"][0].isdigit()
+
+
+def test_a_prediction_on_the_log_scale_comes_in_the_units_of_its_label() -> None:
+    scenario = world_scenario(tasks__rating={"kind": "regression", "label": "r", "range": [0, 10], "scale": "log"})
+    predicted = pd.DataFrame({columns.prediction("rating"): np.log1p([0.0, 4.0])})
+    assert utility(predicted, pd.Series([0.0, 0.0]), "2 * rating", scenario) == pytest.approx([0.0, 8.0])
+    assert scenario.tasks["rating"].limits == pytest.approx((0.0, np.log(11.0)))

@@ -127,6 +127,7 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
             r"boosting.device: Input should be 'auto', 'cpu', 'gpu' or 'cuda' \(got 'tpu'\)",
         ),
         ("boosting", [1], "boosting: Input should be a valid dictionary"),
+        ("tasks/like/scale", "log", r"`scale: log` is for a regression whose range begins at 0 or above"),
         # missing and mistyped values
         ("windows/train", KeyError, "windows.train: Field required"),
         ("source", KeyError, "source: Field required"),

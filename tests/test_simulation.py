@@ -15,13 +15,14 @@ import pytest
 
 from mtl_tasks import cli
 from mtl_tasks.errors import ConfigError, DataError
-from mtl_tasks.events import read_items, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.metrics import compute
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
 from mtl_tasks.simulation import files as files_module
 from mtl_tasks.sources import list_sources
 from mtl_tasks.splits import Windows, make_rows
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import validate_log
 from tests.conftest import PROJECT
 

@@ -14,13 +14,14 @@ from upath import UPath
 
 from mtl_tasks.columns import ITEM, TIME, USER
 from mtl_tasks.errors import ConfigError, DataError, SourceError
-from mtl_tasks.events import FILE, PARTITION, read_items, read_log
+from mtl_tasks.events import FILE, PARTITION, read_log
 from mtl_tasks.run import Run, run_stage
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.snapshots import snapshot_log
-from mtl_tasks.sources import SourceFile, list_items, list_sources, patiently
+from mtl_tasks.sources import SourceFile, list_sources, list_tables, patiently
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Store
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import validate_log
 from tests.databases import PASSWORD, QUERY, fill, postgres_cluster, sql_scenario
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
@@ -60,7 +61,7 @@ def test_a_database_gives_the_same_validated_events_as_files(tmp_path: Path, url
     from_sql = read_log(scenario, days, tmp_path / "kept")
     assert [file.day for file in days] == list(range(AS_OF_DAY - DAYS, AS_OF_DAY))
     pd.testing.assert_frame_equal(from_sql.drop(columns=FILE), from_files.drop(columns=FILE))
-    items = read_items(scenario, list_items(scenario, tmp_path), tmp_path, from_sql[ITEM])
+    items = read_items(scenario, list_tables(scenario, tmp_path), tmp_path, from_sql[ITEM])
     pd.testing.assert_frame_equal(
         validate_log(from_sql, items, scenario, AS_OF).events, validate_log(from_files, items, files, AS_OF).events
     )

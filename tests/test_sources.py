@@ -16,9 +16,10 @@ import s3fs
 
 from mtl_tasks.columns import ITEM
 from mtl_tasks.errors import DataError, SourceError
-from mtl_tasks.events import read_items, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import validate_log
 from tests.databases import free_port
 from tests.logs import AS_OF, AS_OF_DAY, tiny_scenario, write_log

@@ -20,12 +20,13 @@ from hypothesis import strategies as st
 
 from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
 from mtl_tasks.errors import DataError
-from mtl_tasks.events import FILE, PARTITION, read_items, read_log
+from mtl_tasks.events import FILE, PARTITION, read_log
 from mtl_tasks.expectations import Expectation, judge
 from mtl_tasks.sources import list_sources
 from mtl_tasks.store import Payload
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import ValidationResult, quarantine_codes, row_checks, validate_log
-from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
+from tests.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
 
 RATING, LIKE = label("rating"), label("like")
 ITEMS = tiny_items().rename(columns={"film": ITEM})
@@ -381,3 +382,23 @@ def test_great_expectations_says_nothing_in_our_log(caplog: pytest.LogCaptureFix
 def test_great_expectations_is_not_imported_before_it_runs() -> None:
     code = "import sys, mtl_tasks.validation; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_label_on_the_log_scale_is_judged_as_read_and_handed_on_as_its_logarithm() -> None:
+    rating = {"kind": "regression", "label": "stars", "range": [0, 10], "scale": "log"}
+    log = good_log()
+    log.loc[0, RATING] = 10.5
+    result = validate(log, tasks__rating=rating)
+    assert result.quarantine[[REASON, RATING]].to_dict("list") == {
+        REASON: ["label_out_of_range:rating"],
+        RATING: [10.5],
+    }
+    np.testing.assert_allclose(result.events[RATING], np.log1p(log[RATING].iloc[1:]), rtol=1e-6)
+
+
+def test_items_that_are_not_in_the_table_can_be_allowed() -> None:
+    log = spoil(good_log(), 3, "unknown_item")
+    assert validate(log).report["quarantined"] == {"unknown_item": 1}
+    allowed = validate(log, source__items={**DOCUMENT["source"]["items"], "missing": "allow"})
+    assert allowed.quarantine.empty
+    assert (allowed.events[ITEM] == 999).sum() == 1

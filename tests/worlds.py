@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks import columns
+from mtl_tasks.features.build import Tables
 from mtl_tasks.scenario import Scenario
 from tests.logs import tiny_scenario
 
@@ -83,6 +84,11 @@ def item_table(codes: list[int], *, text: bool = False) -> pd.DataFrame:
             "genres": ["|".join(GENRES[place] for place in range(3) if (code // 2) >> place & 1) for code in codes],
         }
     ).astype({"genres": "str", columns.TITLE: "str"})
+
+
+def tables(items: pd.DataFrame) -> Tables:
+    """Return an item table with no table of users beside it."""
+    return Tables(pd.DataFrame({columns.USER: pd.Series([], dtype="int64")}), items)
 
 
 def random_rows(rng: np.random.Generator, count: int, *, text: bool = False) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import lightgbm as lgb
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 # The smallest leaf is the settings' business, and they may differ between two uses of the same bins.
+MOST_LEVELS: Final = 255  # as many as OpenCL takes; a level of few rows is noise to a tree anyway
 BINNING = {"verbosity": -1, "feature_pre_filter": False}
 
 
@@ -24,8 +25,9 @@ class Encoder:
     names
         Columns in the order of the matrix.
     levels
-        Column of kinds to the levels that were seen; level ``k`` has code ``k + 1``. Code 0 stands for every other
-        level and for none, so that a level that is new at serving is treated as a missing one was in training.
+        Column of kinds to the levels that the rows of fitting had, the most frequent ones if there are many; level
+        ``k`` has code ``k + 1``. Code 0 stands for every other level and for none, so that a level that is rare, or
+        new at serving, is treated as a missing one was in training.
     """
 
     names: list[str]
@@ -36,9 +38,7 @@ class Encoder:
         """Learn columns and levels from the rows a model is fitted on."""
         names = [str(name) for name in features]
         kinds = [name for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)]
-        return cls(
-            names, {name: features[name].cat.remove_unused_categories().cat.categories.tolist() for name in kinds}
-        )
+        return cls(names, {name: _levels(features[name]) for name in kinds})
 
     def matrix(self, features: pd.DataFrame) -> Matrix:
         """Return float32 (n, columns); ``features`` has at least the columns of :attr:`names`."""
@@ -68,3 +68,11 @@ class Encoder:
             params=BINNING,
         )
         return data.construct()
+
+
+def _levels(column: pd.Series[Any]) -> list[Any]:
+    """Return the most frequent levels in order; of equally frequent ones the first."""
+    counts = column.value_counts(sort=False)
+    counts = counts[counts > 0].sort_index()
+    chosen = counts.sort_values(ascending=False, kind="stable").head(MOST_LEVELS).index
+    return sorted(chosen.tolist())

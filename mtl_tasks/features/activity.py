@@ -6,19 +6,18 @@ import numpy as np
 
 from mtl_tasks.features.aggregates import DailySums, Values
 from mtl_tasks.features.coding import CodedEvents, CodedRows
+from mtl_tasks.features.side import SideTable
 
 Columns = dict[str, Values]
 
 
-def activity_columns(
-    events: CodedEvents, rows: CodedRows, numeric: dict[str, Values], windows: tuple[int, ...]
-) -> Columns:
+def activity_columns(events: CodedEvents, rows: CodedRows, about: SideTable, windows: tuple[int, ...]) -> Columns:
     """Return counts, recency, and the distance of an item from what its user usually takes.
 
     Parameters
     ----------
-    numeric
-        Numeric item attributes by name, float64 (items,) in the order of ``events.item_ids``; NaN where unknown.
+    about
+        What is known of the items.
     """
     made: Columns = {}
     by_user = DailySums(events.users, events.days)
@@ -31,15 +30,14 @@ def activity_columns(
         for length in windows:
             made[f"{side}.count_{length}d"] = sums.between(keys, rows.days - length, rows.days).count
     made["item.count_1d"] = by_item.between(rows.items, rows.days - 1, rows.days).count
-    event_traits = _item_traits(by_item, events.items, events.days, numeric)
-    row_traits = _item_traits(by_item, rows.items, rows.days, numeric)
+    event_traits = _item_traits(by_item, events.items, events.days, about)
+    row_traits = _item_traits(by_item, rows.items, rows.days, about)
     made |= _distance_from_habit(events, rows, event_traits, row_traits)
     made |= _audience(events, rows, by_user, made["user.count"])
-    made |= {f"item.{name}": values[rows.items] for name, values in numeric.items()}
     return made
 
 
-def _item_traits(by_item: DailySums, items: np.ndarray, days: np.ndarray, numeric: dict[str, Values]) -> Columns:
+def _item_traits(by_item: DailySums, items: np.ndarray, days: np.ndarray, about: SideTable) -> Columns:
     """What an item was on a day, on scales on which a distance means something."""
     ever = by_item.before(items, days)
     traits = {
@@ -47,7 +45,7 @@ def _item_traits(by_item: DailySums, items: np.ndarray, days: np.ndarray, numeri
         "popularity_7d": np.log1p(by_item.between(items, days - 7, days).count),
         "age": np.log1p(np.nan_to_num(days - ever.first_day())),
     }
-    return traits | {name: values[items] for name, values in numeric.items()}
+    return traits | about.numbers(items, days)
 
 
 def _distance_from_habit(events: CodedEvents, rows: CodedRows, event_traits: Columns, row_traits: Columns) -> Columns:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mtl_tasks import columns
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
 from mtl_tasks.features.activity import activity_columns
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
-from mtl_tasks.features.aggregates import Values
-from mtl_tasks.features.attributes import MultiValued, attribute_columns
-from mtl_tasks.features.coding import CodedEvents, encode, taken_events
+from mtl_tasks.features.attributes import attribute_columns, audience_columns
+from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events
 from mtl_tasks.features.levels import TaskLevels, task_levels
+from mtl_tasks.features.side import SideTable
 from mtl_tasks.scenario import Scenario
 
 Spaces = dict[str, ItemSpace]
 TASTE = "taste"
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables beside the log, as the stage ``validate`` publishes them."""
+
+    users: pd.DataFrame
+    items: pd.DataFrame
 
 
 def solvers(scenario: Scenario) -> dict[str, Solver]:
@@ -84,31 +93,29 @@ class Ground:
     events: CodedEvents
     levels: dict[str, TaskLevels]
     fitted: dict[str, FittedSpace]
-    numeric: dict[str, Values]
-    multi: list[MultiValued]
+    about_users: SideTable
+    about_items: SideTable
 
     @classmethod
-    def prepare(cls, coded: CodedEvents, items: pd.DataFrame, spaces: Spaces, scenario: Scenario) -> Ground:
+    def prepare(cls, coded: CodedEvents, tables: Tables, spaces: Spaces, scenario: Scenario) -> Ground:
         """Gather everything that does not depend on rows."""
         levels = task_levels(coded, scenario)
         interactions = _interactions(coded, levels, scenario)
         fitted = {
             name: FittedSpace(solver, spaces[name], interactions[name]) for name, solver in solvers(scenario).items()
         }
-        table = scenario.source.items
-        numeric, multi = (list(table.numeric), list(table.multi)) if table else ([], [])
-        attributes = items.set_index(columns.ITEM)[[*numeric, *multi]].reindex(coded.item_ids)
+        source = scenario.source
         return cls(
             coded,
             levels,
             fitted,
-            {name: attributes[name].to_numpy(dtype=np.float64) for name in numeric},
-            [MultiValued.parse(name, attributes[name]) for name in multi],
+            SideTable.prepare(tables.users, source.users, columns.USER, coded.user_ids),
+            SideTable.prepare(tables.items, source.items, columns.ITEM, coded.item_ids),
         )
 
 
 def build_features(
-    events: pd.DataFrame, items: pd.DataFrame, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
+    events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
 ) -> pd.DataFrame:
     """Return the features of rows.
 
@@ -116,8 +123,8 @@ def build_features(
     ----------
     events
         Canonical interactions; for a row only those before its day are used.
-    items
-        Item attributes, one row an item.
+    tables
+        Attributes of users and items; for a row only versions from before its day are used.
     rows
         user, item and day; any other column is ignored.
     spaces
@@ -126,17 +133,24 @@ def build_features(
     Returns
     -------
     pandas.DataFrame
-        float32, aligned with ``rows``; NaN where there is nothing to tell. Column names read
-        ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
+        float32, or category where a column names kinds, aligned with ``rows``; NaN where there is nothing to tell.
+        Column names read ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
+
+    Raises
+    ------
+    ConfigError
+        If an attribute has the name of a feature of ours.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    ground = Ground.prepare(coded, items, spaces, scenario)
+    ground = Ground.prepare(coded, tables, spaces, scenario)
     windows = scenario.features.windows
-    made = activity_columns(coded, coded_rows, ground.numeric, windows)
+    made = activity_columns(coded, coded_rows, ground.about_items, windows)
     for level in ground.levels.values():
         made |= level.columns(coded_rows, windows)
-    for multi in ground.multi:
-        made |= attribute_columns(coded, coded_rows, multi, ground.levels, scenario.features.damping)
+    for attribute in ground.about_items.listed:
+        made |= attribute_columns(coded, coded_rows, attribute, ground.levels, scenario.features.damping)
+    for attribute in ground.about_users.listed:
+        made |= audience_columns(coded, coded_rows, attribute, ground.levels, scenario.features.damping)
     level_spaces = {name.removeprefix("level:"): space for name, space in ground.fitted.items() if name != TASTE}
     settings = scenario.features
     affinity = affinity_columns(
@@ -149,7 +163,28 @@ def build_features(
         settings.raw_factors,
     )
     narrow = {name: values.astype(np.float32) for name, values in made.items()}
-    return pd.DataFrame({**narrow, **affinity})
+    return pd.DataFrame(_joined({**narrow, **affinity}, _attributes(ground, coded_rows), scenario))
+
+
+def _attributes(ground: Ground, rows: CodedRows) -> dict[str, Any]:
+    """The attributes themselves: numbers and ages as float32, kinds as categories."""
+    made: dict[str, Any] = {}
+    for side, about, codes in (("user", ground.about_users, rows.users), ("item", ground.about_items, rows.items)):
+        for name, values in about.numbers(codes, rows.days).items():
+            made[f"{side}.{name}"] = values.astype(np.float32)
+        made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
+    return made
+
+
+def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
+    """Add columns that are named in the scenario to those that are named here."""
+    for name in given:
+        if name in made:
+            raise ConfigError(
+                f"source: an attribute would be the feature {name!r}, which is one of ours: name it otherwise in "
+                f"{scenario.file}"
+            )
+    return made | given
 
 
 def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:

@@ -30,7 +30,7 @@ class TaskLevels:
         labelled = events.settled(~np.isnan(events.labels[name]))
         self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
         self._name, self._damping = name, damping
-        self._prior = float(np.mean(task.range)) if task.range else 0.5
+        self._prior = float(np.mean(task.limits)) if task.limits else 0.5
         value = labelled.labels[name]
         self._everything = DailySums(np.zeros_like(self.days), self.days, {"value": value})
         overall = self._overall(self.days)

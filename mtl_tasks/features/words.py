@@ -23,6 +23,12 @@ _GRAMMAR: Final = tuple(
         (r"(?P<side>user|item)\.(?P<task>\w+)\.count", "times that {task} was observed of the {side}"),
         (r"(?P<task>\w+)\.level(?P<recent>_\d+d)?", "{task} expected from the levels of user and item{recent}"),
         (r"user_x_(?P<name>\w+)\.share", "share of the user's interactions with the item's {name}"),
+        (r"item_x_(?P<name>\w+)\.share", "share of the item's interactions with users of the user's {name}"),
+        (r"item_x_(?P<name>\w+)\.lift", "liking of users of the user's {name} for the item (log scale)"),
+        (
+            r"item_x_(?P<name>\w+)\.(?P<task>\w+)\.residual",
+            "{task} of users of the user's {name} for the item, beyond the levels",
+        ),
         (r"user_x_(?P<name>\w+)\.lift", "the user's liking for the item's {name}, against everybody's (log scale)"),
         (r"user_x_item\.(?P<task>\w+)\.factors", "{task} beyond the levels, predicted from factors"),
         (r"user_x_item\.(?P<task>\w+)\.near_residual", "{task} of the user for similar items, beyond the levels"),
@@ -40,7 +46,7 @@ _GRAMMAR: Final = tuple(
         (r"co_occurrence\.recent", "how often the item goes with the user's last items"),
         (r"co_occurrence\.all", "how often the item goes with the user's items"),
         (r"cascade\.(?P<task>\w+)", "{task}, as the task before in the cascade predicts it"),
-        (r"item\.(?P<name>\w+)", "{name} of the item"),
+        (r"(?P<side>user|item)\.(?P<name>\w+)", "{name} of the {side}"),
     )
 )
 _TRAITS: Final = {

@@ -16,16 +16,18 @@ from upath import UPath
 from mtl_tasks import columns
 from mtl_tasks.conversion import Place
 from mtl_tasks.errors import MtlError
-from mtl_tasks.events import join_parts, log_column, log_places, read_items, wanted_columns
+from mtl_tasks.events import join_parts, log_column, log_places
 from mtl_tasks.gate import check_rules
+from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
 from mtl_tasks.intake.files import HISTORY, Entry, day_of, in_turn, list_entries
-from mtl_tasks.intake.item_table import describe_items, item_faults
 from mtl_tasks.intake.profile import Profile, profile
 from mtl_tasks.intake.sample import Sample, read_sample
+from mtl_tasks.reading import wanted_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import utility_tasks
-from mtl_tasks.sources import list_items, patiently
+from mtl_tasks.sources import list_tables, patiently
 from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, window_faults
+from mtl_tasks.tables import read_items
 from mtl_tasks.validation import Say, validate_log
 
 Parts = list[dict[str, pa.ChunkedArray]]
@@ -109,7 +111,7 @@ def inspect(
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
         with found.caught():
-            list_items(scenario, root)
+            list_tables(scenario, root)
         if entries and found.ready:
             frame, first_day = _read(scenario, entries, as_of, rows, found)
             if frame is not None:
@@ -233,9 +235,9 @@ def _judge_log(
     found: Inspection,
 ) -> None:
     found.as_of = f"{as_of:%Y-%m-%d}"
-    items = _items(scenario, frame[columns.ITEM], root, found)
-    if items is None:
+    if not _judge_tables(scenario, frame, root, found):
         return
+    items = read_items(scenario, list_tables(scenario, root), root, frame[columns.ITEM])
     say = Say(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
         events = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete).events
@@ -247,17 +249,17 @@ def _judge_log(
             found.problems.extend(window_faults(rows, scenario, windows))
 
 
-def _items(scenario: Scenario, ids: pd.Series, root: str | Path, found: Inspection) -> pd.DataFrame | None:
-    table = scenario.source.items
-    if table is None:
-        return read_items(scenario, [], root, ids)
-    with found.caught():
-        found.columns.extend(Mapped(key, one) for key, one in describe_items(table, root))
-        faults = item_faults(scenario, root, ids)
-        found.problems.extend(faults)
-        if not faults:
-            return read_items(scenario, list_items(scenario, root), root, ids)
-    return None
+def _judge_tables(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found: Inspection) -> bool:
+    """Whether the tables beside the log can be read."""
+    before = len(found.problems)
+    sides: dict[Side, str] = {"items": columns.ITEM, "users": columns.USER}
+    for side, id_column in sides.items():
+        table = getattr(scenario.source, side)
+        if table is not None:
+            with found.caught():
+                found.columns.extend(Mapped(key, one) for key, one in describe_table(table, side, root))
+                found.problems.extend(table_faults(scenario, side, root, frame[id_column]))
+    return len(found.problems) == before
 
 
 def _history(events: pd.DataFrame, windows: Windows) -> dict[str, Any]:

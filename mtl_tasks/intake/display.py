@@ -61,7 +61,9 @@ def _columns(found: Inspection) -> Table:
         table.add_column(title, no_wrap=True)
     for mapped in found.columns:
         one = mapped.found
-        what = re.sub(r"^source\.columns\.|^source\.|^tasks\.|\.numeric|\.multi|\.label$", "", mapped.key)
+        what = re.sub(
+            r"^source\.columns\.|^source\.|^tasks\.|\.(numeric|categorical|multi|times)|\.label$", "", mapped.key
+        )
         span = [_short(value) for value in (one.low, one.high)]
         cells = (what, one.name, _type(one.type), _share(one), labels.count(one.distinct), *span)
         table.add_row(*(Text(cell) for cell in cells))

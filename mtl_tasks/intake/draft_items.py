@@ -14,7 +14,7 @@ from mtl_tasks.intake.yaml_text import key, quoted
 from mtl_tasks.sources import locate
 
 _NUMBERED: Final = ("integer", "number", "flag")
-_WORDS: Final = 200  # most values of a text attribute that a model may learn something of
+_WORDS: Final = 200  # most kinds that a model may learn something of
 
 
 def item_lines(path: str, item: Column) -> list[str]:
@@ -41,19 +41,23 @@ def item_lines(path: str, item: Column) -> list[str]:
 
 
 def _attributes(columns: list[Column]) -> list[str]:
-    numeric = [c for c in columns if c.kind in _NUMBERED]
-    multi = [c for c in columns if c.kind == "text" and _values(c) <= _WORDS]
-    left = [c.name for c in columns if c not in numeric and c not in multi]
+    kinds = {
+        "numeric": ([c for c in columns if c.kind in _NUMBERED], "numbers; take those away that are ids"),
+        "categorical": (
+            [c for c in columns if c.kind == "text" and not _joined(c) and c.found.distinct <= _WORDS],
+            f"texts with at most {_WORDS} values",
+        ),
+        "multi": ([c for c in columns if c.kind == "text" and _joined(c)], "texts that join several values by |"),
+        "times": ([c for c in columns if c.kind == "time"], "times, which become an age in days"),
+    }
     lines = []
-    for kind, found, why in (
-        ("numeric", numeric, "guess: numbers; take those away that are codes or ids"),
-        ("multi", multi, f"guess: texts with at most {_WORDS} values, or several joined by |"),
-    ):
+    for kind, (found, why) in kinds.items():
         if found:
-            lines += [f"    {kind}: # {why}", *(f"      {key(c.name)}: {quoted(c.name)}" for c in found)]
+            lines += [f"    {kind}: # guess: {why}", *(f"      {key(c.name)}: {quoted(c.name)}" for c in found)]
+    used = {column.name for found, _ in kinds.values() for column in found}
+    left = [column.name for column in columns if column.name not in used]
     return [*lines, *([f"    # not used: {', '.join(left)}"] if left else [])]
 
 
-def _values(column: Column) -> int:
-    """Distinct values, of those joined by a bar each."""
-    return int(pc.count_distinct(pc.list_flatten(pc.split_pattern(pc.unique(column.values), "|"))).as_py())
+def _joined(column: Column) -> bool:
+    return bool(pc.any(pc.match_substring(column.values, "|")).as_py())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 from mtl_tasks.intake.draft_log import Log
 from mtl_tasks.intake.roles import EXPOSURE_WORDS, Column, Guess, is_label, look_at
 from mtl_tasks.intake.yaml_text import key, quoted
+
+_TAIL: Final = 50  # times the median
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,11 @@ def _binary(label: str, how: str) -> list[str]:
 
 def _regression(label: str, values: Column) -> list[str]:
     low, high = (float(value) for value in pc.min_max(values.values).as_py().values())
+    median = float(pc.approximate_median(values.values).as_py())
+    tail = low >= 0 and high > _TAIL * max(median, 1)
     return [
         "    kind: regression",
+        *(["    scale: log # guess: the largest value is far above the middle one"] if tail else []),
         f"    label: {quoted(label)}",
         f"    range: [{low:.15g}, {high:.15g}] # guess: as found in {values.found.rows:,} rows; others are bad rows",
     ]

@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from upath import UPath
 
-from mtl_tasks.events import parsed, text_of
+from mtl_tasks.reading import parsed, text_of
 from mtl_tasks.sources import SUFFIXES, readable
 
 _GROUPS: Final = 8  # places in a Parquet file that rows are taken from when it holds more than are wanted

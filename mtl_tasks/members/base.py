@@ -84,7 +84,7 @@ class Member(ABC):
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """Return float64 (n,) for the given tasks, by default for every task.
 
-        A value inside the task's range for a regression, a probability for a binary task.
+        A value inside the task's limits for a regression, a probability for a binary task.
 
         Raises
         ------
@@ -170,4 +170,4 @@ def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:
 
 def within_range(values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
     """Clip to the task's range: no label lies outside, so clipping never makes an error larger."""
-    return values if task.range is None else np.clip(values, *task.range)
+    return values if task.limits is None else np.clip(values, *task.limits)

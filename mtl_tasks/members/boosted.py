@@ -130,7 +130,7 @@ class BoostedMember(Member):
             tasks are grown on from.
         """
         device = resolve_device(scenario.boosting.device)
-        check_learnable(train, tune, scenario, device)
+        check_learnable(train, tune, scenario)
         return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:

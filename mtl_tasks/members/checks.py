@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import pandas as pd
 
@@ -12,16 +10,9 @@ from mtl_tasks.errors import DataError
 from mtl_tasks.members.base import Table
 from mtl_tasks.scenario import Scenario
 
-OPENCL_LEVELS: Final = 255  # one bin of the 256 that fit is for levels that are missing
 
-
-def check_learnable(train: Table, tune: Table, scenario: Scenario, device: str) -> None:
+def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
     """Raise on the first fault that makes fitting fail or useless.
-
-    Parameters
-    ----------
-    device
-        What trees grow on: ``cpu``, ``gpu`` or ``cuda``.
 
     Raises
     ------
@@ -31,7 +22,7 @@ def check_learnable(train: Table, tune: Table, scenario: Scenario, device: str) 
     for window, table in (("train", train), ("tune", tune)):
         where = f"{window!r} ({len(table.features):,} rows)"
         for name in table.features:
-            _check_column(str(name), table.features[name], where, scenario.file, device)
+            _check_column(str(name), table.features[name], where, scenario.file)
         for name, task in scenario.tasks.items():
             rows = table.rows(name)
             _check_labels(name, task.kind, rows.label, where, f"lengthen windows.{window} in {scenario.file}")
@@ -40,25 +31,20 @@ def check_learnable(train: Table, tune: Table, scenario: Scenario, device: str) 
         _check_room(name, len(train.rows(name).label), scenario)
 
 
-def _check_column(name: str, column: pd.Series, where: str, file: str, device: str) -> None:
+def _check_column(name: str, column: pd.Series, where: str, file: str) -> None:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        if device == "gpu" and len(column.cat.categories) > OPENCL_LEVELS and column.nunique() > OPENCL_LEVELS:
-            raise DataError(
-                f"feature {name!r}: {column.nunique():,} levels in {where}, OpenCL takes at most {OPENCL_LEVELS}: "
-                f"set boosting.device to cpu or cuda in {file}, or gather rare levels"
-            )
-    elif column.dtype != np.float32:
+        return
+    if column.dtype != np.float32:
         raise DataError(
             f"feature {name!r}: its type is {column.dtype} in {where}, trees take float32, or category for a column "
             "of kinds: convert it when features are built"
         )
-    else:
-        infinite = int(np.isinf(column.to_numpy()).sum())
-        if infinite:
-            raise DataError(
-                f"feature {name!r}: {infinite:,} infinite values in {where}, a missing one is NaN: mend the columns "
-                f"it is made from, which are named under source in {file}"
-            )
+    infinite = int(np.isinf(column.to_numpy()).sum())
+    if infinite:
+        raise DataError(
+            f"feature {name!r}: {infinite:,} infinite values in {where}, a missing one is NaN: mend the columns "
+            f"it is made from, which are named under source in {file}"
+        )
 
 
 def _check_labels(task: str, kind: str, label: Values, where: str, remedy: str) -> None:

@@ -60,6 +60,7 @@ def _task(document: RunDocument, name: str) -> Json:
     weights = document.weights(name)
     return {
         "name": name,
+        "described": document.scenario.tasks[name].described,
         "evaluation": evaluation,
         "models": models,
         "metrics": _metrics(metrics, models),

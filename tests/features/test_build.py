@@ -26,6 +26,7 @@ from tests.worlds import (
     item_table,
     random_events,
     random_rows,
+    tables,
     world_scenario,
 )
 
@@ -47,7 +48,7 @@ def features_of(
     if late:
         frame[columns.KNOWN] = np.array([known(event, late) for event in events], dtype=np.int32)
     spaces = fit_spaces(frame, scenario, START, end)
-    return build_features(frame, item_table(items, text=text), rows, spaces, scenario)
+    return build_features(frame, tables(item_table(items, text=text)), rows, spaces, scenario)
 
 
 def known(event: Event, late: bool) -> int:
@@ -345,7 +346,7 @@ def compared() -> tuple[Oracle, pd.DataFrame, pd.DataFrame]:
     events, rows = random_events(rng), random_rows(rng, 60)
     frame = canonical(events)
     spaces = fit_spaces(frame, scenario, START, END)
-    made = build_features(frame, item_table(KNOWN_ITEMS), rows, spaces, scenario)
+    made = build_features(frame, tables(item_table(KNOWN_ITEMS)), rows, spaces, scenario)
     return Oracle(events, spaces), rows, made
 
 
@@ -363,7 +364,9 @@ def test_a_first_day_without_any_past_has_features() -> None:
     scenario = world_scenario()
     frame = canonical(events)
     rows = pd.DataFrame({columns.USER: [100], columns.ITEM: [10], columns.DAY: np.array([FIRST], dtype=np.int32)})
-    made = build_features(frame, item_table(KNOWN_ITEMS), rows, fit_spaces(frame, scenario, START, END), scenario)
+    made = build_features(
+        frame, tables(item_table(KNOWN_ITEMS)), rows, fit_spaces(frame, scenario, START, END), scenario
+    )
     assert made["user.count"].tolist() == [0.0]
     assert made["rating.level"].tolist() == [5.0]
     assert made["user.days_since_last"].isna().all()

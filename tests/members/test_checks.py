@@ -11,7 +11,7 @@ import pytest
 
 from mtl_tasks.errors import DataError
 from mtl_tasks.members import Table
-from mtl_tasks.members.checks import OPENCL_LEVELS, check_learnable
+from mtl_tasks.members.checks import check_learnable
 from tests.members.contract import draw_table, member_scenario
 
 FILE = r"include/scenarios/tiny\.yaml"
@@ -40,11 +40,6 @@ def weight(value: float) -> Spoil:
         table.weights["like"][3:5] = value
 
     return spoil
-
-
-def levels(count: int, used: int) -> Spoil:
-    names = [f"level {place}" for place in range(count)]
-    return column(lambda old: pd.Categorical.from_codes(np.arange(len(old)) % used, categories=names))
 
 
 FAULTS = [
@@ -77,7 +72,7 @@ def test_a_fault_is_refused_with_its_place_and_count(window: str, spoil: Spoil, 
     spoil(tables[window])
     where = {"train": r"'train' \(1,200 rows\)", "tune": r"'tune' \(300 rows\)"}[window]
     with pytest.raises(DataError, match=message.format(where=where, window=window, file=FILE)) as caught:
-        check_learnable(**tables, scenario=member_scenario(), device="cpu")
+        check_learnable(**tables, scenario=member_scenario())
     assert "\n" not in str(caught.value)
 
 
@@ -91,24 +86,9 @@ def test_a_fault_is_refused_with_its_place_and_count(window: str, spoil: Spoil, 
 def test_a_task_with_fewer_rows_than_a_tree_needs_is_refused(settings: dict[str, int], message: str) -> None:
     train = draw_table(1200, 1)
     label("rating", np.nan, int((~np.isnan(train.labels["rating"])).sum()) - 300)(train)
-    check_learnable(train, draw_table(300, 2), member_scenario(num_leaves=300, min_data_in_leaf=150), "cpu")
+    check_learnable(train, draw_table(300, 2), member_scenario(num_leaves=300, min_data_in_leaf=150))
     with pytest.raises(DataError, match=rf"^rating: 300 .*{message.format(file=FILE)}"):
-        check_learnable(train, draw_table(300, 2), member_scenario(**settings), "cpu")
-
-
-def test_a_column_of_more_levels_than_opencl_takes_is_refused_there_only() -> None:
-    scenario = member_scenario()
-    tables = {"train": draw_table(1200, 1), "tune": draw_table(300, 2)}
-    levels(OPENCL_LEVELS + 9, OPENCL_LEVELS)(tables["train"])  # levels that no row has are no matter
-    check_learnable(**tables, scenario=scenario, device="gpu")
-    levels(OPENCL_LEVELS + 9, OPENCL_LEVELS + 1)(tables["train"])
-    for device in ("cpu", "cuda"):
-        check_learnable(**tables, scenario=scenario, device=device)
-    message = (
-        r"feature 'taste.dot': 256 levels in 'train' \(1,200 rows\), OpenCL takes at most 255: set boosting.device"
-    )
-    with pytest.raises(DataError, match=message):
-        check_learnable(**tables, scenario=scenario, device="gpu")
+        check_learnable(train, draw_table(300, 2), member_scenario(**settings))
 
 
 def test_missing_features_labels_and_kinds_are_no_fault() -> None:
@@ -118,4 +98,4 @@ def test_missing_features_labels_and_kinds_are_no_fault() -> None:
         column(lambda old: pd.Categorical([None, "red"] * (len(old) // 2)), "colour")(table)
         label("like", np.nan, 50)(table)
         table.weights["like"] = np.where(np.isnan(table.labels["like"]), 0, 1).astype(np.float32)  # of unlabelled rows
-    check_learnable(**tables, scenario=member_scenario(), device="cpu")
+    check_learnable(**tables, scenario=member_scenario())

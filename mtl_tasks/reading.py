@@ -1,0 +1,86 @@
+"""The columns of one Parquet or CSV file: those that are wanted, each exactly once, of a file that has not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from upath import UPath
+
+from mtl_tasks.conversion import Place
+from mtl_tasks.errors import DataError, nearest
+from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patiently, readable
+
+SHOWN: Final = 12  # names listed in a message
+
+
+def read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, Place]) -> dict[str, pa.ChunkedArray]:
+    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed."""
+    text = next(iter(places.values())).text
+
+    def table() -> pa.Table:
+        with readable(file.path), parsed(file.path, text):
+            path = locate(root, file.path)
+            if not is_unchanged(file, path):
+                raise DataError(f"{file.path}: changed since the run listed its sources: run again")
+            return _read_csv(path, places) if text else _read_parquet(path, places)
+
+    found = patiently(table)
+    return {name: found.column(place.column) for name, place in places.items()}
+
+
+def _read_parquet(path: UPath, places: dict[str, Place]) -> pa.Table:
+    with path.open("rb") as handle:
+        parquet = pq.ParquetFile(handle)
+        return parquet.read(columns=wanted_columns(parquet.schema_arrow.names, places))
+
+
+def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
+    """Read every column as strings: a type inferred from the first rows would change the later ones silently.
+
+    The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
+    for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
+    """
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path)) as reader:
+        wanted = wanted_columns(reader.schema.names, places)
+    strings = pacsv.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
+    )
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path), convert_options=strings) as reader:
+        return reader.read_all()
+
+
+def text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
+    """Return the text of a CSV file that is open, decompressed as it is read."""
+    raw = pa.PythonFile(handle, mode="r")
+    return pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
+
+
+def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
+    """Return the columns to read, each exactly once in the file."""
+    for place in places.values():
+        count = names.count(place.column)
+        if count != 1:
+            listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            problem = "is not in the file" if count == 0 else f"occurs {count} times"
+            raise place.error(f"{problem}{nearest(place.column, names)} (the file has {listed})")
+    return list(dict.fromkeys(place.column for place in places.values()))
+
+
+@contextmanager
+def parsed(file: str, text: bool) -> Iterator[None]:
+    """Say which file cannot be parsed."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk or the network, not the content
+        kind = "CSV" if text else "Parquet"
+        raise DataError(
+            f"{file}: not a readable {kind} file, truncated or corrupt: {one_line(error)}: write it again"
+        ) from error

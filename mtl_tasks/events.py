@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from mtl_tasks.conversion import (
     to_texts,
     to_times,
 )
+from mtl_tasks.pruning import groups_before
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import SourceFile
@@ -35,10 +37,18 @@ FILE: Final = "file"  # category: the file that a row was read from
 PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only in a partitioned log
 
 
-def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPath) -> pd.DataFrame:
+def read_log(
+    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, before: pd.Timestamp | None = None
+) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
 
     Of a log in the long layout the exposures are returned, with the labels that they led to.
+
+    Parameters
+    ----------
+    before
+        Row groups of a single Parquet file that hold only later rows are not read; some later rows may still be
+        among those returned.
 
     Returns
     -------
@@ -55,7 +65,7 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
     """
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     seen: dict[str, tuple[str, str]] = {}
-    parts = [_log_part(scenario, file, root, seen) for file in log_files]
+    parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
     frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
@@ -94,11 +104,18 @@ def join_parts(
 
 
 def _log_part(
-    scenario: Scenario, file: SourceFile, root: str | Path | UPath, seen: dict[str, tuple[str, str]]
+    scenario: Scenario,
+    file: SourceFile,
+    root: str | Path | UPath,
+    seen: dict[str, tuple[str, str]],
+    before: pd.Timestamp | None,
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
     places = log_places(scenario, file.path)
-    part = read_columns(file, root, places)
+    groups = None
+    if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
+        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before)
+    part = read_columns(file, root, places, groups)
     for name, place in places.items():
         part[name] = log_column(name, part[name], place, scenario, seen)
     return part

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,8 +19,19 @@ from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patien
 SHOWN: Final = 12  # names listed in a message
 
 
-def read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, Place]) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed."""
+Groups = Callable[[pq.ParquetFile], list[int]]
+
+
+def read_columns(
+    file: SourceFile, root: str | Path | UPath, places: dict[str, Place], groups: Groups | None = None
+) -> dict[str, pa.ChunkedArray]:
+    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed.
+
+    Parameters
+    ----------
+    groups
+        Chooses the row groups to read if the file is Parquet; None reads all.
+    """
     text = next(iter(places.values())).text
 
     def table() -> pa.Table:
@@ -28,16 +39,17 @@ def read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, P
             path = locate(root, file.path)
             if not is_unchanged(file, path):
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
-            return _read_csv(path, places) if text else _read_parquet(path, places)
+            return _read_csv(path, places) if text else _read_parquet(path, places, groups)
 
     found = patiently(table)
     return {name: found.column(place.column) for name, place in places.items()}
 
 
-def _read_parquet(path: UPath, places: dict[str, Place]) -> pa.Table:
+def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
         parquet = pq.ParquetFile(handle)
-        return parquet.read(columns=wanted_columns(parquet.schema_arrow.names, places))
+        wanted = wanted_columns(parquet.schema_arrow.names, places)
+        return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
 
 
 def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:

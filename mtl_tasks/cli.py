@@ -43,7 +43,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
-Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 a fault of ours, 130 interrupted.
+Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or a fault
+of ours, 130 interrupted.
 """
 
 app = typer.Typer(
@@ -144,6 +145,60 @@ def explain(
     from mtl_tasks.summary import print_explanation
 
     print_explanation(explanation, _console())
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: small letters, digits, _.")],
+    events: Annotated[str, typer.Option("--events", metavar="PATH", help="The log: a file, or a folder of dt=… days.")],
+    items: Annotated[str | None, typer.Option("--items", metavar="PATH", help="A table of item attributes.")] = None,
+    user: Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="Not guessed, but named.")] = None,
+    item: Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Not guessed, but named.")] = None,
+    time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Not guessed, but named.")] = None,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Draft a scenario from a log: include/scenarios/NAME.yaml, in which every guess is marked with its reason."""
+    _enter(root, verbose, None)
+    from mtl_tasks.intake.draft import Chosen, write_draft
+
+    path = write_draft(name, events, items, Chosen(user, item, time))
+    typer.echo(f"{path}: written; correct its guesses, then: {PROGRAM} check {name}")
+
+
+@app.command()
+def check(
+    scenario: ScenarioName,
+    as_of: AsOf = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
+    ] = 1_000_000,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Read a scenario and a part of its log, and say everything that would stop a run; exit code 1 if anything would.
+
+    Without --as-of the day after the newest event is taken.
+    """
+    overrides = _enter(root, verbose, settings)
+    with _stdout_kept_clean():
+        from mtl_tasks.intake.check import inspect
+        from mtl_tasks.pipeline import parse_as_of
+        from mtl_tasks.scenario import load_scenario
+
+        asked = load_scenario(scenario, overrides)
+        day = None if as_of is None else parse_as_of(as_of, _today())
+        found = inspect(asked, day, ".", sample, os.environ)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from mtl_tasks.intake.display import print_inspection
+
+        print_inspection(found, asked, _console())
+    if not found.ready:
+        raise typer.Exit(1)
 
 
 @app.command(name="simulate")

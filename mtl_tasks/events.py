@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from mtl_tasks.conversion import (
     to_times,
 )
 from mtl_tasks.prior import with_prior
+from mtl_tasks.pruning import groups_before
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import SourceFile
@@ -34,10 +36,18 @@ from mtl_tasks.sources import SourceFile
 log = logging.getLogger(__name__)
 
 
-def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPath) -> pd.DataFrame:
+def read_log(
+    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, before: pd.Timestamp | None = None
+) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
 
     Of a log in the long layout the exposures are returned, with the labels that they led to.
+
+    Parameters
+    ----------
+    before
+        Row groups of a single Parquet file that hold only later rows are not read; some later rows may still be
+        among those returned.
 
     Returns
     -------
@@ -54,27 +64,41 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
         the first file, or has times that do not name one instant.
     """
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
-    text = scenario.source.format == "csv"
     seen: dict[str, tuple[str, str]] = {}
-    parts = [_log_part(scenario, file, root, seen) for file in log_files]
-    for name, place in _log_places(scenario, scenario.source.log).items():
+    parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
+    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
+    if scenario.source.prior is not None:
+        frame = with_prior(frame, scenario, files, root)
+    log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
+    return frame
+
+
+def join_parts(
+    scenario: Scenario, files: list[tuple[str, int | None]], parts: list[dict[str, pa.ChunkedArray]]
+) -> pd.DataFrame:
+    """Make the table that :func:`read_log` returns of converted columns, file by file.
+
+    Parameters
+    ----------
+    files
+        Path and partition day of each part.
+    """
+    for name, place in log_places(scenario, scenario.source.log).items():
         if name in (USER, ITEM) and all(pa.types.is_null(part[name].type) for part in parts):
             raise place.error("has no value in any row: map the right column, or load the data")
+    text = scenario.source.format == "csv"
     joined = {name: concatenated([part[name] for part in parts]) for name in parts[0]}
     if text:
         joined |= {name: narrow_ids(joined[name]) for name in (USER, ITEM)}
     frame = pd.DataFrame({name: to_pandas(column) for name, column in joined.items()}, copy=False)
     rows = [len(part[TIME]) for part in parts]
-    codes = np.repeat(np.arange(len(log_files), dtype=np.int32), rows)
-    frame[FILE] = pd.Categorical.from_codes(codes, categories=pd.Index([f.path for f in log_files], dtype="str"))
-    days = [file.day for file in log_files if file.day is not None]
+    codes = np.repeat(np.arange(len(files), dtype=np.int32), rows)
+    frame[FILE] = pd.Categorical.from_codes(codes, categories=pd.Index([path for path, _ in files], dtype="str"))
+    days = [day for _, day in files if day is not None]
     if days:
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
     if scenario.source.long is not None:
         frame = join_labels(frame, scenario, scenario.source.long)
-    if scenario.source.prior is not None:
-        frame = with_prior(frame, scenario, files, root)
-    log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 
 
@@ -82,34 +106,48 @@ def read_log(scenario: Scenario, files: list[SourceFile], root: str | Path | UPa
 
 
 def _log_part(
-    scenario: Scenario, file: SourceFile, root: str | Path | UPath, seen: dict[str, tuple[str, str]]
+    scenario: Scenario,
+    file: SourceFile,
+    root: str | Path | UPath,
+    seen: dict[str, tuple[str, str]],
+    before: pd.Timestamp | None,
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
-    places = _log_places(scenario, file.path)
-    part = read_columns(file, root, places)
-    kinds = {context_column(name) for name in scenario.source.context.categorical}
+    places = log_places(scenario, file.path)
+    groups = None
+    if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
+        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before)
+    part = read_columns(file, root, places, groups)
     for name, place in places.items():
-        kind: str | None = None
-        if name == TIME:
-            # A database without a type for times keeps them as text.
-            text = place.text or (scenario.source.sql is not None and is_text(part[name].type))
-            part[name], kind = to_times(part[name], scenario.source, replace(place, text=text))
-        elif name in (USER, ITEM):
-            part[name], kind = to_ids(part[name], place)
-        elif name == TYPE:
-            part[name] = to_texts(part[name], place)
-        elif name in kinds:
-            part[name] = to_kinds(part[name], place)
-        else:
-            part[name] = to_numbers(part[name], place)
-        if kind is not None:
-            first, first_file = seen.setdefault(name, (kind, file.path))
-            if kind != first:
-                raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+        part[name] = log_column(name, part[name], place, scenario, seen)
     return part
 
 
-def _log_places(scenario: Scenario, file: str) -> dict[str, Place]:
+def log_column(
+    name: str, column: pa.ChunkedArray, place: Place, scenario: Scenario, seen: dict[str, tuple[str, str]]
+) -> pa.ChunkedArray:
+    """Return a column of the log in its canonical type; for ``seen`` see :func:`_log_part`."""
+    kind: str | None = None
+    if name == TIME:
+        # A database without a type for times keeps them as text.
+        text = place.text or (scenario.source.sql is not None and is_text(column.type))
+        column, kind = to_times(column, scenario.source, replace(place, text=text))
+    elif name in (USER, ITEM):
+        column, kind = to_ids(column, place)
+    elif name == TYPE:
+        column = to_texts(column, place)
+    elif name in {context_column(name) for name in scenario.source.context.categorical}:
+        column = to_kinds(column, place)
+    else:
+        column = to_numbers(column, place)
+    if kind is not None:
+        first, first_file = seen.setdefault(name, (kind, place.file))
+        if kind != first:
+            raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+    return column
+
+
+def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
     """Canonical name to the column that it is read from."""
     columns = scenario.source.columns
     keys = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,25 +19,37 @@ from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patien
 SHOWN: Final = 12  # names listed in a message
 
 
-def read_columns(file: SourceFile, root: str | Path | UPath, places: dict[str, Place]) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed."""
+Groups = Callable[[pq.ParquetFile], list[int]]
+
+
+def read_columns(
+    file: SourceFile, root: str | Path | UPath, places: dict[str, Place], groups: Groups | None = None
+) -> dict[str, pa.ChunkedArray]:
+    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed.
+
+    Parameters
+    ----------
+    groups
+        Chooses the row groups to read if the file is Parquet; None reads all.
+    """
     text = next(iter(places.values())).text
 
     def table() -> pa.Table:
-        with readable(file.path), _parsed(file.path, text):
+        with readable(file.path), parsed(file.path, text):
             path = locate(root, file.path)
             if not is_unchanged(file, path):
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
-            return _read_csv(path, places) if text else _read_parquet(path, places)
+            return _read_csv(path, places) if text else _read_parquet(path, places, groups)
 
     found = patiently(table)
     return {name: found.column(place.column) for name, place in places.items()}
 
 
-def _read_parquet(path: UPath, places: dict[str, Place]) -> pa.Table:
+def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
         parquet = pq.ParquetFile(handle)
-        return parquet.read(columns=_wanted(parquet.schema_arrow.names, places))
+        wanted = wanted_columns(parquet.schema_arrow.names, places)
+        return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
 
 
 def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
@@ -46,21 +58,22 @@ def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path)) as reader:
-        wanted = _wanted(reader.schema.names, places)
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path)) as reader:
+        wanted = wanted_columns(reader.schema.names, places)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
-    with path.open("rb") as handle, pacsv.open_csv(_text_of(handle, path), convert_options=strings) as reader:
+    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path), convert_options=strings) as reader:
         return reader.read_all()
 
 
-def _text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
+def text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
+    """Return the text of a CSV file that is open, decompressed as it is read."""
     raw = pa.PythonFile(handle, mode="r")
     return pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
 
 
-def _wanted(names: list[str], places: dict[str, Place]) -> list[str]:
+def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
     """Return the columns to read, each exactly once in the file."""
     for place in places.values():
         count = names.count(place.column)
@@ -72,7 +85,7 @@ def _wanted(names: list[str], places: dict[str, Place]) -> list[str]:
 
 
 @contextmanager
-def _parsed(file: str, text: bool) -> Iterator[None]:
+def parsed(file: str, text: bool) -> Iterator[None]:
     """Say which file cannot be parsed."""
     try:
         yield

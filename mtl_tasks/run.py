@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
 # Changing how a result is shown does not change the result.
-PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report", "explain.py", "features/words.py")
+PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report", "intake", "explain.py", "features/words.py")
 
 
 @dataclass(frozen=True)

@@ -80,12 +80,19 @@ def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_da
 
     def found() -> list[SourceFile]:
         with readable(f"source.events {events!r} in {scenario.file}"):
-            path = locate(root, events)
-            if path.is_dir():
-                return [source_file(*entry) for entry in _partition_files(path, events, scenario, as_of_day)]
-            return [source_file(path, events, None)]
+            return [source_file(*entry) for entry in log_files(events, scenario, root, as_of_day)]
 
     return patiently(found)
+
+
+def log_files(
+    events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int
+) -> list[tuple[UPath, str, int | None]]:
+    """Return (path, path as in the scenario, day) of the log's files before ``as_of_day``; they are not opened."""
+    path = locate(root, events)
+    if path.is_dir():
+        return list(_partition_files(path, events, scenario, as_of_day))
+    return [(path, events, None)]
 
 
 def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,8 +42,9 @@ class Windows:
             ranges[name] = (start, end)
             end = start
         if end - first_day < scenario.windows.min_history:
+            distance = f"{abs(end - first_day)} days {'before' if end > first_day else 'after'}"
             raise DataError(
-                f"history: the log starts on {day_text(first_day)}, {end - first_day} days before the train window "
+                f"history: the log starts on {day_text(first_day)}, {distance} the train window "
                 f"({day_text(end)}), and windows.min_history asks for {scenario.windows.min_history}: choose a later "
                 f"as_of or shorten windows.train/tune/blend/test in {scenario.file}"
             )
@@ -81,6 +83,14 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     DataError
         If a window cannot serve its purpose; the message names the knob to turn.
     """
+    rows = label_rows(events, scenario, windows)
+    for fault in window_faults(rows, scenario, windows):
+        raise DataError(fault)
+    return rows
+
+
+def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
+    """As :func:`make_rows`, whether or not the windows can serve their purpose."""
     inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
     about = scenario.source.context
     context = [columns.context(name) for name in (*about.numbers, *about.categorical)]
@@ -95,9 +105,7 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     edges = [windows[name][0] for name in WINDOWS]
     codes = np.searchsorted(edges, rows[columns.DAY].to_numpy(), side="right") - 1
     rows[columns.WINDOW] = pd.Categorical.from_codes(codes.astype(np.int8), pd.Index(WINDOWS))
-    rows = rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
-    _refuse_useless(rows, scenario, windows)
-    return rows
+    return rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
 
 
 def _forget_unknown(rows: pd.DataFrame, known: NDArray[Any], scenario: Scenario, windows: Windows) -> None:
@@ -193,11 +201,12 @@ def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> d
     return described
 
 
-def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> None:
+def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> Iterator[str]:
+    """Yield why windows cannot serve their purpose, each with the knob to turn."""
     for id_column, noun in ((columns.USER, "user"), (columns.ITEM, "item")):
         train = rows.loc[rows[columns.WINDOW] == "train", id_column]
         if train.nunique() == 1:
-            raise DataError(
+            yield (
                 f"train: every row has the same {noun} ({train.iloc[0]}); nothing can be learnt from one {noun}: "
                 f"check source.columns in {scenario.file}"
             )
@@ -206,20 +215,21 @@ def _refuse_useless(rows: pd.DataFrame, scenario: Scenario, windows: Windows) ->
         first, last = windows.describe()[window]
         where = f"{window!r} ({first}..{last}, {len(part):,} rows)"
         if part.empty:
-            raise DataError(f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of")
+            yield f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of"
+            continue
         for name, task in scenario.tasks.items():
-            _refuse_useless_task(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
+            yield from _task_faults(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
 
 
-def _refuse_useless_task(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> None:
+def _task_faults(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> Iterator[str]:
     least = 10
     remedy = f"lengthen windows.{window} in {file}"
     if len(label) < least:
-        raise DataError(f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}")
-    if kind == "binary":
+        yield f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}"
+    elif kind == "binary":
         positives = int((label == 1).sum())
         for noun, count in (("positives", positives), ("negatives", len(label) - positives)):
             if count < least:
-                raise DataError(f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}")
+                yield f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}"
     elif label.nunique() == 1:
-        raise DataError(f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}")
+        yield f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}"

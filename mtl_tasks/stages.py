@@ -99,7 +99,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     from mtl_tasks.validation import validate_log
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
-    log = read_log(run.scenario, files, ROOT if run.scenario.source.sql is None else _snapshots(run))
+    log = read_log(run.scenario, files, ROOT if run.scenario.source.sql is None else _snapshots(run), run.as_of)
     items = read_items(run.scenario, files, ROOT, log[columns.ITEM])
     result = validate_log(log, items, run.scenario, run.as_of)
     payload = Payload(rows=len(result.events))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -192,8 +192,29 @@ def _label_checks(name: str, task: Task) -> list[RowCheck]:
     return checks
 
 
+@dataclass(frozen=True)
+class Say:
+    """What to do about a fault of the whole log: a run refuses it, and a check before the first run collects it."""
+
+    refuse: Callable[[DataError], None]
+    warn: Callable[[str], None]
+
+
+def _raise(error: DataError) -> None:
+    raise error
+
+
+IN_A_RUN: Final = Say(_raise, log.warning)
+
+
 def validate_log(
-    interactions: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp
+    interactions: pd.DataFrame,
+    items: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    say: Say = IN_A_RUN,
+    whole: bool = True,
 ) -> ValidationResult:
     """Set bad rows aside, and refuse a log that is bad as a whole.
 
@@ -206,6 +227,11 @@ def validate_log(
         The item table.
     as_of
         UTC midnight.
+    say
+        What to do about each fault; without a row there is nothing to go on with, and that is raised always.
+    whole
+        False if the interactions are a sample: what only all of them can tell, how old the newest is, days without
+        rows and how many the last one has, is then not asked.
 
     Raises
     ------
@@ -214,7 +240,7 @@ def validate_log(
         bad, a label column is empty, the log is stale, or its last day is thin (if that is ``critical``).
     """
     partitioned = PARTITION in interactions
-    outcomes = _judge(interactions, _schema_expectations(interactions, scenario))
+    outcomes = _judge(interactions, _schema_expectations(interactions, scenario), say)
     if not partitioned:
         interactions = _without_future(interactions, scenario, as_of)
     if interactions.empty:
@@ -225,11 +251,14 @@ def validate_log(
     checks = row_checks(scenario, as_of, partitioned)
     probe, codes = quarantine_codes(interactions, items, checks)
     per_row = [check.expectation() for check in checks]
-    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)])
+    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)], say)
     good = codes < 0
+    if not good.any():
+        raise DataError(_bad_fraction_expectation(probe, scenario).failure)
     events = _canonical(probe[good], scenario, as_of)
-    outcomes += _judge(events, _log_expectations(events, scenario, as_of))
-    outcomes += _judge(*_volume(events, scenario))
+    outcomes += _judge(events, _log_expectations(events, scenario, as_of, whole), say)
+    if whole:
+        outcomes += _judge(*_volume(events, scenario), say)
     quarantine = probe.loc[~good, [*interactions.columns, REASON]]
     quarantine = quarantine.astype({FILE: "str", REASON: "str"}).reset_index(drop=True)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(interactions))
@@ -262,17 +291,17 @@ def quarantine_codes(
     return probe, codes
 
 
-def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outcome]:
-    """As :func:`judge`, and raise the first critical failure, or any check that could not run."""
+def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -> list[Outcome]:
+    """As :func:`judge`, and refuse what fails critically, or any check that could not run."""
     outcomes = judge(frame, expectations) if expectations else []
     for outcome in outcomes:
         expectation = outcome.expectation
         if not outcome.success and expectation.severity == "critical":
-            raise DataError(expectation.failure)
-        if outcome.error is not None:
-            raise DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}")
-        if not outcome.success:
-            log.warning("%s: %s", outcome.type, expectation.failure or outcome.observed)
+            say.refuse(DataError(expectation.failure))
+        elif outcome.error is not None:
+            say.refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
+        elif not outcome.success:
+            say.warn(expectation.failure or f"{outcome.type}: {outcome.observed}")
     return outcomes
 
 
@@ -350,8 +379,8 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
     return frame
 
 
-def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> list[Expectation]:
-    """Return what must hold of the good rows together: every label observed somewhere, and freshness."""
+def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:
+    """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing."""
     expectations = []
     for name, task in scenario.labels.items():
         where = f"{scenario.label_key(name)} in {scenario.file}"
@@ -359,7 +388,9 @@ def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timest
         arguments = {"column": label(name), "min_value": 0, "strict_min": True}
         kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
         expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
-    return [*expectations, _freshness(events, scenario, as_of), _completeness(events, scenario)]
+    if whole:
+        expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario)]
+    return expectations
 
 
 def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> Expectation:

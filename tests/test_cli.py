@@ -45,6 +45,8 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
     ("command", "options"),
     [
         ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
+        ("check", ["--as-of", "--sample", "--set", "--json", "--root", "--verbose"]),
+        ("init", ["--events", "--items", "--user", "--item", "--time", "--root", "--verbose"]),
         ("show", ["--as-of", "--store", "--set", "--json", "--root", "--verbose"]),
         ("explain", ["--user", "--item", "--as-of", "--store", "--set", "--top", "--json", "--root", "--verbose"]),
         (

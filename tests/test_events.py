@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +359,43 @@ class TestReadLog:
         (tmp_path / SECOND).unlink()
         with pytest.raises(DataError, match=f"^{SECOND}: no such file"):
             read_log(scenario, files, tmp_path)
+
+
+class TestRowGroups:
+    """A single Parquet file, of which a run reads the row groups that hold something from before its as_of."""
+
+    BEFORE = pd.Timestamp("2013-05-04", tz="UTC")
+
+    def read(self, root: Path, rows: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+        rows.to_parquet(root / "log.parquet", row_group_size=10, index=False)  # a group a day
+        scenario = tiny_scenario(source__events="log.parquet", source__items=None, **settings)
+        return read_log(scenario, list_sources(scenario, root, AS_OF_DAY), root, self.BEFORE)
+
+    def forms(self, rows: pd.DataFrame) -> Iterator[tuple[pd.Series, dict[str, Any]]]:
+        time = rows["seen_at"]
+        yield time, {}
+        yield time.astype("int64") // 1000, {"source__time_unit": "ms"}
+        yield time.dt.tz_convert("Asia/Tokyo").dt.tz_localize(None), {"source__timezone": "Asia/Tokyo"}
+
+    def test_groups_of_the_future_are_not_read_whatever_the_form_of_the_times(self, tmp_path: Path) -> None:
+        for times, settings in self.forms(tiny_log()):
+            frame = self.read(tmp_path, tiny_log().assign(seen_at=times), **settings)
+            assert frame[TIME].tolist() == tiny_log()["seen_at"].head(30).tolist()
+
+    def test_a_group_with_one_earlier_row_or_one_missing_time_is_read(self, tmp_path: Path) -> None:
+        rows = tiny_log()
+        rows.loc[45, "seen_at"] = rows.loc[0, "seen_at"]
+        rows.loc[55, "seen_at"] = pd.NaT
+        assert len(self.read(tmp_path, rows)) == 50
+
+    def test_a_file_without_statistics_is_read_whole(self, tmp_path: Path) -> None:
+        pq.write_table(pa.Table.from_pandas(tiny_log()), tmp_path / "log.parquet", write_statistics=False)
+        scenario = tiny_scenario(source__events="log.parquet", source__items=None)
+        assert len(read_log(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path, self.BEFORE)) == 60
+
+    def test_a_file_of_the_future_alone_has_no_row(self, tmp_path: Path) -> None:
+        frame = self.read(tmp_path, tiny_log().tail(20))
+        assert (len(frame), str(frame[TIME].dtype)) == (0, "datetime64[us, UTC]")
 
 
 class TestCsv:

@@ -1,0 +1,82 @@
+"""What a column holds: type, nulls, range, distinct values, an example."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tasks.conversion import is_text
+
+_EXAMPLE_LENGTH: Final = 40
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A column of a file as it was found; of CSV everything is text.
+
+    Attributes
+    ----------
+    nulls
+        Share of values that are missing; in CSV the empty ones are.
+    low, high
+        Smallest and largest value, None for what has no order, in which case the shortest and longest say nothing.
+    """
+
+    name: str
+    type: str
+    rows: int
+    nulls: float
+    distinct: int
+    low: str | None
+    high: str | None
+    example: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile for a JSON document."""
+        return asdict(self)
+
+
+def profile(name: str, column: pa.ChunkedArray) -> Profile:
+    """Describe a column."""
+    values = without_blanks(column)
+    known = values.drop_null()
+    low, high = _range(known)
+    example = _shown(known[0]) if len(known) else None
+    nulls = values.null_count / len(values) if len(values) else 0.0
+    return Profile(name, str(values.type), len(values), nulls, _distinct(known), low, high, example)
+
+
+def without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Decode a dictionary, and take an empty text for a missing one."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_text(column.type):
+        column = column.cast(pa.large_string())
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
+    return column
+
+
+def _distinct(known: pa.ChunkedArray) -> int:
+    try:
+        return int(pc.count_distinct(known).as_py())
+    except pa.ArrowNotImplementedError:  # lists and structs
+        return 0
+
+
+def _range(known: pa.ChunkedArray) -> tuple[str | None, str | None]:
+    try:
+        found = pc.min_max(known)
+    except pa.ArrowNotImplementedError:
+        return None, None
+    return _shown(found["min"]), _shown(found["max"])
+
+
+def _shown(value: pa.Scalar) -> str | None:
+    if not value.is_valid:
+        return None
+    plain = value.as_py()
+    text = f"{plain:g}" if isinstance(plain, float) else str(plain)
+    return text if len(text) <= _EXAMPLE_LENGTH else f"{text[: _EXAMPLE_LENGTH - 1]}…"

@@ -1,0 +1,218 @@
+"""What the columns of an unknown table may be, by name and content; every guess says why."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tasks.conversion import is_text
+from mtl_tasks.intake.profile import Profile, profile, without_blanks
+
+Kind = Literal["integer", "number", "flag", "time", "text", "other"]
+
+USER_WORDS: Final = (
+    "user",
+    "customer",
+    "person",
+    "people",
+    "member",
+    "visitor",
+    "client",
+    "reader",
+    "account",
+    "buyer",
+)
+ITEM_WORDS: Final = (
+    "item", "product", "article", "sku", "movie", "film", "video", "song", "track", "book", "post", "news", "stock",
+    "asin", "isbn", "listing", "content", "recipe", "game",
+)  # fmt: skip
+TIME_WORDS: Final = ("time", "timestamp", "date", "datetime", "ts", "at", "when", "created", "day")
+TYPE_WORDS: Final = ("type", "event", "action", "kind", "behavior", "behaviour", "activity")
+LABEL_WORDS: Final = (
+    "rating",
+    "stars",
+    "score",
+    "grade",
+    "quantity",
+    "qty",
+    "amount",
+    "ratio",
+    "duration",
+    "dwell",
+    "value",
+)
+EXPOSURE_WORDS: Final = ("view", "impression", "show", "exposure", "open", "click", "pageview")
+
+_ENDINGS: Final = ("s", "id", "no", "nr", "number", "code")
+_MOST_TYPES: Final = 30
+_MOST_LEVELS: Final = 20  # distinct numbers of what people choose from, such as stars
+_YEARS: Final = (1995, 2100)
+_YEAR_SECONDS: Final = 365.2425 * 86_400
+_INTEGER: Final = r"^(?:0|-?[1-9]\d{0,17})$"
+_NUMBER: Final = r"^-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?$"
+_TIME: Final = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:Z|[+-]\d{2}:?\d{2})?$"
+_ZONE: Final = r"(?:Z|\d[+-]\d{2}:?\d{2})$"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and what it looks like.
+
+    Attributes
+    ----------
+    kind
+        ``flag``: nothing but 0 and 1, or true and false; ``time``: timestamps, or text in ISO 8601.
+    values
+        The known values: integers and numbers as such even where the file holds text.
+    """
+
+    name: str
+    kind: Kind
+    values: pa.ChunkedArray
+    found: Profile
+
+    @property
+    def words(self) -> list[str]:
+        """The words that the name is made of, in small letters."""
+        spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", self.name).lower()
+        return [word for word in re.split(r"[^a-z]+", spaced) if word]
+
+    def named(self, words: tuple[str, ...]) -> str | None:
+        """The first of ``words`` that the name holds."""
+        own = set(self.words)
+        return next((word for word in words if own & {word, *(word + ending for ending in _ENDINGS)}), None)
+
+    @property
+    def zoned(self) -> bool:
+        """Whether its times say their zone."""
+        if pa.types.is_timestamp(self.values.type):
+            return self.values.type.tz is not None
+        return bool(len(self.values)) and bool(pc.all(pc.match_substring_regex(self.values, _ZONE)).as_py())
+
+    @property
+    def unit(self) -> str | None:
+        """The unit in which its integers are plausible times since 1970, None if in none."""
+        if self.kind != "integer" or not len(self.values):
+            return None
+        low, high = (float(value) for value in pc.min_max(self.values).as_py().values())
+        for unit, per_second in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+            years = [1970 + value / per_second / _YEAR_SECONDS for value in (low, high)]
+            if _YEARS[0] <= years[0] and years[1] < _YEARS[1]:
+                return unit
+        return None
+
+
+def look_at(table: pa.Table) -> list[Column]:
+    """Say of every column what it looks like."""
+    return [_look(name, table.column(position)) for position, name in enumerate(table.column_names)]
+
+
+def _look(name: str, column: pa.ChunkedArray) -> Column:
+    known = without_blanks(column).drop_null()
+    found = profile(name, column)
+    kind, values = _of_text(known) if is_text(known.type) else _of_type(known)
+    if kind in ("integer", "number") and len(values) and set(pc.unique(values.slice(0, 10_000)).to_pylist()) <= {0, 1}:
+        kind = "flag" if set(pc.unique(values).to_pylist()) <= {0, 1} else kind
+    return Column(name, kind, values, found)
+
+
+def _of_type(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
+    if pa.types.is_boolean(known.type):
+        return "flag", known.cast(pa.int8())
+    if pa.types.is_integer(known.type):
+        return "integer", known
+    if pa.types.is_floating(known.type) or pa.types.is_decimal(known.type):
+        return "number", known.cast(pa.float64())
+    return ("time", known) if pa.types.is_timestamp(known.type) else ("other", known)
+
+
+def _of_text(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
+    if not len(known):
+        return "other", known
+    if _all(known, _INTEGER):
+        return "integer", known.cast(pa.int64())
+    if _all(known, _NUMBER):
+        return "number", known.cast(pa.float64())
+    lowered = pc.utf8_lower(known)
+    if _all(lowered, "^(?:true|false)$"):
+        return "flag", pc.equal(lowered, "true").cast(pa.int8())
+    return ("time", known) if _all(known, _TIME) else ("text", known)
+
+
+def _all(known: pa.ChunkedArray, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(known, pattern)).as_py())
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column for a purpose, and the reason."""
+
+    column: Column
+    why: str
+
+
+def guess_time(columns: list[Column]) -> Guess | None:
+    """The column that says when: a time by its type, else integers that are plausible times since 1970."""
+    times = [c for c in columns if c.kind == "time"]
+    if not times:
+        times = [c for c in columns if c.unit is not None and c.named(TIME_WORDS)]
+    if not times:
+        times = [c for c in columns if c.unit is not None and c.found.distinct > 1]
+    best = max(times, key=lambda c: (c.named(TIME_WORDS) is not None, -c.found.nulls), default=None)
+    if best is None:
+        return None
+    others = [c.name for c in times if c is not best]
+    why = "the only column that holds times" if not others else f"holds times, as do {', '.join(others)}"
+    return Guess(best, why)
+
+
+def guess_id(columns: list[Column], words: tuple[str, ...]) -> Guess | None:
+    """The column of ids whose name holds one of the words."""
+    named = [(c.named(words), c) for c in columns if _is_id(c)]
+    found = [
+        (words.index(word), not {"id", "code"} & set(c.words), -c.found.distinct, c.name, word, c)
+        for word, c in named
+        if word
+    ]
+    if not found:
+        return None
+    *_, word, best = min(found, key=lambda entry: entry[:4])
+    return Guess(best, f"its name holds {word!r}")
+
+
+def guess_by_content(columns: list[Column]) -> Guess | None:
+    """The one column of ids that is left, if there is only one."""
+    left = [c for c in columns if _is_id(c) and c.found.distinct > _MOST_TYPES and not c.named(LABEL_WORDS)]
+    return Guess(left[0], "the only other column that looks like ids") if len(left) == 1 else None
+
+
+def guess_type(columns: list[Column]) -> Guess | None:
+    """The column that says what kind of event a row is."""
+    few = [c for c in columns if c.kind == "text" and 2 <= c.found.distinct <= _MOST_TYPES and c.named(TYPE_WORDS)]
+    return (
+        Guess(few[0], f"its name holds {few[0].named(TYPE_WORDS)!r} and it has {few[0].found.distinct} values")
+        if few
+        else None
+    )
+
+
+def is_label(column: Column) -> bool:
+    """Whether a number looks like what somebody may want to predict: a few levels, or a telling name."""
+    if column.kind == "flag":
+        return True
+    if column.named(TIME_WORDS) is not None:
+        return False
+    few = 2 <= column.found.distinct <= _MOST_LEVELS
+    return (
+        column.kind in ("integer", "number")
+        and column.found.distinct > 1
+        and (few or column.named(LABEL_WORDS) is not None)
+    )
+
+
+def _is_id(column: Column) -> bool:
+    return column.kind in ("integer", "text")

@@ -1,0 +1,29 @@
+"""Names and texts as a scenario file may hold them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import yaml
+
+
+def key(name: str) -> str:
+    """Turn a column's name into one that a task may have: small letters, digits and underscores, a letter first.
+
+    >>> key("listPrice (EUR)")
+    'list_price_eur'
+    """
+    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    made = re.sub(r"[^a-z0-9]+", "_", words).strip("_")
+    return (made if made[:1].isalpha() else f"column_{made}")[:40].rstrip("_")
+
+
+def quoted(text: str) -> str:
+    """Return a text as YAML reads it back in any place: plain where that is safe, else in double quotes.
+
+    >>> quoted("user_id"), quoted("no"), quoted("a: b")
+    ('user_id', '"no"', '"a: b"')
+    """
+    plain = re.fullmatch(r"\w[\w./ -]*", text) is not None and yaml.safe_load(f"[{text}]") == [text]
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,179 @@
+"""Drafting a scenario from an unknown log: it loads, says what it guessed, and guesses nothing silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.intake.draft import Chosen, draft, write_draft
+from mtl_tasks.intake.yaml_text import key, quoted
+from mtl_tasks.scenario import Scenario, load_scenario
+from tests.logs import tiny_items, tiny_log, write_log
+
+
+@pytest.fixture(autouse=True)
+def _in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def drafted(
+    rows: pd.DataFrame, items: str | None = None, chosen: Chosen | None = None, name: str = "log.csv"
+) -> Scenario:
+    if name.endswith("csv"):
+        rows.to_csv(name, index=False)
+    else:
+        rows.to_parquet(name, index=False)
+    Path("include/scenarios/shop.yaml").unlink(missing_ok=True)
+    write_draft("shop", name, items, chosen or Chosen())
+    return load_scenario("shop")
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_columns_are_told_by_name_and_content_in_either_format(name: str) -> None:
+    rows = tiny_log().rename(columns={"seen_at": "when"})
+    scenario = drafted(rows, name=name)
+    assert (scenario.source.columns.user, scenario.source.columns.item) == ("person", "film")
+    assert scenario.source.columns.time == "when"
+    assert {task: (t.kind, t.label) for task, t in scenario.tasks.items()} == {
+        "stars": ("regression", "stars"),
+        "liked": ("binary", "liked"),
+    }
+    assert scenario.tasks["stars"].range == (0, 10)
+    assert not scenario.gate.absolute
+
+
+def test_a_partitioned_log_is_told_and_spans_its_partitions() -> None:
+    write_log(Path())
+    write_draft("shop", "log", "films.parquet", Chosen())
+    scenario = load_scenario("shop")
+    assert (scenario.source.events, scenario.source.format) == ("log", "parquet")
+    items = scenario.source.items
+    assert items is not None
+    assert (items.id, items.title, items.numeric, items.multi) == (
+        "film",
+        "name",
+        {"year": "year"},
+        {"genres": "genres"},
+    )
+    windows = scenario.windows
+    assert windows.train + windows.tune + windows.blend + windows.test + windows.min_history <= 6
+
+
+@pytest.mark.parametrize(("unit", "per_second"), [("s", 1), ("ms", 1000), ("us", 1_000_000)])
+def test_the_unit_of_integer_times_is_that_of_plausible_years(unit: str, per_second: int) -> None:
+    seconds = tiny_log()["seen_at"].astype("int64") // 1_000_000
+    assert drafted(tiny_log().assign(seen_at=seconds * per_second)).source.time_unit == unit
+
+
+def test_times_without_a_zone_get_one_that_is_marked_as_a_guess() -> None:
+    rows = tiny_log().assign(seen_at=tiny_log()["seen_at"].dt.tz_localize(None))
+    assert drafted(rows).source.timezone == "UTC"
+    assert "timezone: UTC # guess: the times carry no zone" in Path("include/scenarios/shop.yaml").read_text()
+    assert drafted(tiny_log()).source.timezone is None
+
+
+def test_a_log_of_events_of_several_types_is_read_as_one() -> None:
+    rows = tiny_log().drop(columns=["stars", "liked"])
+    kinds = np.array(["view", "view", "purchase", "rate"])[np.arange(len(rows)) % 4]
+    value = np.where(kinds == "rate", np.arange(len(rows)) % 5 + 1.0, np.nan)
+    scenario = drafted(rows.assign(event=kinds, value=value))
+    assert scenario.source.long is not None
+    assert (scenario.source.long.type, scenario.source.long.exposure, scenario.source.long.value) == (
+        "event",
+        "view",
+        "value",
+    )
+    assert {name: task.kind for name, task in scenario.tasks.items()} == {"purchase": "binary", "rate": "regression"}
+
+
+def test_without_a_label_every_row_is_a_positive() -> None:
+    scenario = drafted(tiny_log()[["person", "film", "seen_at"]])
+    assert {name: task.sampled for name, task in scenario.tasks.items()} == {"taken": True}
+
+
+def test_a_label_that_is_always_one_has_its_negatives_drawn() -> None:
+    rows = tiny_log().assign(liked=np.where(tiny_log()["liked"] == 1, 1.0, np.nan))
+    assert drafted(rows).tasks["liked"].sampled
+
+
+def test_ids_of_unknown_names_are_told_if_there_is_one_choice_only() -> None:
+    many = pd.concat([tiny_log().assign(person=n) for n in range(50)], ignore_index=True)
+    scenario = drafted(many.rename(columns={"person": "uuid"}).drop(columns="stars"))
+    assert scenario.source.columns.user == "uuid"
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"person": "a", "film": "b"}, "no column can be told to be the user: name it with --user"),
+        ({"seen_at": None}, "no column can be told to be the time: name it with --time"),
+    ],
+)
+def test_what_cannot_be_told_is_asked_for(columns: dict[str, Any], problem: str) -> None:
+    gone = [name for name, new in columns.items() if new is None]
+    rows = tiny_log().drop(columns=gone).rename(columns=columns)
+    with pytest.raises(ConfigError, match=problem):
+        drafted(rows)
+
+
+def test_a_column_that_the_caller_names_is_taken_and_must_exist() -> None:
+    rows = tiny_log().rename(columns={"person": "a", "film": "b"})
+    columns = drafted(rows, chosen=Chosen(user="a", item="b")).source.columns
+    assert (columns.user, columns.item) == ("a", "b")
+    with pytest.raises(ConfigError, match=r"--user person: no such column in log\.csv .*it has a, b"):
+        drafted(rows, chosen=Chosen(user="person"))
+
+
+def test_an_existing_scenario_is_not_written_over() -> None:
+    drafted(tiny_log())
+    before = Path("include/scenarios/shop.yaml").read_text()
+    with pytest.raises(ConfigError, match="exists already, and init does not write over it"):
+        write_draft("shop", "log.csv", None, Chosen())
+    assert Path("include/scenarios/shop.yaml").read_text() == before
+
+
+def test_a_name_that_cannot_be_one_is_refused() -> None:
+    tiny_log().to_csv("log.csv", index=False)
+    with pytest.raises(ConfigError, match="name: String should match pattern"):
+        write_draft("My Shop", "log.csv", None, Chosen())
+    assert not Path("include/scenarios").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("nowhere.csv", "--events nowhere.csv: no such file or folder"),
+        ("films", "holds part-0.csv: give one file, or write the log so"),
+        ("log.xlsx", "neither a .parquet nor a .csv"),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_named(path: str, problem: str) -> None:
+    Path("films").mkdir()
+    Path("films/part-0.csv").touch()
+    Path("log.xlsx").touch()
+    with pytest.raises(DataError, match=problem):
+        draft("shop", path, None, Chosen())
+
+
+def test_a_table_of_other_items_is_refused() -> None:
+    tiny_items().assign(film=lambda table: table["film"] + 5000, year=2.5).to_csv("items.csv", index=False)
+    with pytest.raises(ConfigError, match="no column holds an id of the log's column 'film'"):
+        drafted(tiny_log(), items="items.csv")
+
+
+def test_names_and_texts_survive_yaml() -> None:
+    import yaml
+
+    for text in ("user", "no", "a: b", "1", "été", "x # y", "null", 'say "yes"', "- a", "dt=2013", "C:\\log"):
+        assert yaml.safe_load(f"a: {quoted(text)} # guess") == {"a": text}
+    assert [key(name) for name in ("isClick", "Bewertung (1-5)", "2nd", "__x")] == [
+        "is_click",
+        "bewertung_1_5",
+        "column_2nd",
+        "x",
+    ]

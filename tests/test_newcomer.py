@@ -1,0 +1,60 @@
+"""An unknown log, met as the README tells: draft, check, mend, run; what real readers thought of news."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl_tasks import cli
+from tests.conftest import PROJECT
+
+LOG = Path("include/data/informfully/ratings.csv.gz")
+SCENARIO = Path("include/scenarios/opinions.yaml")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOG.parent).mkdir(parents=True)
+    shutil.copy(PROJECT / LOG, tmp_path / LOG)
+    monkeypatch.chdir(tmp_path)
+
+
+def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    code = cli.main([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init", "opinions", "--events", str(LOG)]) == 0
+    assert "then: python -m mtl_tasks check opinions" in capsys.readouterr().out
+
+    code, found = asked(capsys, "check", "opinions")
+    assert (code, found["as_of"], found["complete"]) == (1, "2023-12-12", True)
+    assert found["problems"] == [
+        "easy: 5 negatives in 'test' (2023-12-08..2023-12-11, 229 rows), at least 10 are needed; lengthen windows.test"
+        " in include/scenarios/opinions.yaml"
+    ]
+
+    document = yaml.safe_load(SCENARIO.read_text(encoding="utf-8"))
+    assert {task: (t["kind"], t["label"]) for task, t in document["tasks"].items()} == {
+        "interesting": ("binary", "interesting"),
+        "easy": ("binary", "easy"),
+    }
+    SCENARIO.write_text(SCENARIO.read_text(encoding="utf-8").replace("test: 4", "test: 6"), encoding="utf-8")
+    code, found = asked(capsys, "check", "opinions")
+    assert (code, found["ready"], found["problems"]) == (0, True, [])
+
+    members = "members=[popularity, als, independent]"
+    code, run = asked(capsys, "run", "opinions", "--as-of", found["as_of"], "--set", members)
+    assert code == 0
+    assert run["verdict"]["decision"] == "reject"
+    assert any("the gate has no rule to judge by" in reason for reason in run["verdict"]["reasons"])
+    for task in ("interesting", "easy"):
+        assert run["tasks"][task]["fusion"]["metrics"]["auc"] > 0.8
+        counts = found["windows"]["test"]
+        assert counts["tasks"][task]["labelled"] < counts["rows"]  # where nothing was said, nothing is judged

@@ -362,12 +362,30 @@ def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
 
 
 def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
+    from mtl_tasks.daily import read_days
     from mtl_tasks.features.build import extend_spaces
 
     events, tables = inputs["validate"].frame("events"), _tables(inputs)
     scorer = _load_scorer(scenario, theirs)
     spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
+    if _same_features(scenario, run.scenario) and _same_spaces(spaces, _load_spaces(inputs["factors"])):
+        return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
     return replace(scorer, spaces=spaces).score(events, tables, rows)
+
+
+def _same_features(theirs: Scenario, ours: Scenario) -> bool:
+    documents = (scenario.model_dump(mode="json") for scenario in (theirs, ours))
+    first, second = ({name: document[name] for name in FEATURE_SECTIONS} for document in documents)
+    return first == second
+
+
+def _same_spaces(theirs: dict[str, ItemSpace], ours: dict[str, ItemSpace]) -> bool:
+    """Whether both are the same to the bit: runs of one week share their factors where factors.refit_days lets them."""
+    return theirs.keys() == ours.keys() and all(
+        np.array_equal(getattr(space, part), getattr(ours[name], part))
+        for name, space in theirs.items()
+        for part in ("item_ids", "valid_from", "vectors")
+    )
 
 
 def _load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:

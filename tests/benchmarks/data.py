@@ -15,11 +15,13 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as pads
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
 
 from mtl_tasks import columns
+from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.trees import parameters
 from mtl_tasks.daily import read_days
 from mtl_tasks.pipeline import make_run, refs_of
@@ -76,6 +78,7 @@ def _settings(log: pathlib.Path) -> list[str]:
     return [
         f"source.events={log}/events",
         f"source.items.path={log}/items.parquet",
+        f"source.users.path={log}/users.parquet",
         f"members={MEMBERS}",
         "factors.refit_days=7",
     ]
@@ -156,7 +159,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
 def _boosted(log: pathlib.Path, store: str) -> dict[str, float]:
     run, inputs = _inputs(log, store)
     rows = inputs["split"].frame("rows")
-    matrix = read_days(run.store, inputs["features"]).to_numpy()
+    matrix = _matrix(run, inputs)
     window = rows[columns.WINDOW].to_numpy()
     described = inputs["member:independent"].json("describe")["tasks"]
     with measured() as usage:
@@ -174,6 +177,11 @@ def _boosted(log: pathlib.Path, store: str) -> dict[str, float]:
     return usage
 
 
+def _matrix(run: Run, inputs: Inputs) -> NDArray[np.float32]:
+    features = read_days(run.store, inputs["features"])
+    return Encoder.learn(features).matrix(features)
+
+
 def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     """The candidates by `implicit`, and LightGBM's prediction of as many as were scored."""
     from implicit.cpu.topk import topk
@@ -185,7 +193,7 @@ def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
     scored = int(sum(people) * ranking["candidates_per_user"])
     users = np.random.default_rng(0).standard_normal((sum(people), space["vectors"].shape[1])).astype(np.float32)
-    matrix = read_days(run.store, inputs["features"]).to_numpy()[:PREDICTED].copy()
+    matrix = _matrix(run, inputs)[:PREDICTED].copy()
     texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
     boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
     with measured() as usage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks import columns
+from mtl_tasks import columns, stages
 from mtl_tasks.daily import day_keys, read_days
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.features import fit_spaces
-from mtl_tasks.pipeline import make_run, refs_of
+from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
+from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Ref
@@ -122,3 +124,24 @@ def test_other_settings_change_every_day() -> None:
     events = canonical(random_events(rng))
     rows = random_rows(rng, 40).sort_values(columns.DAY, ignore_index=True)
     assert not set(keys(events, rows, damping=5).values()) & set(keys(events, rows, damping=6).values())
+
+
+def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew_give_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    gate = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 1}]}
+    today = pd.Timestamp("2026-01-01", tz="UTC")
+    for as_of in (EARLIER, LATER):
+        run = make_run(NAME, as_of, gate, "twice", today=today)
+        run_pipeline(run, lambda stage, result: None)
+    found: dict[str, StageResult] = {}
+    for stage in build_stages(run.scenario).values():
+        found[stage.name] = run_stage(stage, run, refs_of(found))
+        if stage.name == "gate":
+            break
+    shared = run.store.open(found["gate"].ref).json("verdict")
+    monkeypatch.setattr(stages, "_same_spaces", lambda theirs, ours: False)
+    anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force=True), refs_of(found))
+    assert run.store.open(anew.ref).json("verdict") == shared
+    assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [--only problem=kuairand] …``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [scenarios] [--only KEY=PATTERN] …``."""
 
 import os
 
@@ -9,16 +9,16 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import boosting, films, transfer
+from tests.benchmarks import boosting, films, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer")
+SECTIONS = ("films", "boosting", "transfer", "scenarios")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
-    parser.add_argument("--store", default=".bench/store")
+    parser.add_argument("--store", default=".bench/store", help="of films, transfer and scenarios")
     group = parser.add_argument_group("boosting")
     group.add_argument(
         "--only",
@@ -42,6 +42,8 @@ def main() -> None:
         only = boosting.parse_only(arguments.only)
         options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
         boosting.main(options, console)
+    if "scenarios" in sections:
+        scenarios.main(arguments.store)
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
 

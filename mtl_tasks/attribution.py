@@ -22,7 +22,7 @@ _SHOWN = 12  # types listed in a message
 
 
 def join_labels(events: pd.DataFrame, scenario: Scenario, long: Long) -> pd.DataFrame:
-    """Return the exposures, in order, with a label column a task.
+    """Return the exposures, in order, with a label column a task and signal.
 
     An event counts for the last exposure of the same user and item at or before it, if that is at most
     ``attribution_hours`` ago; of several such events the first counts. A binary label is then 1, without an event 0; a
@@ -44,17 +44,16 @@ def join_labels(events: pd.DataFrame, scenario: Scenario, long: Long) -> pd.Data
     exposures = _keyed(made).drop_duplicates([USER, ITEM, TIME])  # later copies are duplicates, which get no label
     exposures = exposures.assign(**{_POSITION: exposures.index}).sort_values(TIME, kind="stable")
     known = made[[USER, ITEM, TIME]].notna().all(axis=1).to_numpy()
-    for name, task in scenario.tasks.items():
-        if task.label is not None:
-            found = _first_after(exposures, _keyed(events[events[TYPE] == task.label]), long.attribution_hours)
-            made[label(name)] = np.where(known, _labels(found, task, len(made)), np.float32("nan"))
+    for name, task in scenario.labels.items():
+        found = _first_after(exposures, _keyed(events[events[TYPE] == task.label]), long.attribution_hours)
+        made[label(name)] = np.where(known, _labels(found, task, len(made)), np.float32("nan"))
     return made
 
 
 def _refuse_missing_types(events: pd.DataFrame, scenario: Scenario, long: Long) -> None:
     types = [str(value) for value in events[TYPE].value_counts().index]
     wanted = {long.exposure: "source.long.exposure"}
-    wanted |= {task.label: f"tasks.{name}.label" for name, task in scenario.tasks.items() if task.label is not None}
+    wanted |= {str(task.label): scenario.label_key(name) for name, task in scenario.labels.items()}
     for value, key in wanted.items():
         if value not in types:
             listed = ", ".join(types[:_SHOWN]) + (", …" if len(types) > _SHOWN else "")

@@ -11,12 +11,19 @@ WINDOW: Final = "window"  # train, tune, blend or test
 TITLE: Final = "title"
 VALID: Final = "valid_from"  # datetime64[us, UTC], the time from which a row of an attribute table holds
 REASON: Final = "reason"  # why validation set a row aside
+FILE: Final = "file"  # category: the file that a row was read from; until validation
+PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only of a partitioned log
 RANK: Final = "rank"
 
 
 def label(task: str) -> str:
-    """Name of a task's label column (float32; NaN where the label was not observed)."""
+    """Name of the label column of a task or signal (float32; NaN where the label was not observed)."""
     return f"label:{task}"
+
+
+def context(name: str) -> str:
+    """Name of a context column (float32, or category where it names a kind)."""
+    return f"context:{name}"
 
 
 def prediction(task: str) -> str:

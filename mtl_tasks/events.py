@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -14,27 +13,27 @@ import pyarrow as pa
 from upath import UPath
 
 from mtl_tasks.attribution import TYPE, VALUE, join_labels
-from mtl_tasks.columns import ITEM, TIME, USER, label
+from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, USER, label
+from mtl_tasks.columns import context as context_column
 from mtl_tasks.conversion import (
     Place,
     concatenated,
     is_text,
     narrow_ids,
     to_ids,
+    to_kinds,
     to_numbers,
     to_pandas,
     to_texts,
     to_times,
 )
+from mtl_tasks.prior import with_prior
 from mtl_tasks.pruning import groups_before
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import SourceFile
 
 log = logging.getLogger(__name__)
-
-FILE: Final = "file"  # category: the file that a row was read from
-PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only in a partitioned log
 
 
 def read_log(
@@ -54,8 +53,9 @@ def read_log(
     -------
     pandas.DataFrame
         ``user_id`` and ``item_id`` (int64, Int64 if some are missing, or str), ``event_time``
-        (datetime64[us, UTC]), ``label:<task>`` (float32, NaN where null), ``file`` (category) and, if the log is
-        partitioned, ``partition_day`` (int32).
+        (datetime64[us, UTC]), ``label:<task or signal>`` (float32, NaN where null), ``context:<name>`` (float32, or
+        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). What lies
+        before the log (``source.prior``) comes first.
 
     Raises
     ------
@@ -67,6 +67,8 @@ def read_log(
     seen: dict[str, tuple[str, str]] = {}
     parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
     frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
+    if scenario.source.prior is not None:
+        frame = with_prior(frame, scenario, files, root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 
@@ -74,7 +76,7 @@ def read_log(
 def join_parts(
     scenario: Scenario, files: list[tuple[str, int | None]], parts: list[dict[str, pa.ChunkedArray]]
 ) -> pd.DataFrame:
-    """Make the table that :func:`read_log` returns of converted columns, file by file.
+    """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
 
     Parameters
     ----------
@@ -134,6 +136,8 @@ def log_column(
         column, kind = to_ids(column, place)
     elif name == TYPE:
         column = to_texts(column, place)
+    elif name in {context_column(kind) for kind in scenario.source.context.categorical}:
+        column = to_kinds(column, place)
     else:
         column = to_numbers(column, place)
     if kind is not None:
@@ -151,9 +155,13 @@ def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
         ITEM: (columns.item, "source.columns.item"),
         TIME: (columns.time, "source.columns.time"),
     }
-    tasks, long = scenario.tasks, scenario.source.long
+    long, context = scenario.source.long, scenario.source.context
+    for kind in ("numeric", "categorical"):
+        named = getattr(context, kind).items()
+        keys |= {context_column(name): (column, f"source.context.{kind}.{name}") for name, column in named}
     if long is None:
-        keys |= {label(name): (t.label, f"tasks.{name}.label") for name, t in tasks.items() if t.label is not None}
+        named = scenario.labels.items()
+        keys |= {label(name): (str(task.label), scenario.label_key(name)) for name, task in named}
     else:
         keys[TYPE] = (long.type, "source.long.type")
         keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}

@@ -16,6 +16,7 @@ from mtl_tasks.features.words import value_text, words
 from mtl_tasks.members.boosted import BoostedMember
 from mtl_tasks.report.labels import SCORE_UNITS
 from mtl_tasks.scoring import Scorer
+from mtl_tasks.serving import ServedContext
 from mtl_tasks.splits import day_text
 from mtl_tasks.tables import newest
 
@@ -64,6 +65,7 @@ def explain_pair(
             columns.DAY: pd.Series([day], dtype=past[columns.DAY].dtype),
         }
     )
+    rows = ServedContext.of(past, scorer.scenario, day).add(rows)
     features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
     items = newest(tables.items, columns.ITEM, day)
     titles = items.loc[items[columns.ITEM] == item, columns.TITLE]

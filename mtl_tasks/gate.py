@@ -267,9 +267,15 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
     ConfigError
         Saying what stands in the way.
     """
-    for name, task in theirs.tasks.items():
-        if task.label is not None and (name not in ours.tasks or ours.tasks[name].label != task.label):
-            raise ConfigError(f"it needs the label column {task.label!r} as task {name!r}, which this scenario lacks")
+    for name, task in theirs.labels.items():
+        own = ours.labels.get(name)
+        if own is None or own.label != task.label:
+            kind = "signal" if name in theirs.source.signals else "task"
+            raise ConfigError(f"it needs the label column {task.label!r} as {kind} {name!r}, which this scenario lacks")
+        if own.scale != task.scale:
+            raise ConfigError(f"it learnt {name!r} on the {task.scale} scale, this scenario says {own.scale}")
+    if theirs.source.context != ours.source.context:
+        raise ConfigError("its source.context is another one, so that its features cannot be made of these rows")
     for side in ("users", "items"):
         wanted, has = (getattr(scenario.source, side) for scenario in (theirs, ours))
         for kind in ("numeric", "categorical", "multi", "times"):

@@ -17,6 +17,7 @@ SCENARIO_FOLDER = Path("include/scenarios")
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+CALENDAR = ("hour", "weekday")
 RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
 
 
@@ -74,6 +75,47 @@ class ItemTable(AttributeTable):
     title: str | None = None
     missing: Literal["quarantine", "allow"] = Field(
         default="quarantine", description="a row of the log whose item is not in the table: a bad row, or no attributes"
+    )
+
+
+class Context(Model):
+    """What is known of an exposure before it happens: columns of its row."""
+
+    numeric: dict[Name, str] = Field(default={}, description="name -> column of numbers")
+    categorical: dict[Name, str] = Field(default={}, description="name -> column that names a kind")
+    calendar: bool = Field(default=False, description="hour and weekday, in source.timezone (UTC without one)")
+    serve: dict[Name, Literal["item", "user"] | None] = Field(
+        default={},
+        description="what stands for a value when lists are made: the last one seen of the item or of the user; null, "
+        "and whatever is not named here, is missing then",
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Context:
+        names = [*self.numeric, *self.categorical, *(CALENDAR if self.calendar else ())]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is there twice: give one of them another name")
+        for name in self.serve:
+            if name not in names:
+                raise ValueError(f"`serve` names {name!r}, which is no context{nearest(name, names)}")
+        return self
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of what is a number."""
+        return [*self.numeric, *(CALENDAR if self.calendar else ())]
+
+
+class Prior(Model):
+    """Exposures from before the log, of which the times are not known."""
+
+    path: str = Field(description="a Parquet or CSV file, one row a user and item")
+    user: str
+    item: str
+    labels: dict[Name, str] = Field(default={}, description="task or signal -> column; of others nothing is known")
+    days_before: int = Field(
+        default=1, ge=1, description="they count as of one day, so many days before the first of the log"
     )
 
 
@@ -138,6 +180,12 @@ class Source(Model):
     timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
     items: ItemTable | None = None
     users: UserTable | None = None
+    context: Context = Context()
+    signals: dict[Name, str] = Field(
+        default={},
+        description="what people did besides and nobody predicts: name -> 0/1 column, or type of event in a long log",
+    )
+    prior: Prior | None = None
 
     @model_validator(mode="after")
     def _one_log(self) -> Source:
@@ -157,7 +205,7 @@ class Source(Model):
     @property
     def tables(self) -> dict[str, str]:
         """Path of each file beside the log, by the key of its section."""
-        sections = {"source.items": self.items, "source.users": self.users}
+        sections = {"source.items": self.items, "source.users": self.users, "source.prior": self.prior}
         return {key: section.path for key, section in sections.items() if section is not None}
 
 
@@ -243,7 +291,12 @@ class Factors(Model):
     dimensions: int = Field(default=32, ge=2, le=512)
     iterations: int = Field(default=15, ge=1)
     regularization: float = Field(default=10.0, gt=0)
-    alpha: float = Field(default=10.0, gt=0, description="confidence = 1 + alpha for an interaction")
+    alpha: float = Field(default=10.0, gt=0, description="confidence = 1 + alpha * sum of the weights of its signals")
+    signals: dict[Name, Annotated[float, Field(ge=0)]] | None = Field(
+        default=None,
+        description="weight of each signal that an item was taken, a binary task or one of source.signals; null: every "
+        "binary task weighs 1, and without any every interaction does",
+    )
     rating_dimensions: int = Field(default=32, ge=2, le=256)
     rating_regularization: float = Field(default=20.0, gt=0)
     rating_iterations: int = Field(default=10, ge=1)
@@ -440,6 +493,7 @@ class Scenario(Model):
                 f"the tasks are {', '.join(self.tasks)}"
             )
         self._check_types()
+        self._check_signals()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
@@ -453,13 +507,48 @@ class Scenario(Model):
         long = self.source.long
         if long is None:
             return
-        for name, task in self.tasks.items():
+        for name, task in self.labels.items():
             if task.label == long.exposure:
                 raise ValueError(
-                    f"tasks.{name}.label is the type of the exposures: name the type that they may lead to"
+                    f"{self.label_key(name)} is the type of the exposures: name the type that they may lead to"
                 )
             if task.kind == "regression" and long.value is None:
                 raise ValueError(f"tasks.{name} predicts an event's value: name its column in source.long.value")
+
+    def _check_signals(self) -> None:
+        clash = sorted(set(self.source.signals) & set(self.tasks))
+        if clash:
+            raise ValueError(f"source.signals: {clash[0]!r} is a task already: leave it out, tasks are signals too")
+        known = [*self.tasks_of("binary"), *self.source.signals]
+        weights = self.factors.signals
+        for name in weights or ():
+            if name not in known:
+                raise ValueError(f"factors.signals: {name!r} is no binary task or signal{nearest(name, known)}")
+        if weights is not None and not any(weights.values()):
+            raise ValueError("factors.signals: no signal has a weight above 0, so no item is ever taken")
+        for name in self.source.prior.labels if self.source.prior else ():
+            if name not in self.labels:
+                raise ValueError(f"source.prior.labels: {name!r} has no label{nearest(name, list(self.labels))}")
+
+    @property
+    def labels(self) -> dict[str, Task]:
+        """All that the log tells of an exposure: tasks with a label of their own, and signals as if they were tasks."""
+        logged = Negatives(how="logged")
+        signals = {
+            name: Task(kind="binary", label=column, negatives=logged) for name, column in self.source.signals.items()
+        }
+        return {name: task for name, task in self.tasks.items() if task.label is not None} | signals
+
+    def label_key(self, name: str) -> str:
+        """Where in the file a label's column is named, for messages."""
+        return f"source.signals.{name}" if name in self.source.signals else f"tasks.{name}.label"
+
+    @property
+    def taste_signals(self) -> dict[str, float]:
+        """Weight of each signal that says that an item was taken; empty: every interaction does."""
+        given = self.factors.signals
+        weights = dict.fromkeys(self.tasks_of("binary"), 1.0) if given is None else given
+        return {name: weight for name, weight in weights.items() if weight > 0}
 
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""

@@ -21,6 +21,7 @@ from mtl_tasks.fusion import Fitted, fuse
 from mtl_tasks.ids import id_array
 from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario, Task
+from mtl_tasks.serving import ServedContext
 
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
 ARITHMETIC: Final = (
@@ -89,6 +90,7 @@ class Scorer:
         formula = self.scenario.utility
         taken = taken_events(coded, self.scenario).before(day)
         last_week = np.bincount(taken.items[taken.days >= day - 7], minlength=len(coded.item_ids))
+        context = ServedContext.of(past, self.scenario, day)
         needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
             rows = candidate_rows(
@@ -96,7 +98,7 @@ class Scorer:
             )
             if rows.empty:  # nobody in the batch, or people who took everything
                 continue
-            features = build_features(past, tables, rows, self.spaces, self.scenario)
+            features = build_features(past, tables, context.add(rows), self.spaces, self.scenario)
             rows[POPULAR] = last_week[np.searchsorted(coded.item_ids, id_array(rows[columns.ITEM]))].astype(np.float64)
             rows[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             rows[UTILITY] = utility(self.fuse(features, needed), rows[POPULAR], formula, self.scenario)

@@ -16,6 +16,7 @@ from mtl_tasks.ids import id_array
 from mtl_tasks.scenario import Scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
+DRAWN_FOR: Final = "drawn_for"
 MAX_DRAWS: Final = 20  # redraws of a negative that the user had already taken, before it is given up
 
 
@@ -74,7 +75,8 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     Returns
     -------
     pandas.DataFrame
-        user, item, day, window and a float32 label column a task (NaN: not observed), ordered by day.
+        user, item, day, window, the context, and a float32 label column a task (NaN: not observed), ordered by day.
+        A drawn negative has the context of its positive.
 
     Raises
     ------
@@ -90,7 +92,9 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
 def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
     """As :func:`make_rows`, whether or not the windows can serve their purpose."""
     inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
-    rows = inside[[columns.USER, columns.ITEM, columns.DAY]].copy()
+    about = scenario.source.context
+    context = [columns.context(name) for name in (*about.numbers, *about.categorical)]
+    rows = inside[[columns.USER, columns.ITEM, columns.DAY, *context]].copy()
     for name, task in scenario.tasks.items():
         rows[columns.label(name)] = np.float32(1.0) if task.label is None else inside[columns.label(name)]
     if columns.KNOWN in events:
@@ -119,8 +123,10 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     settings = scenario.tasks[sampled[0]].negatives
     assert settings is not None
     positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
-    draws = draw_negatives(rows[positive], events, settings.per_positive, settings.power, scenario.seed)
-    negatives = pd.DataFrame(draws)
+    positives = rows[positive]
+    draws = draw_negatives(positives, events, settings.per_positive, settings.power, scenario.seed)
+    drawn_for = draws.pop(DRAWN_FOR)
+    negatives = positives.iloc[drawn_for].reset_index(drop=True).assign(**draws)
     for name in scenario.tasks:
         negatives[columns.label(name)] = np.float32(0.0 if name in sampled else np.nan)
     return pd.concat([rows, negatives], ignore_index=True)
@@ -133,6 +139,11 @@ def draw_negatives(
 
     A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
     share them. An item that the user took on that day or before is never drawn.
+
+    Returns
+    -------
+    dict
+        user, item and day (n,), and ``drawn_for``: the place in ``positives`` of the one that each was drawn for.
     """
     # Sorted codes of (user, item) pairs with the first day of each, to look "taken by then" up without a loop.
     users, user_code = np.unique(id_array(events[columns.USER]), return_inverse=True)
@@ -143,16 +154,17 @@ def draw_negatives(
     taken, at = np.unique(pairs[order], return_index=True)
     taken_day = days[order][at]
 
-    found: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
-    by_day = positives.groupby(columns.DAY, sort=True)[columns.USER]
-    positive_items = positives.groupby(columns.DAY, sort=True)[columns.ITEM]
-    for (group, day_users), (_, day_items) in zip(by_day, positive_items, strict=True):
-        day = int(str(group))
+    found: list[tuple[NDArray[Any], ...]] = []
+    positive_users, positive_items = id_array(positives[columns.USER]), id_array(positives[columns.ITEM])
+    for group, places in positives.groupby(columns.DAY, sort=True).indices.items():
+        day, places_of_day = int(str(group)), np.asarray(places)
         rng = np.random.default_rng([seed, day])
-        codes, counts = np.unique(np.searchsorted(items, id_array(day_items)), return_counts=True)
+        codes, counts = np.unique(np.searchsorted(items, positive_items[places_of_day]), return_counts=True)
         chance = counts.astype(np.float64) ** power
         cumulative = np.cumsum(chance) / chance.sum()
-        who = np.repeat(np.searchsorted(users, np.sort(id_array(day_users))), per_positive).astype(np.int64)
+        by_user = places_of_day[np.lexsort((positive_items[places_of_day], positive_users[places_of_day]))]
+        drawn_for = np.repeat(by_user, per_positive)
+        who = np.searchsorted(users, positive_users[drawn_for]).astype(np.int64)
         what = np.full(len(who), -1, dtype=np.int64)
         open_ = np.arange(len(who))
         for _ in range(MAX_DRAWS):
@@ -163,11 +175,12 @@ def draw_negatives(
             what[open_[~refused]] = drawn[~refused]
             open_ = open_[refused]
         kept = what >= 0
-        found.append((users[who[kept]], items[what[kept]], np.full(kept.sum(), day, dtype=np.int32)))
+        day_all = np.full(kept.sum(), day, dtype=np.int32)
+        found.append((users[who[kept]], items[what[kept]], day_all, drawn_for[kept]))
+    names = (columns.USER, columns.ITEM, columns.DAY, DRAWN_FOR)
     if not found:
-        return {columns.USER: users[:0], columns.ITEM: items[:0], columns.DAY: days[:0]}
-    who_all, what_all, day_all = (np.concatenate(part) for part in zip(*found, strict=True))
-    return {columns.USER: who_all, columns.ITEM: what_all, columns.DAY: day_all}
+        return dict(zip(names, (users[:0], items[:0], days[:0], np.zeros(0, dtype=np.intp)), strict=True))
+    return {name: np.concatenate(part) for name, part in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, label
+from mtl_tasks.calendar import calendar
+from mtl_tasks.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
 from mtl_tasks.errors import DataError
-from mtl_tasks.events import FILE, PARTITION
 from mtl_tasks.expectations import Expectation, Outcome, Severity, judge
 from mtl_tasks.scenario import Scenario, Task
 
@@ -170,9 +170,12 @@ def row_checks(scenario: Scenario, as_of: pd.Timestamp, partitioned: bool) -> tu
         checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
     if scenario.source.items is not None and scenario.source.items.missing == "quarantine":
         checks.append(RowCheck("unknown_item", OneOf(_KNOWN, (True,))))
-    for name, task in scenario.tasks.items():
-        if task.label is not None:
-            checks.extend(_label_checks(name, task))
+    for name, task in scenario.labels.items():
+        checks.extend(_label_checks(name, task))
+    checks += [
+        RowCheck(f"context_not_finite:{name}", Between(context(name), -_FLOAT_MAX, _FLOAT_MAX))
+        for name in scenario.source.context.numeric
+    ]
     return (*checks, RowCheck(DUPLICATE, OneOf(_REPEAT, (False,))))
 
 
@@ -315,7 +318,7 @@ def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Ti
 
 def _schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list[Expectation]:
     """Ids may be of several types: the column's own is expected if it is one of them, else the first."""
-    labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
+    labels = [*(label(name) for name in scenario.labels), *(context(name) for name in scenario.source.context.numeric)]
     types = {USER: _ID_TYPES, ITEM: _ID_TYPES, TIME: [_TIME_TYPE], FILE: ["category"]}
     types |= {name: ["float32"] for name in labels}
     expectations = []
@@ -356,13 +359,19 @@ def _example(probe: pd.DataFrame) -> str:
 
 
 def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
-    labels = [label(name) for name, task in scenario.tasks.items() if task.label is not None]
-    frame = good[[USER, ITEM, TIME, DAY, *labels]].reset_index(drop=True)
+    labels, about = [label(name) for name in scenario.labels], scenario.source.context
+    read = [context(name) for name in (*about.numeric, *about.categorical)]
+    frame = good[[USER, ITEM, TIME, DAY, *labels, *read]].reset_index(drop=True)
     whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
     frame = frame.astype({**whole, DAY: "int32"})
     for name, task in scenario.tasks.items():
         if task.scale == "log":
             frame[label(name)] = np.log1p(frame[label(name)])
+    for name in about.categorical:
+        kinds = frame[context(name)]
+        frame[context(name)] = kinds.where(kinds != "").astype("category")
+    if about.calendar:
+        frame = frame.assign(**calendar(frame[TIME], scenario.source))
     if scenario.source.long is not None:
         closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
         frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")
@@ -373,12 +382,12 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
 def _log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:
     """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing."""
     expectations = []
-    for name, task in scenario.tasks.items():
-        if task.label is not None:
-            failure = f"{name}: column {task.label!r} (tasks.{name}.label in {scenario.file}) has no value in any row"
-            arguments = {"column": label(name), "min_value": 0, "strict_min": True}
-            kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
-            expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
+    for name, task in scenario.labels.items():
+        where = f"{scenario.label_key(name)} in {scenario.file}"
+        failure = f"{name}: column {task.label!r} ({where}) has no value in any row"
+        arguments = {"column": label(name), "min_value": 0, "strict_min": True}
+        kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
+        expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
     if whole:
         expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario)]
     return expectations
@@ -399,7 +408,7 @@ def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) ->
 
 def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
     """Every day between the first and the last has a row."""
-    present = np.unique(events[DAY].to_numpy())
+    present = _log_days(events, scenario)
     span = int(present[-1] - present[0]) + 1
     missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
     shown = ", ".join(_iso(int(day)) for day in missing[:_SHOWN_DAYS]) + (", …" if len(missing) > _SHOWN_DAYS else "")
@@ -408,13 +417,20 @@ def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
         f" {_iso(int(present[-1]))}: {shown}: load them, or set validation.missing_days to warn in {scenario.file}"
     )
     severity: Severity = "critical" if scenario.validation.missing_days == "refuse" else "warning"
-    arguments = {"column": DAY, "min_value": span}
+    arguments = {"column": DAY, "min_value": span + (1 if scenario.source.prior else 0)}
     return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
+
+
+def _log_days(events: pd.DataFrame, scenario: Scenario) -> NDArray[np.int32]:
+    """Days of the log, without that of what was before it."""
+    days: NDArray[np.int32] = np.unique(events[DAY].to_numpy())
+    return days[1:] if scenario.source.prior is not None and len(days) > 1 else days
 
 
 def _volume(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
     """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
-    settings, last, first = scenario.validation, int(events[DAY].max()), int(events[DAY].min())
+    settings, log_days = scenario.validation, _log_days(events, scenario)
+    last, first = int(log_days[-1]), int(log_days[0])
     rows = events[events[DAY] == last]
     days = min(_TRAILING_DAYS, last - first)
     if not days:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from mtl_tasks.columns import ITEM, TIME, TITLE, USER, label
+from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, TITLE, USER, label
 from mtl_tasks.errors import ConfigError, DataError
-from mtl_tasks.events import FILE, PARTITION, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
 from mtl_tasks.tables import read_items

@@ -21,7 +21,7 @@ def test_the_example_scenario_is_valid() -> None:
 
 def test_what_it_says_in_the_place_of_parts_of_the_example_is_valid() -> None:
     example, *variants = yaml_blocks()
-    assert {key for variant in variants for key in variant["source"]} >= {"sql", "long"}
+    assert {key for variant in variants for key in variant["source"]} >= {"sql", "long", "users", "context", "prior"}
     for variant in variants:
         source = {**example["source"], **variant["source"]}
         if "sql" in source:

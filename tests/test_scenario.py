@@ -128,6 +128,19 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ),
         ("boosting", [1], "boosting: Input should be a valid dictionary"),
         ("tasks/like/scale", "log", r"`scale: log` is for a regression whose range begins at 0 or above"),
+        ("source/signals", {"like": "x"}, "source.signals: 'like' is a task already: leave it out"),
+        (
+            "factors",
+            {"signals": {"lke": 1}},
+            r"factors.signals: 'lke' is no binary task or signal, did you mean 'like'",
+        ),
+        ("factors", {"signals": {"like": 0}}, "factors.signals: no signal has a weight above 0"),
+        ("source/context", {"serve": {"tab": "user"}}, "source.context: `serve` names 'tab', which is no context"),
+        (
+            "source/context",
+            {"numeric": {"hour": "h"}, "calendar": True},
+            "source.context: 'hour' is there twice",
+        ),
         # missing and mistyped values
         ("windows/train", KeyError, "windows.train: Field required"),
         ("source", KeyError, "source: Field required"),

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import create_engine, text
 from upath import UPath
 
-from mtl_tasks.columns import ITEM, TIME, USER
+from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, USER
 from mtl_tasks.errors import ConfigError, DataError, SourceError
-from mtl_tasks.events import FILE, PARTITION, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.run import Run, run_stage
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.snapshots import snapshot_log

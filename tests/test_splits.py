@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.splits import WINDOWS, Windows, day_text, describe_rows, draw_negatives, make_rows
+from mtl_tasks.splits import DRAWN_FOR, WINDOWS, Windows, day_text, describe_rows, draw_negatives, make_rows
 from tests.logs import tiny_scenario
 
 FIRST, AS_OF = 15_800, 15_810
@@ -141,8 +141,21 @@ def test_a_days_draws_depend_neither_on_later_events_nor_on_as_of() -> None:
 def test_the_order_of_the_log_does_not_change_what_is_drawn() -> None:
     events = log(items=60)
     shuffled = events.sample(frac=1.0, random_state=1)
-    one, other = (pd.DataFrame(draw_negatives(part, part, 3, 1.0, 7)) for part in (events, shuffled))
+    one, other = (
+        pd.DataFrame(draw_negatives(part, part, 3, 1.0, 7)).drop(columns=DRAWN_FOR) for part in (events, shuffled)
+    )
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_drawn_row_has_the_context_of_the_positive_that_it_was_drawn_for() -> None:
+    events = log()
+    events[columns.context("price")] = events[columns.USER].to_numpy(dtype=np.float32)
+    events[columns.context("tab")] = pd.Categorical(np.where(events[columns.USER] % 2, "odd", "even"))
+    context = {"numeric": {"price": "price"}, "categorical": {"tab": "tab"}}
+    drawn = sampled(rows_of(events, source__context=context))
+    assert len(drawn) > 0
+    assert (drawn[columns.context("price")] == drawn[columns.USER]).all()
+    assert ((drawn[columns.context("tab")] == "odd") == (drawn[columns.USER] % 2 == 1)).all()
 
 
 def test_popular_items_are_drawn_in_proportion_to_their_count() -> None:

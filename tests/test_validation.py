@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_tasks.columns import DAY, ITEM, REASON, TIME, USER, label
+from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER, label
 from mtl_tasks.errors import DataError
-from mtl_tasks.events import FILE, PARTITION, read_log
+from mtl_tasks.events import read_log
 from mtl_tasks.expectations import Expectation, judge
 from mtl_tasks.sources import list_sources
 from mtl_tasks.store import Payload

@@ -19,19 +19,37 @@ USERS, ITEMS = 12, 10
 GENRES = ("Comedy", "Drama", "War")
 
 
+# Settings of a scenario that has all that a log can tell beside users, items, times and labels.
+RICH: dict[str, Any] = {
+    "source__users": {
+        "path": "people.parquet",
+        "id": "person",
+        "numeric": {"fans": "fans"},
+        "categorical": {"segment": "segment"},
+        "times": {"joined": "joined"},
+        "valid_from": "since",
+    },
+    "source__context": {"numeric": {"price": "price"}, "categorical": {"tab": "tab"}, "serve": {"tab": "user"}},
+    "source__signals": {"cart": "cart"},
+    "factors__signals": {"like": 1.0, "cart": 0.5},
+}
+
+
 class Event(NamedTuple):
-    """One interaction; ``rating`` and ``like`` may be NaN."""
+    """One interaction; ``rating`` and ``like`` may be NaN, ``tab`` missing."""
 
     user: int
     item: int
     day: int
     rating: float
     like: float
+    tab: str = ""
+    cart: float = 0.0
 
 
 def world_scenario(**settings: Any) -> Scenario:
     """Return the tiny scenario with factors of a few dimensions, raw ones too, and new items every three days."""
-    factors = {
+    factors: dict[str, Any] = {
         "dimensions": 4,
         "iterations": 2,
         "rating_dimensions": 3,
@@ -39,13 +57,15 @@ def world_scenario(**settings: Any) -> Scenario:
         "rating_regularization": 1.0,
         "refresh_days": 3,
     }
+    for name in [name for name in settings if name.startswith("factors__")]:
+        factors[name.removeprefix("factors__")] = settings.pop(name)
     features = {"raw_factors": True, **settings.pop("features", {})}
     return tiny_scenario(factors=factors, features=features, **settings)
 
 
 def random_events(rng: np.random.Generator, count: int = 120) -> list[Event]:
     """Draw events with even ids; their order is that of a log: by nothing in particular."""
-    return [
+    events = [
         Event(
             user=100 + 2 * int(rng.integers(USERS)),
             item=10 + 2 * int(rng.integers(ITEMS)),
@@ -54,6 +74,10 @@ def random_events(rng: np.random.Generator, count: int = 120) -> list[Event]:
             like=float(rng.integers(2)),
         )
         for _ in range(count)
+    ]
+    return [
+        event._replace(tab=("", "home", "search")[place % 3], cart=float(place % 5 == 0))
+        for place, event in enumerate(events)
     ]
 
 
@@ -69,6 +93,9 @@ def canonical(events: list[Event], *, text: bool = False) -> pd.DataFrame:
             columns.DAY: day.astype(np.int32),
             columns.label("rating"): frame["rating"].to_numpy(dtype=np.float32),
             columns.label("like"): frame["like"].to_numpy(dtype=np.float32),
+            columns.label("cart"): frame["cart"].to_numpy(dtype=np.float32),
+            columns.context("tab"): frame["tab"].where(frame["tab"] != "").astype("category"),
+            columns.context("price"): frame["cart"].to_numpy(dtype=np.float32) + 1,
         }
     )
 
@@ -91,12 +118,37 @@ def tables(items: pd.DataFrame) -> Tables:
     return Tables(pd.DataFrame({columns.USER: pd.Series([], dtype="int64")}), items)
 
 
+def user_versions(rng: np.random.Generator, *, text: bool = False) -> pd.DataFrame:
+    """Return a table of users with three versions each, in the course of the log."""
+    codes = pd.Series(np.repeat(100 + 2 * np.arange(USERS), 3))
+    since = np.sort(rng.integers((FIRST - 5) * 24, (END + 3) * 24, size=(USERS, 3)), axis=1).ravel()
+    since += np.tile(np.arange(3), USERS)  # no two at one time
+    return pd.DataFrame(
+        {
+            columns.USER: ids(codes, text),
+            "fans": rng.integers(100, size=len(codes)).astype(np.float32),
+            "segment": rng.choice(["new", "old", ""], size=len(codes)),
+            "joined": pd.to_datetime(rng.integers(FIRST, END, size=len(codes)), unit="D", utc=True),
+            columns.VALID: pd.to_datetime(since, unit="h", utc=True).astype("datetime64[us, UTC]"),
+        }
+    ).sort_values([columns.USER, columns.VALID], ignore_index=True)
+
+
 def random_rows(rng: np.random.Generator, count: int, *, text: bool = False) -> pd.DataFrame:
     """Draw rows from the first day of train to the day of serving, known and unknown users and items among them."""
     users = pd.Series(100 + 2 * rng.integers(USERS + 2, size=count))
     items = pd.Series(10 + 2 * rng.integers(ITEMS + 2, size=count))
     days = rng.integers(START, END + 1, size=count).astype(np.int32)
-    return pd.DataFrame({columns.USER: ids(users, text), columns.ITEM: ids(items, text), columns.DAY: days})
+    tabs = pd.Categorical([("home", "search", "feed", None)[place % 4] for place in range(count)])
+    return pd.DataFrame(
+        {
+            columns.USER: ids(users, text),
+            columns.ITEM: ids(items, text),
+            columns.DAY: days,
+            columns.context("tab"): tabs,
+            columns.context("price"): np.arange(count, dtype=np.float32),
+        }
+    )
 
 
 def ids(codes: pd.Series, text: bool) -> pd.Series:

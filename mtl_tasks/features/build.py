@@ -14,7 +14,8 @@ from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, Tast
 from mtl_tasks.features.activity import activity_columns
 from mtl_tasks.features.affinity import FittedSpace, affinity_columns
 from mtl_tasks.features.attributes import attribute_columns, audience_columns
-from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events
+from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events, taken_weight
+from mtl_tasks.features.context import context_columns
 from mtl_tasks.features.levels import TaskLevels, task_levels
 from mtl_tasks.features.side import SideTable
 from mtl_tasks.scenario import Scenario
@@ -126,7 +127,7 @@ def build_features(
     tables
         Attributes of users and items; for a row only versions from before its day are used.
     rows
-        user, item and day; any other column is ignored.
+        user, item, day and the context of the scenario; any other column is ignored.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
 
@@ -147,10 +148,12 @@ def build_features(
     made = activity_columns(coded, coded_rows, ground.about_items, windows)
     for level in ground.levels.values():
         made |= level.columns(coded_rows, windows)
+    predicted = {name: level for name, level in ground.levels.items() if name in scenario.tasks}
     for attribute in ground.about_items.listed:
-        made |= attribute_columns(coded, coded_rows, attribute, ground.levels, scenario.features.damping)
+        made |= attribute_columns(coded, coded_rows, attribute, predicted, scenario.features.damping)
     for attribute in ground.about_users.listed:
-        made |= audience_columns(coded, coded_rows, attribute, ground.levels, scenario.features.damping)
+        made |= audience_columns(coded, coded_rows, attribute, predicted, scenario.features.damping)
+    made |= context_columns(coded, coded_rows, list(predicted), scenario.features.damping)
     level_spaces = {name.removeprefix("level:"): space for name, space in ground.fitted.items() if name != TASTE}
     settings = scenario.features
     affinity = affinity_columns(
@@ -158,21 +161,26 @@ def build_features(
         coded_rows,
         ground.fitted[TASTE],
         level_spaces,
-        ground.levels,
+        predicted,
         settings.last_items,
         settings.raw_factors,
     )
     narrow = {name: values.astype(np.float32) for name, values in made.items()}
-    return pd.DataFrame(_joined({**narrow, **affinity}, _attributes(ground, coded_rows), scenario))
+    return pd.DataFrame(_joined({**narrow, **affinity}, _given(ground, coded_rows, rows, scenario), scenario))
 
 
-def _attributes(ground: Ground, rows: CodedRows) -> dict[str, Any]:
-    """The attributes themselves: numbers and ages as float32, kinds as categories."""
+def _given(ground: Ground, rows: CodedRows, raw: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
+    """Attributes and context themselves: numbers and ages as float32, kinds as categories."""
     made: dict[str, Any] = {}
     for side, about, codes in (("user", ground.about_users, rows.users), ("item", ground.about_items, rows.items)):
         for name, values in about.numbers(codes, rows.days).items():
             made[f"{side}.{name}"] = values.astype(np.float32)
         made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
+    context = scenario.source.context
+    for name in context.numbers:
+        made[f"context.{name}"] = raw[columns.context(name)].to_numpy(dtype=np.float32)
+    for name in context.categorical:
+        made[f"context.{name}"] = raw[columns.context(name)].astype("category").array
     return made
 
 
@@ -190,7 +198,7 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
 def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
     """What each solver learns from: positives with a confidence, or residuals of a label."""
     taken = taken_events(events, scenario)
-    confidence = np.full(len(taken.days), 1.0 + scenario.factors.alpha, dtype=np.float32)
+    confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
     made: dict[str, Interactions] = {
         TASTE: Interactions(
             events.user_ids,

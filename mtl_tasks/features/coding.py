@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,9 @@ class CodedEvents:
     known
         int64 (n,): the day in which the labels became final, that of the event or later.
     labels
-        Task to float64 (n,), NaN where not observed; tasks with a label column only.
+        Task or signal to float64 (n,), NaN where not observed; those with a label column only.
+    kinds
+        Categorical context to int64 (n,) codes, -1 for none.
     """
 
     user_ids: NDArray[Any]
@@ -40,6 +42,7 @@ class CodedEvents:
     days: Codes
     known: Codes
     labels: dict[str, Values]
+    kinds: dict[str, Codes] = field(default_factory=dict)
 
     def before(self, day: int) -> CodedEvents:
         """Those before a day (views)."""
@@ -54,38 +57,53 @@ class CodedEvents:
 
     def _at(self, positions: slice | NDArray[np.intp]) -> CodedEvents:
         labels = {task: label[positions] for task, label in self.labels.items()}
-        users, items = self.users[positions], self.items[positions]
         return replace(
-            self, users=users, items=items, days=self.days[positions], known=self.known[positions], labels=labels
+            self,
+            users=self.users[positions],
+            items=self.items[positions],
+            days=self.days[positions],
+            known=self.known[positions],
+            labels=labels,
+            kinds={name: kinds[positions] for name, kinds in self.kinds.items()},
         )
 
 
 @dataclass(frozen=True)
 class CodedRows:
-    """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only."""
+    """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only.
+
+    ``kinds`` are codes of its categorical context as in :class:`CodedEvents`.
+    """
 
     users: Codes
     items: Codes
     days: Codes
+    kinds: dict[str, Codes] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.days)
 
     def at(self, positions: NDArray[Any]) -> CodedRows:
         """Some of the rows."""
-        return CodedRows(self.users[positions], self.items[positions], self.days[positions])
+        kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
+        return CodedRows(self.users[positions], self.items[positions], self.days[positions], kinds)
 
 
-def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
-    """Interactions in which the item was taken: positives of a binary task; all of them without such a task.
+def taken_weight(events: CodedEvents, scenario: Scenario) -> Values:
+    """Sum of the weights of the signals that an event showed; 1 for every event if no signal has a weight.
 
     An exposure that led to nothing is not taken: the item may be offered again, and it says nothing of taste.
     """
-    binary = scenario.tasks_of("binary")
-    taken = np.full(len(events.days), not binary)
-    for name in binary:
-        taken |= True if scenario.tasks[name].label is None else events.labels[name] == 1
-    return taken
+    signals = scenario.taste_signals
+    weight = np.full(len(events.days), 0.0 if signals else 1.0)
+    for name, value in signals.items():
+        weight += value * (events.labels[name] == 1 if name in events.labels else 1.0)
+    return weight
+
+
+def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
+    """Interactions in which the item was taken."""
+    return taken_weight(events, scenario) > 0
 
 
 def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
@@ -99,14 +117,21 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
     items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
     days = events[columns.DAY].to_numpy().astype(np.int64)
     order = np.argsort(days, kind="stable")
-    labels = {
-        name: events[columns.label(name)].to_numpy().astype(np.float64)[order]
-        for name, task in scenario.tasks.items()
-        if task.label is not None
-    }
+    labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
+    kinds = {name: _kinds(columns.context(name), events, rows) for name in scenario.source.context.categorical}
     known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days[order]
     coded = CodedEvents(users, items, event_users[order], event_items[order], days[order], known, labels)
-    return coded, CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
+    coded = replace(coded, kinds={name: codes[order] for name, (codes, _) in kinds.items()})
+    row_kinds = {name: codes for name, (_, codes) in kinds.items()}
+    return coded, CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64), row_kinds)
+
+
+def _kinds(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> tuple[Codes, Codes]:
+    """Code a categorical context column of events and rows alike; -1 for none."""
+    events_kinds, row_kinds = (table[name].astype("category") for table in (events, rows))
+    levels = events_kinds.cat.categories.union(row_kinds.cat.categories)
+    events_codes, row_codes = (kinds.cat.set_categories(levels).cat.codes for kinds in (events_kinds, row_kinds))
+    return events_codes.to_numpy().astype(np.int64), row_codes.to_numpy().astype(np.int64)
 
 
 def _vocabulary(events: pd.Series[Any], rows: pd.Series[Any]) -> tuple[NDArray[Any], Codes, Codes]:

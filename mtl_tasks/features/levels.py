@@ -79,6 +79,6 @@ class TaskLevels:
 
 
 def task_levels(events: CodedEvents, scenario: Scenario) -> dict[str, TaskLevels]:
-    """Levels of every task that has a label column."""
+    """Levels of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
-    return {name: TaskLevels(events, name, scenario.tasks[name], damping) for name in events.labels}
+    return {name: TaskLevels(events, name, scenario.labels[name], damping) for name in events.labels}

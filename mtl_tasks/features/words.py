@@ -46,6 +46,10 @@ _GRAMMAR: Final = tuple(
         (r"co_occurrence\.recent", "how often the item goes with the user's last items"),
         (r"co_occurrence\.all", "how often the item goes with the user's items"),
         (r"cascade\.(?P<task>\w+)", "{task}, as the task before in the cascade predicts it"),
+        (r"context\.(?P<name>\w+)\.(?P<task>\w+)\.mean", "mean {task} under this {name}"),
+        (r"(?P<side>user|item)_x_(?P<name>\w+)\.(?P<task>\w+)\.mean", "mean {task} of the {side} under this {name}"),
+        (r"(?P<side>user|item)\.(?P<task>\w+)\.beyond_(?P<name>\w+)", "{task} of the {side} beyond its {name}"),
+        (r"context\.(?P<name>\w+)", "{name} of the moment"),
         (r"(?P<side>user|item)\.(?P<name>\w+)", "{name} of the {side}"),
     )
 )

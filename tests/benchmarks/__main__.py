@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [scenarios] [--only KEY=PATTERN] …``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [scenarios] [--only KEY=…] …``."""
 
 import os
 

@@ -19,13 +19,13 @@ def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     run = make_run(NAME, AS_OF, {}, "store", today=pd.Timestamp("2026-01-01", tz="UTC"))
     evaluation = run_pipeline(run, lambda stage, result: None).evaluation["tasks"]
-    heading, _, rating, purchase = (
+    heading, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in table(Store("store")).splitlines()
     )
     assert heading == list(HEADINGS)
-    shown = dict(zip(HEADINGS, rating, strict=True))
-    assert (shown["scenario"], shown["as of"], shown["task"], shown["cascade"]) == (NAME, AS_OF, "rating", "–")
-    assert shown["verdict"] in ("promote", "reject")
-    assert shown["fusion"] == f"{evaluation['rating']['fusion']['rmse']['value']:.4f}"
-    als = evaluation["purchase"]["members"]["als"]["auc"]["value"]
-    assert dict(zip(HEADINGS, purchase, strict=True))["als"] == f"{als:.4f}"
+    shown = {row[HEADINGS.index("task")]: dict(zip(HEADINGS, row, strict=True)) for row in rows}
+    first = dict(zip(HEADINGS, rows[0], strict=True))
+    assert (first["scenario"], first["as of"], first["cascade"]) == (NAME, AS_OF, "–")
+    assert first["verdict"] in ("promote", "reject")
+    assert shown["rating"]["fusion"] == f"{evaluation['rating']['fusion']['rmse']['value']:.4f}"
+    assert shown["purchase"]["als"] == f"{evaluation['purchase']['members']['als']['auc']['value']:.4f}"

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
-from mtl_tasks.features.build import TASTE, Spaces, build_features, extend_spaces, fit_spaces
+from mtl_tasks.features.build import TASTE, Spaces, Tables, build_features, extend_spaces, fit_spaces
 from mtl_tasks.scenario import Scenario
 from tests.worlds import (
     END,
     FIRST,
     ITEMS,
+    RICH,
     START,
     USERS,
     Event,
@@ -27,6 +28,7 @@ from tests.worlds import (
     random_events,
     random_rows,
     tables,
+    user_versions,
     world_scenario,
 )
 
@@ -43,12 +45,15 @@ def features_of(
     end: int = END,
     items: list[int],
     late: bool = False,
+    users: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     frame = canonical(events, text=text)
     if late:
         frame[columns.KNOWN] = np.array([known(event, late) for event in events], dtype=np.int32)
     spaces = fit_spaces(frame, scenario, START, end)
-    return build_features(frame, tables(item_table(items, text=text)), rows, spaces, scenario)
+    beside = tables(item_table(items, text=text))
+    beside = beside if users is None else Tables(users, beside.items)
+    return build_features(frame, beside, rows, spaces, scenario)
 
 
 def known(event: Event, late: bool) -> int:
@@ -66,6 +71,8 @@ later_events = st.lists(
         day=st.integers(0, END - START + 3),  # counted from the cut below
         rating=st.sampled_from([0.0, 3.0, 10.0, float("nan")]),
         like=st.sampled_from([0.0, 1.0]),
+        tab=st.sampled_from(["", "home", "archive"]),  # one of them is a kind that the log never saw
+        cart=st.sampled_from([0.0, 1.0]),
     ),
     max_size=25,
 )
@@ -79,32 +86,46 @@ later_events = st.lists(
     added=later_events,
     longer=st.integers(0, 4),
     late=st.booleans(),
+    rich=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_change_at_or_after_a_rows_day_changes_its_features(
-    seed: int, text: bool, cut: int, kept: float, added: list[Event], longer: int, late: bool
+    seed: int, text: bool, cut: int, kept: float, added: list[Event], longer: int, late: bool, rich: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    scenario = world_scenario()
+    scenario = world_scenario(**(RICH if rich else {}))
     events, rows = random_events(rng), random_rows(rng, 50, text=text)
     changed = [
-        event if known(event, late) < cut else event._replace(rating=10.0 - event.rating, like=1.0 - event.like)
+        event if known(event, late) < cut else reversed_labels(event, cut)
         for event in events
         if event.day < cut or rng.random() < kept
     ] + [event._replace(day=cut + event.day) for event in added]
 
-    before = features_of(events, rows, scenario, text=text, items=KNOWN_ITEMS, late=late)
+    users = user_versions(rng, text=text) if rich else None
+    before = features_of(events, rows, scenario, text=text, items=KNOWN_ITEMS, late=late, users=users)
     new_items = sorted({event.item for event in added} | set(KNOWN_ITEMS))
-    after = features_of(changed, rows, scenario, text=text, end=END + longer, items=new_items, late=late)
+    if users is not None:
+        users = users.drop(index=users.index[users[columns.VALID] >= pd.Timestamp(cut, unit="D", tz="UTC")][1::2])
+        users = users.assign(fans=users["fans"].where(users[columns.VALID] < pd.Timestamp(cut, unit="D", tz="UTC"), -1))
+    after = features_of(changed, rows, scenario, text=text, end=END + longer, items=new_items, late=late, users=users)
 
     settled = (rows[columns.DAY] <= cut).to_numpy()
     assert list(before) == list(after)
-    differing = [
-        name
-        for name in before
-        if not np.array_equal(before[name].to_numpy()[settled], after[name].to_numpy()[settled], equal_nan=True)
-    ]
+    differing = [name for name in before if not same(before[name][settled], after[name][settled])]
     assert differing == []
+
+
+def reversed_labels(event: Event, cut: int) -> Event:
+    """Turn what was told from a day on: the labels, and the context if the event itself is of then."""
+    changed = event._replace(rating=10.0 - event.rating, like=1.0 - event.like, cart=1.0 - event.cart)
+    return changed if event.day < cut else changed._replace(tab="archive")
+
+
+def same(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two columns are equal to the bit, or name the same kinds."""
+    if isinstance(one.dtype, pd.CategoricalDtype):
+        return one.astype(object).equals(other.astype(object))
+    return np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True)
 
 
 def test_a_change_before_a_rows_day_shows_in_its_features() -> None:
@@ -117,6 +138,27 @@ def test_a_change_before_a_rows_day_shows_in_its_features() -> None:
     later = (rows[columns.DAY] > START).to_numpy()
     for name in ("rating.level", "user_x_item.rating.factors", "user_x_item.rating.near_residual"):
         assert not np.array_equal(before[name][later], after[name][later], equal_nan=True), name
+
+
+def test_what_a_signal_a_version_and_a_kind_of_context_said_before_a_rows_day_shows_in_its_features() -> None:
+    rng = np.random.default_rng(3)
+    scenario = world_scenario(**RICH)
+    events, rows = random_events(rng), random_rows(rng, 60)
+    users = user_versions(rng)
+    before = features_of(events, rows, scenario, text=False, items=KNOWN_ITEMS, users=users)
+    changed = [event._replace(cart=1.0 - event.cart, tab="search") if event.day < START else event for event in events]
+    after = features_of(changed, rows, scenario, text=False, items=KNOWN_ITEMS, users=users.assign(fans=-1.0))
+    for name in (
+        "user.fans",
+        "user.cart.mean",
+        "item.cart.bias",
+        "taste.dot",
+        "context.tab.like.mean",
+        "user_x_tab.rating.mean",
+        "item.like.beyond_tab",
+    ):
+        assert not same(before[name], after[name]), name
+    assert before["context.price"].tolist() == rows[columns.context("price")].tolist()
 
 
 def test_the_order_of_rows_is_kept_and_their_index_is_no_matter() -> None:

@@ -1,0 +1,71 @@
+"""What lies before the log counts as of one day, is judged like any row, and is no day of the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER, context, label
+from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.events import read_log
+from mtl_tasks.sources import list_sources
+from mtl_tasks.tables import read_items
+from mtl_tasks.validation import ValidationResult, validate_log
+from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
+
+PRIOR: dict[str, Any] = {"path": "before.parquet", "user": "who", "item": "what", "labels": {"like": "liked"}}
+
+
+def prior(**columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"who": [100, 101, 100], "what": [1, 2, 3], "liked": [1, 0, None], **columns})
+
+
+def read(root: Path, table: pd.DataFrame, single: bool = False, **settings: Any) -> ValidationResult:
+    write_log(root)
+    table.to_parquet(root / "before.parquet", index=False)
+    if single:
+        tiny_log().assign(tab="home").to_parquet(root / "log.parquet", index=False)
+        settings["source__events"] = "log.parquet"
+    scenario = tiny_scenario(source__prior={**PRIOR, **settings.pop("prior", {})}, **settings)
+    files = list_sources(scenario, root, AS_OF_DAY)
+    log = read_log(scenario, files, root)
+    return validate_log(log, read_items(scenario, files, root, log[ITEM]), scenario, AS_OF)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["partitions", "one file"])
+def test_prior_exposures_come_first_on_one_day_with_what_is_known_of_them(tmp_path: Path, single: bool) -> None:
+    events = read(tmp_path, prior(), single, prior={"days_before": 3}).events
+    assert len(events) == 3 + len(tiny_log())
+    first = events.head(3)
+    assert first[USER].tolist() == [100, 101, 100]
+    assert first[DAY].tolist() == [AS_OF_DAY - DAYS - 3] * 3
+    assert (first[TIME] == AS_OF - pd.Timedelta(DAYS + 3, unit="D")).all()
+    assert first[label("like")].isna().tolist() == [False, False, True]
+    assert first[label("rating")].isna().all()
+
+
+def test_they_have_no_context_and_do_not_count_as_days_of_the_log(tmp_path: Path) -> None:
+    about = {"categorical": {"tab": "tab"}}
+    validation = {"max_bad_fraction": 0.5, "missing_days": "refuse", "volume_severity": "critical"}
+    many = pd.DataFrame({"who": range(600), "what": 1, "liked": 0})
+    result = read(tmp_path, many, True, prior={"days_before": 9}, source__context=about, validation=validation)
+    assert result.report["success"]
+    assert result.events[context("tab")].isna().sum() == 600
+
+
+def test_they_are_judged_like_any_row(tmp_path: Path) -> None:
+    table = prior(what=[1, 999, 1], liked=[1, 0, 1])
+    quarantine = read(tmp_path, table).quarantine
+    assert quarantine[REASON].tolist() == ["unknown_item", "duplicate"]
+    assert quarantine[FILE].tolist() == ["before.parquet"] * 2
+    assert PARTITION in quarantine
+
+
+def test_ids_of_another_type_and_unknown_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^before\.parquet: column 'who' \(source\.prior\.user .* holds strings, but"):
+        read(tmp_path, prior(who=["a", "b", "c"]))
+    with pytest.raises(ConfigError, match=r"source\.prior\.labels: 'lkie' has no label, did you mean 'like'\?"):
+        tiny_scenario(source__prior={**PRIOR, "labels": {"lkie": "liked"}})

@@ -76,7 +76,7 @@ def read_log(
 def join_parts(
     scenario: Scenario, files: list[tuple[str, int | None]], parts: list[dict[str, pa.ChunkedArray]]
 ) -> pd.DataFrame:
-    """Make the table that :func:`read_log` returns of converted columns, file by file.
+    """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def log_column(
         column, kind = to_ids(column, place)
     elif name == TYPE:
         column = to_texts(column, place)
-    elif name in {context_column(name) for name in scenario.source.context.categorical}:
+    elif name in {context_column(kind) for kind in scenario.source.context.categorical}:
         column = to_kinds(column, place)
     else:
         column = to_numbers(column, place)

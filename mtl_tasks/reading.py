@@ -16,6 +16,7 @@ from mtl_tasks.conversion import Place
 from mtl_tasks.errors import DataError, nearest
 from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patiently, readable
 
+_BLOCK: Final = 1 << 20  # bytes of CSV parsed at a time; a longer line is refused rather than held
 SHOWN: Final = 12  # names listed in a message
 
 
@@ -58,19 +59,23 @@ def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
-    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path)) as reader:
+    with path.open("rb") as handle, open_csv(handle, path) as reader:
         wanted = wanted_columns(reader.schema.names, places)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
-    with path.open("rb") as handle, pacsv.open_csv(text_of(handle, path), convert_options=strings) as reader:
+    with path.open("rb") as handle, open_csv(handle, path, strings) as reader:
         return reader.read_all()
 
 
-def text_of(handle: BinaryIO, path: UPath) -> pa.NativeFile:
-    """Return the text of a CSV file that is open, decompressed as it is read."""
+def open_csv(
+    handle: BinaryIO, path: UPath, convert_options: pacsv.ConvertOptions | None = None
+) -> pacsv.CSVStreamingReader:
+    """Return a reader of a CSV file that is open, decompressed as it is read; a quoted value may hold line ends."""
     raw = pa.PythonFile(handle, mode="r")
-    return pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
+    text = pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
+    quoted = pacsv.ParseOptions(newlines_in_values=True)
+    return pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, convert_options)
 
 
 def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
@@ -92,6 +97,11 @@ def parsed(file: str, text: bool) -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk or the network, not the content
+        if text and "straddling" in str(error):
+            raise DataError(
+                f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: mend the file, often by"
+                " closing a quote or by writing the line ends"
+            ) from error
         kind = "CSV" if text else "Parquet"
         raise DataError(
             f"{file}: not a readable {kind} file, truncated or corrupt: {one_line(error)}: write it again"

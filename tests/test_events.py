@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,6 +282,19 @@ class TestReadLog:
         with pytest.raises(DataError, match=r"times without a time zone: write them in UTC, or set source\.timezone"):
             read_single(tmp_path, rows)
 
+    @pytest.mark.parametrize("change", ["2013-03-31", "2013-10-27"])
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    def test_local_times_on_both_sides_of_a_clock_change_keep_their_distance(
+        self, tmp_path: Path, change: str, kind: str
+    ) -> None:
+        start = pd.Timestamp(change, tz="UTC") - pd.Timedelta(hours=12)
+        hours = [hour for hour in range(30) if hour not in (12, 13)]  # those of the change itself name no one instant
+        times = pd.Series([start + pd.Timedelta(hours=hour) for hour in hours]).astype("datetime64[us, UTC]")
+        local = times.dt.tz_convert("Europe/Paris").dt.tz_localize(None)
+        rows = tiny_log().head(len(times)).assign(seen_at=local)
+        frame = read_single(tmp_path, rows, source__timezone="Europe/Paris", source__format=kind)
+        assert frame[TIME].tolist() == times.tolist()
+
     @pytest.mark.parametrize("time", ["2013-10-27T02:30:00", "2013-03-31T02:30:00"])
     def test_an_hour_of_the_clock_change_is_refused(self, tmp_path: Path, time: str) -> None:
         rows = with_times(pd.Series(pd.to_datetime([time, "2013-06-01T12:00:00"])))
@@ -307,6 +321,19 @@ class TestReadLog:
         write_partition(tmp_path, "2013-05-02", tiny_log().assign(**change))
         with pytest.raises(DataError, match=f"^{SECOND}: .*{problem}"):
             read(tmp_path, tiny_scenario(source__timezone="UTC"))
+
+    def test_a_partition_may_have_more_columns_and_another_order(self, tmp_path: Path) -> None:
+        write_log(tmp_path)
+        expected = read(tmp_path, tiny_scenario())
+        second = tiny_log().iloc[10:20].assign(device="phone")
+        write_partition(tmp_path, "2013-05-02", second[second.columns[::-1]])
+        pd.testing.assert_frame_equal(read(tmp_path, tiny_scenario()), expected)
+
+    def test_ids_of_another_width_are_the_same_ids(self, tmp_path: Path) -> None:
+        write_log(tmp_path)
+        write_partition(tmp_path, "2013-05-02", tiny_log().iloc[10:20].astype({"person": "int16", "film": "uint32"}))
+        frame = read(tmp_path, tiny_scenario())
+        assert (str(frame[USER].dtype), frame[USER].tolist()) == ("int64", tiny_log()["person"].tolist())
 
     @pytest.mark.parametrize("column", ["person", "film", "seen_at", "stars"])
     def test_a_partition_in_which_a_column_is_null_throughout_leaves_it_missing(
@@ -448,13 +475,28 @@ class TestCsv:
         assert read_single(tmp_path, rows, source__format="csv")[USER].tolist() == ["Zoë", "用户 7", "🦊"]
         assert read_single(tmp_path, rows)[USER].tolist() == ["Zoë", "用户 7", "🦊"]
 
-    def test_a_line_without_an_end_is_refused_rather_than_held(self, tmp_path: Path) -> None:
-        with (tmp_path / "log.csv").open("w") as handle:
-            handle.write("person,film,seen_at,stars,liked\n")
-            handle.writelines("x" * (1 << 20) for _ in range(8))
-        scenario = tiny_scenario(source__events="log.csv", source__items=None, source__format="csv")
-        with pytest.raises(DataError, match=r"^log\.csv: not a readable CSV file"):
-            read(tmp_path, scenario)
+    @pytest.mark.parametrize("good_rows", [0, 60_000])
+    def test_a_line_without_an_end_is_refused_rather_than_held(self, tmp_path: Path, good_rows: int) -> None:
+        with gzip.open(tmp_path / "log.csv.gz", "wt", compresslevel=1) as handle:
+            handle.write("person,film,seen_at,stars,liked\n" + "1,2,2013-05-01T12:00:00Z,3,1\n" * good_rows)
+            handle.writelines("x" * (1 << 20) for _ in range(64))
+        scenario = tiny_scenario(source__events="log.csv.gz", source__items=None, source__format="csv")
+        files = list_sources(scenario, tmp_path, AS_OF_DAY)
+        pool, default = pa.system_memory_pool(), pa.default_memory_pool()
+        before = pool.bytes_allocated()
+        pa.set_memory_pool(pool)
+        try:
+            with pytest.raises(DataError, match=r"^log\.csv\.gz: a line is longer than 1 MiB, .*: mend the file"):
+                read_log(scenario, files, tmp_path)
+        finally:
+            peak = pool.max_memory() - before
+            pa.set_memory_pool(default)
+        assert peak < 32 << 20  # of the 64 MiB
+
+    def test_a_quoted_value_may_hold_line_ends_wherever_they_fall(self, tmp_path: Path) -> None:
+        rows = pd.concat([tiny_log()] * 1000, ignore_index=True)
+        frame = read_single(tmp_path, rows.assign(note="two\nlines"), source__format="csv")
+        assert frame[USER].tolist() == rows["person"].tolist()
 
     def test_an_id_with_a_leading_zero_keeps_it(self, tmp_path: Path) -> None:
         rows = tiny_log().astype({"person": "str"})

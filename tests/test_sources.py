@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +17,7 @@ from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import validate_log
-from tests.databases import free_port
+from tests.buckets import empty_bucket, s3_server
 from tests.logs import AS_OF, AS_OF_DAY, tiny_scenario, write_log
 
 BUCKET = "s3://shop"
@@ -30,39 +26,14 @@ DAY = f"{BUCKET}/log/dt=2013-05-02/part-0"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    with s3_server() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture
 def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
-    """An empty bucket, and the environment through which any client of S3 finds it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem(use_listings_cache=False)
-    files.mkdir("shop")
-    yield files
-    files.rm("shop", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
+    with empty_bucket(server, monkeypatch) as files:
+        yield files
 
 
 def upload(root: Path, bucket: s3fs.S3FileSystem, kind: str = "parquet") -> Scenario:

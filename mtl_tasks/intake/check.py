@@ -22,6 +22,7 @@ from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
 from mtl_tasks.intake.files import HISTORY, Entry, day_of, in_turn, list_entries
 from mtl_tasks.intake.profile import Profile, profile
 from mtl_tasks.intake.sample import Sample, read_sample
+from mtl_tasks.prior import with_prior
 from mtl_tasks.reading import wanted_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import utility_tasks
@@ -114,9 +115,19 @@ def inspect(
             list_tables(scenario, root)
         if entries and found.ready:
             frame, first_day = _read(scenario, entries, as_of, rows, found)
+            if frame is not None and found.complete and scenario.source.prior is not None:
+                frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
                 _judge_log(scenario, frame, _day_after(entries, frame, as_of), first_day, root, found)
     return found
+
+
+def _with_prior(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found: Inspection) -> pd.DataFrame | None:
+    try:
+        return with_prior(frame, scenario, list_tables(scenario, root), root)
+    except MtlError as error:
+        found.problems.append(str(error))
+        return None
 
 
 def _judge_settings(scenario: Scenario, found: Inspection) -> None:

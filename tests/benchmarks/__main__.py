@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [--only key=pattern] …``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [scenarios] …``."""
 
 import os
 
@@ -9,16 +9,16 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import boosting, data, films, transfer
+from tests.benchmarks import boosting, data, films, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer", "data")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
-    parser.add_argument("--store", default=".bench/store")
+    parser.add_argument("--store", default=".bench/store", help="of films, transfer and scenarios")
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     group = parser.add_argument_group("boosting")
     group.add_argument(
@@ -43,6 +43,8 @@ def main() -> None:
         only = boosting.parse_only(arguments.only)
         options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
         boosting.main(options, console)
+    if "scenarios" in sections:
+        scenarios.main(arguments.store)
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
     if "data" in sections:

@@ -1,0 +1,86 @@
+"""The README's table of all scenarios, from the newest run of each that a store holds; nothing is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mtl_tasks.columns import ITEM, USER
+from mtl_tasks.metrics import PRIMARY
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.store import Artifact, Ref, Store
+
+HEADINGS = (
+    *("scenario", "as of", "rows", "users", "items", "task", "metric"),
+    *("popularity (floor)", "als", "independent", "cascade", "shared", "shared_tail", "fusion", "verdict", "CPU s"),
+)
+_MEMBERS = HEADINGS[7:-2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The newest run of a scenario."""
+
+    scenario: Scenario
+    entry: Entry
+    artifacts: dict[str, Artifact]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What making everything up to the verdict took, whenever it was made."""
+        return float(sum(artifact.manifest["usage"]["cpu_seconds"] for artifact in self.artifacts.values()))
+
+
+def main(store: str) -> None:
+    """Print the table as Markdown."""
+    print(table(Store(store)))
+
+
+def table(store: Store) -> str:
+    """Return a row a task of every scenario that has a verdict in the store."""
+    names = sorted(folder.parent.name for folder in store.root.glob("*/registry"))
+    rows = [cells for name in names for cells in _rows(newest(store, name))]
+    ruled = ["---", "---", "---:", "---:", "---:", "---", "---", *["---:"] * 7, "---", "---:"]
+    return "\n".join(f"| {' | '.join(cells)} |".replace("|  ", "| ") for cells in [HEADINGS, ruled, *rows])
+
+
+def newest(store: Store, name: str) -> Finished:
+    """Open the last run that was entered for the latest day."""
+    entry = Registry(store, name).entries()[-1]
+    scenario = parse_scenario(entry.scenario_document, where=f"the registry of {name}")
+    verdict = store.open(entry.refs["gate"])
+    artifacts = {"gate": verdict, "resolve": store.open(entry.refs["resolve"])}
+    for stage, key in verdict.manifest["inputs"].items():
+        artifacts[stage] = _open(store, scenario.name, entry, stage, key)
+    return Finished(scenario, entry, artifacts)
+
+
+def _open(store: Store, name: str, entry: Entry, stage: str, key: str) -> Artifact:
+    ref: Ref | None = entry.refs.get(stage)
+    if ref is not None:
+        return store.open(ref)
+    found = store.find(store.folder(name, entry.as_of, stage.replace(":", "-"), key))
+    assert found is not None, f"{name} as of {entry.as_of}: {stage} is not in the store any more"
+    return found
+
+
+def _rows(run: Finished) -> list[tuple[str, ...]]:
+    events = run.artifacts["validate"].frame("events")
+    sizes = [len(events), events[USER].nunique(), events[ITEM].nunique()]
+    first = [run.entry.as_of, *(f"{size:,}" for size in sizes)]
+    verdict = [run.entry.decision, f"{run.cpu_seconds:,.0f}"]
+    rows = []
+    for task, evaluation in run.artifacts["evaluate"].json("evaluation")["tasks"].items():
+        metric = PRIMARY[evaluation["kind"]]
+        shown = {"fusion": evaluation["fusion"], **evaluation["members"]}
+        values = [_value(shown.get(name.partition(" ")[0]), metric) for name in _MEMBERS]
+        arrow = "↑" if metric == "auc" else "↓"
+        about = [run.scenario.name, *first] if not rows else [""] * (1 + len(first))
+        rows.append((*about, task, f"{metric.upper()} {arrow}", *values, *(verdict if not rows else ["", ""])))
+    return rows
+
+
+def _value(metrics: dict[str, Any] | None, metric: str) -> str:
+    found = None if metrics is None else metrics[metric]["value"]
+    return "–" if found is None else f"{found:.4f}"

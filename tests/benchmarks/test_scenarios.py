@@ -1,0 +1,31 @@
+"""The table of all scenarios shows what their newest runs found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.store import Store
+from tests.benchmarks.scenarios import HEADINGS, table
+from tests.projects import AS_OF, NAME, write_log, write_scenario
+
+
+def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(tmp_path)
+    write_scenario(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = make_run(NAME, AS_OF, {}, "store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    evaluation = run_pipeline(run, lambda stage, result: None).evaluation["tasks"]
+    heading, _, *rows = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table(Store("store")).splitlines()
+    )
+    assert heading == list(HEADINGS)
+    shown = {row[HEADINGS.index("task")]: dict(zip(HEADINGS, row, strict=True)) for row in rows}
+    first = dict(zip(HEADINGS, rows[0], strict=True))
+    assert (first["scenario"], first["as of"], first["cascade"]) == (NAME, AS_OF, "–")
+    assert first["verdict"] in ("promote", "reject")
+    assert shown["rating"]["fusion"] == f"{evaluation['rating']['fusion']['rmse']['value']:.4f}"
+    assert shown["purchase"]["als"] == f"{evaluation['purchase']['members']['als']['auc']['value']:.4f}"

@@ -334,6 +334,9 @@ class Gate(Model):
     replicates: int = Field(default=500, ge=100)
     beat_floor: bool = Field(default=True, description="every task's fusion must beat `popularity` significantly")
     mode: Literal["enforce", "dry_run"] = "enforce"
+    approval: Literal["none", "required"] = Field(
+        default="none", description="required: what passed is promoted only once somebody has approved it"
+    )
 
 
 class Recommend(Model):

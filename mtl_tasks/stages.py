@@ -28,7 +28,7 @@ from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
-from mtl_tasks.scenario import Gate, MemberKind, Scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, Gate, MemberKind, Scenario, parse_scenario
 from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
 from mtl_tasks.store import Artifact, Payload, Ref, to_json
 
@@ -440,7 +440,7 @@ def _sections(*names: str) -> Config:
 
 def _member_config(kind: MemberKind) -> Config:
     plain = _sections("tasks", "seed", "refit", "features")
-    if kind in ("popularity", "als"):
+    if kind not in BOOSTED:
         return plain
 
     def config(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
 from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def _make(
 
 
 def _place(run: Run, day: int, keys: Mapping[int, str]) -> tuple[str, str, str, str]:
-    return run.scenario.name, "days", day_text(day), keys[day]
+    return run.scenario.name, DAYS, day_text(day), keys[day]
 
 
 def _is_told(name: str) -> bool:

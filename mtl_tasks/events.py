@@ -28,8 +28,8 @@ from mtl_tasks.conversion import (
     to_times,
 )
 from mtl_tasks.prior import with_prior
-from mtl_tasks.pruning import groups_before
 from mtl_tasks.reading import read_columns
+from mtl_tasks.row_groups import groups_before
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import SourceFile
 

@@ -1,49 +1,103 @@
-"""Which row groups of a single Parquet log hold anything from before a run's as_of."""
+"""Which artefacts nobody needs any more, and their removal. The registry itself is never touched."""
 
 from __future__ import annotations
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+import re
+from dataclasses import dataclass
 
-from mtl_tasks.conversion import Place, to_times
-from mtl_tasks.errors import DataError
-from mtl_tasks.scenario import Source
+from upath import UPath
+
+from mtl_tasks.errors import StoreError
+from mtl_tasks.promotion import lasting_refs
+from mtl_tasks.registry import Registry
+from mtl_tasks.store import DAYS, MANIFEST, Store
+
+KEPT_STAGES = ("publish", "report")  # small, and what people look at
+FEATURES = "features"
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def groups_before(parquet: pq.ParquetFile, source: Source, time: Place, before: pd.Timestamp) -> list[int]:
-    """Return the row groups but those that hold nothing but rows from ``before`` on, by their statistics.
+@dataclass(frozen=True)
+class Removable:
+    """A folder that may go."""
 
-    A group whose statistics do not say so is kept, and so is one with a missing time, which is a bad row to be counted.
+    folder: UPath
+    bytes: int
 
-    Parameters
-    ----------
-    time
-        The file's time column.
+
+def find_removable(store: Store, scenario: str, older_than: float) -> list[Removable]:
+    """Return the artefacts, and the leftovers of runs that were cut off, that may go.
+
+    Kept are: what was written at or after ``older_than`` (seconds since 1970), what scoring with a run of the registry
+    takes with its verdict, everything of today's champion and of the one it would fall back to with their lists, all
+    reports, and the days of features that what is kept was made of.
     """
-    metadata = parquet.metadata
-    column = next((n for n in range(metadata.num_columns) if metadata.schema.column(n).path == time.column), None)
-    every = list(range(parquet.num_row_groups))
-    if column is None or metadata.num_rows == 0:
-        return every
-    kind = parquet.schema_arrow.field(time.column).type
-    return [group for group in every if _reaches_before(parquet, group, column, kind, source, time, before)]
+    registry = Registry(store, scenario)
+    whole = registry.standing()[-2:]
+    needed = {ref.uri for entry in registry.entries() for ref in lasting_refs(entry).values()}
+    needed |= {ref.uri for entry in whole for ref in entry.refs.values()}
+    gates = {entry.refs["gate"].key for entry in whole}
+    found = []
+    for folder in _artefact_folders(store.root / scenario):
+        if _uri(store, folder) in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
+            needed |= _days_of(store, folder)
+        elif (removable := _old(folder, older_than)) is not None:
+            found.append(removable)
+        else:
+            needed |= _days_of(store, folder)
+    days = (folder for folder in _day_folders(store.root / scenario) if _uri(store, folder) not in needed)
+    return [*found, *filter(None, (_old(folder, older_than) for folder in days))]
 
 
-def _reaches_before(
-    parquet: pq.ParquetFile,
-    group: int,
-    column: int,
-    kind: pa.DataType,
-    source: Source,
-    time: Place,
-    before: pd.Timestamp,
-) -> bool:
-    statistics = parquet.metadata.row_group(group).column(column).statistics
-    if statistics is None or not statistics.has_min_max or not statistics.has_null_count or statistics.null_count:
-        return True
-    try:
-        earliest, _ = to_times(pa.chunked_array([pa.array([statistics.min], type=kind)]), source, time)
-    except (DataError, pa.ArrowException):  # said of all rows, with their count, once these are read
-        return True
-    return bool(earliest[0].as_py() < before)
+def _old(folder: UPath, older_than: float) -> Removable | None:
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    old = all(file.st_mtime < older_than for file in files)
+    return Removable(folder, sum(file.st_size for file in files)) if old else None
+
+
+def _uri(store: Store, folder: UPath) -> str:
+    return str(folder)[len(str(store.root)) :].lstrip("/")
+
+
+def _days_of(store: Store, folder: UPath) -> set[str]:
+    """Where the days of features are that an artefact of the stage ``features`` lists."""
+    artifact = store.find(folder) if folder.parent.name == FEATURES else None
+    return {entry["uri"] for entry in artifact.json("days")} if artifact is not None else set()
+
+
+def remove(removable: list[Removable]) -> None:
+    """Remove the folders, manifests first: what is left half-removed by a kill is then no artefact.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written; what was removed by then is gone.
+    """
+    for entry in removable:
+        try:
+            manifest = entry.folder / MANIFEST
+            if manifest.exists():
+                manifest.unlink()
+            entry.folder.fs.rm(entry.folder.path, recursive=True)
+        except OSError as error:
+            raise StoreError(f"{entry.folder}: cannot be removed ({error}); run the same command again") from error
+
+
+def _artefact_folders(root: UPath) -> list[UPath]:
+    """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not among them."""
+    if not root.exists():
+        return []
+    days = [path for path in root.iterdir() if path.is_dir() and _DATE.fullmatch(path.name)]
+    return sorted((key for day in days for key in day.glob("*/*") if key.is_dir()), key=str)
+
+
+def _day_folders(root: UPath) -> list[UPath]:
+    return sorted((key for key in (root / DAYS).glob("*/*") if key.is_dir()), key=str)
+
+
+def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
+    """Whether an artefact was made from one of these verdicts: a run's lists are not among its references."""
+    if folder.parent.name != "recommend":
+        return False
+    artifact = store.find(folder)
+    return artifact is not None and artifact.manifest["inputs"]["gate"] in gates

@@ -24,6 +24,7 @@ from upath import UPath
 from mtl_tasks.errors import ArtifactError, StoreError
 
 MANIFEST = "manifest.json"
+DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
 Arrays = dict[str, NDArray[Any]]
 
 

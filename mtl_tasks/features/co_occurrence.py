@@ -39,8 +39,9 @@ class CoOccurrence:
         self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # how many items the user had taken before
-        self._by_day = np.argsort(self._past.days, kind="stable")
-        self._days = self._past.days[self._by_day]
+        then = self._past.days
+        self._by_day = np.argsort(then, kind="stable")
+        self._days = then[self._by_day]
         self._at = 0
         nothing = np.zeros(0, dtype=np.int64)
         self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))

@@ -54,6 +54,8 @@ class CodedEvents:
 
     def settled(self, mask: NDArray[np.bool_]) -> CodedEvents:
         """Some of the events as one hears of their labels: the day is that in which these became final."""
+        if self.known is self.days and mask.all():  # nothing to leave out or to wait for: copies would be of gigabytes
+            return self
         positions = np.flatnonzero(mask)
         chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
         return replace(chosen, days=chosen.known)
@@ -124,9 +126,10 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
     order = np.argsort(days, kind="stable")
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
     levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
-    known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days[order]
+    days = days[order]
+    known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days
     kinds = {name: _codes(events[columns.context(name)], levels[name])[order] for name in levels}
-    coded = CodedEvents(users, items, event_users[order], event_items[order], days[order], known, labels, kinds, levels)
+    coded = CodedEvents(users, items, event_users[order], event_items[order], days, known, labels, kinds, levels)
     coded_rows = CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
     return coded, with_context(coded_rows, rows, coded, scenario)
 

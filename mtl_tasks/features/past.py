@@ -20,15 +20,13 @@ class Past:
 
     Attributes
     ----------
-    users, items, days
-        int64 (n,): codes, and day numbers.
+    items
+        int64 (n,) codes.
     values
         (n,): whatever is said of each event.
     """
 
-    users: Codes
     items: Codes
-    days: Days
     values: NDArray[Any]
     _order: Places
     _place: Places
@@ -42,9 +40,21 @@ class Past:
         order = np.lexsort((days, users))  # stable: within a user and day, as given
         first = int(days.min()) if len(days) else 0
         span = (int(days.max()) - first + 2) if len(days) else 1
-        users, items, days, values = users[order], items[order], days[order], values[order]
-        starts = np.searchsorted(users, np.arange(size + 1))
-        return cls(users, items, days, values, order, users * span + (days - first), starts, first, span)
+        place = users[order] * span + (days[order] - first)
+        starts = np.searchsorted(place, np.arange(size + 1) * span)
+        return cls(items[order], values[order], order, place, starts, first, span)
+
+    @property
+    def users(self) -> Codes:
+        """int64 (n,) codes."""
+        users: Codes = self._place // self._span
+        return users
+
+    @property
+    def days(self) -> Days:
+        """int64 (n,) day numbers."""
+        days: Days = self._place % self._span + self._first
+        return days
 
     def saying(self, values: NDArray[Any]) -> Self:
         """The same events, other values; these in the order in which the events were given."""

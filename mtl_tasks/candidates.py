@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks import columns
 from mtl_tasks.factors import Floats
-from mtl_tasks.features.affinity import FittedSpace, basket_overlap
+from mtl_tasks.features.affinity import FittedSpace
 from mtl_tasks.features.attributes import Attribute
-from mtl_tasks.features.coding import CodedEvents, Codes
+from mtl_tasks.features.build import FeatureMaker
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 
 RECENT_DAYS = 28  # an item is offered by attribute only if somebody took it in these days
 
 
-def candidate_rows(
-    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, attributes: Sequence[Attribute], count: int
-) -> pd.DataFrame:
+def candidate_rows(maker: FeatureMaker, users: Codes, day: int, count: int) -> CodedRows:
     """List the candidates of some users on a day.
 
     Parameters
     ----------
-    past
-        Interactions before ``day``.
+    maker
+        It must be advanced to ``day``.
     users
         Sorted user codes.
     count
@@ -36,31 +32,26 @@ def candidate_rows(
 
     Returns
     -------
-    pandas.DataFrame
-        user, item and day, without items that the user already took and without doubles.
+    CodedRows
+        By user, then item; without items that the user already took and without doubles.
     """
+    past = maker.taken.before(day)
     seen = sparse.csr_matrix(
         (np.ones(len(past.items), dtype=np.float32), (past.users, past.items)),
         shape=(len(past.user_ids), len(past.item_ids)),
     )[users]
     sources = [
         _most_taken(past, users, day, count),
-        _nearest(past, users, day, taste, seen, count),
-        _top(basket_overlap(past, users), count),
-        *(_by_attribute(past, seen, day, attribute, count) for attribute in attributes),
+        _nearest(users, day, maker.taste, seen, count),
+        _top(maker.co_occurrence.scores(users, day), count),
+        *(_by_attribute(past, seen, day, attribute, count) for attribute in maker.listed),
     ]
     owner, item = (np.concatenate(part) for part in zip(*sources, strict=True))
     size = len(past.item_ids)
     taken_by, taken = seen.nonzero()
     fresh = np.setdiff1d(owner * size + item, taken_by.astype(np.int64) * size + taken)
     owner, item = np.divmod(fresh, max(size, 1))
-    return pd.DataFrame(
-        {
-            columns.USER: past.user_ids[users[owner]],
-            columns.ITEM: past.item_ids[item],
-            columns.DAY: np.int32(day),
-        }
-    )
+    return CodedRows(users[owner], item, np.full(len(item), day, dtype=np.int64))
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -73,16 +64,14 @@ def _most_taken(past: CodedEvents, users: Codes, day: int, count: int) -> Pairs:
     return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
 
 
-def _nearest(
-    past: CodedEvents, users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix, count: int
-) -> Pairs:
+def _nearest(users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix, count: int) -> Pairs:
     from implicit.cpu.topk import topk
 
-    interactions = taste.interactions.before(day)
-    known, items = taste.space.at(day, interactions.item_ids)
+    snapshot = taste.snapshot(day)
+    known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
     if not len(known):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    vectors = taste.solver.fold(interactions.matrix_of(users, known), items)
+    vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), day)))
     found, scores = topk(items, vectors, min(count, len(known)), filter_query_items=seen[:, known].tocsr())
     usable = np.isfinite(scores) & (scores > 0)
     owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)

@@ -301,6 +301,13 @@ class Factors(Model):
     rating_regularization: float = Field(default=20.0, gt=0)
     rating_iterations: int = Field(default=10, ge=1)
     refresh_days: int = Field(default=7, ge=1, description="how often items new since history get a vector")
+    refit_days: int = Field(
+        default=1,
+        ge=1,
+        description="how often the factors are fitted anew: on what lies before the last day divisible by this, at or "
+        "before the train window. With 7, the runs of a week share them, and with them the features of the days that "
+        "they have in common",
+    )
     device: Literal["auto", "cpu", "gpu"] = "cpu"
 
 

@@ -15,10 +15,9 @@ from mtl_tasks import columns
 from mtl_tasks.calibration import logit
 from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
-from mtl_tasks.features.build import TASTE, Ground, Spaces, Tables, build_features
-from mtl_tasks.features.coding import encode, taken_events
+from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_features
+from mtl_tasks.features.coding import encode
 from mtl_tasks.fusion import Fitted, fuse
-from mtl_tasks.ids import id_array
 from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.serving import ServedContext
@@ -85,24 +84,30 @@ class Scorer:
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        ground = Ground.prepare(coded, tables, self.spaces, self.scenario)
+        maker = FeatureMaker(coded, tables, self.spaces, self.scenario)
+        maker.advance(day)
         codes = sorted_codes(coded.user_ids, users)
         formula = self.scenario.utility
-        taken = taken_events(coded, self.scenario).before(day)
+        taken = maker.taken.before(day)
         last_week = np.bincount(taken.items[taken.days >= day - 7], minlength=len(coded.item_ids))
         context = ServedContext.of(past, self.scenario, day)
         needed = utility_tasks(formula, list(self.scenario.tasks))
         for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
-            rows = candidate_rows(
-                taken, batch, day, ground.fitted[TASTE], ground.about_items.listed, self.scenario.recommend.candidates
-            )
-            if rows.empty:  # nobody in the batch, or people who took everything
+            rows = candidate_rows(maker, batch, day, self.scenario.recommend.candidates)
+            if not len(rows):  # nobody in the batch, or people who took everything
                 continue
-            features = build_features(past, tables, context.add(rows), self.spaces, self.scenario)
-            rows[POPULAR] = last_week[np.searchsorted(coded.item_ids, id_array(rows[columns.ITEM]))].astype(np.float64)
-            rows[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
-            rows[UTILITY] = utility(self.fuse(features, needed), rows[POPULAR], formula, self.scenario)
-            yield rows, features
+            features = maker.make(context.code(rows, coded, self.scenario))
+            scored = pd.DataFrame(
+                {
+                    columns.USER: coded.user_ids[rows.users],
+                    columns.ITEM: coded.item_ids[rows.items],
+                    columns.DAY: np.int32(day),
+                    POPULAR: last_week[rows.items].astype(np.float64),
+                    ALS: features["taste.dot"].to_numpy(dtype=np.float64),
+                }
+            )
+            scored[UTILITY] = utility(self.fuse(features, needed), scored[POPULAR], formula, self.scenario)
+            yield scored, features
 
 
 def utility(

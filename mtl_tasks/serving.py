@@ -10,6 +10,7 @@ import pandas as pd
 
 from mtl_tasks import columns
 from mtl_tasks.calendar import calendar
+from mtl_tasks.features.coding import CodedEvents, CodedRows
 from mtl_tasks.scenario import Scenario
 
 _KEYS = {"user": columns.USER, "item": columns.ITEM}
@@ -63,6 +64,11 @@ class ServedContext:
                 values = pd.Series(np.nan, index=rows.index)
             made[name] = values.astype(self.types[name])
         return rows.assign(**made)
+
+    def code(self, rows: CodedRows, coded: CodedEvents, scenario: Scenario) -> CodedRows:
+        """Return coded rows with their context."""
+        table = pd.DataFrame({columns.USER: coded.user_ids[rows.users], columns.ITEM: coded.item_ids[rows.items]})
+        return rows.within(self.add(table), coded.kind_levels, scenario)
 
 
 def _last(ordered: pd.DataFrame, key: str, name: str) -> pd.Series:

@@ -47,6 +47,8 @@ FITTED = "fitted."  # prefix of its files as it was before the refit, kept where
 Body = Callable[[Run, Inputs], Payload]
 Config = Callable[[Run], dict[str, Any]]
 
+FEATURE_SECTIONS = ("features", "factors", "source", "tasks")
+
 ROOT = "."  # the project's folder is the working directory of every process that runs stages
 
 
@@ -59,7 +61,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate),
         Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
         Stage("factors", ("validate", "split"), _factors_config, factors),
-        Stage("features", ("validate", "split", "factors"), _sections("features", "factors", "source"), features),
+        Stage("features", ("validate", "split", "factors"), _sections(*FEATURE_SECTIONS), features),
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
         Stage("evaluate", ("validate", "split", "features", *models), _sections("recommend", "seed"), evaluate),
@@ -131,6 +133,7 @@ def factors(run: Run, inputs: Inputs) -> Payload:
 
     events = inputs["validate"].frame("events")
     start = _windows(inputs["split"])["train"][0]
+    start -= start % run.scenario.factors.refit_days
     spaces = fit_spaces(events, run.scenario, start, run.as_of_day)
     fitted_on = events[events[columns.DAY] < start]
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
@@ -149,13 +152,14 @@ def factors(run: Run, inputs: Inputs) -> Payload:
 
 def features(run: Run, inputs: Inputs) -> Payload:
     """Describe every row by what was known before its day."""
-    from mtl_tasks.features import build_features
+    from mtl_tasks.daily import make_days
 
     events, tables = inputs["validate"].frame("events"), _tables(inputs)
     rows = inputs["split"].frame("rows")
-    made = build_features(events, tables, rows, _load_spaces(inputs["factors"]), run.scenario)
-    payload = Payload(rows=len(made), summary={"columns": len(made.columns), "max_event_time": _newest(events)})
-    payload.add_frame("features", made)
+    sections = {name: value for name, value in inputs.config.items() if name in FEATURE_SECTIONS}
+    days = make_days(run, sections, events, tables, rows, _load_spaces(inputs["factors"]))
+    payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": _newest(events)})
+    payload.add_json("days", [day.ref.to_json() for day in days])
     return payload
 
 
@@ -163,25 +167,26 @@ def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
+        from mtl_tasks.daily import read_days
         from mtl_tasks.members import Table, member_class
 
-        rows, made = inputs["split"].frame("rows"), inputs["features"].frame("features")
+        rows, made = inputs["split"].frame("rows"), read_days(run.store, inputs["features"])
         labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
         table = Table(made, labels, users=rows[columns.USER].to_numpy())
-        window = rows[columns.WINDOW].to_numpy()
+        place = _places(rows, _windows(inputs["split"]))
         start = _warm_start(run, inputs, kind, made)
-        train, tune = (table.where(window == name) for name in ("train", "tune"))
+        train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
-        blend = fitted.predict(made[window == "blend"])
+        blend = fitted.predict(made.iloc[place["blend"]])
         kept = fitted.files() if "start" in inputs.config else {}
         if run.scenario.refit == "through_blend":
-            fitted = start.refit(fitted, table.where(window != "test"))
+            fitted = start.refit(fitted, table.where(slice(place["test"].start)))
         payload = Payload(files=_prefixed(fitted.files()) | _prefixed(kept, FITTED), rows=len(made))
         payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
         payload.add_frame("blend", _prediction_frame(blend))
-        payload.add_frame("test", _prediction_frame(fitted.predict(made[window == "test"])))
+        payload.add_frame("test", _prediction_frame(fitted.predict(made.iloc[place["test"]])))
         payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
-        payload.add_json("explain", fitted.explain(made[window == "test"], run.scenario.seed))
+        payload.add_json("explain", fitted.explain(made.iloc[place["test"]], run.scenario.seed))
         return payload
 
     return body
@@ -210,7 +215,7 @@ def fuse(run: Run, inputs: Inputs) -> Payload:
 def evaluate(run: Run, inputs: Inputs) -> Payload:
     """Measure members, fusion, slices and lists on test."""
     scenario = run.scenario
-    rows = _test_rows(scenario, inputs)
+    rows = _test_rows(run, inputs)
     document: dict[str, Any] = {"tasks": {}, "slices": {}, "calibration": {}}
     for task, settings in scenario.tasks.items():
         measured, slices = evaluate_task(rows[task], settings.kind, scenario.seed)
@@ -225,7 +230,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
 
 def gate(run: Run, inputs: Inputs) -> Payload:
     """Judge the candidate by the scenario's rules and against the champion of the time."""
-    rows = _test_rows(run.scenario, inputs)
+    rows = _test_rows(run, inputs)
     key = inputs.config["champion"]
     champion = None if key is None else _champion(run, inputs, Registry(run.store, run.scenario.name).get(key))
     for task, part in rows.items():
@@ -298,17 +303,18 @@ def report_stage(document: RunDocument) -> Stage:
     return Stage("report", needs, _whole, body, presentation=True)
 
 
-def _test_rows(scenario: Scenario, inputs: Inputs) -> dict[str, ScoredRows]:
+def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
     """The labelled test rows of every task with all members' and the fusion's predictions."""
+    from mtl_tasks.daily import read_days
     from mtl_tasks.fusion import fuse as fuse_predictions
 
     rows = inputs["split"].frame("rows")
     test = (rows[columns.WINDOW] == "test").to_numpy()
-    masks = slice_masks(inputs["features"].frame("features", ["user.count", "item.count"])[test])
+    masks = slice_masks(read_days(run.store, inputs["features"], ["user.count", "item.count"])[test])
     fusion = inputs["fuse"].json("fusion")
     members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
     made = {}
-    for task, settings in scenario.tasks.items():
+    for task, settings in run.scenario.tasks.items():
         predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
         predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
         label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
@@ -417,6 +423,12 @@ def _space_file(name: str) -> str:
 
 def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
     return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
+
+
+def _places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:
+    """Where the rows of each window are: rows are ordered by day."""
+    days = rows[columns.DAY].to_numpy()
+    return {name: slice(*np.searchsorted(days, bounds).tolist()) for name, bounds in windows.items()}
 
 
 def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:

@@ -42,7 +42,7 @@ class Encoder:
 
     def matrix(self, features: pd.DataFrame) -> Matrix:
         """Return float32 (n, columns); ``features`` has at least the columns of :attr:`names`."""
-        wanted = features[self.names]
+        wanted = features if list(features) == self.names else features[self.names]  # a selection is a copy
         if not self.levels:
             return wanted.to_numpy(dtype=np.float32)
         return np.column_stack(

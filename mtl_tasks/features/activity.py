@@ -4,63 +4,83 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtl_tasks.features.aggregates import DailySums, Values
-from mtl_tasks.features.coding import CodedEvents, CodedRows
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.side import SideTable
+from mtl_tasks.features.sums import RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
+_TRAITS = ("popularity", "popularity_7d", "age")
 
 
-def activity_columns(events: CodedEvents, rows: CodedRows, about: SideTable, windows: tuple[int, ...]) -> Columns:
-    """Return counts, recency, and the distance of an item from what its user usually takes.
+class Activity:
+    """Counts, recency, and the distance of an item from what its user usually takes.
 
     Parameters
     ----------
     about
         What is known of the items.
     """
-    made: Columns = {}
-    by_user = DailySums(events.users, events.days)
-    by_item = DailySums(events.items, events.days)
-    for side, sums, keys in (("user", by_user, rows.users), ("item", by_item, rows.items)):
-        ever = sums.before(keys, rows.days)
-        made[f"{side}.count"] = ever.count
-        made[f"{side}.days_since_last"] = rows.days - ever.last_day()
-        made[f"{side}.days_since_first"] = rows.days - ever.first_day()
-        for length in windows:
-            made[f"{side}.count_{length}d"] = sums.between(keys, rows.days - length, rows.days).count
-    made["item.count_1d"] = by_item.between(rows.items, rows.days - 1, rows.days).count
-    event_traits = _item_traits(by_item, events.items, events.days, about)
-    row_traits = _item_traits(by_item, rows.items, rows.days, about)
-    made |= _distance_from_habit(events, rows, event_traits, row_traits)
-    made |= _audience(events, rows, by_user, made["user.count"])
-    return made
 
+    def __init__(self, events: CodedEvents, about: SideTable, windows: tuple[int, ...]) -> None:
+        users, items = len(events.user_ids), len(events.item_ids)
+        self._events, self._about, self._windows = events, about, windows
+        self._timeline = Timeline(events.days)
+        self._by_user = RunningSums(users, (), windows)
+        self._by_item = RunningSums(items, (), tuple({1, 7, *windows}))
+        self._habits = RunningSums(users, _TRAITS)
+        self._usual = {name: RunningSums(users, (name,)) for name in (*about.numeric, *about.times)}
+        self._takers = RunningSums(items, ("experience",))
 
-def _item_traits(by_item: DailySums, items: np.ndarray, days: np.ndarray, about: SideTable) -> Columns:
-    """What an item was on a day, on scales on which a distance means something."""
-    ever = by_item.before(items, days)
-    traits = {
-        "popularity": np.log1p(ever.count),
-        "popularity_7d": np.log1p(by_item.between(items, days - 7, days).count),
-        "age": np.log1p(np.nan_to_num(days - ever.first_day())),
-    }
-    return traits | about.numbers(items, days)
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+        for today, place in self._timeline.until(day):
+            self._turn(today)
+            users, items = self._events.users[place], self._events.items[place]
+            traits = self._traits(items, self._events.days[place])
+            self._habits.add(today, users, {name: traits[name] for name in _TRAITS})
+            for name, sums in self._usual.items():
+                known = np.isfinite(traits[name])
+                sums.add(today, users[known], {name: traits[name][known]})
+            self._takers.add(today, items, {"experience": np.log1p(self._by_user.ever(users).count)})
+            self._by_user.add(today, users)
+            self._by_item.add(today, items)
+        self._turn(day)
 
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        made: Columns = {}
+        for side, sums, keys in (("user", self._by_user, rows.users), ("item", self._by_item, rows.items)):
+            ever = sums.ever(keys)
+            made[f"{side}.count"] = ever.count
+            made[f"{side}.days_since_last"] = rows.days - ever.last_day()
+            made[f"{side}.days_since_first"] = rows.days - ever.first_day()
+            for length in self._windows:
+                made[f"{side}.count_{length}d"] = sums.last(keys, length).count
+        made["item.count_1d"] = self._by_item.last(rows.items, 1).count
+        made |= self._distance_from_habit(rows)
+        usual = self._takers.ever(rows.items).mean("experience")
+        made["item.takers_experience"] = usual
+        made["user_x_item.experience_minus_takers"] = np.log1p(made["user.count"]) - usual
+        return made
 
-def _distance_from_habit(events: CodedEvents, rows: CodedRows, event_traits: Columns, row_traits: Columns) -> Columns:
-    made: Columns = {}
-    for name, trait in event_traits.items():
-        known = np.isfinite(trait)
-        sums = DailySums(events.users[known], events.days[known], {name: trait[known]})
-        habit = sums.before(rows.users, rows.days).mean(name)
-        made[f"user.usual_{name}"] = habit
-        made[f"user_x_item.{name}_minus_usual"] = row_traits[name] - habit
-    return made
+    def _turn(self, day: int) -> None:
+        self._by_user.advance(day)
+        self._by_item.advance(day)
 
+    def _traits(self, items: Codes, days: Codes) -> Columns:
+        """What an item is now, on scales on which a distance means something."""
+        ever = self._by_item.ever(items)
+        traits = {
+            "popularity": np.log1p(ever.count),
+            "popularity_7d": np.log1p(self._by_item.last(items, 7).count),
+            "age": np.log1p(np.nan_to_num(days - ever.first_day())),
+        }
+        return traits | self._about.numbers(items, days)
 
-def _audience(events: CodedEvents, rows: CodedRows, by_user: DailySums, user_count: Values) -> Columns:
-    experience = np.log1p(by_user.before(events.users, events.days).count)
-    takers = DailySums(events.items, events.days, {"experience": experience}).before(rows.items, rows.days)
-    usual = takers.mean("experience")
-    return {"item.takers_experience": usual, "user_x_item.experience_minus_takers": np.log1p(user_count) - usual}
+    def _distance_from_habit(self, rows: CodedRows) -> Columns:
+        made: Columns = {}
+        for name, trait in self._traits(rows.items, rows.days).items():
+            habit = self._usual.get(name, self._habits).ever(rows.users).mean(name)
+            made[f"user.usual_{name}"] = habit
+            made[f"user_x_item.{name}_minus_usual"] = trait - habit
+        return made

@@ -1,27 +1,31 @@
-"""Point-in-time affinity of a user and an item: factors folded in day by day, and co-occurrence.
+"""Point-in-time affinity of a user and an item: users folded into the factor spaces as they stood on a row's day.
 
-Days are taken one at a time, since what a user's vector may know changes with the day; within a day everything is
-vectorised.
+The vectors of items change on refresh days only. All rows between two of those are taken together, and a user who had
+taken nothing new between two days is folded in once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.factors import Floats, Interactions, ItemSpace, Solver
-from mtl_tasks.features.aggregates import expand
-from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
-from mtl_tasks.features.levels import TaskLevels
+from mtl_tasks.factors import Floats, ItemSpace, Solver
+from mtl_tasks.features.coding import CodedRows, Codes
+from mtl_tasks.features.past import Past, Places
+from mtl_tasks.features.sums import expand
 
 Columns = dict[str, Floats]
 NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
 SHARPNESS: Final = 3  # power of the cosine in a neighbour's weight; 3 beat 1 on the films' blend window (.071 / .046)
+_ROWS: Final = 1 << 17  # rows whose vectors are held at once
+_PAIRS: Final = 1 << 18  # likewise (row, item of the user's past)
+_MANY: Final = 512  # pairs of a user from which one product of matrices beats listing the pairs
 
 
 @dataclass(frozen=True)
@@ -30,196 +34,190 @@ class FittedSpace:
 
     solver: Solver
     space: ItemSpace
-    interactions: Interactions
+    item_ids: NDArray[Any]
+    past: Past
+
+    def snapshot(self, day: int) -> Snapshot:
+        """The items known on a day."""
+        known, vectors = self.space.at(day, self.item_ids)
+        place = np.full(len(self.item_ids), -1, dtype=np.int64)
+        place[known] = np.arange(len(known))
+        return Snapshot(place, vectors)
+
+    def fold(self, snapshot: Snapshot, starts: Places, ends: Places) -> Floats:
+        """Return a vector for each slice of the past, float32 (slices, dimensions)."""
+        owner, position = expand(starts, ends)
+        place = snapshot.place[self.past.items[position]]
+        known = place >= 0
+        lengths = np.bincount(owner[known], minlength=len(starts))
+        pointers = np.concatenate([[0], np.cumsum(lengths)])
+        entries = (self.past.values[position][known], place[known], pointers)
+        values = sparse.csr_matrix(entries, shape=(len(starts), len(snapshot.vectors)))
+        return self.solver.fold(values, snapshot.vectors)
+
+
+@dataclass(frozen=True)
+class LevelSpace:
+    """What a label leaves unexplained, by user, and the space that was fitted on it, if any."""
+
+    past: Past
+    fitted: FittedSpace | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Item vectors of one day: ``place`` int64 (items,) says which is an item's, -1 if it has none."""
+
+    place: Codes
+    vectors: Floats
+
+    @cached_property
+    def unit(self) -> Floats:
+        """The vectors' directions, and a zero vector at place -1."""
+        return np.vstack([_unit(self.vectors), np.zeros((1, self.vectors.shape[1]), dtype=np.float32)])
 
 
 def affinity_columns(
-    events: CodedEvents,
     rows: CodedRows,
     taste: FittedSpace,
-    level_spaces: dict[str, FittedSpace],
-    levels: dict[str, TaskLevels],
-    last_items: int,
+    levels: dict[str, LevelSpace],
     raw_factors: bool = False,
 ) -> Columns:
-    """Return factor and co-occurrence columns, float32; NaN where the item has no vector or nobody took it yet.
+    """Return factor columns, float32; NaN where the item has no vector.
 
     Parameters
     ----------
+    levels
+        By task; they must know the residuals until the rows' last day.
     raw_factors
         Whether the taste vectors of user and item are columns as well, a column a dimension.
     """
     made: Columns = {}
-    order = np.argsort(rows.days, kind="stable")
-    days, starts = np.unique(rows.days[order], return_index=True)
-    for day, positions in zip(days, np.split(order, starts[1:]) if len(days) else [], strict=True):
-        part = rows.at(positions)
-        columns = _Day(int(day), part, taste).columns(raw_factors)
-        for task, fitted in level_spaces.items():
-            columns[f"user_x_item.{task}.factors"] = _Day(int(day), part, fitted).dot()
-        columns |= _near_residuals(int(day), part, taste, levels)
-        columns |= _co_occurrence(events.before(int(day)), part, last_items)
+
+    def put(places: Places, columns: Columns) -> None:
         for name, values in columns.items():
-            made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[positions] = values
-    return made
+            made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[places] = values
 
-
-class _Day:
-    """One space on one day: its items, and the rows' users folded in against them."""
-
-    def __init__(self, day: int, rows: CodedRows, fitted: FittedSpace) -> None:
-        self._rows = rows
-        past = fitted.interactions.before(day)
-        self._known, self._items = fitted.space.at(day, past.item_ids)
-        self._users = np.unique(rows.users)
-        self._values = past.matrix_of(self._users, self._known)
-        self._vectors = fitted.solver.fold(self._values, self._items)
-        self._past = past
-        self._user_at = np.searchsorted(self._users, rows.users)
-        self._item_at, self._has_item = _places(self._known, rows.items)
-
-    def _row_vectors(self) -> tuple[Floats, Floats]:
-        return self._vectors[self._user_at], self._items[self._item_at]
-
-    def dot(self) -> Floats:
-        """Dot product of user and item; NaN without an item vector."""
-        if not len(self._items):
-            return np.full(len(self._rows), np.nan, dtype=np.float32)
-        users, items = self._row_vectors()
-        return np.where(self._has_item, np.einsum("ij,ij->i", users, items), np.float32("nan"))
-
-    def columns(self, raw_factors: bool) -> Columns:
-        """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
-        names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
-        dimensions = range(self._items.shape[1]) if raw_factors else range(0)
-        names += [f"{whose}_{place}" for whose in ("user", "item") for place in dimensions]
-        if not len(self._items):
-            return {f"taste.{name}": np.full(len(self._rows), np.nan, dtype=np.float32) for name in names}
-        users, items = self._row_vectors()
-        dot = self.dot()
-        user_norm = np.linalg.norm(users, axis=1)
-        item_norm = np.where(self._has_item, np.linalg.norm(items, axis=1), np.float32("nan"))
-        values = [dot, _ratio(dot, user_norm * item_norm), user_norm, item_norm, self._recent_cosine(items)]
-        values += [users[:, place] for place in dimensions]
-        values += [np.where(self._has_item, items[:, place], np.float32("nan")) for place in dimensions]
-        return {f"taste.{name}": value for name, value in zip(names, values, strict=True)}
-
-    def _recent_cosine(self, items: Floats) -> Floats:
-        unit = _unit(self._items)
-        user_at, item = _last_items(self._past, self._users, NEAREST)
-        place, known = _places(self._known, item)
-        weights = np.ones(int(known.sum()), dtype=np.float32)
-        shape = (len(self._users), len(self._known))
-        mood = sparse.csr_matrix((weights, (user_at[known], place[known])), shape=shape) @ unit
-        cosine = np.einsum("ij,ij->i", _unit(mood)[self._user_at], _unit(items))
-        return np.where(self._has_item, cosine, np.float32("nan"))
-
-
-def _near_residuals(day: int, rows: CodedRows, taste: FittedSpace, levels: dict[str, TaskLevels]) -> Columns:
-    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste."""
-    past = taste.interactions.before(day)
-    known, vectors = taste.space.at(day, past.item_ids)
-    unit = _unit(vectors)
-    item_at, has_item = _places(known, rows.items)
-    made: Columns = {}
+    for snapshot, places in _epochs(rows, taste):
+        part = rows.at(places)
+        put(places, _taste_columns(part, taste, snapshot, raw_factors))
+        for task, level in levels.items():
+            put(places, {f"user_x_item.{task}.near_residual": _near_residual(part, level.past, snapshot)})
     for task, level in levels.items():
-        end = int(np.searchsorted(level.days, day))
-        place, usable = _places(known, level.items[:end])
-        usable &= np.isin(level.users[:end], rows.users)
-        order = np.argsort(level.users[:end][usable], kind="stable")
-        users = level.users[:end][usable][order]
-        near = unit[place[usable][order]]
-        residual = level.residual[:end][usable][order]
-        values = np.zeros(len(rows), dtype=np.float32)
-        # A product a user: listing every (row, past item) pair instead took ten times as long on candidate lists.
-        for user, positions in _by_user(rows.users, has_item):
-            low, high = np.searchsorted(users, user, "left"), np.searchsorted(users, user, "right")
-            weight = np.maximum(unit[item_at[positions]] @ near[low:high].T, 0.0).astype(np.float64) ** SHARPNESS
-            values[positions] = weight @ residual[low:high] / (weight.sum(axis=1) + 1.0)
-        made[f"user_x_item.{task}.near_residual"] = values
+        if level.fitted is None:
+            continue
+        for snapshot, places in _epochs(rows, level.fitted):
+            part = rows.at(places)
+            users = _Users.fold(part, level.fitted, snapshot)
+            put(places, {f"user_x_item.{task}.factors": _dot(users, part, snapshot)})
     return made
 
 
-def _by_user(users: Codes, wanted: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Positions of the wanted rows of each user."""
-    positions = np.flatnonzero(wanted)
-    positions = positions[np.argsort(users[positions], kind="stable")]
-    found, starts = np.unique(users[positions], return_index=True)
-    yield from zip(found.tolist(), np.split(positions, starts[1:]) if len(found) else [], strict=True)
+def _epochs(rows: CodedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Places]]:
+    """Places of the rows of each time between two changes of the item vectors, in bounded parts."""
+    changes = np.unique(fitted.space.valid_from)
+    epoch = np.searchsorted(changes, rows.days, side="right")
+    for number in np.unique(epoch):
+        places = np.flatnonzero(epoch == number)
+        places = places[np.argsort(rows.users[places], kind="stable")]  # a user's rows in one part, mostly
+        snapshot = fitted.snapshot(int(rows.days[places].max()))
+        for part in np.array_split(places, -(-len(places) // _ROWS)):
+            yield snapshot, part
 
 
-def _co_occurrence(past: CodedEvents, rows: CodedRows, last_items: int) -> Columns:
-    """Cosine-like overlap of the row item's takers with the takers of its user's items.
+@dataclass(frozen=True)
+class _Users:
+    """The distinct pasts of some rows' users, folded in; row ``i`` has ``vectors[at[i]]``."""
 
-    ``sum over takers v of the item, v other than the user, of sum over the user's items j that v took of
-    1 / sqrt(n_j) / log(2 + n_v)``, over ``sqrt(n_item)``: item-item co-occurrence with heavy users damped, computed
-    through the takers so that no item × item matrix is built.
-    """
-    item_count = np.bincount(past.items, minlength=len(past.item_ids))
-    query = np.unique(rows.users)
-    user_at = np.searchsorted(query, rows.users)
-    takers = _takers(past)
-    low, high = takers.indptr[rows.items], takers.indptr[rows.items + 1]
-    owner, position = expand(low, high)
-    taker = takers.indices[position]
-    other = taker != rows.users[owner]
-    scale = np.sqrt(np.maximum(item_count[rows.items], 1))
-    made: Columns = {}
-    for name, limit in (("recent", last_items), ("all", None)):
-        basket = _basket(past, query, limit)
-        overlap = (basket @ takers).toarray()
-        total = np.bincount(owner, weights=overlap[user_at[owner], taker] * other, minlength=len(rows))
-        made[f"co_occurrence.{name}"] = np.where(high > low, total / scale, np.nan).astype(np.float32)
-    return made
+    vectors: Floats
+    at: Places
+    starts: Places
+    ends: Places
+
+    @classmethod
+    def fold(cls, rows: CodedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
+        starts, ends = fitted.past.before(rows.users, rows.days)
+        # A past is named by its end; all that are empty are alike.
+        _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
+        starts, ends = starts[first], ends[first]
+        return cls(fitted.fold(snapshot, starts, ends), at, starts, ends)
 
 
-def basket_overlap(past: CodedEvents, users: Codes) -> Floats:
-    """Co-occurrence of every item with the items of some users, float32 (users, items); see :func:`_co_occurrence`."""
-    takers = _takers(past)
-    taken = sparse.csr_matrix(
-        (np.ones(len(past.items), dtype=np.float32), (past.users, past.items)), shape=takers.shape[::-1]
-    )
-    overlap = (_basket(past, users, None) @ takers @ taken).toarray()
-    scaled: Floats = overlap / np.sqrt(np.maximum(np.bincount(past.items, minlength=len(past.item_ids)), 1))
-    return scaled
+def _dot(users: _Users, rows: CodedRows, snapshot: Snapshot) -> Floats:
+    place = snapshot.place[rows.items]
+    if not len(snapshot.vectors):
+        return np.full(len(rows), np.nan, dtype=np.float32)
+    dot = np.einsum("ij,ij->i", users.vectors[users.at], snapshot.vectors[place])
+    return np.where(place >= 0, dot, np.float32("nan"))
 
 
-def _takers(past: CodedEvents) -> sparse.csr_matrix:
-    """Who took an item, (items, users), each weighted by 1 / log(2 + number of items the user took)."""
-    count = np.bincount(past.users, minlength=len(past.user_ids))
-    weight = (1.0 / np.log(2.0 + count[past.users])).astype(np.float32)
-    return sparse.csr_matrix((weight, (past.items, past.users)), shape=(len(past.item_ids), len(past.user_ids)))
+def _taste_columns(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
+    """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
+    place = snapshot.place[rows.items]
+    known = place >= 0
+    names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
+    dimensions = range(snapshot.vectors.shape[1]) if raw_factors else range(0)
+    if not len(snapshot.vectors):
+        names += [f"{whose}_{axis}" for whose in ("user", "item") for axis in dimensions]
+        return {f"taste.{name}": np.full(len(rows), np.nan, dtype=np.float32) for name in names}
+    users = _Users.fold(rows, taste, snapshot)
+    dot = _dot(users, rows, snapshot)
+    user_norm = np.linalg.norm(users.vectors, axis=1)[users.at]
+    item_norm = np.where(known, np.linalg.norm(snapshot.vectors, axis=1)[place], np.float32("nan"))
+    columns = {"dot": dot, "cosine": _ratio(dot, user_norm * item_norm), "user_norm": user_norm, "item_norm": item_norm}
+    columns["recent_cosine"] = _recent_cosine(rows, taste, snapshot, users)
+    for axis in dimensions:
+        columns[f"user_{axis}"] = users.vectors[users.at, axis]
+        columns[f"item_{axis}"] = np.where(known, snapshot.vectors[place, axis], np.float32("nan"))
+    return {f"taste.{name}": values for name, values in columns.items()}
 
 
-def _basket(past: CodedEvents, users: Codes, limit: int | None) -> sparse.csr_matrix:
-    """What some users took (their last ``limit``), (users, items), each item weighted by 1 / sqrt(takers)."""
-    at, item = _last_items(past, users, limit)
-    count = np.bincount(past.items, minlength=len(past.item_ids))
-    weight = (1.0 / np.sqrt(count[item])).astype(np.float32)
-    return sparse.csr_matrix((weight, (at, item)), shape=(len(users), len(past.item_ids)))
+def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, users: _Users) -> Floats:
+    owner, position = expand(np.maximum(users.starts, users.ends - NEAREST), users.ends)
+    near = snapshot.place[taste.past.items[position]]
+    shape = (len(users.vectors), len(snapshot.unit))
+    mood = sparse.csr_matrix((np.ones(len(near), dtype=np.float32), (owner, near % shape[1])), shape=shape)
+    place = snapshot.place[rows.items]
+    cosine = np.einsum("ij,ij->i", _unit(mood @ snapshot.unit)[users.at], snapshot.unit[place])
+    return np.where(place >= 0, cosine, np.float32("nan"))
 
 
-def _last_items(
-    past: CodedEvents | Interactions, users: Codes, limit: int | None
-) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """List the last ``limit`` items of some users (sorted codes): place of the user, item code."""
-    mine = np.flatnonzero(np.isin(past.users, users))
-    order = mine[np.argsort(past.users[mine], kind="stable")]  # stable: within a user, still by day
-    owner = np.searchsorted(users, past.users[order])
-    if limit is not None:
-        end = np.searchsorted(owner, np.arange(len(users)), side="right")
-        recent = end[owner] - np.arange(len(owner)) <= limit
-        order, owner = order[recent], owner[recent]
-    return owner, past.items[order]
+def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
+    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste."""
+    starts, ends = past.before(rows.users, rows.days)
+    lengths = np.where(snapshot.place[rows.items] >= 0, ends - starts, 0)
+    values = np.zeros(len(rows), dtype=np.float32)
+    # By day too, so that which way a row goes, and with it its last bit, does not depend on the rows of other days.
+    span = int(rows.days.max()) + 1
+    _, group, count = np.unique(rows.users * span + rows.days, return_inverse=True, return_counts=True)
+    many = lengths * count[group] >= _MANY
+    few = np.flatnonzero(~many & (lengths > 0))
+    bounds = np.searchsorted(np.cumsum(lengths[few]), np.arange(_PAIRS, lengths[few].sum(), _PAIRS))
+    for part in np.split(few, bounds):
+        owner, position = expand(starts[part], ends[part])
+        mine, near = snapshot.place[rows.items[part]][owner], snapshot.place[past.items[position]]
+        weight = _nearness(np.einsum("ij,ij->i", snapshot.unit[mine], snapshot.unit[near]))
+        total = np.bincount(owner, weights=weight * past.values[position], minlength=len(part))
+        values[part] = total / (np.bincount(owner, weights=weight, minlength=len(part)) + 1.0)
+    # Listing the pairs of long pasts took ten times as long on candidate lists as a product a user.
+    for places in _groups(group, many & (lengths > 0)):
+        slice_ = slice(starts[places[0]], ends[places[0]])
+        mine, near = snapshot.place[rows.items[places]], snapshot.place[past.items[slice_]]
+        weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].T)
+        values[places] = weight @ past.values[slice_] / (weight.sum(axis=1) + 1.0)
+    return values
 
 
-def _places(known: Codes, items: Codes) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where items stand in ``known`` (sorted codes; place 0 when absent), and whether they do."""
-    if not len(known):
-        return np.zeros(len(items), dtype=np.intp), np.zeros(len(items), dtype=bool)
-    place = np.minimum(np.searchsorted(known, items), len(known) - 1)
-    present = known[place] == items
-    return np.where(present, place, 0), present
+def _nearness(cosine: Floats) -> NDArray[np.float64]:
+    return np.maximum(cosine, 0.0).astype(np.float64) ** SHARPNESS
+
+
+def _groups(keys: Places, wanted: NDArray[np.bool_]) -> Iterator[Places]:
+    """Places of the wanted rows of each key."""
+    places = np.flatnonzero(wanted)
+    places = places[np.argsort(keys[places], kind="stable")]
+    _, starts = np.unique(keys[places], return_index=True)
+    yield from np.split(places, starts[1:]) if len(places) else []
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.features.aggregates import DailySums, Values, expand
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.levels import TaskLevels
+from mtl_tasks.features.sums import RunningSums, Timeline, Values, Vocabulary, expand
 
 Columns = dict[str, Values]
+RECENT = 28  # days in which the events of a value count as recent
 SMOOTHING = 2.0  # pseudo-events at the overall share in a user's share of a value
 
 
@@ -65,67 +66,91 @@ class Attribute(Protocol):
         """List the values of many ids, each on a day: position in ``codes``, and value."""
 
 
-def attribute_columns(
-    events: CodedEvents, rows: CodedRows, attribute: Attribute, levels: dict[str, TaskLevels], damping: float
-) -> Columns:
-    """Return the user's share, lift and residual of the row's attribute values, averaged over those values."""
-    made = _affinity(events, rows, attribute, levels, damping, "user")
-    owner, value = attribute.of(rows.items, rows.days)
-    days = rows.days[owner]
-    event, event_value = attribute.of(events.items, events.days)
-    by_value = DailySums(event_value, events.days[event])
-    recent = by_value.between(value, days - 28, days).count
-    made[f"item.{attribute.name}.count_28d"] = _average(recent, owner, len(rows))
-    made[f"item.{attribute.name}.values"] = np.bincount(owner, minlength=len(rows)).astype(np.float64)
-    return made
+class AttributeTastes:
+    """Share, lift and residual of the row's attribute values, averaged over those values.
 
+    Parameters
+    ----------
+    levels
+        By task; they must be advanced to a day before this is.
+    who
+        Whose: a user's of the values of items, or an item's of the values of its users.
+    """
 
-def audience_columns(
-    events: CodedEvents, rows: CodedRows, attribute: Attribute, levels: dict[str, TaskLevels], damping: float
-) -> Columns:
-    """Return the same of an attribute of users: how much the row's item is for users with the row's values."""
-    return _affinity(events, rows, attribute, levels, damping, "item")
+    def __init__(
+        self,
+        events: CodedEvents,
+        attribute: Attribute,
+        levels: dict[str, TaskLevels],
+        damping: float,
+        who: Literal["user", "item"] = "user",
+    ) -> None:
+        self._events, self._attribute, self._levels = events, attribute, levels
+        self._damping, self._who = damping, who
+        size = len(events.user_ids if who == "user" else events.item_ids)
+        # A label may become final under another version of the attribute than its event had.
+        pairs = [self._pairs_on(events), *(self._pairs_on(level) for level in levels.values())]
+        self._pairs = Vocabulary(np.concatenate(pairs), size * attribute.size)
+        self._timeline = Timeline(events.days)
+        self._label_timelines = {name: Timeline(level.days) for name, level in levels.items()}
+        self._by_value = RunningSums(attribute.size, (), (RECENT,))
+        self._by_pair = RunningSums(len(self._pairs))
+        self._by_whose = RunningSums(size)
+        self._residuals = {name: RunningSums(len(self._pairs), ("residual",)) for name in levels}
+        self._everyone = 0
 
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+        for today, place in self._timeline.until(day):
+            whose, other = self._sides(self._events)
+            owner, value = self._attribute.of(other[place], self._events.days[place])
+            self._by_value.advance(today)
+            self._by_value.add(today, value)
+            self._by_pair.add(today, self._pairs_of(whose[place][owner], value))
+            self._by_whose.add(today, whose[place])
+            self._everyone += len(whose[place])
+        self._by_value.advance(day)
+        for name, level in self._levels.items():
+            for today, place in self._label_timelines[name].until(day):
+                whose, other = self._sides(level)
+                owner, value = self._attribute.of(other[place], level.days[place])
+                residual = level.residual[place][owner].astype(np.float64)
+                self._residuals[name].add(today, self._pairs_of(whose[place][owner], value), {"residual": residual})
 
-def _affinity(
-    events: CodedEvents,
-    rows: CodedRows,
-    attribute: Attribute,
-    levels: dict[str, TaskLevels],
-    damping: float,
-    who: Literal["user", "item"],
-) -> Columns:
-    """Share, lift and residuals of values for ``who``; the values are those of the other side."""
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        whose, other = self._sides(rows)
+        owner, value = self._attribute.of(other, rows.days)
+        pairs = self._pairs_of(whose[owner], value)
+        values = np.bincount(owner, minlength=len(rows)).astype(np.float64)
 
-    def sides(of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
-        return (of.users, of.items) if who == "user" else (of.items, of.users)
+        def average(per_value: Values) -> Values:
+            total = np.bincount(owner, weights=per_value, minlength=len(rows))
+            return np.where(values > 0, total / np.maximum(values, 1), np.nan)
 
-    whose, other = sides(rows)
-    owner, value = attribute.of(other, rows.days)
-    key, days = whose[owner] * attribute.size + value, rows.days[owner]
-    prefix = f"{who}_x_{attribute.name}"
+        mine, met = self._by_whose.ever(whose[owner]).count, self._by_pair.ever(pairs).count
+        overall = self._by_value.ever(value).count / max(self._everyone, 1)
+        lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
+        prefix = f"{self._who}_x_{self._attribute.name}"
+        made = {
+            f"{prefix}.share": average(met / np.maximum(mine, 1.0)),
+            f"{prefix}.lift": average(np.log(np.maximum(lift, 1e-6))),
+        }
+        if self._who == "user":
+            made[f"item.{self._attribute.name}.count_{RECENT}d"] = average(self._by_value.last(value, RECENT).count)
+            made[f"item.{self._attribute.name}.values"] = values
+        for name, sums in self._residuals.items():
+            residual = sums.ever(pairs).damped_mean("residual", 0.0, self._damping)
+            made[f"{prefix}.{name}.residual"] = average(residual)
+        return made
 
-    event_whose, event_other = sides(events)
-    event, event_value = attribute.of(event_other, events.days)
-    by_value = DailySums(event_value, events.days[event])
-    by_pair = DailySums(event_whose[event] * attribute.size + event_value, events.days[event])
-    everyone = np.maximum(DailySums(np.zeros_like(events.days), events.days).before(0 * days, days).count, 1.0)
-    mine = DailySums(event_whose, events.days).before(whose[owner], days).count
-    met = by_pair.before(key, days).count
-    overall = by_value.before(value, days).count / everyone
-    lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
-    made = {f"{prefix}.share": met / np.maximum(mine, 1.0), f"{prefix}.lift": np.log(np.maximum(lift, 1e-6))}
-    for name, level in levels.items():
-        level_whose, level_other = sides(level)
-        event, event_value = attribute.of(level_other, level.days)
-        keys = level_whose[event] * attribute.size + event_value
-        sums = DailySums(keys, level.days[event], {"residual": level.residual[event]})
-        made[f"{prefix}.{name}.residual"] = sums.before(key, days).damped_mean("residual", 0.0, damping)
-    return {name: _average(values, owner, len(rows)) for name, values in made.items()}
+    def _sides(self, of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
+        return (of.users, of.items) if self._who == "user" else (of.items, of.users)
 
+    def _pairs_on(self, of: CodedEvents | TaskLevels) -> Codes:
+        whose, other = self._sides(of)
+        owner, value = self._attribute.of(other, of.days)
+        return whose[owner] * self._attribute.size + value
 
-def _average(per_value: Values, owner: Codes, rows: int) -> Values:
-    """Mean over the values of each row; NaN for a row without values."""
-    count = np.bincount(owner, minlength=rows)
-    total = np.bincount(owner, weights=per_value, minlength=rows)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    def _pairs_of(self, whose: Codes, values: Codes) -> Codes:
+        return self._pairs.places(whose * self._attribute.size + values)

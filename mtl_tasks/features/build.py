@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
-from mtl_tasks.features.activity import activity_columns
-from mtl_tasks.features.affinity import FittedSpace, affinity_columns
-from mtl_tasks.features.attributes import attribute_columns, audience_columns
-from mtl_tasks.features.coding import CodedEvents, CodedRows, encode, taken_events, taken_weight
-from mtl_tasks.features.context import context_columns
+from mtl_tasks.features.activity import Activity
+from mtl_tasks.features.affinity import FittedSpace, LevelSpace, affinity_columns
+from mtl_tasks.features.attributes import AttributeTastes
+from mtl_tasks.features.co_occurrence import CoOccurrence
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes, encode, taken_events, taken_weight
+from mtl_tasks.features.context import ContextRates
 from mtl_tasks.features.levels import TaskLevels, task_levels
+from mtl_tasks.features.past import Past
 from mtl_tasks.features.side import SideTable
 from mtl_tasks.scenario import Scenario
 
 Spaces = dict[str, ItemSpace]
 TASTE = "taste"
+
+
+class Part(Protocol):
+    """What some of the columns are made of, day after day."""
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+
+    def columns(self, rows: CodedRows) -> dict[str, Any]:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,7 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
     DataError
         If a space has nothing to learn from before ``start``.
     """
-    coded, _ = encode(events, events.iloc[:0], scenario)
-    interactions = _interactions(coded, task_levels(coded, scenario), scenario)
+    coded, interactions = _learnt_from(events, scenario, end)
     for name, learnt_from in interactions.items():
         if not len(learnt_from.before(start).days):
             kind = "positive interaction" if name == TASTE else f"{name.removeprefix('level:')!r} label"
@@ -78,8 +91,7 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
 
 def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int) -> Spaces:
     """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is."""
-    coded, _ = encode(events, events.iloc[:0], scenario)
-    interactions = _interactions(coded, task_levels(coded, scenario), scenario)
+    _, interactions = _learnt_from(events, scenario, end)
     days = scenario.factors.refresh_days
     return {
         name: extend_space(solver, spaces[name].fitted(), interactions[name], end, days)
@@ -87,32 +99,127 @@ def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end:
     }
 
 
-@dataclass(frozen=True)
-class Ground:
-    """Coded events with the spaces and attributes: what features and candidates are made from."""
+class FeatureMaker:
+    """Features of rows, day after day: what the log had said by each day, and the factor spaces as they stood on it.
 
-    events: CodedEvents
-    levels: dict[str, TaskLevels]
-    fitted: dict[str, FittedSpace]
-    about_users: SideTable
-    about_items: SideTable
+    Parameters
+    ----------
+    events
+        Interactions, coded; a row is told those before its day only.
+    tables
+        Attributes of users and items; a row is told versions from before its day only.
+    spaces
+        From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+    """
 
-    @classmethod
-    def prepare(cls, coded: CodedEvents, tables: Tables, spaces: Spaces, scenario: Scenario) -> Ground:
-        """Gather everything that does not depend on rows."""
-        levels = task_levels(coded, scenario)
-        interactions = _interactions(coded, levels, scenario)
-        fitted = {
-            name: FittedSpace(solver, spaces[name], interactions[name]) for name, solver in solvers(scenario).items()
+    def __init__(self, events: CodedEvents, tables: Tables, spaces: Spaces, scenario: Scenario) -> None:
+        source, settings = scenario.source, scenario.features
+        self._spaces, self._scenario = spaces, scenario
+        self._about = {
+            "user": SideTable.prepare(tables.users, source.users, columns.USER, events.user_ids),
+            "item": SideTable.prepare(tables.items, source.items, columns.ITEM, events.item_ids),
         }
-        source = scenario.source
-        return cls(
-            coded,
-            levels,
-            fitted,
-            SideTable.prepare(tables.users, source.users, columns.USER, coded.user_ids),
-            SideTable.prepare(tables.items, source.items, columns.ITEM, coded.item_ids),
-        )
+        self.events = events
+        self.taken = taken_events(events, scenario)
+        self.listed = self._about["item"].listed
+        self.co_occurrence = CoOccurrence(self.taken)
+        self._settings = settings
+        self._levels = task_levels(events, scenario, settings.windows)
+        self._activity = Activity(events, self._about["item"], settings.windows)
+        predicted = self._predicted()
+        tastes: list[Part] = [AttributeTastes(events, one, predicted, settings.damping) for one in self.listed]
+        tastes += [
+            AttributeTastes(events, one, predicted, settings.damping, "item") for one in self._about["user"].listed
+        ]
+        rates = [ContextRates(events, name, task, settings.damping) for name in events.kinds for task in predicted]
+        self._parts = [*tastes, *rates]
+        self._day = 0
+        self._told_until = 0  # the day before which the residuals in `_labelled` are known
+
+    @cached_property
+    def taste(self) -> FittedSpace:
+        """The space of what people take."""
+        told = _tastes(self.taken, self._scenario)
+        past = Past.of(told.users, told.items, self.taken.days, told.values, len(told.user_ids))
+        return self._space(TASTE, past)
+
+    @cached_property
+    def _labelled(self) -> dict[str, Past]:
+        """What was labelled, by task."""
+        users = len(self.events.user_ids)
+        return {
+            task: Past.of(level.users, level.items, level.days, level.residual, users)
+            for task, level in self._predicted().items()
+        }
+
+    def _predicted(self) -> dict[str, TaskLevels]:
+        """Levels of what is a task; signals have levels too, but no more than these are made of them."""
+        return {name: level for name, level in self._levels.items() if name in self._scenario.tasks}
+
+    def _level_spaces(self) -> dict[str, LevelSpace]:
+        """By task, with the residuals that are known by now."""
+        if self._told_until != self._day:
+            self._told_until = self._day
+            self._labelled |= {task: past.saying(self._levels[task].residual) for task, past in self._labelled.items()}
+        return {
+            task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
+            for task, past in self._labelled.items()
+        }
+
+    def _space(self, name: str, past: Past) -> FittedSpace:
+        return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day; days only ever go forward."""
+        for level in self._levels.values():  # first: tastes are told their residuals
+            level.advance(day)
+        self._activity.advance(day)
+        for part in self._parts:
+            part.advance(day)
+        self.co_occurrence.advance(day)
+        self._day = day
+
+    def make(self, rows: CodedRows) -> pd.DataFrame:
+        """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
+        made: dict[str, NDArray[np.float32]] = {}
+        for day in np.unique(rows.days):
+            places = np.flatnonzero(rows.days == day)
+            self.advance(int(day))
+            for name, values in self._columns(rows.at(places)).items():
+                made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
+        made |= affinity_columns(rows, self.taste, self._level_spaces(), self._settings.raw_factors)
+        return pd.DataFrame(self._joined(made, self._given(rows)), copy=False)
+
+    def _given(self, rows: CodedRows) -> dict[str, Any]:
+        """Attributes and context themselves: numbers and ages as float32, kinds as categories."""
+        made: dict[str, Any] = {f"context.{name}": values for name, values in rows.numbers.items()}
+        kinds: dict[str, Any] = {
+            f"context.{name}": pd.Categorical.from_codes(rows.kinds[name], categories=levels)
+            for name, levels in self.events.kind_levels.items()
+        }
+        for side, codes in (("user", rows.users), ("item", rows.items)):
+            numbers, named = self._about[side].numbers(codes, rows.days), self._about[side].categories(codes, rows.days)
+            made |= {f"{side}.{name}": values.astype(np.float32) for name, values in numbers.items()}
+            kinds |= {f"{side}.{name}": values for name, values in named.items()}
+        return made | kinds
+
+    def _joined(self, made: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Add columns that are named in the scenario to those that are named here."""
+        for name in given:
+            if name in made:
+                raise ConfigError(
+                    f"source: an attribute would be the feature {name!r}, which is one of ours: name it otherwise in "
+                    f"{self._scenario.file}"
+                )
+        return made | given
+
+    def _columns(self, rows: CodedRows) -> dict[str, Any]:
+        made: dict[str, Any] = self._activity.columns(rows)
+        for level in self._levels.values():
+            made |= level.columns(rows)
+        for part in self._parts:
+            made |= part.columns(rows)
+        return made | self.co_occurrence.columns(rows, self._settings.last_items)
 
 
 def build_features(
@@ -143,80 +250,32 @@ def build_features(
         If an attribute has the name of a feature of ours.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    ground = Ground.prepare(coded, tables, spaces, scenario)
-    windows = scenario.features.windows
-    made = activity_columns(coded, coded_rows, ground.about_items, windows)
-    for level in ground.levels.values():
-        made |= level.columns(coded_rows, windows)
-    predicted = {name: level for name, level in ground.levels.items() if name in scenario.tasks}
-    for attribute in ground.about_items.listed:
-        made |= attribute_columns(coded, coded_rows, attribute, predicted, scenario.features.damping)
-    for attribute in ground.about_users.listed:
-        made |= audience_columns(coded, coded_rows, attribute, predicted, scenario.features.damping)
-    made |= context_columns(coded, coded_rows, list(predicted), scenario.features.damping)
-    level_spaces = {name.removeprefix("level:"): space for name, space in ground.fitted.items() if name != TASTE}
-    settings = scenario.features
-    affinity = affinity_columns(
-        coded,
-        coded_rows,
-        ground.fitted[TASTE],
-        level_spaces,
-        predicted,
-        settings.last_items,
-        settings.raw_factors,
-    )
-    narrow = {name: values.astype(np.float32) for name, values in made.items()}
-    return pd.DataFrame(_joined({**narrow, **affinity}, _given(ground, coded_rows, rows, scenario), scenario))
+    return FeatureMaker(coded, tables, spaces, scenario).make(coded_rows)
 
 
-def _given(ground: Ground, rows: CodedRows, raw: pd.DataFrame, scenario: Scenario) -> dict[str, Any]:
-    """Attributes and context themselves: numbers and ages as float32, kinds as categories."""
-    made: dict[str, Any] = {}
-    for side, about, codes in (("user", ground.about_users, rows.users), ("item", ground.about_items, rows.items)):
-        for name, values in about.numbers(codes, rows.days).items():
-            made[f"{side}.{name}"] = values.astype(np.float32)
-        made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
-    context = scenario.source.context
-    for name in context.numbers:
-        made[f"context.{name}"] = raw[columns.context(name)].to_numpy(dtype=np.float32)
-    for name in context.categorical:
-        made[f"context.{name}"] = raw[columns.context(name)].astype("category").array
-    return made
-
-
-def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
-    """Add columns that are named in the scenario to those that are named here."""
-    for name in given:
-        if name in made:
-            raise ConfigError(
-                f"source: an attribute would be the feature {name!r}, which is one of ours: name it otherwise in "
-                f"{scenario.file}"
-            )
-    return made | given
-
-
-def _interactions(events: CodedEvents, levels: dict[str, TaskLevels], scenario: Scenario) -> dict[str, Interactions]:
-    """What each solver learns from: positives with a confidence, or residuals of a label."""
-    taken = taken_events(events, scenario)
+def _tastes(taken: CodedEvents, scenario: Scenario) -> Interactions:
+    """What the solver of tastes learns from: takes, with a confidence."""
     confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
-    made: dict[str, Interactions] = {
-        TASTE: Interactions(
-            events.user_ids,
-            events.item_ids,
-            taken.users,
-            taken.items,
-            taken.days.astype(np.int32),
-            confidence,
-        )
-    }
+    return _interactions(taken, taken.users, taken.items, taken.days, confidence)
+
+
+def _residuals(events: CodedEvents, level: TaskLevels) -> Interactions:
+    """What the solver of a task's levels learns from: what user and item leave unexplained."""
+    return _interactions(events, level.users, level.items, level.days, level.residual)
+
+
+def _interactions(
+    events: CodedEvents, users: Codes, items: Codes, days: Codes, values: NDArray[np.float32]
+) -> Interactions:
+    return Interactions(events.user_ids, events.item_ids, users, items, days.astype(np.int32), values)
+
+
+def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[CodedEvents, dict[str, Interactions]]:
+    coded, _ = encode(events, events.iloc[:0], scenario)
+    levels = task_levels(coded, scenario)
+    for level in levels.values():
+        level.advance(end)
+    learnt_from = {TASTE: _tastes(taken_events(coded, scenario), scenario)}
     for task in scenario.tasks_of("regression"):
-        level = levels[task]
-        made[f"level:{task}"] = Interactions(
-            events.user_ids,
-            events.item_ids,
-            level.users,
-            level.items,
-            level.days.astype(np.int32),
-            level.residual.astype(np.float32),
-        )
-    return made
+        learnt_from[f"level:{task}"] = _residuals(coded, levels[task])
+    return coded, learnt_from

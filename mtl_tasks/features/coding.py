@@ -32,7 +32,9 @@ class CodedEvents:
     labels
         Task or signal to float64 (n,), NaN where not observed; those with a label column only.
     kinds
-        Categorical context to int64 (n,) codes, -1 for none.
+        Categorical context to int64 (n,) codes into ``kind_levels``, -1 for none.
+    kind_levels
+        Categorical context to its kinds, of the events and of the rows they were coded with.
     """
 
     user_ids: NDArray[Any]
@@ -43,6 +45,7 @@ class CodedEvents:
     known: Codes
     labels: dict[str, Values]
     kinds: dict[str, Codes] = field(default_factory=dict)
+    kind_levels: dict[str, pd.Index[Any]] = field(default_factory=dict)
 
     def before(self, day: int) -> CodedEvents:
         """Those before a day (views)."""
@@ -72,21 +75,37 @@ class CodedEvents:
 class CodedRows:
     """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only.
 
-    ``kinds`` are codes of its categorical context as in :class:`CodedEvents`.
+    ``kinds`` are codes of its categorical context as in :class:`CodedEvents`, ``numbers`` its numeric one (float32).
     """
 
     users: Codes
     items: Codes
     days: Codes
     kinds: dict[str, Codes] = field(default_factory=dict)
+    numbers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.days)
 
     def at(self, positions: NDArray[Any]) -> CodedRows:
         """Some of the rows."""
-        kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
-        return CodedRows(self.users[positions], self.items[positions], self.days[positions], kinds)
+        return CodedRows(
+            self.users[positions],
+            self.items[positions],
+            self.days[positions],
+            {name: kinds[positions] for name, kinds in self.kinds.items()},
+            {name: values[positions] for name, values in self.numbers.items()},
+        )
+
+    def within(self, table: pd.DataFrame, kind_levels: dict[str, pd.Index[Any]], scenario: Scenario) -> CodedRows:
+        """The rows with the context that a table gives of them."""
+        kinds = {
+            name: levels.get_indexer(pd.Index(table[columns.context(name)])).astype(np.int64)
+            for name, levels in kind_levels.items()
+        }
+        names = scenario.source.context.numbers
+        numbers = {name: table[columns.context(name)].to_numpy(dtype=np.float32) for name in names}
+        return replace(self, kinds=kinds, numbers=numbers)
 
 
 def taken_weight(events: CodedEvents, scenario: Scenario) -> Values:
@@ -118,20 +137,21 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
     days = events[columns.DAY].to_numpy().astype(np.int64)
     order = np.argsort(days, kind="stable")
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
-    kinds = {name: _kinds(columns.context(name), events, rows) for name in scenario.source.context.categorical}
+    levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
     known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days[order]
     coded = CodedEvents(users, items, event_users[order], event_items[order], days[order], known, labels)
-    coded = replace(coded, kinds={name: codes[order] for name, (codes, _) in kinds.items()})
-    row_kinds = {name: codes for name, (_, codes) in kinds.items()}
-    return coded, CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64), row_kinds)
+    kinds = {
+        name: level.get_indexer(pd.Index(events[columns.context(name)])).astype(np.int64)[order]
+        for name, level in levels.items()
+    }
+    coded_rows = CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
+    return replace(coded, kinds=kinds, kind_levels=levels), coded_rows.within(rows, levels, scenario)
 
 
-def _kinds(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> tuple[Codes, Codes]:
-    """Code a categorical context column of events and rows alike; -1 for none."""
-    events_kinds, row_kinds = (table[name].astype("category") for table in (events, rows))
-    levels = events_kinds.cat.categories.union(row_kinds.cat.categories)
-    events_codes, row_codes = (kinds.cat.set_categories(levels).cat.codes for kinds in (events_kinds, row_kinds))
-    return events_codes.to_numpy().astype(np.int64), row_codes.to_numpy().astype(np.int64)
+def _levels(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> pd.Index[Any]:
+    """Kinds of a categorical context column, of events and rows alike."""
+    kinds = [table[name].cat.remove_unused_categories().cat.categories for table in (events, rows)]
+    return kinds[0].union(kinds[1])
 
 
 def _vocabulary(events: pd.Series[Any], rows: pd.Series[Any]) -> tuple[NDArray[Any], Codes, Codes]:

@@ -2,73 +2,83 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Final
 
-from mtl_tasks.features.aggregates import DailySums, Values
+import numpy as np
+from numpy.typing import NDArray
+
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.sums import RunningSums, Timeline, Values, Vocabulary
 
 Columns = dict[str, Values]
+_OTHER: Final = {"user": "item", "item": "user"}
 
 
-def context_columns(events: CodedEvents, rows: CodedRows, tasks: list[str], damping: float) -> Columns:
-    """Return, for every categorical context and label, means under the row's kind, and what goes beyond them.
+class ContextRates:
+    """Means of one label under the kinds of one categorical context, and what goes beyond them.
 
-    ``context.<kind>.<task>.mean`` is everybody's mean under the kind, ``user_x_<kind>`` and ``item_x_<kind>`` those of
-    user and item, damped towards it. ``user.<task>.beyond_<kind>`` is the mean of what a user's labels were above what
-    was known of their items under their kinds on the day, and the reverse for items; NaN without a kind.
-
-    Parameters
-    ----------
-    tasks
-        Names of the labels.
+    ``context.<kind>.<task>.mean`` is everybody's mean under the row's kind, ``user_x_<kind>`` and ``item_x_<kind>``
+    those of user and item, damped towards it. ``user.<task>.beyond_<kind>`` is the mean of what a user's labels were
+    above what was known of their items under their kinds on the day, and the reverse for items.
     """
-    made: Columns = {}
-    for task in tasks:
-        labelled = events.settled(~np.isnan(events.labels[task]))
-        for name in events.kinds:
-            kinds = int(max(events.kinds[name].max(initial=-1), rows.kinds[name].max(initial=-1))) + 2  # one is none
-            made |= _Rates(labelled, name, task, kinds, damping).columns(rows)
-    return made
 
-
-class _Rates:
-    """Rates of one label under one kind of circumstance."""
-
-    def __init__(self, events: CodedEvents, name: str, task: str, kinds: int, damping: float) -> None:
-        self._name, self._task, self._kinds, self._damping = name, task, kinds, damping
-        value, self._days = events.labels[task], events.days
-        kind = events.kinds[name] + 1
-        self._everything = DailySums(np.zeros_like(self._days), self._days, {"value": value})
-        self._by_kind = DailySums(kind, self._days, {"value": value})
-        keys = {"user": events.users, "item": events.items}
-        pairs = {side: key * kinds + kind for side, key in keys.items()}
-        self._by_pair = {side: DailySums(pair, self._days, {"value": value}) for side, pair in pairs.items()}
-        then = self._means(events.users, events.items, events.kinds[name], self._days)
-        self._beyond = {
-            side: DailySums(key, self._days, {"beyond": value - then[other]})
-            for (side, key), other in zip(keys.items(), ("item", "user"), strict=True)
+    def __init__(self, events: CodedEvents, name: str, task: str, damping: float) -> None:
+        self._events = events.settled(~np.isnan(events.labels[task]))
+        self._name, self._task, self._damping = name, task, damping
+        self._size = len(events.kind_levels[name]) + 1  # one stands for none
+        sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
+        kinds = self._events.kinds[name]
+        self._pairs = {
+            side: Vocabulary(self._key(keys, kinds), sizes[side] * self._size)
+            for side, keys in self._sides(self._events)
         }
+        self._timeline = Timeline(self._events.days)
+        self._by_kind = RunningSums(self._size, ("value",))
+        self._everything = RunningSums(1, ("value",))
+        self._by_pair = {side: RunningSums(len(pairs), ("value",)) for side, pairs in self._pairs.items()}
+        self._beyond = {side: RunningSums(size, ("beyond",)) for side, size in sizes.items()}
 
-    def _means(self, users: Codes, items: Codes, kinds: Codes, days: Codes) -> dict[str, Values]:
-        """Means under a kind; a kind that no label was observed under has everybody's."""
-        kind = kinds + 1
-        overall = self._everything.before(np.zeros_like(days), days).mean("value")
-        everybody = self._by_kind.before(kind, days).damped_mean("value", np.nan_to_num(overall), self._damping)
+    def advance(self, day: int) -> None:
+        """Take in the labels that were final before a day."""
+        for today, place in self._timeline.until(day):
+            kinds, value = self._events.kinds[self._name][place], self._events.labels[self._task][place]
+            sides = [(side, keys[place]) for side, keys in self._sides(self._events)]
+            means = self._means(dict(sides), kinds)
+            self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
+            self._by_kind.add(today, kinds + 1, {"value": value})
+            for side, keys in sides:
+                self._by_pair[side].add(today, self._place(side, keys, kinds), {"value": value})
+                self._beyond[side].add(today, keys, {"beyond": value - means[_OTHER[side]]})
+
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name; NaN without a kind."""
+        name, task, kinds = self._name, self._task, rows.kinds[self._name]
+        sides = dict(self._sides(rows))
+        means = self._means(sides, kinds)
+        made = {f"context.{name}.{task}.mean": means["everybody"]}
+        made |= {f"{side}_x_{name}.{task}.mean": means[side] for side in sides}
+        made = {column: np.where(kinds >= 0, values, np.nan) for column, values in made.items()}
+        for side, keys in sides.items():
+            beyond = self._beyond[side].ever(keys).damped_mean("beyond", 0.0, self._damping)
+            made[f"{side}.{task}.beyond_{name}"] = beyond
+        return made
+
+    def _means(self, sides: dict[str, Codes], kinds: Codes) -> dict[str, Values]:
+        overall = self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value")
+        prior = float(np.nan_to_num(overall[0]))
+        everybody = self._by_kind.ever(kinds + 1).damped_mean("value", prior, self._damping)
         made = {"everybody": everybody}
-        for side, key in (("user", users), ("item", items)):
-            known = self._by_pair[side].before(key * self._kinds + kind, days)
+        for side, keys in sides.items():
+            known = self._by_pair[side].ever(self._place(side, keys, kinds))
             made[side] = known.damped_mean("value", everybody, self._damping)
         return made
 
-    def columns(self, rows: CodedRows) -> Columns:
-        """Return the columns for rows."""
-        name, task = self._name, self._task
-        means = self._means(rows.users, rows.items, rows.kinds[name], rows.days)
-        known = rows.kinds[name] >= 0
-        made = {f"context.{name}.{task}.mean": means["everybody"]}
-        made |= {f"{side}_x_{name}.{task}.mean": means[side] for side in ("user", "item")}
-        made = {column: np.where(known, values, np.nan) for column, values in made.items()}
-        for side, key in (("user", rows.users), ("item", rows.items)):
-            beyond = self._beyond[side].before(key, rows.days).damped_mean("beyond", 0.0, self._damping)
-            made[f"{side}.{task}.beyond_{name}"] = beyond
-        return made
+    def _key(self, keys: Codes, kinds: Codes) -> Codes:
+        return keys * self._size + kinds + 1
+
+    def _place(self, side: str, keys: Codes, kinds: Codes) -> NDArray[np.int64]:
+        return self._pairs[side].places(self._key(keys, kinds))
+
+    @staticmethod
+    def _sides(of: CodedEvents | CodedRows) -> tuple[tuple[str, Codes], tuple[str, Codes]]:
+        return ("user", of.users), ("item", of.items)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from mtl_tasks.features.aggregates import DailySums, Days, Keys, Values
-from mtl_tasks.features.coding import CodedEvents, CodedRows
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.sums import RunningSums, Timeline, Values
 from mtl_tasks.scenario import Scenario, Task
 
 Columns = dict[str, Values]
+_SUMS = ("value", "square", "bias")
 
 
 class TaskLevels:
@@ -18,6 +22,13 @@ class TaskLevels:
     damped bias against those. What remains is the event's ``residual``. All later features are sums of such per-event
     quantities, which do not change once the day is over.
 
+    Attributes
+    ----------
+    users, items, days
+        int64 (n,): the labelled events, each on the day in which its label became final.
+    residual
+        float32 (n,), NaN from the day of the last :meth:`advance` on.
+
     Parameters
     ----------
     events
@@ -26,59 +37,72 @@ class TaskLevels:
         Pseudo-events at the prior in every mean.
     """
 
-    def __init__(self, events: CodedEvents, name: str, task: Task, damping: float) -> None:
+    def __init__(
+        self, events: CodedEvents, name: str, task: Task, damping: float, windows: tuple[int, ...] = ()
+    ) -> None:
         labelled = events.settled(~np.isnan(events.labels[name]))
         self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
-        self._name, self._damping = name, damping
+        self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
+        self._value = labelled.labels[name]
+        self._name, self._damping, self._windows = name, damping, windows
         self._prior = float(np.mean(task.limits)) if task.limits else 0.5
-        value = labelled.labels[name]
-        self._everything = DailySums(np.zeros_like(self.days), self.days, {"value": value})
-        overall = self._overall(self.days)
-        item_mean = DailySums(self.items, self.days, {"value": value}).before(self.items, self.days)
-        against_item = value - item_mean.damped_mean("value", overall, damping)
-        self._by_user = DailySums(self.users, self.days, {"value": value, "square": value**2, "bias": against_item})
-        user_bias = self._by_user.before(self.users, self.days).damped_mean("bias", 0.0, damping)
-        self.residual: Values = against_item - user_bias
-        self._by_item = DailySums(
-            self.items, self.days, {"value": value, "square": value**2, "bias": value - overall - user_bias}
-        )
+        self._timeline = Timeline(self.days)
+        self._everything = RunningSums(1, ("value",))
+        self._by_user = RunningSums(len(events.user_ids), _SUMS, windows)
+        self._by_item = RunningSums(len(events.item_ids), _SUMS, windows)
 
-    def columns(self, rows: CodedRows, windows: tuple[int, ...]) -> Columns:
-        """Return the label's columns for rows, by name; NaN where there is nothing to tell."""
-        overall = self._overall(rows.days)
-        user = self._side("user", self._by_user, rows.users, rows.days, overall, windows)
-        item = self._side("item", self._by_item, rows.items, rows.days, overall, windows)
-        made = {**user, **item}
-        for length in ("", *(f"_{days}d" for days in windows)):
+    def advance(self, day: int) -> None:
+        """Take in the labels that were final before a day."""
+        for today, place in self._timeline.until(day):
+            users, items, value = self.users[place], self.items[place], self._value[place]
+            overall = self._overall()
+            against_item = value - self._by_item.ever(items).damped_mean("value", overall, self._damping)
+            user_bias = self._by_user.ever(users).damped_mean("bias", 0.0, self._damping)
+            self.residual[place] = against_item - user_bias
+            self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
+            for sums, keys, bias in (
+                (self._by_user, users, against_item),
+                (self._by_item, items, value - overall - user_bias),
+            ):
+                sums.advance(today)
+                sums.add(today, keys, {"value": value, "square": value**2, "bias": bias})
+        self._by_user.advance(day)
+        self._by_item.advance(day)
+
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`; NaN where there is nothing to tell."""
+        overall = self._overall()
+        made = {
+            **self._side("user", self._by_user, rows.users, overall),
+            **self._side("item", self._by_item, rows.items, overall),
+        }
+        for length in ("", *(f"_{days}d" for days in self._windows)):
             made[f"{self._name}.level{length}"] = (
                 overall + made[f"user.{self._name}.bias"] + made[f"item.{self._name}.bias{length}"]
             )
         return made
 
-    def _overall(self, days: Days) -> Values:
-        everything = self._everything.before(np.zeros_like(days), days)
-        mean = everything.mean("value")
-        return np.where(np.isnan(mean), self._prior, mean)
+    def _overall(self) -> float:
+        mean = float(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value")[0])
+        return self._prior if np.isnan(mean) else mean
 
-    def _side(
-        self, side: str, sums: DailySums, keys: Keys, days: Days, overall: Values, windows: tuple[int, ...]
-    ) -> Columns:
+    def _side(self, side: str, sums: RunningSums, keys: Codes, overall: float) -> Columns:
         prefix, damping = f"{side}.{self._name}", self._damping
-        ever = sums.before(keys, days)
-        made = {
+        ever = sums.ever(keys)
+        made: dict[str, Any] = {
             f"{prefix}.count": ever.count,
             f"{prefix}.mean": ever.damped_mean("value", overall, damping),
             f"{prefix}.bias": ever.damped_mean("bias", 0.0, damping),
             f"{prefix}.spread": ever.deviation("value", "square"),
         }
-        for length in windows:
-            recent = sums.between(keys, days - length, days)
+        for length in self._windows:
+            recent = sums.last(keys, length)
             made[f"{prefix}.mean_{length}d"] = recent.damped_mean("value", made[f"{prefix}.mean"], damping)
             made[f"{prefix}.bias_{length}d"] = recent.damped_mean("bias", made[f"{prefix}.bias"], damping)
         return made
 
 
-def task_levels(events: CodedEvents, scenario: Scenario) -> dict[str, TaskLevels]:
+def task_levels(events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = ()) -> dict[str, TaskLevels]:
     """Levels of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
-    return {name: TaskLevels(events, name, scenario.labels[name], damping) for name in events.labels}
+    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows) for name in events.labels}

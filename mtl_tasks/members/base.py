@@ -49,10 +49,10 @@ class Table:
         """The rows on which a task was observed."""
         return TaskRows.of(self.labels[task], self.weights.get(task))
 
-    def where(self, mask: NDArray[np.bool_]) -> Table:
-        """Some of the rows."""
+    def where(self, mask: NDArray[np.bool_] | slice) -> Table:
+        """Some of the rows; a slice copies nothing."""
         return Table(
-            self.features[mask],
+            self.features.iloc[mask],
             {task: label[mask] for task, label in self.labels.items()},
             {task: weight[mask] for task, weight in self.weights.items()},
             None if self.users is None else self.users[mask],

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [--only problem=kuairand] …``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [--only key=pattern] …``."""
 
 import os
 
@@ -9,9 +9,9 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import boosting, films, transfer
+from tests.benchmarks import boosting, data, films, transfer
 
-SECTIONS = ("films", "boosting", "transfer")
+SECTIONS = ("films", "boosting", "transfer", "data")
 
 
 def main() -> None:
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument("--store", default=".bench/store")
+    parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     group = parser.add_argument_group("boosting")
     group.add_argument(
         "--only",
@@ -44,6 +45,8 @@ def main() -> None:
         boosting.main(options, console)
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
+    if "data" in sections:
+        data.main(arguments.events, f"{arguments.store}/data", console)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.factors import TasteSolver
-from mtl_tasks.features.aggregates import Aggregate, DailySums, expand
+from mtl_tasks.features.sums import expand
+from tests.benchmarks.aggregates import Aggregate, DailySums
 
 Keys = NDArray[np.int64]
 Values = NDArray[np.float64]

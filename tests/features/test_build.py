@@ -307,21 +307,25 @@ class Oracle:
         ]
         return sum(means) / len(means) if means else math.nan
 
+    def taken(self, user: int, day: int) -> list[int]:
+        """Items that a user had taken by a day, in order, each once; here every event is a purchase."""
+        return list(dict.fromkeys(event.item for event in self.past(day, user=user)))
+
+    def takers(self, item: int, day: int) -> int:
+        return sum(item in self.taken(user, day) for user in {event.user for event in self.events})
+
     def co_occurrence(self, user: int, item: int, day: int, limit: int | None = None) -> float:
-        takers = self.past(day, item=item)
-        if not takers:
+        if not self.takers(item, day):
             return math.nan
-        basket = self.past(day, user=user)
-        basket = basket if limit is None else basket[-limit:]
+        basket = self.taken(user, day)[-(limit or len(self.events)) :]
         total = 0.0
-        for taker in {event.user for event in takers} - {user}:
-            theirs = self.past(day, user=taker)
-            overlap = sum(
-                sum(event.item == mine.item for event in theirs) / math.sqrt(len(self.past(day, item=mine.item)))
-                for mine in basket
-            )
-            total += overlap / math.log(2 + len(theirs))
-        return total / math.sqrt(len(takers))
+        for other in {event.user for event in self.events} - {user}:
+            theirs = self.taken(other, day)
+            for mine in basket:
+                if mine != item and mine in theirs and item in theirs:
+                    rank = max(theirs.index(mine), theirs.index(item))
+                    total += 1 / math.log(3 + rank) / math.sqrt(self.takers(mine, day))
+        return total / math.sqrt(self.takers(item, day))
 
     def vector(self, item: int, day: int) -> np.ndarray | None:
         space = self.spaces[TASTE]

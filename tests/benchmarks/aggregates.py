@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,15 +115,3 @@ class Aggregate:
 
 def _divide(numerator: Values, denominator: Values) -> Values:
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1.0), np.nan)
-
-
-def expand(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """List the positions of many half-open ranges: the range each belongs to, and the position.
-
-    >>> expand(np.array([0, 5]), np.array([2, 6]))
-    (array([0, 0, 1]), array([0, 1, 5]))
-    """
-    lengths = (ends - starts).astype(np.int64)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return owner, starts.astype(np.int64)[owner] + offset

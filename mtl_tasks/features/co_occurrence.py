@@ -1,0 +1,130 @@
+"""Point-in-time co-occurrence: how often two items were taken by the same people, added up day by day."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks.factors import Floats
+from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.past import Past
+from mtl_tasks.features.sums import SCALE, expand
+
+Columns = dict[str, Floats]
+PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
+_CHUNK: Final = 1 << 22  # pairs held at once
+
+
+class CoOccurrence:
+    """Item-item counts of takers, heavy users damped.
+
+    When a user takes their k-th item, it is paired with each of the last 100 before it, and the pair gains
+    ``1 / log(2 + k)``. An item taken again is not taken anew. A user and an item then score
+    ``sum over the user's items j of pair(item, j) / sqrt(n_j) / sqrt(n_item)``, n the takers of an item, without what
+    the user has contributed: a cosine-like overlap (Deshpande & Karypis 2004, item-based top-N).
+
+    Parameters
+    ----------
+    taken
+        The interactions in which an item was taken, ordered by day.
+    """
+
+    def __init__(self, taken: CodedEvents) -> None:
+        self._size = len(taken.item_ids)
+        first = _first_takes(taken, self._size)
+        users, items, days = taken.users[first], taken.items[first], taken.days[first]
+        self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
+        rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
+        self._rank = rank.astype(np.int64)  # how many items the user had taken before
+        self._by_day = np.argsort(self._past.days, kind="stable")
+        self._days = self._past.days[self._by_day]
+        self._at = 0
+        nothing = np.zeros(0, dtype=np.int64)
+        self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))
+        self._takers = np.zeros(self._size, dtype=np.int64)
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+        end = int(np.searchsorted(self._days, day, side="left"))
+        places = self._by_day[self._at : end]
+        self._at = end
+        if not len(places):
+            return
+        self._takers += np.bincount(self._past.items[places], minlength=self._size)
+        partners = np.minimum(self._rank[places], PARTNERS)
+        for part in np.array_split(places, int(partners.sum() // _CHUNK) + 1):
+            self._pairs = self._pairs + self._pairs_of(part)
+
+    def columns(self, rows: CodedRows, last_items: int) -> Columns:
+        """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
+        starts, ends = self._past.before(rows.users, rows.days)
+        starts = np.maximum(starts, ends - PARTNERS)
+        total, recent = (np.zeros(len(rows)) for _ in range(2))
+        bounds = np.searchsorted(np.cumsum(ends - starts), np.arange(_CHUNK, (ends - starts).sum(), _CHUNK))
+        for part in np.split(np.arange(len(rows)), bounds):
+            owner, place = expand(starts[part], ends[part])
+            value = self._overlap(rows.items[part], owner, place)
+            total[part] = np.bincount(owner, weights=value, minlength=len(part))
+            newest = place >= ends[part][owner] - last_items
+            recent[part] = np.bincount(owner, weights=value * newest, minlength=len(part))
+        takers = self._takers[rows.items]
+        scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
+        return {
+            "co_occurrence.recent": (recent / scale).astype(np.float32),
+            "co_occurrence.all": (total / scale).astype(np.float32),
+        }
+
+    def scores(self, users: Codes, day: int) -> Floats:
+        """Return the scores of every item for some users, float32 (users, items)."""
+        starts, ends = self._past.before(users, np.full(len(users), day))
+        owner, place = expand(np.maximum(starts, ends - PARTNERS), ends)
+        items = self._past.items[place]
+        baskets = sparse.csr_matrix((self._weight(items), (owner, items)), shape=(len(users), self._size))
+        scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
+        scores = (baskets.astype(np.float32) @ self._pairs.astype(np.float32)).toarray()
+        scores /= scale
+        return scores
+
+    def _weight(self, items: Codes) -> NDArray[np.float64]:
+        weight: NDArray[np.float64] = 1.0 / np.sqrt(self._takers[items])
+        return weight
+
+    def _pairs_of(self, places: NDArray[np.intp]) -> sparse.csr_matrix:
+        """Pairs that the takes at some places form with those before them, either way round."""
+        owner, before = expand(places - np.minimum(self._rank[places], PARTNERS), places)
+        gain = _gain(self._rank[places][owner])
+        item, other = self._past.items[places][owner], self._past.items[before]
+        rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
+        return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
+
+    def _overlap(self, items: Codes, owner: Codes, place: Codes) -> NDArray[np.float64]:
+        """What each item of a row's user adds to the row."""
+        item, other = items[owner], self._past.items[place]
+        pairs = np.zeros(len(owner), dtype=np.int64)
+        if len(owner):
+            pairs = np.asarray(self._pairs[item, other]).ravel()
+        own = np.flatnonzero(item == other)  # the user has taken the row's item: at this place
+        if len(own):
+            at = np.full(len(items), -1)
+            at[owner[own]] = place[own]
+            mine = at[owner]
+            distance = np.abs(mine - place)
+            formed = (mine >= 0) & (distance > 0) & (distance <= PARTNERS)
+            later = np.maximum(mine, place)[formed]
+            pairs[formed] -= _gain(self._rank[later])
+        return pairs / SCALE * self._weight(other)
+
+
+def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What a pair gains by a user who had taken ``rank`` items before, in units of 2**-20: sums of these are exact."""
+    gain: NDArray[np.int64] = np.rint(SCALE / np.log(3.0 + rank)).astype(np.int64)
+    return gain
+
+
+def _first_takes(taken: CodedEvents, size: int) -> NDArray[np.intp]:
+    """Places of the first take of each user and item, in order."""
+    _, first = np.unique(taken.users * size + taken.items, return_index=True)
+    return np.sort(first)

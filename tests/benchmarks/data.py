@@ -1,0 +1,319 @@
+"""What a run costs by size of log, stage by stage, against the bare library calls that it cannot do without."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pyarrow.dataset as pads
+from rich.console import Console
+from rich.table import Table
+from scipy import sparse
+
+from mtl_tasks import columns
+from mtl_tasks.boosting.trees import parameters
+from mtl_tasks.daily import read_days
+from mtl_tasks.pipeline import make_run, refs_of
+from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured
+from mtl_tasks.simulation import Settings, bayes_limits, simulate
+from mtl_tasks.stages import build_stages
+from tests.benchmarks.windows import WAYS, Events
+
+FOLDER: Final = pathlib.Path(".bench/data")
+RESULTS: Final = pathlib.Path(".bench/data.json")
+DAYS: Final = 63
+AS_OF: Final = ("2024-03-03", "2024-03-04")  # the day before, and the day
+SHOPS: Final = {100_000: (2_000, 1_000), 1_000_000: (20_000, 5_000), 10_000_000: (200_000, 20_000)}
+MEMBERS: Final = "[popularity,als,independent]"  # of the others, no single library call is the like
+PREDICTED: Final = 500_000  # rows on which prediction is timed; its time is in proportion
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds (user + system), and peak memory in MiB."""
+
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+def main(sizes: list[int], store: str, console: Console) -> None:
+    """Measure every size, print the tables, write the JSON."""
+    document: dict[str, Any] = {}
+    for events in sizes:
+        console.print(f"{events:,} events …")
+        log = _simulated(events)
+        runs = {as_of: _run(log, as_of, f"{store}/{events}") for as_of in AS_OF}
+        floors = {name: _alone(name, log, f"{store}/{events}") for name in FLOORS}
+        windows = {name: _window_costs(name, log, f"{store}/{events}") for name in WAYS}
+        quality = {"reached": _reached(log, f"{store}/{events}"), "limit": _limits(log)}
+        document[str(events)] = {"runs": runs, "floors": floors, "windows": windows, "quality": quality}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    console.print(_stages(document))
+    console.print(_windows(document))
+    console.print(_quality(document))
+    console.print(f"Written to {RESULTS}")
+
+
+def _simulated(events: int) -> pathlib.Path:
+    folder = FOLDER / str(events)
+    if not (folder / "items.parquet").exists():
+        users, items = SHOPS[events]
+        simulate(Settings(users=users, items=items, days=DAYS, events=events), folder)
+    return folder
+
+
+def _settings(log: pathlib.Path) -> list[str]:
+    return [
+        f"source.events={log}/events",
+        f"source.items.path={log}/items.parquet",
+        f"source.users.path={log}/users.parquet",
+        f"members={MEMBERS}",
+        "factors.refit_days=7",
+    ]
+
+
+def _run(log: pathlib.Path, as_of: str, store: str) -> dict[str, Any]:
+    """Run in a process of its own, and return what each stage took."""
+    settings = [part for setting in _settings(log) for part in ("--set", setting)]
+    command = [sys.executable, "-m", "mtl_tasks", "run", "ecommerce", "--as-of", as_of, "--store", store, *settings]
+    subprocess.run([*command, "--json"], check=True, stdout=subprocess.DEVNULL)
+    run, results = _finished(log, as_of, store)
+    return {name: run.store.open(result.ref).manifest["usage"] for name, result in results.items()}
+
+
+def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str, StageResult]]:
+    from mtl_tasks.scenario import parse_setting
+
+    overrides = dict(parse_setting(setting) for setting in _settings(log))
+    run = make_run("ecommerce", as_of, overrides, store, today=pd.Timestamp.now(tz="UTC"))
+    results: dict[str, StageResult] = {}
+    for name, stage in build_stages(run.scenario).items():
+        with contextlib.suppress(KeyError):  # a stage after one that was skipped
+            found = find_stage(stage, run, refs_of(results))
+            if found is not None:
+                results[name] = found
+    return run, results
+
+
+def _inputs(log: pathlib.Path, store: str) -> tuple[Run, Inputs]:
+    run, results = _finished(log, AS_OF[-1], store)
+    return run, Inputs({name: run.store.open(result.ref) for name, result in results.items()})
+
+
+def _alone(name: str, log: pathlib.Path, store: str) -> dict[str, float]:
+    """Measure a floor in a process of its own, so that its memory is its own."""
+    code = "import json, sys; from tests.benchmarks import data; print(json.dumps(data.floor(*sys.argv[1:])))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, str(log), store], check=True, stdout=subprocess.PIPE, text=True
+    )
+    made: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def floor(name: str, log: str, store: str) -> dict[str, float]:
+    """What a bare library call on ready-made arrays takes."""
+    return FLOORS[name](pathlib.Path(log), store)
+
+
+def _read(log: pathlib.Path, store: str) -> dict[str, float]:
+    with measured() as usage:
+        wanted = ["user_id", "item_id", "time", "purchase", "rating"]
+        pads.dataset(str(log / "events"), partitioning="hive").to_table(columns=wanted)
+    return usage
+
+
+def _als(log: pathlib.Path, store: str) -> dict[str, float]:
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    run, inputs = _inputs(log, store)
+    events = inputs["validate"].frame("events")
+    before = inputs["factors"].summary["fitted_before"]
+    taken = events[(events[columns.DAY] < before) & (events[columns.label("purchase")] == 1)]
+    users, items = (pd.factorize(taken[name], sort=True)[0] for name in (columns.USER, columns.ITEM))
+    weights = np.full(len(taken), 1 + run.scenario.factors.alpha, dtype=np.float32)
+    matrix = sparse.csr_matrix((weights, (users, items)))
+    settings = run.scenario.factors
+    with measured() as usage:
+        AlternatingLeastSquares(
+            factors=settings.dimensions,
+            iterations=settings.iterations,
+            regularization=settings.regularization,
+            random_state=run.scenario.seed,
+            num_threads=run.scenario.boosting.threads,
+        ).fit(matrix, show_progress=False)
+    return usage
+
+
+def _boosted(log: pathlib.Path, store: str) -> dict[str, float]:
+    run, inputs = _inputs(log, store)
+    rows = inputs["split"].frame("rows")
+    matrix = read_days(run.store, inputs["features"]).to_numpy()
+    window = rows[columns.WINDOW].to_numpy()
+    described = inputs["member:independent"].json("describe")["tasks"]
+    with measured() as usage:
+        for task, settings in run.scenario.tasks.items():
+            label = rows[columns.label(task)].to_numpy()
+            given = parameters(run.scenario.boosting, settings.kind, "cpu", run.scenario.seed)
+            rounds = described[task]["rounds"]
+            patience = run.scenario.boosting.patience
+            train, tune = ((window == name) & ~np.isnan(label) for name in ("train", "tune"))
+            data = lgb.Dataset(matrix[train], label[train])
+            held = lgb.Dataset(matrix[tune], label[tune], reference=data)
+            lgb.train(given, data, rounds + patience, valid_sets=[data, held])
+            both = (window != "test") & ~np.isnan(label)
+            lgb.train(given, lgb.Dataset(matrix[both], label[both]), rounds)
+    return usage
+
+
+def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
+    """The candidates by `implicit`, and LightGBM's prediction of as many as were scored."""
+    from implicit.cpu.topk import topk
+
+    run, inputs = _inputs(log, store)
+    space = inputs["factors"].arrays("taste", {"item_ids": ("i", 1), "valid_from": ("i", 1), "vectors": ("f", 2)})
+    lists = inputs["recommend"].frame("recommendations") if "recommend" in inputs.artifacts else pd.DataFrame()
+    ranking = inputs["evaluate"].json("evaluation")["ranking"]
+    people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
+    scored = int(sum(people) * ranking["candidates_per_user"])
+    users = np.random.default_rng(0).standard_normal((sum(people), space["vectors"].shape[1])).astype(np.float32)
+    matrix = read_days(run.store, inputs["features"]).to_numpy()[:PREDICTED].copy()
+    texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
+    boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
+    with measured() as usage:
+        topk(space["vectors"], users, run.scenario.recommend.candidates)
+    with measured() as predicting:
+        for booster in boosters:
+            booster.predict(matrix, num_threads=run.scenario.boosting.threads)
+    usage["cpu_seconds"] += predicting["cpu_seconds"] * scored / len(matrix)
+    usage["scored"] = scored
+    return usage
+
+
+def _aggregated(log: pathlib.Path, store: str) -> dict[str, float]:
+    events, rows = _events(log, store)
+    with measured() as usage:
+        WAYS["numpy"](events, rows)
+    return usage
+
+
+FLOORS: Final[dict[str, Callable[[pathlib.Path, str], dict[str, float]]]] = {
+    "validate": _read,
+    "factors": _als,
+    "features": _aggregated,
+    "member:independent": _boosted,
+    "evaluate + recommend": _ranked,
+}
+
+
+def _events(log: pathlib.Path, store: str) -> tuple[Events, Events]:
+    _, inputs = _inputs(log, store)
+    events, rows = inputs["validate"].frame("events"), inputs["split"].frame("rows")
+    return Events.of(events, columns.label("purchase")), Events.of(rows, columns.label("purchase"))
+
+
+def _window_costs(name: str, log: pathlib.Path, store: str) -> dict[str, float] | None:
+    """As :func:`_alone`, one way of windowed means; null where it does not finish in time."""
+    code = "import json, sys; from tests.benchmarks import data; print(json.dumps(data.window(*sys.argv[1:])))"
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, str(log), store],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=600,
+        )
+        made: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return made
+    return None
+
+
+def window(name: str, log: str, store: str) -> dict[str, float]:
+    """What one way takes for counts and means of 7 and 28 days per user and per item."""
+    events, rows = _events(pathlib.Path(log), store)
+    with measured() as usage:
+        WAYS[name](events, rows)
+    return usage
+
+
+def _reached(log: pathlib.Path, store: str) -> dict[str, Any]:
+    _, inputs = _inputs(log, store)
+    tasks = inputs["evaluate"].json("evaluation")["tasks"]
+    return {
+        task: {
+            name: {metric: measure["value"] for metric, measure in measures.items()}
+            for name, measures in {**made["members"], "fusion": made["fusion"]}.items()
+        }
+        for task, made in tasks.items()
+    }
+
+
+def _limits(log: pathlib.Path) -> dict[str, Any]:
+    """What the truth itself reaches on the test window."""
+    last = np.datetime64(AS_OF[-1])
+    return dict(bayes_limits(log, str(last - 10), str(last - 1)))
+
+
+def _quality(document: dict[str, Any]) -> Table:
+    table = Table(title=f"On the test window of {AS_OF[-1]}, and what a model that knows the truth would reach")
+    for name in ("events", "task", "metric", "popularity", "fusion", "the truth", "of the way"):
+        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
+    for events, entry in document.items():
+        for task, metric in (("purchase", "auc"), ("purchase", "log_loss"), ("rating", "rmse")):
+            floor_, fused = (entry["quality"]["reached"][task][name][metric] for name in ("popularity", "fusion"))
+            limit = entry["quality"]["limit"][task][metric]
+            values = [f"{value:.4f}" for value in (floor_, fused, limit)]
+            way = (fused - floor_) / (limit - floor_)
+            table.add_row(f"{int(events):,}", task, metric, *values, f"{way:.0%}")
+    return table
+
+
+def _stages(document: dict[str, Any]) -> Table:
+    table = Table(title="CPU seconds / peak MiB of a stage, the floor, and the run of the next day")
+    table.add_column("stage")
+    for events in document:
+        for name in (f"{int(events):,}", "floor", "ratio", "next day"):
+            table.add_column(name, justify="right")
+    names = list(dict.fromkeys(name for entry in document.values() for name in entry["runs"][AS_OF[-1]]))
+    for name in names:
+        table.add_row(name, *(cell for entry in document.values() for cell in _cells(entry, name)))
+    table.add_row("all", *(cell for entry in document.values() for cell in _total(entry)))
+    return table
+
+
+def _cells(entry: dict[str, Any], name: str) -> Iterator[str]:
+    first, then = (entry["runs"][as_of].get(name) for as_of in AS_OF)
+    floor_name = "evaluate + recommend" if name == "evaluate" else name
+    least = entry["floors"].get(floor_name, {}).get("cpu_seconds")
+    yield f"{first['cpu_seconds']:.1f} / {first['peak_rss_mb']:,.0f}" if first else "–"
+    yield f"{least:.1f}" if least is not None else ""
+    mine = sum(entry["runs"][AS_OF[0]].get(part, {}).get("cpu_seconds", 0) for part in floor_name.split(" + "))
+    yield f"{mine / least:.2f}" if least else ""
+    yield f"{then['cpu_seconds']:.1f}" if then else "–"
+
+
+def _total(entry: dict[str, Any]) -> Iterator[str]:
+    first, then = (sum(usage["cpu_seconds"] for usage in entry["runs"][as_of].values()) for as_of in AS_OF)
+    least = sum(usage["cpu_seconds"] for usage in entry["floors"].values())
+    peak = max(usage["peak_rss_mb"] for usage in entry["runs"][AS_OF[0]].values())
+    yield from (f"{first:.1f} / {peak:,.0f}", f"{least:.1f}", f"{first / least:.2f}", f"{then:.1f}")
+
+
+def _windows(document: dict[str, Any]) -> Table:
+    table = Table(title="Counts and means of 7 and 28 days per user and item, for every row: CPU seconds / peak MiB")
+    table.add_column("way")
+    for events in document:
+        table.add_column(f"{int(events):,}", justify="right")
+    for name in WAYS:
+        made = [entry["windows"][name] for entry in document.values()]
+        table.add_row(name, *(f"{m['cpu_seconds']:.1f} / {m['peak_rss_mb']:,.0f}" if m else "> 600 s" for m in made))
+    return table

@@ -1,0 +1,124 @@
+"""A day's features are made once, whoever asks, and made again when anything that they depend on has changed."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_tasks import columns
+from mtl_tasks.daily import day_keys, read_days
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.features import fit_spaces
+from mtl_tasks.pipeline import make_run, refs_of
+from mtl_tasks.run import Run, StageResult, run_stage
+from mtl_tasks.stages import build_stages
+from mtl_tasks.store import Ref
+from tests.projects import NAME, SCENARIO, write_log, write_scenario
+from tests.worlds import END, START, canonical, item_table, random_events, random_rows, tables, world_scenario
+
+# The train windows of both start after 2013-04-11 and no later than 2013-04-18, two days divisible by seven.
+EARLIER, LATER = "2013-05-08", "2013-05-09"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_scenario(root, factors={**SCENARIO["factors"], "refit_days": 7})
+    write_log(root)
+    return root
+
+
+def made_features(project: Path, as_of: str, store: str, **overrides: Any) -> tuple[Run, StageResult]:
+    """Run the stages up to the features."""
+    with contextlib.chdir(project):
+        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"))
+        results: dict[str, StageResult] = {}
+        for name, stage in build_stages(run.scenario).items():
+            results[name] = run_stage(stage, run, refs_of(results))
+            if name == "features":
+                return run, results[name]
+    raise AssertionError("no stage makes features")
+
+
+def days_of(run: Run, result: StageResult) -> list[Ref]:
+    return [Ref.from_json(entry) for entry in run.store.open(result.ref).json("days")]
+
+
+def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bit(project: Path) -> None:
+    before = made_features(project, EARLIER, str(project / "shared"))
+    after = made_features(project, LATER, str(project / "shared"))
+    scratch = made_features(project, LATER, str(project / "alone"))
+    known, wanted = ({ref.key for ref in days_of(*made)} for made in (before, after))
+    assert len(wanted - known) == 1
+    assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
+    tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_factors_that_are_fitted_anew_make_every_day_anew(project: Path) -> None:
+    store = str(project / "refitted")
+    made = [made_features(project, as_of, store, **{"factors.refit_days": 1}) for as_of in (EARLIER, LATER)]
+    known, wanted = ({ref.key for ref in days_of(*one)} for one in made)
+    assert not wanted & known
+
+
+def test_a_damaged_day_is_refused_by_name_and_made_again_by_force(project: Path) -> None:
+    store = str(project / "damaged")
+    run, result = made_features(project, EARLIER, store)
+    day = days_of(run, result)[-1]
+    path = next(Path(store, day.uri).glob("attempt-*/features.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=r"features\.parquet: does not match its manifest"):
+        read_days(run.store, run.store.open(result.ref))
+    with pytest.raises(ArtifactError, match=r"features\.parquet: does not match its manifest"):
+        made_features(project, LATER, store)
+
+
+def test_only_the_columns_asked_for_are_read(project: Path) -> None:
+    run, result = made_features(project, EARLIER, str(project / "shared"))
+    artifact = run.store.open(result.ref)
+    part = read_days(run.store, artifact, ["item.count", "user.count"])
+    assert sorted(part) == ["item.count", "user.count"]
+    whole = read_days(run.store, artifact)
+    assert np.array_equal(part["user.count"], whole["user.count"])
+    assert len(whole) == result.ref.rows
+
+
+def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:
+    scenario = world_scenario()
+    spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
+    return day_keys(events, tables(item_table([10, 12])), rows, spaces, config)
+
+
+@pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])
+def test_a_corrected_event_changes_the_days_after_its_own_and_no_other(column: str) -> None:
+    rng = np.random.default_rng(2)
+    events = canonical(random_events(rng))
+    rows = random_rows(rng, 80).sort_values(columns.DAY, ignore_index=True)
+    corrected = events.copy()
+    place = int(np.flatnonzero(events[columns.DAY] == START + 2)[0])
+    corrected.loc[place, column] = 98 if column in (columns.USER, columns.ITEM) else np.float32(0.5)
+    before, after = keys(events, rows), keys(corrected, rows)
+    assert sorted(before) == sorted(set(rows[columns.DAY]))
+    assert {day for day in before if before[day] != after[day]} == {day for day in before if day > START + 2}
+
+
+def test_other_rows_change_their_own_day_alone() -> None:
+    rng = np.random.default_rng(3)
+    events = canonical(random_events(rng))
+    rows = random_rows(rng, 80).sort_values(columns.DAY, ignore_index=True)
+    without = rows[rows.index != int(np.flatnonzero(rows[columns.DAY] == START + 1)[0])].reset_index(drop=True)
+    before, after = keys(events, rows), keys(events, without)
+    assert {day for day in before if before[day] != after[day]} == {START + 1}
+
+
+def test_other_settings_change_every_day() -> None:
+    rng = np.random.default_rng(4)
+    events = canonical(random_events(rng))
+    rows = random_rows(rng, 40).sort_values(columns.DAY, ignore_index=True)
+    assert not set(keys(events, rows, damping=5).values()) & set(keys(events, rows, damping=6).values())

@@ -112,19 +112,20 @@ class PopularityMember(LinearMember):
 
 
 class AlsMember(LinearMember):
-    """The factors alone, calibrated: dot products and cosines, on top of the level for a regression."""
+    """The factors, calibrated: dot products and cosines, on top of rates and levels where negatives are logged."""
 
     kind = "als"
     note = "dot product and cosines of the factors, calibrated"
 
     @classmethod
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
-        """Columns made from factors; the level joins in where factors only explain what it leaves."""
+        """Columns made from factors; what popularity knows joins in where factors only explain what it leaves."""
         taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
         if scenario.tasks[task].sampled:
             return taste
         own = [f"user_x_item.{task}.factors", f"user_x_item.{task}.near_residual"]
-        return [f"{task}.level", *[name for name in own if name in features], *taste]
+        known = PopularityMember.columns_of(task, scenario, features)
+        return [*known, *[name for name in own if name in features], *taste]
 
 
 def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> dict[str, list[Any]]:

@@ -56,8 +56,8 @@ COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 
 
 lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
-	$(COMPILE) $(ARGS) pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
 	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo up bench lock clean
+.PHONY: help setup test lint format demo up env bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -47,6 +47,9 @@ demo: $(RUNTIME) ## Train, judge and publish one day of the films through Airflo
 
 up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); Ctrl-C stops it
 	@include/airflow/up.sh
+
+env: ## Write .env with the secrets of docker-compose.yaml; one that is there stays as it is
+	@include/docker/secrets.sh
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)

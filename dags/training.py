@@ -80,7 +80,9 @@ def make_dag(scenario: Scenario) -> None:
         with TaskGroup("learn"):
             factors = run("factors", events, rows)
             features = run("features", events, rows, factors)
-            fit = stage.override(task_id="member", map_index_template="{{ task.op_kwargs['name'] }}")
+            fit = stage.override(
+                task_id="member", queue=queue(scenario), map_index_template="{{ task.op_kwargs['name'] }}"
+            )
             fitted = fit.partial(handed=[rows, features]).expand(name=members(resolved))
             fusion = run("fuse", rows, fitted)
         models = [factors, fitted, fusion]
@@ -99,6 +101,11 @@ def make_dag(scenario: Scenario) -> None:
 def run(name: str, *handed: Any) -> Any:
     """Return the task that runs a stage on the results of others."""
     return stage.override(task_id=name)(name, list(handed))
+
+
+def queue(scenario: Scenario) -> str:
+    """Return the queue of the workers that fit members: those with a GPU take nothing else."""
+    return "gpu" if scenario.boosting.device in ("gpu", "cuda") else "default"
 
 
 for sound in read_scenarios()[0]:  # what is wrong with the others, scenario_faults.py says

@@ -1,0 +1,75 @@
+"""The compose file as Debian's client reads it, with secrets that `make env` has made."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import PROJECT
+
+Services = dict[str, dict[str, Any]]
+
+
+def make_secrets(folder: Path) -> str:
+    """Run what `make env` runs as if the project lay in the folder, and return what it says."""
+    script = folder / "include/docker/secrets.sh"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROJECT / "include/docker/secrets.sh", script)
+    return subprocess.run([script], check=True, capture_output=True, text=True).stdout
+
+
+def read_secrets(folder: Path) -> dict[str, str]:
+    """Return the secrets in the folder's ``.env`` by name."""
+    lines = (folder / ".env").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+
+def configure(
+    folder: Path, *options: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Let the client read the compose file with the folder's ``.env``, if there is one."""
+    program = shutil.which("docker-compose")
+    if program is None:
+        pytest.skip("no docker-compose here: apt-get install docker-compose")
+    files = ["--env-file", str(folder / ".env"), "--file", str(PROJECT / "docker-compose.yaml")]
+    return subprocess.run(
+        [program, *files, "--profile", "gpu", "config", *options],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def secrets_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("server")
+    make_secrets(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def secrets(secrets_folder: Path) -> dict[str, str]:
+    return read_secrets(secrets_folder)
+
+
+@pytest.fixture(scope="session")
+def services(secrets_folder: Path) -> Services:
+    """Return the services by name, all that refers to something else in its place."""
+    read = configure(secrets_folder)
+    assert read.returncode == 0, read.stderr
+    found: Services = yaml.safe_load(read.stdout)["services"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def written() -> dict[str, Any]:
+    """Return the compose file as it is written, names of secrets instead of their values."""
+    text = (PROJECT / "docker-compose.yaml").read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document

@@ -53,7 +53,7 @@ def postgres_programs() -> Path | None:
 
 @contextmanager
 def postgres_cluster(user: str = "tiny", password: str = PASSWORD) -> Iterator[str]:
-    """Start a cluster that the user may do everything in, and yield its URL; skip the test where there is no PostgreSQL."""
+    """Start a cluster of the user's own and yield its URL; skip the test where there is no PostgreSQL."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")

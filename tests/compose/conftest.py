@@ -63,7 +63,7 @@ def services(secrets_folder: Path) -> Services:
     """Return the services by name, all that refers to something else in its place."""
     read = configure(secrets_folder)
     assert read.returncode == 0, read.stderr
-    found: Services = yaml.safe_load(read.stdout)["services"]
+    found: Services = yaml.safe_load(read.stdout.replace("$$", "$"))["services"]  # printed as it would be written
     return found
 
 

@@ -1,4 +1,4 @@
-"""A server as the compose file describes it trains a model, with the members fitted by the worker of the queue ``gpu``."""
+"""A server as the compose file describes it trains a model, its members fitted by the worker of the queue ``gpu``."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 set -euo pipefail
 
 airflow db migrate
-airflow pools set cpu_heavy "$CPU_HEAVY_SLOTS" "Tasks that fit a model on processors"
-airflow pools set gpu "$GPU_SLOTS" "Tasks that fit a model on a GPU"
+airflow pools set cpu_heavy "$CPU_HEAVY_SLOTS" "A slot is a thread of work on processors"
+airflow pools set gpu "$GPU_SLOTS" "A slot is a GPU"
 # The password goes through standard input, as the arguments of a process can be read by everybody on the machine.
 # It is asked for twice, on the terminal if there is one: setsid leaves it.
 printf '%s\n' "$ADMIN_PASSWORD" "$ADMIN_PASSWORD" | setsid --wait airflow users create \

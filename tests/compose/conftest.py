@@ -29,21 +29,27 @@ def read_secrets(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
-def configure(
-    folder: Path, *options: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Let the client read the compose file with the folder's ``.env``, if there is one."""
+def configure(folder: Path, *options: str, override: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Let the client read the compose file, and one over it, with the folder's ``.env``."""
     program = shutil.which("docker-compose")
     if program is None:
         pytest.skip("no docker-compose here: apt-get install docker-compose")
-    files = ["--env-file", str(folder / ".env"), "--file", str(PROJECT / "docker-compose.yaml")]
+    files = [PROJECT / "docker-compose.yaml", *([override] if override else [])]
+    named = [word for file in files for word in ("--file", str(file))]
     return subprocess.run(
-        [program, *files, "--profile", "gpu", "config", *options],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), **(environment or {})},
+        [program, "--env-file", str(folder / ".env"), *named, "--profile", "gpu", "config", *options],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def read_services(read: subprocess.CompletedProcess[str]) -> Services:
+    """Return the services by name from what the client has printed."""
+    assert read.returncode == 0, read.stderr
+    found: Services = yaml.safe_load(read.stdout.replace("$$", "$"))["services"]  # printed as it would be written
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +67,7 @@ def secrets(secrets_folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def services(secrets_folder: Path) -> Services:
     """Return the services by name, all that refers to something else in its place."""
-    read = configure(secrets_folder)
-    assert read.returncode == 0, read.stderr
-    found: Services = yaml.safe_load(read.stdout.replace("$$", "$"))["services"]  # printed as it would be written
-    return found
+    return read_services(configure(secrets_folder))
 
 
 @pytest.fixture(scope="session")

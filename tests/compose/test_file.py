@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.compose.conftest import Services, configure, make_secrets, read_secrets
+from tests.compose.conftest import Services, configure, make_secrets, read_secrets, read_services
 from tests.conftest import PROJECT
 
 AIRFLOW_SERVICES = {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker"}
@@ -110,7 +110,7 @@ def test_code_is_mounted_read_only_and_all_of_it(services: Services) -> None:
     for name in AIRFLOW_SERVICES:
         mounts = [mount.split(":") for mount in services[name]["volumes"]]
         from_project = {Path(source).name: mode for source, _, mode in mounts if source.startswith("/")}
-        assert set(from_project) == code | {"include"}, name
+        assert set(from_project) == code | {"include", "plugins"}, name
         assert set(from_project.values()) == {"ro"}, name
 
 
@@ -144,6 +144,27 @@ def test_the_gpu_worker_reserves_one_and_takes_nothing_else(services: Services) 
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     queues = {name: services[name]["command"][3] for name in WORKERS}
     assert queues == {"worker": "default", "gpu-worker": "gpu"}
+
+
+def test_the_readmes_override_gives_the_buckets_keys_to_the_workers_alone(
+    secrets: dict[str, str], tmp_path: Path
+) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yml\n(.*?)```", readme, flags=re.DOTALL)
+    override = tmp_path / "docker-compose.override.yaml"
+    override.write_text(block)
+    settings = {**secrets, "MTL_STORE": "s3://our-bucket", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    services = read_services(configure(tmp_path, override=override))
+    assert {name for name, found in services.items() if "AWS_SECRET_ACCESS_KEY" in found["environment"]} == WORKERS
+    assert {services[name]["environment"]["MTL_STORE"] for name in AIRFLOW_SERVICES} == {"s3://our-bucket"}
+
+
+def test_the_readme_names_every_setting_that_may_be_left_out(written: dict[str, Any]) -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    optional = set(re.findall(r"\$\{(\w+):-", str(written)))
+    assert optional
+    assert [name for name in optional if f"`{name}`" not in readme] == []
 
 
 @pytest.fixture(scope="module")

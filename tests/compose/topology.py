@@ -57,19 +57,8 @@ class Topology:
         if name == "postgres":  # runs already: its user and password are its environment's
             self._ready.add(name)
             return
-        command = self._command(name, self.services[name]["command"])
-        with self.log(name).open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=self._environment(name),
-                cwd=self.project,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._running[name] = process
-        self._wait(name, process)
+        self._running[name] = self._spawn(name)
+        self._wait(name, self._running[name])
         self._ready.add(name)
 
     def stop(self) -> None:
@@ -97,6 +86,18 @@ class Topology:
         )
         return checked.returncode == 0
 
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        with self.log(name).open("wb") as log:
+            return subprocess.Popen(
+                self._command(self.services[name]["command"]),
+                env=self._environment(name),
+                cwd=self.project,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
     def _wait(self, name: str, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
@@ -110,7 +111,7 @@ class Topology:
             time.sleep(1)
         raise AssertionError(f"{name} is not ready after {START_S} s:\n{self.log(name).read_text()[-4000:]}")
 
-    def _command(self, name: str, words: list[str]) -> list[str]:
+    def _command(self, words: list[str]) -> list[str]:
         local = [self._localised(word) for word in words]
         # The image's entry point hands to Airflow what is no program of its own.
         return local if local[0] in ("bash", "sh") else ["airflow", *local]

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo up bench lock clean
+.PHONY: help setup test lint format demo up env bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -48,6 +48,9 @@ demo: $(RUNTIME) ## Train, judge and publish one day of the films through Airflo
 up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); Ctrl-C stops it
 	@include/airflow/up.sh
 
+env: ## Write .env with the secrets of docker-compose.yaml; one that is there stays as it is
+	@include/docker/secrets.sh
+
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
@@ -56,8 +59,8 @@ COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 
 
 lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) $(ARGS) pyproject.toml -o requirements.txt
-	$(COMPILE) $(ARGS) pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
 	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 

@@ -52,25 +52,25 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[str]:
-    """Start a cluster and yield its URL; skip the test where there is no PostgreSQL."""
+def postgres_cluster(user: str = "tiny", password: str = PASSWORD) -> Iterator[str]:
+    """Start a cluster of the user's own and yield its URL; skip the test where there is no PostgreSQL."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     who = _unprivileged(folder)
     secret = folder / "password"
-    secret.write_text(PASSWORD)
+    secret.write_text(password)
     data, port = folder / "data", free_port()
     if who:
         shutil.chown(secret, user=who["user"])
-    initdb = [programs / "initdb", "-D", data, "-U", "tiny", "-A", "scram-sha-256", "--pwfile", secret, "-N"]
+    initdb = [programs / "initdb", "-D", data, "-U", user, "-A", "scram-sha-256", "--pwfile", secret, "-N"]
     server = [programs / "pg_ctl", "-D", data, "-l", folder / "log", "-w"]
     try:
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
         options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         subprocess.run([*server, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
-        yield f"postgresql+psycopg://tiny:{PASSWORD}@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://{user}:{password}@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*server, "-m", "immediate", "stop"], check=False, stdout=subprocess.DEVNULL, cwd=folder, **who)
         shutil.rmtree(folder, ignore_errors=True)

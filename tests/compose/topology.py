@@ -1,0 +1,164 @@
+"""The compose file's services as processes of this machine: their own commands, environment, order and health checks.
+
+Only what a container gives is put in its place: host names become ports of this machine, mounted folders become
+folders of it, and PostgreSQL and Redis come from Debian's packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.compose.conftest import Services
+from tests.databases import free_port, postgres_cluster, postgres_programs
+
+START_S = 150  # for one service to be healthy, on a machine that has other work too
+STOP_S = 60
+
+
+class Topology:
+    """Services as processes, started when something asks for them and stopped in the opposite order."""
+
+    def __init__(self, services: Services, project: Path, state: Path) -> None:
+        self.services = services
+        self.project = project
+        self.state = state
+        self.ports = {port: free_port() for port in ("6379", "8080", "8974")}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._ready: set[str] = set()
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://127.0.0.1:{self.ports['8080']}"
+
+    def log(self, name: str) -> Path:
+        """Return the file that holds what the service has printed."""
+        return self.state / f"{name}.log"
+
+    def start(self, name: str, again: bool = False) -> None:
+        """Start the service after those it depends on, and wait until it is what they wait for."""
+        if name in self._ready and not again:
+            return
+        for needed in self.services[name].get("depends_on", {}):
+            self.start(needed)
+        if name == "postgres":  # runs already: its user and password are its environment's
+            self._ready.add(name)
+            return
+        self._running[name] = self._spawn(name)
+        self._wait(name, self._running[name])
+        self._ready.add(name)
+
+    def stop(self) -> None:
+        """Stop all processes, the last one first; none outlives its time, nor do its children."""
+        for process in reversed(self._running.values()):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(STOP_S)
+
+    def is_healthy(self, name: str) -> bool:
+        """Run the service's own health check."""
+        kind, *test = self.services[name]["healthcheck"]["test"]
+        command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
+        checked = subprocess.run(
+            [self._localised(word) for word in command],
+            env=self._environment(name),
+            cwd=self.project,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=START_S,
+            check=False,
+        )
+        return checked.returncode == 0
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        with self.log(name).open("wb") as log:
+            return subprocess.Popen(
+                self._command(self.services[name]["command"]),
+                env=self._environment(name),
+                cwd=self.project,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _wait(self, name: str, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            ended = process.poll()
+            if "healthcheck" not in self.services[name] and ended == 0:
+                return
+            if ended is not None:
+                raise AssertionError(f"{name} has ended with {ended}:\n{self.log(name).read_text()[-4000:]}")
+            if "healthcheck" in self.services[name] and self.is_healthy(name):
+                return
+            time.sleep(1)
+        raise AssertionError(f"{name} is not ready after {START_S} s:\n{self.log(name).read_text()[-4000:]}")
+
+    def _command(self, words: list[str]) -> list[str]:
+        local = [self._localised(word) for word in words]
+        # The image's entry point hands to Airflow what is no program of its own.
+        return local if local[0] in ("bash", "sh") else ["airflow", *local]
+
+    def _environment(self, name: str) -> dict[str, str]:
+        programs = [str(Path(sys.executable).parent), str(postgres_programs()), "/usr/local/bin", "/usr/bin", "/bin"]
+        given = self.services[name]["environment"]
+        return {
+            "PATH": ":".join(programs),
+            "HOME": os.environ["HOME"],
+            "AIRFLOW_HOME": str(self.state),  # the image has one a container, with the logs in a volume for all
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.ports["8080"]),
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.ports["8974"]),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_port("triggerer")),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_port(name)),
+            **{key: self._localised(str(value)) for key, value in given.items()},
+        }
+
+    def _log_port(self, name: str) -> int:
+        return self.ports.setdefault(f"logs of {name}", free_port())
+
+    def _localised(self, value: str) -> str:
+        value = re.sub(r"\b(?:postgres|redis|api-server):(\d+)", r"127.0.0.1:\1", value)
+        value = value.replace("/opt/mtl", str(self.project)).replace("dir /data", f"dir {self.state}")
+        return re.sub(r"\b(?:5432|6379|8080|8974)\b", lambda found: str(self.ports[found[0]]), value)
+
+
+@contextlib.contextmanager
+def run_topology(services: Services, project: Path, state: Path) -> Iterator[Topology]:
+    """Yield the services ready to be started, with PostgreSQL running; stop all of them in the end."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no Redis here: apt-get install redis-server")
+    topology = Topology(services, project, state)
+    given = services["postgres"]["environment"]
+    with postgres_cluster(given["POSTGRES_USER"], given["POSTGRES_PASSWORD"]) as url:
+        create_database(url, given["POSTGRES_DB"])
+        topology.ports["5432"] = int(re.findall(r":(\d+)/", url)[0])
+        try:
+            yield topology
+        finally:
+            topology.stop()
+
+
+def create_database(url: str, name: str) -> None:
+    """Create a database in the cluster, as the image does when it starts on an empty volume."""
+    engine: Any = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    engine.dispose()

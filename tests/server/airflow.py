@@ -129,10 +129,11 @@ class Airflow:
         """
         headers = {"Content-Type": "application/json"}
         if user is not None:
-            headers["Authorization"] = f"Bearer {self._token(user)}"
+            headers["Authorization"] = f"Bearer {self.token(user)}"
         return self._send(f"/api/v2/{path}", body, headers, method)
 
-    def _token(self, user: str) -> str:
+    def token(self, user: str) -> str:
+        """Log a user in, once, and return the token."""
         if user not in self._tokens:
             login = {"username": user, "password": user}
             answer = self._send("/auth/token", login, {"Content-Type": "application/json"}, None)

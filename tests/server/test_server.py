@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.store import Store
 from tests.projects import AS_OF, NAME, write_log, write_scenario
 from tests.server.airflow import Airflow, RefusedError, running
+from tests.server.browser import CHROMIUM, browser
 
 # One scenario for each thing that is tried, so that no test sees another's champions.
 SCENARIOS = (NAME, "one", "three", "asked", "late", "killed")
@@ -188,3 +190,28 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
     time.sleep(0.5)  # it is in the middle of its imports then
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
+def test_the_form_and_the_graph_of_a_run_show_in_a_browser(airflow: Airflow, tmp_path: Path) -> None:
+    """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    assert airflow.follow(TRAIN, run)["state"] == "success"
+    url = f"http://127.0.0.1:{airflow.port}"
+    with browser(tmp_path / "profile") as page:
+        page.log_in(url, airflow.token("admin"))
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}")
+        page.wait(button("Trigger"))
+        page.evaluate(f"{button('Trigger')}.click()")
+        page.wait("document.querySelector('[role=dialog]')")
+        page.picture(folder / "form.png")
+        assert "members" in page.evaluate("document.querySelector('[role=dialog]').innerText").lower()
+        page.evaluate("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}/runs/{run}")
+        page.wait("document.body.innerText.includes('publish')")
+        page.picture(folder / "graph.png")
+
+
+def button(text: str) -> str:
+    return f"[...document.querySelectorAll('button')].find(found => found.textContent.includes('{text}'))"

@@ -53,6 +53,7 @@ class Prepared:
             self._order = order
             self._last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
             self._positive = label[order]
+            self._places_of_positives()
         elif metric == "calibration_error":
             self._order = np.argsort(prediction, kind="stable")
             self._edges = _bin_starts(prediction[self._order])
@@ -64,7 +65,9 @@ class Prepared:
         """The metric under row weights (n,); NaN where it is not defined."""
         if not self._defined:
             return float("nan")
-        if self.metric in ("auc", "pr_auc"):
+        if self.metric == "auc":
+            return self._area(weights[self._order])
+        if self.metric == "pr_auc":
             return self._ranked(weights[self._order])
         total = weights.sum()
         if total == 0:
@@ -75,18 +78,33 @@ class Prepared:
         mean = float(self._loss @ weights / total)
         return float(np.sqrt(mean)) if self.metric == "rmse" else mean
 
+    def _places_of_positives(self) -> None:
+        """Note where each positive's run of ties begins and ends: few rows, of which a weighting looks at no others."""
+        places = np.flatnonzero(self._positive == 1)
+        group = np.searchsorted(self._last, places)
+        starts = np.append(0, self._last[:-1] + 1)
+        self._places, self._begin, self._end = places, starts[group], self._last[group] + 1
+        self._before = np.searchsorted(places, self._begin)  # positives ranked before the run, and up to its end
+        self._until = np.searchsorted(places, self._end)
+
+    def _area(self, weights: Values) -> float:
+        seen = np.concatenate(([0.0], np.cumsum(weights)))
+        mine = weights[self._places]
+        true = np.concatenate(([0.0], np.cumsum(mine)))
+        positives, negatives = true[-1], seen[-1] - true[-1]
+        if positives == 0 or negatives == 0:
+            return float("nan")
+        above = seen[self._begin] - true[self._before]
+        with_ties = seen[self._end] - true[self._until]
+        return float(1.0 - mine @ (above + with_ties) / 2 / (positives * negatives))
+
     def _ranked(self, weights: Values) -> float:
         true = np.cumsum(weights * self._positive)[self._last]
         seen = np.cumsum(weights)[self._last]
         positives, negatives = true[-1], seen[-1] - true[-1]
         if positives == 0 or negatives == 0:
             return float("nan")
-        step = np.diff(true, prepend=0.0)
-        if self.metric == "pr_auc":
-            return float(np.sum(step * true / np.maximum(seen, 1e-12)) / positives)
-        false = seen - true
-        before = false - np.diff(false, prepend=0.0) / 2
-        return float(1.0 - np.sum(step * before) / (positives * negatives))
+        return float(np.sum(np.diff(true, prepend=0.0) * true / np.maximum(seen, 1e-12)) / positives)
 
 
 def compute(metric: str, label: Values, prediction: Values) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from mtl_tasks.bootstrap import UserBootstrap, interval, measured
-from mtl_tasks.metrics import Prepared
+from mtl_tasks.metrics import Prepared, Values, compute
 
 
 def test_intervals_cover_the_mean_although_rows_of_a_user_are_alike() -> None:
@@ -68,3 +70,56 @@ def test_interval_is_unknown_when_too_many_replicates_are() -> None:
 def test_what_cannot_be_computed_is_null() -> None:
     entry = measured(float("nan"), np.full(5, np.nan), 0)
     assert entry == {"value": None, "low": None, "high": None, "rows": 0}
+
+
+TRIALS, PEOPLE, ROWS_EACH = 1000, 300, 3
+
+
+def covered(metric: str, paired: bool) -> float:
+    """Share of simulated logs whose 95 % interval holds the truth: of a metric, or of the nil between equal models."""
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(PEOPLE), ROWS_EACH)
+    truth = 0.0 if paired else true_value(metric, rng)
+    inside = 0
+    for trial in range(TRIALS):
+        label, first, second = draw(metric, PEOPLE, rng)
+        prepared = {"first": Prepared(metric, label, first), "second": Prepared(metric, label, second)}
+        drawn = UserBootstrap(users, 400, trial).replicate(prepared)
+        low, high = interval(drawn["first"] - drawn["second"] if paired else drawn["first"])
+        assert low is not None
+        assert high is not None
+        inside += low < truth < high
+    return inside / TRIALS
+
+
+def draw(metric: str, people: int, rng: np.random.Generator) -> tuple[Values, Values, Values]:
+    """Labels and the predictions of two models that are equally good; rows of a person are alike."""
+    person = np.repeat(rng.standard_normal(people), ROWS_EACH)
+    signal = person + rng.standard_normal(len(person))
+    label = signal if metric == "rmse" else (signal > 1).astype(float)
+    first, second = (signal + 0.8 * np.repeat(rng.standard_normal(people), ROWS_EACH) for _ in range(2))
+    noise = rng.standard_normal((2, len(person)))
+    return label, first + noise[0], second + noise[1]
+
+
+def true_value(metric: str, rng: np.random.Generator) -> float:
+    label, first, _ = draw(metric, 300_000, rng)
+    return compute(metric, label, first)
+
+
+@pytest.mark.parametrize("metric", ["auc", "rmse"])
+def test_95_percent_intervals_cover_the_truth_in_93_to_97_percent(metric: str) -> None:
+    assert 0.93 <= covered(metric, paired=False) <= 0.97
+
+
+@pytest.mark.parametrize("metric", ["auc", "rmse"])
+def test_equal_models_are_told_apart_no_more_often_than_stated(metric: str) -> None:
+    assert 0.93 <= covered(metric, paired=True) <= 0.97
+
+
+def test_a_thousand_replicates_of_auc_on_100_000_rows_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    users, label = rng.integers(0, 20_000, 100_000), (rng.random(100_000) < 0.05).astype(float)
+    started = time.process_time()
+    UserBootstrap(users, 1000, 1).replicate({"auc": Prepared("auc", label, rng.random(100_000))})
+    assert time.process_time() - started < 6  # 1.5 s on an idle machine; the margin is for a busy one

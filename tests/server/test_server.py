@@ -1,0 +1,217 @@
+"""What people do with the DAGs, on a real Airflow: by REST, on the command line, and with kill -9."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.store import Store
+from tests.projects import AS_OF, NAME, write_log, write_scenario
+from tests.server.airflow import Airflow, RefusedError, running
+from tests.server.browser import CHROMIUM, browser
+
+# One scenario for each thing that is tried, so that no test sees another's champions.
+SCENARIOS = (NAME, "one", "three", "asked", "late", "killed")
+TRAIN = f"train_{NAME}"
+DAYS = [f"2013-05-{day:02d}" for day in range(7, 12)]  # the first has too little history: it fails
+SMALL: dict[str, Any] = {
+    "members": ["popularity", "als"],
+    "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},
+}
+MARGIN = [{"task": "rating", "metric": "rmse", "margin": 0.5}]
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    project, home = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("home")
+    write_log(project)
+    gate = {"absolute": [{"task": "rating", "metric": "rmse", "max": 3}], "beat_floor": False, "replicates": 100}
+    for name in SCENARIOS:
+        own = {**gate, "relative": MARGIN, "approval_hours": 0.003 if name == "late" else 1}
+        schedule = "0 0 * * *" if name in ("one", "three") else "0 0 1 1 *"
+        write_scenario(project, name, **{**SMALL, "schedule": schedule, "gate": own})
+    with running(home, project) as server:
+        yield server
+
+
+@pytest.fixture
+def here(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(airflow.project)
+
+
+def entries(airflow: Airflow, name: str = NAME, store: str = ".store") -> list[Entry]:
+    return Registry(Store(str(airflow.project / store)), name).entries()
+
+
+def run_here(name: str, as_of: str, store: str, **overrides: Any) -> None:
+    """Run the scenario in this process."""
+    today = pd.Timestamp("2026-01-01", tz="UTC")
+    run_pipeline(make_run(name, as_of, overrides, store, today=today), lambda stage, result: None)
+
+
+def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: Airflow, here: None) -> None:
+    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    done = airflow.follow(TRAIN, run)
+    assert done["state"] == "success", airflow.tasks(TRAIN, run)
+    assert done["note"].startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
+    tasks = airflow.tasks(TRAIN, run)
+    assert {tasks[f"member:{kind}"]["pool"] for kind in ("popularity", "als")} == {"cpu_heavy"}
+    run_here(NAME, AS_OF, "quiet")
+    assert entries(airflow) == entries(airflow, store="quiet")
+    (event,) = airflow.events(f"{NAME}_champion")
+    assert event["extra"]["run_key"] == entries(airflow)[0].run_key
+    assert event["extra"]["metrics"]["rating"]["rmse"] > 0
+    (lists,) = airflow.until(lambda: runs_of(airflow, f"recommend_{NAME}"), "the lists", 60)
+    assert airflow.follow(f"recommend_{NAME}", lists["dag_run_id"])["state"] == "success"
+    again = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    assert airflow.follow(TRAIN, again)["state"] == "success"
+    assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
+    assert len(entries(airflow)) == 1
+    assert len(airflow.events(f"{NAME}_champion")) == 1
+
+
+def runs_of(airflow: Airflow, dag: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = airflow.call(f"dags/{dag}/dagRuns?order_by=logical_date")["dag_runs"]
+    return found
+
+
+def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airflow) -> None:
+    run = airflow.trigger(TRAIN, {"train_day": 5})
+    done = airflow.follow(TRAIN, run)
+    assert done["state"] == "failed"
+    assert done["note"].startswith("failed: resolve")
+    log = airflow.log(TRAIN, run, "resolve")
+    assert "unknown parameter 'train_day', did you mean 'train_days'?" in log
+    assert "Next step: correct the parameter" in log
+
+
+@pytest.mark.parametrize("conf", [{"as_of": "soon"}, {"threads": 64}, {"train_days": "x"}, {"gate_mode": "off"}])
+def test_an_ill_typed_value_is_refused_at_once(airflow: Airflow, conf: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError) as refused:
+        airflow.trigger(TRAIN, conf)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(("user", "status"), [("victor", 403), (None, 401)])
+def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | None, status: int) -> None:
+    with pytest.raises(RefusedError) as refused:
+        airflow.trigger(TRAIN, {"as_of": AS_OF}, user=user)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(("name", "active"), [("one", "1"), ("three", "3")])
+def test_a_backfill_gives_what_one_date_after_the_other_gives(
+    airflow: Airflow, here: None, name: str, active: str
+) -> None:
+    dag = f"train_{name}"
+    airflow.command(
+        "backfill", "create", "--dag-id", dag, "--from-date", "2013-05-06", "--to-date", "2013-05-10",
+        "--max-active-runs", active, "--reprocess-behavior", "none",
+    )  # fmt: skip
+    airflow.until(lambda: sum(run["state"] in ("success", "failed") for run in runs_of(airflow, dag)) == 5, dag, 600)
+    assert [run["state"] for run in runs_of(airflow, dag)] == ["failed", *["success"] * 4]
+    for day in DAYS[1:]:
+        run_here(name, day, "quiet")
+    assert entries(airflow, name) == entries(airflow, name, "quiet")
+    assert [entry.as_of for entry in entries(airflow, name)] == DAYS[1:]
+    told = [event["extra"]["as_of"] for event in airflow.events(f"{name}_champion")]
+    assert told == DAYS[1:]  # each was the newest when it was promoted
+
+
+def test_approval_promotes_and_the_registry_says_whose_it_was(airflow: Airflow) -> None:
+    run = airflow.trigger("train_asked", {"as_of": AS_OF, "approval": "required"})
+    path = f"dags/train_asked/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
+    question = airflow.until(lambda: asked_for(airflow, path), "the question", 200)
+    assert "| ✓ | rating rmse <= 3 |" in question["body"]
+    assert Registry(Store(str(airflow.project / ".store")), "asked").champion() is None
+    answer = {"chosen_options": ["Approve"], "params_input": {}}
+    with pytest.raises(RefusedError) as refused:
+        airflow.call(path, answer, method="PATCH", user="victor")
+    assert refused.value.status == 403
+    airflow.call(path, answer, method="PATCH")
+    done = airflow.follow("train_asked", run)
+    assert done["state"] == "success"
+    assert done["note"].startswith(f"{AS_OF}: approved (approved by admin at ")
+    assert Registry(Store(str(airflow.project / ".store")), "asked").champion() is not None
+    assert len(airflow.events("asked_champion")) == 1
+
+
+def asked_for(airflow: Airflow, path: str) -> Any:
+    with contextlib.suppress(RefusedError):
+        return airflow.call(path)
+    return None
+
+
+def test_no_answer_in_time_promotes_nothing(airflow: Airflow) -> None:
+    run = airflow.trigger("train_late", {"as_of": AS_OF, "approval": "required"})
+    done = airflow.follow("train_late", run)
+    assert done["state"] == "success"
+    assert "not approved by nobody" in done["note"]
+    assert airflow.tasks("train_late", run)["publish.announce"]["state"] == "skipped"
+    registry = Registry(Store(str(airflow.project / ".store")), "late")
+    assert registry.champion() is None
+    (ruling,) = registry.rulings(registry.entries()[0].run_key)
+    assert (ruling.action, ruling.by, ruling.reason) == ("retire", "nobody", "no answer in time")
+
+
+def test_a_killed_task_and_a_killed_scheduler_leave_what_a_quiet_run_leaves(airflow: Airflow, here: None) -> None:
+    run = airflow.trigger("train_killed", {"as_of": AS_OF})
+    other = airflow.trigger("train_killed", {"as_of": AS_OF})
+    kill_task(airflow, "train_killed", run, "validate.validate")
+    airflow.until(lambda: airflow.tasks("train_killed", run)["validate.split"]["state"] == "success", "the split", 200)
+    airflow.kill("scheduler")
+    airflow.start("scheduler")
+    assert airflow.follow("train_killed", run, 400)["state"] == "success"
+    assert airflow.follow("train_killed", other, 400)["state"] == "success"
+    run_here("killed", AS_OF, "quiet")
+    assert entries(airflow, "killed") == entries(airflow, "killed", "quiet")
+    assert len(airflow.events("killed_champion")) == 1
+
+
+def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
+    """Kill the process of a task with SIGKILL while it is at work."""
+
+    def find() -> Any:
+        pid = airflow.tasks(dag, run)[task]["pid"]
+        return psutil.Process(pid) if pid and psutil.pid_exists(pid) else None
+
+    process = airflow.until(find, f"{task} to start", 120)
+    time.sleep(0.5)  # it is in the middle of its imports then
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
+def test_the_form_and_the_graph_of_a_run_show_in_a_browser(airflow: Airflow, tmp_path: Path) -> None:
+    """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    assert airflow.follow(TRAIN, run)["state"] == "success"
+    url = f"http://127.0.0.1:{airflow.port}"
+    with browser(tmp_path / "profile") as page:
+        page.log_in(url, airflow.token("admin"))
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}")
+        page.wait(button("Trigger"))
+        page.evaluate(f"{button('Trigger')}.click()")
+        page.wait("document.querySelector('[role=dialog]')")
+        page.picture(folder / "form.png")
+        assert "members" in page.evaluate("document.querySelector('[role=dialog]').innerText").lower()
+        page.evaluate("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}/runs/{run}")
+        page.wait("document.body.innerText.includes('publish')")
+        page.picture(folder / "graph.png")
+
+
+def button(text: str) -> str:
+    return f"[...document.querySelectorAll('button')].find(found => found.textContent.includes('{text}'))"

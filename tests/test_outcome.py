@@ -1,0 +1,101 @@
+"""What becomes of a scheduler's run: who is asked, who is told, which run the lists are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks import outcome
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.handover import perform_stage, run_to_json
+from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.promotion import rollback
+from mtl_tasks.registry import Registry
+from mtl_tasks.run import StageResult
+from mtl_tasks.store import Store
+from tests.projects import NAME, write_log, write_scenario
+
+TODAY = pd.Timestamp("2026-01-01", tz="UTC")
+DAYS = ("2013-05-10", "2013-05-11")
+Made = tuple[dict[str, Any], list[Any]]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("project")
+    write_log(root)
+    write_scenario(root, members=["popularity", "als"])
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+
+def make(store: Path, as_of: str, **overrides: Any) -> Made:
+    """Run everything, and return what a scheduler would have: the run, and the results of `gate` and `publish`."""
+    run = make_run(NAME, as_of, overrides, str(store), today=TODAY)
+    results: dict[str, StageResult] = {}
+
+    def keep(name: str, result: StageResult | None) -> None:
+        results.update({} if result is None else {name: result})
+
+    run_pipeline(run, keep)
+    handed = [{"stage": n, **vars(results[n]), "ref": results[n].ref.to_json()} for n in ("gate", "publish")]
+    return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in handed]
+
+
+def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
+    newer = make(tmp_path, DAYS[1])
+    older = make(tmp_path, DAYS[0])
+    told = outcome.announcement(*newer)
+    assert told is not None
+    assert told["as_of"] == DAYS[1]
+    assert told["verdict"].startswith("promote: 1 of 1 rules passed")
+    assert set(told["refs"]) >= {"validate", "factors", "member:als", "gate"}
+    assert outcome.announcement(*older) is None
+
+
+def test_who_need_not_be_asked_is_not(tmp_path: Path) -> None:
+    assert not outcome.awaits_approval(*make(tmp_path, DAYS[1]))
+
+
+@pytest.mark.parametrize(
+    ("approved", "by", "note"),
+    [
+        (True, "ada", "approved (approved by ada at 2026-01-01: answered in Airflow); promote: 1 of 1"),
+        (False, "ada", "not approved (not approved by ada at 2026-01-01: answered in Airflow); promote"),
+        (False, None, "not approved (not approved by nobody at 2026-01-01: no answer in time); promote"),
+    ],
+)
+def test_the_answer_decides_and_is_in_the_note(tmp_path: Path, approved: bool, by: str | None, note: str) -> None:
+    made = make(tmp_path, DAYS[1], **{"gate.approval": "required"})
+    assert outcome.awaits_approval(*made)
+    assert outcome.announcement(*made) is None
+    assert "| ✓ | rating rmse <= 3 |" in outcome.tell_verdict(*made)
+    for _ in range(2):  # a task that was cut off after it had recorded the answer does so again
+        outcome.record_answer(*made, approved=approved, by=by, at="2026-01-01")
+    assert not outcome.awaits_approval(*made)
+    assert (outcome.announcement(*made) is not None) == approved
+    assert outcome.run_note(*made).startswith(f"{DAYS[1]}: {note}")
+    assert len(Registry(Store(str(tmp_path)), NAME).records()) == 2
+
+
+def test_lists_are_made_from_exactly_the_run_that_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no run is promoted yet: run train_small first"):
+        outcome.ask_lists(NAME, None, str(tmp_path))
+    make(tmp_path, DAYS[0])
+    make(tmp_path, DAYS[1])
+    registry = Registry(Store(str(tmp_path)), NAME)
+    older, newer = registry.standing()
+    named, default = (outcome.ask_lists(NAME, key, str(tmp_path)) for key in (older.run_key[:12], None))
+    assert named is not None
+    assert default is not None
+    assert (named["asked"]["as_of"], default["asked"]["as_of"]) == DAYS
+    assert perform_stage("recommend", named["asked"], [named["results"]])["reused"]  # what the run itself has made
+    rollback(registry, Store(str(tmp_path)), None, by="ada", reason="bad lists", at="2026-01-01")
+    assert outcome.ask_lists(NAME, newer.run_key, str(tmp_path)) is None

@@ -301,7 +301,7 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
         elif outcome.error is not None:
             say.refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
         elif not outcome.success:
-            say.warn(expectation.failure or f"{outcome.type}: {outcome.observed}")
+            say.warn(expectation.failure or f"{outcome.observed} fail {outcome.type}")
     return outcomes
 
 

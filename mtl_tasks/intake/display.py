@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from rich import box
@@ -32,7 +33,9 @@ def print_inspection(found: Inspection, scenario: Scenario, console: Console) ->
         _say(console, f"Not named in the scenario: {', '.join(found.unused[:_MOST_UNUSED])}{more}", "dim")
     if found.windows:
         _say(console, f"\nWindows{'' if found.complete else ', of the rows that were read'}", "bold")
-        console.print(_windows(found.windows, scenario))
+        console.print(_windows(found.windows))
+        console.print()
+        console.print(_labels(found.windows, scenario.tasks))
     _print_verdict(found, console)
 
 
@@ -51,7 +54,7 @@ def _print_verdict(found: Inspection, console: Console) -> None:
 
 
 def _columns(found: Inspection) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = _table()
     table.add_column("what", no_wrap=True)
     table.add_column("column", max_width=20, overflow="fold")
     table.add_column("type", no_wrap=True)
@@ -90,18 +93,29 @@ def _share(one: Profile) -> str:
     return "none" if one.nulls == 0 else labels.percent(one.nulls)
 
 
-def _windows(windows: dict[str, Any], scenario: Scenario) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("window", no_wrap=True)
-    table.add_column("days")
-    table.add_column("rows", justify="right")
-    for name in scenario.tasks:
-        table.add_column(name, justify="right")
+def _windows(windows: dict[str, Any]) -> Table:
+    table = _table()
+    for title in ("window", "first day", "last day", "rows"):
+        table.add_column(title, justify="right" if title == "rows" else "left", no_wrap=True)
     for window, entry in windows.items():
-        cells = [_label(entry["tasks"][name]) for name in scenario.tasks] if entry["tasks"] else []
-        days = f"{entry['first']} to {entry['last']}"
-        table.add_row(window, days, labels.count(entry["rows"]), *cells)
+        table.add_row(window, entry["first"], entry["last"], labels.count(entry["rows"]))
     return table
+
+
+def _labels(windows: dict[str, Any], tasks: Iterable[str]) -> Table:
+    """What the labels of each window are like: a row a task."""
+    judged = [window for window, entry in windows.items() if entry["tasks"]]
+    table = _table()
+    table.add_column("labels", no_wrap=True)
+    for window in judged:
+        table.add_column(window, justify="right")
+    for task in tasks:
+        table.add_row(task, *(_label(windows[window]["tasks"][task]) for window in judged))
+    return table
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
 
 
 def _label(task: dict[str, Any]) -> str:

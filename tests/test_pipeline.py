@@ -220,7 +220,9 @@ def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reas
     finally:
         shutil.rmtree(inside / "log" / day.name)
     assert document.verdict["decision"] == "reject"
-    assert "cannot score this run's test rows: it needs the item attributes" in document.verdict["reasons"][0]
+    assert (
+        "cannot score this run's test rows: it needs the attributes ['year'] of items" in document.verdict["reasons"][0]
+    )
 
 
 @pytest.mark.parametrize("stage", ["validate", "features", "member:independent", "publish"])

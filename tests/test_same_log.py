@@ -72,12 +72,14 @@ def run(root: Path, source: dict[str, Any], store: str) -> dict[str, Artifact]:
     for name, stage in build_stages(asked.scenario).items():
         if name not in ("publish", "recommend"):
             refs[name] = run_stage(stage, asked, refs).ref
-    return {name: asked.store.open(ref) for name, ref in refs.items()}
+    artifacts = {name: asked.store.open(ref) for name, ref in refs.items()}
+    days = [asked.store.open(Ref.from_json(entry)) for entry in artifacts["features"].json("days")]
+    return artifacts | {f"features of day {number}": day for number, day in enumerate(days)}
 
 
 def content(artifacts: dict[str, Artifact]) -> dict[str, dict[str, str]]:
-    """Hash of every file of every stage but those that name the source's own files."""
-    own = {"resolve": None, "validate": {"quarantine.parquet", "validation.json"}}
+    """Hash of every file of every stage but those that name the source's own files, or keys made of their names."""
+    own = {"resolve": None, "features": None, "validate": {"quarantine.parquet", "validation.json"}}
     return {
         name: {
             file: entry["sha256"]

@@ -100,7 +100,7 @@ def test_runs_of_one_log_in_four_places_are_the_same(
     for place in (in_parquet, in_csv, in_a_bucket, in_a_database):
         made[place.__name__] = run(tmp_path, place(tmp_path, rows, bucket), f"store-{place.__name__}")
     first = content(made["in_parquet"])
-    assert set(first) >= {"validate", "split", "factors", "features", "member:independent", "evaluate", "gate"}
+    assert set(first) >= {"validate", "split", "factors", "features of day 0", "member:independent", "evaluate", "gate"}
     assert {place: content(artifacts) for place, artifacts in made.items()} == dict.fromkeys(made, first)
     verdicts = [artifacts["gate"].json("verdict") for artifacts in made.values()]
     assert verdicts == [verdicts[0]] * 4

@@ -89,9 +89,10 @@ def make_dag(scenario: Scenario) -> None:
                 handed=[verdict, entry],
                 response_timeout=timedelta(hours=scenario.gate.approval_hours),
             )
-            told = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            told([verdict, entry], assets.champion) << approved
-        report([*made, entry]) << approved
+            tell = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
+            told = tell([verdict, entry], assets.champion)
+            approved >> told
+        told >> report([*made, entry])  # not after `approve` itself: a no skips what comes right after it
 
     train()
 

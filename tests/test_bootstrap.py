@@ -72,7 +72,7 @@ def test_what_cannot_be_computed_is_null() -> None:
     assert entry == {"value": None, "low": None, "high": None, "rows": 0}
 
 
-TRIALS, PEOPLE, ROWS_EACH = 1000, 300, 3
+TRIALS, PEOPLE, ROWS_EACH = 1000, 600, 2
 
 
 def covered(metric: str, paired: bool) -> float:

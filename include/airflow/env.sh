@@ -40,12 +40,12 @@ pools() {
     } >>"$AIRFLOW_HOME/migrate.log" 2>&1
 }
 
-# Make the signing key once, and bring the metadata database up to date once a lock.
+# Make the signing key once, and bring the metadata database and the pools up to date once a lock or a change here.
 prepare() {
     mkdir -p "$AIRFLOW_HOME"
     [ -s "$AIRFLOW_HOME/jwt_secret" ] ||
         .venv/bin/python -c 'import secrets; print(secrets.token_hex(64))' >"$AIRFLOW_HOME/jwt_secret"
-    [ "$AIRFLOW_HOME/.migrated" -nt requirements.txt ] && return
+    [ "$AIRFLOW_HOME/.migrated" -nt requirements.txt ] && [ "$AIRFLOW_HOME/.migrated" -nt include/airflow/env.sh ] && return
     echo "Preparing Airflow's database (once)"
     if ! airflow db migrate >"$AIRFLOW_HOME/migrate.log" 2>&1; then
         tail -n 20 "$AIRFLOW_HOME/migrate.log" >&2

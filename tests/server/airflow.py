@@ -185,7 +185,9 @@ class Airflow:
     def events(self, asset: str) -> list[dict[str, Any]]:
         """Return the events of the asset of that name, oldest first."""
         known = self.call(f"assets?name_pattern={asset}")["assets"]
-        found: list[dict[str, Any]] = self.call(f"assets/events?asset_id={known[0]['id']}&order_by=id")["asset_events"]
+        found: list[dict[str, Any]] = self.call(f"assets/events?asset_id={known[0]['id']}&order_by=timestamp")[
+            "asset_events"
+        ]
         return found
 
     def log(self, dag: str, run: str, task: str) -> str:

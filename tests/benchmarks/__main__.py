@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument("--store", default=".bench/store", help="of films, transfer and scenarios")
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
+    parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
     group = parser.add_argument_group("boosting")
     group.add_argument(
         "--only",
@@ -48,7 +49,7 @@ def main() -> None:
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
     if "data" in sections:
-        data.main(arguments.events, f"{arguments.store}/data", console)
+        data.main(arguments.events, f"{arguments.store}/data", arguments.until, console)
 
 
 if __name__ == "__main__":

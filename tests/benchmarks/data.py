@@ -24,8 +24,9 @@ from mtl_tasks import columns
 from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.trees import parameters
 from mtl_tasks.daily import read_days
-from mtl_tasks.pipeline import make_run, refs_of
-from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured
+from mtl_tasks.pipeline import make_run, promoted, refs_of
+from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured, run_stage
+from mtl_tasks.scenario import parse_setting
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
 from mtl_tasks.stages import build_stages
 from tests.benchmarks.windows import WAYS, Events
@@ -47,17 +48,25 @@ class Cost:
     peak_rss_mb: float
 
 
-def main(sizes: list[int], store: str, console: Console) -> None:
-    """Measure every size, print the tables, write the JSON."""
+def main(sizes: list[int], store: str, last: str, console: Console) -> None:
+    """Measure every size, print the tables, write the JSON.
+
+    Parameters
+    ----------
+    last
+        The stage after which runs end.
+    """
     document: dict[str, Any] = {}
     for events in sizes:
         console.print(f"{events:,} events …")
         log = _simulated(events)
-        runs = {as_of: _run(log, as_of, f"{store}/{events}") for as_of in AS_OF}
-        floors = {name: _alone(name, log, f"{store}/{events}") for name in FLOORS}
+        runs = {as_of: _run(log, as_of, f"{store}/{events}", last) for as_of in AS_OF}
+        wanted = [name for name in FLOORS if name.partition(" + ")[0] in runs[AS_OF[-1]]]
+        floors = {name: _call("floor", name, str(log), f"{store}/{events}") for name in wanted}
         windows = {name: _window_costs(name, log, f"{store}/{events}") for name in WAYS}
-        quality = {"reached": _reached(log, f"{store}/{events}"), "limit": _limits(log)}
-        document[str(events)] = {"runs": runs, "floors": floors, "windows": windows, "quality": quality}
+        document[str(events)] = {"runs": runs, "floors": floors, "windows": windows}
+        if "evaluate" in runs[AS_OF[-1]]:
+            document[str(events)]["quality"] = {"reached": _reached(log, f"{store}/{events}"), "limit": _limits(log)}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     console.print(_stages(document))
@@ -84,23 +93,40 @@ def _settings(log: pathlib.Path) -> list[str]:
     ]
 
 
-def _run(log: pathlib.Path, as_of: str, store: str) -> dict[str, Any]:
-    """Run in a process of its own, and return what each stage took."""
-    settings = [part for setting in _settings(log) for part in ("--set", setting)]
-    command = [sys.executable, "-m", "mtl_tasks", "run", "ecommerce", "--as-of", as_of, "--store", store, *settings]
-    subprocess.run([*command, "--json"], check=True, stdout=subprocess.DEVNULL)
+def _run(log: pathlib.Path, as_of: str, store: str, last: str) -> dict[str, Any]:
+    """Run the stages in a process of its own, and return what each took."""
+    _call("run_stages", str(log), as_of, store, last)
     run, results = _finished(log, as_of, store)
     return {name: run.store.open(result.ref).manifest["usage"] for name, result in results.items()}
 
 
-def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str, StageResult]]:
-    from mtl_tasks.scenario import parse_setting
-
-    overrides = dict(parse_setting(setting) for setting in _settings(log))
-    run = make_run("ecommerce", as_of, overrides, store, today=pd.Timestamp.now(tz="UTC"))
-    results: dict[str, StageResult] = {}
+def run_stages(log: str, as_of: str, store: str, last: str) -> None:
+    """Run the stages up to ``last``; the lists only if the candidate is promoted."""
+    run, results = _asked(pathlib.Path(log), as_of, store), dict[str, StageResult]()
     for name, stage in build_stages(run.scenario).items():
-        with contextlib.suppress(KeyError):  # a stage after one that was skipped
+        if name != "recommend" or promoted(results["publish"].summary):
+            results[name] = run_stage(stage, run, refs_of(results))
+        if name == last:
+            break
+
+
+def _call(function: str, *arguments: str, timeout: int | None = None) -> Any:
+    """Call a function of this module in a process of its own, so that the memory it takes is its own."""
+    code = f"import json, sys; from tests.benchmarks import data; print(json.dumps(data.{function}(*sys.argv[1:])))"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=timeout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _asked(log: pathlib.Path, as_of: str, store: str) -> Run:
+    overrides = dict(parse_setting(setting) for setting in _settings(log))
+    return make_run("ecommerce", as_of, overrides, store, today=pd.Timestamp.now(tz="UTC"))
+
+
+def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str, StageResult]]:
+    run, results = _asked(log, as_of, store), dict[str, StageResult]()
+    for name, stage in build_stages(run.scenario).items():
+        with contextlib.suppress(KeyError):  # a stage after one that was not run
             found = find_stage(stage, run, refs_of(results))
             if found is not None:
                 results[name] = found
@@ -110,16 +136,6 @@ def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str,
 def _inputs(log: pathlib.Path, store: str) -> tuple[Run, Inputs]:
     run, results = _finished(log, AS_OF[-1], store)
     return run, Inputs({name: run.store.open(result.ref) for name, result in results.items()})
-
-
-def _alone(name: str, log: pathlib.Path, store: str) -> dict[str, float]:
-    """Measure a floor in a process of its own, so that its memory is its own."""
-    code = "import json, sys; from tests.benchmarks import data; print(json.dumps(data.floor(*sys.argv[1:])))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, name, str(log), store], check=True, stdout=subprocess.PIPE, text=True
-    )
-    made: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return made
 
 
 def floor(name: str, log: str, store: str) -> dict[str, float]:
@@ -229,17 +245,9 @@ def _events(log: pathlib.Path, store: str) -> tuple[Events, Events]:
 
 
 def _window_costs(name: str, log: pathlib.Path, store: str) -> dict[str, float] | None:
-    """As :func:`_alone`, one way of windowed means; null where it does not finish in time."""
-    code = "import json, sys; from tests.benchmarks import data; print(json.dumps(data.window(*sys.argv[1:])))"
+    """What one way of windowed means takes; null where it does not finish in time."""
     with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(
-            [sys.executable, "-c", code, name, str(log), store],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=600,
-        )
-        made: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        made: dict[str, float] = _call("window", name, str(log), store, timeout=600)
         return made
     return None
 
@@ -275,6 +283,8 @@ def _quality(document: dict[str, Any]) -> Table:
     for name in ("events", "task", "metric", "popularity", "fusion", "the truth", "of the way"):
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")
     for events, entry in document.items():
+        if "quality" not in entry:
+            continue
         for task, metric in (("purchase", "auc"), ("purchase", "log_loss"), ("rating", "rmse")):
             floor_, fused = (entry["quality"]["reached"][task][name][metric] for name in ("popularity", "fusion"))
             limit = entry["quality"]["limit"][task][metric]

@@ -119,8 +119,13 @@ def test_a_backfill_gives_what_one_date_after_the_other_gives(
         "backfill", "create", "--dag-id", dag, "--from-date", "2013-05-06", "--to-date", "2013-05-10",
         "--max-active-runs", active, "--reprocess-behavior", "none",
     )  # fmt: skip
-    airflow.until(lambda: sum(run["state"] in ("success", "failed") for run in runs_of(airflow, dag)) == 5, dag, 600)
-    assert [run["state"] for run in runs_of(airflow, dag)] == ["failed", *["success"] * 4]
+
+    def states() -> list[str]:
+        """Of the backfill's runs, by date; the schedule's own run of yesterday fails, as the log is old."""
+        return [run["state"] for run in runs_of(airflow, dag) if run["run_type"] == "backfill"]
+
+    airflow.until(lambda: sum(state in ("success", "failed") for state in states()) == 5, dag, 900)
+    assert states() == ["failed", *["success"] * 4]
     for day in DAYS[1:]:
         run_here(name, day, "quiet")
     assert entries(airflow, name) == entries(airflow, name, "quiet")

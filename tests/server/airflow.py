@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import PROJECT
+from tests.databases import postgres_cluster
 
 USERS = {"admin": "admin", "victor": "viewer"}
 AIRFLOW = [sys.executable, "-m", "airflow"]
@@ -42,8 +43,8 @@ class RefusedError(Exception):
 class Airflow:
     """The server: start it with :func:`running`."""
 
-    def __init__(self, home: Path, project: Path) -> None:
-        self.home, self.project = home, project
+    def __init__(self, home: Path, project: Path, database: str) -> None:
+        self.home, self.project, self._database = home, project, database
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
@@ -69,7 +70,8 @@ class Airflow:
             "scheduler__task_instance_heartbeat_timeout": "20",
             "scheduler__task_instance_heartbeat_timeout_detection_interval": "3",
             "scheduler__orphaned_tasks_check_interval": "10",
-            "database__sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db",
+            "database__sql_alchemy_conn": self._database,
+            "database__sql_alchemy_conn_async": self._database,
         }
         named = {f"AIRFLOW__{name.upper()}": value for name, value in settings.items()}
         home = {"AIRFLOW_HOME": str(self.home), "MTL_STORE": str(self.project / ".store")}
@@ -200,7 +202,12 @@ def running(home: Path, project: Path) -> Iterator[Airflow]:
     """Run Airflow on a project; its DAG files are the repository's, its scenarios the project's."""
     shutil.copytree(PROJECT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     (project / "mtl_tasks").symlink_to(PROJECT / "mtl_tasks")
-    airflow = Airflow(home, project)
+    # SQLite lets one write at a time: beside a busy scheduler `backfill create` is refused, "database is locked".
+    with postgres_cluster("airflow") as database:
+        yield from _serving(Airflow(home, project, database))
+
+
+def _serving(airflow: Airflow) -> Iterator[Airflow]:
     airflow.prepare()
     try:
         for service in SERVICES:
@@ -208,7 +215,7 @@ def running(home: Path, project: Path) -> Iterator[Airflow]:
         airflow.until(lambda: _healthy(airflow), "Airflow to be healthy", 120)
         dags = [
             f"{kind}_{path.stem}"
-            for path in (project / "include/scenarios").iterdir()
+            for path in (airflow.project / "include/scenarios").iterdir()
             for kind in ("train", "recommend")
         ]
         for dag in dags:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
+from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
+from dags.alerts import say_next_step
 from mtl_tasks.errors import MtlError, SourceError, StoreError
 from mtl_tasks.threads import settle_threads
 
@@ -20,6 +22,7 @@ DEFAULT_ARGS: Json = {
     "retry_delay": timedelta(seconds=30),
     "retry_exponential_backoff": 2.0,
     "max_retry_delay": timedelta(minutes=10),
+    "on_failure_callback": say_next_step,
     "retry_policy": ExceptionRetryPolicy(
         rules=[
             RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
@@ -37,66 +40,106 @@ def resolve(scenario: str) -> Json:
     context = get_current_context()
     run = context["dag_run"]
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
-    with _project():
+    with in_project():
         from mtl_tasks.handover import ask_run, perform_stage
 
-        asked = ask_run(
+        document = ask_run(
             scenario,
             params,
             run.conf or {},
             interval_end=run.data_interval_end,
             run_after=run.run_after,
             now=datetime.now(UTC),
-            store=os.environ.get("MTL_STORE", ".store"),
+            store=store_uri(),
         )
-        return {"asked": asked, "resolved": perform_stage("resolve", asked, [])}
+        return {"asked": document, "resolved": perform_stage("resolve", document, [])}
+
+
+@task(task_id="resolve", multiple_outputs=True)
+def resolve_promoted(scenario: str, champion: Asset) -> Json:
+    """Fix which promoted run is at work: that of the event, else the one asked for, else today's champion."""
+    context = get_current_context()
+    events = context["triggering_asset_events"].get(champion)
+    run_key = events[-1].extra["run_key"] if events else context["params"]["run"]
+    with in_project():
+        from mtl_tasks.outcome import ask_lists
+
+        found = ask_lists(scenario, run_key, store_uri())
+    if found is None:
+        raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
+    return found
 
 
 @task(multiple_outputs=False)
 def stage(name: str, handed: list[Any]) -> Json:
     """Run one stage, given the results of those that it needs."""
-    with _project():
+    with in_project():
         from mtl_tasks.handover import perform_stage
 
-        return perform_stage(name, _asked(), handed)
+        result = perform_stage(name, asked(), handed)
+    return _with_event(result)
 
 
 @task
-def members(resolved: Json) -> list[str]:
-    """List the stages that fit the members chosen for this run."""
-    with _project():
-        from mtl_tasks.handover import stage_names
+def members(resolved: Json, accelerated: bool) -> list[str]:
+    """List the stages that fit the members chosen for this run, on a GPU or not."""
+    with in_project():
+        from mtl_tasks.handover import member_stages
 
-        return stage_names(_asked(), "member")
-
-
-@task.short_circuit(ignore_downstream_trigger_rules=False)
-def promoted(handed: list[Any]) -> bool:
-    """Skip what is done for a champion only, if the gate rejected the candidate."""
-    with _project():
-        from mtl_tasks.handover import is_promoted
-
-        return is_promoted(_asked(), handed)
+        return member_stages(asked(), accelerated=accelerated)
 
 
-@task(multiple_outputs=False, trigger_rule="none_failed_min_one_success")
+@task(max_active_tis_per_dag=1)  # of two runs of one date that end at once, the second sees what the first announced
+def announce(handed: list[Any], champion: Asset) -> Json:
+    """Tell those who wait for a champion, once, if this run is today's; skip otherwise."""
+    context = get_current_context()
+    with in_project():
+        from mtl_tasks.outcome import announcement
+
+        told = announcement(asked(), handed)
+    if told is None:
+        raise AirflowSkipException("today's champion is another run: nobody is told")
+    for event in context["inlet_events"][champion].ascending(False).limit(1):
+        if (event.extra or {}).get("run_key") == told["run_key"]:
+            raise AirflowSkipException("this run was announced before: nobody is told again")
+    context["outlet_events"][champion].extra = told
+    return told
+
+
+@task(multiple_outputs=False, trigger_rule="none_failed")
 def report(handed: list[Any]) -> Json:
-    """Render the run's page, whatever the verdict is."""
-    with _project():
+    """Render the run's page, whatever the verdict is, and leave the run's note to `plugins/run_notes.py`."""
+    with in_project():
         from mtl_tasks.handover import perform_report
+        from mtl_tasks.outcome import run_note
 
-        return perform_report(_asked(), handed)
+        get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed))
+        return perform_report(asked(), handed)
 
 
 @contextlib.contextmanager
-def _project() -> Iterator[None]:
+def in_project() -> Iterator[None]:
     """Work in the project's folder, with threads told how to wait: whoever started the worker may not have done so."""
     settle_threads()
     with contextlib.chdir(scenario_files.ROOT):
         yield
 
 
-def _asked() -> Json:
+def store_uri() -> str:
+    """Where artefacts live."""
+    return os.environ.get("MTL_STORE", ".store")
+
+
+def asked() -> Json:
+    """Return what the run is, as its first task has fixed it."""
     # Pulled rather than passed: as an argument it would draw an edge from `resolve` to every task of the graph.
-    asked: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="asked")
-    return asked
+    document: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="asked")
+    return document
+
+
+def _with_event(result: Json) -> Json:
+    """Say in the events of the task's assets what was made."""
+    context = get_current_context()
+    for asset in context["task"].outlets:
+        context["outlet_events"][asset].extra = {"as_of": asked()["as_of"], **result["ref"]}
+    return result

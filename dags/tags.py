@@ -8,3 +8,4 @@ class Tag(StrEnum):
 
     MULTI_TASK = "multi-task"
     TRAINING = "training"
+    RECOMMENDING = "recommending"

@@ -6,58 +6,49 @@
 the run's data interval ends, unless a parameter says otherwise; without an interval it is the day of the run.
 
 **Outputs.** In the store (`MTL_STORE`) an artefact of every stage, an entry in the registry, and the report; the result
-of the task `report` says where. If the gate rejects the models, `recommend` is skipped and the report says why.
+of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and today's champion,
+`announce` tells the DAG that makes the lists; otherwise it is skipped.
 
-**When it fails.** The failed task's log ends with what is wrong and what to do. Bad data and bad settings fail at once;
-input and output are tried again. Mend the cause, then clear the failed task.
+**Approval.** If the parameter or the scenario asks for it, `approve` waits under *Required actions* with the verdict's
+table. A no, or no answer in time, promotes nothing; who answered is in the registry.
+
+**When it fails.** The failed task's log ends with what is wrong and the next step. Bad data and bad settings fail at
+once; input and output are tried again. Mend the cause, then clear the failed task. `include/docs/operations.md` goes
+through the cases.
 
 **May it be run again?** Yes: any part, any day, any time. What was made is reused; the registry is only added to.
+
+**What a backfill does.** Each date is judged against the champion of its time, so a run waits for those of earlier
+dates that are under way (`earlier_runs`): several active runs give what one after the other gives. A failed
+date is not waited for. No date displaces a newer champion, and nobody is told unless today's champion changes. Run it
+forwards: backwards, no date has a champion to be compared with. A date that is done is reused; with other parameters
+it stands beside.
 
 **Owner.** Whom the scenario's file names as `owner`.
 """
 
-from datetime import UTC, datetime
-from typing import Any, get_args
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable, Param, TaskGroup, dag
+from airflow.sdk import CronDataIntervalTimetable, TaskGroup, dag
 
+from dags import resources
+from dags.alerts import deadline
+from dags.approval import PromotionApproval
+from dags.assets import ScenarioAssets
+from dags.params import make_params
 from dags.scenario_files import read_scenarios
-from dags.stage_tasks import DEFAULT_ARGS, members, promoted, report, resolve, stage
+from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
 from dags.tags import Tag
-from mtl_tasks.scenario import FusionMethod, MemberKind, Scenario
+from dags.waiting import EarlierRuns
+from mtl_tasks.scenario import Scenario
 
-
-def make_params(scenario: Scenario) -> dict[str, Param]:
-    """Return what a run can be asked for; the defaults are the scenario's own choices."""
-    kinds, methods = list(get_args(MemberKind)), list(get_args(FusionMethod))
-    return {
-        "as_of": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="As of",
-            description="The run knows nothing at or after this day (UTC). Empty: the end of the data interval.",
-        ),
-        "members": Param(
-            list(scenario.members),
-            type="array",
-            items={"type": "string", "enum": kinds},
-            examples=kinds,
-            title="Members",
-            description="The models to fit. Popularity must be among them: it is the floor for the others.",
-        ),
-        "fusion": Param(
-            scenario.fusion.method,
-            enum=methods,
-            title="Fusion",
-            description="How the members' predictions are combined; auto takes what does best on the blend window.",
-        ),
-        "force": Param(False, type="boolean", title="Force", description="Make again even what could be reused."),
-    }
+GO_ON = "none_failed"  # members that are on the other queue are skipped, which is no reason to stop
 
 
 def make_dag(scenario: Scenario) -> None:
     """Register the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
+    assets = ScenarioAssets.of(scenario.name)
 
     @dag(
         f"train_{scenario.name}",
@@ -66,39 +57,65 @@ def make_dag(scenario: Scenario) -> None:
         schedule=CronDataIntervalTimetable(scenario.schedule, timezone="UTC"),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=4,  # one that waits for approval does not hold up the next day's
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
+        deadline=deadline(hours=scenario.gate.approval_hours + 6),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
     )
     def train() -> None:
         first: Any = resolve(scenario.name)
         resolved = first["resolved"]
+        heavy = resources.on_cpu()
         with TaskGroup("validate"):
-            events = run("validate", resolved)
+            events = run("validate", resolved, outlets=[assets.log])
             rows = run("split", events)
         with TaskGroup("learn"):
-            factors = run("factors", events, rows)
-            features = run("features", events, rows, factors)
-            fit = stage.override(task_id="member", map_index_template="{{ task.op_kwargs['name'] }}")
-            fitted = fit.partial(handed=[rows, features]).expand(name=members(resolved))
-            fusion = run("fuse", rows, fitted)
-        models = [factors, fitted, fusion]
+            factors = run("factors", events, rows, outlets=[assets.factors], **resources.for_factors(scenario))
+            features = run("features", events, rows, factors, **heavy)
+            fitted = [fit(scenario, resolved, [rows, features], gpu) for gpu in (False, True)]
+            fusion = run("fuse", rows, *fitted, trigger_rule=GO_ON)
+        models = [factors, *fitted, fusion]
         with TaskGroup("decide"):
-            evaluation = run("evaluate", events, rows, features, *models)
-            verdict = run("gate", events, rows, features, *models, evaluation)
+            evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
+            verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)
+            wait(scenario, features, fitted, fusion, verdict)
+        made = [resolved, events, rows, features, *models, evaluation, verdict]
         with TaskGroup("publish"):
-            entry = run("publish", resolved, *models, verdict)
-            lists = run("recommend", events, *models, entry)
-            promoted([verdict, entry]) >> lists
-        report([resolved, events, rows, features, *models, evaluation, verdict, entry, lists])
+            entry = run("publish", *made, trigger_rule=GO_ON, outlets=[assets.candidate])
+            approved = PromotionApproval(
+                task_id="approve",
+                subject=f"Promote {scenario.name} as of {{{{ ti.xcom_pull(task_ids='resolve', key='asked').as_of }}}}?",
+                handed=[verdict, entry],
+                response_timeout=timedelta(hours=scenario.gate.approval_hours),
+            )
+            told = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
+            told([verdict, entry], assets.champion) << approved
+        report([*made, entry]) << approved
 
     train()
 
 
-def run(name: str, *handed: Any) -> Any:
+def wait(scenario: Scenario, features: Any, fitted: list[Any], fusion: Any, verdict: Any) -> None:
+    """Wait for earlier dates before a champion is looked up: by the gate, or by members that grow on from one."""
+    waited = EarlierRuns(task_id="earlier_runs")
+    if scenario.boosting.transfer == "none":
+        fusion >> waited >> verdict
+    else:
+        features >> waited >> fitted
+
+
+def run(name: str, *handed: Any, **options: Any) -> Any:
     """Return the task that runs a stage on the results of others."""
-    return stage.override(task_id=name)(name, list(handed))
+    return stage.override(task_id=name, **options)(name, list(handed))
+
+
+def fit(scenario: Scenario, resolved: Any, handed: list[Any], gpu: bool) -> Any:
+    """Return the mapped task that fits the members which train on a GPU, or those which do not."""
+    suffix, where = ("_gpu", resources.on_gpu()) if gpu else ("", resources.on_cpu(scenario.boosting.threads))
+    chosen = members.override(task_id=f"members{suffix}")(resolved, accelerated=gpu)
+    one = stage.override(task_id=f"member{suffix}", map_index_template="{{ task.op_kwargs['name'] }}", **where)
+    return one.partial(handed=handed).expand(name=chosen)
 
 
 for sound in read_scenarios()[0]:  # what is wrong with the others, scenario_faults.py says

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtl_tasks.errors import ConfigError, MtlError
+from mtl_tasks import registry_commands
+from mtl_tasks.errors import MtlError
+from mtl_tasks.terminal import (
+    PROGRAM,
+    AsJson,
+    AsOf,
+    Force,
+    Root,
+    ScenarioName,
+    Settings,
+    StoreUri,
+    Verbose,
+    console,
+    enter,
+    print_json,
+    today,
+)
 
 # Every heavy import of this module is inside a command: `--help` then answers in well under a second.
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
-
     from mtl_tasks.report.document import RunDocument
-
-PROGRAM = "python -m mtl_tasks"
 
 _OVERVIEW = (
     "Train, judge and publish a multi-task recommender.\n\n"
@@ -41,6 +49,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} explain movies --as-of 2013-08-25 --user 2 --item 770828
 
+  {PROGRAM} registry list movies
+
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 a fault of ours, 130 interrupted.
@@ -54,25 +64,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="Name of a file in include/scenarios.")]
-AsOf = Annotated[
-    str | None,
-    typer.Option("--as-of", metavar="YYYY-MM-DD", help="The run knows nothing at or after this day (UTC)."),
-]
-StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="Where artefacts live: a folder or s3://…")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a key of the scenario, checked like the file. Repeatable."
-    ),
-]
-Root = Annotated[
-    Path, typer.Option("--root", metavar="FOLDER", help="The project folder; other relative paths start there.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does.")]
-Force = Annotated[bool, typer.Option("--force", help="Make every stage again, even where it could be reused.")]
+app.add_typer(registry_commands.app, name="registry")
 
 
 @app.command()
@@ -87,7 +79,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run every stage of a scenario, and show the verdict with what led to it."""
-    overrides = _enter(root, verbose, settings)
+    overrides = enter(root, verbose, settings)
     from rich.console import Console
 
     from mtl_tasks.summary import StageProgress
@@ -95,7 +87,7 @@ def run(
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
         from mtl_tasks.pipeline import make_run, run_pipeline
 
-        asked = make_run(scenario, as_of, overrides, store, today=_today(), force=force)
+        asked = make_run(scenario, as_of, overrides, store, today=today(), force=force)
         document = run_pipeline(asked, progress, overrides)
     _present(document, as_json)
 
@@ -111,11 +103,11 @@ def show(
     verbose: Verbose = False,
 ) -> None:
     """Show a finished run again; nothing is computed. Give the same --set as the run was made with."""
-    overrides = _enter(root, verbose, settings)
+    overrides = enter(root, verbose, settings)
     with _stdout_kept_clean():
         from mtl_tasks.pipeline import load_document, make_run
 
-        document = load_document(make_run(scenario, as_of, overrides, store, today=_today()), overrides)
+        document = load_document(make_run(scenario, as_of, overrides, store, today=today()), overrides)
     _present(document, as_json)
 
 
@@ -133,17 +125,17 @@ def explain(
     verbose: Verbose = False,
 ) -> None:
     """Say why a finished run predicts what it does for one user and one item; nothing is trained."""
-    overrides = _enter(root, verbose, settings)
+    overrides = enter(root, verbose, settings)
     with _stdout_kept_clean():
         from mtl_tasks.pipeline import explain_pair, make_run
 
-        explanation = explain_pair(make_run(scenario, as_of, overrides, store, today=_today()), user, item, top)
+        explanation = explain_pair(make_run(scenario, as_of, overrides, store, today=today()), user, item, top)
     if as_json:
-        _print_json(explanation)
+        print_json(explanation)
         return
     from mtl_tasks.summary import print_explanation
 
-    print_explanation(explanation, _console())
+    print_explanation(explanation, console())
 
 
 @app.command(name="simulate")
@@ -162,7 +154,7 @@ def simulate_log(
     verbose: Verbose = False,
 ) -> None:
     """Simulate a shop: write its log, and beside it what a perfect model would predict."""
-    _enter(root, verbose, None)
+    enter(root, verbose, None)
     from mtl_tasks.simulation import Settings, describe, simulate
 
     simulate(Settings(users, items, days, events, seed, correlation, noise), out)
@@ -186,25 +178,6 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, Any]:
-    """Go to the project folder, set up logging, and return what ``--set`` overrides."""
-    if not root.is_dir():
-        raise ConfigError(f"--root {root}: no such folder; give the folder that holds include/scenarios")
-    os.chdir(root)
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr, force=True)
-    from mtl_tasks.scenario import parse_setting
-
-    return dict(parse_setting(text) for text in settings or [])
-
-
-def _today() -> pd.Timestamp:
-    """The clock is read here, at the edge, and handed in as an argument."""
-    import pandas as pd
-
-    return pd.Timestamp.now(tz="UTC").normalize()
-
-
 def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
     """Send what libraries print to stderr: with ``--json``, stdout holds the one object and nothing else."""
     return contextlib.redirect_stdout(sys.stderr)
@@ -212,19 +185,8 @@ def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
 
 def _present(document: RunDocument, as_json: bool) -> None:
     if as_json:
-        _print_json(document.to_json())
+        print_json(document.to_json())
         return
     from mtl_tasks.summary import print_summary
 
-    print_summary(document, _console())
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # Through a pipe rich assumes 80 columns, in which the tables would lose their headings.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    print_summary(document, console())

@@ -26,6 +26,10 @@ class ArtifactError(MtlError):
     """A stored artefact is missing, damaged, or cannot be written."""
 
 
+class GateError(MtlError):
+    """The rules of promotion forbid what was asked for."""
+
+
 class StoreError(ArtifactError):
     """The store could not be read or written this time; trying again may help."""
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import pandas as pd
 
 from mtl_tasks.errors import ConfigError, nearest
-from mtl_tasks.pipeline import build_document, make_run, promoted, refs_of
+from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.scenario import MemberKind, load_scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
 from mtl_tasks.stages import build_stages, report_stage
 from mtl_tasks.store import Ref, Store
 
 Json = dict[str, Any]
+# Parameters of a run that are a key of the scenario each, by name.
+SETTINGS: Final = {
+    "fusion": "fusion.method",
+    "train_days": "windows.train",
+    "tune_days": "windows.tune",
+    "blend_days": "windows.blend",
+    "test_days": "windows.test",
+    "device": "boosting.device",
+    "threads": "boosting.threads",
+    "gate_mode": "gate.mode",
+    "approval": "gate.approval",
+}
+ACCELERATED: Final = ("gpu", "cuda")
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +48,7 @@ def ask_run(
     Parameters
     ----------
     params
-        ``as_of`` (``YYYY-MM-DD`` or None), ``members``, ``fusion`` and ``force``, each given or by default.
+        ``as_of`` (``YYYY-MM-DD`` or None), ``members``, ``force`` and those of ``SETTINGS``, given or by default.
     conf
         What was given; only its keys are looked at, because a scheduler accepts any.
     interval_end, run_after
@@ -76,9 +89,11 @@ def run_from_json(document: Mapping[str, Any]) -> Run:
     return Run(scenario, as_of, Store(document["store"]), document["force"])
 
 
-def stage_names(asked: Mapping[str, Any], prefix: str) -> list[str]:
-    """Return the names of the run's stages that start with ``prefix:``, in the order they are built."""
-    return [name for name in build_stages(run_from_json(asked).scenario) if name.startswith(f"{prefix}:")]
+def member_stages(asked: Mapping[str, Any], *, accelerated: bool) -> list[str]:
+    """Return the run's stages that fit a member on a GPU, or those that do not, in the order they are built."""
+    scenario = run_from_json(asked).scenario
+    on_gpu = scenario.boosting.device in ACCELERATED
+    return [f"member:{kind}" for kind in scenario.members if (on_gpu and kind in BOOSTED) == accelerated]
 
 
 def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any]) -> Json:
@@ -95,22 +110,15 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any]) ->
     run = run_from_json(asked)
     stage = build_stages(run.scenario)[name]
     refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
-    return _result_to_json(run_stage(stage, run, refs))
+    return result_to_json(run_stage(stage, run, refs))
 
 
 def perform_report(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json:
     """Render the report of a run out of the results of all its stages."""
     run = run_from_json(asked)
-    results = _results(run, handed)
+    results = results_of(run, handed)
     stage = report_stage(build_document(run, results, asked.get("overrides", {})))
-    return _result_to_json(run_stage(stage, run, refs_of(results)))
-
-
-def is_promoted(asked: Mapping[str, Any], handed: Sequence[Any]) -> bool:
-    """Whether the results of the stages ``gate`` and ``publish`` say that the candidate is a champion from now on."""
-    results = _results(run_from_json(asked), handed)
-    log.info("%s", results["gate"].summary["verdict"])
-    return promoted(results["publish"].summary)
+    return result_to_json(run_stage(stage, run, refs_of(results)))
 
 
 def _overrides(scenario_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +129,16 @@ def _overrides(scenario_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         known = get_args(MemberKind)
         unknown = [name for name in params["members"] if name not in known]
         changed["members"] = [name for name in known if name in params["members"]] + unknown
-    if params["fusion"] != scenario.fusion.method:
-        changed["fusion.method"] = params["fusion"]
+    document = scenario.model_dump(mode="json")
+    for name, key in SETTINGS.items():
+        section, _, leaf = key.partition(".")
+        if params[name] != document[section][leaf]:
+            changed[key] = params[name]
     return changed
 
 
-def _results(run: Run, handed: Sequence[Any]) -> dict[str, StageResult]:
-    """Results by stage name, in the order in which one process would have made them."""
+def results_of(run: Run, handed: Sequence[Any]) -> dict[str, StageResult]:
+    """Return results by stage name, in the order in which one process would have made them."""
     found = {document["stage"]: document for document in _flat(handed)}
     return {name: _result_from_json(found[name], run.store) for name in build_stages(run.scenario) if name in found}
 
@@ -142,7 +153,7 @@ def _flat(handed: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
             yield from _flat(item)
 
 
-def _result_to_json(result: StageResult) -> Json:
+def result_to_json(result: StageResult) -> Json:
     """All but the summary, which stays with the artefact: what is handed over is small whatever a stage has to say."""
     return {
         "stage": result.stage,

@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.registry import Registry, standing_of
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
-from mtl_tasks.stages import build_stages, explain, report_stage
+from mtl_tasks.stages import build_stages, explain, report_stage, run_key
 from mtl_tasks.store import Artifact, Ref, Store
 
 OnStage = Callable[[str, StageResult | None], None]
@@ -88,7 +89,7 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
 
 
 def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDocument:
-    """Return what a finished run has to show, computing nothing.
+    """Return what a finished run has to show; nothing is computed but its page, where that is not up to date.
 
     Raises
     ------
@@ -97,7 +98,8 @@ def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDo
     """
     results = _finished(run)
     document = build_document(run, results, overrides or {})
-    results["report"] = _found(report_stage(document), run, results)
+    # Made anew if the run was ruled on since: the page says so.
+    results["report"] = run_stage(report_stage(document), run, refs_of(results))
     stages = [
         {"name": name, **run.store.open(result.ref).manifest["usage"], "reused": True, "key": result.ref.key}
         for name, result in results.items()  # what making them took, then: nothing was made now
@@ -116,18 +118,20 @@ def explain_pair(run: Run, user: str, item: str, top: int) -> dict[str, Any]:
         If the run cannot say anything of them.
     """
     artifacts = {name: run.store.open(result.ref) for name, result in _finished(run).items()}
-    about = {"scenario": run.scenario.name, "as_of": run.as_of_name, "run_key": artifacts["publish"].summary["run_key"]}
+    about = {"scenario": run.scenario.name, "as_of": run.as_of_name, "run_key": run_key(run, artifacts["gate"].ref)}
     return about | explain(run, Inputs(artifacts), (user, item), top)
 
 
 def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapping[str, Any]) -> RunDocument:
     """Gather what a run has to show from the artefacts of its stages."""
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
-    split = artifacts["split"]
+    split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
+    registry = Registry(run.store, run.scenario.name)
+    entry, rulings = registry.get(key), registry.rulings(key)
     return RunDocument(
         scenario=run.scenario,
         as_of=run.as_of_name,
-        run_key=artifacts["publish"].summary["run_key"],
+        run_key=key,
         resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
         validation=artifacts["validate"].json("validation"),
         split=split.summary,
@@ -140,6 +144,8 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         stages=_stage_rows(results),
         libraries=library_versions(),
         overrides=dict(overrides),
+        standing=standing_of(entry, rulings),
+        rulings=[ruling.sentence(entry) for ruling in rulings],
     )
 
 
@@ -170,7 +176,9 @@ def _finished(run: Run) -> dict[str, StageResult]:
     """The stages of a finished run, but for its page."""
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend" and not promoted(results["publish"].summary):
+        if stage.name == "recommend":  # a backfilled run has no lists, one promoted by hand may have some
+            found = find_stage(stage, run, refs_of(results))
+            results |= {} if found is None else {stage.name: found}
             continue
         results[stage.name] = _found(stage, run, results)
     return results

@@ -1,11 +1,14 @@
-"""Which run was promoted when: an append-only list of verdicts. The champion is computed from it, never stored."""
+"""Which run was promoted when: an append-only list of verdicts and of what people ruled on them later.
+
+The champion is computed from it, never stored.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
 from upath import UPath
 
@@ -13,6 +16,9 @@ from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.store import Ref, Store, to_json, write_durably
 
 Json = dict[str, Any]
+Action = Literal["promote", "retire"]
+PROMOTE: Final = "promote"
+AWAITS_APPROVAL: Final = "awaits_approval"
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,13 @@ class Entry:
 
     Attributes
     ----------
+    decision
+        ``promote``, ``reject``, ``awaits_approval`` (passed, and somebody has yet to approve), or ``dry_run:`` and
+        what the gate would have decided.
     scenario_document
         The scenario as it was run: what is needed to score with the run again.
     refs
-        Stage to reference of its artefact.
+        Stage to reference of its artefact, of all stages that led to the verdict.
     """
 
     run_key: str
@@ -38,7 +47,7 @@ class Entry:
     @property
     def promoted(self) -> bool:
         """Whether the run passed an enforced gate."""
-        return self.decision == "promote"
+        return self.decision == PROMOTE
 
     def to_json(self) -> Json:
         """Return a JSON-able form."""
@@ -67,22 +76,69 @@ class Entry:
         )
 
 
+@dataclass(frozen=True)
+class Ruling:
+    """What a person, or the lack of an answer, decided about a run after its verdict; the latest one counts.
+
+    Attributes
+    ----------
+    action
+        ``promote`` makes the run a champion whatever its verdict was, ``retire`` takes it out for good.
+    by, reason, at
+        Who, why, and when (ISO 8601).
+    """
+
+    run_key: str
+    as_of: str
+    action: Action
+    by: str
+    reason: str
+    at: str
+
+    def to_json(self) -> Json:
+        """Return a JSON-able form."""
+        return asdict(self)
+
+    def sentence(self, entry: Entry) -> str:
+        """The ruling in words, given the run's entry."""
+        verb = {"promote": "promoted by force", "retire": "retired"}[self.action]
+        if entry.decision == AWAITS_APPROVAL:
+            verb = {"promote": "approved", "retire": "not approved"}[self.action]
+        elif entry.promoted and self.action == PROMOTE:
+            verb = "promoted again"
+        return f"{verb} by {self.by} at {self.at}: {self.reason}"
+
+
+Record = Entry | Ruling
+
+
+def standing_of(entry: Entry, rulings: list[Ruling]) -> str:
+    """What a run is now, in a word or two: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
+    if not rulings:
+        plain = {PROMOTE: "promoted", "reject": "rejected", AWAITS_APPROVAL: "awaits approval"}
+        return plain.get(entry.decision, "dry run")
+    if rulings[-1].action == PROMOTE:
+        return {PROMOTE: "promoted", AWAITS_APPROVAL: "approved"}.get(entry.decision, "forced")
+    return "not approved" if entry.decision == AWAITS_APPROVAL else "retired"
+
+
 class Registry:
     """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
 
-    The number counts the entries of an as_of, so that of two verdicts on one day the later one is known.
+    Rulings lie beside them, their action after the key. The number counts the records of an as_of, so that of two on
+    one day the later one is known.
     """
 
     def __init__(self, store: Store, scenario: str) -> None:
         self._folder = store.root / scenario / "registry"
 
-    def entries(self) -> list[Entry]:
-        """All entries by as_of, and within one in the order they were appended.
+    def records(self) -> list[Record]:
+        """Everything, by as_of, and within one in the order it was appended.
 
         Raises
         ------
         ArtifactError
-            If a file there cannot be read or is not an entry as it was written.
+            If a file there cannot be read or is not a record as it was written.
         """
         found = []
         for path in self._paths("*"):
@@ -96,45 +152,78 @@ class Registry:
                 ) from error
         return found
 
-    def append(self, entry: Entry) -> None:
-        """Write an entry once; the same entry again is a no-op.
+    def entries(self) -> list[Entry]:
+        """The verdicts, in the order of :meth:`records`; two writers at once may have left one twice."""
+        found: dict[tuple[str, str], Entry] = {}
+        for record in self.records():
+            if isinstance(record, Entry):
+                found.setdefault((record.as_of, record.run_key), record)
+        return list(found.values())
+
+    def rulings(self, run_key: str) -> list[Ruling]:
+        """What was ruled on a run, oldest first."""
+        return [record for record in self.records() if isinstance(record, Ruling) and record.run_key == run_key]
+
+    def append(self, record: Record) -> None:
+        """Write a record once; the same record again is a no-op.
 
         Raises
         ------
         ArtifactError
             If another entry stands under its name, or the store cannot be written.
         """
-        there = self._paths(entry.as_of)
-        name = f"{entry.run_key[:32]}.json"
-        document = _written(entry)
+        there = self._paths(record.as_of)
+        name, document = _name(record), _written(record)
         try:
             for path in there:
                 if path.name.partition("-")[2] == name:
                     if path.read_bytes() != document:
                         raise ArtifactError(f"{path}: holds another entry; entries are never changed")
                     return
-            path = self._folder / entry.as_of / f"{len(there) + 1:04d}-{name}"
+            path = self._folder / record.as_of / f"{len(there) + 1:04d}-{name}"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, document)
         except OSError as error:
             raise StoreError(f"{self._folder}: the registry cannot be written ({error}); no entry was made") from error
 
-    def champion(self, as_of: str) -> Entry | None:
-        """The newest promoted run whose as_of is before the given one; None when there is none yet."""
-        promoted = [entry for entry in self.entries() if entry.promoted and entry.as_of < as_of]
+    def standing(self) -> list[Entry]:
+        """The runs that are promoted and not retired, the oldest as_of first; rulings have been applied."""
+        entries: dict[tuple[str, str], Entry] = {}
+        promoted: dict[tuple[str, str], Entry] = {}
+        for record in self.records():
+            run = record.as_of, record.run_key
+            if isinstance(record, Entry):
+                if entries.setdefault(run, record) is record and record.promoted:
+                    promoted[run] = record
+                continue
+            promoted.pop(run, None)
+            if record.action == PROMOTE:
+                promoted[run] = entries[run]
+        return list(promoted.values())
+
+    def champion(self, as_of: str | None = None) -> Entry | None:
+        """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none."""
+        promoted = [entry for entry in self.standing() if as_of is None or entry.as_of < as_of]
         return promoted[-1] if promoted else None
 
     def get(self, run_key: str) -> Entry:
         """The entry of a run.
 
+        Parameters
+        ----------
+        run_key
+            The whole key, or as much of its beginning as no other run shares.
+
         Raises
         ------
         ArtifactError
-            If there is none.
+            If there is none, or more than one.
         """
-        for entry in self.entries():
-            if entry.run_key == run_key:
-                return entry
+        found = [entry for entry in self.entries() if entry.run_key.startswith(run_key)] if run_key else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ArtifactError(f"{self._folder}: {len(found)} runs start with {run_key!r}: give more of the key")
         raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
 
     def _paths(self, as_of: str) -> list[UPath]:
@@ -146,15 +235,28 @@ class Registry:
 _SEAL = "seal"
 
 
-def _written(entry: Entry) -> bytes:
-    """Bytes of an entry with their own hash: nothing else vouches for an entry, and it decides who is champion."""
-    document = entry.to_json()
+def _name(record: Record) -> str:
+    """A record's file name without its number."""
+    if isinstance(record, Entry):
+        return f"{record.run_key[:32]}.json"
+    digest = hashlib.sha256(to_json(record.to_json())).hexdigest()
+    return f"{record.run_key[:32]}-{record.action}-{digest[:8]}.json"
+
+
+def _written(record: Record) -> bytes:
+    """Bytes of a record with their own hash: nothing else vouches for one, and it decides who is champion."""
+    document = record.to_json()
     return to_json({**document, _SEAL: hashlib.sha256(to_json(document)).hexdigest()})
 
 
-def _read(data: bytes) -> Entry:
+def _read(data: bytes) -> Record:
     """Invert :func:`_written`; raises unless the bytes are exactly what it wrote."""
-    entry = Entry.from_json(json.loads(data))
-    if _written(entry) != data:
+    document = json.loads(data)
+    if "action" in document:
+        del document[_SEAL]
+        record: Record = Ruling(**document)
+    else:
+        record = Entry.from_json(document)
+    if _written(record) != data:
         raise ValueError("its hash does not match")
-    return entry
+    return record

@@ -26,7 +26,19 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
 # Changing how a result is shown does not change the result.
-PRESENTATION = ("__main__.py", "cli.py", "summary.py", "report", "explain.py", "features/words.py")
+# Neither does what people do about runs that are done.
+PRESENTATION = (
+    "__main__.py",
+    "cli.py",
+    "registry_commands.py",
+    "terminal.py",
+    "promotion.py",
+    "pruning.py",
+    "summary.py",
+    "report",
+    "explain.py",
+    "features/words.py",
+)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mtl_tasks.errors import ConfigError, nearest
 
 SCENARIO_FOLDER = Path("include/scenarios")
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
+BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -341,6 +342,10 @@ class Gate(Model):
     replicates: int = Field(default=500, ge=100)
     beat_floor: bool = Field(default=True, description="every task's fusion must beat `popularity` significantly")
     mode: Literal["enforce", "dry_run"] = "enforce"
+    approval: Literal["none", "required"] = Field(
+        default="none", description="required: what passed is promoted only once somebody has approved it"
+    )
+    approval_hours: float = Field(default=24.0, gt=0, description="no answer for so long in Airflow is a no")
 
 
 class Recommend(Model):

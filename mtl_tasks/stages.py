@@ -26,11 +26,11 @@ from mtl_tasks.evaluation import (
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
 from mtl_tasks.recommend import best_lists, sample_people
-from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
-from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, Gate, MemberKind, Scenario, parse_scenario
 from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
-from mtl_tasks.store import Artifact, Payload, to_json
+from mtl_tasks.store import Artifact, Payload, Ref, to_json
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 MODEL = "model."  # prefix of a member's own files among those of its artefact
 FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
+
+BEFORE_MODELS = ("resolve", "validate", "split", "features")
 
 Body = Callable[[Run, Inputs], Payload]
 Config = Callable[[Run], dict[str, Any]]
@@ -65,8 +67,9 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
         Stage("evaluate", ("validate", "split", "features", *models), _sections("recommend", "seed"), evaluate),
         Stage("gate", ("validate", "split", "features", *models, "evaluate"), _gate_config, gate),
-        Stage("publish", ("resolve", *models, "gate"), _whole, publish),
-        Stage("recommend", ("validate", *models, "publish"), _sections("recommend"), recommend),
+        Stage("publish", (*BEFORE_MODELS, *models, "evaluate", "gate"), _whole, publish),
+        # Not `publish`: a run that was promoted by hand, later, is published by its entry in the registry alone.
+        Stage("recommend", ("validate", *models, "gate"), _sections("recommend"), recommend),
     ]
     return {stage.name: stage for stage in stages}
 
@@ -240,27 +243,33 @@ def gate(run: Run, inputs: Inputs) -> Payload:
 
 
 def publish(run: Run, inputs: Inputs) -> Payload:
-    """Enter the verdict in the registry; what the gate promoted in ``enforce`` mode is a champion from now on."""
+    """Enter the verdict in the registry; what passed an enforced gate, and needs no approval, is promoted by it."""
     verdict = inputs["gate"].json("verdict")
-    decision = verdict["decision"] if run.scenario.gate.mode == "enforce" else f"dry_run:{verdict['decision']}"
     entry = Entry(
-        run_key=run_key(run, inputs),
+        run_key=run_key(run, inputs["gate"].ref),
         as_of=run.as_of_name,
-        decision=decision,
+        decision=_decision(verdict["decision"], run.scenario.gate),
         reasons=verdict["reasons"],
         scenario_document=run.scenario.model_dump(mode="json"),
         refs={name: artifact.ref for name, artifact in inputs.artifacts.items()},
         code=code_version(),
     )
     Registry(run.store, run.scenario.name).append(entry)
-    payload = Payload(summary={"run_key": entry.run_key, "decision": decision}, rows=1)
+    payload = Payload(summary={"run_key": entry.run_key, "decision": entry.decision}, rows=1)
     payload.add_json("entry", entry.to_json())
     return payload
 
 
-def run_key(run: Run, inputs: Inputs) -> str:
+def _decision(verdict: str, gate: Gate) -> str:
+    """What follows from a verdict, as :class:`~mtl_tasks.registry.Entry` says it."""
+    if gate.mode == "dry_run":
+        return f"dry_run:{verdict}"
+    return AWAITS_APPROVAL if verdict == PROMOTE and gate.approval == "required" else verdict
+
+
+def run_key(run: Run, gate: Ref) -> str:
     """The name of a run: a hash of its verdict's key, which depends on all that was done, and of the scenario."""
-    parts = {"gate": inputs["gate"].ref.key, "scenario": run.scenario.model_dump(mode="json")}
+    parts = {"gate": gate.key, "scenario": run.scenario.model_dump(mode="json")}
     return hashlib.sha256(to_json(parts)).hexdigest()
 
 
@@ -293,8 +302,11 @@ def report_stage(document: RunDocument) -> Stage:
         payload.add_text("report.html", render_report(document))
         return payload
 
-    needs = ("publish", "recommend") if document.sample else ("publish",)
-    return Stage("report", needs, _whole, body, presentation=True)
+    def config(run: Run) -> dict[str, Any]:
+        return {**_whole(run), "rulings": document.rulings}
+
+    needs = ("gate", "recommend") if document.sample else ("gate",)
+    return Stage("report", needs, config, body, presentation=True)
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
@@ -440,7 +452,7 @@ def _sections(*names: str) -> Config:
 
 def _member_config(kind: MemberKind) -> Config:
     plain = _sections("tasks", "seed", "refit", "features")
-    if kind in ("popularity", "als"):
+    if kind not in BOOSTED:
         return plain
 
     def config(run: Run) -> dict[str, Any]:

@@ -209,18 +209,19 @@ def _unreachable(document: RunDocument) -> str:
 
 
 def _print_verdict(document: RunDocument, console: Console) -> None:
-    verdict = document.verdict
-    promoted = verdict["decision"] == "promote"
+    verdict, accepted = document.verdict, document.accepted
     notes = [
         *(["dry run, nothing follows from it"] if verdict["mode"] == "dry_run" else []),
         *(["first run, no champion yet"] if verdict["first"] else []),
     ]
-    heading = Text.assemble("\n", ("PROMOTED", "bold green") if promoted else ("REJECTED", "bold red"))
+    heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
     heading.append(f"  ({'; '.join(notes)})" if notes else "", style="dim")
     console.print(heading)
+    for ruling in document.rulings:
+        _say(console, f"  {ruling}", style="bold")
     rules = sorted(verdict["rules"], key=lambda rule: bool(rule["passed"]))
     lines = [(bool(rule["passed"]), rule["reason"]) for rule in rules]
-    for passed, reason in lines or [(promoted, reason) for reason in verdict["reasons"]]:
+    for passed, reason in lines or [(accepted, reason) for reason in verdict["reasons"]]:
         mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
         console.print(mark.append(reason, style="default"), soft_wrap=True)
 

@@ -88,6 +88,9 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (["show", "movies", "--set", "=3"], "expected key=value"),
         (["run", "movies", "--set", "a=[1"], "not YAML"),
         (["simulate", "--users", "9"], "Missing option"),
+        (["registry", "lst"], "Did you mean 'list'"),
+        (["registry", "promote", "movies", "abc"], "Missing option '--reason'"),
+        (["registry", "prune", "movies", "--keep-days", "0"], "--keep-days"),
         (["simulate", "--users", "many"], "Invalid value for '--users'"),
     ],
 )

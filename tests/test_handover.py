@@ -21,6 +21,14 @@ DEFAULTS: dict[str, Any] = {
     "members": ["popularity", "als", "independent", "cascade", "shared_tail"],
     "fusion": "auto",
     "force": False,
+    "train_days": 56,
+    "tune_days": 7,
+    "blend_days": 7,
+    "test_days": 28,
+    "device": "cpu",
+    "threads": 2,
+    "gate_mode": "enforce",
+    "approval": "none",
 }
 
 
@@ -82,7 +90,31 @@ def test_choices_that_are_the_files_own_change_nothing() -> None:
 def test_other_choices_are_overrides_in_the_order_of_the_members() -> None:
     asked = ask(members=["als", "popularity"], fusion="mean")
     assert asked["overrides"] == {"members": ["popularity", "als"], "fusion.method": "mean"}
-    assert handover.stage_names(asked, "member") == ["member:popularity", "member:als"]
+    assert handover.member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
+    assert handover.member_stages(asked, accelerated=True) == []
+
+
+def test_every_setting_reaches_the_scenario() -> None:
+    asked = ask(train_days=28, device="gpu", threads=1, gate_mode="dry_run", approval="required")
+    scenario = handover.run_from_json(asked).scenario
+    assert (scenario.windows.train, scenario.windows.test) == (28, 28)
+    assert (scenario.boosting.device, scenario.boosting.threads) == ("gpu", 1)
+    assert (scenario.gate.mode, scenario.gate.approval) == ("dry_run", "required")
+    assert sorted(asked["overrides"]) == [
+        "boosting.device",
+        "boosting.threads",
+        "gate.approval",
+        "gate.mode",
+        "windows.train",
+    ]
+
+
+def test_members_that_grow_trees_go_to_the_gpu_if_they_use_it() -> None:
+    asked = ask(members=["popularity", "als", "shared"], device="cuda")
+    assert handover.member_stages(asked, accelerated=True) == ["member:shared"]
+    assert handover.member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
+    automatic = ask(members=["popularity", "shared"], device="auto")
+    assert handover.member_stages(automatic, accelerated=True) == []
 
 
 def test_a_run_survives_json() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.registry import Action, Entry, Registry, Ruling, standing_of
 from mtl_tasks.store import Ref, Store
 
 
@@ -120,3 +120,81 @@ def test_a_registry_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match="the registry cannot be written"):
         Registry(Store(str(tmp_path / "file")), "tiny").append(entry("2013-05-05"))
+
+
+def ruling(as_of: str, run_key: str, action: Action, reason: str = "because") -> Ruling:
+    return Ruling(run_key, as_of, action, "ada", reason, "2026-01-02T03:04:05+00:00")
+
+
+def test_a_retired_run_is_champion_of_no_time(registry: Registry) -> None:
+    registry.append(entry("2013-05-05", run_key="a" * 64))
+    registry.append(entry("2013-05-06", run_key="b" * 64))
+    registry.append(ruling("2013-05-06", "b" * 64, "retire"))
+    for as_of in (None, "2013-05-07"):
+        champion = registry.champion(as_of)
+        assert champion is not None
+        assert champion.run_key == "a" * 64
+    registry.append(entry("2013-05-06", run_key="b" * 64))  # the run again: what was ruled stands
+    assert [one.run_key for one in registry.standing()] == ["a" * 64]
+
+
+def test_a_run_promoted_by_hand_is_the_newest_of_its_day(registry: Registry) -> None:
+    registry.append(entry("2013-05-05", "reject", "a" * 64))
+    registry.append(entry("2013-05-05", "promote", "b" * 64))
+    registry.append(ruling("2013-05-05", "a" * 64, "promote"))
+    assert [one.run_key for one in registry.standing()] == ["b" * 64, "a" * 64]
+    assert len(registry.entries()) == 2
+
+
+def test_the_last_ruling_counts_and_the_same_ruling_again_is_a_no_op(registry: Registry, tmp_path: Path) -> None:
+    registry.append(entry("2013-05-05", "reject"))
+    for action in ("promote", "retire", "promote"):
+        registry.append(ruling("2013-05-05", "a" * 64, action, reason=f"{len(files(tmp_path))}"))
+    assert registry.champion() is not None
+    before = files(tmp_path)
+    registry.append(registry.rulings("a" * 64)[1])
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("decision", "actions", "standing"),
+    [
+        ("promote", [], "promoted"),
+        ("reject", [], "rejected"),
+        ("dry_run:promote", [], "dry run"),
+        ("awaits_approval", [], "awaits approval"),
+        ("awaits_approval", ["promote"], "approved"),
+        ("awaits_approval", ["retire"], "not approved"),
+        ("reject", ["promote"], "forced"),
+        ("dry_run:promote", ["promote"], "forced"),
+        ("promote", ["retire"], "retired"),
+        ("promote", ["retire", "promote"], "promoted"),
+    ],
+)
+def test_standing_says_what_a_run_is_now(decision: str, actions: list[Action], standing: str) -> None:
+    rulings = [ruling("2013-05-05", "a" * 64, action) for action in actions]
+    assert standing_of(entry("2013-05-05", decision), rulings) == standing
+
+
+def test_a_forced_promotion_says_who_when_and_why() -> None:
+    said = ruling("2013-05-05", "a" * 64, "promote", "the fix is in").sentence(entry("2013-05-05", "reject"))
+    assert said == "promoted by force by ada at 2026-01-02T03:04:05+00:00: the fix is in"
+
+
+def test_a_run_is_found_by_the_beginning_of_its_key_if_no_other_shares_it(registry: Registry) -> None:
+    registry.append(entry("2013-05-05", run_key="ab" + "0" * 62))
+    registry.append(entry("2013-05-05", run_key="ac" + "0" * 62))
+    assert registry.get("ab").run_key.startswith("ab")
+    with pytest.raises(ArtifactError, match="2 runs start with 'a': give more of the key"):
+        registry.get("a")
+    with pytest.raises(ArtifactError, match="no entry of run"):
+        registry.get("")
+
+
+def test_a_tampered_ruling_is_an_error(registry: Registry, tmp_path: Path) -> None:
+    registry.append(entry("2013-05-05", "reject"))
+    registry.append(ruling("2013-05-05", "a" * 64, "retire"))
+    path = files(tmp_path)[-1]
+    path.write_bytes(path.read_bytes().replace(b"retire", b"promote"))
+    with pytest.raises(ArtifactError, match=r"not a registry entry .* damaged or tampered with"):
+        registry.champion()

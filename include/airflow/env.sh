@@ -30,6 +30,16 @@ export AIRFLOW__LOGGING__NAMESPACE_LEVELS="great_expectations=WARNING"
 
 airflow() { .venv/bin/python -m airflow "$@"; }
 
+# What dags/resources.py counts: a slot of cpu_heavy is a thread, one of gpu a device.
+pools() {
+    local cores
+    cores=$(getconf _NPROCESSORS_ONLN)
+    {
+        airflow pools set cpu_heavy "$((cores > 2 ? cores : 2))" "Threads of the machine, for what keeps them busy"
+        airflow pools set gpu "${GPUS:-1}" "GPUs"
+    } >>"$AIRFLOW_HOME/migrate.log" 2>&1
+}
+
 # Make the signing key once, and bring the metadata database up to date once a lock.
 prepare() {
     mkdir -p "$AIRFLOW_HOME"
@@ -42,5 +52,6 @@ prepare() {
         echo "error: Airflow's database could not be prepared; the whole log is in .airflow/migrate.log" >&2
         return 1
     fi
+    pools
     touch "$AIRFLOW_HOME/.migrated"
 }

@@ -35,6 +35,10 @@ class RunDocument:
         ``{name, seconds, cpu_seconds, peak_rss_mb, reused, key}`` in the order they ran; peak_rss_mb in MiB.
     overrides
         What ``--set`` changed, so that the report can print the command again.
+    standing
+        What the run is now, by its verdict and what was ruled since; see :func:`mtl_tasks.registry.standing_of`.
+    rulings
+        What people ruled on the run after its verdict, a sentence each, oldest first.
     report
         Where the HTML page is; empty while that page is being made.
     """
@@ -54,7 +58,20 @@ class RunDocument:
     explain: dict[str, Json] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     overrides: Json = field(default_factory=dict)
+    standing: str = ""
+    rulings: list[str] = field(default_factory=list)
     report: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """What became of the run: its standing, or for a dry run what the verdict would have made of it."""
+        by_verdict = "promoted" if self.verdict["decision"] == "promote" else "rejected"
+        return by_verdict if self.standing in ("", "dry run") else self.standing
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the outcome is a good one."""
+        return self.outcome in ("promoted", "approved", "forced")
 
     def to_json(self) -> Json:
         """Return what ``--json`` prints: the verdict and plain metric values, without intervals."""
@@ -63,6 +80,8 @@ class RunDocument:
             "as_of": self.as_of,
             "run_key": self.run_key,
             "verdict": {"decision": self.verdict["decision"], "reasons": list(self.verdict["reasons"])},
+            "standing": self.standing,
+            "rulings": list(self.rulings),
             "tasks": {name: self._task(name) for name in self.evaluation["tasks"]},
             "ranking": self._ranking(),
             "stages": [{key: stage[key] for key in _STAGE_KEYS} for stage in self.stages],

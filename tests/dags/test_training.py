@@ -1,4 +1,4 @@
-"""The training DAG run by Airflow, against the same run in one process."""
+"""The DAGs run by Airflow in this process, against the same run without it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]
+QUIET = {"learn.member_gpu": "skipped", "publish.approve": "skipped"}  # on the CPU, and without approval
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +34,12 @@ def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatc
     """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
     monkeypatch.delenv("MTL_STORE", raising=False)
 
-    def run(**conf: Any) -> tuple[str, dict[str, str]]:
-        dag = parse_dags(project).dags[f"train_{NAME}"]
+    def run(kind: str = "train", **conf: Any) -> tuple[str, dict[str, str]]:
+        dag = parse_dags(project).dags[f"{kind}_{NAME}"]
+        dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
         for task in dag.tasks:
             task.retries = 0  # a fault fails the test at once, not after minutes of backing off
-        done = dag.test(logical_date=SCHEDULED, run_conf=conf)
+        done = dag.test(logical_date=SCHEDULED if kind == "train" else None, run_conf=conf)
         tasks = {task.rendered_map_index or task.task_id: str(task.state) for task in done.get_task_instances()}
         return str(done.state), tasks
 
@@ -63,13 +65,20 @@ def run_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dic
     return run
 
 
+def skipped(tasks: dict[str, str]) -> dict[str, str]:
+    return {name: ended for name, ended in tasks.items() if ended != "success"}
+
+
 def test_the_dag_and_one_process_make_the_same_artefacts(
     project: Path, run_dag: RunDag, run_here: Callable[[], dict[str, StageResult]]
 ) -> None:
     write_scenario(project)
     state, tasks = run_dag()
     assert state == "success"
-    assert set(tasks.values()) == {"success"}
+    assert skipped(tasks) == QUIET
+    state, listed = run_dag("recommend")
+    assert state == "success"
+    assert set(listed.values()) == {"success"}
     assert {"member:popularity", "member:als", "member:independent"} < set(tasks)
     (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
     results = run_here()
@@ -87,8 +96,7 @@ def test_a_rejected_candidate_is_reported_and_recommends_nothing(
     write_scenario(project, gate={**SCENARIO["gate"], "absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]})
     state, tasks = run_dag()
     assert state == "success"
-    assert {name for name, ended in tasks.items() if ended != "success"} == {"publish.recommend"}
-    assert tasks["publish.recommend"] == "skipped"
+    assert skipped(tasks) == {**QUIET, "publish.announce": "skipped"}
     results = run_here()
     assert "recommend" not in results
     assert results["report"].reused

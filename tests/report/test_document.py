@@ -9,7 +9,18 @@ from tests.report.sample import sample_document
 
 def test_json_has_exactly_the_promised_keys() -> None:
     document = sample_document().to_json()
-    assert list(document) == ["scenario", "as_of", "run_key", "verdict", "tasks", "ranking", "stages", "report"]
+    assert list(document) == [
+        "scenario",
+        "as_of",
+        "run_key",
+        "verdict",
+        "standing",
+        "rulings",
+        "tasks",
+        "ranking",
+        "stages",
+        "report",
+    ]
     assert set(document["verdict"]) == {"decision", "reasons"}
     for task in document["tasks"].values():
         assert set(task) == {"members", "fusion"}

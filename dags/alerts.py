@@ -1,0 +1,44 @@
+"""What Airflow calls when a task has failed or a run is late: both say the next step in the log."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk.definitions.callback import AsyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SourceError, StoreError
+
+log = logging.getLogger(__name__)
+
+OPERATIONS = "include/docs/operations.md"
+# The first that fits; subclasses stand before their bases.
+NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
+    (SourceError, "see that the log's bucket or database answers, then clear this task"),
+    (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
+    (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
+    (DataError, "mend the log as it says above, then clear this task and those after it"),
+    (ArtifactError, "make the damaged artefact again: trigger a run for the same as_of with `force`"),
+    (OSError, "see that the machine has room and its network works, then clear this task"),
+)
+
+
+def say_next_step(context: Any) -> None:
+    """Log what to do about a task that has failed for good."""
+    fault, ti = context.get("exception"), context["ti"]
+    step = next(
+        (step for kind, step in NEXT_STEPS if isinstance(fault, kind)), "read the error above; it is not one of ours"
+    )
+    log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
+
+
+async def say_late(interval_hours: float, **context: Any) -> None:
+    """Log that a run has not ended in time; a coroutine, because the triggerer calls it."""
+    run = (context.get("context") or {}).get("dag_run") or {}
+    log.error("run %s has not ended within %g hours of being queued. See %s", run, interval_hours, OPERATIONS)
+
+
+def deadline(hours: float) -> DeadlineAlert:
+    """Return an alert for runs that have not ended so many hours after they were queued."""
+    callback = AsyncCallback(say_late, kwargs={"interval_hours": hours})
+    return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=hours), callback)

@@ -1,0 +1,51 @@
+"""The question whether a run that passed the gate may be promoted, and the record of who answered."""
+
+from typing import Any
+
+# The one import that is not of airflow.sdk: people are asked by this operator of the standard provider.
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from dags.stage_tasks import asked, in_project
+
+
+class PromotionApproval(ApprovalOperator):
+    """Asks if approval is required, and records the answer in the registry; no answer in time is a no.
+
+    Parameters
+    ----------
+    handed
+        Results of the stages ``gate`` and ``publish``.
+    """
+
+    template_fields = (*ApprovalOperator.template_fields, "handed")
+
+    def __init__(self, *, handed: list[Any], **kwargs: Any) -> None:
+        super().__init__(defaults=ApprovalOperator.REJECT, **kwargs)
+        self.handed = handed
+
+    def execute(self, context: Any) -> Any:
+        """Put the verdict before people, or skip if nobody need be asked."""
+        with in_project():
+            from mtl_tasks.outcome import awaits_approval, tell_verdict
+
+            if not awaits_approval(asked(), self.handed):
+                raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
+            self.body = tell_verdict(asked(), self.handed)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Record the answer, then go on or skip what follows."""
+        if "error" not in event:
+            with in_project():
+                from mtl_tasks.outcome import record_answer
+
+                said = record_answer(
+                    asked(),
+                    self.handed,
+                    approved=event["chosen_options"] == [self.APPROVE],
+                    by=(event["responded_by_user"] or {}).get("name"),
+                    at=event["responded_at"].isoformat(timespec="seconds"),
+                )
+            self.log.info("%s", said)
+        return super().execute_complete(context, event)

@@ -1,0 +1,81 @@
+"""Which artefacts nobody needs any more, and their removal. The registry itself is never touched."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from upath import UPath
+
+from mtl_tasks.errors import StoreError
+from mtl_tasks.promotion import lasting_refs
+from mtl_tasks.registry import Registry
+from mtl_tasks.store import MANIFEST, Store
+
+KEPT_STAGES = ("publish", "report")  # small, and what people look at
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True)
+class Removable:
+    """A folder that may go."""
+
+    folder: UPath
+    bytes: int
+
+
+def find_removable(store: Store, scenario: str, older_than: float) -> list[Removable]:
+    """Return the artefacts, and the leftovers of runs that were cut off, that may go.
+
+    Kept are: what was written at or after ``older_than`` (seconds since 1970), what scoring with a run of the registry
+    takes with its verdict, everything of today's champion and of the one it would fall back to with their lists, and
+    all reports.
+    """
+    registry = Registry(store, scenario)
+    whole = registry.standing()[-2:]
+    needed = {ref.uri for entry in registry.entries() for ref in lasting_refs(entry).values()}
+    needed |= {ref.uri for entry in whole for ref in entry.refs.values()}
+    gates = {entry.refs["gate"].key for entry in whole}
+    found = []
+    for folder in _artefact_folders(store.root / scenario):
+        uri = str(folder)[len(str(store.root)) :].lstrip("/")
+        if uri in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
+            continue
+        files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        if all(file.st_mtime < older_than for file in files):
+            found.append(Removable(folder, sum(file.st_size for file in files)))
+    return found
+
+
+def remove(removable: list[Removable]) -> None:
+    """Remove the folders, manifests first: what is left half-removed by a kill is then no artefact.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be written; what was removed by then is gone.
+    """
+    for entry in removable:
+        try:
+            manifest = entry.folder / MANIFEST
+            if manifest.exists():
+                manifest.unlink()
+            entry.folder.fs.rm(entry.folder.path, recursive=True)
+        except OSError as error:
+            raise StoreError(f"{entry.folder}: cannot be removed ({error}); run the same command again") from error
+
+
+def _artefact_folders(root: UPath) -> list[UPath]:
+    """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not looked at."""
+    if not root.exists():
+        return []
+    days = [path for path in root.iterdir() if path.is_dir() and _DATE.fullmatch(path.name)]
+    return sorted((key for day in days for key in day.glob("*/*") if key.is_dir()), key=str)
+
+
+def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
+    """Whether an artefact was made from one of these verdicts: a run's lists are not among its references."""
+    if folder.parent.name != "recommend":
+        return False
+    artifact = store.find(folder)
+    return artifact is not None and artifact.manifest["inputs"]["gate"] in gates

@@ -1,0 +1,212 @@
+"""The registry commands on three small runs: what they print, what they refuse, and that they only ever add."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks import cli
+from mtl_tasks.pipeline import load_document, make_run, run_pipeline
+from mtl_tasks.registry import Registry
+from mtl_tasks.store import Store
+from tests.projects import NAME, write_log, write_scenario
+
+DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
+TODAY = pd.Timestamp("2026-01-01", tz="UTC")
+IMPOSSIBLE = {"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]}
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three dates: promoted, promoted, rejected."""
+    root = tmp_path_factory.mktemp("project")
+    write_log(root)
+    write_scenario(root, members=["popularity", "als"])
+    with contextlib.chdir(root):
+        for day in DAYS:
+            overrides = IMPOSSIBLE if day == DAYS[-1] else {}
+            run_pipeline(make_run(NAME, day, overrides, ".store", today=TODAY), lambda stage, result: None)
+    return root
+
+
+@pytest.fixture
+def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(pristine, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def say(project: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return a function that runs a registry command and returns exit code, stdout and stderr."""
+
+    def run(command: str, *arguments: str) -> tuple[int, str, str]:
+        code = cli.main(["registry", command, NAME, *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def keys() -> list[str]:
+    return [entry.run_key for entry in Registry(Store(".store"), NAME).entries()]
+
+
+def records(project: Path) -> dict[str, bytes]:
+    folder = project / ".store" / NAME / "registry"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
+
+
+def test_list_shows_what_every_run_is_now(say: Any) -> None:
+    code, out, _ = say("list", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [(row["as_of"], row["standing"]) for row in rows] == [
+        (DAYS[0], "promoted"),
+        (DAYS[1], "promoted, champion"),
+        (DAYS[2], "rejected"),
+    ]
+    assert rows[2]["why"].startswith("rating rmse <= 0.1: fails")
+    code, out, _ = say("list")
+    assert all(key[:12] in out for key in keys())
+
+
+def test_champion_is_todays_or_that_of_a_day(say: Any) -> None:
+    assert json.loads(say("champion", "--json")[1])["as_of"] == DAYS[1]
+    assert json.loads(say("champion", "--as-of", DAYS[1], "--json")[1])["as_of"] == DAYS[0]
+    code, _, err = say("champion", "--as-of", DAYS[0])
+    assert code == 2
+    assert f"no run was promoted before {DAYS[0]}" in err
+
+
+def test_show_names_reasons_and_artefacts(say: Any) -> None:
+    code, out, _ = say("show", keys()[2][:10])
+    assert code == 0
+    assert "rating rmse <= 0.1: fails" in out
+    assert f"{NAME}/{DAYS[2]}/member-als/" in out
+
+
+def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: Path) -> None:
+    before = records(project)
+    code, out, _ = say("promote", keys()[2][:10], "--reason", "the rule was wrong", "--by", "ada")
+    assert code == 0
+    assert "promoted by force by ada" in out
+    assert f"today's champion: run {keys()[2][:12]} as of {DAYS[2]}" in out
+    assert before.items() < records(project).items()
+    assert json.loads(say("list", "--json")[1])[2]["standing"] == "forced, champion"
+    document = load_document(make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY), IMPOSSIBLE)
+    assert document.outcome == "forced"
+    (ruling,) = document.rulings
+    assert ruling.endswith("the rule was wrong")
+    assert ruling in Path(document.report).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason", "message"),
+    [(1, "why not", "is promoted already: nothing to do"), (2, "  ", "--reason must not be empty")],
+)
+def test_a_promotion_that_makes_no_sense_is_refused(
+    say: Any, project: Path, place: int, reason: str, message: str
+) -> None:
+    before = records(project)
+    code, _, err = say("promote", keys()[place], "--reason", reason)
+    assert code == 2
+    assert message in err
+    assert records(project) == before
+
+
+def test_rollback_retires_the_champion_and_falls_back_to_the_one_before(say: Any, project: Path) -> None:
+    before = records(project)
+    code, out, _ = say("rollback", "--reason", "it recommends one film to all")
+    assert code == 0
+    assert f"today's champion: run {keys()[0][:12]} as of {DAYS[0]}" in out
+    assert before.items() < records(project).items()
+    assert json.loads(say("list", "--json")[1])[1]["standing"] == "retired"
+    code, _, err = say("rollback", "--reason", "once more")
+    assert code == 2
+    assert "there is none to fall back to" in err
+
+
+def test_rollback_to_a_run_retires_all_after_it(say: Any) -> None:
+    say("promote", keys()[2], "--reason", "for the test")
+    code, out, _ = say("rollback", "--to", keys()[0], "--reason", "both are bad")
+    assert code == 0
+    assert out.count("retired by") == 2
+    assert f"today's champion: run {keys()[0][:12]}" in out
+
+
+def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> None:
+    damage(project, DAYS[0], "factors")
+    before = records(project)
+    code, _, err = say("rollback", "--reason", "bad")
+    assert code == 2
+    assert "cannot be champion, 1 of its artefacts are missing or damaged: factors" in err
+    assert records(project) == before
+
+
+def test_verify_finds_one_damaged_byte(say: Any, project: Path) -> None:
+    assert say("verify")[0] == 0
+    damage(project, DAYS[1], "member-als")
+    code, out, err = say("verify")
+    assert code == 2
+    assert "1 of 3 runs are damaged" in err
+    assert out.count("sound") == 2
+
+
+def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path) -> None:
+    age(project)
+    run_pipeline(make_run(NAME, DAYS[2], {**IMPOSSIBLE, "seed": 8}, ".store", today=TODAY), lambda stage, result: None)
+    young = {path for path in (project / ".store").rglob("*") if path.stat().st_mtime > time.time() - 3600}
+    code, listed, _ = say("prune", "--keep-days", "30")
+    assert code == 0
+    kept = {path for path in (project / ".store").rglob("*") if path.is_file()}
+    code, out, _ = say("prune", "--keep-days", "30", "--delete")
+    assert code == 0
+    gone = {path for path in kept if not path.exists()}
+    assert {path.relative_to(project).parts[3] for path in gone} == {"validate", "split", "features"}
+    assert {path.relative_to(project).parts[2] for path in gone} == {
+        DAYS[2]
+    }  # the other two: champion, last known good
+    assert not gone & young
+    assert len(listed.splitlines()) == 4
+    assert out.startswith(f"{NAME}: removed 3 artefacts")
+    assert say("verify")[0] == 0
+    assert say("prune", "--keep-days", "30")[1].startswith(f"{NAME}: 0 artefacts")
+
+
+def test_prune_removes_what_a_cut_off_run_has_left(say: Any, project: Path) -> None:
+    folder = project / ".store" / NAME / DAYS[0] / "features" / "0123"
+    (folder / "attempt-1").mkdir(parents=True)
+    (folder / "attempt-1" / "features.parquet").write_bytes(b"half")
+    say("prune", "--keep-days", "1", "--delete")
+    assert folder.exists()  # it may be at work now
+    age(project)
+    say("prune", "--keep-days", "1", "--delete")
+    assert not folder.exists()
+
+
+def test_an_unknown_scenario_is_refused_with_the_nearest(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["registry", "list", "smal"]) == 2
+    assert "did you mean 'small'?" in capsys.readouterr().err
+
+
+def damage(project: Path, day: str, stage: str) -> None:
+    path = next(path for path in (project / ".store" / NAME / day / stage).glob("*/attempt-*/*") if path.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def age(project: Path) -> None:
+    """Make the whole store a year old."""
+    then = time.time() - 365 * 86400
+    for path in (project / ".store").rglob("*"):
+        os.utime(path, (then, then))

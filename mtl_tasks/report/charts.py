@@ -282,7 +282,6 @@ def _rule(axes: Axes, finding: Mapping[str, Any]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6))
     if finding["limit"] is not None:
         axes.axvline(finding["limit"], color=INK, linewidth=1.4, dashes=(3, 2))
-        axes.text(finding["limit"], 1.05, "limit", ha="center", va="bottom", fontsize=7.5, color=MUTED)
     if finding["value"] is None:
         axes.text(0.5, 0, "could not be computed: the gate fails closed", ha="center", va="center", color=MUTED)
         return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.errors import ConfigError, DataError
@@ -38,10 +40,7 @@ def explain_pair(
     Returns
     -------
     dict
-        ``user_id``, ``item_id``, ``title`` (null without one), ``new_user``, and by task under ``tasks``: ``kind``, the
-        fused ``prediction`` with its ``method`` and ``calibration``, ``members`` with their own prediction and their
-        weight in the fusion, and ``explained``: the boosted member of the largest weight with the features that moved
-        its prediction most (null if none has any weight).
+        As one entry of :func:`explain_items`.
 
     Raises
     ------
@@ -51,34 +50,68 @@ def explain_pair(
         If the item has no event before the day.
     """
     past = events[events[columns.DAY] < day]
-    user = _parse_id(pair[0], past[columns.USER], "--user")
-    item = _parse_id(pair[1], past[columns.ITEM], "--item")
+    user = parse_id(pair[0], past[columns.USER], "--user")
+    item = parse_id(pair[1], past[columns.ITEM], "--item")
     if not (past[columns.ITEM] == item).any():
         raise DataError(
             f"--item {pair[1]}: no event before {day_text(day)} in the {len(past):,} that {scorer.scenario.name!r} "
             "may read: check the id, or choose a later --as-of"
         )
+    return explain_items(scorer, past, tables, (user, [item]), day, top)[0]
+
+
+def explain_items(
+    scorer: Scorer,
+    past: pd.DataFrame,
+    tables: Tables,
+    offers: tuple[int | str, Sequence[int | str]],
+    day: int,
+    top: int,
+) -> list[Json]:
+    """Return what is predicted for a user and each of some items as of a day, and what led to it.
+
+    Parameters
+    ----------
+    past
+        The events before the day.
+    offers
+        The user's id and those of the items, each of which has an event.
+
+    Returns
+    -------
+    list of dict
+        ``user_id``, ``item_id``, ``title`` (null without one), ``new_user``, and by task under ``tasks``: ``kind``, the
+        fused ``prediction`` with its ``method`` and ``calibration``, ``members`` with their own prediction and their
+        weight in the fusion, and ``explained``: the boosted member of the largest weight with the features that moved
+        its prediction most (null if none has any weight).
+    """
+    user, offered = offers
     rows = pd.DataFrame(
         {
-            columns.USER: pd.Series([user], dtype=past[columns.USER].dtype),
-            columns.ITEM: pd.Series([item], dtype=past[columns.ITEM].dtype),
-            columns.DAY: pd.Series([day], dtype=past[columns.DAY].dtype),
+            columns.USER: pd.Series([user] * len(offered), dtype=past[columns.USER].dtype),
+            columns.ITEM: pd.Series(list(offered), dtype=past[columns.ITEM].dtype),
+            columns.DAY: pd.Series([day] * len(offered), dtype=past[columns.DAY].dtype),
         }
     )
     rows = ServedContext.of(past, scorer.scenario, day).add(rows)
     features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
-    items = newest(tables.items, columns.ITEM, day)
-    titles = items.loc[items[columns.ITEM] == item, columns.TITLE]
-    return {
-        "user_id": user,
-        "item_id": item,
-        "title": (titles.iloc[0] or None) if len(titles) else None,
-        "new_user": not (past[columns.USER] == user).any(),
-        "tasks": _tasks(scorer, features, top),
-    }
+    titles = newest(tables.items, columns.ITEM, day).set_index(columns.ITEM)[columns.TITLE]
+    new_user = not (past[columns.USER] == user).any()
+    tasks = _tasks(scorer, features, top)
+    return [
+        {"user_id": user, "item_id": item, "title": titles.get(item) or None, "new_user": new_user, "tasks": made}
+        for item, made in zip(offered, tasks, strict=True)
+    ]
 
 
-def _parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
+def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
+    """Read an id as the log's are.
+
+    Raises
+    ------
+    ConfigError
+        If the log's ids are whole numbers and it is none; the message starts with ``option``.
+    """
     if pd.api.types.is_string_dtype(ids.dtype):
         return text
     if not re.fullmatch(r"[+-]?\d{1,18}", text):
@@ -86,46 +119,57 @@ def _parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
     return int(text)
 
 
-def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> Json:
+def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[Json]:
+    """The tasks of every row."""
     fused = scorer.fuse(features)
     predicted = {name: member.predict(features) for name, member in scorer.members.items()}
-    made = {}
+    made: list[Json] = [{} for _ in range(len(features))]
     for task, settings in scorer.scenario.tasks.items():
         fusion = scorer.fusions[task]
         weights = {name: float(fusion["weights"][name]) for name in scorer.members}
-        made[task] = {
-            "kind": settings.kind,
-            "prediction": float(fused[columns.prediction(task)].iloc[0]),
-            "method": fusion["method"],
-            "calibration": fusion["calibration"]["kind"],
-            "members": [
-                {"member": name, "prediction": float(predicted[name][task][0]), "weight": weight}
-                for name, weight in weights.items()
-            ],
-            "explained": _explained(scorer, features, task, weights, top),
-        }
+        explained = _explained(scorer, features, task, weights, top)
+        for row, parts in enumerate(made):
+            parts[task] = {
+                "kind": settings.kind,
+                "prediction": float(fused[columns.prediction(task)].iloc[row]),
+                "method": fusion["method"],
+                "calibration": fusion["calibration"]["kind"],
+                "members": [
+                    {"member": name, "prediction": float(predicted[name][task][row]), "weight": weight}
+                    for name, weight in weights.items()
+                ],
+                "explained": explained[row],
+            }
     return made
 
 
-def _explained(scorer: Scorer, features: pd.DataFrame, task: str, weights: dict[str, float], top: int) -> Json | None:
+def _explained(
+    scorer: Scorer, features: pd.DataFrame, task: str, weights: dict[str, float], top: int
+) -> list[Json] | list[None]:
     boosted = {name: member for name, member in scorer.members.items() if isinstance(member, BoostedMember)}
     weighing = [name for name in boosted if weights[name] > 0]
     if not weighing:
-        return None
+        return [None] * len(features)
     name = max(weighing, key=lambda one: weights[one])
     member = boosted[name]
-    *parts, base = member.contributions(features, task)[0]
-    names, told = member.contribution_names(task), member.told(features, task)[0]
+    names, told = member.contribution_names(task), member.told(features, task)
+    return [
+        {"member": name, "unit": SCORE_UNITS[scorer.scenario.tasks[task].kind]}
+        | _moved(
+            parts, [features[n].iloc[row] if n in features else told[row][k] for k, n in enumerate(names)], names, top
+        )
+        for row, parts in enumerate(member.contributions(features, task))
+    ]
+
+
+def _moved(shares: NDArray[np.float64], values: list[Any], names: Sequence[str], top: int) -> Json:
+    """What moved one prediction: the shares of the features, then the base."""
+    *parts, base = shares
     order = np.argsort(-np.abs(parts), kind="stable")
     return {
-        "member": name,
-        "unit": SCORE_UNITS[scorer.scenario.tasks[task].kind],
         "score": float(base + sum(parts)),
         "base": float(base),
-        "contributions": [
-            _contribution(names[k], features[names[k]].iloc[0] if names[k] in features else told[k], parts[k])
-            for k in order[:top]
-        ],
+        "contributions": [_contribution(names[k], values[k], parts[k]) for k in order[:top]],
         "others": {"features": len(order[top:]), "contribution": float(sum(parts[k] for k in order[top:]))},
     }
 

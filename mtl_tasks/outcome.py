@@ -11,12 +11,13 @@ import pandas as pd
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.gate import verdict_line
 from mtl_tasks.handover import result_to_json, results_of, run_from_json, run_to_json
+from mtl_tasks.history import earlier_results
 from mtl_tasks.promotion import settle
 from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
-from mtl_tasks.run import Run, StageResult
+from mtl_tasks.run import Run
 from mtl_tasks.scenario import load_scenario, parse_scenario
 from mtl_tasks.stages import run_key
-from mtl_tasks.store import Ref, Store
+from mtl_tasks.store import Store
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def ask_lists(scenario_name: str, run_key: str | None, store: str) -> Json | Non
         return None
     scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     run = Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), opened)
-    results = [result_to_json(_earlier_result(stage, ref, opened)) for stage, ref in entry.refs.items()]
+    results = [result_to_json(result) for result in earlier_results(entry, opened).values()]
     return {"asked": run_to_json(run), "results": results}
 
 
@@ -113,12 +114,6 @@ def _entry(run: Run, handed: Sequence[Any]) -> tuple[Entry, list[Ruling]]:
     registry = Registry(run.store, run.scenario.name)
     key = run_key(run, results_of(run, handed)["gate"].ref)
     return registry.get(key), registry.rulings(key)
-
-
-def _earlier_result(stage: str, ref: Ref, store: Store) -> StageResult:
-    artifact = store.open(ref)
-    usage = artifact.manifest["usage"]
-    return StageResult(stage, ref, True, usage["seconds"], 0.0, usage["peak_rss_mb"], artifact.summary)
 
 
 def _table_row(rule: Mapping[str, Any]) -> str:

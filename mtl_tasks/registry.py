@@ -122,6 +122,22 @@ def standing_of(entry: Entry, rulings: list[Ruling]) -> str:
     return "not approved" if entry.decision == AWAITS_APPROVAL else "retired"
 
 
+def standing_runs(records: list[Record]) -> list[Entry]:
+    """See :meth:`Registry.standing`."""
+    entries: dict[tuple[str, str], Entry] = {}
+    promoted: dict[tuple[str, str], Entry] = {}
+    for record in records:
+        run = record.as_of, record.run_key
+        if isinstance(record, Entry):
+            if entries.setdefault(run, record) is record and record.promoted:
+                promoted[run] = record
+            continue
+        promoted.pop(run, None)
+        if record.action == PROMOTE:
+            promoted[run] = entries[run]
+    return list(promoted.values())
+
+
 class Registry:
     """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
 
@@ -151,6 +167,19 @@ class Registry:
                     f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
                 ) from error
         return found
+
+    def version(self) -> tuple[str, ...]:
+        """Names of all records: since none is ever changed, equal names mean equal records.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer.
+        """
+        try:
+            return tuple(f"{path.parent.name}/{path.name}" for path in self._paths("*"))
+        except OSError as error:
+            raise StoreError(f"{self._folder}: the registry cannot be read ({error})") from error
 
     def entries(self) -> list[Entry]:
         """The verdicts, in the order of :meth:`records`; two writers at once may have left one twice."""
@@ -188,18 +217,7 @@ class Registry:
 
     def standing(self) -> list[Entry]:
         """The runs that are promoted and not retired, the oldest as_of first; rulings have been applied."""
-        entries: dict[tuple[str, str], Entry] = {}
-        promoted: dict[tuple[str, str], Entry] = {}
-        for record in self.records():
-            run = record.as_of, record.run_key
-            if isinstance(record, Entry):
-                if entries.setdefault(run, record) is record and record.promoted:
-                    promoted[run] = record
-                continue
-            promoted.pop(run, None)
-            if record.action == PROMOTE:
-                promoted[run] = entries[run]
-        return list(promoted.values())
+        return standing_runs(self.records())
 
     def champion(self, as_of: str | None = None) -> Entry | None:
         """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none."""

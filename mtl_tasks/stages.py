@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -297,6 +297,17 @@ def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[s
 
     events, tables = inputs["validate"].frame("events"), _tables(inputs)
     return explain_pair(_load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)
+
+
+def explain_offers(
+    run: Run, inputs: Inputs, offers: tuple[int | str, Sequence[int | str]], top: int
+) -> list[dict[str, Any]]:
+    """Say the same for a user and each of some items, by their ids."""
+    from mtl_tasks.explain import explain_items
+
+    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    past = events[events[columns.DAY] < run.as_of_day]
+    return explain_items(_load_scorer(run.scenario, inputs), past, tables, offers, run.as_of_day, top)
 
 
 def report_stage(document: RunDocument) -> Stage:

@@ -257,6 +257,99 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> M
         return to_svg(figure, title)
 
 
+def rules(findings: Sequence[Mapping[str, Any]], title: str) -> Markup:
+    """Draw every rule of the gate, one panel each since their scales differ: value, interval, and the limit.
+
+    Parameters
+    ----------
+    findings
+        ``rule``, ``passed``, ``value``, ``low``, ``high`` and ``limit``, of which all but the first two may be null.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDE, 0.2 + 0.72 * len(findings)), layout="constrained")
+        panels = figure.subplots(len(findings), 1, squeeze=False)[:, 0]
+        for axes, finding in zip(panels, findings, strict=True):
+            _rule(axes, finding)
+        return to_svg(figure, title)
+
+
+def _rule(axes: Axes, finding: Mapping[str, Any]) -> None:
+    colour = SERIES[0] if finding["passed"] else SERIES[1]
+    axes.set_title(f"{'✓' if finding['passed'] else '✗'} {finding['rule']}", fontsize=8.5)
+    axes.set_yticks([])
+    axes.set_ylim(-1, 1)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    if finding["limit"] is not None:
+        axes.axvline(finding["limit"], color=INK, linewidth=1.4, dashes=(3, 2))
+    if finding["value"] is None:
+        axes.text(0.5, 0, "could not be computed: the gate fails closed", ha="center", va="center", color=MUTED)
+        return
+    if finding["low"] is not None and finding["high"] is not None:
+        axes.plot([finding["low"], finding["high"]], [0, 0], color=colour, linewidth=5, alpha=0.45)
+    axes.plot([finding["value"]], [0], color=colour, marker="o", markersize=6)
+    axes.margins(x=0.15)
+
+
+def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, Any]], name: str, title: str) -> Markup:
+    """Draw a metric of all runs by as_of with its interval, and as a step line that of the champion of each time.
+
+    Parameters
+    ----------
+    runs
+        ``as_of``, ``standing`` and ``value``, ``low``, ``high`` (each may be null), the oldest first.
+    champions
+        ``as_of`` and ``value``, the oldest first.
+    """
+    shown = [run for run in runs if run["value"] is not None]
+    days = [_day(run["as_of"]) for run in shown]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _figure(_WIDE, 2.7)
+        ends = [tuple(math.nan if run[end] is None else run[end] for end in ("low", "high")) for run in shown]
+        lows, highs = [low for low, _ in ends], [high for _, high in ends]
+        if len(shown) <= _DISTINCT_RUNS:
+            axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4)
+        else:
+            axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
+        axes.plot(days, [run["value"] for run in shown], color=SERIES[0], linewidth=1, label="run, 95 % interval")
+        known = [champion for champion in champions if champion["value"] is not None]
+        if known and days:
+            steps = [*(_day(champion["as_of"]) for champion in known), max(days) + 0.5]
+            values = [champion["value"] for champion in known]
+            axes.step(steps, [*values, values[-1]], where="post", color=INK, linewidth=1.4, label="champion")
+        _mark_standings(axes, shown)
+        locator = AutoDateLocator(minticks=3, maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.set_xlabel("as of (UTC)")
+        axes.set_ylabel(f"{metric(name).heading}" + (f" ({metric(name).unit})" if metric(name).unit else ""))
+        axes.tick_params(axis="y", labelcolor=MUTED)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return to_svg(figure, title)
+
+
+def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
+    """Mark runs by form and colour; where there are very many, only those that did not simply pass."""
+    for standing, (marker, colour) in _STANDINGS.items():
+        marked = [run for run in runs if run["standing"] == standing]
+        if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
+            days, values = [_day(run["as_of"]) for run in marked], [run["value"] for run in marked]
+            axes.plot(days, values, color=colour, marker=marker, markersize=6, linestyle="none", label=standing)
+
+
+_DISTINCT_RUNS = 120
+_STANDINGS: Final = {
+    "promoted": ("o", SERIES[0]),
+    "approved": ("s", SERIES[0]),
+    "forced": ("^", SERIES[3]),
+    "rejected": ("X", SERIES[1]),
+    "not approved": ("P", SERIES[1]),
+    "retired": ("v", MUTED),
+    "awaits approval": ("D", SERIES[4]),
+    "dry run": ("d", MUTED),
+}
+
+
 def to_svg(figure: Figure, title: str) -> Markup:
     """Return the figure as an ``<svg>`` element for inlining: same figure, same bytes."""
     buffer = io.StringIO()
@@ -265,7 +358,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
     )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these
     svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", tag[0]), svg)
     svg = re.sub(

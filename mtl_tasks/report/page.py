@@ -20,28 +20,37 @@ _SHOWN_SOURCES = 40
 
 def render(document: RunDocument) -> str:
     """Return the HTML page of a run."""
-    page = _environment().get_template("report.html")
-    return page.render(
-        document=document,
-        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),  # noqa: S704
-        tasks=[_task(document, name) for name in document.evaluation["tasks"]],
-        ranking=_ranking(document),
-        timeline=charts.timeline(document.resolve["windows"], document.as_of),
-        windows=_windows(document),
-        learning=_learning(document),
-        stages=_stages(document),
-        quarantined=_bars(document.validation["quarantined"]),
-        sources=_sources(document),
-        facts=_facts(document),
-        scenario_text=yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        FLOOR=FLOOR,
-        FUSION=FUSION,
-    )
+    return make_environment().get_template("report.html").render(style=read_style(), **page_context(document))
 
 
-def _environment() -> Environment:
+def page_context(document: RunDocument) -> Json:
+    """Return what the template ``sections.html``, all of a run's evidence, is filled with."""
+    return {
+        "document": document,
+        "tasks": [_task(document, name) for name in document.evaluation["tasks"]],
+        "ranking": _ranking(document),
+        "timeline": charts.timeline(document.resolve["windows"], document.as_of),
+        "windows": _windows(document),
+        "learning": _learning(document),
+        "stages": _stages(document),
+        "quarantined": _bars(document.validation["quarantined"]),
+        "sources": _sources(document),
+        "facts": _facts(document),
+        "scenario_text": yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        "FLOOR": FLOOR,
+        "FUSION": FUSION,
+    }
+
+
+def read_style() -> Markup:
+    """Return the style sheet, to stand inline in a page."""
+    return Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))  # noqa: S704
+
+
+def make_environment(*folders: Path) -> Environment:
+    """Return where templates are loaded from: other pages' folders, then the report's; all is escaped."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader([*folders, _FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

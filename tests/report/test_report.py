@@ -225,7 +225,8 @@ def test_smallest_run_has_a_page_too() -> None:
 
 
 def test_page_follows_the_colour_scheme(page: str) -> None:
-    assert "prefers-color-scheme: dark" in page
+    assert "color-scheme: light dark;" in page
+    assert re.search(r"--ink: light-dark\(#\w+, #\w+\);", page)
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
     assert "var(--ink)" in drawn
     assert not re.search(r"(fill|stroke): #", drawn)

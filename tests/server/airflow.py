@@ -201,7 +201,8 @@ class Airflow:
 def running(home: Path, project: Path) -> Iterator[Airflow]:
     """Run Airflow on a project; its DAG files are the repository's, its scenarios the project's."""
     shutil.copytree(PROJECT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    (project / "mtl_tasks").symlink_to(PROJECT / "mtl_tasks")
+    for code in ("mtl_tasks", "plugins"):
+        (project / code).symlink_to(PROJECT / code)
     # SQLite lets one write at a time: beside a busy scheduler `backfill create` is refused, "database is locked".
     with postgres_cluster("airflow") as database:
         yield from _serving(Airflow(home, project, database))

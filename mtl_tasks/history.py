@@ -1,0 +1,278 @@
+"""What became of all runs of a scenario, and what each has to show, read by the registry's references.
+
+A run is found by its entry and not by the code or the scenario file of today, so that the oldest run can still be
+read. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+import pandas as pd
+
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.pipeline import build_document
+from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
+from mtl_tasks.report.document import RunDocument
+from mtl_tasks.run import Run, StageResult
+from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
+
+Json = dict[str, Any]
+
+KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
+HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One judged run.
+
+    Attributes
+    ----------
+    standing
+        What it is now; see :func:`mtl_tasks.registry.standing_of`.
+    metrics
+        Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
+    problem
+        Why they cannot be read.
+    """
+
+    entry: Entry
+    rulings: tuple[Ruling, ...]
+    standing: str
+    metrics: Json
+    problem: str | None = None
+
+    @property
+    def why(self) -> str:
+        """What explains the standing: the last ruling, or the first reason of the verdict."""
+        if self.rulings:
+            return self.rulings[-1].sentence(self.entry)
+        return self.entry.reasons[0] if self.entry.reasons else ""
+
+    def to_json(self) -> Json:
+        """Return what the board shows of the run in a row."""
+        return {
+            "run_key": self.entry.run_key,
+            "as_of": self.entry.as_of,
+            "decision": self.entry.decision,
+            "standing": self.standing,
+            "why": self.why,
+            "rulings": [ruling.to_json() for ruling in self.rulings],
+            "metrics": self.metrics,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class History:
+    """The runs of a scenario, the oldest as_of first.
+
+    Attributes
+    ----------
+    champions
+        ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. What was retired since is left
+        out, since the champion of a time is computed, not stored.
+    """
+
+    scenario: str
+    runs: list[PastRun]
+    champions: list[Json]
+
+    @property
+    def champion(self) -> PastRun | None:
+        """Today's champion."""
+        if not self.champions:
+            return None
+        return next(run for run in self.runs if run.entry.run_key == self.champions[-1]["run_key"])
+
+    def to_json(self) -> Json:
+        """Return a JSON-able form."""
+        champion = self.champion
+        return {
+            "scenario": self.scenario,
+            "champion": None if champion is None else champion.entry.run_key,
+            "champions": self.champions,
+            "runs": [run.to_json() for run in self.runs],
+        }
+
+
+def stored_scenarios(store: Store) -> list[str]:
+    """Names of the scenarios of which the store holds a verdict."""
+    if not store.root.exists():
+        return []
+    return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+
+
+def read_history(store: Store, scenario: str) -> History:
+    """Return all runs of a scenario.
+
+    Raises
+    ------
+    ArtifactError
+        If a record of the registry is damaged; a run whose metrics cannot be read is still listed.
+    StoreError
+        If the store does not answer.
+    """
+    registry = Registry(store, scenario)
+    return _read_history(str(store.root), scenario, registry.version())
+
+
+@lru_cache(maxsize=32)
+def _read_history(root: str, scenario: str, version: tuple[str, ...]) -> History:
+    """Keyed by the names of the records, none of which is ever changed."""
+    store = Store(root)
+    rulings: dict[tuple[str, str], list[Ruling]] = {}
+    entries: dict[tuple[str, str], Entry] = {}
+    records = Registry(store, scenario).records() if version else []
+    for record in records:
+        run = record.as_of, record.run_key
+        if isinstance(record, Entry):
+            entries.setdefault(run, record)
+        else:
+            rulings.setdefault(run, []).append(record)
+    runs = [_past_run(store, entry, tuple(rulings.get(run, ()))) for run, entry in entries.items()]
+    return History(scenario, runs, _champions(records))
+
+
+def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
+    run = PastRun(entry, rulings, standing_of(entry, list(rulings)), {})
+    try:
+        return replace(run, metrics=_metrics(str(store.root), entry.refs["evaluate"]))
+    except (ArtifactError, KeyError) as error:
+        return replace(run, problem=str(error))
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _metrics(root: str, ref: Ref) -> Json:
+    evaluation = Store(root).open(ref).json("evaluation")
+    return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
+
+
+def _champions(records: list[Record]) -> list[Json]:
+    """The last promoted run of each as_of that has one."""
+    newest = {entry.as_of: entry.run_key for entry in standing_runs(records)}
+    return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+
+
+def find_run(history: History, run_key: str) -> PastRun:
+    """Return a run by its key.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none.
+    """
+    for run in history.runs:
+        if run.entry.run_key == run_key:
+            return run
+    raise ArtifactError(f"{history.scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
+
+
+def rebuild_run(store: Store, entry: Entry) -> Run:
+    """Return the run of an entry, with the scenario as it was.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario has keys that the code of today does not know any more.
+    """
+    scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store)
+
+
+def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
+    """Return the results of a run's stages as if they had been reused now.
+
+    Raises
+    ------
+    ArtifactError
+        If one is gone or damaged.
+    """
+    return {stage: _result(stage, store.open(ref)) for stage, ref in entry.refs.items()}
+
+
+def past_document(store: Store, entry: Entry) -> RunDocument:
+    """Return all that a past run has to show.
+
+    Raises
+    ------
+    ArtifactError, ConfigError
+        If an artefact is gone or damaged, or the scenario is not understood any more.
+    """
+    results = earlier_results(entry, store)
+    lists = find_lists(store, entry)
+    if lists is not None:
+        results["recommend"] = _result("recommend", lists)
+    document = build_document(rebuild_run(store, entry), results, {})
+    gate = store.open(entry.refs["gate"]).manifest
+    usage = [
+        {"name": name, **store.open(result.ref).manifest["usage"], "reused": False, "key": result.ref.key}
+        for name, result in results.items()
+    ]
+    return replace(document, stages=usage, libraries=gate["libraries"])
+
+
+def find_lists(store: Store, entry: Entry) -> Artifact | None:
+    """Return the newest lists that were made with a run; None without any."""
+    folder = store.root / _scenario(entry) / entry.as_of / "recommend"
+    if not folder.exists():
+        return None
+    found = []
+    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+        artifact = store.find(path.parent)
+        if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
+            found.append(artifact)
+    return found[-1] if found else None
+
+
+def list_artifacts(store: Store, entry: Entry) -> list[Json]:
+    """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artefacts.
+
+    ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
+    and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
+    """
+    return [_artifact_row(store, stage, ref) for stage, ref in entry.refs.items()]
+
+
+def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
+    row: Json = {"stage": stage, "key": ref.key, "uri": ref.uri, "files": None, "bytes": None, "read_until": None}
+    try:
+        if store.find(store.root / ref.uri) is None:
+            return {**row, "state": "missing"}
+        artifact = store.open(ref)
+        size = sum(file["size"] for file in artifact.manifest["files"].values())
+        row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
+        return {**row, "state": _check(artifact, size)}
+    except (ArtifactError, OSError) as error:
+        return {**row, "state": f"damaged: {error}"}
+
+
+def _check(artifact: Artifact, size: int) -> str:
+    if size <= HASHED_BYTES:
+        artifact.verify()
+        return "sound"
+    for file in artifact.manifest["files"].values():
+        there = (artifact.folder / file["path"]).stat().st_size
+        if there != file["size"]:
+            raise ArtifactError(f"{artifact.folder / file['path']}: {there:,} bytes, {file['size']:,} in its manifest")
+    return "sizes match"
+
+
+def _read_until(summary: Mapping[str, Any]) -> str | None:
+    names = ("max_event_time", "fitted_max_event_time")
+    return next((str(summary[name]) for name in names if summary.get(name)), None)
+
+
+def _result(stage: str, artifact: Artifact) -> StageResult:
+    usage = artifact.manifest["usage"]
+    return StageResult(stage, artifact.ref, True, usage["seconds"], 0.0, usage["peak_rss_mb"], artifact.summary)
+
+
+def _scenario(entry: Entry) -> str:
+    name: str = entry.scenario_document["name"]
+    return name

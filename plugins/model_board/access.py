@@ -1,0 +1,66 @@
+"""Who may see what: Airflow's own session or token on every route, and a scenario only with access to its DAG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep
+from airflow.models.dag import DagModel
+from fastapi import Depends, HTTPException
+from fastapi import Path as PathParameter
+
+from mtl_tasks.history import stored_scenarios
+from mtl_tasks.scenario import SCENARIO_FOLDER, scenario_names
+from mtl_tasks.store import Store
+
+ROOT = Path(__file__).parents[2]  # the project's folder: a local store is named relative to it
+
+ScenarioName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+
+
+def open_store() -> Store:
+    """Return the store that the DAGs write to."""
+    root = os.environ.get("MTL_STORE", ".store")
+    return Store(root if "://" in root else str(ROOT / root))
+
+
+def known_scenarios(store: Store) -> list[str]:
+    """Names of the scenarios that have a file or a verdict; what a link leads out of the store to is none."""
+    names = {*scenario_names(ROOT / SCENARIO_FOLDER), *stored_scenarios(store)}
+    return sorted(name for name in names if _lies_inside(store, name))
+
+
+def may_read(user: GetUserDep, scenario: str) -> bool:
+    """Whether Airflow lets the user see the runs of the scenario's DAG."""
+    dag_id = f"train_{scenario}"
+    details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+    return get_auth_manager().is_authorized_dag(
+        method="GET", access_entity=DagAccessEntity.RUN, details=details, user=user
+    )
+
+
+def readable_scenario(user: GetUserDep, scenario: ScenarioName) -> str:
+    """Return the scenario of the path; one that may not be read is answered as one that does not exist."""
+    if scenario not in known_scenarios(open_store()) or not may_read(user, scenario):
+        raise HTTPException(404, f"no scenario {scenario}")
+    return scenario
+
+
+def readable_scenarios(user: GetUserDep) -> list[str]:
+    """Return all scenarios that the user may see."""
+    return [name for name in known_scenarios(open_store()) if may_read(user, name)]
+
+
+ReadableScenario = Annotated[str, Depends(readable_scenario)]
+ReadableScenarios = Annotated[list[str], Depends(readable_scenarios)]
+
+
+def _lies_inside(store: Store, name: str) -> bool:
+    if store.root.protocol not in ("", "file", "local"):
+        return True
+    root = Path(store.root.path).resolve()
+    return (root / name).resolve().parent == root

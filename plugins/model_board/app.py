@@ -1,0 +1,188 @@
+"""The routes of the model board. Each asks for Airflow's session or token first, and none writes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from mtl_tasks.errors import ConfigError, DataError, MtlError, StoreError
+from mtl_tasks.history import read_history
+from plugins.model_board import access, dag_runs, pages, views
+from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
+
+PREFIX = "/model-board"
+Json = dict[str, Any]
+RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
+AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
+Id = Annotated[str, Query(min_length=1, max_length=200)]
+OptionalId = Annotated[str | None, Query(max_length=200)]
+
+app = FastAPI(
+    title="Model board",
+    description="Every model of a scenario, its verdict and the reasons.",
+    version="1",
+    docs_url=None,  # would load scripts from elsewhere
+    redoc_url=None,
+    openapi_url=None,  # FastAPI would serve it to anybody; it is a route below
+    dependencies=[Depends(get_user)],
+)
+
+
+@app.middleware("http")
+async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Tell browsers to run and load nothing but what the page itself carries, and to keep nothing."""
+    request.state.nonce = secrets.token_urlsafe(16)
+    response = await call_next(request)
+    nonce = f"'nonce-{request.state.nonce}'"
+    # The charts' shapes carry style attributes, which no nonce can stand for.
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src {nonce}; style-src {nonce}; style-src-attr 'unsafe-inline'; img-src data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@app.exception_handler(MtlError)
+async def tell_fault(request: Request, error: MtlError) -> Response:
+    """Answer with the fault in a line: a question that cannot be answered, or a store that is damaged or silent."""
+    asked = isinstance(error, ConfigError | DataError)
+    status = 422 if asked else 503 if isinstance(error, StoreError) else 404
+    return _refuse(request, status, str(error))
+
+
+@app.exception_handler(StarletteHTTPException)
+async def tell_refusal(request: Request, error: StarletteHTTPException) -> Response:
+    """Answer with the refusal, as a page to who asked for a page."""
+    return _refuse(request, error.status_code, str(error.detail))
+
+
+@app.exception_handler(RequestValidationError)
+async def tell_misuse(request: Request, error: RequestValidationError) -> Response:
+    """Answer which parameter is wrong, without repeating it."""
+    wrong = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
+    return _refuse(request, 422, wrong)
+
+
+def _refuse(request: Request, status: int, detail: str) -> Response:
+    if "/api/" in request.url.path or "text/html" not in request.headers.get("accept", ""):
+        return JSONResponse({"detail": detail}, status)
+    return HTMLResponse(pages.problem(request, status, detail), status)
+
+
+@app.get("/openapi.json", include_in_schema=False)
+def describe() -> Json:
+    """Return the description of the API."""
+    return app.openapi()
+
+
+@app.get("/api/scenarios", tags=["api"])
+def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
+    """Return how each scenario stands that the caller may see."""
+    return [views.summarise(open_store(), name) for name in scenarios]
+
+
+@app.get("/api/scenarios/{scenario}", tags=["api"])
+def show_history(scenario: ReadableScenario) -> Json:
+    """Return all runs of a scenario, with metrics and intervals, and the champions over time."""
+    return read_history(open_store(), scenario).to_json()
+
+
+@app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
+def show_run(scenario: ReadableScenario, run_key: RunKey) -> Json:
+    """Return all that a run has to show."""
+    store = open_store()
+    return views.evidence(store, views.find(store, scenario, run_key))
+
+
+@app.get("/api/scenarios/{scenario}/compare", tags=["api"])
+def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> Json:
+    """Return two runs side by side: differences with intervals, and what differs in their settings."""
+    return views.comparison(open_store(), scenario, first, second)
+
+
+@app.get("/api/scenarios/{scenario}/explore", tags=["api"])
+def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
+    """Return what a run offers a user, or predicts for a user and an item, and why."""
+    store = open_store()
+    return views.exploration(store, views.find(store, scenario, run), user, item or None)
+
+
+@app.get("/", response_class=HTMLResponse, include_in_schema=False)
+def home_page(request: Request, scenarios: ReadableScenarios) -> str:
+    """Show the scenarios."""
+    return pages.home(request, [_summary(name) for name in scenarios])
+
+
+def _summary(name: str) -> Json:
+    """A scenario whose registry is damaged must not hide the others."""
+    try:
+        return views.summarise(open_store(), name)
+    except MtlError as error:
+        return {"scenario": name, "title": name, "runs": 0, "newest": None, "champion": None, "problem": str(error)}
+
+
+@app.get("/scenarios/{scenario}", response_class=HTMLResponse, include_in_schema=False)
+def scenario_page(
+    request: Request, scenario: ReadableScenario, show: Annotated[int, Query(ge=1, le=10_000)] = pages.SHOWN_RUNS
+) -> str:
+    """Show the runs of a scenario over time."""
+    return pages.scenario(request, read_history(open_store(), scenario), show)
+
+
+@app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
+def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey) -> str:
+    """Show the evidence of a run."""
+    store = open_store()
+    return pages.run(request, store, views.find(store, scenario, run_key))
+
+
+@app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
+def compare_page(request: Request, scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> str:
+    """Show two runs side by side."""
+    store = open_store()
+    compared = views.comparison(store, scenario, first, second)
+    return pages.compare(request, read_history(store, scenario), compared)
+
+
+@app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)
+def explore_page(
+    request: Request,
+    scenario: ReadableScenario,
+    run: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
+    user: OptionalId = None,
+    item: OptionalId = None,
+) -> str:
+    """Ask for a user or a pair, and show what the run makes of them."""
+    store = open_store()
+    history = read_history(store, scenario)
+    return pages.explore(request, store, history, {"run": run, "user": user or None, "item": item or None})
+
+
+@app.get("/dag-run", response_class=HTMLResponse, include_in_schema=False)
+def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id: Id, run_id: Id) -> str:
+    """Show the run of the registry that a run of a training DAG has made."""
+    scenario = dag_id.removeprefix("train_")
+    if (
+        scenario == dag_id
+        or scenario not in access.known_scenarios(open_store())
+        or not access.may_read(user, scenario)
+    ):
+        raise HTTPException(404, "no model here: it is a run of a training DAG that has one")
+    store = open_store()
+    state = dag_runs.run_state(session, dag_id, run_id)
+    key = dag_runs.published_key(session, store, dag_id, run_id) if state is not None else None
+    if key is None:
+        return pages.waiting(request, scenario, run_id, state)
+    return pages.run(request, store, views.find(store, scenario, key))

@@ -1,0 +1,127 @@
+"""The board's HTML: documents and charts put into templates that escape everything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+from fastapi import Request
+
+from mtl_tasks.errors import MtlError, StoreError
+from mtl_tasks.history import History, PastRun, list_artifacts, past_document
+from mtl_tasks.store import Store
+from plugins.model_board import views
+
+Json = dict[str, Any]
+
+SHOWN_RUNS: Final = 100
+_TEMPLATES = Path(__file__).parent / "templates"
+_drawing = Lock()  # matplotlib's settings are the process's, and requests come in threads
+
+
+def home(request: Request, scenarios: list[Json]) -> str:
+    """Return the page of all scenarios."""
+    return _render(request, "home.html", title="Models", scenarios=scenarios)
+
+
+def scenario(request: Request, history: History, show: int) -> str:
+    """Return the page of a scenario: its runs over time, and the newest ``show`` of them in a table."""
+    newest = history.runs[-1].metrics if history.runs else {}
+    return _render(
+        request,
+        "scenario.html",
+        title=views.title_of(history),
+        history=history,
+        runs=history.runs[::-1][:show],
+        charts=[_chart(history, task, metrics) for task, metrics in newest.items()],
+        columns=[(task, _primary(metrics)) for task, metrics in newest.items()],
+    )
+
+
+def run(request: Request, store: Store, past: PastRun) -> str:
+    """Return the page of a run: all of its evidence, or the verdict's reasons alone if that cannot be read."""
+    facts: Json = {
+        "title": f"{past.entry.scenario_document['title']}, {past.entry.as_of}: {past.standing}",
+        "scenario_name": past.entry.scenario_document["name"],
+        "past": past,
+        "artifacts": list_artifacts(store, past.entry),
+    }
+    try:
+        document = past_document(store, past.entry)
+    except StoreError:
+        raise
+    except MtlError as error:
+        return _render(request, "damaged.html", fault=str(error), **facts)
+    from mtl_tasks.report import charts
+    from mtl_tasks.report.page import page_context
+
+    with _drawing:
+        drawn = page_context(document)
+        findings = document.verdict["rules"]
+        rules = charts.rules(findings, "Value, interval and limit of every rule") if findings else None
+    return _render(request, "run.html", rules=rules, **facts, **drawn)
+
+
+def compare(request: Request, history: History, compared: Json) -> str:
+    """Return the page of two runs side by side."""
+    return _render(request, "compare.html", title="Two runs compared", history=history, **compared)
+
+
+def explore(request: Request, store: Store, history: History, asked: Json) -> str:
+    """Return the page that answers for a user or a pair; a question without answer is told in its place."""
+    run_key = asked["run"] or (history.champion.entry.run_key if history.champion else None)
+    found, fault = None, None
+    if run_key is not None and asked["user"] is not None:
+        try:
+            found = views.exploration(store, views.find(store, history.scenario, run_key), asked["user"], asked["item"])
+        except StoreError:
+            raise
+        except MtlError as error:
+            fault = str(error)
+    facts = {"history": history, "run_key": run_key, "asked": asked, "found": found, "fault": fault}
+    return _render(request, "explore.html", title="Recommendations and their reasons", **facts)
+
+
+def waiting(request: Request, scenario_name: str, run_id: str, state: str | None) -> str:
+    """Return the page of a DAG run that has no verdict (yet)."""
+    facts = {"scenario_name": scenario_name, "run_id": run_id, "state": state}
+    return _render(request, "waiting.html", title="No verdict", **facts)
+
+
+def problem(request: Request, status: int, detail: str) -> str:
+    """Return the page that says why there is none."""
+    title = {401: "Not logged in", 404: "Not here", 422: "Cannot be answered", 503: "The store does not answer"}
+    return _render(request, "problem.html", title=title.get(status, "Refused"), detail=detail)
+
+
+def _chart(history: History, task: str, metrics: Json) -> Json:
+    from mtl_tasks.report import charts
+
+    name = _primary(metrics)
+    values = {run.entry.run_key: run.metrics.get(task, {}).get(name) or {} for run in history.runs}
+    runs = [
+        {"as_of": run.entry.as_of, "standing": run.standing}
+        | {end: values[run.entry.run_key].get(end) for end in ("value", "low", "high")}
+        for run in history.runs
+    ]
+    champions = [
+        {"as_of": champion["as_of"], "value": values[champion["run_key"]].get("value")}
+        for champion in history.champions
+    ]
+    with _drawing:
+        return {"task": task, "svg": charts.history(runs, champions, name, f"{task}: {name} of all runs")}
+
+
+def _primary(metrics: Json) -> str:
+    from mtl_tasks.report.labels import in_order
+
+    return in_order(metrics)[0]
+
+
+def _render(request: Request, template: str, **facts: Any) -> str:
+    from mtl_tasks.report.page import make_environment, read_style
+
+    root = request.scope.get("root_path", "")
+    page = make_environment(_TEMPLATES).get_template(template)
+    return page.render(root=root, nonce=request.state.nonce, style=read_style(), **facts)

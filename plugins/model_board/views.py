@@ -1,0 +1,79 @@
+"""What each page shows, as JSON documents: the pages and the API are made of the same."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from mtl_tasks.history import History, PastRun, find_run, read_history
+from mtl_tasks.store import Store
+
+Json = dict[str, Any]
+
+TOP_REASONS: Final = 6
+
+
+def find(store: Store, scenario: str, run_key: str) -> PastRun:
+    """Return a run of a scenario; see :func:`mtl_tasks.history.find_run`."""
+    return find_run(read_history(store, scenario), run_key)
+
+
+def summarise(store: Store, scenario: str) -> Json:
+    """Return how a scenario stands: its title, how many runs there are, the newest one and today's champion."""
+    history = read_history(store, scenario)
+    newest = history.runs[-1] if history.runs else None
+    champion = history.champion
+    return {
+        "scenario": scenario,
+        "title": title_of(history),
+        "runs": len(history.runs),
+        "newest": None if newest is None else newest.to_json(),
+        "champion": None if champion is None else champion.to_json(),
+    }
+
+
+def title_of(history: History) -> str:
+    """Return the scenario's title as the newest run has it."""
+    return str(history.runs[-1].entry.scenario_document["title"]) if history.runs else history.scenario
+
+
+def evidence(store: Store, run: PastRun) -> Json:
+    """Return all that a run has to show, with the state of its artefacts."""
+    from mtl_tasks.history import list_artifacts, past_document
+
+    document = past_document(store, run.entry)
+    return {
+        **run.to_json(),
+        "verdict": document.verdict,
+        "fusion": document.fusion,
+        "evaluation": document.evaluation,
+        "validation": document.validation,
+        "windows": document.resolve["windows"],
+        "stages": document.stages,
+        "artifacts": list_artifacts(store, run.entry),
+    }
+
+
+def comparison(store: Store, scenario: str, first: str, second: str) -> Json:
+    """Return two runs side by side; see :func:`mtl_tasks.comparison.compare_runs`."""
+    from mtl_tasks.comparison import compare_runs
+
+    history = read_history(store, scenario)
+    runs = find_run(history, first), find_run(history, second)
+    return {"first": runs[0].to_json(), "second": runs[1].to_json(), **compare_runs(*runs)}
+
+
+def exploration(store: Store, run: PastRun, user: str, item: str | None) -> Json:
+    """Return what a run offers a user, or predicts for a user and an item, and why."""
+    return _exploration(str(store.root), run.entry.scenario_document["name"], run.entry.run_key, user, item)
+
+
+@lru_cache(maxsize=64)
+def _exploration(root: str, scenario: str, run_key: str, user: str, item: str | None) -> Json:
+    from mtl_tasks.exploration import explore_pair, explore_user  # imports LightGBM
+
+    store = Store(root)
+    entry = find(store, scenario, run_key).entry
+    if item is not None:
+        return explore_pair(store, entry, user, item, TOP_REASONS)
+    return explore_user(store, entry, user, TOP_REASONS)

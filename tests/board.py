@@ -1,0 +1,53 @@
+"""A small store with a history for the tests of the board: what was promoted, refused, retired and forced."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pandas as pd
+
+from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.promotion import promote, rollback
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.store import Store
+from tests.projects import NAME, write_log, write_scenario
+
+STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
+HOSTILE = "<script>alert('reason')</script>"
+TITLE = "Films & <script>alert('title')</script>"
+
+
+def make_history(root: Path) -> None:
+    """Promoted on the 8th, promoted and retired on the 9th, refused on the 10th, refused and forced on the 11th."""
+    write_log(root)
+    write_scenario(root, title=TITLE, members=["popularity", "als", "shared_tail"])
+    strict = {"gate.absolute": STRICT}
+    for as_of, overrides in [("08", {}), ("09", {}), ("10", strict), ("11", strict)]:
+        run_once(root, f"2013-05-{as_of}", **overrides)
+        if as_of == "09":
+            rollback(registry(root), store(root), None, by="ada", reason="too eager", at="2013-05-09T08:00:00+00:00")
+    forced = entry_of(root, "2013-05-11")
+    promote(registry(root), store(root), forced.run_key, by="ada", reason=HOSTILE, at="2013-05-11T08:00:00+00:00")
+
+
+def run_once(root: Path, as_of: str, **overrides: object) -> None:
+    """Run the scenario for a day."""
+    with contextlib.chdir(root):
+        today = pd.Timestamp("2026-01-01", tz="UTC")
+        run_pipeline(make_run(NAME, as_of, overrides, str(root / ".store"), today=today), lambda stage, result: None)
+
+
+def store(root: Path) -> Store:
+    """The project's store."""
+    return Store(str(root / ".store"))
+
+
+def registry(root: Path) -> Registry:
+    """The registry of its scenario."""
+    return Registry(store(root), NAME)
+
+
+def entry_of(root: Path, as_of: str) -> Entry:
+    """The run of a day."""
+    return next(entry for entry in registry(root).entries() if entry.as_of == as_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -75,7 +76,8 @@ def ask_run(
 def run_to_json(run: Run) -> Json:
     """Return a form from which another process can go on with the run."""
     return {
-        "scenario": run.scenario.model_dump(mode="json"),
+        # As text: PostgreSQL keeps the keys of a document in an order of its own, and the order of the tasks counts.
+        "scenario": run.scenario.model_dump_json(),
         "as_of": run.as_of_name,
         "store": str(run.store.root),
         "force": run.force,
@@ -84,7 +86,7 @@ def run_to_json(run: Run) -> Json:
 
 def run_from_json(document: Mapping[str, Any]) -> Run:
     """Invert :func:`run_to_json`; the scenario file is not read again, so a run cannot change half-way."""
-    scenario = parse_scenario(document["scenario"], where="the run's scenario")
+    scenario = parse_scenario(json.loads(document["scenario"]), where="the run's scenario")
     as_of = pd.Timestamp(document["as_of"], tz="UTC")
     return Run(scenario, as_of, Store(document["store"]), document["force"])
 

@@ -17,7 +17,9 @@ from mtl_tasks import columns
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
+from mtl_tasks.features.side import MODERATE
 from mtl_tasks.run import Run, code_version, library_versions
+from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text
 from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
 
@@ -61,7 +63,10 @@ def make_days(
         If a day that was made before is damaged, or the store cannot be written.
     """
     told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
-    keys = day_keys(events, tables, told, spaces, {**config, "code": code_version(), "libraries": library_versions()})
+    known = {**config, "code": code_version(), "libraries": library_versions(), "listed": _listed(tables, run.scenario)}
+    # Without an item table there is one that lists the log's items, those of later days too, and says nothing of them.
+    some = tables if run.scenario.source.items is not None else Tables(tables.users, tables.items.iloc[:0])
+    keys = day_keys(events, some, told, spaces, known)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys))) for day in keys}
@@ -104,7 +109,13 @@ def read_days(store: Store, features: Artifact, names: Sequence[str] | None = No
         at += len(frame)
     assert numbers is not None  # there is a row in every window
     made = pd.DataFrame(numbers.T, columns=labels, copy=False)
-    return made if kinds[0].empty else pd.concat([made, _joined(kinds)], axis=1)
+    return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
+
+
+def all_there(store: Store, features: Artifact) -> bool:
+    """Whether every day that an artefact of the stage lists is still in the store."""
+    refs = (Ref.from_json(entry) for entry in features.json("days"))
+    return all(store.find(store.root / ref.uri) is not None for ref in refs)
 
 
 def day_keys(
@@ -170,6 +181,14 @@ def _make(
             yield day, run.store.publish(folder, keys[day], payload, facts)
 
 
+def _listed(tables: Tables, scenario: Scenario) -> list[str]:
+    """Which attributes have few enough kinds, of all versions, to make features of their own."""
+    sides = ((scenario.source.users, tables.users), (scenario.source.items, tables.items))
+    return [
+        name for section, table in sides if section for name in section.categorical if table[name].nunique() <= MODERATE
+    ]
+
+
 def _place(run: Run, day: int, keys: Mapping[int, str]) -> tuple[str, str, str, str]:
     return run.scenario.name, DAYS, day_text(day), keys[day]
 
@@ -211,9 +230,12 @@ def _of_one_day(features: pd.DataFrame) -> pd.DataFrame:
     return features.assign(**{str(name): features[name].cat.remove_unused_categories() for name in kinds})
 
 
-def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Columns of kinds, each with the levels of all days."""
-    joined = {
-        name: pd.api.types.union_categoricals([part[name] for part in parts], sort_categories=True) for name in parts[0]
-    }
+def joined_kinds(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Columns of kinds, each with the levels of all days; a day without any kind says nothing of their type."""
+    joined = {}
+    for name in parts[0]:
+        known = [part[name].cat.categories for part in parts if len(part[name].cat.categories)]
+        levels = known[0].append(known[1:]).unique().sort_values() if known else pd.Index([], dtype="str")
+        codes = [np.append(levels.get_indexer(part[name].cat.categories), -1)[part[name].cat.codes] for part in parts]
+        joined[name] = pd.Categorical.from_codes(np.concatenate(codes), categories=levels)
     return pd.DataFrame(joined)

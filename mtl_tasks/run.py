@@ -94,6 +94,8 @@ class Stage:
         The part of the scenario that its result depends on; it goes into the key.
     body
         The work; pure but for reading its inputs.
+    whole
+        Whether what an artefact refers to beside its own files is there; if not, it is made again.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Stage:
     config: Callable[[Run], dict[str, Any]]
     body: Callable[[Run, Inputs], Payload]
     presentation: bool = False
+    whole: Callable[[Store, Artifact], bool] = field(default=lambda store, artifact: True)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def _find(stage: Stage, run: Run, parts: dict[str, Any]) -> StageResult | None:
     started = time.monotonic()
     folder, _ = _place(stage, run, parts)
     found = run.store.find(folder)
-    if found is None:
+    if found is None or not stage.whole(run.store, found):
         return None
     found.verify()
     return _result(stage, found, reused=True, seconds=time.monotonic() - started)

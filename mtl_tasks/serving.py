@@ -40,7 +40,7 @@ class ServedContext:
         ordered = past.sort_values(columns.TIME, kind="stable") if any(context.serve.values()) else past
         names = [*context.numbers, *context.categorical]
         served = {name: context.serve.get(name) for name in names}
-        start = pd.Series([pd.Timestamp(day, unit="D", tz="UTC")])
+        start = pd.Series([pd.Timestamp(day, unit="D", tz="UTC") + pd.Timedelta(hours=12)])  # that of most of its hours
         weekday = calendar(start, scenario.source)[columns.context("weekday")].iloc[0] if context.calendar else None
         return cls(
             {

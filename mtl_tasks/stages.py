@@ -26,12 +26,13 @@ from mtl_tasks.evaluation import (
 )
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
+from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
 from mtl_tasks.scenario import BOOSTED, Gate, MemberKind, Scenario, parse_scenario
 from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
-from mtl_tasks.store import Artifact, Payload, Ref, to_json
+from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -64,7 +65,9 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate),
         Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
         Stage("factors", ("validate", "split"), _factors_config, factors),
-        Stage("features", ("validate", "split", "factors"), _sections(*FEATURE_SECTIONS), features),
+        Stage(
+            "features", ("validate", "split", "factors"), _sections(*FEATURE_SECTIONS), features, whole=_days_are_there
+        ),
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), _sections("fusion", "tasks"), fuse),
         Stage("evaluate", ("validate", "split", "features", *models), _sections("recommend", "seed"), evaluate),
@@ -370,7 +373,7 @@ def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
     try:
         theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
         check_comparable(theirs, entry.as_of, run.scenario, day_text(int(test[columns.DAY].min())))
-        artifacts = Inputs({name: run.store.open(ref) for name, ref in entry.refs.items()})
+        artifacts = Inputs({name: run.store.open(ref) for name, ref in lasting_refs(entry).items()})
         predicted = _score(run, inputs, theirs, artifacts, test)
     except (ConfigError, DataError, ArtifactError) as error:
         if isinstance(error, StoreError):
@@ -466,6 +469,12 @@ def _space_file(name: str) -> str:
 
 def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
     return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
+
+
+def _days_are_there(store: Store, artifact: Artifact) -> bool:
+    from mtl_tasks.daily import all_there
+
+    return all_there(store, artifact)
 
 
 def _places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:

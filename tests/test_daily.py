@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,16 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import columns, stages
-from mtl_tasks.daily import day_keys, read_days
+from mtl_tasks.daily import day_keys, joined_kinds, read_days
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.features import fit_spaces
+from mtl_tasks.features import affinity, build_features, fit_spaces
 from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
-from tests.worlds import END, START, canonical, item_table, random_events, random_rows, tables, world_scenario
+from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
 # The train windows of both start after 2013-04-11 and no later than 2013-04-18, two days divisible by seven.
 EARLIER, LATER = "2013-05-08", "2013-05-09"
@@ -69,7 +70,7 @@ def test_factors_that_are_fitted_anew_make_every_day_anew(project: Path) -> None
     assert not wanted & known
 
 
-def test_a_damaged_day_is_refused_by_name_and_made_again_by_force(project: Path) -> None:
+def test_a_damaged_day_is_refused_by_name_and_made_again_once_it_is_deleted(project: Path) -> None:
     store = str(project / "damaged")
     run, result = made_features(project, EARLIER, store)
     day = days_of(run, result)[-1]
@@ -79,6 +80,10 @@ def test_a_damaged_day_is_refused_by_name_and_made_again_by_force(project: Path)
         read_days(run.store, run.store.open(result.ref))
     with pytest.raises(ArtifactError, match=r"features\.parquet: does not match its manifest"):
         made_features(project, LATER, store)
+    shutil.rmtree(Path(store, day.uri))  # as the message says
+    run, result = made_features(project, EARLIER, store)
+    assert days_of(run, result)[-1] == day
+    assert len(read_days(run.store, run.store.open(result.ref))) == result.ref.rows
 
 
 def test_only_the_columns_asked_for_are_read(project: Path) -> None:
@@ -145,3 +150,25 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
     anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force=True), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key
+
+
+def test_a_day_without_any_kind_joins_days_that_have_some() -> None:
+    some, none = pd.DataFrame({"tab": pd.Categorical(["b", "a"])}), pd.DataFrame({"tab": pd.Categorical([None, None])})
+    assert joined_kinds([none, some])["tab"].tolist()[2:] == ["b", "a"]
+    assert joined_kinds([none, some])["tab"].cat.categories.tolist() == ["a", "b"]
+    assert joined_kinds([none])["tab"].isna().all()
+
+
+def test_features_of_many_rows_of_a_day_do_not_depend_on_the_days_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affinity, "_ROWS", 40)  # parts end within days
+    monkeypatch.setattr(affinity, "_MANY", 8)
+    rng = np.random.default_rng(5)
+    scenario, events = world_scenario(), canonical(random_events(rng, 400))
+    spaces = fit_spaces(events, scenario, START, END)
+    rows = random_rows(rng, 600).sort_values(columns.DAY, ignore_index=True)
+    beside = tables(item_table([10 + 2 * code for code in range(ITEMS)]))
+    whole = build_features(events, beside, rows, spaces, scenario)
+    for day in sorted(set(rows[columns.DAY])):
+        mine = (rows[columns.DAY] == day).to_numpy()
+        alone = build_features(events, beside, rows[mine].reset_index(drop=True), spaces, scenario)
+        pd.testing.assert_frame_equal(alone, whole[mine].reset_index(drop=True), check_exact=True)

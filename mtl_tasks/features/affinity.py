@@ -25,6 +25,7 @@ NEAREST: Final = 5  # last items whose mean direction stands for a user's curren
 SHARPNESS: Final = 3  # power of the cosine in a neighbour's weight; 3 beat 1 on the films' blend window (.071 / .046)
 _ROWS: Final = 1 << 17  # rows whose vectors are held at once
 _PAIRS: Final = 1 << 18  # likewise (row, item of the user's past)
+_PRODUCT: Final = 1 << 22  # likewise where a user has many of both
 _MANY: Final = 512  # pairs of a user from which one product of matrices beats listing the pairs
 
 
@@ -119,9 +120,12 @@ def _epochs(rows: CodedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Pl
     epoch = np.searchsorted(changes, rows.days, side="right")
     for number in np.unique(epoch):
         places = np.flatnonzero(epoch == number)
-        places = places[np.argsort(rows.users[places], kind="stable")]  # a user's rows in one part, mostly
+        places = places[np.lexsort((rows.days[places], rows.users[places]))]
         snapshot = fitted.snapshot(int(rows.days[places].max()))
-        for part in np.array_split(places, -(-len(places) // _ROWS)):
+        # A user's rows of a day stay together: how they are computed, and with it their last bit, depends on them all.
+        first = np.flatnonzero(np.diff(rows.users[places]) | np.diff(rows.days[places])) + 1
+        cuts = first[np.flatnonzero(np.diff(first // _ROWS)) + 1] if len(first) else first
+        for part in np.split(places, cuts):
             yield snapshot, part
 
 
@@ -202,9 +206,11 @@ def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
     # Listing the pairs of long pasts took ten times as long on candidate lists as a product a user.
     for places in _groups(group, many & (lengths > 0)):
         slice_ = slice(starts[places[0]], ends[places[0]])
-        mine, near = snapshot.place[rows.items[places]], snapshot.place[past.items[slice_]]
-        weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].T)
-        values[places] = weight @ past.values[slice_] / (weight.sum(axis=1) + 1.0)
+        theirs = snapshot.unit[snapshot.place[past.items[slice_]]]
+        at_once = max(1, _PRODUCT // len(theirs))
+        for part in (places[start : start + at_once] for start in range(0, len(places), at_once)):
+            weight = _nearness(snapshot.unit[snapshot.place[rows.items[part]]] @ theirs.T)
+            values[part] = weight @ past.values[slice_] / (weight.sum(axis=1) + 1.0)
     return values
 
 

@@ -90,10 +90,15 @@ class AttributeTastes:
     ) -> None:
         self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
         self._whose: Literal["user", "item"] = whose
-        mine, other = self._sides(events)
-        owner, value = attribute.of(other, events.days)
         size = len(events.user_ids if whose == "user" else events.item_ids)
-        self._pairs = Vocabulary(mine[owner] * attribute.size + value, size * attribute.size)
+        pairs = []
+        # Of a label that is final later, the value may be another one by then.
+        all_told: list[CodedEvents | TaskLevels] = [events, *levels.values()]
+        for told in all_told:
+            mine, other = self._sides(told)
+            owner, value = attribute.of(other, told.days)
+            pairs.append(mine[owner] * attribute.size + value)
+        self._pairs = Vocabulary(np.concatenate(pairs), size * attribute.size)
         self._timeline = Timeline(events.days)
         self._label_timelines = {name: Timeline(level.days) for name, level in levels.items()}
         self._by_value = RunningSums(attribute.size, (), (RECENT,))

@@ -164,7 +164,15 @@ class FeatureMaker:
         return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day; days only ever go forward."""
+        """Take in what happened before a day.
+
+        Raises
+        ------
+        ValueError
+            If a later day was taken in before: what is known of that cannot be forgotten.
+        """
+        if day < self._day:
+            raise ValueError(f"day {day} is before day {self._day}, which was taken in already")
         for level in self._levels.values():  # first: tastes are told their residuals
             level.advance(day)
         for part in self._parts:

@@ -39,6 +39,9 @@ class CoOccurrence:
         self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # how many items the user had taken before
+        keys = self._past.users * self._size + self._past.items
+        self._by_pair = np.argsort(keys)
+        self._keys = keys[self._by_pair]
         then = self._past.days
         self._by_day = np.argsort(then, kind="stable")
         self._days = then[self._by_day]
@@ -67,7 +70,8 @@ class CoOccurrence:
         bounds = np.searchsorted(np.cumsum(ends - starts), np.arange(_CHUNK, (ends - starts).sum(), _CHUNK))
         for part in np.split(np.arange(len(rows)), bounds):
             owner, place = expand(starts[part], ends[part])
-            value = self._overlap(rows.items[part], owner, place)
+            mine = self._taken_at(rows.users[part], rows.items[part], ends[part])
+            value = self._overlap(rows.items[part], mine, owner, place)
             total[part] = np.bincount(owner, weights=value, minlength=len(part))
             newest = place >= ends[part][owner] - last_items
             recent[part] = np.bincount(owner, weights=value * newest, minlength=len(part))
@@ -101,21 +105,25 @@ class CoOccurrence:
         rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
         return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
 
-    def _overlap(self, items: Codes, owner: Codes, place: Codes) -> NDArray[np.float64]:
-        """What each item of a row's user adds to the row."""
+    def _taken_at(self, users: Codes, items: Codes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place at which each user had taken the item before a place, -1 if they had not."""
+        if not len(self._keys):
+            return np.full(len(users), -1, dtype=np.int64)
+        keys = users * self._size + items
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        place = self._by_pair[found]
+        return np.where((self._keys[found] == keys) & (place < ends), place, -1)
+
+    def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, place: Codes) -> NDArray[np.float64]:
+        """What each item of a row's user adds to the row, whose item they had taken at ``mine``."""
         item, other = items[owner], self._past.items[place]
         pairs = np.zeros(len(owner), dtype=np.int64)
         if len(owner):
             pairs = np.asarray(self._pairs[item, other]).ravel()
-        own = np.flatnonzero(item == other)  # the user has taken the row's item: at this place
-        if len(own):
-            at = np.full(len(items), -1)
-            at[owner[own]] = place[own]
-            mine = at[owner]
-            distance = np.abs(mine - place)
-            formed = (mine >= 0) & (distance > 0) & (distance <= PARTNERS)
-            later = np.maximum(mine, place)[formed]
-            pairs[formed] -= _gain(self._rank[later])
+        taken = mine[owner]
+        distance = np.abs(taken - place)
+        formed = (taken >= 0) & (distance > 0) & (distance <= PARTNERS)  # what the user has contributed
+        pairs[formed] -= _gain(self._rank[np.maximum(taken, place)[formed]])
         return pairs / SCALE * self._weight(other)
 
 

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
+from mtl_tasks.features import FeatureMaker
 from mtl_tasks.features.build import TASTE, Spaces, Tables, build_features, extend_spaces, fit_spaces
+from mtl_tasks.features.co_occurrence import CoOccurrence
+from mtl_tasks.features.coding import CodedRows, encode, taken_events
 from mtl_tasks.scenario import Scenario
 from tests.worlds import (
     END,
@@ -416,3 +419,23 @@ def test_a_first_day_without_any_past_has_features() -> None:
     assert made["user.count"].tolist() == [0.0]
     assert made["rating.level"].tolist() == [5.0]
     assert made["user.days_since_last"].isna().all()
+
+
+def test_what_only_the_user_has_taken_goes_with_nothing_however_long_ago() -> None:
+    scenario = world_scenario()
+    events = [Event(100, 10 + 2 * item, FIRST + item // 60, 5.0, 1.0) for item in range(250)]
+    coded, _ = encode(canonical(events), canonical(events).iloc[:0], scenario)
+    pairs = CoOccurrence(taken_events(coded, scenario))
+    pairs.advance(END)
+    rows = CodedRows(np.zeros(250, dtype=np.int64), np.arange(250), np.full(250, END))
+    assert not pairs.columns(rows, 20)["co_occurrence.all"].any()
+
+
+def test_days_only_go_forward() -> None:
+    scenario = world_scenario()
+    frame = canonical(random_events(np.random.default_rng(13)))
+    coded, _ = encode(frame, frame.iloc[:0], scenario)
+    maker = FeatureMaker(coded, tables(item_table(KNOWN_ITEMS)), fit_spaces(frame, scenario, START, END), scenario)
+    maker.advance(END)
+    with pytest.raises(ValueError, match=f"day {START} is before day {END}"):
+        maker.advance(START)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,9 +16,8 @@ from mtl_tasks import columns
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
-from mtl_tasks.features.side import MODERATE
+from mtl_tasks.features.side import listed_kinds
 from mtl_tasks.run import Run, code_version, library_versions
-from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text
 from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
 
@@ -29,15 +27,6 @@ _FILE = "features"
 _DAYS_AT_ONCE = 7  # bounds memory: rows whose features are held before they are written
 
 
-@dataclass(frozen=True)
-class Day:
-    """Features of one day's rows: where they are among all rows, and their artefact."""
-
-    rows: slice
-    ref: Ref
-    reused: bool
-
-
 def make_days(
     run: Run,
     config: Mapping[str, Any],
@@ -45,7 +34,7 @@ def make_days(
     tables: Tables,
     rows: pd.DataFrame,
     spaces: dict[str, ItemSpace],
-) -> list[Day]:
+) -> list[Ref]:
     """Return an artefact for every day of ``rows``, made now where the store has none.
 
     Parameters
@@ -63,9 +52,12 @@ def make_days(
         If a day that was made before is damaged, or the store cannot be written.
     """
     told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
-    known = {**config, "code": code_version(), "libraries": library_versions(), "listed": _listed(tables, run.scenario)}
+    known = {**config, "code": code_version(), "libraries": library_versions()}
+    # How many kinds there are, of all versions, decides which attributes make features of their own.
+    source = run.scenario.source
+    known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
     # Without an item table there is one that lists the log's items, those of later days too, and says nothing of them.
-    some = tables if run.scenario.source.items is not None else Tables(tables.users, tables.items.iloc[:0])
+    some = tables if source.items is not None else Tables(tables.users, tables.items.iloc[:0])
     keys = day_keys(events, some, told, spaces, known)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
@@ -76,7 +68,7 @@ def make_days(
     missing = [day for day, artifact in found.items() if artifact is None]
     made = dict(_make(run, missing, places, keys, events, tables, rows, spaces)) if missing else {}
     log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
-    return [Day(places[day], (found[day] or made[day]).ref, day not in made) for day in keys]
+    return [(found[day] or made[day]).ref for day in keys]
 
 
 def read_days(store: Store, features: Artifact, names: Sequence[str] | None = None) -> pd.DataFrame:
@@ -179,14 +171,6 @@ def _make(
             facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
             folder = run.store.folder(*_place(run, day, keys))
             yield day, run.store.publish(folder, keys[day], payload, facts)
-
-
-def _listed(tables: Tables, scenario: Scenario) -> list[str]:
-    """Which attributes have few enough kinds, of all versions, to make features of their own."""
-    sides = ((scenario.source.users, tables.users), (scenario.source.items, tables.items))
-    return [
-        name for section, table in sides if section for name in section.categorical if table[name].nunique() <= MODERATE
-    ]
 
 
 def _place(run: Run, day: int, keys: Mapping[int, str]) -> tuple[str, str, str, str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, print_json
+from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
     from mtl_tasks.registry import Entry, Registry, Ruling
@@ -92,7 +92,9 @@ def promote(
     from mtl_tasks import promotion
 
     registry, opened = _open(scenario, store, root)
-    ruling = promotion.promote(registry, opened, run, by=by or getpass.getuser(), reason=reason, at=_now())
+    ruling = promotion.promote(
+        registry, opened, run, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
+    )
     _tell_rulings(registry, [ruling])
 
 
@@ -111,7 +113,9 @@ def rollback(
     from mtl_tasks import promotion
 
     registry, opened = _open(scenario, store, root)
-    rulings, _ = promotion.rollback(registry, opened, to, by=by or getpass.getuser(), reason=reason, at=_now())
+    rulings, _ = promotion.rollback(
+        registry, opened, to, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
+    )
     _tell_rulings(registry, rulings)
 
 
@@ -144,7 +148,7 @@ def prune(
     from mtl_tasks.pruning import find_removable, remove
 
     _, opened = _open(scenario, store, root)
-    older_than = datetime.now(UTC) - timedelta(days=keep_days)
+    older_than = now() - timedelta(days=keep_days)
     found = find_removable(opened, scenario, older_than.timestamp())
     size = sum(entry.bytes for entry in found) / 1e6
     if delete:
@@ -210,8 +214,3 @@ def _tell_rulings(registry: Registry, rulings: list[Ruling]) -> None:
     champion = registry.champion()
     if champion is not None:
         typer.echo(f"today's champion: run {champion.run_key[:12]} as of {champion.as_of}")
-
-
-def _now() -> str:
-    """The clock is read here, at the edge."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -31,7 +31,7 @@ from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
 from mtl_tasks.scenario import BOOSTED, Gate, MemberKind, Scenario, parse_scenario
-from mtl_tasks.splits import Windows, day_text, describe_rows, make_rows
+from mtl_tasks.splits import Windows, day_text, describe_rows, log_days, make_rows
 from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 def split(run: Run, inputs: Inputs) -> Payload:
     """Cut the windows and make their labelled rows."""
     events = inputs["validate"].frame("events")
-    windows = Windows.cut(run.scenario, run.as_of_day, int(events[columns.DAY].min()))
+    windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, run.scenario)[0]))
     rows = make_rows(events, run.scenario, windows)
     described = describe_rows(rows, run.scenario, windows)
     payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": _newest(events)})
@@ -166,7 +166,7 @@ def features(run: Run, inputs: Inputs) -> Payload:
     sections = {name: value for name, value in inputs.config.items() if name in FEATURE_SECTIONS}
     days = make_days(run, sections, events, tables, rows, _load_spaces(inputs["factors"]))
     payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": _newest(events)})
-    payload.add_json("days", [day.ref.to_json() for day in days])
+    payload.add_json("days", [day.to_json() for day in days])
     return payload
 
 

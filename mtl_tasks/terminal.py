@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,11 +52,16 @@ def enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, An
     return dict(parse_setting(text) for text in settings or [])
 
 
-def today() -> pd.Timestamp:
+def now() -> datetime:
     """The clock is read here, at the edge, and handed in as an argument."""
+    return datetime.now(UTC)
+
+
+def today() -> pd.Timestamp:
+    """Midnight (UTC) of the day."""
     import pandas as pd
 
-    return pd.Timestamp.now(tz="UTC").normalize()
+    return pd.Timestamp(now()).normalize()
 
 
 def print_json(document: Any) -> None:

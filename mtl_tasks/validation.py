@@ -22,6 +22,7 @@ from mtl_tasks.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, U
 from mtl_tasks.errors import DataError
 from mtl_tasks.expectations import Expectation, Outcome, Severity, judge
 from mtl_tasks.scenario import Scenario, Task
+from mtl_tasks.splits import log_days
 
 log = logging.getLogger(__name__)
 
@@ -408,7 +409,7 @@ def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) ->
 
 def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
     """Every day between the first and the last has a row."""
-    present = _log_days(events, scenario)
+    present = log_days(events, scenario)
     span = int(present[-1] - present[0]) + 1
     missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
     shown = ", ".join(_iso(int(day)) for day in missing[:_SHOWN_DAYS]) + (", …" if len(missing) > _SHOWN_DAYS else "")
@@ -421,16 +422,10 @@ def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
     return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
 
 
-def _log_days(events: pd.DataFrame, scenario: Scenario) -> NDArray[np.int32]:
-    """Days of the log, without that of what was before it."""
-    days: NDArray[np.int32] = np.unique(events[DAY].to_numpy())
-    return days[1:] if scenario.source.prior is not None and len(days) > 1 else days
-
-
 def _volume(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
     """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
-    settings, log_days = scenario.validation, _log_days(events, scenario)
-    last, first = int(log_days[-1]), int(log_days[0])
+    settings, present = scenario.validation, log_days(events, scenario)
+    last, first = int(present[-1]), int(present[0])
     rows = events[events[DAY] == last]
     days = min(_TRAILING_DAYS, last - first)
     if not days:

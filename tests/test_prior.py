@@ -12,6 +12,7 @@ from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER, co
 from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.events import read_log
 from mtl_tasks.sources import list_sources
+from mtl_tasks.splits import log_days
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import ValidationResult, validate_log
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
@@ -69,3 +70,9 @@ def test_ids_of_another_type_and_unknown_labels_are_refused(tmp_path: Path) -> N
         read(tmp_path, prior(who=["a", "b", "c"]))
     with pytest.raises(ConfigError, match=r"source\.prior\.labels: 'lkie' has no label, did you mean 'like'\?"):
         tiny_scenario(source__prior={**PRIOR, "labels": {"lkie": "liked"}})
+
+
+def test_the_history_that_a_run_must_have_is_counted_without_what_was_before_the_log() -> None:
+    days = pd.DataFrame({DAY: [100, 500, 501]})
+    assert log_days(days, tiny_scenario(source__prior=PRIOR)).tolist() == [500, 501]
+    assert log_days(days, tiny_scenario()).tolist() == [100, 500, 501]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from typing import Final
 
 import numpy as np
@@ -48,6 +50,7 @@ class CoOccurrence:
         self._at = 0
         nothing = np.zeros(0, dtype=np.int64)
         self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))
+        self._as_floats: sparse.csr_matrix | None = None
         self._takers = np.zeros(self._size, dtype=np.int64)
 
     def advance(self, day: int) -> None:
@@ -59,8 +62,11 @@ class CoOccurrence:
             return
         self._takers += np.bincount(self._past.items[places], minlength=self._size)
         partners = np.minimum(self._rank[places], PARTNERS)
-        for part in np.array_split(places, int(partners.sum() // _CHUNK) + 1):
-            self._pairs = self._pairs + self._pairs_of(part)
+        parts = [self._pairs_of(part) for part in np.array_split(places, int(partners.sum() // _CHUNK) + 1)]
+        while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
+            parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
+        self._pairs = self._pairs + parts[0]
+        self._as_floats = None
 
     def columns(self, rows: CodedRows, last_items: int) -> Columns:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
@@ -89,7 +95,9 @@ class CoOccurrence:
         items = self._past.items[place]
         baskets = sparse.csr_matrix((self._weight(items), (owner, items)), shape=(len(users), self._size))
         scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
-        scores = (baskets.astype(np.float32) @ self._pairs.astype(np.float32)).toarray()
+        if self._as_floats is None:  # once for all batches of a day's users
+            self._as_floats = self._pairs.astype(np.float32)
+        scores: Floats = (baskets.astype(np.float32) @ self._as_floats).toarray()
         scores /= scale
         return scores
 

@@ -47,9 +47,9 @@ class TaskLevels:
         self._name, self._damping, self._windows = name, damping, windows
         self._prior = float(np.mean(task.limits)) if task.limits else 0.5
         self._timeline = Timeline(self.days)
-        self._everything = RunningSums(1, ("value",))
-        self._by_user = RunningSums(len(events.user_ids), _SUMS, windows)
-        self._by_item = RunningSums(len(events.item_ids), _SUMS, windows)
+        self._everything = RunningSums(1, ("value",), (), name)
+        self._by_user = RunningSums(len(events.user_ids), _SUMS, windows, name)
+        self._by_item = RunningSums(len(events.item_ids), _SUMS, windows, name)
 
     def advance(self, day: int) -> None:
         """Take in the labels that were final before a day."""

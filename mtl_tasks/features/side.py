@@ -106,14 +106,13 @@ class SideTable:
         if section is None:
             return cls(versions, {}, {}, {}, [])
         several = [MultiValued.parse(name, _with_none(table[name])) for name in section.multi]
-        single = [MultiValued.of_kinds(name, _with_none(table[name])) for name in section.categorical]
-        listed = [*several, *(values for values in single if values.size <= MODERATE)]
+        single = [MultiValued.of_kinds(name, _with_none(table[name])) for name in listed_kinds(table, section)]
         return cls(
             versions,
             {name: np.append(table[name].to_numpy(dtype=np.float64), np.nan) for name in section.numeric},
             {name: np.append(_days(table[name]), np.nan) for name in section.times},
             {name: _coded(table[name]) for name in section.categorical},
-            [KnownValues(values, versions) for values in listed],
+            [KnownValues(values, versions) for values in (*several, *single)],
         )
 
     @property
@@ -137,6 +136,12 @@ class SideTable:
             name: pd.Categorical.from_codes(kinds[row], categories=levels)
             for name, (kinds, levels) in self.kinds.items()
         }
+
+
+def listed_kinds(table: pd.DataFrame, section: AttributeTable | None) -> list[str]:
+    """Name the categorical attributes of a moderate number of kinds, those of all versions counted."""
+    categorical = section.categorical if section is not None else ()
+    return [name for name in categorical if table.loc[table[name] != "", name].nunique() <= MODERATE]
 
 
 def _with_none(texts: pd.Series[str]) -> pd.Series[str]:

@@ -39,9 +39,14 @@ class RunningSums:
         more is refused, as it would overflow.
     windows
         Lengths in days for which :meth:`last` answers.
+    of
+        What the values are of, for messages.
     """
 
-    def __init__(self, size: int, names: tuple[str, ...] = (), windows: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, size: int, names: tuple[str, ...] = (), windows: tuple[int, ...] = (), of: str = "attribute"
+    ) -> None:
+        self._of = of
         self._size = size
         self._ever = _Totals.of(size, names)
         self._windows = {length: _Totals.of(size, names) for length in windows}
@@ -89,8 +94,9 @@ class RunningSums:
             self._magnitude[name] += float(np.abs(value).sum())
             if not self._magnitude[name] < LARGEST:
                 raise DataError(
-                    f"{name}: magnitudes add up to {self._magnitude[name]:.3g}, the limit of exact sums is "
-                    f"{LARGEST:.3g}: rescale this column in the source (for example thousands, or a logarithm)"
+                    f"{self._of}: magnitudes of its {name} add up to {self._magnitude[name]:.3g}, the limit of exact "
+                    f"sums is {LARGEST:.3g}: rescale this column in the source (thousands, say), or for a task's label "
+                    "set its scale to log"
                 )
 
 
@@ -120,18 +126,14 @@ class _Totals:
             np.add.at(self.sums[name], part.keys, sign * value)
 
 
-class Aggregate:
-    """The answer to one question about many keys."""
+class Moments:
+    """Means and deviations, from counts and sums."""
 
-    def __init__(self, totals: _Totals, keys: Keys, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
-        self._totals, self._keys = totals, keys
-        self._first, self._last = first, last
-        self.count: Values = totals.count[keys].astype(np.float64)
+    count: Values
 
     def total(self, name: str) -> Values:
         """Sum of a value."""
-        total: Values = self._totals.sums[name][self._keys] / SCALE
-        return total
+        raise NotImplementedError
 
     def mean(self, name: str) -> Values:
         """Mean of a value; NaN without events."""
@@ -146,6 +148,20 @@ class Aggregate:
         """Standard deviation from a value's and its square's sums; NaN below two events."""
         variance = _divide(self.total(square), self.count) - self.mean(name) ** 2
         return np.where(self.count >= 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+
+class Aggregate(Moments):
+    """The answer to one question about many keys."""
+
+    def __init__(self, totals: _Totals, keys: Keys, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
+        self._totals, self._keys = totals, keys
+        self._first, self._last = first, last
+        self.count: Values = totals.count[keys].astype(np.float64)
+
+    def total(self, name: str) -> Values:
+        """Sum of a value."""
+        total: Values = self._totals.sums[name][self._keys] / SCALE
+        return total
 
     def first_day(self) -> Values:
         """Day of the key's oldest event of all; NaN without events."""

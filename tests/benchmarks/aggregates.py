@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.errors import DataError
-
-Days = NDArray[np.int64]
-Keys = NDArray[np.int64]
-Values = NDArray[np.float64]
-
-# Sums are kept in fixed point: integer addition is exact, so a question's answer does not depend on which other
-# events are in the table. With floats, a later event would move the last bit of an earlier row's feature.
-SCALE: Final = float(1 << 20)
-LARGEST: Final = float(1 << 42)
+from mtl_tasks.features.sums import LARGEST, SCALE, Days, Keys, Moments, Values
 
 
 class DailySums:
@@ -69,7 +59,7 @@ class DailySums:
         return np.searchsorted(self._place, keys * self._span + clipped, side="left")
 
 
-class Aggregate:
+class Aggregate(Moments):
     """The answer to one question about many (key, day range) pairs."""
 
     def __init__(self, table: DailySums, low: NDArray[np.intp], high: NDArray[np.intp]) -> None:
@@ -84,20 +74,6 @@ class Aggregate:
         total: Values = (sums[self._high] - sums[self._low]) / SCALE
         return total
 
-    def mean(self, name: str) -> Values:
-        """Mean of a value; NaN without events."""
-        return _divide(self.total(name), self.count)
-
-    def damped_mean(self, name: str, prior: Values | float, damping: float) -> Values:
-        """Mean of a value with ``damping`` pseudo-events worth ``prior``."""
-        damped: Values = (self.total(name) + damping * prior) / (self.count + damping)
-        return damped
-
-    def deviation(self, name: str, square: str) -> Values:
-        """Standard deviation from a value's and its square's sums; NaN below two events."""
-        variance = _divide(self.total(square), self.count) - self.mean(name) ** 2
-        return np.where(self.count >= 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
-
     def first_day(self) -> Values:
         """Day of the oldest event; NaN without events."""
         return self._day_at(self._low)
@@ -111,7 +87,3 @@ class Aggregate:
             return np.full(len(position), np.nan)
         day = self._table._days[np.clip(position, 0, len(self._table._days) - 1)]
         return np.where(self.count > 0, day.astype(np.float64), np.nan)
-
-
-def _divide(numerator: Values, denominator: Values) -> Values:
-    return np.where(denominator > 0, numerator / np.maximum(denominator, 1.0), np.nan)

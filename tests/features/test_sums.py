@@ -97,7 +97,8 @@ def test_a_large_space_takes_no_more_places_than_there_are_keys() -> None:
 def test_values_beyond_exact_sums_are_refused_by_name(value: float) -> None:
     sums = RunningSums(1, ("price",))
     with pytest.raises(
-        DataError, match=r"price: magnitudes add up to .*, the limit of exact sums is 4.4e\+12: rescale"
+        DataError,
+        match=r"attribute: magnitudes of its price add up to .*, the limit of exact sums is 4.4e\+12: rescale",
     ):
         sums.add(0, np.zeros(1, dtype=np.int64), {"price": np.array([value])})
 

@@ -27,7 +27,7 @@ from mtl_tasks.reading import wanted_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import utility_tasks
 from mtl_tasks.sources import list_tables, patiently
-from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, window_faults
+from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, log_days, window_faults
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import Say, validate_log
 
@@ -252,7 +252,7 @@ def _judge_log(
     say = Say(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
         events = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete).events
-        first = int(events[columns.DAY].min()) if first_day is None else first_day
+        first = int(log_days(events, scenario)[0]) if first_day is None else first_day
         windows = Windows.cut(scenario, day_of(as_of), first)
         rows = label_rows(events, scenario, windows)
         found.windows = {HISTORY: _history(events, windows), **describe_rows(rows, scenario, windows)}

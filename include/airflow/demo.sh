@@ -5,20 +5,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 as_of=${AS_OF:-2013-08-25}
 log=$AIRFLOW_HOME/demo.log
 
-# One line a finished task. Airflow's own log goes to the file.
-progress() {
-    awk -v start="$(date +%s)" '
-        { print > LOG; fflush(LOG) }
-        match($0, /new_state=[a-z_]+/) { state = substr($0, RSTART + 10, RLENGTH - 10) }
-        /\[mtl_tasks\.run\]/ && match($0, /\] [a-z_:]+: /) { stage = substr($0, RSTART + 2, RLENGTH - 4) }
-        /\[DAG TEST\] end task task_id=/ {
-            match($0, /task_id=[^ ]+/); task = substr($0, RSTART + 8, RLENGTH - 8)
-            if ($0 !~ /map_index=-1/) task = task " " stage
-            "date +%s" | getline now; close("date +%s")
-            printf "  %4d s  %s: %s\n", now - start, task, state; fflush()
-        }' LOG="$log"
-}
-
 # As `airflow dags test` does, which in Airflow 3.3 fails on a DAG with a deadline.
 run_dag() {
     .venv/bin/python - "$@" <<'PYTHON'
@@ -37,7 +23,7 @@ PYTHON
 prepare
 export PYTHONUNBUFFERED=1 # a task's line is shown when it ends, not when a buffer is full
 echo "Running the DAGs train_movies and recommend_movies as of $as_of (log: .airflow/demo.log)"
-if ! { run_dag train_movies "{\"as_of\": \"$as_of\"}" && run_dag recommend_movies; } 2>&1 | progress; then
+if ! { run_dag train_movies "{\"as_of\": \"$as_of\"}" && run_dag recommend_movies; } 2>&1 | .venv/bin/python include/airflow/progress.py "$log"; then
     reason=$(sed -n 's/^mtl_tasks\.errors\.[A-Za-z]*: //p' "$log" | tail -n 1)
     [ -n "$reason" ] || tail -n 30 "$log" >&2
     echo "error: train_movies failed as of $as_of${reason:+: $reason} (the whole log is in .airflow/demo.log)" >&2

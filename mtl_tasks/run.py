@@ -25,8 +25,7 @@ from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
-# Changing how a result is shown does not change the result.
-# Neither does what people do about runs that are done.
+# Changing how a result is shown, or what people do about runs that are done, does not change the result.
 PRESENTATION = (
     "__main__.py",
     "cli.py",

@@ -26,7 +26,7 @@ class ServedContext:
     types
         Context column to its dtype in the log.
     weekday
-        Of the day at its first instant; null unless the calendar is part of the context.
+        Of the day at noon UTC; null unless the calendar is part of the context.
     """
 
     last: dict[str, tuple[str, pd.Series] | None]

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-# The smallest leaf is the settings' business, and they may differ between two uses of the same bins.
 MOST_LEVELS: Final = 255  # as many as OpenCL takes; a level of few rows is noise to a tree anyway
+# The smallest leaf is the settings' business, and they may differ between two uses of the same bins.
 BINNING = {"verbosity": -1, "feature_pre_filter": False}
 
 

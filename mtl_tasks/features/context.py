@@ -15,8 +15,9 @@ class ContextRates:
     """Means of one label under each kind of one categorical context, and what goes beyond them.
 
     ``context.<kind>.<task>.mean`` is everybody's mean under the kind, ``user_x_<kind>`` and ``item_x_<kind>`` those of
-    user and item, damped towards it. ``user.<task>.beyond_<kind>`` is the mean of what a user's labels were above what
-    was known of their items under their kinds on the day, and the reverse for items; NaN without a kind.
+    user and item, damped towards it; these are NaN for a row without a kind. ``user.<task>.beyond_<kind>`` is the mean
+    of what a user's labels were above what was known of their items under their kinds on the day, and the reverse for
+    items.
 
     Parameters
     ----------

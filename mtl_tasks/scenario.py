@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,7 @@ from mtl_tasks.errors import ConfigError, nearest
 SCENARIO_FOLDER = Path("include/scenarios")
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
+FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 CALENDAR = ("hour", "weekday")

@@ -267,7 +267,12 @@ class FeatureMaker:
 
 
 def build_features(
-    events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
+    events: pd.DataFrame,
+    tables: Tables,
+    rows: pd.DataFrame,
+    spaces: Spaces,
+    scenario: Scenario,
+    memory: Memory | None = None,
 ) -> pd.DataFrame:
     """Return the features of rows.
 
@@ -281,6 +286,8 @@ def build_features(
         user, item, day and the context of the scenario; any other column is ignored.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+    memory
+        What was counted by the earliest row's day or before it, of these events and tables; by default all is counted.
 
     Returns
     -------
@@ -294,7 +301,7 @@ def build_features(
         If an attribute has the name of a feature of ours.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    return FeatureMaker(coded, tables, spaces, scenario).make(coded_rows)
+    return FeatureMaker(coded, tables, spaces, scenario, memory).make(coded_rows)
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class KeySpace:
     """Codes of one or more axes as one key, such as pairs of user and genre, in tables as small as need be.
 
     A space of one axis, or a small one, has a place for every key, found without a search; a large one for those keys
-    alone that it was told to :meth:`learn`. One more place, ``len(self)``, stands for what was never met and is always empty.
+    alone that it was told to :meth:`learn`. One more place, ``len(self)``, stands for what was never met: it is empty.
 
     Parameters
     ----------

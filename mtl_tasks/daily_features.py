@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -20,20 +20,17 @@ from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
 from mtl_tasks.features.memory import Memory
-from mtl_tasks.features.side import listed_kinds
 from mtl_tasks.kinds import joined_kinds
-from mtl_tasks.run import Run, code_version, library_versions
-from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario
+from mtl_tasks.known import Digests, Known
+from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store
 
 log = logging.getLogger(__name__)
 
 _FILE: Final = "features"
 _DAYS_AT_ONCE: Final = 7  # bounds memory: rows whose features are held before they are written
 _WEEK: Final = 7  # counts are kept as they stood before days divisible by this
-
-Digests = Mapping[int, str]
 
 
 def make_days(
@@ -64,8 +61,8 @@ def make_days(
         If a day that was made before is damaged, or the store cannot be written.
     """
     told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
-    past = Past.of(run.scenario, digests, tables)
-    keys = day_keys(past, told, spaces)
+    known = Known.of(run.scenario, digests, events, tables)
+    keys = day_keys(known, told, spaces)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
@@ -75,7 +72,7 @@ def make_days(
     missing = [day for day, artifact in found.items() if artifact is None]
     made = dict[int, Artifact]()
     if missing:
-        memory = None if run.force else recall(run.store, run.scenario.name, past, missing[0])
+        memory = None if run.force else recall(run.store, run.scenario.name, known, missing[0])
         coded, coded_rows = encode(events, rows, run.scenario)
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
         since = None if memory is None else memory.day
@@ -83,7 +80,7 @@ def make_days(
         for part in _batches(missing, kept_at):
             if part[0] in kept_at:
                 maker.advance(part[0])
-                _keep(run, past, maker)
+                _keep(run, known, maker)
             wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
             made |= dict(_publish(run, part, keys, maker.make(coded_rows.at(wanted)), places))
     log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
@@ -129,50 +126,14 @@ def all_there(store: Store, features: Artifact) -> bool:
     return all(store.find(store.root / ref.uri) is not None for ref in refs)
 
 
-class Past:
-    """Names all that was known by a day.
-
-    An event that was corrected later changes the names of the days after it, and of no other.
-    """
-
-    def __init__(self, known: Any, digests: Digests, sides: list[tuple[NDArray[np.uint64], NDArray[np.int64]]]) -> None:
-        self.first = min(digests, default=0)
-        self._start, self._digests, self._sides = to_json(known), digests, sides
-
-    @classmethod
-    def of(cls, scenario: Scenario, digests: Digests, tables: Tables) -> Self:
-        """Of a run with these sections of the scenario, events and tables."""
-        source, document = scenario.source, scenario.model_dump(mode="json")
-        known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
-        known |= {"code": code_version(), "libraries": library_versions()}
-        # How many kinds there are, of all versions, decides which attributes make features of their own.
-        known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
-        # Without an item table there is one that lists the log's items, those of later days too; it says nothing.
-        items = tables.items if source.items is not None else tables.items.iloc[:0]
-        return cls(known, digests, [(hash_rows(table), _valid_days(table)) for table in (tables.users, items)])
-
-    def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Yield each of some ascending days with a hash of what was known before it, to be added to."""
-        digest, told = hashlib.sha256(self._start), sorted(self._digests)
-        at = 0
-        for day in days:
-            end = int(np.searchsorted(told, day))
-            for earlier in told[at:end]:
-                digest.update(self._digests[earlier].encode())
-            at, now = end, digest.copy()
-            for hashes, valid in self._sides:
-                now.update(hashes[valid < day].tobytes())
-            yield day, now
-
-
-def day_keys(past: Past, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
+def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
     """Name, for each day of ``rows``, all that its features depend on; ascending.
 
     That is what was known before the day, the rows themselves, and the factor spaces as they stood.
     """
     row_days, row_hashes = rows[columns.DAY].to_numpy(), hash_rows(rows)
     keys = {}
-    for day, key in past.before(np.unique(row_days).tolist()):
+    for day, key in known.before(np.unique(row_days).tolist()):
         first, last = np.searchsorted(row_days, [day, day + 1])
         key.update(row_hashes[first:last].tobytes())
         for name in sorted(spaces):
@@ -181,7 +142,7 @@ def day_keys(past: Past, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) ->
     return keys
 
 
-def recall(store: Store, scenario: str, past: Past, day: int) -> Memory | None:
+def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None:
     """Return the newest counts that were kept as they stood before a day, or before an earlier one, if there are any.
 
     Parameters
@@ -194,7 +155,7 @@ def recall(store: Store, scenario: str, past: Past, day: int) -> Memory | None:
     ArtifactError
         If they are damaged.
     """
-    weeks = dict(past.before(range(past.first + -past.first % _WEEK, day + 1, _WEEK)))
+    weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
     for week in sorted(weeks, reverse=True):
         found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
         if found is not None:
@@ -203,9 +164,9 @@ def recall(store: Store, scenario: str, past: Past, day: int) -> Memory | None:
     return None
 
 
-def _keep(run: Run, past: Past, maker: FeatureMaker) -> None:
+def _keep(run: Run, known: Known, maker: FeatureMaker) -> None:
     memory = maker.memory()
-    [(day, key)] = past.before([memory.day])
+    [(day, key)] = known.before([memory.day])
     facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
     folder = run.store.folder(*_place(run, day, key.hexdigest()))
     run.store.publish(folder, key.hexdigest(), memory.payload(), facts)
@@ -244,13 +205,6 @@ def _place(run: Run, day: int, key: str) -> tuple[str, str, str, str]:
 def _is_told(name: str) -> bool:
     """Whether a column of rows says what features do not depend on: labels, and the window they are used in."""
     return name == columns.WINDOW or name.startswith(columns.label(""))
-
-
-def _valid_days(table: pd.DataFrame) -> NDArray[np.int64]:
-    """The day of each version of a table; without versions all hold always."""
-    if columns.VALID not in table:
-        return np.full(len(table), -1, dtype=np.int64)
-    return np.asarray((table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1), dtype=np.int64)
 
 
 def _space_hash(space: ItemSpace, day: int) -> bytes:

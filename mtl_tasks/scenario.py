@@ -310,6 +310,12 @@ class Factors(Model):
         "before the train window. With 7, the runs of a week share them, and with them the features of the days that "
         "they have in common",
     )
+    warm_start: Literal["none", "champion"] = Field(
+        default="none",
+        description="champion: fitting goes on from the factors of the champion of the time, for warm_iterations "
+        "instead of iterations. What a run makes then depends on which runs were promoted before it",
+    )
+    warm_iterations: int = Field(default=5, ge=1)
     device: Literal["auto", "cpu", "gpu"] = "cpu"
 
 

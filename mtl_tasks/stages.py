@@ -24,7 +24,6 @@ from mtl_tasks.evaluation import (
     slice_masks,
     taken_in_test,
 )
-from mtl_tasks.factors import ItemSpace
 from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
 from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.recommend import best_lists, sample_people
@@ -37,7 +36,7 @@ from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
 if TYPE_CHECKING:
     from upath import UPath
 
-    from mtl_tasks.features.build import Tables
+    from mtl_tasks.features.build import Spaces, Tables
     from mtl_tasks.features.memory import Memory
     from mtl_tasks.report.document import RunDocument
     from mtl_tasks.scoring import Scorer
@@ -138,25 +137,30 @@ def split(run: Run, inputs: Inputs) -> Payload:
 
 def factors(run: Run, inputs: Inputs) -> Payload:
     """Fit factor spaces on history, fold new items in until as_of."""
-    from mtl_tasks.features import fit_spaces
+    from mtl_tasks.daily_factors import add_spaces, make_spaces
+    from mtl_tasks.daily_log import day_digests
 
-    events = _events(run, inputs)
+    events, digests = _events(run, inputs), day_digests(run.store, inputs["validate"])
     start = _windows(inputs["split"])["train"][0]
     start -= start % run.scenario.factors.refit_days
-    spaces = fit_spaces(events, run.scenario, start, run.as_of_day)
+    begun = inputs.config.get("start")
+    earlier = None if begun is None else _load_spaces(_factors_of(run, begun))
+    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
     fitted_on = events[events[columns.DAY] < start]
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
     payload.summary = {
         "fitted_before": start,
         "fitted_max_event_time": _newest(fitted_on),
         "folded_in_max_event_time": _newest(events),
-        "text_ids": pd.api.types.is_string_dtype(events[columns.ITEM]),
-        "vectors": {name: list(space.vectors.shape) for name, space in spaces.items()},
         "device": inputs.config["device"],
+        "warm_start": begun,
     }
-    for name, space in spaces.items():
-        payload.add_arrays(_space_file(name), asdict(space))
+    add_spaces(payload, spaces)
     return payload
+
+
+def _factors_of(run: Run, run_key: str) -> Artifact:
+    return run.store.open(Registry(run.store, run.scenario.name).get(run_key).refs["factors"])
 
 
 def features(run: Run, inputs: Inputs) -> Payload:
@@ -290,7 +294,7 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     events, tables = _events(run, inputs), _tables(inputs)
     scorer = _load_scorer(run.scenario, inputs)
     items = newest(tables.items, columns.ITEM, run.as_of_day)
-    memory = _memory(run, run.scenario, inputs, tables, run.as_of_day)
+    memory = _memory(run, run.scenario, inputs, events, tables, run.as_of_day)
     lists = best_lists(scorer, events, tables, run.as_of_day, memory)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
     payload.add_frame("recommendations", lists)
@@ -364,7 +368,7 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     truth = judged_people(everybody, scenario.seed)
     known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
     lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
-    memory = _memory(run, scenario, inputs, tables, start)
+    memory = _memory(run, scenario, inputs, events, tables, start)
     people = truth[columns.USER].unique()
     for scored, _ in _load_scorer(scenario, inputs).candidates(events, tables, people, start, memory):
         lists.add(scored)
@@ -403,7 +407,7 @@ def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: p
     spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
     if _same_features(scenario, run.scenario) and _same_spaces(spaces, _load_spaces(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
-    memory = _memory(run, scenario, inputs, tables, int(rows[columns.DAY].min()))
+    memory = _memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))
     return replace(scorer, spaces=spaces).score(events, tables, rows, memory)
 
 
@@ -413,7 +417,7 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     return first == second
 
 
-def _same_spaces(theirs: dict[str, ItemSpace], ours: dict[str, ItemSpace]) -> bool:
+def _same_spaces(theirs: Spaces, ours: Spaces) -> bool:
     """Whether both are the same to the bit: runs of one week share their factors where factors.refit_days lets them."""
     return theirs.keys() == ours.keys() and all(
         np.array_equal(getattr(space, part), getattr(ours[name], part))
@@ -462,13 +466,16 @@ def _events(run: Run, inputs: Inputs) -> pd.DataFrame:
     return read_events(run.store, inputs["validate"])
 
 
-def _memory(run: Run, scenario: Scenario, inputs: Inputs, tables: Tables, day: int) -> Memory | None:
+def _memory(
+    run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
+) -> Memory | None:
     """What was counted for features of a scenario like this by a day, if that was kept."""
-    from mtl_tasks.daily_features import Past, recall
+    from mtl_tasks.daily_features import recall
     from mtl_tasks.daily_log import day_digests
+    from mtl_tasks.known import Known
 
-    past = Past.of(scenario, day_digests(run.store, inputs["validate"]), tables)
-    return recall(run.store, run.scenario.name, past, day)
+    known = Known.of(scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    return recall(run.store, run.scenario.name, known, day)
 
 
 def _tables(inputs: Inputs) -> Tables:
@@ -477,17 +484,10 @@ def _tables(inputs: Inputs) -> Tables:
     return Tables(inputs["validate"].frame("users"), inputs["validate"].frame("items"))
 
 
-def _load_spaces(artifact: Artifact) -> dict[str, ItemSpace]:
-    spaces = {}
-    for name in artifact.summary["vectors"]:
-        kind = "U" if artifact.summary["text_ids"] else "i"
-        expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
-        spaces[name] = ItemSpace(**artifact.arrays(_space_file(name), expected))
-    return spaces
+def _load_spaces(artifact: Artifact) -> Spaces:
+    from mtl_tasks.daily_factors import load_spaces
 
-
-def _space_file(name: str) -> str:
-    return name.replace(":", "-")
+    return load_spaces(artifact)
 
 
 def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
@@ -565,7 +565,11 @@ def _factors_config(run: Run) -> dict[str, Any]:
     from mtl_tasks.factors import resolve_device
 
     own = _sections("factors", "features", "tasks", "seed")(run)
-    return {**own, "device": resolve_device(run.scenario.factors.device)}
+    own["device"] = resolve_device(run.scenario.factors.device)
+    if run.scenario.factors.warm_start == "champion":
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        own["start"] = None if champion is None else champion.run_key
+    return own
 
 
 def _resolve_config(run: Run) -> dict[str, Any]:

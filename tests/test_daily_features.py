@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import columns, stages
-from mtl_tasks.daily_features import Past, day_keys, read_days
+from mtl_tasks.daily_features import day_keys, read_days
 from mtl_tasks.daily_log import digests_of
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.features import affinity, build_features, fit_spaces
 from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.known import Known
 from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
@@ -102,7 +103,7 @@ def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, s
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
     scenario = world_scenario(**config)
-    return day_keys(Past.of(scenario, digests_of(events), tables(item_table([10, 12]))), rows, spaces)
+    return day_keys(Known.of(scenario, digests_of(events), events, tables(item_table([10, 12]))), rows, spaces)
 
 
 @pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])

@@ -45,6 +45,7 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
         settings.dimensions,
         settings.iterations,
         settings.regularization,
+        warm_iterations=settings.warm_iterations,
         device=settings.device,
         threads=scenario.boosting.threads,
         seed=scenario.seed,
@@ -56,13 +57,19 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
             settings.rating_dimensions,
             settings.rating_iterations,
             settings.rating_regularization,
+            warm_iterations=settings.warm_iterations,
             seed=scenario.seed,
         )
     return made
 
 
-def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -> Spaces:
+def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: Spaces | None = None) -> Spaces:
     """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
+
+    Parameters
+    ----------
+    earlier
+        Spaces of an earlier run to go on from; one of other dimensions, or of another name, is left alone.
 
     Raises
     ------
@@ -77,16 +84,28 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
                 f"factors: no {kind} in the {int((coded.days < start).sum()):,} events before the train window, from "
                 f"which the {name!r} space is fitted: choose a later as_of or shorten windows in {scenario.file}"
             )
-    days = scenario.factors.refresh_days
-    return {name: fit_space(solver, interactions[name], start, end, days) for name, solver in solvers(scenario).items()}
+    days, known = scenario.factors.refresh_days, earlier or {}
+    return {
+        name: fit_space(solver, interactions[name], start, end, days, known.get(name))
+        for name, solver in solvers(scenario).items()
+    }
 
 
-def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int) -> Spaces:
-    """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is."""
+def extend_spaces(
+    spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
+) -> Spaces:
+    """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is.
+
+    Parameters
+    ----------
+    since
+        The refresh day that the spaces reach, by the same events; by default they are extended from their start.
+    """
     _, interactions = _learnt_from(events, scenario, end)
     days = scenario.factors.refresh_days
+    known = {name: space.fitted() for name, space in spaces.items()} if since is None else spaces
     return {
-        name: extend_space(solver, spaces[name].fitted(), interactions[name], end, days)
+        name: extend_space(solver, known[name], interactions[name], end, days, since)
         for name, solver in solvers(scenario).items()
     }
 

@@ -75,14 +75,13 @@ def _told_from(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Day
     Of ids that come later nothing is told, so that a table to which the new ones are added every day changes no day
     before theirs.
     """
-    days = events[columns.DAY].to_numpy()
-    ordered = (
-        events[id_column] if (np.diff(days) >= 0).all() else events[id_column].iloc[np.argsort(days, kind="stable")]
-    )
-    first = ordered[~ordered.duplicated()]
-    place = pd.Index(first).get_indexer(pd.Index(table[id_column]))
-    met = np.where(place >= 0, events[columns.DAY].to_numpy()[first.index.to_numpy()][place], _NEVER)
+    days = events[columns.DAY].to_numpy().astype(np.int64)
+    order = np.argsort(days, kind="stable")
+    ids = events[id_column].iloc[order]
+    new = ~ids.duplicated().to_numpy()
+    place = pd.Index(ids[new]).get_indexer(pd.Index(table[id_column]))
+    met = np.where(place >= 0, np.append(days[order][new], _NEVER)[place], _NEVER)
     if columns.VALID not in table:
-        return met.astype(np.int64)
+        return met
     valid = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
     return np.maximum(met, valid.to_numpy(dtype=np.int64) + 1)

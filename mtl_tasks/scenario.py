@@ -395,6 +395,12 @@ class Boosting(Model):
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     num_leaves: int = Field(default=31, ge=2)
     min_data_in_leaf: int = Field(default=50, ge=1)
+    min_sum_hessian_in_leaf: float = Field(
+        default=0.001,
+        ge=0,
+        description="of trees of a binary task's own: a leaf's sum of p (1 - p), where positives are rare about how "
+        "many of them it is expected to hold",
+    )
     bagging_fraction: float = Field(default=0.8, gt=0, le=1)
     feature_fraction: float = Field(default=0.8, gt=0, le=1)
     lambda_l2: float = Field(default=1.0, ge=0)

@@ -71,8 +71,14 @@ def narrow_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.int64()) if _all_match(column, _INTEGER_TEXT) else column
 
 
-def to_numbers(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
-    """Return a label or attribute as float32; null, and in text an empty field, is null."""
+def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None) -> pa.ChunkedArray:
+    """Return a label or attribute as float32; null, and in text an empty field, is null.
+
+    Parameters
+    ----------
+    above
+        Larger numbers are 1 and all others 0; null: numbers are themselves.
+    """
     column = _decoded(column)
     if place.text:
         column = _numbers_of_text(column, place)
@@ -81,7 +87,10 @@ def to_numbers(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
         raise place.error(f"holds {kind}, expected numbers or booleans: cast the column")
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
-    return column.cast(pa.float64(), safe=False).cast(pa.float32(), safe=False)
+    column = column.cast(pa.float64(), safe=False)
+    if above is not None:
+        column = pc.if_else(pc.is_nan(column), None, pc.greater(column, above))
+    return column.cast(pa.float32(), safe=False)
 
 
 def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:

@@ -146,7 +146,7 @@ def log_column(
     elif name in {context_column(kind) for kind in scenario.source.context.categorical}:
         column = to_kinds(column, place)
     else:
-        column = to_numbers(column, place)
+        column = to_numbers(column, place, scenario.thresholds.get(name))
     if kind is not None:
         first, first_file = seen.setdefault(name, (kind, place.file))
         if kind != first:

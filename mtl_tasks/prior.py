@@ -65,7 +65,7 @@ def _read(scenario: Scenario, prior: Prior, file: SourceFile, root: str | Path |
             ids = to_ids(columns[name], place)[0]
             frame[name] = to_pandas(narrow_ids(ids) if text else ids)
         else:
-            frame[name] = to_pandas(to_numbers(columns[name], place))
+            frame[name] = to_pandas(to_numbers(columns[name], place, scenario.thresholds.get(name)))
     return frame
 
 

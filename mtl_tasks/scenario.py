@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mtl_tasks import columns
 from mtl_tasks.errors import ConfigError, nearest
 
 SCENARIO_FOLDER = Path("include/scenarios")
@@ -163,6 +164,19 @@ class Long(Model):
     )
 
 
+class Signal(Model):
+    """Something that people did besides, and nobody predicts."""
+
+    column: str = Field(description="0/1 column, or type of event in a long log")
+    above: float | None = Field(
+        default=None, description="larger values of the column say that it happened, all others that it did not"
+    )
+
+
+def _named(signal: Any) -> Any:
+    return {"column": signal} if isinstance(signal, str) else signal
+
+
 class Source(Model):
     """Where the interaction log is and how to read it."""
 
@@ -183,9 +197,8 @@ class Source(Model):
     items: ItemTable | None = None
     users: UserTable | None = None
     context: Context = Context()
-    signals: dict[Name, str] = Field(
-        default={},
-        description="what people did besides and nobody predicts: name -> 0/1 column, or type of event in a long log",
+    signals: dict[Name, Annotated[Signal, BeforeValidator(_named)]] = Field(
+        default={}, description="name -> column, or a section that says from which value on it counts"
     )
     prior: Prior | None = None
 
@@ -225,6 +238,9 @@ class Task(Model):
     kind: Literal["regression", "binary"]
     label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
     range: tuple[float, float] | None = None
+    above: float | None = Field(
+        default=None, description="binary: larger values of the label count as 1, all others as 0; null: it is 0/1"
+    )
     scale: Literal["linear", "log"] = Field(
         default="linear", description="log: log(1 + label) is learnt, predicted and judged; lists give the value back"
     )
@@ -239,6 +255,8 @@ class Task(Model):
             raise ValueError("`negatives` belongs to binary tasks only")
         if self.kind == "binary" and self.label is None and (self.negatives is None or self.negatives.how == "logged"):
             raise ValueError("a binary task without a `label` column needs `negatives: {how: sampled}`")
+        if self.above is not None and (self.kind != "binary" or self.label is None):
+            raise ValueError("`above` is for a binary task with a `label` column")
         if self.range is not None and not self.range[0] < self.range[1]:
             raise ValueError("`range` must be [low, high] with low < high")
         if self.scale == "log" and (self.kind != "regression" or self.range is None or self.range[0] < 0):
@@ -384,6 +402,12 @@ class Boosting(Model):
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     num_leaves: int = Field(default=31, ge=2)
     min_data_in_leaf: int = Field(default=50, ge=1)
+    min_sum_hessian_in_leaf: float = Field(
+        default=0.001,
+        ge=0,
+        description="of trees of a binary task's own: a leaf's sum of p (1 - p), where positives are rare about how "
+        "many of them it is expected to hold",
+    )
     bagging_fraction: float = Field(default=0.8, gt=0, le=1)
     feature_fraction: float = Field(default=0.8, gt=0, le=1)
     lambda_l2: float = Field(default=1.0, ge=0)
@@ -531,6 +555,10 @@ class Scenario(Model):
                 raise ValueError(
                     f"{self.label_key(name)} is the type of the exposures: name the type that they may lead to"
                 )
+            if task.above is not None:
+                raise ValueError(
+                    f"{self.label_key(name)}: `above` compares the values of a column, but in a long log it is a type"
+                )
             if task.kind == "regression" and long.value is None:
                 raise ValueError(f"tasks.{name} predicts an event's value: name its column in source.long.value")
 
@@ -554,9 +582,15 @@ class Scenario(Model):
         """All that the log tells of an exposure: tasks with a label of their own, and signals as if they were tasks."""
         logged = Negatives(how="logged")
         signals = {
-            name: Task(kind="binary", label=column, negatives=logged) for name, column in self.source.signals.items()
+            name: Task(kind="binary", label=signal.column, above=signal.above, negatives=logged)
+            for name, signal in self.source.signals.items()
         }
         return {name: task for name, task in self.tasks.items() if task.label is not None} | signals
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """By canonical column of a label: the value above which it is 1, where it is not 0/1 itself."""
+        return {columns.label(name): task.above for name, task in self.labels.items() if task.above is not None}
 
     def label_key(self, name: str) -> str:
         """Where in the file a label's column is named, for messages."""

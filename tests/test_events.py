@@ -199,6 +199,15 @@ class TestReadLog:
         assert np.isnan(likes[0])
         assert set(likes[1:]) == {0.0, 1.0}
 
+    def test_a_number_above_the_threshold_is_one_and_a_missing_one_stays_missing(self, tmp_path: Path) -> None:
+        rows = tiny_log().astype({"stars": "float32"})
+        rows.loc[:2, "stars"] = [np.nan, 6.0, 6.5]
+        signals = {"praise": {"column": "stars", "above": 6}, "hit": "liked"}
+        frame = read_single(tmp_path, rows, source__signals=signals)
+        np.testing.assert_array_equal(frame[label("praise")], [np.nan, 0, 1, *(rows["stars"][3:] > 6)])
+        np.testing.assert_array_equal(frame[label("hit")], rows["liked"])
+        np.testing.assert_array_equal(frame[label("rating")], rows["stars"])
+
     def test_nanoseconds_are_cut_to_microseconds(self, tmp_path: Path) -> None:
         times = tiny_log()["seen_at"].astype("datetime64[ns, UTC]") + pd.Timedelta(999, unit="ns")
         frame = read_single(tmp_path, tiny_log().assign(seen_at=times))

@@ -57,6 +57,13 @@ def test_they_have_no_context_and_do_not_count_as_days_of_the_log(tmp_path: Path
     assert result.events[context("tab")].isna().sum() == 600
 
 
+def test_their_numbers_are_held_to_the_threshold_of_the_log(tmp_path: Path) -> None:
+    signals = {"praise": {"column": "stars", "above": 6}}
+    table = prior(stars=[6, 7, None])
+    events = read(tmp_path, table, prior={"labels": {"praise": "stars"}}, source__signals=signals).events
+    assert events[label("praise")].head(3).fillna(-1).tolist() == [0, 1, -1]
+
+
 def test_they_are_judged_like_any_row(tmp_path: Path) -> None:
     table = prior(what=[1, 999, 1], liked=[1, 0, 1])
     quarantine = read(tmp_path, table).quarantine

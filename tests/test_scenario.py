@@ -128,6 +128,9 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ),
         ("boosting", [1], "boosting: Input should be a valid dictionary"),
         ("tasks/like/scale", "log", r"`scale: log` is for a regression whose range begins at 0 or above"),
+        ("tasks/rating/above", 3, "tasks.rating: `above` is for a binary task with a `label` column"),
+        ("tasks/purchase/above", 3, "tasks.purchase: `above` is for a binary task with a `label` column"),
+        ("source/signals", {"cart": {"above": 3}}, "source.signals.cart.column: Field required"),
         ("source/signals", {"like": "x"}, "source.signals: 'like' is a task already: leave it out"),
         (
             "factors",
@@ -159,6 +162,11 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("source/layout", "long", "source: the section `long` and `layout: long` go together"),
         ("source/long", {"type": "what", "exposure": "view"}, "source: the section `long` and `layout: long` go"),
         ("source", {**LONG, "long": {"type": "what", "exposure": "view"}}, "tasks.rating predicts an event's value"),
+        (
+            "source",
+            {**LONG, "signals": {"cart": {"column": "cart", "above": 3}}},
+            "source.signals.cart: `above` compares",
+        ),
         ("source", {**LONG, "long": {**LONG["long"], "exposure": "liked"}}, "tasks.like.label is the type of the exp"),
         ("source/sql", SQL, "source: give exactly one of `events` and `sql`"),
         ("source", {**SQL_SOURCE, "format": "csv"}, "source: `format` belongs to `events` only"),

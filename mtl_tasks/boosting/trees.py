@@ -163,6 +163,7 @@ def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[st
         "learning_rate": settings.learning_rate,
         "num_leaves": settings.num_leaves,
         "min_data_in_leaf": settings.min_data_in_leaf,
+        "min_sum_hessian_in_leaf": settings.min_sum_hessian_in_leaf,
         "bagging_fraction": settings.bagging_fraction,
         "bagging_freq": 1,
         "feature_fraction": settings.feature_fraction,

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.calibration import logit
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
@@ -148,12 +149,16 @@ def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> 
 
 
 def _design(features: pd.DataFrame, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns (heavy-tailed counts as logarithms), then an indicator of each one's missing values."""
+    """Columns (counts as logarithms, rates as log-odds), then an indicator of each one's missing values."""
     values = features.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     values = np.where(missing, mean, values)
     counts = [".count" in str(name) for name in features]
     values[:, counts] = np.log1p(values[:, counts])
+    # Those of a binary task: a regression has its level instead. On their own scale a few people who like all that they
+    # see had bent the weights for everybody: likes of videos were ranked .009 of AUC worse.
+    rates = [".mean" in str(name) for name in features]
+    values[:, rates] = logit(values[:, rates])
     return np.hstack([values, missing])
 
 

@@ -109,7 +109,7 @@ def _grow(learning: Learning, earlier: dict[str, Earlier], number: int) -> Share
     settings, seed = learning.scenario.boosting, learning.scenario.seed + number
     tasks = {name: _start(name, learning, earlier.get(name), number) for name in learning.scenario.tasks}
     given = parameters(settings, "regression", learning.device, seed)
-    for key in ("objective", "metric", "learning_rate", "seed"):
+    for key in ("objective", "metric", "learning_rate", "seed", "min_sum_hessian_in_leaf"):
         del given[key]
     grown = max((known.trees.rounds[number] for known in earlier.values()), default=0)
     growing = Growing(

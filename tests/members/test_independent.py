@@ -76,6 +76,19 @@ class TestIndependent(BoostedContract):
             == facts["tasks"]["rating"]["rounds"][:1]
         )
 
+    def test_a_leaf_of_a_binary_task_has_the_evidence_that_is_asked_for(self) -> None:
+        wanted = 10.0
+        lightest = [
+            min(
+                float(weight)
+                for line in self.fit(member_scenario(**settings)).files()["like.0.lightgbm.txt"].decode().splitlines()
+                if line.startswith("leaf_weight=")
+                for weight in line.removeprefix("leaf_weight=").split()
+            )
+            for settings in ({}, {"min_sum_hessian_in_leaf": wanted})
+        ]
+        assert lightest[0] < wanted <= lightest[1]
+
     def test_files_do_not_depend_on_the_number_of_threads(self, fitted: Member) -> None:
         threaded = member_class("independent").fit(draw_table(600, 1), draw_table(300, 2), member_scenario(threads=2))
         ours, theirs = fitted.files(), threaded.files()

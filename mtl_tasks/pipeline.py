@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from mtl_tasks.drift import read_record
 from mtl_tasks.errors import ArtifactError, ConfigError
 from mtl_tasks.registry import Registry, standing_of
 from mtl_tasks.report.document import RunDocument
@@ -140,6 +141,7 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         fusion=artifacts["fuse"].json("fusion"),
         evaluation=artifacts["evaluate"].json("evaluation"),
         verdict=artifacts["gate"].json("verdict"),
+        drift=_drift(artifacts),
         sample=artifacts["recommend"].json("sample") if "recommend" in artifacts else [],
         stages=_stage_rows(results),
         libraries=library_versions(),
@@ -147,6 +149,13 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         standing=standing_of(entry, rulings),
         rulings=[ruling.sentence(entry) for ruling in rulings],
     )
+
+
+def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
+    record = read_record(artifacts["evaluate"])
+    if record is None:
+        return None
+    return {"champion": artifacts["gate"].json("drift"), "since_train": record["since_train"]}
 
 
 def page_uri(run: Run, ref: Ref) -> str:

@@ -55,6 +55,8 @@ WINDOW_USES: Final[dict[str, str]] = {
     "test": "read by the gate and this report only",
 }
 
+SHIFTED: Final = (0.1, 0.25)  # a population stability index below the first is little, above the second large
+
 SCORE_UNITS: Final[dict[str, str]] = {"regression": "label points", "binary": "log-odds"}
 
 _LISTS: Final[dict[str, str]] = {
@@ -130,6 +132,15 @@ def stands(difference: Mapping[str, Any] | None) -> str:
     if difference is None or difference.get("low") is None or difference.get("high") is None:
         return ""
     return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "unclear"
+
+
+def shift_words(psi: float) -> str:
+    """Say how a population stability index is commonly read.
+
+    >>> shift_words(0.02), shift_words(0.2), shift_words(0.3)
+    ('little', 'some', 'large')
+    """
+    return "little" if psi < SHIFTED[0] else "some" if psi <= SHIFTED[1] else "large"
 
 
 def feature_title(name: str) -> str:

@@ -16,6 +16,7 @@ from mtl_tasks.report.document import FLOOR, FUSION, Json, RunDocument
 
 _FOLDER = Path(__file__).parent
 _SHOWN_SOURCES = 40
+_SHOWN_SHIFTS = 10
 
 
 def render(document: RunDocument) -> str:
@@ -29,6 +30,7 @@ def page_context(document: RunDocument) -> Json:
         "document": document,
         "tasks": [_task(document, name) for name in document.evaluation["tasks"]],
         "ranking": _ranking(document),
+        "drift": _drift(document.drift),
         "timeline": charts.timeline(document.resolve["windows"], document.as_of),
         "windows": _windows(document),
         "learning": _learning(document),
@@ -67,6 +69,8 @@ def make_environment(*folders: Path) -> Environment:
         "people",
         "listed",
         "stands",
+        "shift_words",
+        "feature_title",
     ):
         environment.filters[name] = getattr(labels, name)
     return environment
@@ -124,6 +128,30 @@ def _ranking(document: RunDocument) -> Json:
     lists = ranking["lists"]
     names = labels.in_order(next(iter(lists.values()), {}))
     return {**ranking, "metrics": _metrics(names, lists)}
+
+
+def _drift(recorded: Json | None) -> list[Json]:
+    """The largest shifts of each comparison, each with its share of the longest bar."""
+    if recorded is None:
+        return []
+    shown = []
+    champion = recorded["champion"]
+    if champion is not None:
+        about = f"Against the test rows of the champion of {champion['as_of']}"
+        shown.append({"title": about, "problem": champion["problem"], **_largest(champion)})
+    return [
+        *shown,
+        {"title": "Against this run's own train rows", "problem": None, **_largest(recorded["since_train"])},
+    ]
+
+
+def _largest(compared: Json) -> Json:
+    features = [row for row in compared["shifts"] if row["group"] == "features"]
+    others = [row for row in compared["shifts"] if row["group"] != "features"]
+    rows = [*others, *features[:_SHOWN_SHIFTS]]
+    # A bar as long as the track is a large shift; a longer one would make all others look like none.
+    drawn = [{**row, "share": min(1.0, row["psi"] / labels.SHIFTED[1])} for row in rows]
+    return {"rows": drawn, "left_out": features[_SHOWN_SHIFTS:], "unmatched": compared["unmatched"]}
 
 
 def _windows(document: RunDocument) -> list[Json]:

@@ -101,7 +101,9 @@ def test_only_the_rows_asked_for_are_read_in_their_order(project: Path) -> None:
     artifact = run.store.open(result.ref)
     whole = read_days(run.store, artifact)
     places = np.flatnonzero(np.arange(len(whole)) % 7 == 3)[20:]  # none of the first day
-    pd.testing.assert_frame_equal(read_days(run.store, artifact, None, places), whole.iloc[places].reset_index(drop=True))
+    pd.testing.assert_frame_equal(
+        read_days(run.store, artifact, None, places), whole.iloc[places].reset_index(drop=True)
+    )
 
 
 def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
 AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
+MemberName = Annotated[str | None, Query(pattern="^[a-z_]{1,40}$")]
 OptionalId = Annotated[str | None, Query(max_length=200)]
 
 app = FastAPI(
@@ -142,10 +143,10 @@ def scenario_page(
 
 
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
-def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey) -> str:
+def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey, member: MemberName = None) -> str:
     """Show the evidence of a run."""
     store = open_store()
-    return pages.run(request, store, views.find(store, scenario, run_key))
+    return pages.run(request, store, views.find(store, scenario, run_key), member)
 
 
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)

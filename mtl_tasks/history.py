@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError
+from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.pipeline import build_document
 from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
 from mtl_tasks.report.document import RunDocument
@@ -157,6 +157,40 @@ def _champions(records: list[Record]) -> list[Json]:
     """The last promoted run of each as_of that has one."""
     newest = {entry.as_of: entry.run_key for entry in standing_runs(records)}
     return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+
+
+def read_card(store: Store, run: PastRun) -> Json:
+    """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
+
+    Returns
+    -------
+    dict
+        ``devices``: stage to device; ``windows``: name to ``[first day, last day]``, empty once the run's tables were
+        pruned; ``approved``: the ruling that promoted it in words, or that its own verdict did.
+    """
+    promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
+    by_verdict = "passed the gate, no approval was asked for"
+    return {
+        **_read_card(str(store.root), tuple(run.entry.refs.items())),
+        "approved": promoted[-1].sentence(run.entry) if promoted else by_verdict,
+    }
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in refs:
+        try:
+            summaries[stage] = Store(root).open(ref).summary
+        except StoreError:
+            raise
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    windows = summaries.get("split", {}).get("windows", {})
+    return {
+        "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
+        "windows": {name: [part["first"], part["last"]] for name, part in windows.items()},
+    }
 
 
 def find_run(history: History, run_key: str) -> PastRun:

@@ -287,6 +287,9 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         locator = AutoDateLocator(minticks=3, maxticks=9)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        if days and max(days) - min(days) < _FEW_DAYS:  # the locator would go down to hours
+            axes.set_xlim(min(days) - 1, max(days) + 1)
+            axes.set_xticks(sorted(set(days)), sorted({run["as_of"] for run in shown}))
         axes.set_xlabel("as of (UTC)")
         axes.set_ylabel(f"{metric(name).heading}" + (f" ({metric(name).unit})" if metric(name).unit else ""))
         axes.tick_params(axis="y", labelcolor=MUTED)
@@ -304,6 +307,7 @@ def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
 
 
 _DISTINCT_RUNS = 120
+_FEW_DAYS = 5
 _STANDINGS: Final = {
     "promoted": ("o", SERIES[0]),
     "approved": ("s", SERIES[0]),

@@ -70,6 +70,15 @@ def metric(name: str) -> Metric:
     return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
 
 
+def metric_heading(name: str) -> str:
+    """Title of a metric and its direction.
+
+    >>> metric_heading("rmse")
+    'RMSE ↓'
+    """
+    return metric(name).heading
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Return metrics in the order in which they are shown, the one that decides first.
 

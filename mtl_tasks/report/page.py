@@ -78,6 +78,7 @@ def make_environment(*folders: Path) -> Environment:
         "stands",
         "shift_words",
         "feature_title",
+        "metric_heading",
     ):
         environment.filters[name] = getattr(labels, name)
     return environment

@@ -97,7 +97,7 @@ def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
 @app.get("/api/scenarios/{scenario}", tags=["api"])
 def show_history(scenario: ReadableScenario) -> Json:
     """Return all runs of a scenario, with metrics and intervals, and the champions over time."""
-    return read_history(open_store(), scenario).to_json()
+    return views.show_history(open_store(), scenario)
 
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
@@ -139,7 +139,8 @@ def scenario_page(
     request: Request, scenario: ReadableScenario, show: Annotated[int, Query(ge=1, le=10_000)] = pages.SHOWN_RUNS
 ) -> str:
     """Show the runs of a scenario over time."""
-    return pages.scenario(request, read_history(open_store(), scenario), show)
+    store = open_store()
+    return pages.scenario(request, store, read_history(store, scenario), show)
 
 
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)

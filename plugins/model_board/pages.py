@@ -11,7 +11,8 @@ from fastapi import Request
 from markupsafe import Markup
 
 from mtl_tasks.errors import DataError, MtlError, StoreError
-from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document
+from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document, read_card
+from mtl_tasks.promotion import BULK
 from mtl_tasks.store import Store
 from plugins.model_board import views
 
@@ -29,7 +30,7 @@ def home(request: Request, scenarios: list[Json]) -> str:
     return _render(request, "home.html", title="Models", scenarios=scenarios)
 
 
-def scenario(request: Request, history: History, show: int) -> str:
+def scenario(request: Request, store: Store, history: History, show: int) -> str:
     """Return the page of a scenario: its runs over time, and the newest ``show`` of them in a table."""
     newest = history.runs[-1].metrics if history.runs else {}
     return _render(
@@ -37,6 +38,7 @@ def scenario(request: Request, history: History, show: int) -> str:
         "scenario.html",
         title=views.title_of(history),
         history=history,
+        card=read_card(store, history.champion) if history.champion else None,
         runs=history.runs[::-1][:show],
         charts=[_chart(history, task, metrics) for task, metrics in newest.items()],
         columns=[(task, _primary(metrics)) for task, metrics in newest.items()],
@@ -66,7 +68,9 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     except (StoreError, DataError):
         raise
     except MtlError as error:
-        return _render(request, "damaged.html", fault=str(error), **facts)
+        gone = any(row["state"] == "missing" and row["stage"] in BULK for row in artifacts)
+        damaged = any(row["state"].startswith("damaged") for row in artifacts)
+        return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
     return _render(request, "run.html", sections=sections, **facts)
 
 
@@ -118,7 +122,7 @@ def waiting(request: Request, scenario_name: str, run_id: str, state: str | None
 def problem(request: Request, status: int, detail: str) -> str:
     """Return the page that says why there is none."""
     title = {401: "Not logged in", 404: "Not here", 422: "Cannot be answered", 503: "The store does not answer"}
-    return _render(request, "problem.html", title=title.get(status, "Refused"), detail=detail)
+    return _render(request, "problem.html", title=title.get(status, "Refused"), status=status, detail=detail)
 
 
 def _chart(history: History, task: str, metrics: Json) -> Json:

@@ -19,6 +19,7 @@ from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, sta
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult
 from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.stages import STAGE_ORDER
 from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
 
 Json = dict[str, Any]
@@ -102,10 +103,19 @@ class History:
 
 
 def stored_scenarios(store: Store) -> list[str]:
-    """Names of the scenarios of which the store holds a verdict."""
-    if not store.root.exists():
-        return []
-    return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+    """Names of the scenarios of which the store holds a verdict.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer.
+    """
+    try:
+        if not store.root.exists():
+            return []
+        return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+    except OSError as error:
+        raise StoreError(f"{store.root}: the store cannot be read ({error})") from error
 
 
 def read_history(store: Store, scenario: str) -> History:
@@ -187,9 +197,10 @@ def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
         except ArtifactError:  # the list of artefacts says so
             continue
     windows = summaries.get("split", {}).get("windows", {})
+    days = {name: [part["first"], part["last"]] for name, part in windows.items()}
     return {
         "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
-        "windows": {name: [part["first"], part["last"]] for name, part in windows.items()},
+        "windows": dict(sorted(days.items(), key=lambda window: window[1])),
     }
 
 
@@ -227,7 +238,7 @@ def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
     ArtifactError
         If one is gone or damaged.
     """
-    return {stage: _result(stage, store.open(ref)) for stage, ref in entry.refs.items()}
+    return {stage: _result(stage, store.open(entry.refs[stage])) for stage in _stages_of(entry)}
 
 
 def past_document(store: Store, entry: Entry) -> RunDocument:
@@ -270,7 +281,7 @@ def list_artifacts(store: Store, entry: Entry) -> list[Json]:
     ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
     and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
     """
-    return [_artifact_row(store, stage, ref) for stage, ref in entry.refs.items()]
+    return [_artifact_row(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
 
 
 def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
@@ -308,6 +319,12 @@ def _verify(root: str, ref: Ref, seen: tuple[Any, ...]) -> None:
 def _read_until(summary: Mapping[str, Any]) -> str | None:
     names = ("max_event_time", "fitted_max_event_time")
     return next((str(summary[name]) for name in names if summary.get(name)), None)
+
+
+def _stages_of(entry: Entry) -> list[str]:
+    """Names of an entry's stages in the order they ran: it keeps them by name."""
+    place = {stage: number for number, stage in enumerate(STAGE_ORDER)}
+    return sorted(entry.refs, key=lambda stage: place.get(stage.partition(":")[0], len(place)))
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:

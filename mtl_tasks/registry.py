@@ -6,14 +6,13 @@ The champion is computed from it, never stored.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from upath import UPath
 
 from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.store import Ref, Store, to_json, write_durably
+from mtl_tasks.store import Ref, Store, sealed, to_json, unsealed, write_durably
 
 Json = dict[str, Any]
 Action = Literal["promote", "retire"]
@@ -250,9 +249,6 @@ class Registry:
         return sorted(self._folder.glob(f"{as_of}/*.json"), key=lambda path: (path.parent.name, path.name))
 
 
-_SEAL = "seal"
-
-
 def _name(record: Record) -> str:
     """A record's file name without its number."""
     if isinstance(record, Entry):
@@ -262,19 +258,11 @@ def _name(record: Record) -> str:
 
 
 def _written(record: Record) -> bytes:
-    """Bytes of a record with their own hash: nothing else vouches for one, and it decides who is champion."""
-    document = record.to_json()
-    return to_json({**document, _SEAL: hashlib.sha256(to_json(document)).hexdigest()})
+    """Bytes of a record, sealed: nothing else vouches for one, and it decides who is champion."""
+    return sealed(record.to_json())
 
 
 def _read(data: bytes) -> Record:
     """Invert :func:`_written`; raises unless the bytes are exactly what it wrote."""
-    document = json.loads(data)
-    if "action" in document:
-        del document[_SEAL]
-        record: Record = Ruling(**document)
-    else:
-        record = Entry.from_json(document)
-    if _written(record) != data:
-        raise ValueError("its hash does not match")
-    return record
+    document = unsealed(data)
+    return Ruling(**document) if "action" in document else Entry.from_json(document)

@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 MODEL = "model."  # prefix of a member's own files among those of its artefact
 FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
 
+# A member's stage is member:<kind>.
+STAGE_ORDER = (
+    *("resolve", "validate", "split", "factors", "features", "member", "fuse", "evaluate", "gate", "publish"),
+    "recommend",
+)
 BEFORE_MODELS = ("resolve", "validate", "split", "features")
 
 Body = Callable[[Run, Inputs], Payload]

@@ -37,7 +37,7 @@ def page_context(document: RunDocument, member: str | None = None) -> Json:
         "tasks": [_task(document, name) for name in document.evaluation["tasks"]],
         "ranking": _ranking(document),
         "drift": _drift(document.drift),
-        "timeline": charts.timeline(document.resolve["windows"], document.as_of),
+        "timeline": charts.timeline(_by_day(document), document.as_of),
         "windows": _windows(document),
         "rules": [{**rule, "bar": _rule_bar(rule)} for rule in document.verdict["rules"]],
         "learning": _learning(document, member),
@@ -162,6 +162,11 @@ def _largest(compared: Json) -> Json:
     return {"rows": drawn, "left_out": features[_SHOWN_SHIFTS:], "unmatched": compared["unmatched"]}
 
 
+def _by_day(document: RunDocument) -> dict[str, list[str]]:
+    """First and last day of each window in the order of time, in which a stored document does not keep them."""
+    return dict(sorted(document.resolve["windows"].items(), key=lambda window: window[1]))
+
+
 def _windows(document: RunDocument) -> list[Json]:
     counted = document.split.get("windows", {})
     return [
@@ -172,7 +177,7 @@ def _windows(document: RunDocument) -> list[Json]:
             "use": labels.WINDOW_USES.get(name, ""),
             "split": counted.get(name),
         }
-        for name, (first, last) in document.resolve["windows"].items()
+        for name, (first, last) in _by_day(document).items()
     ]
 
 

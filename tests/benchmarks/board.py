@@ -44,7 +44,7 @@ class Answer:
 
 def main(runs: int, console: Console) -> None:
     """Write the runs if they are not there, ask for every view, print the table."""
-    root = FOLDER / str(runs)
+    root = (FOLDER / str(runs)).resolve()
     if not (root / "ready").exists():
         console.print(f"writing {runs:,} runs …")
         write_runs(root, runs)
@@ -95,7 +95,7 @@ def _evaluated(store: Store, made: Entry, as_of: str, key: str, rng: np.random.G
 
 
 def _ask(root: pathlib.Path, path: str) -> tuple[Answer, Answer]:
-    command = [sys.executable, "-m", "tests.benchmarks.board", str(root.resolve()), path]
+    command = [sys.executable, "-m", "tests.benchmarks.board", str(root), path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, again = json.loads(done.stdout.splitlines()[-1])
     return Answer(**first), Answer(**again)

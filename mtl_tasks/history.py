@@ -169,6 +169,21 @@ def _champions(records: list[Record]) -> list[Json]:
     return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
 
 
+def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
+    """Return one run by its key, of which alone the records are read.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or a record of it is damaged.
+    """
+    records = Registry(store, scenario).records(run_key)
+    entry = next((record for record in records if isinstance(record, Entry)), None)
+    if entry is None:
+        raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
+    return _past_run(store, entry, tuple(record for record in records if isinstance(record, Ruling)))
+
+
 def read_card(store: Store, run: PastRun) -> Json:
     """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
 
@@ -204,20 +219,6 @@ def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
     }
 
 
-def find_run(history: History, run_key: str) -> PastRun:
-    """Return a run by its key.
-
-    Raises
-    ------
-    ArtifactError
-        If there is none.
-    """
-    for run in history.runs:
-        if run.entry.run_key == run_key:
-            return run
-    raise ArtifactError(f"{history.scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
-
-
 def rebuild_run(store: Store, entry: Entry) -> Run:
     """Return the run of an entry, with the scenario as it was.
 
@@ -241,7 +242,7 @@ def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
     return {stage: _result(stage, store.open(entry.refs[stage])) for stage in _stages_of(entry)}
 
 
-def past_document(store: Store, entry: Entry) -> RunDocument:
+def past_document(store: Store, run: PastRun) -> RunDocument:
     """Return all that a past run has to show.
 
     Raises
@@ -249,11 +250,12 @@ def past_document(store: Store, entry: Entry) -> RunDocument:
     ArtifactError, ConfigError
         If an artefact is gone or damaged, or the scenario is not understood any more.
     """
+    entry = run.entry
     results = earlier_results(entry, store)
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    document = build_document(rebuild_run(store, entry), results, {})
+    document = build_document(rebuild_run(store, entry), results, {}, (entry, run.rulings))
     gate = store.open(entry.refs["gate"]).manifest
     usage = [
         {"name": name, **store.open(result.ref).manifest["usage"], "reused": False, "key": result.ref.key}

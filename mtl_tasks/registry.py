@@ -147,8 +147,13 @@ class Registry:
     def __init__(self, store: Store, scenario: str) -> None:
         self._folder = store.root / scenario / "registry"
 
-    def records(self) -> list[Record]:
-        """Everything, by as_of, and within one in the order it was appended.
+    def records(self, run_key: str | None = None) -> list[Record]:
+        """Everything, or all about one run, by as_of, and within one in the order it was appended.
+
+        Parameters
+        ----------
+        run_key
+            The whole key of the run.
 
         Raises
         ------
@@ -156,7 +161,7 @@ class Registry:
             If a file there cannot be read or is not a record as it was written.
         """
         found = []
-        for path in self._paths("*"):
+        for path in self._paths("*", "*" if run_key is None else f"*-{run_key[:32]}*"):
             try:
                 found.append(_read(path.read_bytes()))
             except OSError as error:
@@ -165,7 +170,7 @@ class Registry:
                 raise ArtifactError(
                     f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
                 ) from error
-        return found
+        return [record for record in found if run_key in (None, record.run_key)]
 
     def version(self) -> tuple[str, ...]:
         """Names of all records: since none is ever changed, equal names mean equal records.
@@ -243,10 +248,10 @@ class Registry:
             raise ArtifactError(f"{self._folder}: {len(found)} runs start with {run_key!r}: give more of the key")
         raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
 
-    def _paths(self, as_of: str) -> list[UPath]:
+    def _paths(self, as_of: str, name: str = "*") -> list[UPath]:
         if not self._folder.exists():
             return []
-        return sorted(self._folder.glob(f"{as_of}/*.json"), key=lambda path: (path.parent.name, path.name))
+        return sorted(self._folder.glob(f"{as_of}/{name}.json"), key=lambda path: (path.parent.name, path.name))
 
 
 def _name(record: Record) -> str:

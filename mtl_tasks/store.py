@@ -191,7 +191,7 @@ class Artifact:
 
 _REMEDY = "delete this artefact's folder and run again, or run with --force"
 _SEAL = "seal"
-_SEAL_LINE = re.compile(rb'(,?)\n "seal": "([0-9a-f]{64})"(,?)(?=\n)')
+_SEAL_LINE = re.compile(rb'\n "seal": "([0-9a-f]{64})"(,?)(?=\n)')
 
 
 def sealed(document: dict[str, Any]) -> bytes:
@@ -205,12 +205,12 @@ def unsealed(data: bytes) -> dict[str, Any]:
     The seal's line is cut out of the bytes: to write the document again takes ten times as long, and a board reads
     thousands.
     """
-    line = _SEAL_LINE.search(data)
+    line = _SEAL_LINE.match(data, max(data.find(b'\n "seal": '), 0))
     if line is None:
         raise ValueError("no seal")
-    comma = line[1] if line[3] else b""
-    body = data[: line.start()] + comma + data[line.end() :]
-    if hashlib.sha256(body).hexdigest().encode() != line[2]:
+    before = data[: line.start()] if line[2] else data[: line.start()].removesuffix(b",")
+    body = before + data[line.end() :]
+    if hashlib.sha256(body).hexdigest().encode() != line[1]:
         raise ValueError("its hash does not match")
     document: dict[str, Any] = json.loads(body)
     return document

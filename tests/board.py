@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from mtl_tasks.history import PastRun, read_run
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.promotion import promote, rollback
 from mtl_tasks.registry import Entry, Registry
@@ -57,6 +58,11 @@ def registry(root: Path) -> Registry:
 def entry_of(root: Path, as_of: str) -> Entry:
     """The run of a day."""
     return next(entry for entry in registry(root).entries() if entry.as_of == as_of)
+
+
+def run_of(root: Path, as_of: str) -> PastRun:
+    """The same, with what was ruled on it and measured of it."""
+    return read_run(store(root), NAME, entry_of(root, as_of).run_key)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from mtl_tasks import run as run_module
 from mtl_tasks.comparison import compare_runs
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.exploration import explore_pair, explore_user
-from mtl_tasks.history import find_run, list_artifacts, past_document, read_history, stored_scenarios
+from mtl_tasks.history import list_artifacts, past_document, read_history, read_run, stored_scenarios
 from mtl_tasks.report import render_report
 from mtl_tasks.store import Store
 from tests import board
@@ -56,7 +56,7 @@ def test_a_scenario_without_runs_and_a_store_that_is_not_there_are_empty(tmp_pat
 
 def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code: None) -> None:
     store = board.store(board_project)
-    document = past_document(store, board.entry_of(board_project, "2013-05-10"))
+    document = past_document(store, board.run_of(board_project, "2013-05-10"))
     assert document.standing == "rejected"
     assert {stage["name"] for stage in document.stages} >= {"resolve", "gate", "member:shared_tail"}
     assert all(stage["seconds"] >= 0 for stage in document.stages)
@@ -64,8 +64,8 @@ def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code:
 
 
 def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
-    assert past_document(board.store(board_project), board.entry_of(board_project, "2013-05-08")).sample
-    assert past_document(board.store(board_project), board.entry_of(board_project, "2013-05-10")).sample == []
+    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-08")).sample
+    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
 
 
 def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path:
     assert states["evaluate"].startswith("damaged: ")
     assert states["validate"] == "missing"
     assert states["gate"] == "sound"
-    run = find_run(read_history(store, NAME), entry.run_key)
+    run = read_run(store, NAME, entry.run_key)
     assert run.metrics == {}
     assert run.problem is not None
     assert "does not match its manifest" in run.problem
     with pytest.raises(ArtifactError, match="no artefact here"):
-        past_document(store, entry)
+        past_document(store, run)
 
 
 def test_each_stage_says_until_when_it_read(board_project: Path) -> None:
@@ -101,7 +101,7 @@ def test_each_stage_says_until_when_it_read(board_project: Path) -> None:
 
 def test_a_run_that_is_not_there_is_refused(board_project: Path) -> None:
     with pytest.raises(ArtifactError, match="no run 'none' in the registry"):
-        find_run(read_history(board.store(board_project), NAME), "none")
+        read_run(board.store(board_project), NAME, "none")
 
 
 def test_a_comparison_shows_differences_with_intervals_and_changed_settings(board_project: Path) -> None:

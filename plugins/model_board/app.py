@@ -155,7 +155,7 @@ def compare_page(request: Request, scenario: ReadableScenario, first: AskedKey, 
     """Show two runs side by side."""
     store = open_store()
     compared = views.comparison(store, scenario, first, second)
-    return pages.compare(request, read_history(store, scenario), compared)
+    return pages.compare(request, scenario, compared)
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)

@@ -81,7 +81,7 @@ def _sections(stored: tuple[str, str, str], changing: tuple[Any, ...], member: s
 
     root, scenario, run_key = stored
     store = Store(root)
-    document = past_document(store, views.find(store, scenario, run_key).entry)
+    document = past_document(store, views.find(store, scenario, run_key))
     shown = member or most_used(document)
     if shown not in document.describe:
         raise DataError(f"no member {shown} in this run: choose one of {', '.join(document.describe)}")
@@ -93,9 +93,9 @@ def _sections(stored: tuple[str, str, str], changing: tuple[Any, ...], member: s
     return Markup(template.render(other_members=others, **drawn))  # noqa: S704 - the template has escaped it
 
 
-def compare(request: Request, history: History, compared: Json) -> str:
+def compare(request: Request, scenario_name: str, compared: Json) -> str:
     """Return the page of two runs side by side."""
-    return _render(request, "compare.html", title="Two runs compared", history=history, **compared)
+    return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, **compared)
 
 
 def explore(request: Request, store: Store, history: History, asked: Json) -> str:

@@ -37,7 +37,11 @@ log = logging.getLogger(__name__)
 
 
 def read_log(
-    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, before: pd.Timestamp | None = None
+    scenario: Scenario,
+    files: list[SourceFile],
+    root: str | Path | UPath,
+    before: pd.Timestamp | None = None,
+    seen: dict[str, tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
 
@@ -48,6 +52,9 @@ def read_log(
     before
         Row groups of a single Parquet file that hold only later rows are not read; some later rows may still be
         among those returned.
+    seen
+        Column to its type, in words, and the file that it was first found in: what other files of the log are held to.
+        Those of these files are added.
 
     Returns
     -------
@@ -64,7 +71,7 @@ def read_log(
         the first file, or has times that do not name one instant.
     """
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
-    seen: dict[str, tuple[str, str]] = {}
+    seen = {} if seen is None else seen
     parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
     frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
     if scenario.source.prior is not None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mtl_tasks import columns
+from mtl_tasks.daily_log import events_bytes, read_events
 from mtl_tasks.errors import DataError
 from mtl_tasks.explain import parse_id
 from mtl_tasks.history import find_lists, rebuild_run
@@ -40,7 +41,7 @@ def explore_user(store: Store, entry: Entry, user: str, top: int) -> Json:
         If an artefact is gone or damaged.
     """
     run, inputs = _open(store, entry)
-    events, items = inputs["validate"].frame("events"), inputs["validate"].frame("items")
+    events, items = read_events(store, inputs["validate"]), inputs["validate"].frame("items")
     past = events[events[columns.DAY] < run.as_of_day]
     person = parse_id(user, past[columns.USER], "user")
     mine = past[past[columns.USER] == person].sort_values(columns.TIME, kind="stable", ascending=False)
@@ -77,7 +78,7 @@ def _open(store: Store, entry: Entry) -> tuple[Run, Inputs]:
     run = rebuild_run(store, entry)
     needed = [name for name in entry.refs if name in ("validate", "factors", "fuse") or name.startswith("member:")]
     inputs = Inputs({name: store.open(entry.refs[name]) for name in needed})
-    size = inputs["validate"].manifest["files"]["events.parquet"]["size"]
+    size = events_bytes(store, inputs["validate"])
     if size > READABLE_BYTES:
         raise DataError(
             f"the log of run {entry.run_key[:12]} has {size:,} bytes, more than the {READABLE_BYTES:,} read for a "

@@ -37,8 +37,11 @@ class Solver(Protocol):
 
     name: str
 
-    def fit(self, user_items: sparse.csr_matrix) -> Floats:
-        """Return item vectors, float32 (items, dimensions), learnt from values (users, items)."""
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
+        """Return item vectors, float32 (items, dimensions), learnt from values (users, items).
+
+        ``start`` holds the vectors to go on from, NaN for items that have none yet; fewer iterations then do.
+        """
 
     def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """Return one vector a row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
@@ -51,9 +54,18 @@ class TasteSolver:
     """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, those of one pair add up."""
 
     def __init__(
-        self, dimensions: int, iterations: int, regularization: float, *, device: str, threads: int, seed: int
+        self,
+        dimensions: int,
+        iterations: int,
+        regularization: float,
+        *,
+        warm_iterations: int = 5,
+        device: str,
+        threads: int,
+        seed: int,
     ) -> None:
         self.name = "taste"
+        self._warm_iterations = warm_iterations
         self._settings: dict[str, Any] = {
             "factors": dimensions,
             "iterations": iterations,
@@ -63,11 +75,19 @@ class TasteSolver:
         self._threads = threads
         self.device = resolve_device(device)
 
-    def fit(self, user_items: sparse.csr_matrix) -> Floats:
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
         """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
+        summed = _summed(user_items)
         with _als(self.device) as als:
             model = als(**self._settings) if self.device == "gpu" else als(**self._settings, num_threads=self._threads)
-            model.fit(_summed(user_items), show_progress=False)
+            if start is not None:
+                # As `implicit` begins, where there is nothing to go on from.
+                random = np.random.default_rng(self._settings["random_state"]).random(start.shape) * 0.01
+                items = np.where(np.isnan(start), random, start).astype(np.float32)
+                model.iterations = self._warm_iterations
+                model.item_factors = _on(self.device, items)
+                model.user_factors = _on(self.device, self.fold(summed, items))
+            model.fit(summed, show_progress=False)
         factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
         return np.asarray(factors, dtype=np.float32)
 
@@ -77,6 +97,13 @@ class TasteSolver:
             model = als(**self._settings, num_threads=self._threads)
             model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
             return np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
+
+
+def _on(device: str, vectors: Floats) -> Any:
+    """Vectors as `implicit`'s models of a device hold them."""
+    import implicit.gpu
+
+    return implicit.gpu.Matrix(vectors) if device == "gpu" else np.ascontiguousarray(vectors)
 
 
 @contextmanager
@@ -102,19 +129,31 @@ class LevelSolver:
     Values are residuals of a label; those of one pair are several observations of it.
     """
 
-    def __init__(self, task: str, dimensions: int, iterations: int, regularization: float, *, seed: int) -> None:
+    def __init__(
+        self,
+        task: str,
+        dimensions: int,
+        iterations: int,
+        regularization: float,
+        *,
+        warm_iterations: int = 5,
+        seed: int,
+    ) -> None:
         self.name = f"level:{task}"
+        self._warm_iterations = warm_iterations
         self._dimensions = dimensions
         self._iterations = iterations
         self._regularization = regularization
         self._seed = seed
 
-    def fit(self, user_items: sparse.csr_matrix) -> Floats:
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
         """See :class:`Solver`."""
         item_users = user_items.T.tocsr()
-        start = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self._dimensions))
-        items = (0.1 * start).astype(np.float32)
-        for _ in range(self._iterations):
+        random = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self._dimensions))
+        items = (0.1 * random).astype(np.float32)
+        if start is not None:
+            items = np.where(np.isnan(start), items, start)
+        for _ in range(self._iterations if start is None else self._warm_iterations):
             users = self.fold(user_items, items)
             items = self.fold(item_users, users)
         return items
@@ -198,6 +237,15 @@ class ItemSpace:
         original = self.valid_from == self.start
         return ItemSpace(self.item_ids[original], self.valid_from[original], self.vectors[original])
 
+    def vectors_of(self, item_ids: NDArray[Any]) -> Floats:
+        """The vectors of items, one version each, float32 (len(item_ids), dimensions); NaN where there is none."""
+        place = np.searchsorted(self.item_ids, item_ids)
+        inside = place < len(self.item_ids)
+        inside[inside] = self.item_ids[place[inside]] == item_ids[inside]
+        vectors = np.full((len(item_ids), self.vectors.shape[1]), np.nan, dtype=np.float32)
+        vectors[inside] = self.vectors[place[inside]]
+        return vectors
+
     def at(self, day: int, item_ids: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
         """Return the places in ``item_ids`` (sorted) of the items known on a day, ascending, and their vectors.
 
@@ -246,7 +294,14 @@ class Interactions:
         return sparse.csr_matrix(entries, shape=(len(users), len(items)))
 
 
-def fit_space(solver: Solver, interactions: Interactions, start: int, end: int, refresh_days: int) -> ItemSpace:
+def fit_space(
+    solver: Solver,
+    interactions: Interactions,
+    start: int,
+    end: int,
+    refresh_days: int,
+    earlier: ItemSpace | None = None,
+) -> ItemSpace:
     """Fit item vectors on what lies before ``start``, then fold new items in until ``end``.
 
     Parameters
@@ -257,20 +312,29 @@ def fit_space(solver: Solver, interactions: Interactions, start: int, end: int, 
         as_of: nothing at or after it is used.
     refresh_days
         New items get or renew their vector on days divisible by this.
+    earlier
+        A space to go on from; its vectors must have as many dimensions.
     """
     history = interactions.before(start)
     users, items = np.unique(history.users), np.unique(history.items)
-    vectors = solver.fit(history.matrix_of(users, items))
+    known = None if earlier is None else earlier.fitted().vectors_of(interactions.item_ids[items])
+    vectors = solver.fit(history.matrix_of(users, items), known)
     base = ItemSpace(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
     return extend_space(solver, base, interactions, end, refresh_days)
 
 
 def extend_space(
-    solver: Solver, space: ItemSpace, interactions: Interactions, end: int, refresh_days: int
+    solver: Solver, space: ItemSpace, interactions: Interactions, end: int, refresh_days: int, since: int | None = None
 ) -> ItemSpace:
-    """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``."""
-    start = space.start
-    frozen = np.isin(interactions.item_ids, space.item_ids)
+    """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``.
+
+    Parameters
+    ----------
+    since
+        The refresh day up to which the space was extended before; by default it was not.
+    """
+    start = space.start if since is None else since
+    frozen = np.isin(interactions.item_ids, space.fitted().item_ids)
     since = start
     for day in range((start // refresh_days + 1) * refresh_days, end + 1, refresh_days):
         past = interactions.before(day)

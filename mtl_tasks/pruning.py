@@ -13,7 +13,7 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.store import DAYS, MANIFEST, Store
 
 KEPT_STAGES = ("publish", "report")  # small, and what people look at
-FEATURES = "features"
+DAILY = ("validate", "features")  # stages whose artefacts refer to artefacts of days
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -30,7 +30,7 @@ def find_removable(store: Store, scenario: str, older_than: float) -> list[Remov
 
     Kept are: what was written at or after ``older_than`` (seconds since 1970), what scoring with a run of the registry
     takes with its verdict, everything of today's champion and of the one it would fall back to with their lists, all
-    reports, and the days of features that what is kept was made of.
+    reports, and the days of the log and of features that what is kept was made of.
     """
     registry = Registry(store, scenario)
     whole = registry.standing()[-2:]
@@ -60,9 +60,9 @@ def _uri(store: Store, folder: UPath) -> str:
 
 
 def _days_of(store: Store, folder: UPath) -> set[str]:
-    """Where the days of features are that an artefact of the stage ``features`` lists."""
-    artifact = store.find(folder) if folder.parent.name == FEATURES else None
-    return {entry["uri"] for entry in artifact.json("days")} if artifact is not None else set()
+    """Where the days of the log, or of features, are that an artefact lists."""
+    artifact = store.find(folder) if folder.parent.name in DAILY else None
+    return {entry["uri"] for entry in artifact.json(DAYS)} if artifact is not None else set()
 
 
 def remove(removable: list[Removable]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.features.build import Tables
+from mtl_tasks.features.memory import Memory
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import UTILITY, Scorer, in_units, top_lists
 from mtl_tasks.splits import day_text
@@ -21,8 +22,15 @@ SAMPLE_HISTORY: Final = 8
 KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a reader can judge the list
 
 
-def best_lists(scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int) -> pd.DataFrame:
+def best_lists(
+    scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: Memory | None = None
+) -> pd.DataFrame:
     """Return the top-k list of every user with an interaction in the last ``active_days``.
+
+    Parameters
+    ----------
+    memory
+        As :meth:`~mtl_tasks.scoring.Scorer.candidates` takes it.
 
     Returns
     -------
@@ -32,7 +40,7 @@ def best_lists(scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int) -
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     parts = []
-    for scored, features in scorer.candidates(events, tables, recent[columns.USER].unique(), day):
+    for scored, features in scorer.candidates(events, tables, recent[columns.USER].unique(), day, memory):
         best = top_lists(scored, UTILITY, settings.top_k)
         predicted = scorer.fuse(features.loc[best.index])
         for name, task in scorer.scenario.tasks.items():

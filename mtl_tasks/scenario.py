@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,7 @@ from mtl_tasks.errors import ConfigError, nearest
 SCENARIO_FOLDER = Path("include/scenarios")
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
+FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 CALENDAR = ("hour", "weekday")
@@ -309,6 +310,12 @@ class Factors(Model):
         "before the train window. With 7, the runs of a week share them, and with them the features of the days that "
         "they have in common",
     )
+    warm_start: Literal["none", "champion"] = Field(
+        default="none",
+        description="champion: fitting goes on from the factors of the champion of the time, for warm_iterations "
+        "instead of iterations. What a run makes then depends on which runs were promoted before it",
+    )
+    warm_iterations: int = Field(default=5, ge=1)
     device: Literal["auto", "cpu", "gpu"] = "cpu"
 
 

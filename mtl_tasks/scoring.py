@@ -17,6 +17,7 @@ from mtl_tasks.candidates import candidate_rows, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_features
 from mtl_tasks.features.coding import encode, with_context
+from mtl_tasks.features.memory import Memory
 from mtl_tasks.fusion import Fitted, fuse
 from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario, Task
@@ -45,9 +46,17 @@ class Scorer:
     members: dict[str, Member]
     fusions: dict[str, Fitted]
 
-    def score(self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return a float64 prediction column a task for rows (user, item, day), aligned with them."""
-        return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario))
+    def score(
+        self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: Memory | None = None
+    ) -> pd.DataFrame:
+        """Return a float64 prediction column a task for rows (user, item, day), aligned with them.
+
+        Parameters
+        ----------
+        memory
+            As :func:`~mtl_tasks.features.build_features` takes it.
+        """
+        return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
 
     def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features."""
@@ -72,9 +81,14 @@ class Scorer:
         )
 
     def candidates(
-        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int
+        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int, memory: Memory | None = None
     ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Score the candidates of some users on a day, a batch of users at a time.
+
+        Parameters
+        ----------
+        memory
+            What was counted by a day before, of these events and tables; by default all is counted anew.
 
         Yields
         ------
@@ -84,7 +98,7 @@ class Scorer:
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        maker = FeatureMaker(coded, tables, self.spaces, self.scenario)
+        maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
         maker.advance(day)
         codes = sorted_codes(coded.user_ids, users)
         formula = self.scenario.utility

@@ -24,20 +24,20 @@ from mtl_tasks.evaluation import (
     slice_masks,
     taken_in_test,
 )
-from mtl_tasks.factors import ItemSpace
 from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
 from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
 from mtl_tasks.run import Inputs, Run, Stage, code_version
-from mtl_tasks.scenario import BOOSTED, Gate, MemberKind, Scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, FEATURE_SECTIONS, Gate, MemberKind, Scenario, parse_scenario
 from mtl_tasks.splits import Windows, day_text, describe_rows, log_days, make_rows
-from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
 
 if TYPE_CHECKING:
     from upath import UPath
 
-    from mtl_tasks.features.build import Tables
+    from mtl_tasks.features.build import Spaces, Tables
+    from mtl_tasks.features.memory import Memory
     from mtl_tasks.report.document import RunDocument
     from mtl_tasks.scoring import Scorer
     from mtl_tasks.sources import SourceFile
@@ -56,8 +56,6 @@ BEFORE_MODELS = ("resolve", "validate", "split", "features")
 Body = Callable[[Run, Inputs], Payload]
 Config = Callable[[Run], dict[str, Any]]
 
-FEATURE_SECTIONS = ("features", "factors", "source", "tasks")
-
 ROOT = "."  # the project's folder is the working directory of every process that runs stages
 
 
@@ -67,7 +65,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
     models = ("factors", *members, "fuse")
     stages = [
         Stage("resolve", (), _resolve_config, resolve),
-        Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate),
+        Stage("validate", ("resolve",), _sections("source", "tasks", "validation"), validate, whole=_days_are_there),
         Stage("split", ("validate",), _sections("tasks", "windows", "seed"), split),
         Stage("factors", ("validate", "split"), _factors_config, factors),
         Stage(
@@ -104,24 +102,27 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
 
 def validate(run: Run, inputs: Inputs) -> Payload:
     """Read the log, set bad rows aside, refuse a bad log."""
-    from mtl_tasks.events import read_log
+    from mtl_tasks.daily_log import EVENTS, joined_events, joined_quarantine, judge_parts
     from mtl_tasks.sources import SourceFile
     from mtl_tasks.tables import read_items, read_users
-    from mtl_tasks.validation import validate_log
+    from mtl_tasks.validation import judge_log
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
-    log = read_log(run.scenario, files, ROOT if run.scenario.source.sql is None else _snapshots(run), run.as_of)
-    items = read_items(run.scenario, files, ROOT, log[columns.ITEM])
-    result = validate_log(log, items, run.scenario, run.as_of)
+    sections = {name: inputs.config[name] for name in ("source", "tasks")}
+    snapshots = None if run.scenario.source.sql is None else _snapshots(run)
+    parts = judge_parts(run, sections, files, ROOT, snapshots)
+    events = joined_events([part.frame(EVENTS) for part in parts])
+    records = [part.json("part")["record"] for part in parts]
+    result = judge_log(records, events, joined_quarantine(parts), run.scenario, run.as_of)
     payload = Payload(rows=len(result.events))
     payload.summary = {
         "max_event_time": result.events[columns.TIME].max().isoformat(),
         "quarantined": len(result.quarantine),
         "success": result.report["success"],
     }
-    payload.add_frame("events", result.events)
-    payload.add_frame("items", items)
-    payload.add_frame("users", read_users(run.scenario, files, ROOT, log[columns.USER]))
+    payload.add_json(DAYS, [part.ref.to_json() for part in parts])
+    payload.add_frame("items", read_items(run.scenario, files, ROOT, events[columns.ITEM]))
+    payload.add_frame("users", read_users(run.scenario, files, ROOT, events[columns.USER]))
     payload.add_frame("quarantine", result.quarantine)
     payload.add_json("validation", result.report)
     return payload
@@ -129,7 +130,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 
 def split(run: Run, inputs: Inputs) -> Payload:
     """Cut the windows and make their labelled rows."""
-    events = inputs["validate"].frame("events")
+    events = _events(run, inputs)
     windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, run.scenario)[0]))
     rows = make_rows(events, run.scenario, windows)
     described = describe_rows(rows, run.scenario, windows)
@@ -141,35 +142,41 @@ def split(run: Run, inputs: Inputs) -> Payload:
 
 def factors(run: Run, inputs: Inputs) -> Payload:
     """Fit factor spaces on history, fold new items in until as_of."""
-    from mtl_tasks.features import fit_spaces
+    from mtl_tasks.daily_factors import add_spaces, make_spaces
+    from mtl_tasks.daily_log import day_digests
 
-    events = inputs["validate"].frame("events")
+    events, digests = _events(run, inputs), day_digests(run.store, inputs["validate"])
     start = _windows(inputs["split"])["train"][0]
     start -= start % run.scenario.factors.refit_days
-    spaces = fit_spaces(events, run.scenario, start, run.as_of_day)
+    begun = inputs.config.get("start")
+    earlier = None if begun is None else _load_spaces(_factors_of(run, begun))
+    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
     fitted_on = events[events[columns.DAY] < start]
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
     payload.summary = {
         "fitted_before": start,
         "fitted_max_event_time": _newest(fitted_on),
         "folded_in_max_event_time": _newest(events),
-        "text_ids": pd.api.types.is_string_dtype(events[columns.ITEM]),
-        "vectors": {name: list(space.vectors.shape) for name, space in spaces.items()},
         "device": inputs.config["device"],
+        "warm_start": begun,
     }
-    for name, space in spaces.items():
-        payload.add_arrays(_space_file(name), asdict(space))
+    add_spaces(payload, spaces)
     return payload
+
+
+def _factors_of(run: Run, run_key: str) -> Artifact:
+    return run.store.open(Registry(run.store, run.scenario.name).get(run_key).refs["factors"])
 
 
 def features(run: Run, inputs: Inputs) -> Payload:
     """Describe every row by what was known before its day."""
-    from mtl_tasks.daily import make_days
+    from mtl_tasks.daily_features import make_days
+    from mtl_tasks.daily_log import day_digests
 
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
-    rows = inputs["split"].frame("rows")
-    sections = {name: value for name, value in inputs.config.items() if name in FEATURE_SECTIONS}
-    days = make_days(run, sections, events, tables, rows, _load_spaces(inputs["factors"]))
+    events, tables = _events(run, inputs), _tables(inputs)
+    rows, digests = inputs["split"].frame("rows"), day_digests(run.store, inputs["validate"])
+    lists_at = _windows(inputs["split"])["test"][0]
+    days = make_days(run, events, digests, tables, rows, _load_spaces(inputs["factors"]), lists_at)
     payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": _newest(events)})
     payload.add_json("days", [day.to_json() for day in days])
     return payload
@@ -179,7 +186,7 @@ def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
-        from mtl_tasks.daily import read_days
+        from mtl_tasks.daily_features import read_days
         from mtl_tasks.members import Table, member_class
 
         rows, made = inputs["split"].frame("rows"), read_days(run.store, inputs["features"])
@@ -234,7 +241,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
         document["tasks"][task], document["slices"][task] = measured, slices
         if settings.kind == "binary":
             document["calibration"][task] = calibration_of(rows[task])
-    document["ranking"] = _judge_lists(scenario, inputs)
+    document["ranking"] = _judge_lists(run, inputs)
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
     payload.add_json("evaluation", document)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows))
@@ -294,10 +301,11 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     """Make lists for every active user as of now."""
     from mtl_tasks.tables import newest
 
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    events, tables = _events(run, inputs), _tables(inputs)
     scorer = _load_scorer(run.scenario, inputs)
     items = newest(tables.items, columns.ITEM, run.as_of_day)
-    lists = best_lists(scorer, events, tables, run.as_of_day)
+    memory = _memory(run, run.scenario, inputs, events, tables, run.as_of_day)
+    lists = best_lists(scorer, events, tables, run.as_of_day, memory)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
     payload.add_frame("recommendations", lists)
     payload.add_json("sample", sample_people(lists, events, items, run.scenario))
@@ -308,7 +316,7 @@ def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[s
     """Say why the run predicts what it does for a user and an item as of now; nothing is stored."""
     from mtl_tasks.explain import explain_pair
 
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    events, tables = _events(run, inputs), _tables(inputs)
     return explain_pair(_load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)
 
 
@@ -318,7 +326,7 @@ def explain_offers(
     """Say the same for a user and each of some items, by their ids."""
     from mtl_tasks.explain import explain_items
 
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    events, tables = _events(run, inputs), _tables(inputs)
     past = events[events[columns.DAY] < run.as_of_day]
     return explain_items(_load_scorer(run.scenario, inputs), past, tables, offers, run.as_of_day, top)
 
@@ -342,7 +350,7 @@ def report_stage(document: RunDocument) -> Stage:
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
     """The labelled test rows of every task with all members' and the fusion's predictions."""
-    from mtl_tasks.daily import read_days
+    from mtl_tasks.daily_features import read_days
     from mtl_tasks.fusion import fuse as fuse_predictions
 
     rows = inputs["split"].frame("rows")
@@ -364,7 +372,7 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
 
 def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> dict[str, Any]:
     """Sketches of what was judged, for later runs to compare with, and how it has shifted since the train window."""
-    from mtl_tasks.daily import read_days
+    from mtl_tasks.daily_features import read_days
 
     rows = inputs["split"].frame("rows")
     place = _places(rows, _windows(inputs["split"]))
@@ -400,15 +408,18 @@ def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:
     return {**about, "problem": None, **drift.compare(theirs, own)}
 
 
-def _judge_lists(scenario: Scenario, inputs: Inputs) -> dict[str, Any]:
+def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     """Quality of the lists that would have been made at the start of the test window."""
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    scenario = run.scenario
+    events, tables = _events(run, inputs), _tables(inputs)
     start = _windows(inputs["split"])["test"][0]
     everybody = taken_in_test(events, scenario, start)
     truth = judged_people(everybody, scenario.seed)
     known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
     lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
-    for scored, _ in _load_scorer(scenario, inputs).candidates(events, tables, truth[columns.USER].unique(), start):
+    memory = _memory(run, scenario, inputs, events, tables, start)
+    people = truth[columns.USER].unique()
+    for scored, _ in _load_scorer(scenario, inputs).candidates(events, tables, people, start, memory):
         lists.add(scored)
     return lists.document()
 
@@ -437,15 +448,16 @@ def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
 
 
 def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
-    from mtl_tasks.daily import read_days
+    from mtl_tasks.daily_features import read_days
     from mtl_tasks.features.build import extend_spaces
 
-    events, tables = inputs["validate"].frame("events"), _tables(inputs)
+    events, tables = _events(run, inputs), _tables(inputs)
     scorer = _load_scorer(scenario, theirs)
     spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
     if _same_features(scenario, run.scenario) and _same_spaces(spaces, _load_spaces(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
-    return replace(scorer, spaces=spaces).score(events, tables, rows)
+    memory = _memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))
+    return replace(scorer, spaces=spaces).score(events, tables, rows, memory)
 
 
 def _same_features(theirs: Scenario, ours: Scenario) -> bool:
@@ -454,7 +466,7 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     return first == second
 
 
-def _same_spaces(theirs: dict[str, ItemSpace], ours: dict[str, ItemSpace]) -> bool:
+def _same_spaces(theirs: Spaces, ours: Spaces) -> bool:
     """Whether both are the same to the bit: runs of one week share their factors where factors.refit_days lets them."""
     return theirs.keys() == ours.keys() and all(
         np.array_equal(getattr(space, part), getattr(ours[name], part))
@@ -497,23 +509,34 @@ def _prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
     return {f"{prefix}{name}": data for name, data in files.items()}
 
 
+def _events(run: Run, inputs: Inputs) -> pd.DataFrame:
+    from mtl_tasks.daily_log import read_events
+
+    return read_events(run.store, inputs["validate"])
+
+
+def _memory(
+    run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
+) -> Memory | None:
+    """What was counted for features of a scenario like this by a day, if that was kept."""
+    from mtl_tasks.daily_features import recall
+    from mtl_tasks.daily_log import day_digests
+    from mtl_tasks.known import Known
+
+    known = Known.of(scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    return recall(run.store, run.scenario.name, known, day)
+
+
 def _tables(inputs: Inputs) -> Tables:
     from mtl_tasks.features.build import Tables
 
     return Tables(inputs["validate"].frame("users"), inputs["validate"].frame("items"))
 
 
-def _load_spaces(artifact: Artifact) -> dict[str, ItemSpace]:
-    spaces = {}
-    for name in artifact.summary["vectors"]:
-        kind = "U" if artifact.summary["text_ids"] else "i"
-        expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
-        spaces[name] = ItemSpace(**artifact.arrays(_space_file(name), expected))
-    return spaces
+def _load_spaces(artifact: Artifact) -> Spaces:
+    from mtl_tasks.daily_factors import load_spaces
 
-
-def _space_file(name: str) -> str:
-    return name.replace(":", "-")
+    return load_spaces(artifact)
 
 
 def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
@@ -521,7 +544,7 @@ def _windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def _days_are_there(store: Store, artifact: Artifact) -> bool:
-    from mtl_tasks.daily import all_there
+    from mtl_tasks.daily_features import all_there
 
     return all_there(store, artifact)
 
@@ -591,7 +614,11 @@ def _factors_config(run: Run) -> dict[str, Any]:
     from mtl_tasks.factors import resolve_device
 
     own = _sections("factors", "features", "tasks", "seed")(run)
-    return {**own, "device": resolve_device(run.scenario.factors.device)}
+    own["device"] = resolve_device(run.scenario.factors.device)
+    if run.scenario.factors.warm_start == "champion":
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        own["start"] = None if champion is None else champion.run_key
+    return own
 
 
 def _resolve_config(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -88,26 +88,20 @@ class NotNull:
 
 @dataclass(frozen=True)
 class Between:
-    """The value, if there is one, is in [low, high], or in [low, high) if ``below``."""
+    """The value, if there is one, is in [low, high]."""
 
     column: str
-    low: Any = None
-    high: Any = None
-    below: bool = False
+    low: float
+    high: float
 
     def broken(self, frame: pd.DataFrame) -> Mask:
         """See :class:`Rule`."""
         values = frame[self.column]
-        wrong = np.zeros(len(frame), dtype=bool)
-        if self.low is not None:
-            wrong |= _mask(values < self.low)
-        if self.high is not None:
-            wrong |= _mask(values >= self.high if self.below else values > self.high)
-        return wrong
+        return _mask((values < self.low) | (values > self.high))
 
     def expectation(self) -> tuple[str, dict[str, Any]]:
         """See :class:`Rule`."""
-        limits = {"min_value": self.low, "max_value": self.high, "strict_max": self.below}
+        limits = {"min_value": self.low, "max_value": self.high}
         return "ExpectColumnValuesToBeBetween", {"column": self.column, **limits}
 
 
@@ -159,7 +153,7 @@ class RowCheck:
         return Expectation(name, arguments, "warning", note=f" ({self.reason})")
 
 
-def row_checks(scenario: Scenario, as_of: pd.Timestamp, partitioned: bool) -> tuple[RowCheck, ...]:
+def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
     """Return the row-level checks, in the order in which they claim a row."""
     checks = [
         RowCheck("null_user", NotNull(USER)),
@@ -167,7 +161,6 @@ def row_checks(scenario: Scenario, as_of: pd.Timestamp, partitioned: bool) -> tu
         RowCheck("null_time", NotNull(TIME)),
     ]
     if partitioned:  # in a single file the rows from as_of on are simply the future
-        checks.append(RowCheck("after_as_of", Between(TIME, high=as_of, below=True)))
         checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
     if scenario.source.items is not None and scenario.source.items.missing == "quarantine":
         checks.append(RowCheck("unknown_item", OneOf(_KNOWN, (True,))))
@@ -240,30 +233,139 @@ def validate_log(
         If the schema is wrong, no row is before ``as_of``, more than ``validation.max_bad_fraction`` of the rows are
         bad, a label column is empty, the log is stale, or its last day is thin (if that is ``critical``).
     """
+    [judged] = judge_rows(interactions, items, scenario, as_of, say=say)
+    return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of the log, each judged by itself and by the rows of its day.
+
+    Attributes
+    ----------
+    record
+        How many there were, and what every expectation found among them; JSON-able.
+    """
+
+    events: pd.DataFrame
+    quarantine: pd.DataFrame
+    record: dict[str, Any]
+
+
+def judge_rows(
+    interactions: pd.DataFrame,
+    items: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    days: Sequence[int] | None = None,
+    say: Say = IN_A_RUN,
+) -> list[JudgedRows]:
+    """Set bad rows aside.
+
+    Parameters
+    ----------
+    days
+        Partitions to hand back one by one; by default the rows are handed back together.
+
+    Raises
+    ------
+    DataError
+        If the schema is wrong.
+    """
     partitioned = PARTITION in interactions
     outcomes = _judge(interactions, _schema_expectations(interactions, scenario), say)
     if not partitioned:
         interactions = _without_future(interactions, scenario, as_of)
-    if interactions.empty:
+    checks = row_checks(scenario, partitioned)
+    probe, codes = quarantine_codes(interactions, items, checks)
+    labels = {name: "float64" for name in probe if str(probe[name].dtype) == "float32"}
+    per_row = _judge(
+        probe.astype(labels), [check.expectation() for check in checks], say
+    )  # float32 goes value by value
+    broken = [check.rule.broken(probe) for check in checks]
+    good = codes < 0
+    events = _canonical(probe[good], scenario, as_of)
+    quarantine = probe.loc[~good, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    places = [slice(None)] if days is None else _places(interactions[PARTITION].to_numpy(), days)
+    judged = []
+    for place in places:
+        kept = good[place]
+        first, first_bad = int(good[: place.start or 0].sum()), int((~good[: place.start or 0]).sum())
+        counts = [int(mask[place].sum()) for mask in broken]
+        found = [
+            {**outcome.to_json(), "unexpected": count, "observed": outcome.expectation.note}
+            for outcome, count in zip(per_row, counts, strict=True)
+        ]
+        judged.append(
+            JudgedRows(
+                events.iloc[first : first + int(kept.sum())].reset_index(drop=True),
+                quarantine.iloc[first_bad : first_bad + int((~kept).sum())].reset_index(drop=True),
+                {"rows": len(kept), "schema": [outcome.to_json() for outcome in outcomes], "checks": found},
+            )
+        )
+    return judged
+
+
+def _places(partition: NDArray[np.int32], days: Sequence[int]) -> list[slice]:
+    """Where the rows of each partition are: a log is read a day after the other."""
+    return [slice(*np.searchsorted(partition, [day, day + 1]).tolist()) for day in days]
+
+
+def judge_log(
+    records: Sequence[Mapping[str, Any]],
+    events: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    say: Say = IN_A_RUN,
+    whole: bool = True,
+) -> ValidationResult:
+    """Refuse a log that is bad as a whole; for parameters and errors see :func:`validate_log`.
+
+    Parameters
+    ----------
+    records
+        Of the parts that ``events`` and ``quarantine`` were joined from.
+    """
+    reasons = _reasons(len(events), quarantine)
+    if reasons.empty:
         raise DataError(
             f"{scenario.source.log}: no event before {as_of:%Y-%m-%d} (source in {scenario.file}):"
             " choose a later as_of or add the data"
         )
-    checks = row_checks(scenario, as_of, partitioned)
-    probe, codes = quarantine_codes(interactions, items, checks)
-    per_row = [check.expectation() for check in checks]
-    outcomes += _judge(probe, [*per_row, _bad_fraction_expectation(probe, scenario)], say)
-    good = codes < 0
-    if not good.any():
-        raise DataError(_bad_fraction_expectation(probe, scenario).failure)
-    events = _canonical(probe[good], scenario, as_of)
+    fraction = _bad_fraction_expectation(reasons[REASON], quarantine, scenario)
+    outcomes = _judge(reasons, [fraction], say)
+    if events.empty:
+        raise DataError(fraction.failure)
     outcomes += _judge(events, _log_expectations(events, scenario, as_of, whole), say)
     if whole:
         outcomes += _judge(*_volume(events, scenario), say)
-    quarantine = probe.loc[~good, [*interactions.columns, REASON]]
-    quarantine = quarantine.astype({FILE: "str", REASON: "str"}).reset_index(drop=True)
-    log.info("%s: kept %d of %d rows", scenario.name, len(events), len(interactions))
-    return ValidationResult(events, quarantine, _report(events, quarantine, outcomes, scenario))
+    log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
+    entries = [*_joined_outcomes(records), *(outcome.to_json() for outcome in outcomes)]
+    return ValidationResult(events, quarantine, _report(events, quarantine, entries, scenario))
+
+
+def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """A row for every row of the log, with the reason for which it was set aside, if it was."""
+    codes, kinds = pd.factorize(quarantine[REASON])
+    return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
+
+
+def _joined_outcomes(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was found in all parts together: rows are counted over all of them."""
+    rows = sum(record["rows"] for record in records)
+    schema = [
+        {**entries[0], "success": all(entry["success"] for entry in entries)}
+        for entries in zip(*(record["schema"] for record in records), strict=True)
+    ]
+    joined = []
+    for entries in zip(*(record["checks"] for record in records), strict=True):
+        unexpected = sum(entry["unexpected"] for entry in entries)
+        observed = f"{unexpected:,} of {rows:,} rows{entries[0]['observed']}"
+        joined.append({**entries[0], "success": unexpected == 0, "observed": observed, "unexpected": unexpected})
+    return schema + joined
 
 
 def quarantine_codes(
@@ -334,27 +436,27 @@ def _schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list
     return expectations
 
 
-def _bad_fraction_expectation(probe: pd.DataFrame, scenario: Scenario) -> Expectation:
+def _bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scenario: Scenario) -> Expectation:
     """Return the one expectation that decides whether the bad rows are too many."""
     limit = scenario.validation.max_bad_fraction
-    counts = probe[REASON].value_counts()
-    bad = int(counts.sum())
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts[counts > 0].head(_TOP_REASONS).items())
+    counts = reasons.value_counts()
+    bad = len(quarantine)
+    shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
     failure = (
-        f"{scenario.name}: {bad:,} of {len(probe):,} rows are bad ({bad / len(probe):.3%}, the limit is {limit:.3%}):"
-        f" {reasons}; {_example(probe)}: mend the log, or raise validation.max_bad_fraction in {scenario.file}"
+        f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}: mend the log, or raise validation.max_bad_fraction in"
+        f" {scenario.file}"
     )
     # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
     arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
     return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
 
 
-def _example(probe: pd.DataFrame) -> str:
-    bad = np.flatnonzero(probe[REASON].notna())
-    if not len(bad):
+def _example(quarantine: pd.DataFrame) -> str:
+    if quarantine.empty:
         return ""
-    row = probe.iloc[bad[0]]
-    columns = [USER, ITEM, TIME, *(name for name in probe.columns if str(name).startswith(label("")))]
+    row = quarantine.iloc[0]
+    columns = [USER, ITEM, TIME, *(name for name in map(str, quarantine) if name.startswith(label("")))]
     values = ", ".join(f"{name} {row[name]}" for name in columns)
     return f"for example {values} ({row[REASON]}) in {row[FILE]}"
 
@@ -446,18 +548,18 @@ def _iso(day: int) -> str:
 
 
 def _report(
-    events: pd.DataFrame, quarantine: pd.DataFrame, outcomes: list[Outcome], scenario: Scenario
+    events: pd.DataFrame, quarantine: pd.DataFrame, outcomes: list[dict[str, Any]], scenario: Scenario
 ) -> dict[str, Any]:
     counts = quarantine[REASON].value_counts(sort=False)
     read = len(events) + len(quarantine)
     return {
-        "success": all(outcome.success for outcome in outcomes if outcome.expectation.severity == "critical"),
+        "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == "critical"),
         "rows_read": read,
         "rows_kept": len(events),
         "bad_fraction": len(quarantine) / read,
         "max_bad_fraction": scenario.validation.max_bad_fraction,
         "quarantined": {str(reason): int(count) for reason, count in counts.items()},
-        "expectations": [outcome.to_json() for outcome in outcomes],
+        "expectations": outcomes,
         "first_day": _iso(int(events[DAY].min())),
         "last_day": _iso(int(events[DAY].max())),
         "max_event_time": events[TIME].max().isoformat(),

@@ -11,6 +11,7 @@ import pytest
 import s3fs
 from sqlalchemy import create_engine
 
+from mtl_tasks.daily_log import day_digests
 from mtl_tasks.pipeline import make_run
 from mtl_tasks.run import Run, run_stage
 from mtl_tasks.stages import build_stages
@@ -63,8 +64,8 @@ def in_a_database(root: Path, rows: pd.DataFrame, bucket: s3fs.S3FileSystem) -> 
     return {"events": None, "sql": {"url": f"sqlite:///{root}/log.db", "query": query, "start": FIRST_DAY}}
 
 
-def run(root: Path, source: dict[str, Any], store: str) -> dict[str, Artifact]:
-    """Run every stage up to the verdict's publication."""
+def run(root: Path, source: dict[str, Any], store: str) -> tuple[dict[str, Artifact], dict[int, str]]:
+    """Run every stage up to the verdict; return what they made, and a hash of each day of the log."""
     merged = {key: value for key, value in {**SCENARIO["source"], **source}.items() if value is not None}
     write_scenario(root, source=merged)
     asked: Run = make_run(NAME, AS_OF, {}, store, today=TODAY)
@@ -74,20 +75,22 @@ def run(root: Path, source: dict[str, Any], store: str) -> dict[str, Artifact]:
             refs[name] = run_stage(stage, asked, refs).ref
     artifacts = {name: asked.store.open(ref) for name, ref in refs.items()}
     days = [asked.store.open(Ref.from_json(entry)) for entry in artifacts["features"].json("days")]
-    return artifacts | {f"features of day {number}": day for number, day in enumerate(days)}
+    digests = day_digests(asked.store, artifacts["validate"])
+    return artifacts | {f"features of day {number}": day for number, day in enumerate(days)}, digests
 
 
 def content(artifacts: dict[str, Artifact]) -> dict[str, dict[str, str]]:
     """Hash of every file of every stage but those that name the source's own files, or keys made of their names."""
-    own = {"resolve": None, "features": None, "validate": {"quarantine.parquet", "validation.json"}}
+    own = {
+        "resolve": {"resolve.json"},
+        "features": {"days.json"},
+        "validate": {"days.json", "quarantine.parquet", "validation.json"},
+    }
     return {
         name: {
-            file: entry["sha256"]
-            for file, entry in artifact.manifest["files"].items()
-            if file not in (own.get(name) or ())
+            file: entry["sha256"] for file, entry in artifact.manifest["files"].items() if file not in own.get(name, ())
         }
         for name, artifact in artifacts.items()
-        if own.get(name, ()) is not None
     }
 
 
@@ -96,11 +99,13 @@ def test_runs_of_one_log_in_four_places_are_the_same(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = project(tmp_path)
-    made = {}
+    made, digests = {}, []
     for place in (in_parquet, in_csv, in_a_bucket, in_a_database):
-        made[place.__name__] = run(tmp_path, place(tmp_path, rows, bucket), f"store-{place.__name__}")
+        made[place.__name__], of_days = run(tmp_path, place(tmp_path, rows, bucket), f"store-{place.__name__}")
+        digests.append(of_days)
     first = content(made["in_parquet"])
     assert set(first) >= {"validate", "split", "factors", "features of day 0", "member:independent", "evaluate", "gate"}
     assert {place: content(artifacts) for place, artifacts in made.items()} == dict.fromkeys(made, first)
+    assert digests == [digests[0]] * 4
     verdicts = [artifacts["gate"].json("verdict") for artifacts in made.values()]
     assert verdicts == [verdicts[0]] * 4

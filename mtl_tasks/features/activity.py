@@ -6,7 +6,7 @@ import numpy as np
 
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.side import SideTable
-from mtl_tasks.features.sums import RunningSums, Timeline, Values
+from mtl_tasks.features.sums import KeySpace, RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
 _TRAITS = ("popularity", "popularity_7d", "age")
@@ -19,17 +19,29 @@ class Activity:
     ----------
     about
         What is known of the items.
+    since
+        Events of earlier days are remembered from elsewhere.
     """
 
-    def __init__(self, events: CodedEvents, about: SideTable, windows: tuple[int, ...]) -> None:
-        users, items = len(events.user_ids), len(events.item_ids)
+    name = "activity"
+
+    def __init__(
+        self, events: CodedEvents, about: SideTable, windows: tuple[int, ...], since: int | None = None
+    ) -> None:
+        users, items = KeySpace({"user": len(events.user_ids)}), KeySpace({"item": len(events.item_ids)})
         self._events, self._about, self._windows = events, about, windows
-        self._timeline = Timeline(events.days)
-        self._by_user = RunningSums(users, (), windows)
-        self._by_item = RunningSums(items, (), tuple({1, 7, *windows}))
+        self._timeline = Timeline(events.days, since)
+        self._by_user = RunningSums(users, (), windows, dated=True)
+        self._by_item = RunningSums(items, (), tuple({1, 7, *windows}), dated=True)
         self._habits = RunningSums(users, _TRAITS)
         self._usual = {name: RunningSums(users, (name,)) for name in about.measures}
         self._takers = RunningSums(items, ("experience",))
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name."""
+        usual = {f"usual.{name}": sums for name, sums in self._usual.items()}
+        of = {"user": self._by_user, "item": self._by_item, "habits": self._habits, "takers": self._takers}
+        return {**of, **usual}
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""

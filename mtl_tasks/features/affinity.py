@@ -22,7 +22,6 @@ from mtl_tasks.features.sums import expand
 
 Columns = dict[str, Floats]
 NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
-SHARPNESS: Final = 3  # power of the cosine in a neighbour's weight; 3 beat 1 on the films' blend window (.071 / .046)
 _ROWS: Final = 1 << 17  # rows whose vectors are held at once
 _PAIRS: Final = 1 << 18  # likewise (row, item of the user's past)
 _PRODUCT: Final = 1 << 22  # likewise where a user has many of both
@@ -214,8 +213,10 @@ def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
     return values
 
 
-def _nearness(cosine: Floats) -> NDArray[np.float64]:
-    return np.maximum(cosine, 0.0).astype(np.float64) ** SHARPNESS
+def _nearness(cosine: Floats) -> Floats:
+    positive = np.maximum(cosine, np.float32(0.0))
+    nearness: Floats = positive * positive * positive  # a tenth of the time of np.power
+    return nearness
 
 
 def _groups(keys: Places, wanted: NDArray[np.bool_]) -> Iterator[Places]:

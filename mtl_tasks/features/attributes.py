@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.levels import TaskLevels
-from mtl_tasks.features.sums import RunningSums, Timeline, Values, Vocabulary, expand
+from mtl_tasks.features.sums import KeySpace, RunningSums, Timeline, Values, expand
 
 Columns = dict[str, Values]
 RECENT = 28  # days in which the events of a value count as recent
@@ -25,7 +25,12 @@ class MultiValued:
     name: str
     starts: NDArray[np.int64]
     values: NDArray[np.int64]
-    size: int
+    labels: pd.Index[str]
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+        return len(self.labels)
 
     @classmethod
     def parse(cls, name: str, texts: pd.Series[str]) -> MultiValued:
@@ -35,7 +40,7 @@ class MultiValued:
         counts = np.bincount(np.cumsum(~parts.index.duplicated()) - 1, weights=filled, minlength=len(texts))
         codes, uniques = pd.factorize(parts[filled], sort=True)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(name, starts, codes.astype(np.int64), len(uniques))
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
 
     @classmethod
     def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
@@ -43,7 +48,7 @@ class MultiValued:
         filled = (texts.fillna("") != "").to_numpy()
         codes, uniques = pd.factorize(texts[filled], sort=True)
         starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
-        return cls(name, starts, codes.astype(np.int64), len(uniques))
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
 
     def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """List the values of many items: position in ``items``, and value."""
@@ -78,6 +83,8 @@ class AttributeTastes:
         By task; they must be advanced to a day before this is.
     whose
         The side that is described; the values are those of the other side.
+    since
+        Events of earlier days, and labels that were final on them, are remembered from elsewhere.
     """
 
     def __init__(
@@ -87,49 +94,53 @@ class AttributeTastes:
         levels: dict[str, TaskLevels],
         damping: float,
         whose: Literal["user", "item"] = "user",
+        since: int | None = None,
     ) -> None:
         self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
         self._whose: Literal["user", "item"] = whose
-        size = len(events.user_ids if whose == "user" else events.item_ids)
-        pairs = []
+        self.name = f"{whose}_x_{attribute.name}"
+        self._timeline = Timeline(events.days, since)
+        self._label_timelines = {name: Timeline(level.days, since) for name, level in levels.items()}
+        mine: dict[str, int] = {whose: len(events.user_ids if whose == "user" else events.item_ids)}
+        theirs = {value_axis(whose, attribute.name): attribute.size}
+        self._pairs = KeySpace({**mine, **theirs})
         # Of a label that is final later, the value may be another one by then.
-        all_told: list[CodedEvents | TaskLevels] = [events, *levels.values()]
-        for told in all_told:
-            mine, other = self._sides(told)
-            owner, value = attribute.of(other, told.days)
-            pairs.append(mine[owner] * attribute.size + value)
-        self._pairs = Vocabulary(np.concatenate(pairs), size * attribute.size)
-        self._timeline = Timeline(events.days)
-        self._label_timelines = {name: Timeline(level.days) for name, level in levels.items()}
-        self._by_value = RunningSums(attribute.size, (), (RECENT,))
-        self._by_pair = RunningSums(len(self._pairs))
-        self._by_mine = RunningSums(size)
-        self._residuals = {name: RunningSums(len(self._pairs), ("residual",)) for name in levels}
-        self._everyone = 0
+        self._pairs.learn(*self._met(events, self._timeline.rest)[:2])
+        for name, level in levels.items():
+            self._pairs.learn(*self._met(level, self._label_timelines[name].rest)[:2])
+        self._by_value = RunningSums(KeySpace(theirs), (), (RECENT,))
+        self._by_pair = RunningSums(self._pairs)
+        self._by_mine = RunningSums(KeySpace(mine))
+        self._everything = RunningSums(KeySpace({"all": 1}))
+        self._residuals = {name: RunningSums(self._pairs, ("residual",)) for name in levels}
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name."""
+        of = {"value": self._by_value, "pair": self._by_pair, "mine": self._by_mine, "everything": self._everything}
+        return {**of, **{f"residual.{name}": sums for name, sums in self._residuals.items()}}
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""
         for today, place in self._timeline.until(day):
-            mine, other = (side[place] for side in self._sides(self._events))
-            owner, value = self._attribute.of(other, self._events.days[place])
+            whose, value, _ = self._met(self._events, place)
             self._by_value.advance(today)
             self._by_value.add(today, value)
-            self._by_pair.add(today, self._pairs_of(mine[owner], value))
-            self._by_mine.add(today, mine)
-            self._everyone += len(mine)
+            self._by_pair.add(today, self._pairs.places(whose, value))
+            mine, _ = self._sides(self._events)
+            self._by_mine.add(today, mine[place])
+            self._everything.add(today, np.zeros(place.stop - place.start, dtype=np.int64))
         self._by_value.advance(day)
         for name, level in self._levels.items():
             for today, place in self._label_timelines[name].until(day):
-                mine, other = (side[place] for side in self._sides(level))
-                owner, value = self._attribute.of(other, level.days[place])
+                whose, value, owner = self._met(level, place)
                 residual = level.residual[place][owner].astype(np.float64)
-                self._residuals[name].add(today, self._pairs_of(mine[owner], value), {"residual": residual})
+                self._residuals[name].add(today, self._pairs.places(whose, value), {"residual": residual})
 
     def columns(self, rows: CodedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
         whose, other = self._sides(rows)
         owner, value = self._attribute.of(other, rows.days)
-        pairs = self._pairs_of(whose[owner], value)
+        pairs = self._pairs.places(whose[owner], value)
         prefix = f"{self._whose}_x_{self._attribute.name}"
         values = np.bincount(owner, minlength=len(rows)).astype(np.float64)
 
@@ -138,7 +149,8 @@ class AttributeTastes:
             return np.where(values > 0, total / np.maximum(values, 1), np.nan)
 
         mine, met = self._by_mine.ever(whose[owner]).count, self._by_pair.ever(pairs).count
-        overall = self._by_value.ever(value).count / max(self._everyone, 1)
+        everyone = self._everything.ever(np.zeros(1, dtype=np.int64)).count[0]
+        overall = self._by_value.ever(value).count / max(everyone, 1.0)
         lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
         made = {
             f"{prefix}.share": average(met / np.maximum(mine, 1.0)),
@@ -155,5 +167,13 @@ class AttributeTastes:
     def _sides(self, of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
         return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
 
-    def _pairs_of(self, mine: Codes, values: Codes) -> Codes:
-        return self._pairs.places(mine * self._attribute.size + values)
+    def _met(self, of: CodedEvents | TaskLevels, place: slice) -> tuple[Codes, Codes, Codes]:
+        """Code of the described side and value met, for each value of each event, and the event's number."""
+        mine, other = self._sides(of)
+        owner, value = self._attribute.of(other[place], of.days[place])
+        return mine[place][owner], value, owner
+
+
+def value_axis(whose: Literal["user", "item"], attribute: str) -> str:
+    """Name the axis of an attribute's values, by the side that is described by them."""
+    return f"{'item' if whose == 'user' else 'user'}.{attribute}"

@@ -15,14 +15,15 @@ from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.factors import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
 from mtl_tasks.features.activity import Activity
 from mtl_tasks.features.affinity import FittedSpace, LevelSpace, affinity_columns
-from mtl_tasks.features.attributes import AttributeTastes
+from mtl_tasks.features.attributes import AttributeTastes, value_axis
 from mtl_tasks.features.co_occurrence import CoOccurrence
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes, encode, taken_events, taken_weight
-from mtl_tasks.features.context import ContextRates
+from mtl_tasks.features.context import ContextRates, kind_axis
 from mtl_tasks.features.levels import TaskLevels, task_levels
+from mtl_tasks.features.memory import Memory
 from mtl_tasks.features.past import Past
 from mtl_tasks.features.side import SideTable
-from mtl_tasks.features.sums import Values
+from mtl_tasks.features.sums import RunningSums, Values
 from mtl_tasks.scenario import Scenario
 
 Spaces = dict[str, ItemSpace]
@@ -44,6 +45,7 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
         settings.dimensions,
         settings.iterations,
         settings.regularization,
+        warm_iterations=settings.warm_iterations,
         device=settings.device,
         threads=scenario.boosting.threads,
         seed=scenario.seed,
@@ -55,13 +57,19 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
             settings.rating_dimensions,
             settings.rating_iterations,
             settings.rating_regularization,
+            warm_iterations=settings.warm_iterations,
             seed=scenario.seed,
         )
     return made
 
 
-def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -> Spaces:
+def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: Spaces | None = None) -> Spaces:
     """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
+
+    Parameters
+    ----------
+    earlier
+        Spaces of an earlier run to go on from; one of other dimensions, or of another name, is left alone.
 
     Raises
     ------
@@ -76,22 +84,41 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int) -
                 f"factors: no {kind} in the {int((coded.days < start).sum()):,} events before the train window, from "
                 f"which the {name!r} space is fitted: choose a later as_of or shorten windows in {scenario.file}"
             )
-    days = scenario.factors.refresh_days
-    return {name: fit_space(solver, interactions[name], start, end, days) for name, solver in solvers(scenario).items()}
+    days, known = scenario.factors.refresh_days, earlier or {}
+    return {
+        name: fit_space(solver, interactions[name], start, end, days, known.get(name))
+        for name, solver in solvers(scenario).items()
+    }
 
 
-def extend_spaces(spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int) -> Spaces:
-    """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is."""
+def extend_spaces(
+    spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
+) -> Spaces:
+    """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is.
+
+    Parameters
+    ----------
+    since
+        The refresh day that the spaces reach, by the same events; by default they are extended from their start.
+    """
     _, interactions = _learnt_from(events, scenario, end)
     days = scenario.factors.refresh_days
+    known = {name: space.fitted() for name, space in spaces.items()} if since is None else spaces
     return {
-        name: extend_space(solver, spaces[name].fitted(), interactions[name], end, days)
+        name: extend_space(solver, known[name], interactions[name], end, days, since)
         for name, solver in solvers(scenario).items()
     }
 
 
 class Part(Protocol):
     """Some of the features, with what they remember of the past."""
+
+    @property
+    def name(self) -> str:
+        """Name among the parts."""
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers, by name."""
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day; days only ever go forward."""
@@ -111,28 +138,41 @@ class FeatureMaker:
         Attributes of users and items; a row is told versions from before its day only.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+    memory
+        What another maker had counted by some day, of the same events, tables and settings: the days before it are
+        then not counted again.
     """
 
-    def __init__(self, events: CodedEvents, tables: Tables, spaces: Spaces, scenario: Scenario) -> None:
+    def __init__(
+        self,
+        events: CodedEvents,
+        tables: Tables,
+        spaces: Spaces,
+        scenario: Scenario,
+        memory: Memory | None = None,
+    ) -> None:
         source, settings = scenario.source, scenario.features
+        since = None if memory is None else memory.day
         self.events = events
         self.taken = taken_events(events, scenario)
         self.about_users = SideTable.prepare(tables.users, source.users, columns.USER, events.user_ids)
         self.about_items = SideTable.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
-        self.co_occurrence = CoOccurrence(self.taken)
+        self.co_occurrence = CoOccurrence(self.taken, since)
         self._settings = settings
-        self._levels = task_levels(events, scenario, settings.windows)
+        self._levels = task_levels(events, scenario, settings.windows, since)
         self._predicted = {name: level for name, level in self._levels.items() if name in scenario.tasks}
         damping = settings.damping
         self._parts: tuple[Part, ...] = (
-            Activity(events, self.about_items, settings.windows),
-            *(AttributeTastes(events, one, self._predicted, damping, "user") for one in self.about_items.listed),
-            *(AttributeTastes(events, one, self._predicted, damping, "item") for one in self.about_users.listed),
-            *(ContextRates(events, name, task, damping) for task in self._predicted for name in events.kinds),
+            Activity(events, self.about_items, settings.windows, since),
+            *(AttributeTastes(events, one, self._predicted, damping, "user", since) for one in self.about_items.listed),
+            *(AttributeTastes(events, one, self._predicted, damping, "item", since) for one in self.about_users.listed),
+            *(ContextRates(events, name, task, damping, since) for task in self._predicted for name in events.kinds),
         )
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
         self._told_until = 0  # the day before which the residuals in `_labelled` are known
+        if memory is not None:
+            self._go_on_from(memory)
 
     @cached_property
     def taste(self) -> FittedSpace:
@@ -180,11 +220,43 @@ class FeatureMaker:
         self.co_occurrence.advance(day)
         self._day = day
 
+    def memory(self) -> Memory:
+        """What was counted before the day of the last :meth:`advance`."""
+        return Memory(
+            self._day,
+            self._axes(),
+            {name: sums.kept() for name, sums in self._sums().items()},
+            {name: level.residual[: level.told] for name, level in self._levels.items()},
+            *self.co_occurrence.kept(),
+        )
+
+    def _go_on_from(self, memory: Memory) -> None:
+        translation = memory.translation(self._axes())
+        for name, sums in self._sums().items():
+            sums.go_on_from(memory.sums[name], translation)
+        for name, level in self._levels.items():
+            level.residual[: level.told] = memory.residuals[name]
+        self.co_occurrence.go_on_from(memory.pairs, memory.takers, translation["item"])
+        self._day = memory.day
+
+    def _sums(self) -> dict[str, RunningSums]:
+        parts: tuple[Part | TaskLevels, ...] = (*self._levels.values(), *self._parts)
+        return {f"{part.name}.{name}": sums for part in parts for name, sums in part.memory().items()}
+
+    def _axes(self) -> dict[str, pd.Index[Any]]:
+        """What the codes of each axis of keys stand for."""
+        axes = {"all": pd.Index([""]), "user": pd.Index(self.events.user_ids), "item": pd.Index(self.events.item_ids)}
+        axes |= {value_axis("user", one.name): one.labels for one in self.about_items.listed}
+        axes |= {value_axis("item", one.name): one.labels for one in self.about_users.listed}
+        return axes | {kind_axis(name): levels.insert(0, "") for name, levels in self.events.levels.items()}
+
     def make(self, rows: CodedRows) -> pd.DataFrame:
         """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
         made: dict[str, NDArray[np.float32]] = {}
         for day in np.unique(rows.days):
             places = np.flatnonzero(rows.days == day)
+            # By user: neighbours are then looked up next to each other, which at ten million events saves a fifth.
+            places = places[np.argsort(rows.users[places], kind="stable")]
             self.advance(int(day))
             for name, values in self._columns(rows.at(places)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
@@ -214,7 +286,12 @@ class FeatureMaker:
 
 
 def build_features(
-    events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, spaces: Spaces, scenario: Scenario
+    events: pd.DataFrame,
+    tables: Tables,
+    rows: pd.DataFrame,
+    spaces: Spaces,
+    scenario: Scenario,
+    memory: Memory | None = None,
 ) -> pd.DataFrame:
     """Return the features of rows.
 
@@ -228,6 +305,8 @@ def build_features(
         user, item, day and the context of the scenario; any other column is ignored.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+    memory
+        What was counted by the earliest row's day or before it, of these events and tables; by default all is counted.
 
     Returns
     -------
@@ -241,7 +320,7 @@ def build_features(
         If an attribute has the name of a feature of ours.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    return FeatureMaker(coded, tables, spaces, scenario).make(coded_rows)
+    return FeatureMaker(coded, tables, spaces, scenario, memory).make(coded_rows)
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
@@ -274,10 +353,9 @@ def _interactions(
 
 def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[CodedEvents, dict[str, Interactions]]:
     coded, _ = encode(events, events.iloc[:0], scenario)
-    levels = task_levels(coded, scenario)
-    for level in levels.values():
-        level.advance(end)
     learnt_from = {TASTE: _tastes(taken_events(coded, scenario), scenario)}
     for task in scenario.tasks_of("regression"):
-        learnt_from[f"level:{task}"] = _residuals(coded, levels[task])
+        level = TaskLevels(coded, task, scenario.labels[task], scenario.features.damping)
+        level.advance(end)
+        learnt_from[f"level:{task}"] = _residuals(coded, level)
     return coded, learnt_from

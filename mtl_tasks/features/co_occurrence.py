@@ -7,6 +7,7 @@ from operator import add
 from typing import Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -32,9 +33,11 @@ class CoOccurrence:
     ----------
     taken
         The interactions in which an item was taken, ordered by day.
+    since
+        Those of earlier days are remembered from elsewhere.
     """
 
-    def __init__(self, taken: CodedEvents) -> None:
+    def __init__(self, taken: CodedEvents, since: int | None = None) -> None:
         self._size = len(taken.item_ids)
         first = _first_takes(taken, self._size)
         users, items, days = taken.users[first], taken.items[first], taken.days[first]
@@ -47,11 +50,25 @@ class CoOccurrence:
         then = self._past.days
         self._by_day = np.argsort(then, kind="stable")
         self._days = then[self._by_day]
-        self._at = 0
+        self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         nothing = np.zeros(0, dtype=np.int64)
         self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))
         self._as_floats: sparse.csr_matrix | None = None
         self._takers = np.zeros(self._size, dtype=np.int64)
+
+    def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
+        upper = sparse.triu(self._pairs, format="coo")
+        pairs = {"item": upper.row.astype(np.int32), "other": upper.col.astype(np.int32), "gain": upper.data}
+        met = np.flatnonzero(self._takers)
+        return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
+
+    def go_on_from(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
+        """Hold what another held, whose item ``i`` has the code ``items[i]`` here; before anything is taken in."""
+        item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
+        upper = sparse.coo_matrix((pairs["gain"].to_numpy(), (item, other)), shape=self._pairs.shape).tocsr()
+        self._pairs = upper + upper.T.tocsr()
+        self._takers[items[takers["item"].to_numpy()]] = takers["count"]
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""

@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CodedEvents:
-    """Interactions ordered by day.
+    """Interactions ordered by day, then user, so that what is counted together lies together.
 
     Attributes
     ----------
@@ -119,11 +119,11 @@ def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
 
 
 def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[CodedEvents, CodedRows]:
-    """Code events (put in order of day) and rows with one vocabulary."""
+    """Code events (put in order of day, then user) and rows with one vocabulary."""
     users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])
     items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
     days = events[columns.DAY].to_numpy().astype(np.int64)
-    order = np.argsort(days, kind="stable")
+    order = np.lexsort((event_users, days))
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
     levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
     days = days[order]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
-from mtl_tasks.features.sums import RunningSums, Timeline, Values, Vocabulary
+from mtl_tasks.features.sums import KeySpace, Places, RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
 _SIDES = ("user", "item")
@@ -21,22 +21,33 @@ class ContextRates:
 
     Parameters
     ----------
-    name
-        Of the context.
+    kind
+        Name of the context.
+    since
+        Labels that were final on earlier days are remembered from elsewhere.
     """
 
-    def __init__(self, events: CodedEvents, name: str, task: str, damping: float) -> None:
-        self._name, self._task, self._damping = name, task, damping
-        self._kinds = len(events.levels[name]) + 1  # the first is none
+    def __init__(self, events: CodedEvents, kind: str, task: str, damping: float, since: int | None = None) -> None:
+        self.name = f"context.{kind}.{task}"
+        self._name, self._task, self._damping = kind, task, damping
         self._labelled = labelled = events.settled(~np.isnan(events.labels[task]))
-        self._timeline = Timeline(labelled.days)
-        self._everything = RunningSums(1, ("value",))
-        self._by_kind = RunningSums(self._kinds, ("value",))
+        self._timeline = Timeline(labelled.days, since)
+        kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # the first is none
         sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
-        keys = self._keys(labelled.users, labelled.items, labelled.kinds[name] + 1)
-        self._pairs = {side: Vocabulary(keys[side], sizes[side] * self._kinds) for side in _SIDES}
-        self._by_pair = {side: RunningSums(len(self._pairs[side]), ("value",)) for side in _SIDES}
-        self._beyond = {side: RunningSums(sizes[side], ("beyond",)) for side in _SIDES}
+        self._pairs = {side: KeySpace({side: sizes[side], **kinds}) for side in _SIDES}
+        rest = self._timeline.rest
+        for side, codes in (("user", labelled.users), ("item", labelled.items)):
+            self._pairs[side].learn(codes[rest], labelled.kinds[kind][rest] + 1)
+        self._everything = RunningSums(KeySpace({"all": 1}), ("value",))
+        self._by_kind = RunningSums(KeySpace(kinds), ("value",))
+        self._by_pair = {side: RunningSums(self._pairs[side], ("value",)) for side in _SIDES}
+        self._beyond = {side: RunningSums(KeySpace({side: sizes[side]}), ("beyond",)) for side in _SIDES}
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name."""
+        of = {"everything": self._everything, "kind": self._by_kind}
+        of |= {f"pair.{side}": sums for side, sums in self._by_pair.items()}
+        return of | {f"beyond.{side}": sums for side, sums in self._beyond.items()}
 
     def advance(self, day: int) -> None:
         """Take in the labels that were final before a day."""
@@ -48,8 +59,8 @@ class ContextRates:
             self._beyond["item"].add(today, items, {"beyond": value - means["user"]})
             self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
             self._by_kind.add(today, kind, {"value": value})
-            for side, key in self._keys(users, items, kind).items():
-                self._by_pair[side].add(today, self._pairs[side].places(key), {"value": value})
+            for side, places in self._places(users, items, kind).items():
+                self._by_pair[side].add(today, places, {"value": value})
 
     def columns(self, rows: CodedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
@@ -70,10 +81,15 @@ class ContextRates:
         overall = np.nan_to_num(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value"))
         everybody = self._by_kind.ever(kind).damped_mean("value", overall, self._damping)
         made = {"everybody": everybody}
-        for side, key in self._keys(users, items, kind).items():
-            known = self._by_pair[side].ever(self._pairs[side].places(key))
+        for side, places in self._places(users, items, kind).items():
+            known = self._by_pair[side].ever(places)
             made[side] = known.damped_mean("value", everybody, self._damping)
         return made
 
-    def _keys(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Codes]:
-        return {"user": users * self._kinds + kind, "item": items * self._kinds + kind}
+    def _places(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Places]:
+        return {"user": self._pairs["user"].places(users, kind), "item": self._pairs["item"].places(items, kind)}
+
+
+def kind_axis(context: str) -> str:
+    """Name the axis of a context's kinds."""
+    return f"context.{context}"

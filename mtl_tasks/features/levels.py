@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
-from mtl_tasks.features.sums import RunningSums, Timeline, Values
+from mtl_tasks.features.sums import KeySpace, RunningSums, Timeline, Values
 from mtl_tasks.scenario import Scenario, Task
 
 Columns = dict[str, Values]
@@ -35,21 +35,39 @@ class TaskLevels:
         All interactions; those without this label are ignored.
     damping
         Pseudo-events at the prior in every mean.
+    since
+        Labels that were final on earlier days are remembered from elsewhere.
     """
 
     def __init__(
-        self, events: CodedEvents, name: str, task: Task, damping: float, windows: tuple[int, ...] = ()
+        self,
+        events: CodedEvents,
+        name: str,
+        task: Task,
+        damping: float,
+        windows: tuple[int, ...] = (),
+        since: int | None = None,
     ) -> None:
         labelled = events.settled(~np.isnan(events.labels[name]))
         self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
         self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
         self._value = labelled.labels[name]
-        self._name, self._damping, self._windows = name, damping, windows
+        self.name = f"levels.{name}"
+        self._task, self._damping, self._windows = name, damping, windows
         self._prior = float(np.mean(task.limits)) if task.limits else 0.5
-        self._timeline = Timeline(self.days)
-        self._everything = RunningSums(1, ("value",), (), name)
-        self._by_user = RunningSums(len(events.user_ids), _SUMS, windows, name)
-        self._by_item = RunningSums(len(events.item_ids), _SUMS, windows, name)
+        self._timeline = Timeline(self.days, since)
+        self._everything = RunningSums(KeySpace({"all": 1}), ("value",), (), name)
+        self._by_user = RunningSums(KeySpace({"user": len(events.user_ids)}), _SUMS, windows, name)
+        self._by_item = RunningSums(KeySpace({"item": len(events.item_ids)}), _SUMS, windows, name)
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name; its residuals beside."""
+        return {"everything": self._everything, "user": self._by_user, "item": self._by_item}
+
+    @property
+    def told(self) -> int:
+        """How many of the labelled events were taken in."""
+        return int(self._timeline.rest.start)
 
     def advance(self, day: int) -> None:
         """Take in the labels that were final before a day."""
@@ -77,8 +95,8 @@ class TaskLevels:
             **self._side("item", self._by_item, rows.items, overall),
         }
         for length in ("", *(f"_{days}d" for days in self._windows)):
-            made[f"{self._name}.level{length}"] = (
-                overall + made[f"user.{self._name}.bias"] + made[f"item.{self._name}.bias{length}"]
+            made[f"{self._task}.level{length}"] = (
+                overall + made[f"user.{self._task}.bias"] + made[f"item.{self._task}.bias{length}"]
             )
         return made
 
@@ -87,7 +105,7 @@ class TaskLevels:
         return self._prior if np.isnan(mean) else mean
 
     def _side(self, side: str, sums: RunningSums, keys: Codes, overall: float) -> Columns:
-        prefix, damping = f"{side}.{self._name}", self._damping
+        prefix, damping = f"{side}.{self._task}", self._damping
         ever = sums.ever(keys)
         made: dict[str, Any] = {
             f"{prefix}.count": ever.count,
@@ -102,7 +120,9 @@ class TaskLevels:
         return made
 
 
-def task_levels(events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = ()) -> dict[str, TaskLevels]:
+def task_levels(
+    events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
+) -> dict[str, TaskLevels]:
     """Levels of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
-    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows) for name in events.labels}
+    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows, since) for name in events.labels}

@@ -23,31 +23,35 @@ class Versions:
     """The rows of an attribute table by id and day.
 
     ``keys`` (sorted) joins an id's code and the day of a version; ``rows`` is the table's row of each, ``missing``
-    the row that stands for none.
+    the row that stands for none. Of a table without versions ``only`` is the row of each code, and nothing is searched.
     """
 
     keys: Codes
     rows: Codes
     span: int
     missing: int
+    only: Codes | None = None
 
     @classmethod
     def of(cls, table: pd.DataFrame, id_column: str, ids: NDArray[Any]) -> Versions:
         """Index the versions of a table in order of id and time; of one day the last counts."""
         codes = pd.Index(ids).get_indexer(pd.Index(table[id_column])).astype(np.int64)
-        if columns.VALID in table:
-            days = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
-            valid = days.to_numpy(dtype=np.int64)
-        else:
-            valid = np.full(len(table), _ALWAYS, dtype=np.int64)
-        span = int(valid.max(initial=_ALWAYS)) + 2
         wanted = np.flatnonzero(codes >= 0)
+        if columns.VALID not in table:
+            only = np.full(len(ids), len(table), dtype=np.int64)
+            only[codes[wanted]] = wanted
+            return cls(only[:0], only[:0], 1, len(table), only)
+        days = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
+        valid = days.to_numpy(dtype=np.int64)
+        span = int(valid.max(initial=_ALWAYS)) + 2
         keys = codes[wanted] * span + np.maximum(valid[wanted], _ALWAYS)
         order = np.argsort(keys, kind="stable")
         return cls(keys[order], wanted[order], span, len(table))
 
     def at(self, codes: Codes, days: Codes) -> Codes:
         """Return the row of each id from before each day, ``missing`` where there was none yet."""
+        if self.only is not None:
+            return self.only[codes]
         if not len(self.keys):
             return np.full(len(codes), self.missing, dtype=np.int64)
         place = np.searchsorted(self.keys, codes * self.span + np.clip(days, _ALWAYS, self.span - 1)) - 1
@@ -71,6 +75,11 @@ class KnownValues:
     def size(self) -> int:
         """Number of different values."""
         return self.values.size
+
+    @property
+    def labels(self) -> pd.Index[str]:
+        """What the codes of values stand for."""
+        return self.values.labels
 
     def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
         """List the values of many ids, each on a day: position in ``codes``, and value."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.errors import DataError
 
 Days = NDArray[np.int64]
-Keys = NDArray[np.int64]
+Codes = NDArray[np.int64]
+Places = NDArray[np.int64]
 Values = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -22,6 +25,87 @@ Whole = NDArray[np.int64]
 SCALE: Final = float(1 << 20)
 LARGEST: Final = float(1 << 42)
 SMALL_SPACE: Final = 1 << 24  # keys: 128 MiB a column of sums
+NEVER: Final = -1  # the day of what has not happened
+
+Translation = Mapping[str, Codes]
+
+
+class KeySpace:
+    """Codes of one or more axes as one key, such as pairs of user and genre, in tables as small as need be.
+
+    A space of one axis, or a small one, has a place for every key, found without a search; a large one for those keys
+    alone that it was told to :meth:`learn`. One more place, ``len(self)``, stands for what was never met: it is empty.
+
+    Parameters
+    ----------
+    sizes
+        Name of an axis to its number of codes; codes are int64 below it.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.axes = tuple(sizes)
+        self._shape = tuple(sizes.values())
+        self._size = int(np.prod(self._shape, dtype=np.float64))
+        self._small = len(sizes) == 1 or self._size <= SMALL_SPACE
+        self._told: list[Codes] = []
+
+    def __len__(self) -> int:
+        return self._size if self._small else len(self._keys)
+
+    def learn(self, *codes: Codes) -> None:
+        """Make room for keys, a code of each axis; before the first place was asked for."""
+        if not self._small:
+            if "_keys" in self.__dict__:
+                raise ValueError("a key space that is in use cannot grow")
+            self._told.append(np.unique(self._joined(codes)))
+
+    def places(self, *codes: Codes) -> Places:
+        """Place of each key."""
+        joined = self._joined(codes)
+        if self._small:
+            return joined
+        if not len(self._keys):
+            return np.zeros(len(joined), dtype=np.int64)
+        place = np.minimum(np.searchsorted(self._keys, joined), len(self._keys) - 1)
+        return np.where(self._keys[place] == joined, place, len(self._keys))
+
+    def codes(self, places: Places) -> dict[str, Codes]:
+        """By axis, the codes that places stand for."""
+        rest, made = places if self._small else self._keys[places], dict[str, Codes]()
+        for axis, size in reversed(list(zip(self.axes, self._shape, strict=True))):
+            rest, made[axis] = np.divmod(rest, size)
+        return made
+
+    @cached_property
+    def _keys(self) -> Codes:
+        told, self._told = self._told, []
+        return np.unique(np.concatenate(told)) if told else np.zeros(0, dtype=np.int64)
+
+    def _joined(self, codes: tuple[Codes, ...]) -> Codes:
+        joined = codes[0]
+        for size, more in zip(self._shape[1:], codes[1:], strict=True):
+            joined = joined * size + more
+        return joined
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What running sums hold, by the codes of their axes: what another run can go on from.
+
+    Attributes
+    ----------
+    ever
+        A row a key: a column of codes an axis, ``count``, a column a value (in units of 2**-20), and, if days are
+        kept, ``first`` and ``last``.
+    recent
+        Likewise of each of the last days that windows look back to: a row a ``day`` and key.
+    magnitude
+        Value to what its magnitudes add up to.
+    """
+
+    ever: pd.DataFrame
+    recent: pd.DataFrame
+    magnitude: dict[str, float]
 
 
 class RunningSums:
@@ -32,8 +116,8 @@ class RunningSums:
 
     Parameters
     ----------
-    size
-        Keys are int64 below it; the key ``size`` itself stands for what was never met.
+    space
+        Where the keys have their places.
     names
         The values that are added up, each rounded to a multiple of 2**-20. The magnitudes of one may add up to 4e12;
         more is refused, as it would overflow.
@@ -41,21 +125,25 @@ class RunningSums:
         Lengths in days for which :meth:`last` answers.
     of
         What the values are of, for messages.
+    dated
+        Whether the first and last day of each key are kept too.
     """
 
     def __init__(
-        self, size: int, names: tuple[str, ...] = (), windows: tuple[int, ...] = (), of: str = "attribute"
+        self,
+        space: KeySpace,
+        names: tuple[str, ...] = (),
+        windows: tuple[int, ...] = (),
+        of: str = "attribute",
+        *,
+        dated: bool = False,
     ) -> None:
-        self._of = of
-        self._size = size
-        self._ever = _Totals.of(size, names)
-        self._windows = {length: _Totals.of(size, names) for length in windows}
+        self._space, self._names, self._lengths, self._of, self._dated = space, names, windows, of, dated
         self._recent: dict[int, deque[_Part]] = {length: deque() for length in windows}
         self._magnitude = dict.fromkeys(names, 0.0)
-        self._first = np.full(size + 1, -1, dtype=np.int32)
-        self._last = np.full(size + 1, -1, dtype=np.int32)
+        self._earlier: Kept | None = None
 
-    def add(self, day: int, keys: Keys, values: Mapping[str, Values] | None = None) -> None:
+    def add(self, day: int, places: Places, values: Mapping[str, Values] | None = None) -> None:
         """Take in the events of a day, later than any before.
 
         Raises
@@ -65,29 +153,91 @@ class RunningSums:
         """
         given = values or {}
         self._refuse_too_large(given)
-        part = _Part(day, keys, {name: np.rint(value * SCALE).astype(np.int64) for name, value in given.items()})
-        self._ever.add(part, 1)
-        for length, totals in self._windows.items():
-            totals.add(part, 1)
-            self._recent[length].append(part)
-        new = keys[self._first[keys] < 0]
-        self._first[new] = day
-        self._last[keys] = day
+        whole = {name: np.rint(value * SCALE).astype(np.int64) for name, value in given.items()}
+        self._take_in(_Part.of(day, places, whole, len(self._space)))
 
     def advance(self, day: int) -> None:
         """Let the days go that are not among the last before ``day``."""
-        for length, totals in self._windows.items():
+        for length, totals in self._tables.windows.items():
             recent = self._recent[length]
             while recent and recent[0].day < day - length:
                 totals.add(recent.popleft(), -1)
 
-    def ever(self, keys: Keys) -> Aggregate:
+    def ever(self, places: Places) -> Aggregate:
         """All events of each key so far."""
-        return Aggregate(self._ever, keys, self._first, self._last)
+        return Aggregate(self._tables.ever, places, self._tables.first, self._tables.last)
 
-    def last(self, keys: Keys, length: int) -> Aggregate:
+    def last(self, places: Places, length: int) -> Aggregate:
         """Those of the last ``length`` days before the day of the last :meth:`advance`."""
-        return Aggregate(self._windows[length], keys, self._first, self._last)
+        return Aggregate(self._tables.windows[length], places, self._tables.first, self._tables.last)
+
+    def kept(self) -> Kept:
+        """What is held now."""
+        tables = self._tables
+        met = np.flatnonzero(tables.ever.count)
+        ever = self._frame(met, tables.ever.count[met], {name: sums[met] for name, sums in tables.ever.sums.items()})
+        if self._dated:
+            ever["first"], ever["last"] = tables.first[met], tables.last[met]
+        longest = max(self._lengths, default=0)
+        parts = [
+            self._frame(part.places, part.count, part.added).assign(day=np.int32(part.day))
+            for part in (self._recent[longest] if longest else ())
+        ]
+        recent = pd.concat(parts, ignore_index=True) if parts else ever.iloc[:0].assign(day=np.int32(0))
+        return Kept(ever, recent, dict(self._magnitude))
+
+    def go_on_from(self, kept: Kept, translation: Translation) -> None:
+        """Hold what other sums held; before anything is added.
+
+        Parameters
+        ----------
+        translation
+            Axis to the code here of each code there.
+        """
+        codes = [
+            {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(kept)
+        ]
+        ever, recent = (frame.assign(**told) for frame, told in zip(_both(kept), codes, strict=True))
+        self._space.learn(*(ever[axis].to_numpy() for axis in self._space.axes))
+        self._earlier, self._magnitude = Kept(ever, recent, {}), dict(kept.magnitude)
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        tables = _Tables.of(len(self._space), self._names, self._lengths, self._dated)
+        if self._earlier is not None:
+            ever, recent = _both(self._earlier)
+            self._earlier = None
+            places = self._places(ever)
+            tables.ever.count[places] = ever["count"]
+            for name, sums in tables.ever.sums.items():
+                sums[places] = ever[name]
+            if self._dated:
+                tables.first[places], tables.last[places] = ever["first"], ever["last"]
+            for day, rows in recent.groupby("day", sort=True):
+                values = {name: rows[name].to_numpy() for name in self._names}
+                part = _Part(int(str(day)), self._places(rows), rows["count"].to_numpy(), values)
+                for length, totals in tables.windows.items():
+                    totals.add(part, 1)
+                    self._recent[length].append(part)
+        return tables
+
+    def _take_in(self, part: _Part) -> None:
+        tables = self._tables
+        tables.ever.add(part, 1)
+        for length, totals in tables.windows.items():
+            totals.add(part, 1)
+            self._recent[length].append(part)
+        if self._dated:
+            new = part.places[tables.first[part.places] == NEVER]
+            tables.first[new] = part.day
+            tables.last[part.places] = part.day
+
+    def _places(self, frame: pd.DataFrame) -> Places:
+        return self._space.places(*(frame[axis].to_numpy() for axis in self._space.axes))
+
+    def _frame(self, places: Places, count: Whole, values: dict[str, Whole]) -> pd.DataFrame:
+        codes = {axis: code.astype(np.int32) for axis, code in self._space.codes(places).items()}
+        return pd.DataFrame({**codes, "count": count, **{name: values[name] for name in self._names}})
 
     def _refuse_too_large(self, values: Mapping[str, Values]) -> None:
         for name, value in values.items():
@@ -100,13 +250,33 @@ class RunningSums:
                 )
 
 
+def _both(kept: Kept) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return kept.ever, kept.recent
+
+
 @dataclass(frozen=True)
 class _Part:
-    """The events of one day."""
+    """The events of one day; ``places`` may repeat."""
 
     day: int
-    keys: Keys
-    values: dict[str, Whole]
+    places: Places
+    count: Whole
+    added: dict[str, Whole]
+
+    @classmethod
+    def of(cls, day: int, places: Places, values: dict[str, Whole], size: int) -> _Part:
+        """Add up at once what has few keys: that is cheaper to keep, and to add to several totals."""
+        if size > len(places):
+            return cls(day, places, np.ones(len(places), dtype=np.int64), values)
+        count = np.bincount(places, minlength=size)
+        met = np.flatnonzero(count)
+        return cls(day, met, count[met], {name: _summed(places, value, size)[met] for name, value in values.items()})
+
+
+def _summed(places: Places, values: Whole, size: int) -> Whole:
+    sums = np.zeros(size, dtype=np.int64)
+    np.add.at(sums, places, values)
+    return sums
 
 
 @dataclass(frozen=True)
@@ -121,9 +291,24 @@ class _Totals:
         return cls(np.zeros(size + 1, dtype=np.int64), {name: np.zeros(size + 1, dtype=np.int64) for name in names})
 
     def add(self, part: _Part, sign: int) -> None:
-        np.add.at(self.count, part.keys, sign)
-        for name, value in part.values.items():
-            np.add.at(self.sums[name], part.keys, sign * value)
+        np.add.at(self.count, part.places, sign * part.count)
+        for name, value in part.added.items():
+            np.add.at(self.sums[name], part.places, sign * value)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """All of the past, its last days by their number, and by key the first and last day if these are kept."""
+
+    ever: _Totals
+    windows: dict[int, _Totals]
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, size: int, names: tuple[str, ...], windows: tuple[int, ...], dated: bool) -> _Tables:
+        first, last = (np.full(size + 1 if dated else 0, NEVER, dtype=np.int32) for _ in range(2))
+        return cls(_Totals.of(size, names), {length: _Totals.of(size, names) for length in windows}, first, last)
 
 
 class Moments:
@@ -153,23 +338,23 @@ class Moments:
 class Aggregate(Moments):
     """The answer to one question about many keys."""
 
-    def __init__(self, totals: _Totals, keys: Keys, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
-        self._totals, self._keys = totals, keys
+    def __init__(self, totals: _Totals, places: Places, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
+        self._totals, self._places = totals, places
         self._first, self._last = first, last
-        self.count: Values = totals.count[keys].astype(np.float64)
+        self.count: Values = totals.count[places].astype(np.float64)
 
     def total(self, name: str) -> Values:
         """Sum of a value."""
-        total: Values = self._totals.sums[name][self._keys] / SCALE
+        total: Values = self._totals.sums[name][self._places] / SCALE
         return total
 
     def first_day(self) -> Values:
-        """Day of the key's oldest event of all; NaN without events."""
-        return _day(self._first[self._keys])
+        """Day of the key's oldest event of all, where days are kept; NaN without events."""
+        return _day(self._first[self._places])
 
     def last_day(self) -> Values:
-        """Day of the key's newest event of all; NaN without events."""
-        return _day(self._last[self._keys])
+        """Likewise of its newest."""
+        return _day(self._last[self._places])
 
 
 def _divide(numerator: Values, denominator: Values) -> Values:
@@ -180,38 +365,23 @@ def _day(days: NDArray[np.int32]) -> Values:
     return np.where(days >= 0, days.astype(np.float64), np.nan)
 
 
-class Vocabulary:
-    """Places of composite keys, such as pairs of user and genre, in tables as small as need be.
+class Timeline:
+    """Days of events that are ordered by day, handed out once each.
 
     Parameters
     ----------
-    keys
-        int64, of all events.
-    space
-        Keys are below it. A small space has a place for every key, found without a search.
+    since
+        Earlier days are not handed out: they were taken in elsewhere.
     """
 
-    def __init__(self, keys: Keys, space: int) -> None:
-        self._size = space if space <= SMALL_SPACE else None
-        self._keys = np.unique(keys) if self._size is None else keys[:0]
-
-    def __len__(self) -> int:
-        return len(self._keys) if self._size is None else self._size
-
-    def places(self, keys: Keys) -> Keys:
-        """Place of each key; one that no event has may be told to be at ``len(self)``, which is always empty."""
-        if self._size is not None:
-            return keys
-        place = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
-        return np.where(self._keys[place] == keys, place, len(self._keys)) if len(self._keys) else place
-
-
-class Timeline:
-    """Days of events that are ordered by day, handed out once each."""
-
-    def __init__(self, days: Days) -> None:
+    def __init__(self, days: Days, since: int | None = None) -> None:
         self._days = days
-        self._at = 0
+        self._at = 0 if since is None else int(np.searchsorted(days, since, side="left"))
+
+    @property
+    def rest(self) -> slice:
+        """Where the events are that were not handed out yet."""
+        return slice(self._at, len(self._days))
 
     def until(self, day: int) -> Iterator[tuple[int, slice]]:
         """Yield the days before ``day`` that were not handed out yet, each with the place of its events."""

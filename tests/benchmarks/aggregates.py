@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.errors import DataError
-from mtl_tasks.features.sums import LARGEST, SCALE, Days, Keys, Moments, Values
+from mtl_tasks.features.sums import LARGEST, SCALE, Codes, Days, Moments, Values
 
 
 class DailySums:
@@ -26,7 +26,7 @@ class DailySums:
         If a value is not finite or its magnitudes add up to more than that.
     """
 
-    def __init__(self, keys: Keys, days: Days, values: dict[str, Values] | None = None) -> None:
+    def __init__(self, keys: Codes, days: Days, values: dict[str, Values] | None = None) -> None:
         self._first = int(days.min()) if len(days) else 0
         self._span = (int(days.max()) - self._first + 2) if len(days) else 1
         place = keys * self._span + (days - self._first)
@@ -45,16 +45,16 @@ class DailySums:
             for name, value in (values or {}).items()
         }
 
-    def between(self, keys: Keys, first: Days | None, end: Days) -> Aggregate:
+    def between(self, keys: Codes, first: Days | None, end: Days) -> Aggregate:
         """Aggregate the events of each key with ``first <= day < end`` (no lower bound when ``first`` is None)."""
         low = self._position(keys, np.full(len(keys), self._first) if first is None else first)
         return Aggregate(self, low, self._position(keys, end))
 
-    def before(self, keys: Keys, end: Days) -> Aggregate:
+    def before(self, keys: Codes, end: Days) -> Aggregate:
         """Aggregate all events of each key before a day."""
         return self.between(keys, None, end)
 
-    def _position(self, keys: Keys, days: Days) -> NDArray[np.intp]:
+    def _position(self, keys: Codes, days: Days) -> NDArray[np.intp]:
         clipped = np.clip(days - self._first, 0, self._span - 1)
         return np.searchsorted(self._place, keys * self._span + clipped, side="left")
 

@@ -23,7 +23,8 @@ from scipy import sparse
 from mtl_tasks import columns
 from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.trees import parameters
-from mtl_tasks.daily import read_days
+from mtl_tasks.daily_features import read_days
+from mtl_tasks.daily_log import read_events
 from mtl_tasks.pipeline import make_run, promoted, refs_of
 from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured, run_stage
 from mtl_tasks.scenario import parse_setting
@@ -154,7 +155,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
     from implicit.cpu.als import AlternatingLeastSquares
 
     run, inputs = _inputs(log, store)
-    events = inputs["validate"].frame("events")
+    events = read_events(run.store, inputs["validate"])
     before = inputs["factors"].summary["fitted_before"]
     taken = events[(events[columns.DAY] < before) & (events[columns.label("purchase")] == 1)]
     users, items = (pd.factorize(taken[name], sort=True)[0] for name in (columns.USER, columns.ITEM))
@@ -239,8 +240,8 @@ FLOORS: Final[dict[str, Callable[[pathlib.Path, str], dict[str, float]]]] = {
 
 
 def _events(log: pathlib.Path, store: str) -> tuple[Events, Events]:
-    _, inputs = _inputs(log, store)
-    events, rows = inputs["validate"].frame("events"), inputs["split"].frame("rows")
+    run, inputs = _inputs(log, store)
+    events, rows = read_events(run.store, inputs["validate"]), inputs["split"].frame("rows")
     return Events.of(events, columns.label("purchase")), Events.of(rows, columns.label("purchase"))
 
 

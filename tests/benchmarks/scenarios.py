@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtl_tasks.columns import ITEM, USER
+from mtl_tasks.daily_log import read_events
 from mtl_tasks.metrics import PRIMARY
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.scenario import Scenario, parse_scenario
@@ -25,6 +26,7 @@ class Finished:
     scenario: Scenario
     entry: Entry
     artifacts: dict[str, Artifact]
+    store: Store
 
     @property
     def cpu_seconds(self) -> float:
@@ -53,7 +55,7 @@ def newest(store: Store, name: str) -> Finished:
     artifacts = {"gate": verdict, "resolve": store.open(entry.refs["resolve"])}
     for stage, key in verdict.manifest["inputs"].items():
         artifacts[stage] = _open(store, scenario.name, entry, stage, key)
-    return Finished(scenario, entry, artifacts)
+    return Finished(scenario, entry, artifacts, store)
 
 
 def _open(store: Store, name: str, entry: Entry, stage: str, key: str) -> Artifact:
@@ -66,7 +68,7 @@ def _open(store: Store, name: str, entry: Entry, stage: str, key: str) -> Artifa
 
 
 def _rows(run: Finished) -> list[tuple[str, ...]]:
-    events = run.artifacts["validate"].frame("events")
+    events = read_events(run.store, run.artifacts["validate"], [USER, ITEM])
     sizes = [len(events), events[USER].nunique(), events[ITEM].nunique()]
     first = [run.entry.as_of, *(f"{size:,}" for size in sizes)]
     verdict = [run.entry.decision, f"{run.cpu_seconds:,.0f}"]

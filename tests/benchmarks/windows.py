@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
-from mtl_tasks.features.sums import RunningSums, Timeline
+from mtl_tasks.features.sums import KeySpace, RunningSums, Timeline
 from tests.benchmarks.aggregates import DailySums
 
 LENGTHS: Final = (7, 28)
@@ -43,7 +43,7 @@ def ours(events: Events, rows: Events) -> Columns:
     made: Columns = {}
     for side in events.keys:
         size = int(max(events.keys[side].max(), rows.keys[side].max())) + 1
-        sums = RunningSums(size, ("value",), LENGTHS)
+        sums = RunningSums(KeySpace({side: size}), ("value",), LENGTHS)
         past, wanted = Timeline(events.days), Timeline(rows.days)
         for day, place in wanted.until(int(rows.days[-1]) + 1):
             for then, part in past.until(day):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tasks.errors import DataError
-from mtl_tasks.features.sums import SMALL_SPACE, Aggregate, RunningSums, Timeline, Vocabulary, expand
+from mtl_tasks.features.sums import SMALL_SPACE, Aggregate, KeySpace, RunningSums, Timeline, expand
 
 KEYS = 4
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -19,7 +19,7 @@ Record = tuple[int, int, float]
 def sums_of(records: list[Record], day: int, windows: tuple[int, ...] = ()) -> RunningSums:
     """What was recorded before a day."""
     keys, days, values = (np.array(part) for part in zip(*sorted(records, key=lambda one: one[1]), strict=True))
-    sums = RunningSums(KEYS, ("value",), windows)
+    sums = RunningSums(KeySpace({"key": KEYS}), ("value",), windows)
     for today, place in Timeline(days).until(day):
         sums.advance(today)
         sums.add(today, keys[place], {"value": values[place].astype(np.float64)})
@@ -43,7 +43,7 @@ def test_the_days_asked_for_are_counted_and_added(records: list[Record], key: in
 @given(records=table, steps=st.lists(st.integers(0, 12), max_size=5))
 def test_the_steps_in_which_a_day_is_reached_do_not_matter(records: list[Record], steps: list[int]) -> None:
     keys = np.arange(KEYS)
-    sums = RunningSums(KEYS, ("value",), (3,))
+    sums = RunningSums(KeySpace({"key": KEYS}), ("value",), (3,))
     ordered = sorted(records, key=lambda one: one[1])
     days = np.array([day for _, day, _ in ordered])
     timeline = Timeline(days)
@@ -60,7 +60,7 @@ def test_the_steps_in_which_a_day_is_reached_do_not_matter(records: list[Record]
 
 
 def test_first_last_mean_and_spread_of_nothing_are_unknown() -> None:
-    sums = RunningSums(2, ("value", "square"))
+    sums = RunningSums(KeySpace({"key": 2}), ("value", "square"), dated=True)
     for day, value in ((3, 2.0), (5, 4.0)):
         sums.add(day, np.array([1]), {"value": np.array([value]), "square": np.array([value**2])})
     found = sums.ever(np.array([1, 0]))
@@ -72,30 +72,85 @@ def test_first_last_mean_and_spread_of_nothing_are_unknown() -> None:
 
 
 def test_one_event_has_no_spread() -> None:
-    sums = RunningSums(1, ("value", "square"))
+    sums = RunningSums(KeySpace({"key": 1}), ("value", "square"))
     sums.add(0, np.array([0]), {"value": np.array([2.0]), "square": np.array([4.0])})
     assert np.isnan(sums.ever(np.array([0])).deviation("value", "square")).all()
 
 
-@pytest.mark.parametrize("space", [100, SMALL_SPACE + 1])
-def test_what_was_never_met_has_an_empty_place(space: int) -> None:
-    pairs = Vocabulary(np.array([7, 3, 7]), space)
-    sums = RunningSums(len(pairs))
-    sums.add(0, pairs.places(np.array([7, 7])))
-    found: Aggregate = sums.ever(pairs.places(np.array([3, 5, 7])))
+def pairs_of(users: int, told: list[tuple[int, int]]) -> KeySpace:
+    """Pairs of a user and one of ten kinds."""
+    pairs = KeySpace({"user": users, "kind": 10})
+    pairs.learn(*np.array(told, dtype=np.int64).reshape(-1, 2).T)
+    return pairs
+
+
+LARGE = SMALL_SPACE // 10 + 1
+
+
+@pytest.mark.parametrize("users", [100, LARGE])
+def test_what_was_never_met_has_an_empty_place(users: int) -> None:
+    pairs = pairs_of(users, [(0, 7), (0, 3), (0, 7)])
+    sums = RunningSums(pairs)
+    sums.add(0, pairs.places(np.array([0, 0]), np.array([7, 7])))
+    found: Aggregate = sums.ever(pairs.places(np.array([0, 0, 0]), np.array([3, 5, 7])))
     assert found.count.tolist() == [0, 0, 2]
 
 
 def test_a_large_space_takes_no_more_places_than_there_are_keys() -> None:
-    pairs = Vocabulary(np.array([7, 3, 7]), SMALL_SPACE + 1)
+    pairs = pairs_of(LARGE, [(0, 7), (0, 3), (0, 7)])
     assert len(pairs) == 2
-    assert pairs.places(np.array([3, 5, 7, 99])).tolist() == [0, 2, 1, 2]
-    assert Vocabulary(np.zeros(0, dtype=np.int64), SMALL_SPACE + 1).places(np.array([1])).tolist() == [0]
+    assert pairs.places(np.array([0, 0, 0, 9]), np.array([3, 5, 7, 9])).tolist() == [0, 2, 1, 2]
+    assert pairs_of(LARGE, []).places(np.array([1]), np.array([1])).tolist() == [0]
+    with pytest.raises(ValueError, match="in use"):
+        pairs.learn(np.array([1]), np.array([1]))
+
+
+@pytest.mark.parametrize("users", [100, LARGE])
+@given(data=st.data())
+def test_sums_go_on_from_others_as_if_they_had_counted_all_themselves(users: int, data: st.DataObject) -> None:
+    drawn = st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 9), finite)
+    records = sorted(data.draw(st.lists(drawn, min_size=1, max_size=30)), key=lambda one: one[2])
+    cut = data.draw(st.integers(0, 11))
+    moved = np.array([2, 3, 5, 8, 13])  # what the users of before are called later, others among them
+
+    def counting(
+        events: list[tuple[int, int, int, float]], names: np.ndarray, until: int
+    ) -> tuple[RunningSums, KeySpace]:
+        pairs = pairs_of(users, [(int(names[user]), kind) for user, kind, *_ in events])
+        return RunningSums(pairs, ("value",), (3, 7), dated=True), pairs
+
+    def add(sums: RunningSums, pairs: KeySpace, names: np.ndarray, first: int, end: int) -> None:
+        for day in range(first, end):
+            part = [(names[user], kind, value) for user, kind, then, value in records if then == day]
+            sums.advance(day)
+            if part:
+                user, kind, value = (np.array(values) for values in zip(*part, strict=True))
+                sums.add(day, pairs.places(user, kind), {"value": value.astype(np.float64)})
+        sums.advance(end)
+
+    earlier, its_pairs = counting([one for one in records if one[2] < cut], np.arange(5), cut)
+    add(earlier, its_pairs, np.arange(5), 0, cut)
+    later, pairs = counting([one for one in records if one[2] >= cut], moved, 12)
+    later.go_on_from(earlier.kept(), {"user": moved, "kind": np.arange(10)})
+    add(later, pairs, moved, cut, 12)
+    alone, all_pairs = counting(records, moved, 12)
+    add(alone, all_pairs, moved, 0, 12)
+    asked = np.repeat(moved, 10), np.tile(np.arange(10), 5)
+    for question in (
+        lambda sums, at: sums.ever(at),
+        lambda sums, at: sums.last(at, 3),
+        lambda sums, at: sums.last(at, 7),
+    ):
+        one, other = question(later, pairs.places(*asked)), question(alone, all_pairs.places(*asked))
+        for answer in ("count", "first_day", "last_day"):
+            mine, wanted = (getattr(found, answer) for found in (one, other))
+            np.testing.assert_array_equal(mine() if callable(mine) else mine, wanted() if callable(wanted) else wanted)
+        np.testing.assert_array_equal(one.total("value"), other.total("value"))
 
 
 @pytest.mark.parametrize("value", [5e12, np.nan, np.inf])
 def test_values_beyond_exact_sums_are_refused_by_name(value: float) -> None:
-    sums = RunningSums(1, ("price",))
+    sums = RunningSums(KeySpace({"key": 1}), ("price",))
     with pytest.raises(
         DataError,
         match=r"attribute: magnitudes of its price add up to .*, the limit of exact sums is 4.4e\+12: rescale",

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import columns, stages
-from mtl_tasks.daily import day_keys, joined_kinds, read_days
+from mtl_tasks.daily_features import day_keys, read_days
+from mtl_tasks.daily_log import digests_of
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.features import affinity, build_features, fit_spaces
+from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.known import Known
 from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
@@ -109,7 +112,8 @@ def test_only_the_rows_asked_for_are_read_in_their_order(project: Path) -> None:
 def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
-    return day_keys(events, tables(item_table([10, 12])), rows, spaces, config)
+    scenario = world_scenario(**config)
+    return day_keys(Known.of(scenario, digests_of(events), events, tables(item_table([10, 12]))), rows, spaces)
 
 
 @pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])
@@ -138,7 +142,9 @@ def test_other_settings_change_every_day() -> None:
     rng = np.random.default_rng(4)
     events = canonical(random_events(rng))
     rows = random_rows(rng, 40).sort_values(columns.DAY, ignore_index=True)
-    assert not set(keys(events, rows, damping=5).values()) & set(keys(events, rows, damping=6).values())
+    assert not set(keys(events, rows, features={"damping": 5}).values()) & set(
+        keys(events, rows, features={"damping": 6}).values()
+    )
 
 
 def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew_give_it(

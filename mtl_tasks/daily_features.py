@@ -1,0 +1,235 @@
+"""Features of a run, an artefact a day: runs of other dates that would make the same day take it as it is.
+
+What is counted for them is kept once a week, so that the next run need not count from the log's first day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.daily_log import hash_rows
+from mtl_tasks.factors import ItemSpace
+from mtl_tasks.features import FeatureMaker, Tables
+from mtl_tasks.features.coding import encode
+from mtl_tasks.features.memory import Memory
+from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.known import Digests, Known
+from mtl_tasks.run import Run
+from mtl_tasks.splits import day_text
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store
+
+log = logging.getLogger(__name__)
+
+_FILE: Final = "features"
+_DAYS_AT_ONCE: Final = 7  # bounds memory: rows whose features are held before they are written
+_WEEK: Final = 7  # counts are kept as they stood before days divisible by this
+
+
+def make_days(
+    run: Run,
+    events: pd.DataFrame,
+    digests: Digests,
+    tables: Tables,
+    rows: pd.DataFrame,
+    spaces: dict[str, ItemSpace],
+    lists_at: int,
+) -> list[Ref]:
+    """Return an artefact for every day of ``rows``, made now where the store has none.
+
+    Parameters
+    ----------
+    events, tables
+        As :func:`mtl_tasks.features.build_features` takes them.
+    digests
+        A hash of the events of each day.
+    rows
+        user, item, day and context, ordered by day.
+    lists_at
+        A day at which lists will be made: counts are kept for that as well as for the next run.
+
+    Raises
+    ------
+    ArtifactError
+        If a day that was made before is damaged, or the store cannot be written.
+    """
+    told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
+    known = Known.of(run.scenario, digests, events, tables)
+    keys = day_keys(known, told, spaces)
+    days = rows[columns.DAY].to_numpy()
+    places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
+    found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
+    for artifact in found.values():
+        if artifact is not None:
+            artifact.verify()
+    missing = [day for day, artifact in found.items() if artifact is None]
+    made = dict[int, Artifact]()
+    if missing:
+        memory = None if run.force else recall(run.store, run.scenario.name, known, missing[0])
+        coded, coded_rows = encode(events, rows, run.scenario)
+        maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
+        since = None if memory is None else memory.day
+        kept_at = _weeks([lists_at, days[-1]], max(missing[0], since or 0), missing[-1])
+        for part in _batches(missing, kept_at):
+            if part[0] in kept_at:
+                maker.advance(part[0])
+                _keep(run, known, maker)
+            wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
+            made |= dict(_publish(run, part, keys, maker.make(coded_rows.at(wanted)), places))
+    log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
+    return [(found[day] or made[day]).ref for day in keys]
+
+
+def read_days(
+    store: Store,
+    features: Artifact,
+    names: Sequence[str] | None = None,
+    places: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Return the features of a run's rows, in their order.
+
+    Parameters
+    ----------
+    features
+        The artefact of the stage.
+    names
+        Columns to read; by default all.
+    places
+        Which rows, ascending; by default all. Days without any of them are not read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float32 columns that share one array, then those of kinds (category).
+    """
+    refs = [Ref.from_json(entry) for entry in features.json("days")]
+    ends = np.cumsum([ref.rows for ref in refs])
+    if places is None:
+        places = np.arange(ends[-1])
+    numbers: NDArray[np.float32] | None = None
+    at, kinds, labels = 0, [], []
+    for ref, end in zip(refs, ends.tolist(), strict=True):
+        first, last = np.searchsorted(places, [end - ref.rows, end]).tolist()
+        if first == last:
+            continue
+        frame = store.open(ref).frame(_FILE, None if names is None else list(names))
+        if last - first < ref.rows:
+            frame = frame.iloc[places[first:last] - (end - ref.rows)]
+        if numbers is None:
+            labels = [name for name in frame if frame[name].dtype == np.float32]
+            numbers = np.empty((len(labels), len(places)), dtype=np.float32)
+        for place, name in enumerate(labels):
+            numbers[place, at : at + len(frame)] = frame[name]
+        kinds.append(frame.drop(columns=labels))
+        at += len(frame)
+    assert numbers is not None  # there is a row in every window
+    made = pd.DataFrame(numbers.T, columns=labels, copy=False)
+    return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
+
+
+def all_there(store: Store, features: Artifact) -> bool:
+    """Whether every day that an artefact of the stage lists is still in the store."""
+    refs = (Ref.from_json(entry) for entry in features.json("days"))
+    return all(store.find(store.root / ref.uri) is not None for ref in refs)
+
+
+def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
+    """Name, for each day of ``rows``, all that its features depend on; ascending.
+
+    That is what was known before the day, the rows themselves, and the factor spaces as they stood.
+    """
+    row_days, row_hashes = rows[columns.DAY].to_numpy(), hash_rows(rows)
+    keys = {}
+    for day, key in known.before(np.unique(row_days).tolist()):
+        first, last = np.searchsorted(row_days, [day, day + 1])
+        key.update(row_hashes[first:last].tobytes())
+        for name in sorted(spaces):
+            key.update(_space_hash(spaces[name], day))
+        keys[day] = key.hexdigest()
+    return keys
+
+
+def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None:
+    """Return the newest counts that were kept as they stood before a day, or before an earlier one, if there are any.
+
+    Parameters
+    ----------
+    scenario
+        Its name, which is where days are kept.
+
+    Raises
+    ------
+    ArtifactError
+        If they are damaged.
+    """
+    weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
+    for week in sorted(weeks, reverse=True):
+        found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
+        if found is not None:
+            log.info("%s: counting goes on from %s", scenario, day_text(week))
+            return Memory.read(found)
+    return None
+
+
+def _keep(run: Run, known: Known, maker: FeatureMaker) -> None:
+    memory = maker.memory()
+    [(day, key)] = known.before([memory.day])
+    facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
+    folder = run.store.folder(*_place(run, day, key.hexdigest()))
+    run.store.publish(folder, key.hexdigest(), memory.payload(), facts)
+
+
+def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
+    """The last week's beginning by each day, if it is in a span of days."""
+    weeks = {int(day) - int(day) % _WEEK for day in days}
+    return sorted(week for week in weeks if first <= week <= last)
+
+
+def _batches(days: list[int], cuts: list[int]) -> Iterator[list[int]]:
+    """Days in batches of a bounded number, each cut beginning one."""
+    for part in np.split(days, np.searchsorted(days, cuts)):
+        for start in range(0, len(part), _DAYS_AT_ONCE):
+            yield part[start : start + _DAYS_AT_ONCE].tolist()
+
+
+def _publish(
+    run: Run, days: list[int], keys: dict[int, str], features: pd.DataFrame, places: Mapping[int, slice]
+) -> Iterator[tuple[int, Artifact]]:
+    at = 0
+    for day in days:
+        size = places[day].stop - places[day].start
+        payload = Payload(rows=size, summary={"columns": len(features.columns)})
+        payload.add_frame(_FILE, _of_one_day(features.iloc[at : at + size]), measurements=True)
+        at += size
+        facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
+        yield day, run.store.publish(run.store.folder(*_place(run, day, keys[day])), keys[day], payload, facts)
+
+
+def _place(run: Run, day: int, key: str) -> tuple[str, str, str, str]:
+    return run.scenario.name, DAYS, day_text(day), key
+
+
+def _is_told(name: str) -> bool:
+    """Whether a column of rows says what features do not depend on: labels, and the window they are used in."""
+    return name == columns.WINDOW or name.startswith(columns.label(""))
+
+
+def _space_hash(space: ItemSpace, day: int) -> bytes:
+    usable = space.valid_from <= day
+    digest = hashlib.sha256(pd.util.hash_array(space.item_ids[usable].astype(object)).tobytes())
+    for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):
+        digest.update(values.tobytes())
+    return digest.digest()
+
+
+def _of_one_day(features: pd.DataFrame) -> pd.DataFrame:
+    """Forget the kinds that other days had: a day's artefact is the same whoever makes it."""
+    kinds = [name for name in features if isinstance(features[name].dtype, pd.CategoricalDtype)]
+    return features.assign(**{str(name): features[name].cat.remove_unused_categories() for name in kinds})

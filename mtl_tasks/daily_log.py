@@ -1,0 +1,196 @@
+"""The judged log, an artefact a day: a day is read and judged once, whichever runs ask for it.
+
+A wide log in partitions of days has a part for each of them. Any other log has one part, of all that lies before as_of:
+what single files, labels that are final later, and rows without a time hold of a day is known only once all is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from upath import UPath
+
+from mtl_tasks import columns
+from mtl_tasks.events import read_log
+from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.run import Run, code_version, library_versions
+from mtl_tasks.sources import SourceFile
+from mtl_tasks.splits import day_text
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.tables import read_items
+from mtl_tasks.validation import JudgedRows, judge_rows
+
+log = logging.getLogger(__name__)
+
+EVENTS: Final = "events"
+_QUARANTINE: Final = "quarantine"
+_IDS: Final = (columns.USER, columns.ITEM)
+
+Root = str | Path | UPath
+Parts = dict[str, list[SourceFile]]
+
+
+def judge_parts(
+    run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, snapshots: UPath | None
+) -> list[Artifact]:
+    """Return an artefact for every part of the log, made now where the store has none; in order of days.
+
+    Parameters
+    ----------
+    config
+        The sections of the scenario that the rows' judgement depends on.
+    files
+        All files of the run, as they stood when it began.
+    root
+        Folder that the scenario's relative paths start from.
+    snapshots
+        Folder of the log's files where these are what a database held.
+
+    Raises
+    ------
+    DataError
+        As :func:`~mtl_tasks.events.read_log` and :func:`~mtl_tasks.validation.judge_rows`.
+    """
+    parts = _parts(run, config, files)
+    found = {key: None if run.force else run.store.find(_folder(run, key, part)) for key, part in parts.items()}
+    known = {key: artifact.json("part") for key, artifact in found.items() if artifact is not None}
+    missing = {key: part for key, part in parts.items() if found[key] is None}
+    made = _make(run, missing, files, (root, snapshots or root), list(known.values())) if missing else {}
+    log.info("%s: %d parts of the log judged, of %d reused", run.scenario.name, len(missing), len(known))
+    return [found[key] or made[key] for key in parts]
+
+
+def read_events(store: Store, validated: Artifact, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the good rows of a run's log, in order of days, as :class:`~mtl_tasks.validation.ValidationResult` says.
+
+    Parameters
+    ----------
+    validated
+        The artefact of the stage ``validate``.
+    names
+        Columns to read; by default all.
+    """
+    parts = [store.open(Ref.from_json(entry)) for entry in validated.json(DAYS)]
+    return joined_events([part.frame(EVENTS, None if names is None else list(names)) for part in parts])
+
+
+def events_bytes(store: Store, validated: Artifact) -> int:
+    """Return how large the files are that :func:`read_events` reads."""
+    parts = [store.open(Ref.from_json(entry)) for entry in validated.json(DAYS)]
+    return sum(part.manifest["files"][f"{EVENTS}.parquet"]["size"] for part in parts)
+
+
+def day_digests(store: Store, validated: Artifact) -> dict[int, str]:
+    """Return a hash of the good rows of each day of a run's log."""
+    parts = [store.open(Ref.from_json(entry)).json("part") for entry in validated.json(DAYS)]
+    return {int(day): digest for part in parts for day, digest in part["digests"].items()}
+
+
+def digests_of(events: pd.DataFrame) -> dict[int, str]:
+    """Return a hash of the rows of each day; equal rows in equal order have equal hashes, wherever they came from."""
+    days = events[columns.DAY].to_numpy()
+    order = np.argsort(days, kind="stable")
+    hashes, days = hash_rows(events)[order], days[order]
+    bounds = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)] if len(days) else []
+    return {
+        int(days[start]): hashlib.sha256(hashes[start:end].tobytes()).hexdigest() for start, end in pairwise(bounds)
+    }
+
+
+def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
+    """Return a hash of each row."""
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64)
+
+
+def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join the events of parts."""
+    if len(frames) == 1:
+        return frames[0]
+    for name in _IDS:  # of text files: integers in some, so far as these can tell
+        if len({str(frame[name].dtype) for frame in frames if name in frame}) > 1:
+            frames = [frame.astype({name: "str"}) for frame in frames]
+    kinds = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
+    joined = pd.concat([frame.drop(columns=kinds) for frame in frames], ignore_index=True)
+    if kinds:
+        joined = pd.concat([joined, joined_kinds([frame[kinds] for frame in frames])], axis=1)
+    return joined[list(frames[0])]
+
+
+def joined_quarantine(parts: Sequence[Artifact]) -> pd.DataFrame:
+    """Return the bad rows of all parts."""
+    frames = [part.frame(_QUARANTINE) for part in parts if part.summary["quarantined"]] or [parts[0].frame(_QUARANTINE)]
+    for name in _IDS:
+        if len({str(frame[name].dtype) for frame in frames}) > 1:
+            whole = all(pd.api.types.is_integer_dtype(frame[name]) for frame in frames)
+            frames = [frame.astype({name: "Int64" if whole else "str"}) for frame in frames]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Parts:
+    """The files of each part, by the part's key."""
+    source = run.scenario.source
+    of_log = [file for file in files if file.path not in source.tables.values()]
+    daily = source.long is None and source.prior is None and all(file.day is not None for file in of_log)
+    known = {**config, "code": code_version(), "libraries": library_versions()}
+    if source.items is not None and source.items.missing == "quarantine":
+        known["items"] = [asdict(file) for file in files if file.path == source.items.path]
+    groups = [list(part) for _, part in groupby(of_log, lambda file: file.day)] if daily else [of_log]
+    parts = {}
+    for part in groups:
+        told = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part]}
+        if not daily:
+            told["beside"] = [asdict(file) for file in files]
+        parts[hashlib.sha256(to_json(told)).hexdigest()] = part
+    return parts
+
+
+def _folder(run: Run, key: str, part: list[SourceFile]) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, _name(run, part), key)
+
+
+def _name(run: Run, part: list[SourceFile]) -> str:
+    """The day of a part, or as_of where a part is of all days."""
+    days = {file.day for file in part}
+    day = days.pop() if len(days) == 1 else None
+    return run.as_of_name if day is None else day_text(day)
+
+
+def _make(
+    run: Run, missing: Parts, files: list[SourceFile], roots: tuple[Root, Root], known: list[dict[str, Any]]
+) -> dict[str, Artifact]:
+    scenario, (root, of_log) = run.scenario, roots
+    seen = {name: (kind, file) for part in reversed(known) for name, (kind, file) in part["types"].items()}
+    wanted = {file.path for part in missing.values() for file in part}
+    beside = scenario.source.tables.values()
+    read = read_log(scenario, [f for f in files if f.path in wanted or f.path in beside], of_log, run.as_of, seen)
+    read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
+    checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
+    items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
+    days = [file.day for file, *_ in missing.values() if file.day is not None] if len(missing) > 1 or known else None
+    judged = judge_rows(read, items, scenario, run.as_of, days=days)
+    return {
+        key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
+    }
+
+
+def _publish(
+    run: Run, key: str, part: list[SourceFile], judged: JudgedRows, seen: Mapping[str, tuple[str, str]]
+) -> Artifact:
+    events = judged.events
+    payload = Payload(rows=len(events), summary={"quarantined": len(judged.quarantine)})
+    payload.add_frame(EVENTS, events)
+    payload.add_frame(_QUARANTINE, judged.quarantine)
+    ids = {name: str(events[name].dtype) for name in _IDS}
+    about = {"record": judged.record, "digests": digests_of(events), "types": dict(seen), "ids": ids}
+    payload.add_json("part", about)
+    facts = {"scenario": run.scenario.name, "stage": "log", "as_of": _name(run, part), "usage": {}}
+    return run.store.publish(_folder(run, key, part), key, payload, facts)

@@ -1,0 +1,17 @@
+"""Columns of kinds (pandas categories) from several tables, as one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def joined_kinds(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Columns of kinds, each with the levels of all days; a day without any kind says nothing of their type."""
+    joined = {}
+    for name in parts[0]:
+        known = [part[name].cat.categories for part in parts if len(part[name].cat.categories)]
+        levels = known[0].append(known[1:]).unique().sort_values() if known else pd.Index([], dtype="str")
+        codes = [np.append(levels.get_indexer(part[name].cat.categories), -1)[part[name].cat.codes] for part in parts]
+        joined[name] = pd.Categorical.from_codes(np.concatenate(codes), categories=levels)
+    return pd.DataFrame(joined)

@@ -1,0 +1,88 @@
+"""Names of all that was known by a day: what the keys of artefacts that belong to days are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.daily_log import hash_rows
+from mtl_tasks.features.build import Tables
+from mtl_tasks.features.side import listed_kinds
+from mtl_tasks.run import code_version, library_versions
+from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario
+from mtl_tasks.store import to_json
+
+Digests = Mapping[int, str]
+Hashes = NDArray[np.uint64]
+Days = NDArray[np.int64]
+_NEVER: Final = np.iinfo(np.int64).max
+
+
+class Known:
+    """Names all that was known by a day.
+
+    An event that was corrected later changes the names of the days after it, and of no other; so does an attribute of
+    a user or an item, from the day on which the log first met them.
+
+    Parameters
+    ----------
+    settings
+        What results depend on beside data, code and libraries; JSON-able.
+    digests
+        A hash of the events of each day.
+    sides
+        Hash of each row of a table beside the log, and the first day that may be told of it.
+    """
+
+    def __init__(self, settings: dict[str, Any], digests: Digests, sides: Sequence[tuple[Hashes, Days]] = ()) -> None:
+        self.first = min(digests, default=0)
+        told = {**settings, "code": code_version(), "libraries": library_versions()}
+        self._start, self._digests, self._sides = to_json(told), digests, sides
+
+    @classmethod
+    def of(cls, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
+        """What features of a scenario are made of."""
+        source, document = scenario.source, scenario.model_dump(mode="json")
+        known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
+        # How many kinds there are, of all versions, decides which attributes make features of their own.
+        known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
+        sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
+        return cls(known, digests, [(hash_rows(table), _told_from(table, name, events)) for table, name in sides])
+
+    def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Yield each of some ascending days with a hash of what was known before it, to be added to."""
+        digest, told = hashlib.sha256(self._start), sorted(self._digests)
+        at = 0
+        for day in days:
+            end = int(np.searchsorted(told, day))
+            for earlier in told[at:end]:
+                digest.update(self._digests[earlier].encode())
+            at, now = end, digest.copy()
+            for hashes, valid in self._sides:
+                now.update(hashes[valid <= day].tobytes())
+            yield day, now
+
+
+def _told_from(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:
+    """The first day that may be told of each row: its id is in the log by then, and its version older than the day.
+
+    Of ids that come later nothing is told, so that a table to which the new ones are added every day changes no day
+    before theirs.
+    """
+    days = events[columns.DAY].to_numpy()
+    ordered = (
+        events[id_column] if (np.diff(days) >= 0).all() else events[id_column].iloc[np.argsort(days, kind="stable")]
+    )
+    first = ordered[~ordered.duplicated()]
+    place = pd.Index(first).get_indexer(pd.Index(table[id_column]))
+    met = np.where(place >= 0, events[columns.DAY].to_numpy()[first.index.to_numpy()][place], _NEVER)
+    if columns.VALID not in table:
+        return met.astype(np.int64)
+    valid = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
+    return np.maximum(met, valid.to_numpy(dtype=np.int64) + 1)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from mtl_tasks.drift import compare, read_record
+from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.history import PastRun
 from mtl_tasks.report.labels import in_order, metric
+from mtl_tasks.store import Store
 
 Json = dict[str, Any]
 
@@ -42,6 +45,26 @@ def _difference(name: str, first: Json | None, second: Json | None) -> Json | No
         return {"value": gain, "low": None, "high": None}
     half = math.hypot((first["high"] - first["low"]) / 2, (second["high"] - second["low"]) / 2)
     return {"value": gain, "low": gain - half, "high": gain + half}
+
+
+def compare_rows(store: Store, first: PastRun, second: PastRun) -> Json:
+    """Return how the second run's test rows have shifted from the first's; see :func:`mtl_tasks.drift.compare`.
+
+    ``problem`` says why they cannot be compared.
+    """
+    records = []
+    for run in (first, second):
+        try:
+            record = read_record(store.open(run.entry.refs["evaluate"]))
+        except StoreError:
+            raise
+        except ArtifactError as error:
+            return {"problem": str(error), "shifts": [], "unmatched": []}
+        if record is None:
+            problem = f"the run of {run.entry.as_of} is of a time when no distributions were recorded"
+            return {"problem": problem, "shifts": [], "unmatched": []}
+        records.append(record)
+    return {"problem": None, **compare(*records)}
 
 
 def _setting_rows(first: Json, second: Json) -> Iterator[Json]:

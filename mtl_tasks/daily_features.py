@@ -87,7 +87,12 @@ def make_days(
     return [(found[day] or made[day]).ref for day in keys]
 
 
-def read_days(store: Store, features: Artifact, names: Sequence[str] | None = None) -> pd.DataFrame:
+def read_days(
+    store: Store,
+    features: Artifact,
+    names: Sequence[str] | None = None,
+    places: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
     """Return the features of a run's rows, in their order.
 
     Parameters
@@ -96,6 +101,8 @@ def read_days(store: Store, features: Artifact, names: Sequence[str] | None = No
         The artefact of the stage.
     names
         Columns to read; by default all.
+    places
+        Which rows, ascending; by default all. Days without any of them are not read.
 
     Returns
     -------
@@ -103,14 +110,21 @@ def read_days(store: Store, features: Artifact, names: Sequence[str] | None = No
         float32 columns that share one array, then those of kinds (category).
     """
     refs = [Ref.from_json(entry) for entry in features.json("days")]
-    total = sum(ref.rows for ref in refs)
+    ends = np.cumsum([ref.rows for ref in refs])
+    if places is None:
+        places = np.arange(ends[-1])
     numbers: NDArray[np.float32] | None = None
     at, kinds, labels = 0, [], []
-    for ref in refs:
+    for ref, end in zip(refs, ends.tolist(), strict=True):
+        first, last = np.searchsorted(places, [end - ref.rows, end]).tolist()
+        if first == last:
+            continue
         frame = store.open(ref).frame(_FILE, None if names is None else list(names))
+        if last - first < ref.rows:
+            frame = frame.iloc[places[first:last] - (end - ref.rows)]
         if numbers is None:
             labels = [name for name in frame if frame[name].dtype == np.float32]
-            numbers = np.empty((len(labels), total), dtype=np.float32)
+            numbers = np.empty((len(labels), len(places)), dtype=np.float32)
         for place, name in enumerate(labels):
             numbers[place, at : at + len(frame)] = frame[name]
         kinds.append(frame.drop(columns=labels))

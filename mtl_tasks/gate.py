@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks import drift
 from mtl_tasks.bootstrap import UserBootstrap, interval
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.evaluation import FLOOR, FUSION, SLICES, ScoredRows
@@ -37,12 +38,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Champion:
-    """The run to compare with: its key, and its fused predictions of this run's test rows, or why there are none."""
+    """The run to compare with.
+
+    Attributes
+    ----------
+    predictions
+        Its fused predictions of this run's test rows, by task.
+    problem
+        Why there are none.
+    drift
+        What :func:`mtl_tasks.drift.compare` made of its record and this run's; under ``problem`` why nothing.
+    """
 
     run_key: str
     as_of: str
     predictions: dict[str, Values]
     problem: str | None = None
+    drift: Json | None = None
 
 
 def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None) -> Json:
@@ -55,7 +67,7 @@ def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], cha
     rows
         Task to its labelled test rows.
     champion
-        None when no earlier run was promoted; relative rules then hold by default and the verdict says ``first``.
+        None when no earlier run was promoted; rules against it then hold by default and the verdict says ``first``.
 
     Returns
     -------
@@ -68,12 +80,15 @@ def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], cha
         findings += [_beats_floor(name, task.kind, rows[name], gate, scenario) for name, task in scenario.tasks.items()]
     if champion is not None:
         findings += _relative_rules(scenario, rows, champion)
+        findings += [_drifted(group, limit, champion) for group, limit in gate.drift.limits.items()]
     if not findings or not (gate.absolute or gate.relative):
         findings.append(_nothing_to_judge(scenario))
     failed = [finding for finding in findings if not finding.passed]
     reasons = [finding.reason for finding in [*failed, *(f for f in findings if f.passed)]]
     if champion is None:
-        reasons.append("no earlier run was promoted, so this is the first: relative rules had nothing to compare with")
+        reasons.append(
+            "no earlier run was promoted, so this is the first: rules on a champion had nothing to compare with"
+        )
     return {
         "decision": "reject" if failed else "promote",
         "first": champion is None,
@@ -185,6 +200,27 @@ def _relative(
         f"on {count:,} rows (positive is better)"
     )
     return Finding(name, "relative", passed, gain, -rule.margin, low, high, count, why)
+
+
+def _drifted(group: str, limit: float, champion: Champion) -> Finding:
+    name = f"{group} at most {limit:g} PSI from the champion's"
+    found = champion.drift
+    if found is None or found["problem"] is not None:
+        problem = "nothing was compared" if found is None else found["problem"]
+        why = f"{name}: fails, the champion of {champion.as_of} cannot be compared with: {problem}"
+        return Finding(name, "drift", False, None, limit, None, None, 0, why)
+    lacking = [row["name"] for row in found["unmatched"] if row["group"] == group]
+    worst = drift.worst(found, group)
+    if worst is None or (lacking and group != "features"):
+        why = f"{name}: fails, {', '.join(lacking) or group} cannot be compared: the gate fails closed"
+        return Finding(name, "drift", False, None, limit, None, None, 0, why)
+    passed = worst["psi"] <= limit
+    why = (
+        f"{name}: {'holds' if passed else 'fails'}, the furthest is {worst['name']} with {worst['psi']:.4f} on "
+        f"{worst['rows']:,} rows against {worst['reference_rows']:,} of the champion of {champion.as_of} (chance alone "
+        f"gives about {worst['noise']:.4f})"
+    )
+    return Finding(name, "drift", passed, worst["psi"], limit, None, None, worst["rows"], why)
 
 
 def _held_back(finding: Finding) -> Finding:

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError
+from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.pipeline import build_document
 from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult
 from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.stages import STAGE_ORDER
 from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
 
 Json = dict[str, Any]
@@ -102,10 +103,19 @@ class History:
 
 
 def stored_scenarios(store: Store) -> list[str]:
-    """Names of the scenarios of which the store holds a verdict."""
-    if not store.root.exists():
-        return []
-    return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+    """Names of the scenarios of which the store holds a verdict.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer.
+    """
+    try:
+        if not store.root.exists():
+            return []
+        return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+    except OSError as error:
+        raise StoreError(f"{store.root}: the store cannot be read ({error})") from error
 
 
 def read_history(store: Store, scenario: str) -> History:
@@ -159,18 +169,54 @@ def _champions(records: list[Record]) -> list[Json]:
     return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
 
 
-def find_run(history: History, run_key: str) -> PastRun:
-    """Return a run by its key.
+def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
+    """Return one run by its key, of which alone the records are read.
 
     Raises
     ------
     ArtifactError
-        If there is none.
+        If there is none, or a record of it is damaged.
     """
-    for run in history.runs:
-        if run.entry.run_key == run_key:
-            return run
-    raise ArtifactError(f"{history.scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
+    records = Registry(store, scenario).records(run_key)
+    entry = next((record for record in records if isinstance(record, Entry)), None)
+    if entry is None:
+        raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
+    return _past_run(store, entry, tuple(record for record in records if isinstance(record, Ruling)))
+
+
+def read_card(store: Store, run: PastRun) -> Json:
+    """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
+
+    Returns
+    -------
+    dict
+        ``devices``: stage to device; ``windows``: name to ``[first day, last day]``, empty once the run's tables were
+        pruned; ``approved``: the ruling that promoted it in words, or that its own verdict did.
+    """
+    promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
+    by_verdict = "passed the gate, no approval was asked for"
+    return {
+        **_read_card(str(store.root), tuple(run.entry.refs.items())),
+        "approved": promoted[-1].sentence(run.entry) if promoted else by_verdict,
+    }
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in refs:
+        try:
+            summaries[stage] = Store(root).open(ref).summary
+        except StoreError:
+            raise
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    windows = summaries.get("split", {}).get("windows", {})
+    days = {name: [part["first"], part["last"]] for name, part in windows.items()}
+    return {
+        "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
+        "windows": dict(sorted(days.items(), key=lambda window: window[1])),
+    }
 
 
 def rebuild_run(store: Store, entry: Entry) -> Run:
@@ -193,10 +239,10 @@ def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
     ArtifactError
         If one is gone or damaged.
     """
-    return {stage: _result(stage, store.open(ref)) for stage, ref in entry.refs.items()}
+    return {stage: _result(stage, store.open(entry.refs[stage])) for stage in _stages_of(entry)}
 
 
-def past_document(store: Store, entry: Entry) -> RunDocument:
+def past_document(store: Store, run: PastRun) -> RunDocument:
     """Return all that a past run has to show.
 
     Raises
@@ -204,11 +250,12 @@ def past_document(store: Store, entry: Entry) -> RunDocument:
     ArtifactError, ConfigError
         If an artefact is gone or damaged, or the scenario is not understood any more.
     """
+    entry = run.entry
     results = earlier_results(entry, store)
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    document = build_document(rebuild_run(store, entry), results, {})
+    document = build_document(rebuild_run(store, entry), results, {}, (entry, run.rulings))
     gate = store.open(entry.refs["gate"]).manifest
     usage = [
         {"name": name, **store.open(result.ref).manifest["usage"], "reused": False, "key": result.ref.key}
@@ -236,7 +283,7 @@ def list_artifacts(store: Store, entry: Entry) -> list[Json]:
     ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
     and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
     """
-    return [_artifact_row(store, stage, ref) for stage, ref in entry.refs.items()]
+    return [_artifact_row(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
 
 
 def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
@@ -253,19 +300,33 @@ def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
 
 
 def _check(artifact: Artifact, size: int) -> str:
+    there = {file["path"]: (artifact.folder / file["path"]).stat() for file in artifact.manifest["files"].values()}
     if size <= HASHED_BYTES:
-        artifact.verify()
+        seen = tuple((path, stat.st_size, stat.st_mtime) for path, stat in there.items())
+        _verify(str(artifact.folder)[: -len(artifact.ref.uri)], artifact.ref, seen)
         return "sound"
     for file in artifact.manifest["files"].values():
-        there = (artifact.folder / file["path"]).stat().st_size
-        if there != file["size"]:
-            raise ArtifactError(f"{artifact.folder / file['path']}: {there:,} bytes, {file['size']:,} in its manifest")
+        if there[file["path"]].st_size != file["size"]:
+            found = f"{there[file['path']].st_size:,} bytes, {file['size']:,} in its manifest"
+            raise ArtifactError(f"{artifact.folder / file['path']}: {found}")
     return "sizes match"
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _verify(root: str, ref: Ref, seen: tuple[Any, ...]) -> None:
+    """Read an artefact through; again only once sizes or times of its files have changed."""
+    Store(root).open(ref).verify()
 
 
 def _read_until(summary: Mapping[str, Any]) -> str | None:
     names = ("max_event_time", "fitted_max_event_time")
     return next((str(summary[name]) for name in names if summary.get(name)), None)
+
+
+def _stages_of(entry: Entry) -> list[str]:
+    """Names of an entry's stages in the order they ran: it keeps them by name."""
+    place = {stage: number for number, stage in enumerate(STAGE_ORDER)}
+    return sorted(entry.refs, key=lambda stage: place.get(stage.partition(":")[0], len(place)))
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from mtl_tasks.drift import read_record
 from mtl_tasks.errors import ArtifactError, ConfigError
-from mtl_tasks.registry import Registry, standing_of
+from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
@@ -122,16 +123,26 @@ def explain_pair(run: Run, user: str, item: str, top: int) -> dict[str, Any]:
     return about | explain(run, Inputs(artifacts), (user, item), top)
 
 
-def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapping[str, Any]) -> RunDocument:
-    """Gather what a run has to show from the artefacts of its stages."""
+def build_document(
+    run: Run,
+    results: Mapping[str, StageResult],
+    overrides: Mapping[str, Any],
+    known: tuple[Entry, Sequence[Ruling]] | None = None,
+) -> RunDocument:
+    """Gather what a run has to show from the artefacts of its stages.
+
+    Parameters
+    ----------
+    known
+        Its entry and the rulings on it; by default they are read from the registry.
+    """
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
     split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
-    registry = Registry(run.store, run.scenario.name)
-    entry, rulings = registry.get(key), registry.rulings(key)
+    entry, rulings = known or _entered(run, key)
     return RunDocument(
         scenario=run.scenario,
         as_of=run.as_of_name,
-        run_key=key,
+        run_key=entry.run_key,
         resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
         validation=artifacts["validate"].json("validation"),
         split=split.summary,
@@ -140,13 +151,26 @@ def build_document(run: Run, results: Mapping[str, StageResult], overrides: Mapp
         fusion=artifacts["fuse"].json("fusion"),
         evaluation=artifacts["evaluate"].json("evaluation"),
         verdict=artifacts["gate"].json("verdict"),
+        drift=_drift(artifacts),
         sample=artifacts["recommend"].json("sample") if "recommend" in artifacts else [],
         stages=_stage_rows(results),
         libraries=library_versions(),
         overrides=dict(overrides),
-        standing=standing_of(entry, rulings),
+        standing=standing_of(entry, list(rulings)),
         rulings=[ruling.sentence(entry) for ruling in rulings],
     )
+
+
+def _entered(run: Run, key: str) -> tuple[Entry, list[Ruling]]:
+    registry = Registry(run.store, run.scenario.name)
+    return registry.get(key), registry.rulings(key)
+
+
+def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
+    record = read_record(artifacts["evaluate"])
+    if record is None:
+        return None
+    return {"champion": artifacts["gate"].json("drift"), "since_train": record["since_train"]}
 
 
 def page_uri(run: Run, ref: Ref) -> str:

@@ -6,14 +6,13 @@ The champion is computed from it, never stored.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from upath import UPath
 
 from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.store import Ref, Store, to_json, write_durably
+from mtl_tasks.store import Ref, Store, sealed, to_json, unsealed, write_durably
 
 Json = dict[str, Any]
 Action = Literal["promote", "retire"]
@@ -148,8 +147,13 @@ class Registry:
     def __init__(self, store: Store, scenario: str) -> None:
         self._folder = store.root / scenario / "registry"
 
-    def records(self) -> list[Record]:
-        """Everything, by as_of, and within one in the order it was appended.
+    def records(self, run_key: str | None = None) -> list[Record]:
+        """Everything, or all about one run, by as_of, and within one in the order it was appended.
+
+        Parameters
+        ----------
+        run_key
+            The whole key of the run.
 
         Raises
         ------
@@ -157,7 +161,7 @@ class Registry:
             If a file there cannot be read or is not a record as it was written.
         """
         found = []
-        for path in self._paths("*"):
+        for path in self._paths("*", "*" if run_key is None else f"*-{run_key[:32]}*"):
             try:
                 found.append(_read(path.read_bytes()))
             except OSError as error:
@@ -166,7 +170,7 @@ class Registry:
                 raise ArtifactError(
                     f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
                 ) from error
-        return found
+        return [record for record in found if run_key in (None, record.run_key)]
 
     def version(self) -> tuple[str, ...]:
         """Names of all records: since none is ever changed, equal names mean equal records.
@@ -244,13 +248,10 @@ class Registry:
             raise ArtifactError(f"{self._folder}: {len(found)} runs start with {run_key!r}: give more of the key")
         raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
 
-    def _paths(self, as_of: str) -> list[UPath]:
+    def _paths(self, as_of: str, name: str = "*") -> list[UPath]:
         if not self._folder.exists():
             return []
-        return sorted(self._folder.glob(f"{as_of}/*.json"), key=lambda path: (path.parent.name, path.name))
-
-
-_SEAL = "seal"
+        return sorted(self._folder.glob(f"{as_of}/{name}.json"), key=lambda path: (path.parent.name, path.name))
 
 
 def _name(record: Record) -> str:
@@ -262,19 +263,11 @@ def _name(record: Record) -> str:
 
 
 def _written(record: Record) -> bytes:
-    """Bytes of a record with their own hash: nothing else vouches for one, and it decides who is champion."""
-    document = record.to_json()
-    return to_json({**document, _SEAL: hashlib.sha256(to_json(document)).hexdigest()})
+    """Bytes of a record, sealed: nothing else vouches for one, and it decides who is champion."""
+    return sealed(record.to_json())
 
 
 def _read(data: bytes) -> Record:
     """Invert :func:`_written`; raises unless the bytes are exactly what it wrote."""
-    document = json.loads(data)
-    if "action" in document:
-        del document[_SEAL]
-        record: Record = Ruling(**document)
-    else:
-        record = Entry.from_json(document)
-    if _written(record) != data:
-        raise ValueError("its hash does not match")
-    return record
+    document = unsealed(data)
+    return Ruling(**document) if "action" in document else Entry.from_json(document)

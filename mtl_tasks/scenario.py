@@ -468,11 +468,31 @@ class Margin(Model):
     min_rows: int = Field(default=50, ge=1)
 
 
+class Drift(Model):
+    """How far the test rows may have shifted from those that the champion was judged on; null: no limit."""
+
+    labels: float | None = Field(default=None, gt=0)
+    predictions: float | None = Field(default=None, gt=0)
+    features: float | None = Field(default=None, gt=0)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What is limited, and to which population stability index."""
+        given = {"labels": self.labels, "predictions": self.predictions, "features": self.features}
+        return {group: limit for group, limit in given.items() if limit is not None}
+
+
 class Gate(Model):
     """The rules a candidate must meet to be promoted."""
 
     absolute: tuple[Rule, ...] = ()
     relative: tuple[Margin, ...] = ()
+    drift: Drift = Field(
+        default=Drift(),
+        description="limits on the population stability index, of the furthest variable of each group. Off by default: "
+        "seasons and campaigns move a log too, and refusing the run that has learnt from the new days keeps a model "
+        "that has not",
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     replicates: int = Field(default=500, ge=100)
     beat_floor: bool = Field(default=True, description="every task's fusion must beat `popularity` significantly")

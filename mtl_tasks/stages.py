@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks import columns
+from mtl_tasks import columns, drift
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.evaluation import (
     FUSION,
@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 MODEL = "model."  # prefix of a member's own files among those of its artefact
 FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
 
+# A member's stage is member:<kind>.
+STAGE_ORDER = (
+    *("resolve", "validate", "split", "factors", "features", "member", "fuse", "evaluate", "gate", "publish"),
+    "recommend",
+)
 BEFORE_MODELS = ("resolve", "validate", "split", "features")
 
 Body = Callable[[Run, Inputs], Payload]
@@ -239,6 +244,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
     document["ranking"] = _judge_lists(run, inputs)
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
     payload.add_json("evaluation", document)
+    payload.add_json(drift.RECORD, _distributions(run, inputs, rows))
     return payload
 
 
@@ -246,13 +252,17 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     """Judge the candidate by the scenario's rules and against the champion of the time."""
     rows = _test_rows(run, inputs)
     key = inputs.config["champion"]
-    champion = None if key is None else _champion(run, inputs, Registry(run.store, run.scenario.name).get(key))
+    champion = None
+    if key is not None:
+        entry = Registry(run.store, run.scenario.name).get(key)
+        champion = replace(_champion(run, inputs, entry), drift=_drift(run, inputs, entry))
     for task, part in rows.items():
         if champion is not None and task in champion.predictions:
             part.predictions["champion"] = champion.predictions[task]
     verdict = judge(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
     payload = Payload(summary={"verdict": verdict_line(verdict)}, rows=len(verdict["rules"]))
     payload.add_json("verdict", verdict)
+    payload.add_json("drift", champion.drift if champion is not None else None)
     return payload
 
 
@@ -345,7 +355,8 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
 
     rows = inputs["split"].frame("rows")
     test = (rows[columns.WINDOW] == "test").to_numpy()
-    masks = slice_masks(read_days(run.store, inputs["features"], ["user.count", "item.count"])[test])
+    counts = read_days(run.store, inputs["features"], ["user.count", "item.count"], np.flatnonzero(test))
+    masks = slice_masks(counts)
     fusion = inputs["fuse"].json("fusion")
     members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
     made = {}
@@ -357,6 +368,44 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
         seen = ~np.isnan(label)
         made[task] = replace(whole.where(seen), slices={name: mask[seen] for name, mask in masks.items()})
     return made
+
+
+def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> dict[str, Any]:
+    """Sketches of what was judged, for later runs to compare with, and how it has shifted since the train window."""
+    from mtl_tasks.daily_features import read_days
+
+    rows = inputs["split"].frame("rows")
+    place = _places(rows, _windows(inputs["split"]))
+    sampled = {name: drift.sample_rows(place[name], run.scenario.seed) for name in ("train", "test")}
+    features = {name: read_days(run.store, inputs["features"], None, at) for name, at in sampled.items()}
+    learnt = {task: rows[columns.label(task)].iloc[place["train"]].dropna() for task in run.scenario.tasks}
+    judged: drift.Json = {
+        "labels": drift.sketches({task: part.label for task, part in scored.items()}),
+        "features": drift.sketches(features["test"]),
+    }
+    before = {"labels": drift.sketches(learnt), "features": drift.sketches(features["train"])}
+    return {
+        **judged,
+        "predictions": drift.sketches({task: part.predictions[FUSION] for task, part in scored.items()}),
+        "format": drift.FORMAT,
+        "since_train": drift.compare(before, judged),
+    }
+
+
+def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:
+    """How far what is judged here has shifted from what was judged when the champion was."""
+    about = {"run_key": champion.run_key, "as_of": champion.as_of}
+    try:
+        theirs = drift.read_record(run.store.open(champion.refs["evaluate"]))
+    except StoreError:
+        raise
+    except ArtifactError as error:
+        return {**about, "problem": str(error), "shifts": [], "unmatched": []}
+    own = inputs["evaluate"].json(drift.RECORD)
+    if theirs is None:
+        problem = "it is of a time when no distributions were recorded"
+        return {**about, "problem": problem, "shifts": [], "unmatched": []}
+    return {**about, "problem": None, **drift.compare(theirs, own)}
 
 
 def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
     _print_verdict(document, console)
+    if document.drift is not None:
+        _print_drift(document.drift, console)
     _show(console, "Stages", _stages(document))
     _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
     _say(console, f"\nReport: {document.report}")
@@ -233,6 +235,26 @@ def _print_verdict(document: RunDocument, console: Console) -> None:
     for passed, reason in lines or [(accepted, reason) for reason in verdict["reasons"]]:
         mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
         console.print(mark.append(reason, style="default"), soft_wrap=True)
+
+
+def _print_drift(drift: dict[str, Any], console: Console) -> None:
+    champion = drift["champion"]
+    if champion is None:
+        _say(console, "\nDrift: no champion to compare with.", style="dim")
+    elif champion["problem"] is not None:
+        why = f"the champion of {champion['as_of']} cannot be compared with: {champion['problem']}."
+        _say(console, f"\nDrift: {why}", style="dim")
+    else:
+        table = _table()
+        for heading in ("of", "furthest"):
+            table.add_column(heading)
+        for heading in ("PSI", "by chance"):
+            table.add_column(heading, justify="right")
+        for group, row in {row["group"]: row for row in reversed(champion["shifts"])}.items():
+            table.add_row(group, row["name"], labels.number(row["psi"], 3), labels.number(row["noise"], 3))
+        _show(console, f"Drift since the champion of {champion['as_of']}", table)
+        little, large = labels.SHIFTED
+        _say(console, f"Population stability index: below {little} is little, above {large} large.", style="dim")
 
 
 def _stages(document: RunDocument) -> Table:

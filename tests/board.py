@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+import pytest
 
+from mtl_tasks.history import PastRun, read_run
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.promotion import promote, rollback
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.store import Store
 from tests.projects import NAME, write_log, write_scenario
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
@@ -51,3 +58,25 @@ def registry(root: Path) -> Registry:
 def entry_of(root: Path, as_of: str) -> Entry:
     """The run of a day."""
     return next(entry for entry in registry(root).entries() if entry.as_of == as_of)
+
+
+def run_of(root: Path, as_of: str) -> PastRun:
+    """The same, with what was ruled on it and measured of it."""
+    return read_run(store(root), NAME, entry_of(root, as_of).run_key)
+
+
+@contextlib.contextmanager
+def reading(root: Path) -> Iterator[TestClient]:
+    """Somebody who is logged in and may read the scenario, and no other."""
+    from airflow.api_fastapi.core_api.security import get_user
+    from fastapi.testclient import TestClient
+
+    from plugins.model_board import access
+    from plugins.model_board.app import app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MTL_STORE", str(root / ".store"))
+        patch.setattr(access, "may_read", lambda user, scenario: scenario == NAME)
+        app.dependency_overrides[get_user] = lambda: "reader"
+        yield TestClient(app)
+        app.dependency_overrides.clear()

@@ -30,3 +30,13 @@ def airflow_database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture(scope="session")
+def board_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose store has a history; who changes it works on a copy."""
+    from tests import board
+
+    root = tmp_path_factory.mktemp("board")
+    board.make_history(root)
+    return root

@@ -99,6 +99,16 @@ def test_only_the_columns_asked_for_are_read(project: Path) -> None:
     assert len(whole) == result.ref.rows
 
 
+def test_only_the_rows_asked_for_are_read_in_their_order(project: Path) -> None:
+    run, result = made_features(project, EARLIER, str(project / "shared"))
+    artifact = run.store.open(result.ref)
+    whole = read_days(run.store, artifact)
+    places = np.flatnonzero(np.arange(len(whole)) % 7 == 3)[20:]  # none of the first day
+    pd.testing.assert_frame_equal(
+        read_days(run.store, artifact, None, places), whole.iloc[places].reset_index(drop=True)
+    )
+
+
 def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mtl_tasks.drift import compare, sketch
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.evaluation import FLOOR, FUSION, ScoredRows, evaluate_task
 from mtl_tasks.gate import Champion, check_comparable, check_rules, judge, verdict_line
@@ -258,6 +259,80 @@ def test_nan_on_either_side_of_a_comparison_fails(who: str) -> None:
     verdict = against_champion([{"task": "purchase", "metric": "auc", "margin": 0.5}], rows)
     assert not verdict["rules"][-1]["passed"]
     assert "the difference cannot be computed on 600 rows: the gate fails closed" in reasons_of(verdict)
+
+
+# --------------------------------------------------------------------------------------------------- drift
+
+
+def drifted(shifts: dict[str, float] | None = None, problem: str | None = None, **limits: float) -> Any:
+    """A verdict on a candidate whose variables have shifted by the given means since the champion."""
+    rng = np.random.default_rng(5)
+
+    def record(shifts: dict[str, float]) -> dict[str, Any]:
+        made: dict[str, Any] = {"labels": {}, "predictions": {}, "features": {}}
+        for name in ("labels rating", "predictions rating", "features age", "features price"):
+            group, _, variable = name.partition(" ")
+            made[group][variable] = sketch(rng.normal(shifts.get(name, 0.0), 1, 1000))
+        return made
+
+    compared = {"problem": problem, **compare(record({}), record(shifts or {}))}
+    rows = scored(champion=0.5)
+    return judged(scenario_of(drift=limits), rows, Champion("k" * 64, CHAMPION, {}, None, compared))
+
+
+def test_drift_is_no_rule_unless_it_is_asked_for() -> None:
+    assert "drift" not in {rule["kind"] for rule in drifted({"labels rating": 3.0})["rules"]}
+
+
+def test_a_shift_up_to_the_limit_holds_and_says_what_chance_gives() -> None:
+    verdict = drifted(labels=0.25, predictions=0.25, features=0.25)
+    assert verdict["decision"] == "promote"
+    rules = [rule for rule in verdict["rules"] if rule["kind"] == "drift"]
+    assert [rule["rule"] for rule in rules] == [
+        f"{group} at most 0.25 PSI from the champion's" for group in ("labels", "predictions", "features")
+    ]
+    assert "(chance alone gives about 0.0180)" in rules[0]["reason"]
+    assert rules[0]["rows"] == 1000
+
+
+@pytest.mark.parametrize("variable", ["labels rating", "predictions rating", "features price"])
+def test_a_shift_is_refused_by_the_rule_of_its_group_and_the_furthest_is_named(variable: str) -> None:
+    group, _, name = variable.partition(" ")
+    verdict = drifted({variable: 1.0}, labels=0.25, predictions=0.25, features=0.25)
+    assert verdict["decision"] == "reject"
+    assert [rule["rule"].split()[0] for rule in verdict["rules"] if not rule["passed"]] == [group]
+    assert f"{group} at most 0.25 PSI from the champion's: fails, the furthest is {name} with " in verdict["reasons"][0]
+    assert f"on 1,000 rows against 1,000 of the champion of {CHAMPION}" in verdict["reasons"][0]
+
+
+def test_drift_that_cannot_be_computed_fails() -> None:
+    verdict = drifted(problem="it is of a time when no distributions were recorded", labels=9.0)
+    assert verdict["decision"] == "reject"
+    assert f"the champion of {CHAMPION} cannot be compared with: it is of a time" in verdict["reasons"][0]
+    never = judged(scenario_of(drift={"labels": 9}), scored(champion=0.5), Champion("k" * 64, CHAMPION, {}))
+    assert "cannot be compared with: nothing was compared" in never["reasons"][0]
+    for group, fails in (("labels", True), ("features", False)):
+        lacking = {"problem": None, **compare({group: {"a": sketch(np.arange(9.0))}}, {group: {}})}
+        compared = {**lacking, "shifts": [{**SAME, "group": group}]}
+        one = judged(scenario_of(drift={group: 9}), scored(), Champion("k" * 64, CHAMPION, {}, None, compared))
+        assert (one["decision"] == "reject") is fails  # features come and go with the settings, tasks do not
+        empty = judged(scenario_of(drift={group: 9}), scored(), Champion("k" * 64, CHAMPION, {}, None, lacking))
+        assert "a cannot be compared: the gate fails closed" in empty["reasons"][0]
+
+
+SAME = {"name": "b", "psi": 0.0, "noise": 0.0, "rows": 5, "reference_rows": 5}
+
+
+def test_without_a_champion_drift_has_nothing_to_compare_with() -> None:
+    verdict = judged(scenario_of(drift={"labels": 0.01, "predictions": 0.01, "features": 0.01}))
+    assert verdict["decision"] == "promote"
+    assert "rules on a champion had nothing to compare with" in verdict["reasons"][-1]
+
+
+@pytest.mark.parametrize("limits", [{"labels": 0}, {"lables": 0.1}])
+def test_a_limit_on_drift_that_makes_no_sense_is_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"gate\.drift"):
+        scenario_of(drift=limits)
 
 
 # ---------------------------------------------------------------------------------------------------- Holm

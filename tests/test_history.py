@@ -12,18 +12,11 @@ from mtl_tasks import run as run_module
 from mtl_tasks.comparison import compare_runs
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.exploration import explore_pair, explore_user
-from mtl_tasks.history import find_run, list_artifacts, past_document, read_history, stored_scenarios
+from mtl_tasks.history import list_artifacts, past_document, read_history, read_run, stored_scenarios
 from mtl_tasks.report import render_report
 from mtl_tasks.store import Store
 from tests import board
 from tests.projects import NAME
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    board.make_history(root)
-    return root
 
 
 @pytest.fixture
@@ -32,8 +25,8 @@ def other_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "code_version", lambda presentation=False: "another")
 
 
-def test_each_run_stands_where_verdict_and_rulings_put_it(project: Path) -> None:
-    history = read_history(board.store(project), NAME)
+def test_each_run_stands_where_verdict_and_rulings_put_it(board_project: Path) -> None:
+    history = read_history(board.store(board_project), NAME)
     assert [run.standing for run in history.runs] == ["promoted", "retired", "rejected", "forced"]
     assert [run["as_of"] for run in history.champions] == ["2013-05-08", "2013-05-11"]
     assert history.champion is not None
@@ -44,8 +37,8 @@ def test_each_run_stands_where_verdict_and_rulings_put_it(project: Path) -> None
     assert metric["low"] < metric["value"] < metric["high"]
 
 
-def test_a_new_record_is_seen_at_once(project: Path, tmp_path: Path) -> None:
-    shutil.copytree(project / ".store", tmp_path / "store")
+def test_a_new_record_is_seen_at_once(board_project: Path, tmp_path: Path) -> None:
+    shutil.copytree(board_project / ".store", tmp_path / "store")
     store = Store(str(tmp_path / "store"))
     before = read_history(store, NAME)
     last = max((tmp_path / "store" / NAME / "registry").glob("*/*.json"))
@@ -61,23 +54,23 @@ def test_a_scenario_without_runs_and_a_store_that_is_not_there_are_empty(tmp_pat
     assert read_history(store, NAME).champion is None
 
 
-def test_runs_are_found_whatever_code_made_them(project: Path, other_code: None) -> None:
-    store = board.store(project)
-    document = past_document(store, board.entry_of(project, "2013-05-10"))
+def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code: None) -> None:
+    store = board.store(board_project)
+    document = past_document(store, board.run_of(board_project, "2013-05-10"))
     assert document.standing == "rejected"
     assert {stage["name"] for stage in document.stages} >= {"resolve", "gate", "member:shared_tail"}
     assert all(stage["seconds"] >= 0 for stage in document.stages)
     assert "rating rmse &lt;= 0.5" in render_report(document)
 
 
-def test_the_lists_of_a_promoted_run_are_found(project: Path) -> None:
-    assert past_document(board.store(project), board.entry_of(project, "2013-05-08")).sample
-    assert past_document(board.store(project), board.entry_of(project, "2013-05-10")).sample == []
+def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
+    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-08")).sample
+    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
 
 
-def test_damage_is_named_and_the_run_stays_listed(project: Path, tmp_path: Path) -> None:
-    shutil.copytree(project / ".store", tmp_path / "store")
-    store, entry = Store(str(tmp_path / "store")), board.entry_of(project, "2013-05-10")
+def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path: Path) -> None:
+    shutil.copytree(board_project / ".store", tmp_path / "store")
+    store, entry = Store(str(tmp_path / "store")), board.entry_of(board_project, "2013-05-10")
     artifact = store.open(entry.refs["evaluate"])
     damaged = artifact.folder / artifact.manifest["files"]["evaluation.json"]["path"]
     damaged.write_bytes(damaged.read_bytes()[:-2] + b" \n")
@@ -86,28 +79,33 @@ def test_damage_is_named_and_the_run_stays_listed(project: Path, tmp_path: Path)
     assert states["evaluate"].startswith("damaged: ")
     assert states["validate"] == "missing"
     assert states["gate"] == "sound"
-    run = find_run(read_history(store, NAME), entry.run_key)
+    run = read_run(store, NAME, entry.run_key)
     assert run.metrics == {}
     assert run.problem is not None
     assert "does not match its manifest" in run.problem
     with pytest.raises(ArtifactError, match="no artefact here"):
-        past_document(store, entry)
+        past_document(store, run)
 
 
-def test_each_stage_says_until_when_it_read(project: Path) -> None:
-    rows = {row["stage"]: row for row in list_artifacts(board.store(project), board.entry_of(project, "2013-05-11"))}
+def test_each_stage_says_until_when_it_read(board_project: Path) -> None:
+    rows = {
+        row["stage"]: row
+        for row in list_artifacts(board.store(board_project), board.entry_of(board_project, "2013-05-11"))
+    }
     assert rows["validate"]["read_until"].startswith("2013-05-10")
     assert rows["factors"]["read_until"] < rows["validate"]["read_until"]
     assert rows["validate"]["bytes"] > 1000
+    assert list(rows)[:5] == ["resolve", "validate", "split", "factors", "features"]
+    assert list(rows)[-3:] == ["fuse", "evaluate", "gate"]
 
 
-def test_a_run_that_is_not_there_is_refused(project: Path) -> None:
+def test_a_run_that_is_not_there_is_refused(board_project: Path) -> None:
     with pytest.raises(ArtifactError, match="no run 'none' in the registry"):
-        find_run(read_history(board.store(project), NAME), "none")
+        read_run(board.store(board_project), NAME, "none")
 
 
-def test_a_comparison_shows_differences_with_intervals_and_changed_settings(project: Path) -> None:
-    runs = read_history(board.store(project), NAME).runs
+def test_a_comparison_shows_differences_with_intervals_and_changed_settings(board_project: Path) -> None:
+    runs = read_history(board.store(board_project), NAME).runs
     made = compare_runs(runs[0], runs[2])
     row = next(row for row in made["metrics"] if (row["task"], row["metric"]) == ("rating", "rmse"))
     gain = row["first"]["value"] - row["second"]["value"]  # less error is better
@@ -116,9 +114,9 @@ def test_a_comparison_shows_differences_with_intervals_and_changed_settings(proj
     assert [row["setting"] for row in made["settings"]] == ["gate.absolute"]
 
 
-def test_a_person_is_shown_with_history_list_and_reasons(project: Path) -> None:
-    store, entry = board.store(project), board.entry_of(project, "2013-05-08")
-    lists = pd.read_parquet(next((project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))
+def test_a_person_is_shown_with_history_list_and_reasons(board_project: Path) -> None:
+    store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-08")
+    lists = pd.read_parquet(next((board_project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))
     user = lists["user_id"].iloc[0]
     seen = explore_user(store, entry, str(user), 3)
     mine = lists[lists["user_id"] == user].sort_values("rank")
@@ -136,8 +134,8 @@ def test_a_person_is_shown_with_history_list_and_reasons(project: Path) -> None:
         ]
 
 
-def test_a_stranger_and_a_word_are_refused_in_a_line(project: Path) -> None:
-    store, entry = board.store(project), board.entry_of(project, "2013-05-08")
+def test_a_stranger_and_a_word_are_refused_in_a_line(board_project: Path) -> None:
+    store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-08")
     with pytest.raises(DataError, match="user 99999999: no event before 2013-05-08"):
         explore_user(store, entry, "99999999", 3)
     with pytest.raises(ConfigError, match="ids of this log are whole numbers"):

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mtl_tasks import cli
+from mtl_tasks import cli, drift
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.pipeline import load_document, make_run, run_pipeline
 from mtl_tasks.registry import Registry
@@ -84,7 +84,7 @@ def command(project: Path, store: Path) -> subprocess.Popen[str]:
 
 def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> None:
     shown = finished.to_json()
-    about = {"scenario", "as_of", "run_key", "verdict", "standing", "rulings"}
+    about = {"scenario", "as_of", "run_key", "verdict", "standing", "rulings", "drift"}
     assert set(shown) == about | {"tasks", "ranking", "stages", "report"}
     assert shown["verdict"]["decision"] == "promote"
     for task in ("rating", "purchase"):
@@ -177,7 +177,7 @@ def corrected(day: Path) -> Iterator[None]:
 
 
 def test_the_next_day_is_compared_with_the_champion_of_the_time(
-    finished: RunDocument, inside: Path, tmp_path: Path
+    finished: RunDocument, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = str(tmp_path / "store")
     shutil.copytree(inside / "pristine", store)
@@ -185,10 +185,18 @@ def test_the_next_day_is_compared_with_the_champion_of_the_time(
     shutil.copytree(day, inside / "log" / day.name, dirs_exist_ok=True)
     try:
         margin = [{"task": "rating", "metric": "rmse", "margin": 0.5}]
-        document = run_pipeline(ask(store, as_of="2013-05-12", **{"gate.relative": margin}), quiet)
+        document = run_pipeline(
+            ask(store, as_of="2013-05-12", **{"gate.relative": margin, "gate.drift": {"labels": 0.25}}), quiet
+        )
+        shifted = [run_pipeline(ask(store, as_of="2013-05-12", **{"gate.drift": {"features": 1e-6}}), quiet)]
+        monkeypatch.setattr(drift, "FORMAT", 2)  # as if the champion had been judged by other code
+        shifted.append(run_pipeline(ask(store, as_of="2013-05-12", **{"gate.drift": {"features": 9}}), quiet))
     finally:
         shutil.rmtree(inside / "log" / day.name)
+    assert [other.verdict["decision"] for other in shifted] == ["reject", "reject"]
+    assert f"fails, the champion of {AS_OF} cannot be compared with: it is of a" in shifted[1].verdict["reasons"][0]
     assert document.verdict["champion"] == finished.run_key
+    assert [rule["passed"] for rule in document.verdict["rules"] if rule["kind"] == "drift"] == [True]
     relative = [rule for rule in document.verdict["rules"] if rule["kind"] == "relative"]
     assert [rule["passed"] for rule in relative] == [True]
     assert relative[0]["value"] is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -65,6 +66,7 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "popular, last 7 days   0.106 ±0.011",
         "18.1 % of what they took",
         "PROMOTED",
+        "features      user_x_item.rating.factors   0.310       0.001",
         "member:independent",
         "reused",
         "1,191",
@@ -74,6 +76,19 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
 )
 def test_summary_tells(expected: str) -> None:
     assert expected in printed()
+
+
+@pytest.mark.parametrize(
+    ("champion", "expected"),
+    [(None, "Drift: no champion"), ({"as_of": "2013-08-18", "problem": "it is gone"}, "of 2013-08-18 cannot be comp")],
+)
+def test_drift_without_anything_to_compare_with_says_why(champion: Any, expected: str) -> None:
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    document = sample_document()
+    print_summary(replace(document, drift={"champion": champion, "since_train": {"shifts": []}}), console)
+    print_summary(replace(document, drift=None), console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count(expected) == console.file.getvalue().count("Drift") == 1
 
 
 def test_five_films_for_each_of_three_people() -> None:

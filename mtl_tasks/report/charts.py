@@ -257,40 +257,6 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> M
         return to_svg(figure, title)
 
 
-def rules(findings: Sequence[Mapping[str, Any]], title: str) -> Markup:
-    """Draw every rule of the gate, one panel each since their scales differ: value, interval, and the limit.
-
-    Parameters
-    ----------
-    findings
-        ``rule``, ``passed``, ``value``, ``low``, ``high`` and ``limit``, of which all but the first two may be null.
-    """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDE, 0.2 + 0.72 * len(findings)), layout="constrained")
-        panels = figure.subplots(len(findings), 1, squeeze=False)[:, 0]
-        for axes, finding in zip(panels, findings, strict=True):
-            _rule(axes, finding)
-        return to_svg(figure, title)
-
-
-def _rule(axes: Axes, finding: Mapping[str, Any]) -> None:
-    colour = SERIES[0] if finding["passed"] else SERIES[1]
-    axes.set_title(f"{'✓' if finding['passed'] else '✗'} {finding['rule']}", fontsize=8.5)
-    axes.set_yticks([])
-    axes.set_ylim(-1, 1)
-    axes.grid(axis="y", visible=False)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    if finding["limit"] is not None:
-        axes.axvline(finding["limit"], color=INK, linewidth=1.4, dashes=(3, 2))
-    if finding["value"] is None:
-        axes.text(0.5, 0, "could not be computed: the gate fails closed", ha="center", va="center", color=MUTED)
-        return
-    if finding["low"] is not None and finding["high"] is not None:
-        axes.plot([finding["low"], finding["high"]], [0, 0], color=colour, linewidth=5, alpha=0.45)
-    axes.plot([finding["value"]], [0], color=colour, marker="o", markersize=6)
-    axes.margins(x=0.15)
-
-
 def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, Any]], name: str, title: str) -> Markup:
     """Draw a metric of all runs by as_of with its interval, and as a step line that of the champion of each time.
 
@@ -321,6 +287,9 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         locator = AutoDateLocator(minticks=3, maxticks=9)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        if days and max(days) - min(days) < _FEW_DAYS:  # the locator would go down to hours
+            axes.set_xlim(min(days) - 1, max(days) + 1)
+            axes.set_xticks(sorted(set(days)), sorted({run["as_of"] for run in shown}))
         axes.set_xlabel("as of (UTC)")
         axes.set_ylabel(f"{metric(name).heading}" + (f" ({metric(name).unit})" if metric(name).unit else ""))
         axes.tick_params(axis="y", labelcolor=MUTED)
@@ -338,6 +307,7 @@ def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
 
 
 _DISTINCT_RUNS = 120
+_FEW_DAYS = 5
 _STANDINGS: Final = {
     "promoted": ("o", SERIES[0]),
     "approved": ("s", SERIES[0]),

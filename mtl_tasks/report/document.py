@@ -25,6 +25,10 @@ class RunDocument:
         ``YYYY-MM-DD``; the run knows nothing at or after it.
     resolve, validation, split, fusion, evaluation, verdict
         The documents of the stages of those names.
+    drift
+        ``champion``: what :func:`mtl_tasks.drift.compare` made of the champion's rows and this run's test rows, with
+        ``as_of`` and ``problem``, null without a champion; ``since_train``: the same of the run's own train rows. Null
+        of a run of before distributions were recorded.
     describe
         Member name to what it says of itself.
     explain
@@ -55,6 +59,7 @@ class RunDocument:
     verdict: Json
     sample: list[Json]
     stages: list[Json]
+    drift: Json | None = None
     explain: dict[str, Json] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     overrides: Json = field(default_factory=dict)
@@ -82,6 +87,7 @@ class RunDocument:
             "verdict": {"decision": self.verdict["decision"], "reasons": list(self.verdict["reasons"])},
             "standing": self.standing,
             "rulings": list(self.rulings),
+            "drift": self.drift,
             "tasks": {name: self._task(name) for name in self.evaluation["tasks"]},
             "ranking": self._ranking(),
             "stages": [{key: stage[key] for key in _STAGE_KEYS} for stage in self.stages],

@@ -55,6 +55,8 @@ WINDOW_USES: Final[dict[str, str]] = {
     "test": "read by the gate and this report only",
 }
 
+SHIFTED: Final = (0.1, 0.25)  # a population stability index below the first is little, above the second large
+
 SCORE_UNITS: Final[dict[str, str]] = {"regression": "label points", "binary": "log-odds"}
 
 _LISTS: Final[dict[str, str]] = {
@@ -66,6 +68,15 @@ _LISTS: Final[dict[str, str]] = {
 def metric(name: str) -> Metric:
     """Return how a metric is shown; one that this page does not know is shown without a direction."""
     return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
+
+
+def metric_heading(name: str) -> str:
+    """Title of a metric and its direction.
+
+    >>> metric_heading("rmse")
+    'RMSE ↓'
+    """
+    return metric(name).heading
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -130,6 +141,15 @@ def stands(difference: Mapping[str, Any] | None) -> str:
     if difference is None or difference.get("low") is None or difference.get("high") is None:
         return ""
     return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "unclear"
+
+
+def shift_words(psi: float) -> str:
+    """Say how a population stability index is commonly read.
+
+    >>> shift_words(0.02), shift_words(0.2), shift_words(0.3)
+    ('little', 'some', 'large')
+    """
+    return "little" if psi < SHIFTED[0] else "some" if psi <= SHIFTED[1] else "large"
 
 
 def feature_title(name: str) -> str:

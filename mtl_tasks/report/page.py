@@ -16,6 +16,7 @@ from mtl_tasks.report.document import FLOOR, FUSION, Json, RunDocument
 
 _FOLDER = Path(__file__).parent
 _SHOWN_SOURCES = 40
+_SHOWN_SHIFTS = 10
 
 
 def render(document: RunDocument) -> str:
@@ -23,15 +24,23 @@ def render(document: RunDocument) -> str:
     return make_environment().get_template("report.html").render(style=read_style(), **page_context(document))
 
 
-def page_context(document: RunDocument) -> Json:
-    """Return what the template ``sections.html``, all of a run's evidence, is filled with."""
+def page_context(document: RunDocument, member: str | None = None) -> Json:
+    """Return what the template ``sections.html``, all of a run's evidence, is filled with.
+
+    Parameters
+    ----------
+    member
+        The only one of which is drawn what it learned; by default that of all is.
+    """
     return {
         "document": document,
         "tasks": [_task(document, name) for name in document.evaluation["tasks"]],
         "ranking": _ranking(document),
-        "timeline": charts.timeline(document.resolve["windows"], document.as_of),
+        "drift": _drift(document.drift),
+        "timeline": charts.timeline(_by_day(document), document.as_of),
         "windows": _windows(document),
-        "learning": _learning(document),
+        "rules": [{**rule, "bar": _rule_bar(rule)} for rule in document.verdict["rules"]],
+        "learning": _learning(document, member),
         "stages": _stages(document),
         "quarantined": _bars(document.validation["quarantined"]),
         "sources": _sources(document),
@@ -67,6 +76,9 @@ def make_environment(*folders: Path) -> Environment:
         "people",
         "listed",
         "stands",
+        "shift_words",
+        "feature_title",
+        "metric_heading",
     ):
         environment.filters[name] = getattr(labels, name)
     return environment
@@ -126,6 +138,35 @@ def _ranking(document: RunDocument) -> Json:
     return {**ranking, "metrics": _metrics(names, lists)}
 
 
+def _drift(recorded: Json | None) -> list[Json]:
+    """The largest shifts of each comparison, each with its share of the longest bar."""
+    if recorded is None:
+        return []
+    shown = []
+    champion = recorded["champion"]
+    if champion is not None:
+        about = f"Against the test rows of the champion of {champion['as_of']}"
+        shown.append({"title": about, "problem": champion["problem"], **_largest(champion)})
+    return [
+        *shown,
+        {"title": "Against this run's own train rows", "problem": None, **_largest(recorded["since_train"])},
+    ]
+
+
+def _largest(compared: Json) -> Json:
+    features = [row for row in compared["shifts"] if row["group"] == "features"]
+    others = [row for row in compared["shifts"] if row["group"] != "features"]
+    rows = [*others, *features[:_SHOWN_SHIFTS]]
+    # A bar as long as the track is a large shift; a longer one would make all others look like none.
+    drawn = [{**row, "share": min(1.0, row["psi"] / labels.SHIFTED[1])} for row in rows]
+    return {"rows": drawn, "left_out": features[_SHOWN_SHIFTS:], "unmatched": compared["unmatched"]}
+
+
+def _by_day(document: RunDocument) -> dict[str, list[str]]:
+    """First and last day of each window in the order of time, in which a stored document does not keep them."""
+    return dict(sorted(document.resolve["windows"].items(), key=lambda window: window[1]))
+
+
 def _windows(document: RunDocument) -> list[Json]:
     counted = document.split.get("windows", {})
     return [
@@ -136,17 +177,28 @@ def _windows(document: RunDocument) -> list[Json]:
             "use": labels.WINDOW_USES.get(name, ""),
             "split": counted.get(name),
         }
-        for name, (first, last) in document.resolve["windows"].items()
+        for name, (first, last) in _by_day(document).items()
     ]
 
 
-def _learning(document: RunDocument) -> list[Json]:
+def _rule_bar(rule: Json) -> Json | None:
+    """Where value, interval and limit of a rule stand on a scale of its own that is 100 wide; None without a value."""
+    known = {part: rule[part] for part in ("value", "low", "high", "limit") if rule[part] is not None}
+    if "value" not in known:
+        return None
+    first, last = min(known.values()), max(known.values())
+    width = (last - first) or 1.0
+    return {part: round(8 + 84 * (value - first) / width, 1) for part, value in known.items()}
+
+
+def _learning(document: RunDocument, only: str | None) -> list[Json]:
     shown = []
-    opened = _most_used(document)
+    most = most_used(document)
     for member, described in document.describe.items():
         explained = document.explain.get(member, {})
+        drawn = only in (None, member)
         panels = [
-            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].kind)
+            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].kind, drawn=drawn)
             for task, facts in described["tasks"].items()
         ]
         shown.append(
@@ -155,15 +207,16 @@ def _learning(document: RunDocument) -> list[Json]:
                 "device": described["device"],
                 "panels": panels,
                 "drawn": any(panel["curve"] or panel["importance"] for panel in panels),
-                "opened": member == opened,
-                **_sharing(document, member, described.get("sharing")),
+                "opened": member == (only or most),
+                "most_used": member == most,
+                **_sharing(document, member, described.get("sharing") if drawn else None),
             }
         )
     return shown
 
 
-def _most_used(document: RunDocument) -> str:
-    """The member with the most say in the fusions of all tasks."""
+def most_used(document: RunDocument) -> str:
+    """Return the member with the most say in the fusions of all tasks."""
     tasks = document.evaluation["tasks"]
     say = {member: sum(document.weights(task).get(member, 0.0) for task in tasks) for member in document.describe}
     return max(say, key=lambda member: say[member])
@@ -180,14 +233,15 @@ def _sharing(document: RunDocument, member: str, sharing: Json | None) -> Json:
     }
 
 
-def _panel(member: str, task: str, facts: Json, explained: Json | None, kind: str) -> Json:
+def _panel(member: str, task: str, facts: Json, explained: Json | None, kind: str, *, drawn: bool) -> Json:
+    about = {"task": task, "facts": facts, "rows": explained["rows"] if explained else None}
+    if not drawn:
+        return {**about, "split": False, "curve": None, "effects": None, "importance": None}
     curve, shares, name = facts.get("curve"), facts.get("importance"), f"{member}, {task}"
     gain = explained["gain"] if explained else None
     unit = labels.SCORE_UNITS[kind]
     return {
-        "task": task,
-        "facts": facts,
-        "rows": explained["rows"] if explained else None,
+        **about,
         "split": gain is not None,
         "curve": charts.learning_curve(curve, facts.get("rounds"), f"{name}: learning curve") if curve else None,
         "effects": charts.effects(explained["features"], unit, f"{name}: effect of features") if explained else None,

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
 AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
+MemberName = Annotated[str | None, Query(pattern="^[a-z_]{1,40}$")]
 OptionalId = Annotated[str | None, Query(max_length=200)]
 
 app = FastAPI(
@@ -96,7 +97,7 @@ def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
 @app.get("/api/scenarios/{scenario}", tags=["api"])
 def show_history(scenario: ReadableScenario) -> Json:
     """Return all runs of a scenario, with metrics and intervals, and the champions over time."""
-    return read_history(open_store(), scenario).to_json()
+    return views.show_history(open_store(), scenario)
 
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
@@ -138,14 +139,15 @@ def scenario_page(
     request: Request, scenario: ReadableScenario, show: Annotated[int, Query(ge=1, le=10_000)] = pages.SHOWN_RUNS
 ) -> str:
     """Show the runs of a scenario over time."""
-    return pages.scenario(request, read_history(open_store(), scenario), show)
+    store = open_store()
+    return pages.scenario(request, store, read_history(store, scenario), show)
 
 
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
-def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey) -> str:
+def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey, member: MemberName = None) -> str:
     """Show the evidence of a run."""
     store = open_store()
-    return pages.run(request, store, views.find(store, scenario, run_key))
+    return pages.run(request, store, views.find(store, scenario, run_key), member)
 
 
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
@@ -153,7 +155,7 @@ def compare_page(request: Request, scenario: ReadableScenario, first: AskedKey, 
     """Show two runs side by side."""
     store = open_store()
     compared = views.comparison(store, scenario, first, second)
-    return pages.compare(request, read_history(store, scenario), compared)
+    return pages.compare(request, scenario, compared)
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
 from fastapi import Request
+from markupsafe import Markup
 
-from mtl_tasks.errors import MtlError, StoreError
-from mtl_tasks.history import History, PastRun, list_artifacts, past_document
+from mtl_tasks.errors import DataError, MtlError, StoreError
+from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document, read_card
+from mtl_tasks.promotion import BULK
 from mtl_tasks.store import Store
 from plugins.model_board import views
 
 Json = dict[str, Any]
 
 SHOWN_RUNS: Final = 100
+KEPT_PAGES: Final = 64  # of some 200 kB
+KEPT_CHARTS: Final = 64
 _TEMPLATES = Path(__file__).parent / "templates"
 _drawing = Lock()  # matplotlib's settings are the process's, and requests come in threads
 
@@ -25,7 +30,7 @@ def home(request: Request, scenarios: list[Json]) -> str:
     return _render(request, "home.html", title="Models", scenarios=scenarios)
 
 
-def scenario(request: Request, history: History, show: int) -> str:
+def scenario(request: Request, store: Store, history: History, show: int) -> str:
     """Return the page of a scenario: its runs over time, and the newest ``show`` of them in a table."""
     newest = history.runs[-1].metrics if history.runs else {}
     return _render(
@@ -33,39 +38,64 @@ def scenario(request: Request, history: History, show: int) -> str:
         "scenario.html",
         title=views.title_of(history),
         history=history,
+        card=read_card(store, history.champion) if history.champion else None,
         runs=history.runs[::-1][:show],
         charts=[_chart(history, task, metrics) for task, metrics in newest.items()],
         columns=[(task, _primary(metrics)) for task, metrics in newest.items()],
     )
 
 
-def run(request: Request, store: Store, past: PastRun) -> str:
-    """Return the page of a run: all of its evidence, or the verdict's reasons alone if that cannot be read."""
+def run(request: Request, store: Store, past: PastRun, member: str | None = None) -> str:
+    """Return the page of a run: all of its evidence, or what the registry holds if that cannot be read.
+
+    Parameters
+    ----------
+    member
+        Of which is drawn what it learned; by default the one with the most say.
+    """
+    artifacts = list_artifacts(store, past.entry)
     facts: Json = {
         "title": f"{past.entry.scenario_document['title']}, {past.entry.as_of}: {past.standing}",
         "scenario_name": past.entry.scenario_document["name"],
         "past": past,
-        "artifacts": list_artifacts(store, past.entry),
+        "artifacts": artifacts,
     }
+    lists = find_lists(store, past.entry)
+    stored = str(store.root), past.entry.scenario_document["name"], past.entry.run_key
+    changing = past.rulings, None if lists is None else lists.ref, tuple(row["state"] for row in artifacts)
     try:
-        document = past_document(store, past.entry)
-    except StoreError:
+        sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
+    except (StoreError, DataError):
         raise
     except MtlError as error:
-        return _render(request, "damaged.html", fault=str(error), **facts)
-    from mtl_tasks.report import charts
-    from mtl_tasks.report.page import page_context
+        gone = any(row["state"] == "missing" and row["stage"] in BULK for row in artifacts)
+        damaged = any(row["state"].startswith("damaged") for row in artifacts)
+        return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
+    return _render(request, "run.html", sections=sections, **facts)
 
+
+@lru_cache(maxsize=KEPT_PAGES)
+def _sections(stored: tuple[str, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
+    """Draw the evidence of a run; what of it may change is in the key, all else was made once."""
+    from mtl_tasks.report.page import make_environment, most_used, page_context
+
+    root, scenario, run_key = stored
+    store = Store(root)
+    document = past_document(store, views.find(store, scenario, run_key))
+    shown = member or most_used(document)
+    if shown not in document.describe:
+        raise DataError(f"no member {shown} in this run: choose one of {', '.join(document.describe)}")
+    page = f"{prefix}/scenarios/{scenario}/runs/{run_key}"
+    others = {name: f"{page}?member={name}#learning" for name in document.describe if name != shown}
     with _drawing:
-        drawn = page_context(document)
-        findings = document.verdict["rules"]
-        rules = charts.rules(findings, "Value, interval and limit of every rule") if findings else None
-    return _render(request, "run.html", rules=rules, **facts, **drawn)
+        drawn = page_context(document, shown)
+    template = make_environment().get_template("sections.html")
+    return Markup(template.render(other_members=others, **drawn))  # noqa: S704 - the template has escaped it
 
 
-def compare(request: Request, history: History, compared: Json) -> str:
+def compare(request: Request, scenario_name: str, compared: Json) -> str:
     """Return the page of two runs side by side."""
-    return _render(request, "compare.html", title="Two runs compared", history=history, **compared)
+    return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, **compared)
 
 
 def explore(request: Request, store: Store, history: History, asked: Json) -> str:
@@ -92,12 +122,10 @@ def waiting(request: Request, scenario_name: str, run_id: str, state: str | None
 def problem(request: Request, status: int, detail: str) -> str:
     """Return the page that says why there is none."""
     title = {401: "Not logged in", 404: "Not here", 422: "Cannot be answered", 503: "The store does not answer"}
-    return _render(request, "problem.html", title=title.get(status, "Refused"), detail=detail)
+    return _render(request, "problem.html", title=title.get(status, "Refused"), status=status, detail=detail)
 
 
 def _chart(history: History, task: str, metrics: Json) -> Json:
-    from mtl_tasks.report import charts
-
     name = _primary(metrics)
     values = {run.entry.run_key: run.metrics.get(task, {}).get(name) or {} for run in history.runs}
     runs = [
@@ -109,8 +137,18 @@ def _chart(history: History, task: str, metrics: Json) -> Json:
         {"as_of": champion["as_of"], "value": values[champion["run_key"]].get("value")}
         for champion in history.champions
     ]
+    points = tuple(tuple(run.values()) for run in runs), tuple(tuple(champion.values()) for champion in champions)
+    return {"task": task, "svg": _timeline(points, task, name)}
+
+
+@lru_cache(maxsize=KEPT_CHARTS)
+def _timeline(points: tuple[tuple[tuple[Any, ...], ...], ...], task: str, name: str) -> Markup:
+    from mtl_tasks.report import charts
+
+    runs = [dict(zip(("as_of", "standing", "value", "low", "high"), run, strict=True)) for run in points[0]]
+    champions = [dict(zip(("as_of", "value"), champion, strict=True)) for champion in points[1]]
     with _drawing:
-        return {"task": task, "svg": charts.history(runs, champions, name, f"{task}: {name} of all runs")}
+        return charts.history(runs, champions, name, f"{task}: {name} of all runs")
 
 
 def _primary(metrics: Json) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from mtl_tasks.history import History, PastRun, find_run, read_history
+from mtl_tasks.history import History, PastRun, read_card, read_history, read_run
 from mtl_tasks.store import Store
 
 Json = dict[str, Any]
@@ -14,8 +14,8 @@ TOP_REASONS: Final = 6
 
 
 def find(store: Store, scenario: str, run_key: str) -> PastRun:
-    """Return a run of a scenario; see :func:`mtl_tasks.history.find_run`."""
-    return find_run(read_history(store, scenario), run_key)
+    """Return a run of a scenario; see :func:`mtl_tasks.history.read_run`."""
+    return read_run(store, scenario, run_key)
 
 
 def summarise(store: Store, scenario: str) -> Json:
@@ -37,14 +37,22 @@ def title_of(history: History) -> str:
     return str(history.runs[-1].entry.scenario_document["title"]) if history.runs else history.scenario
 
 
+def show_history(store: Store, scenario: str) -> Json:
+    """Return all runs of a scenario, and what stands beside today's champion."""
+    history = read_history(store, scenario)
+    champion = history.champion
+    return {**history.to_json(), "card": None if champion is None else read_card(store, champion)}
+
+
 def evidence(store: Store, run: PastRun) -> Json:
     """Return all that a run has to show, with the state of its artefacts."""
     from mtl_tasks.history import list_artifacts, past_document
 
-    document = past_document(store, run.entry)
+    document = past_document(store, run)
     return {
         **run.to_json(),
         "verdict": document.verdict,
+        "drift": document.drift,
         "fusion": document.fusion,
         "evaluation": document.evaluation,
         "validation": document.validation,
@@ -56,11 +64,11 @@ def evidence(store: Store, run: PastRun) -> Json:
 
 def comparison(store: Store, scenario: str, first: str, second: str) -> Json:
     """Return two runs side by side; see :func:`mtl_tasks.comparison.compare_runs`."""
-    from mtl_tasks.comparison import compare_runs
+    from mtl_tasks.comparison import compare_rows, compare_runs
 
-    history = read_history(store, scenario)
-    runs = find_run(history, first), find_run(history, second)
-    return {"first": runs[0].to_json(), "second": runs[1].to_json(), **compare_runs(*runs)}
+    runs = find(store, scenario, first), find(store, scenario, second)
+    compared = compare_runs(*runs) | {"drift": compare_rows(store, *runs)}
+    return {"first": runs[0].to_json(), "second": runs[1].to_json(), **compared}
 
 
 def exploration(store: Store, run: PastRun, user: str, item: str | None) -> Json:

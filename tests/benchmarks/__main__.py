@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [scenarios] …``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [scenarios] [board]``."""
 
 import os
 
@@ -9,9 +9,9 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import boosting, data, films, scenarios, transfer
+from tests.benchmarks import board, boosting, data, films, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "board")
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--store", default=".bench/store", help="of films, transfer and scenarios")
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
+    parser.add_argument("--runs", type=int, default=1000, help="of board")
     group = parser.add_argument_group("boosting")
     group.add_argument(
         "--only",
@@ -46,6 +47,8 @@ def main() -> None:
         boosting.main(options, console)
     if "scenarios" in sections:
         scenarios.main(arguments.store)
+    if "board" in sections:
+        board.main(arguments.runs, console)
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
     if "data" in sections:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,11 @@ KEYS = {"first": "0" * 64, "second": "1" * 64, "run": "0" * 64}
 ASKED = {**KEYS, "user": "1", "dag_id": f"train_{NAME}", "run_id": "manual"}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("project")
-    board.make_history(root)
-    return root
-
-
 @pytest.fixture
-def app(project: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: None) -> FastAPI:
+def app(board_project: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: None) -> FastAPI:
     from plugins.model_board.app import app
 
-    monkeypatch.setenv("MTL_STORE", str(project / ".store"))
+    monkeypatch.setenv("MTL_STORE", str(board_project / ".store"))
     return app
 
 
@@ -42,16 +38,9 @@ def stranger(app: FastAPI) -> TestClient:
 
 
 @pytest.fixture
-def reader(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """Somebody who is logged in and may read what the test allows."""
-    from airflow.api_fastapi.core_api.security import get_user
-
-    from plugins.model_board import access
-
-    monkeypatch.setattr(access, "may_read", lambda user, scenario: scenario == NAME)
-    app.dependency_overrides[get_user] = lambda: "reader"
-    yield TestClient(app)
-    app.dependency_overrides.clear()
+def reader(app: FastAPI, board_project: Path) -> Iterator[TestClient]:
+    with board.reading(board_project) as client:
+        yield client
 
 
 def paths(app: FastAPI) -> list[str]:
@@ -91,11 +80,11 @@ def test_names_that_lead_elsewhere_are_refused(reader: TestClient, name: str) ->
     assert reader.get(f"/api/scenarios/{name}/runs/{'0' * 64}").status_code in (404, 422)
 
 
-def test_a_link_out_of_the_store_is_no_scenario(reader: TestClient, project: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_store_is_no_scenario(reader: TestClient, board_project: Path, tmp_path: Path) -> None:
     from plugins.model_board import access
 
     (tmp_path / "elsewhere" / "registry").mkdir(parents=True)
-    link = project / ".store" / "linked"
+    link = board_project / ".store" / "linked"
     link.symlink_to(tmp_path / "elsewhere")
     try:
         assert "linked" not in access.known_scenarios(access.open_store())
@@ -104,8 +93,8 @@ def test_a_link_out_of_the_store_is_no_scenario(reader: TestClient, project: Pat
 
 
 @pytest.mark.parametrize("as_of", ["2013-05-08", "2013-05-10", "2013-05-11"])
-def test_a_runs_page_shows_its_evidence(reader: TestClient, project: Path, as_of: str) -> None:
-    entry = board.entry_of(project, as_of)
+def test_a_runs_page_shows_its_evidence(reader: TestClient, board_project: Path, as_of: str) -> None:
+    entry = board.entry_of(board_project, as_of)
     page = reader.get(f"/scenarios/{NAME}/runs/{entry.run_key}")
     assert page.status_code == 200
     assert "Artefacts" in page.text
@@ -115,8 +104,8 @@ def test_a_runs_page_shows_its_evidence(reader: TestClient, project: Path, as_of
     assert document["as_of"] == as_of
 
 
-def test_hostile_text_is_shown_as_text_and_nothing_else_may_run(reader: TestClient, project: Path) -> None:
-    forced = board.entry_of(project, "2013-05-11").run_key
+def test_hostile_text_is_shown_as_text_and_nothing_else_may_run(reader: TestClient, board_project: Path) -> None:
+    forced = board.entry_of(board_project, "2013-05-11").run_key
     for path in ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{forced}"):
         answer = reader.get(path, headers={"Accept": "text/html"})
         assert answer.text.count("<script") == 1
@@ -135,20 +124,157 @@ def test_the_history_tells_standings_and_champions(reader: TestClient) -> None:
     assert "too eager" in page
 
 
-def test_two_runs_are_compared(reader: TestClient, project: Path) -> None:
+def test_the_card_of_the_champion_tells_who_passed_it_where_and_on_which_days(reader: TestClient) -> None:
+    card = reader.get(f"/api/scenarios/{NAME}").json()["card"]
+    assert set(card["devices"].values()) == {"cpu"}
+    assert list(card["windows"]) == ["train", "tune", "blend", "test"]
+    assert card["windows"]["test"] == ["2013-05-06", "2013-05-10"]
+    assert card["approved"].startswith("promoted by force by ada at 2013-05-11")
+    page = reader.get(f"/scenarios/{NAME}").text
+    assert "2013-05-06 to 2013-05-10" in page
+    assert "min_history" not in page
+
+
+def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
+    reader: TestClient, board_project: Path
+) -> None:
+    from plugins.model_board import pages
+
+    path = f"/scenarios/{NAME}/runs/{board.entry_of(board_project, '2013-05-10').run_key}"
+    pages._sections.cache_clear()
+    first, again = (reader.get(path).text for _ in range(2))
+    assert pages._sections.cache_info().hits == 1
+    nonce = re.compile('nonce="[^"]*"')
+    assert nonce.sub("", first) == nonce.sub("", again)
+    assert first.count('class="card member"') == first.count("the most say in the fusions") == 1
+    shared = reader.get(f"{path}?member=shared_tail").text
+    assert "shared_tail, rating: learning curve" in shared
+    assert "als, rating: feature importance" not in shared
+    assert f'{path}?member=als#learning">als</a>' in shared
+    assert "als, rating: feature importance" in reader.get(f"{path}?member=als").text
+    assert reader.get(f"{path}?member=nobody").status_code == 422
+
+
+def test_each_rule_is_drawn_beside_its_sentence(reader: TestClient, board_project: Path) -> None:
+    page = reader.get(f"/scenarios/{NAME}/runs/{board.entry_of(board_project, '2013-05-10').run_key}").text
+    row = page.partition("rating rmse &lt;= 0.5 ")[2].partition("</tr>")[0]
+    assert "fails, rmse is" in row
+    assert re.search(r'aria-label="value 1\.\d+, interval 1\.\d+ to 1\.\d+, limit 0\.5000"', row)
+
+
+def test_drift_is_on_the_page_in_the_json_and_between_any_two_runs(reader: TestClient, board_project: Path) -> None:
+    first, later = (board.entry_of(board_project, day).run_key for day in ("2013-05-08", "2013-05-10"))
+    assert reader.get(f"/api/scenarios/{NAME}/runs/{first}").json()["drift"]["champion"] is None
+    assert "there is no champion to compare with" in reader.get(f"/scenarios/{NAME}/runs/{first}").text
+    told = reader.get(f"/api/scenarios/{NAME}/runs/{later}").json()["drift"]["champion"]
+    assert told["as_of"] == "2013-05-08"
+    asked = {"first": first, "second": later}
+    compared = reader.get(f"/api/scenarios/{NAME}/compare", params=asked).json()["drift"]
+    assert compared["shifts"] == told["shifts"]
+    assert "Drift of the test rows" in reader.get(f"/scenarios/{NAME}/compare", params=asked).text
+
+
+@pytest.fixture
+def spoilt(reader: TestClient, board_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store, to be spoilt: the reader is shown a copy."""
+    shutil.copytree(board_project / ".store", tmp_path / ".store")
+    monkeypatch.setenv("MTL_STORE", str(tmp_path / ".store"))
+    return tmp_path
+
+
+def test_a_scenario_without_runs_says_so_and_says_its_name_once(reader: TestClient, spoilt: Path) -> None:
+    shutil.rmtree(spoilt / ".store")
+    (spoilt / ".store" / NAME / "registry").mkdir(parents=True)
+    assert "No run yet" in reader.get(f"/scenarios/{NAME}").text
+    row = reader.get("/").text.partition("<tbody>")[2].partition("</tbody>")[0]
+    assert row.count(f">{NAME}<") == 1
+    assert "no run yet" in row
+
+
+def test_a_damaged_artefact_is_named_and_what_the_registry_holds_is_shown(reader: TestClient, spoilt: Path) -> None:
+    entry = board.entry_of(spoilt, "2013-05-10")
+    path = f"/scenarios/{NAME}/runs/{entry.run_key}"
+    assert "Metrics on the test window" in reader.get(path).text
+    fused = board.store(spoilt).open(entry.refs["fuse"])
+    file = fused.folder / fused.manifest["files"]["fusion.json"]["path"]
+    file.write_bytes(file.read_bytes()[:-2] + b" \n")
+    page = reader.get(path).text
+    assert "An artefact is damaged or missing" in page
+    assert "does not match its manifest" in page
+    assert "rating rmse &lt;= 0.5: fails" in page
+    assert "RMSE ↓" in page
+    assert "✗ damaged" in page
+
+
+def test_a_pruned_run_says_so_and_shows_what_is_left(reader: TestClient, spoilt: Path) -> None:
+    entry = board.entry_of(spoilt, "2013-05-08")
+    for stage in ("validate", "split", "features"):
+        shutil.rmtree(board.store(spoilt).open(entry.refs[stage]).folder)
+    page = reader.get(f"/scenarios/{NAME}/runs/{entry.run_key}").text
+    assert "The tables of this run were pruned" in page
+    assert "RMSE ↓" in page
+    assert entry.reasons[0].partition(" ")[0] in page
+
+
+def test_a_store_that_does_not_answer_is_told_from_an_empty_one(
+    reader: TestClient, spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = next((spoilt / ".store" / NAME / "registry").glob("*/*.json"))
+    record.unlink()
+    record.mkdir()  # a file that cannot be read
+    page = reader.get(f"/scenarios/{NAME}", headers={"Accept": "text/html"})
+    assert page.status_code == 503
+    assert "The store does not answer" in page.text
+    assert "Nothing is lost" in page.text
+    monkeypatch.setenv("MTL_STORE", "/" + "x" * 300)  # no file system takes such a name
+    assert reader.get("/", headers={"Accept": "text/html"}).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("running", "has no verdict yet"), ("failed", "ended as failed before a verdict was entered")]
+)
+def test_a_dag_run_without_a_verdict_says_why(
+    reader: TestClient, airflow_database: None, state: str, told: str
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    asked = {"dag_id": f"train_{NAME}", "run_id": f"manual_{state}"}
+    with create_session() as session:
+        session.add(DagRun(**asked, run_type="manual", state=state, run_after=datetime.now(UTC)))
+    page = reader.get("/dag-run", params=asked)
+    assert told in page.text
+    assert "Airflow knows no run" in reader.get("/dag-run", params={**asked, "run_id": "none"}).text
+
+
+def test_pages_can_be_used_by_keyboard_and_by_ear(reader: TestClient, board_project: Path) -> None:
+    keys = [board.entry_of(board_project, day).run_key for day in ("2013-05-08", "2013-05-10")]
+    asked = f"first={keys[0]}&second={keys[1]}"
+    ends = ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{keys[0]}", f"/scenarios/{NAME}/compare?{asked}")
+    for path in ends:
+        page = reader.get(path).text
+        assert '<a class="skip" href="#main">' in page
+        assert '<main id="main"' in page
+        assert "<th>" not in page
+        assert page.count("<svg") == page.count('role="img"')
+        assert page.count('role="img"') == page.count('role="img" aria-label="')
+
+
+def test_two_runs_are_compared(reader: TestClient, board_project: Path) -> None:
     asked = {
-        name: board.entry_of(project, day).run_key for name, day in [("first", "2013-05-08"), ("second", "2013-05-10")]
+        name: board.entry_of(board_project, day).run_key
+        for name, day in [("first", "2013-05-08"), ("second", "2013-05-10")]
     }
     made = reader.get(f"/api/scenarios/{NAME}/compare", params=asked).json()
     assert [row["setting"] for row in made["settings"]] == ["gate.absolute"]
     assert "gate.absolute" in reader.get(f"/scenarios/{NAME}/compare", params=asked).text
 
 
-def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, project: Path) -> None:
+def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_project: Path) -> None:
     import pandas as pd
 
-    lists = pd.read_parquet(next((project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))
-    run = board.entry_of(project, "2013-05-08").run_key
+    lists = pd.read_parquet(next((board_project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))
+    run = board.entry_of(board_project, "2013-05-08").run_key
     asked: dict[str, Any] = {"run": run, "user": str(lists["user_id"].iloc[0])}
     made = reader.get(f"/api/scenarios/{NAME}/explore", params=asked).json()
     assert len(made["offers"]) == 5

@@ -101,6 +101,7 @@ def sample_document(decision: str = "promote") -> RunDocument:
         fusion=_fusion(),
         evaluation=_evaluation(),
         verdict=_verdict(decision),
+        drift=_drift(),
         sample=[_person(number) for number in range(3)],
         stages=[_stage(number, *stage) for number, stage in enumerate(STAGES)],
         libraries={"lightgbm": "4.7.0", "implicit": "0.7.3", "pandas": "3.1.1"},
@@ -396,6 +397,21 @@ def _evaluation() -> Json:
                 for n in range(10)
             ]
         },
+    }
+
+
+def _drift() -> Json:
+    def row(group: str, name: str, psi: float) -> Json:
+        return {"group": group, "name": name, "psi": psi, "noise": 0.0009, "rows": 20_000, "reference_rows": 19_500}
+
+    labels = [row("labels", "purchase", 0.0071), row("labels", "rating", 0.0024)]
+    predictions = [row("predictions", "rating", 0.1312), row("predictions", "purchase", 0.0562)]
+    features = [row("features", name, 0.31 / (1 + place)) for place, name in enumerate(FEATURES)]
+    champion = {"run_key": "77aa" * 16, "as_of": "2013-08-18", "problem": None}
+    unmatched = [{"group": "features", "name": "item.runtime"}]
+    return {
+        "champion": {**champion, "shifts": [*labels, *predictions, *features], "unmatched": unmatched},
+        "since_train": {"shifts": [*labels, *features], "unmatched": []},
     }
 
 

@@ -16,6 +16,7 @@ def test_json_has_exactly_the_promised_keys() -> None:
         "verdict",
         "standing",
         "rulings",
+        "drift",
         "tasks",
         "ranking",
         "stages",

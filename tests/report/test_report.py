@@ -75,7 +75,7 @@ def test_links_lead_to_sections(page: str) -> None:
     tags = parsed(page).seen
     targets = {attributes["id"] for _, attributes in tags if attributes.get("id")}
     links = {str(a["href"])[1:] for tag, a in tags if tag == "a"}
-    assert len(links) == 12
+    assert len(links) == 13
     assert links <= targets
 
 
@@ -230,3 +230,27 @@ def test_page_follows_the_colour_scheme(page: str) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
     assert "var(--ink)" in drawn
     assert not re.search(r"(fill|stroke): #", drawn)
+
+
+def test_the_largest_shifts_stand_before_the_others_and_each_is_read_in_words(page: str) -> None:
+    told = words(page)
+    assert "Against the test rows of the champion of 2013-08-18" in told
+    assert "user × item: rating factors features 0.310 large 0.001 20,000 19,500" in told
+    assert "rating predictions 0.131 some" in told
+    assert "12 more features shifted by 0.028 or less." in told
+    assert "Only one side has item.runtime." in told
+
+
+def test_a_run_without_distributions_says_so() -> None:
+    told = words(render_report(replace(sample_document(), drift=None)))
+    assert "This run is of a time when no distributions were recorded." in told
+
+
+def test_a_champion_that_cannot_be_compared_with_says_why() -> None:
+    champion = {"as_of": "2013-08-18", "problem": "no artefact here", "shifts": [], "unmatched": []}
+    drift = {"champion": champion, "since_train": {"shifts": [], "unmatched": []}}
+    assert "Nothing could be compared: no artefact here." in words(
+        render_report(replace(sample_document(), drift=drift))
+    )
+    first = {**drift, "champion": None}
+    assert "there is no champion to compare with" in words(render_report(replace(sample_document(), drift=first)))

@@ -21,7 +21,7 @@ from typing import Any
 from tests.conftest import PROJECT
 from tests.databases import postgres_cluster
 
-USERS = {"admin": "admin", "victor": "viewer"}
+USERS = {"admin": "admin", "victor": "viewer", "nora": ""}  # nora has no role: she may log in and see nothing
 AIRFLOW = [sys.executable, "-m", "airflow"]
 SERVICES = {
     "api-server": ["api-server"],
@@ -48,6 +48,7 @@ class Airflow:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._tokens: dict[str, str] = {}
         self.environment = {**os.environ, **self._settings()}
@@ -61,7 +62,7 @@ class Airflow:
             "core__parallelism": "4",
             "core__simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in USERS.items()),
             "core__simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
-            "core__execution_api_server_url": f"http://127.0.0.1:{self.port}/execution/",
+            "core__execution_api_server_url": f"{self.url}/execution/",
             "api__host": "127.0.0.1",
             "api__port": str(self.port),
             "api__workers": "1",
@@ -70,6 +71,7 @@ class Airflow:
             "scheduler__task_instance_heartbeat_timeout": "20",
             "scheduler__task_instance_heartbeat_timeout_detection_interval": "3",
             "scheduler__orphaned_tasks_check_interval": "10",
+            "scheduler__allowed_run_id_pattern": "^.+$",  # whatever may be in a run's id is to be shown as text
             "database__sql_alchemy_conn": self._database,
             "database__sql_alchemy_conn_async": self._database,
         }
@@ -144,9 +146,9 @@ class Airflow:
 
     def _send(self, path: str, body: Any, headers: dict[str, str], method: str | None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always our own http address
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - address
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise RefusedError(error.code, error.read().decode()) from error

@@ -65,6 +65,8 @@ def make_environment(*folders: Path) -> Environment:
         "size",
         "list_title",
         "people",
+        "metric",
+        "setting",
         "listed",
         "stands",
     ):

@@ -98,12 +98,21 @@ class Page:
         """Let the page open the server at an address as the user of a token."""
         self.send("Network.setCookie", name="_token", value=token, url=url)
 
-    def picture(self, path: Path, height: int = SIZE[1], width: int = SIZE[0]) -> None:
-        """Write what the page shows as PNG, once it has settled."""
+    @contextlib.contextmanager
+    def sized(self, width: int, most: int) -> Iterator[None]:
+        """Make the window as wide and as high as the page is, up to a height; in pixels."""
+        self._resize(width, 1)  # the page's own height shows where the window is lower
+        self._resize(width, min(most, self.evaluate("document.documentElement.scrollHeight")))
+        yield
+        self.send("Emulation.clearDeviceMetricsOverride")
+
+    def _resize(self, width: int, height: int) -> None:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def picture(self, path: Path) -> None:
+        """Write what the page shows as PNG, once it has settled."""
         time.sleep(SETTLE_S)
         path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
-        self.send("Emulation.clearDeviceMetricsOverride")
 
 
 def _address_of(told: dict[str, Any]) -> str:

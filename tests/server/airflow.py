@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from tests.conftest import PROJECT
 from tests.databases import postgres_cluster
 
@@ -93,6 +95,14 @@ class Airflow:
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
+
+    def change(self, statement: str, **values: Any) -> int:
+        """Change the metadata database behind Airflow's back, and return how many rows were."""
+        engine = create_engine(self._database)
+        with engine.begin() as connection:
+            changed: int = connection.execute(text(statement), values).rowcount
+        engine.dispose()
+        return changed
 
     def start(self, service: str) -> None:
         """Start a process of the server; its log is kept in the home."""
@@ -179,7 +189,11 @@ class Airflow:
 
     def tail(self, service: str) -> str:
         """Return the end of a process's log."""
-        return (self.home / f"{service}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+        return self.logged(service)[-3000:]
+
+    def logged(self, service: str) -> str:
+        """Return a process's log."""
+        return (self.home / f"{service}.log").read_text(encoding="utf-8", errors="replace")
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
         """Return the task instances of a run by task id, of mapped ones with their names."""

@@ -79,23 +79,54 @@ def test_a_backfill_gives_what_one_date_after_the_other_gives(
     assert told == DAYS[1:]  # each was the newest when it was promoted
 
 
-def test_approval_promotes_and_the_registry_says_whose_it_was(airflow: Airflow) -> None:
-    run = airflow.trigger("train_asked", {"as_of": AS_OF, "approval": "required"})
-    path = f"dags/train_asked/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
+@pytest.fixture(scope="module")
+def questions(airflow: Airflow) -> dict[str, str]:
+    """Two runs that wait for a person's answer, by scenario."""
+    return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, "approval": "required"}) for name in ANSWERS}
+
+
+ANSWERS = {"asked": "Approve", "denied": "Reject"}
+
+
+PAST = """
+UPDATE deadline SET deadline_time = now() - interval '1 minute' FROM dag_run
+WHERE dag_run.id = deadline.dagrun_id AND dag_run.run_id = :run AND dag_run.dag_id = :dag
+"""
+
+
+def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, questions: dict[str, str]) -> None:
+    dag, run = "train_asked", questions["asked"]
+    airflow.until(lambda: airflow.change(PAST, dag=dag, run=run), "the run to have a deadline", 60)
+    told = f"{dag}: run {run} has not ended within 7 hours of being queued. See include/docs/operations.md"
+    airflow.until(lambda: told in airflow.logged("triggerer"), "the alert", 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "promoted"),
+    [("asked", "approved (approved by admin at ", True), ("denied", "not approved (not approved by admin at ", False)],
+)
+def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
+    airflow: Airflow, questions: dict[str, str], name: str, told: str, promoted: bool
+) -> None:
+    dag, run = f"train_{name}", questions[name]
+    path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
     question = airflow.until(lambda: asked_for(airflow, path), "the question", 200)
     assert "| ✓ | rating rmse <= 3 |" in question["body"]
-    assert registry(airflow, "asked").champion() is None
-    answer = {"chosen_options": ["Approve"], "params_input": {}}
+    assert registry(airflow, name).champion() is None
+    answer = {"chosen_options": [ANSWERS[name]], "params_input": {}}
     time.sleep(15)  # answered while its process still ends, Airflow 3.3 takes the task for killed and asks again
     with pytest.raises(RefusedError) as refused:
         airflow.call(path, answer, method="PATCH", user="victor")
     assert refused.value.status == 403
     airflow.call(path, answer, method="PATCH")
-    done = airflow.follow("train_asked", run)
+    done = airflow.follow(dag, run)
     assert done["state"] == "success"
-    assert done["note"].startswith(f"{AS_OF}: approved (approved by admin at ")
-    assert registry(airflow, "asked").champion() is not None
-    assert len(airflow.events("asked_champion")) == 1
+    assert done["note"].startswith(f"{AS_OF}: {told}")
+    assert len(airflow.events(f"{name}_champion")) == int(promoted)
+    found = registry(airflow, name)
+    assert (found.champion() is not None) == promoted
+    (ruling,) = found.rulings(found.entries()[0].run_key)
+    assert (ruling.by, ruling.reason) == ("admin", "answered in Airflow")
 
 
 def asked_for(airflow: Airflow, path: str) -> Any:
@@ -144,7 +175,7 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
-def test_the_form_and_the_graph_of_a_run_show_in_a_browser(airflow: Airflow, tmp_path: Path) -> None:
+def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path: Path) -> None:
     """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     run = airflow.trigger(TRAIN, {"as_of": AS_OF})

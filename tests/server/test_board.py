@@ -16,12 +16,13 @@ from mtl_tasks.history import find_lists
 from mtl_tasks.promotion import promote
 from mtl_tasks.registry import Entry
 from plugins.model_board.app import PREFIX
-from tests.board import ASKED, HOSTILE, TITLE, paths
+from tests.board import ASKED, TITLE, paths
+from tests.board import HOSTILE as REASON
 from tests.projects import AS_OF
 from tests.server.accessibility import AXE, serious_violations
 from tests.server.airflow import Airflow
 from tests.server.browser import CHROMIUM, Page, browser
-from tests.server.scenarios import BOOSTED, DAYS, SHOWN, backfill, entries, registry, run_here, store
+from tests.server.scenarios import BOOSTED, DAYS, HOSTILE, SHOWN, backfill, entries, registry, run_here, store
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 FRAME = "document.querySelector('iframe').contentDocument"
@@ -70,15 +71,15 @@ def shown(airflow: Airflow) -> Shown:
 def hostile(airflow: Airflow) -> Entry:
     """A run of a scenario whose title is a script, forced for a reason that is one."""
     with contextlib.chdir(airflow.project):
-        run_here("hostile", AS_OF, ".store")
-    (entry,) = entries(airflow, "hostile")
-    promote(registry(airflow, "hostile"), store(airflow), entry.run_key, by="ada", reason=HOSTILE, at=f"{AS_OF}T08:00")
+        run_here(HOSTILE, AS_OF, ".store")
+    (entry,) = entries(airflow, HOSTILE)
+    promote(registry(airflow, HOSTILE), store(airflow), entry.run_key, by="ada", reason=REASON, at=f"{AS_OF}T08:00")
     return entry
 
 
 @pytest.fixture(scope="module")
-def opened(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page of somebody who has logged in by the form."""
+def opened(airflow: Airflow, shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page of somebody who has logged in by the form, not before the runs: an open page of Airflow asks on and on."""
     with browser(tmp_path_factory.mktemp("profile")) as page:
         page.open(airflow.url)
         page.type("document.querySelector('input[name=username]')", "admin")
@@ -198,14 +199,14 @@ def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, airflow: A
 def test_a_script_in_a_title_a_reason_or_a_run_id_is_shown_as_text(
     page: Page, airflow: Airflow, hostile: Entry
 ) -> None:
-    run = f"{PREFIX}/scenarios/hostile/runs/{hostile.run_key}"
-    for path, told in ((f"{PREFIX}/", TITLE), (f"{PREFIX}/scenarios/hostile", HOSTILE), (run, TITLE)):
+    run = f"{PREFIX}/scenarios/{HOSTILE}/runs/{hostile.run_key}"
+    for path, told in ((f"{PREFIX}/", TITLE), (f"{PREFIX}/scenarios/{HOSTILE}", REASON), (run, TITLE)):
         page.open(f"{airflow.url}{path}")
         assert told in page.evaluate("document.body.innerText")
         assert page.evaluate("document.scripts.length") == 1
-    body = {"logical_date": None, "conf": {"as_off": AS_OF}, "dag_run_id": RUN_ID}
-    airflow.call("dags/train_hostile/dagRuns", body)
-    asked = httpx.QueryParams(dag_id="train_hostile", run_id=RUN_ID)
+    body = {"logical_date": None, "conf": {}, "dag_run_id": RUN_ID}
+    airflow.call(f"dags/train_{HOSTILE}/dagRuns", body)
+    asked = httpx.QueryParams(dag_id=f"train_{HOSTILE}", run_id=RUN_ID)
     page.open(f"{airflow.url}{PREFIX}/dag-run?{asked}")
     assert RUN_ID in page.evaluate("document.body.innerText")
     assert page.evaluate("document.scripts.length") == 1

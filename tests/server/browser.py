@@ -132,7 +132,9 @@ def browser(profile: Path) -> Iterator[Page]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with connect(_address(profile / "DevToolsActivePort"), max_size=None) as connection:
+        # What the page tells while nobody listens is kept, however much and however long.
+        address = _address(profile / "DevToolsActivePort")
+        with connect(address, max_size=None, max_queue=None, ping_interval=None) as connection:
             yield Page(connection)
     finally:
         process.terminate()

@@ -79,7 +79,7 @@ def hostile(airflow: Airflow) -> Entry:
 
 @pytest.fixture(scope="module")
 def opened(airflow: Airflow, shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page of somebody who has logged in by the form, not before the runs: an open page of Airflow asks on and on."""
+    """The page of somebody who has logged in by the form, not before the runs: a page of Airflow asks on and on."""
     with browser(tmp_path_factory.mktemp("profile")) as page:
         page.open(airflow.url)
         page.type("document.querySelector('input[name=username]')", "admin")

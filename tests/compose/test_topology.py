@@ -132,7 +132,7 @@ def test_the_board_shows_a_scenario_to_whose_role_may_read_its_dag(
         assert session.get(f"/api/v2/dags/{DAG}/dagRuns").is_success == shown
         listed = session.get("/model-board/api/scenarios").raise_for_status().json()
         assert [row["scenario"] for row in listed] == ([NAME] if shown else [])
-        of_run = f"dag-run?dag_id={DAG}&run_id={tasks[0]['dag_run_id']}"
+        of_run = f"dag-run?{httpx.QueryParams(dag_id=DAG, run_id=tasks[0]['dag_run_id'])}"
         for path in (f"scenarios/{NAME}", f"scenarios/{NAME}/runs/{entry.run_key}", of_run):
             answer = session.get(f"/model-board/{path}", headers={"Accept": "text/html"})
             assert answer.status_code == (200 if shown else 404), path

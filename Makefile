@@ -6,6 +6,8 @@ VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/.installed-runtime
 DEVELOPMENT := .venv/.installed-dev
 BENCHMARK := .venv/.installed-bench
+# What only the tests of the model board's pages ask for: without npm they are skipped.
+PAGES := $(if $(shell command -v npm),.npm/.installed)
 export PYTHONPATH := .
 # Idle OpenMP threads that spin, the default, take the processors from those that work: on two of them all is 20 times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -26,10 +28,15 @@ $(BENCHMARK): $(DEVELOPMENT) include/requirements/bench.txt
 	@include/bin/install.sh include/requirements/bench.txt
 	@touch $@
 
+.npm/.installed: include/requirements/npm/package-lock.json
+	@mkdir -p $(@D) && cp $(dir $<)*.json $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 	@echo "Ready: .venv ($$($(VENV_PYTHON) --version))"
 
-test: $(DEVELOPMENT) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
+test: $(DEVELOPMENT) $(PAGES) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 lint: $(DEVELOPMENT) ## Check style, types and layers
@@ -65,5 +72,5 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
-	rm -rf .venv .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .npm .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,10 +32,11 @@ def say_next_step(context: Any) -> None:
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
 
 
-async def say_late(interval_hours: float, **context: Any) -> None:
+async def say_late(interval_hours: float, context: Any) -> None:
     """Log that a run has not ended in time; a coroutine, because the triggerer calls it."""
-    run = (context.get("context") or {}).get("dag_run") or {}
-    log.error("run %s has not ended within %g hours of being queued. See %s", run, interval_hours, OPERATIONS)
+    run = context["dag_run"]
+    late = "%s: run %s has not ended within %g hours of being queued. See %s"
+    log.error(late, run["dag_id"], run["dag_run_id"], interval_hours, OPERATIONS)
 
 
 def deadline(hours: float) -> DeadlineAlert:

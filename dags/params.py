@@ -14,12 +14,15 @@ WINDOWS = {
 }
 
 
-def make_params(scenario: Scenario) -> dict[str, Param]:
-    """Return the fields by name; `mtl_tasks.handover` says which key of the scenario each one is."""
-    return {**_what(scenario), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
+def make_params(scenario: Scenario, took: str) -> dict[str, Param]:
+    """Return the fields by name; `mtl_tasks.handover` says which key of the scenario each one is.
+
+    ``took`` is a sentence on what past runs took.
+    """
+    return {**_what(scenario, took), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
 
 
-def _what(scenario: Scenario) -> dict[str, Param]:
+def _what(scenario: Scenario, took: str) -> dict[str, Param]:
     kinds = list(get_args(MemberKind))
     return {
         "as_of": Param(
@@ -37,7 +40,7 @@ def _what(scenario: Scenario) -> dict[str, Param]:
             items={"type": "string", "enum": kinds},
             examples=kinds,
             title="Members",
-            description="The models to fit. Popularity must be among them: it is the floor for the others.",
+            description=f"The models to fit. Popularity must be among them: it is the floor for the others. {took}",
             section="What to learn",
         ),
         "fusion": Param(

@@ -130,6 +130,12 @@ def store_uri() -> str:
     return os.environ.get("MTL_STORE", ".store")
 
 
+def local_store() -> str:
+    """Where artefacts live, for who is not in the project's folder."""
+    uri = store_uri()
+    return uri if "://" in uri else str(scenario_files.ROOT / uri)
+
+
 def asked() -> Json:
     """Return what the run is, as its first task has fixed it."""
     # Pulled rather than passed: as an argument it would draw an edge from `resolve` to every task of the graph.

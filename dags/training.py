@@ -25,6 +25,8 @@ forwards: backwards, no date has a champion to be compared with. A date that is 
 it stands beside.
 
 **Owner.** Whom the scenario's file names as `owner`.
+
+**What past runs took.**
 """
 
 from datetime import UTC, datetime, timedelta
@@ -38,9 +40,10 @@ from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.params import make_params
 from dags.scenario_files import read_scenarios
-from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
+from dags.stage_tasks import DEFAULT_ARGS, announce, local_store, members, report, resolve, stage
 from dags.tags import Tag
 from dags.waiting import EarlierRuns
+from mtl_tasks.costs import read_costs
 from mtl_tasks.scenario import Scenario
 
 GO_ON = "none_failed"  # members that are on the other queue are skipped, which is no reason to stop
@@ -49,17 +52,18 @@ GO_ON = "none_failed"  # members that are on the other queue are skipped, which 
 def make_dag(scenario: Scenario) -> None:
     """Register the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
     assets = ScenarioAssets.of(scenario.name)
+    costs = read_costs(local_store(), scenario.name)
 
     @dag(
         f"train_{scenario.name}",
         description=scenario.title,
-        doc_md=__doc__,
+        doc_md=f"{__doc__}{costs.table()}",
         schedule=CronDataIntervalTimetable(scenario.schedule, timezone="UTC"),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
         max_active_runs=4,  # one that waits for approval does not hold up the next day's
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
-        params=make_params(scenario),
+        params=make_params(scenario, costs.line()),
         deadline=deadline(hours=scenario.gate.approval_hours + 6),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
     )

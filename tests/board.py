@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
+from fastapi.routing import APIRoute
 
 from mtl_tasks.history import PastRun, read_run
 from mtl_tasks.pipeline import make_run, run_pipeline
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
 TITLE = "Films & <script>alert('title')</script>"
+
+KEYS = {"first": "0" * 64, "second": "1" * 64, "run": "0" * 64}
+ASKED = {**KEYS, "user": "1", "dag_id": f"train_{NAME}", "run_id": "manual"}
+
+
+def paths(scenario: str) -> list[str]:
+    """Return all paths of the board's route table, filled in."""
+    from plugins.model_board.app import app
+
+    assert all(isinstance(route, APIRoute) for route in app.routes)
+    return [
+        route.path.format(scenario=scenario, run_key="0" * 64) for route in app.routes if isinstance(route, APIRoute)
+    ]
 
 
 def make_history(root: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.store import Payload, Store
+
 FILMS = Path(__file__).parents[1] / "include" / "data" / "movietweetings"
 FIRST_DAY, AS_OF = "2013-04-01", "2013-05-11"
 NAME = "small"
@@ -48,3 +51,14 @@ def write_log(root: Path) -> None:
         if FIRST_DAY <= day.name.removeprefix("dt=") < AS_OF:
             shutil.copytree(day, root / "log" / day.name)
     shutil.copy(FILMS / "films.parquet", root / "films.parquet")
+
+
+def write_past_runs(store_root: Path, days: list[str]) -> None:
+    """Enter runs of but two stages: factors took 10 s on the first day, 20 on the second, …, fuse twice that."""
+    store = Store(str(store_root))
+    for number, as_of in enumerate(days, 1):
+        refs = {}
+        for stage, seconds in (("fuse", 20 * number), ("factors", 10 * number)):
+            facts = {"usage": {"seconds": seconds, "peak_rss_mb": 100.0 * number}}
+            refs[stage] = store.publish(store.folder(NAME, as_of, stage, "a" * 64), "a" * 64, Payload(), facts).ref
+        Registry(store, NAME).append(Entry(f"{number}" * 64, as_of, "promote", ["holds"], {"name": NAME}, refs, "c0de"))

@@ -273,11 +273,11 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         figure, axes = _figure(_WIDE, 2.7)
         ends = [tuple(math.nan if run[end] is None else run[end] for end in ("low", "high")) for run in shown]
         lows, highs = [low for low, _ in ends], [high for _, high in ends]
-        if len(shown) <= _DISTINCT_RUNS:
-            axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4)
+        if len(shown) <= _DISTINCT_RUNS:  # no line: it would lead from a promoted run to a rejected one of the same day
+            axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4, label="95 % interval")
         else:
             axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
-        axes.plot(days, [run["value"] for run in shown], color=SERIES[0], linewidth=1, label="run, 95 % interval")
+            axes.plot(days, [run["value"] for run in shown], color=SERIES[0], linewidth=1, label="run, 95 % interval")
         known = [champion for champion in champions if champion["value"] is not None]
         if known and days:
             steps = [*(_day(champion["as_of"]) for champion in known), max(days) + 0.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,15 +69,6 @@ _LISTS: Final[dict[str, str]] = {
 def metric(name: str) -> Metric:
     """Return how a metric is shown; one that this page does not know is shown without a direction."""
     return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
-
-
-def metric_heading(name: str) -> str:
-    """Title of a metric and its direction.
-
-    >>> metric_heading("rmse")
-    'RMSE ↓'
-    """
-    return metric(name).heading
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -179,10 +171,26 @@ def number(value: float | None, digits: int = 4) -> str:
 def signed(value: float | None, digits: int = 4) -> str:
     """Write a difference with its sign.
 
-    >>> signed(-0.05, 2)
-    '−0.05'
+    >>> signed(-0.05, 2), signed(-0.0001, 2)
+    ('−0.05', '0.00')
     """
-    return "–" if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+    if value is None:
+        return "–"
+    written = f"{value:+,.{digits}f}".replace("-", "−")
+    return written if written.strip("+−0.") else written[1:]
+
+
+def setting(value: Any) -> str:
+    """Write the value of a setting as people would in its file.
+
+    >>> setting(["popularity", "als"]), setting(True), setting(None), setting(0.5)
+    ('popularity, als', 'true', '–', '0.5')
+    """
+    if isinstance(value, list) and not any(isinstance(part, dict | list) for part in value):
+        return ", ".join(setting(part) for part in value)
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -74,11 +74,12 @@ def make_environment(*folders: Path) -> Environment:
         "size",
         "list_title",
         "people",
+        "metric",
+        "setting",
         "listed",
         "stands",
         "shift_words",
         "feature_title",
-        "metric_heading",
     ):
         environment.filters[name] = getattr(labels, name)
     return environment

@@ -55,8 +55,8 @@ def client(topology: Topology, secrets: dict[str, str]) -> Iterator[httpx.Client
         yield session
 
 
-def log_in(session: httpx.Client, password: str) -> httpx.Response:
-    return session.post("/auth/token", json={"username": "admin", "password": password})
+def log_in(session: httpx.Client, password: str, user: str = "admin") -> httpx.Response:
+    return session.post("/auth/token", json={"username": user, "password": password})
 
 
 def wait_for(what: str, seconds: float, ask: Any) -> Any:
@@ -115,6 +115,28 @@ def test_the_log_of_a_task_is_shown(client: httpx.Client, tasks: list[dict[str, 
     path = f"/api/v2/dags/{DAG}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}/logs/{task['try_number']}"
     shown = client.get(path, params={"map_index": task["map_index"]}).raise_for_status()
     assert "member:independent" in shown.text
+
+
+@pytest.mark.parametrize(("dag", "shown"), [(DAG, True), (f"recommend_{NAME}", False)])
+def test_the_board_shows_a_scenario_to_whose_role_may_read_its_dag(
+    client: httpx.Client, topology: Topology, project: Path, tasks: list[dict[str, Any]], dag: str, shown: bool
+) -> None:
+    may = [{"action": {"name": "can_read"}, "resource": {"name": name}} for name in (f"DAG:{dag}", "DAG Runs")]
+    client.post("/auth/fab/v1/roles", json={"name": f"reads {dag}", "actions": may}).raise_for_status()
+    person = {"username": dag, "email": f"{dag}@localhost", "first_name": "A", "last_name": "Reader", "password": dag}
+    client.post("/auth/fab/v1/users", json={**person, "roles": [{"name": f"reads {dag}"}]}).raise_for_status()
+    (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
+    with httpx.Client(base_url=topology.url, timeout=30) as session:
+        token = log_in(session, dag, dag).raise_for_status().json()["access_token"]
+        session.headers["Authorization"] = f"Bearer {token}"
+        assert session.get(f"/api/v2/dags/{DAG}/dagRuns").is_success == shown
+        listed = session.get("/model-board/api/scenarios").raise_for_status().json()
+        assert [row["scenario"] for row in listed] == ([NAME] if shown else [])
+        of_run = f"dag-run?{httpx.QueryParams(dag_id=DAG, run_id=tasks[0]['dag_run_id'])}"
+        for path in (f"scenarios/{NAME}", f"scenarios/{NAME}/runs/{entry.run_key}", of_run):
+            answer = session.get(f"/model-board/{path}", headers={"Accept": "text/html"})
+            assert answer.status_code == (200 if shown else 404), path
+            assert (SCENARIO["title"] in answer.text) == shown
 
 
 def test_starting_again_changes_nothing(topology: Topology, client: httpx.Client, secrets: dict[str, str]) -> None:

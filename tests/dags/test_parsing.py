@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.dags.conftest import ParseDags
-from tests.projects import write_scenario
+from tests.projects import write_past_runs, write_scenario
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -78,6 +78,20 @@ def test_the_schedule_and_the_owner_are_the_scenarios(tmp_path: Path, parse_dags
     assert dag.timetable.expression == "30 2 * * *"
     assert not dag.catchup
     assert {task.owner for task in dag.tasks} == {"film-team"}
+
+
+def test_the_docs_and_the_form_say_what_past_runs_took(
+    tmp_path: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTL_STORE", "kept")  # named relative to the project, wherever the file is parsed
+    write_scenario(tmp_path)
+    dag = parse_dags(tmp_path).dags["train_small"]
+    assert "What past runs took: no run yet." in dag.doc_md
+    write_past_runs(tmp_path / "kept", ["2013-05-01"])
+    dag = parse_dags(tmp_path).dags["train_small"]
+    assert "| factors | 10 s | 100 MB |" in dag.doc_md
+    told = "The newest run took 30 s in all stages, and at most 100 MB."
+    assert dag.params.get_param("members").description.endswith(told)
 
 
 def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:

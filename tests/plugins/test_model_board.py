@@ -17,11 +17,9 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from tests import board
+from tests.board import ASKED, paths
 from tests.conftest import PROJECT
 from tests.projects import NAME
-
-KEYS = {"first": "0" * 64, "second": "1" * 64, "run": "0" * 64}
-ASKED = {**KEYS, "user": "1", "dag_id": f"train_{NAME}", "run_id": "manual"}
 
 
 @pytest.fixture
@@ -43,14 +41,8 @@ def reader(app: FastAPI, board_project: Path) -> Iterator[TestClient]:
         yield client
 
 
-def paths(app: FastAPI) -> list[str]:
-    """All paths of the app's route table, filled in."""
-    assert all(isinstance(route, APIRoute) for route in app.routes)
-    return [route.path.format(scenario=NAME, run_key="0" * 64) for route in app.routes if isinstance(route, APIRoute)]
-
-
 def test_without_login_every_route_is_refused(app: FastAPI, stranger: TestClient) -> None:
-    answers = {path: stranger.get(path, params=ASKED).status_code for path in paths(app)}
+    answers = {path: stranger.get(path, params=ASKED).status_code for path in paths(NAME)}
     assert len(answers) > 8
     assert set(answers.values()) == {401}
 
@@ -65,7 +57,7 @@ def test_without_access_a_scenario_does_not_exist(
     from plugins.model_board import access
 
     monkeypatch.setattr(access, "may_read", lambda user, scenario: False)
-    for path in paths(app):
+    for path in paths(NAME):
         answer = reader.get(path, params=ASKED)
         assert f"train_{NAME}" not in answer.text
         if NAME in path or "dag-run" in path:

@@ -14,14 +14,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import create_engine, text
 
 from tests.conftest import PROJECT
 from tests.databases import postgres_cluster
 
-USERS = {"admin": "admin", "victor": "viewer"}
+USERS = {"admin": "admin", "victor": "viewer", "nora": ""}  # nora has no role: she may log in and see nothing
 AIRFLOW = [sys.executable, "-m", "airflow"]
 SERVICES = {
     "api-server": ["api-server"],
@@ -48,6 +50,7 @@ class Airflow:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._tokens: dict[str, str] = {}
         self.environment = {**os.environ, **self._settings()}
@@ -61,7 +64,7 @@ class Airflow:
             "core__parallelism": "4",
             "core__simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in USERS.items()),
             "core__simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
-            "core__execution_api_server_url": f"http://127.0.0.1:{self.port}/execution/",
+            "core__execution_api_server_url": f"{self.url}/execution/",
             "api__host": "127.0.0.1",
             "api__port": str(self.port),
             "api__workers": "1",
@@ -70,6 +73,7 @@ class Airflow:
             "scheduler__task_instance_heartbeat_timeout": "20",
             "scheduler__task_instance_heartbeat_timeout_detection_interval": "3",
             "scheduler__orphaned_tasks_check_interval": "10",
+            "scheduler__allowed_run_id_pattern": "^.+$",  # whatever may be in a run's id is to be shown as text
             "database__sql_alchemy_conn": self._database,
             "database__sql_alchemy_conn_async": self._database,
         }
@@ -91,6 +95,14 @@ class Airflow:
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
+
+    def change(self, statement: str, **values: Any) -> int:
+        """Change the metadata database behind Airflow's back, and return how many rows were."""
+        engine = create_engine(self._database)
+        with engine.begin() as connection:
+            changed: int = connection.execute(text(statement), values).rowcount
+        engine.dispose()
+        return changed
 
     def start(self, service: str) -> None:
         """Start a process of the server; its log is kept in the home."""
@@ -144,9 +156,9 @@ class Airflow:
 
     def _send(self, path: str, body: Any, headers: dict[str, str], method: str | None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - our own
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always our own http address
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - address
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise RefusedError(error.code, error.read().decode()) from error
@@ -177,7 +189,11 @@ class Airflow:
 
     def tail(self, service: str) -> str:
         """Return the end of a process's log."""
-        return (self.home / f"{service}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+        return self.logged(service)[-3000:]
+
+    def logged(self, service: str) -> str:
+        """Return a process's log."""
+        return (self.home / f"{service}.log").read_text(encoding="utf-8", errors="replace")
 
     def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
         """Return the task instances of a run by task id, of mapped ones with their names."""
@@ -198,28 +214,26 @@ class Airflow:
 
 
 @contextlib.contextmanager
-def running(home: Path, project: Path) -> Iterator[Airflow]:
-    """Run Airflow on a project; its DAG files are the repository's, its scenarios the project's."""
+def running(home: Path, project: Path, scenarios: Iterable[str]) -> Iterator[Airflow]:
+    """Run Airflow on a project; its DAG files are the repository's, its scenarios the project's.
+
+    The DAGs of the named scenarios are unpaused, which starts a run of their schedule's last interval.
+    """
     shutil.copytree(PROJECT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     for code in ("mtl_tasks", "plugins"):
         (project / code).symlink_to(PROJECT / code)
     # SQLite lets one write at a time: beside a busy scheduler `backfill create` is refused, "database is locked".
     with postgres_cluster("airflow") as database:
-        yield from _serving(Airflow(home, project, database))
+        yield from _serving(Airflow(home, project, database), scenarios)
 
 
-def _serving(airflow: Airflow) -> Iterator[Airflow]:
+def _serving(airflow: Airflow, scenarios: Iterable[str]) -> Iterator[Airflow]:
     airflow.prepare()
     try:
         for service in SERVICES:
             airflow.start(service)
         airflow.until(lambda: _healthy(airflow), "Airflow to be healthy", 120)
-        dags = [
-            f"{kind}_{path.stem}"
-            for path in (airflow.project / "include/scenarios").iterdir()
-            for kind in ("train", "recommend")
-        ]
-        for dag in dags:
+        for dag in [f"{kind}_{name}" for name in scenarios for kind in ("train", "recommend")]:
             airflow.until(lambda dag=dag: _unpaused(airflow, dag), f"{dag} to be parsed", 60)
         yield airflow
     finally:

@@ -6,59 +6,18 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import psutil
 import pytest
 
-from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.registry import Entry, Registry
-from mtl_tasks.store import Store
-from tests.projects import AS_OF, NAME, write_log, write_scenario
-from tests.server.airflow import Airflow, RefusedError, running
+from tests.projects import AS_OF, NAME
+from tests.server.airflow import Airflow, RefusedError
 from tests.server.browser import CHROMIUM, browser
+from tests.server.scenarios import DAYS, TRAIN, backfill, entries, registry, run_here, runs_of
 
-# One scenario for each thing that is tried, so that no test sees another's champions.
-SCENARIOS = (NAME, "one", "three", "asked", "late", "killed")
-TRAIN = f"train_{NAME}"
 FORM = "[...document.querySelectorAll('[role=dialog]')].find(found => found.innerText.includes('Trigger Dag'))"
-DAYS = [f"2013-05-{day:02d}" for day in range(7, 12)]  # the first has too little history: it fails
-SMALL: dict[str, Any] = {
-    "members": ["popularity", "als"],
-    "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},
-}
-MARGIN = [{"task": "rating", "metric": "rmse", "margin": 0.5}]
-
-
-@pytest.fixture(scope="module")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    project, home = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("home")
-    write_log(project)
-    gate = {"absolute": [{"task": "rating", "metric": "rmse", "max": 3}], "beat_floor": False, "replicates": 100}
-    for name in SCENARIOS:
-        own = {**gate, "relative": MARGIN, "approval_hours": 0.003 if name == "late" else 1}
-        schedule = "0 0 * * *" if name in ("one", "three") else "0 0 1 1 *"
-        write_scenario(project, name, **{**SMALL, "schedule": schedule, "gate": own})
-    with running(home, project) as server:
-        yield server
-
-
-@pytest.fixture
-def here(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(airflow.project)
-
-
-def entries(airflow: Airflow, name: str = NAME, store: str = ".store") -> list[Entry]:
-    return Registry(Store(str(airflow.project / store)), name).entries()
-
-
-def run_here(name: str, as_of: str, store: str, **overrides: Any) -> None:
-    """Run the scenario in this process."""
-    today = pd.Timestamp("2026-01-01", tz="UTC")
-    run_pipeline(make_run(name, as_of, overrides, store, today=today), lambda stage, result: None)
 
 
 def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: Airflow, here: None) -> None:
@@ -80,11 +39,6 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: 
     assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
     assert len(entries(airflow)) == 1
     assert len(airflow.events(f"{NAME}_champion")) == 1
-
-
-def runs_of(airflow: Airflow, dag: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = airflow.call(f"dags/{dag}/dagRuns?order_by=logical_date")["dag_runs"]
-    return found
 
 
 def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airflow) -> None:
@@ -115,43 +69,64 @@ def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | Non
 def test_a_backfill_gives_what_one_date_after_the_other_gives(
     airflow: Airflow, here: None, name: str, active: str
 ) -> None:
-    dag = f"train_{name}"
-    airflow.command(
-        "backfill", "create", "--dag-id", dag, "--from-date", "2013-05-06", "--to-date", "2013-05-10",
-        "--max-active-runs", active, "--reprocess-behavior", "none",
-    )  # fmt: skip
-
-    def states() -> list[str]:
-        """Of the backfill's runs, by date; the schedule's own run of yesterday fails, as the log is old."""
-        return [run["state"] for run in runs_of(airflow, dag) if run["run_type"] == "backfill"]
-
-    airflow.until(lambda: sum(state in ("success", "failed") for state in states()) == 5, dag, 900)
-    assert states() == ["failed", *["success"] * 4]
+    assert backfill(airflow, name, active) == ["failed", *["success"] * 4]
     for day in DAYS[1:]:
         run_here(name, day, "quiet")
-    assert entries(airflow, name) == entries(airflow, name, "quiet")
-    assert [entry.as_of for entry in entries(airflow, name)] == DAYS[1:]
+    promoted = [entry for entry in entries(airflow, name) if entry.promoted]  # the board's tests add one that is not
+    assert promoted == entries(airflow, name, "quiet")
+    assert [entry.as_of for entry in promoted] == DAYS[1:]
     told = [event["extra"]["as_of"] for event in airflow.events(f"{name}_champion")]
     assert told == DAYS[1:]  # each was the newest when it was promoted
 
 
-def test_approval_promotes_and_the_registry_says_whose_it_was(airflow: Airflow) -> None:
-    run = airflow.trigger("train_asked", {"as_of": AS_OF, "approval": "required"})
-    path = f"dags/train_asked/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
+@pytest.fixture(scope="module")
+def questions(airflow: Airflow) -> dict[str, str]:
+    """Two runs that wait for a person's answer, by scenario."""
+    return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, "approval": "required"}) for name in ANSWERS}
+
+
+ANSWERS = {"asked": "Approve", "denied": "Reject"}
+
+
+PAST = """
+UPDATE deadline SET deadline_time = now() - interval '1 minute' FROM dag_run
+WHERE dag_run.id = deadline.dagrun_id AND dag_run.run_id = :run AND dag_run.dag_id = :dag
+"""
+
+
+def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, questions: dict[str, str]) -> None:
+    dag, run = "train_asked", questions["asked"]
+    airflow.until(lambda: airflow.change(PAST, dag=dag, run=run), "the run to have a deadline", 60)
+    told = f"{dag}: run {run} has not ended within 7 hours of being queued. See include/docs/operations.md"
+    airflow.until(lambda: told in airflow.logged("triggerer"), "the alert", 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "promoted"),
+    [("asked", "approved (approved by admin at ", True), ("denied", "not approved (not approved by admin at ", False)],
+)
+def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
+    airflow: Airflow, questions: dict[str, str], name: str, told: str, promoted: bool
+) -> None:
+    dag, run = f"train_{name}", questions[name]
+    path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
     question = airflow.until(lambda: asked_for(airflow, path), "the question", 200)
     assert "| ✓ | rating rmse <= 3 |" in question["body"]
-    assert Registry(Store(str(airflow.project / ".store")), "asked").champion() is None
-    answer = {"chosen_options": ["Approve"], "params_input": {}}
+    assert registry(airflow, name).champion() is None
+    answer = {"chosen_options": [ANSWERS[name]], "params_input": {}}
     time.sleep(15)  # answered while its process still ends, Airflow 3.3 takes the task for killed and asks again
     with pytest.raises(RefusedError) as refused:
         airflow.call(path, answer, method="PATCH", user="victor")
     assert refused.value.status == 403
     airflow.call(path, answer, method="PATCH")
-    done = airflow.follow("train_asked", run)
+    done = airflow.follow(dag, run)
     assert done["state"] == "success"
-    assert done["note"].startswith(f"{AS_OF}: approved (approved by admin at ")
-    assert Registry(Store(str(airflow.project / ".store")), "asked").champion() is not None
-    assert len(airflow.events("asked_champion")) == 1
+    assert done["note"].startswith(f"{AS_OF}: {told}")
+    assert len(airflow.events(f"{name}_champion")) == int(promoted)
+    found = registry(airflow, name)
+    assert (found.champion() is not None) == promoted
+    (ruling,) = found.rulings(found.entries()[0].run_key)
+    assert (ruling.by, ruling.reason) == ("admin", "answered in Airflow")
 
 
 def asked_for(airflow: Airflow, path: str) -> Any:
@@ -166,9 +141,9 @@ def test_no_answer_in_time_promotes_nothing(airflow: Airflow) -> None:
     assert done["state"] == "success"
     assert "not approved by nobody" in done["note"]
     assert airflow.tasks("train_late", run)["publish.announce"]["state"] == "skipped"
-    registry = Registry(Store(str(airflow.project / ".store")), "late")
-    assert registry.champion() is None
-    (ruling,) = registry.rulings(registry.entries()[0].run_key)
+    late = registry(airflow, "late")
+    assert late.champion() is None
+    (ruling,) = late.rulings(late.entries()[0].run_key)
     assert (ruling.action, ruling.by, ruling.reason) == ("retire", "nobody", "no answer in time")
 
 
@@ -200,12 +175,12 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
-def test_the_form_and_the_graph_of_a_run_show_in_a_browser(airflow: Airflow, tmp_path: Path) -> None:
+def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path: Path) -> None:
     """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     run = airflow.trigger(TRAIN, {"as_of": AS_OF})
     assert airflow.follow(TRAIN, run)["state"] == "success"
-    url = f"http://127.0.0.1:{airflow.port}"
+    url = airflow.url
     with browser(tmp_path / "profile") as page:
         page.log_in(url, airflow.token("admin"))
         page.send("Page.navigate", url=f"{url}/dags/{TRAIN}")

@@ -1,0 +1,69 @@
+"""What past runs took is told in a moment, of the newest runs, and a store that cannot be read stops nobody."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from mtl_tasks.costs import ORDER, RUNS, read_costs
+from mtl_tasks.registry import Registry, Ruling
+from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.stages import build_stages
+from mtl_tasks.store import Store
+from tests.projects import NAME, SCENARIO, write_past_runs
+
+DAYS = [f"2013-05-{day:02d}" for day in range(1, 9)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Eight runs; a ruling lies beside the newest."""
+    write_past_runs(tmp_path, DAYS)
+    ruling = Ruling("8" * 64, DAYS[-1], "retire", "ada", "too eager", "2013-05-09T08:00:00+00:00")
+    Registry(Store(str(tmp_path)), NAME).append(ruling)
+    return tmp_path
+
+
+def test_the_newest_runs_are_told_by_stage_in_their_order(root: Path) -> None:
+    costs = read_costs(str(root), "small")
+    assert costs.runs == RUNS
+    assert costs.line() == "The newest 5 runs took 3 min in all stages, and at most 800 MB."
+    assert costs.table().splitlines()[2:] == [
+        "| stage | time (median) | memory (peak) |",
+        "|---|---|---|",
+        "| factors | 60 s | 800 MB |",
+        "| fuse | 2 min | 800 MB |",
+    ]
+
+
+def test_it_takes_a_moment(root: Path) -> None:
+    started = time.perf_counter()
+    read_costs(str(root), "small")
+    assert time.perf_counter() - started < 0.2
+
+
+def test_what_was_pruned_is_left_out(root: Path) -> None:
+    (root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json").unlink()
+    assert read_costs(str(root), "small").stages["factors"].seconds == 55
+
+
+def test_every_stage_of_a_run_has_its_place() -> None:
+    stages = build_stages(parse_scenario({**SCENARIO, "name": "small"}, where="here"))
+    kinds = list(dict.fromkeys(stage.partition(":")[0] for stage in stages))
+    assert [kind for kind in kinds if kind in ORDER] == list(ORDER)
+
+
+def test_where_nothing_is_known_it_says_why(root: Path) -> None:
+    assert read_costs(str(root), "other").table() == "What past runs took: no run yet."
+    assert "not read here from a store in a bucket" in read_costs("s3://our-bucket/store", "small").line()
+    next((root / "small" / "registry" / DAYS[-1]).glob("*.json")).write_text("{", encoding="utf-8")
+    assert "a record or a manifest is damaged" in read_costs(str(root), "small").line()
+
+
+def test_a_store_that_does_not_answer_is_said(root: Path) -> None:
+    registry = root / "small" / "registry"
+    registry.rename(root / "aside")
+    registry.symlink_to(registry)
+    assert "the store cannot be read" in read_costs(str(root), "small").line()

@@ -55,15 +55,43 @@ def days_of(run: Run, result: StageResult) -> list[Ref]:
     return [Ref.from_json(entry) for entry in run.store.open(result.ref).json("days")]
 
 
-def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bit(project: Path) -> None:
+def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bit(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = made_features(project, EARLIER, str(project / "shared"))
-    after = made_features(project, LATER, str(project / "shared"))
+    with caplog.at_level("INFO"):
+        after = made_features(project, LATER, str(project / "shared"))
+    assert "counting goes on from 2013-05-02" in caplog.text  # the last day divisible by seven
     scratch = made_features(project, LATER, str(project / "alone"))
     known, wanted = ({ref.key for ref in days_of(*made)} for made in (before, after))
     assert len(wanted - known) == 1
     assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
     tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_counts_are_kept_for_the_runs_of_a_week_and_not_gone_on_from_once_the_past_has_changed(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "corrected"
+    shutil.copytree(project, root, ignore=lambda folder, names: [name for name in names if name == "shared"])
+    made_features(root, EARLIER, str(root / "store"))
+    path = next((root / "log" / "dt=2013-04-05").glob("*.parquet"))
+    pd.read_parquet(path).assign(rating=3).to_parquet(path, index=False)
+    with caplog.at_level("INFO"):
+        after = made_features(root, LATER, str(root / "store"))
+        assert "counting goes on" not in caplog.text
+        scratch = made_features(root, LATER, str(root / "alone"))
+    assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
+
+
+def test_a_film_that_nobody_has_seen_yet_changes_no_day(project: Path, tmp_path: Path) -> None:
+    root = tmp_path / "announced"
+    shutil.copytree(project, root, ignore=lambda folder, names: [name for name in names if name == "shared"])
+    before = days_of(*made_features(root, EARLIER, str(root / "store")))
+    films = pd.read_parquet(root / "films.parquet")
+    pd.concat([films, films.tail(1).assign(movie_id=99_999_999)]).to_parquet(root / "films.parquet", index=False)
+    assert days_of(*made_features(root, EARLIER, str(root / "store"))) == before
 
 
 def test_factors_that_are_fitted_anew_make_every_day_anew(project: Path) -> None:

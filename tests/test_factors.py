@@ -23,8 +23,8 @@ from mtl_tasks.factors import (
 START, END, REFRESH = 10, 31, 7
 
 
-def taste(seed: int = 1, threads: int = 1) -> TasteSolver:
-    return TasteSolver(4, 3, 2.0, device="cpu", threads=threads, seed=seed)
+def taste(seed: int = 1, threads: int = 1, iterations: int = 3) -> TasteSolver:
+    return TasteSolver(4, iterations, 2.0, device="cpu", threads=threads, seed=seed)
 
 
 def level(dimensions: int = 4) -> LevelSolver:
@@ -160,6 +160,47 @@ def test_a_space_extended_from_an_earlier_end_equals_one_fitted_to_it(solver: So
     whole = fit_space(solver, events, START, END, REFRESH)
     for name in ("item_ids", "valid_from", "vectors"):
         assert np.array_equal(getattr(extended, name), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize(("solver", "value"), solvers())
+@pytest.mark.parametrize("days", [(14,), (20, 28)])
+def test_a_space_folded_into_step_by_step_equals_one_folded_into_at_once(
+    solver: Solver, value: Any, days: tuple[int, ...]
+) -> None:
+    events = interactions(np.random.default_rng(7), value=value)
+    space, since = fit_space(solver, until(events, days[0]), START, days[0], REFRESH), days[0] - days[0] % REFRESH
+    for day in (*days[1:], END):
+        space = extend_space(solver, space, until(events, day), day, REFRESH, since)
+        since = day - day % REFRESH
+    whole = fit_space(solver, events, START, END, REFRESH)
+    for name in ("item_ids", "valid_from", "vectors"):
+        assert np.array_equal(getattr(space, name), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize(
+    ("warm", "cold", "value"),
+    [
+        (TasteSolver(4, 30, 2.0, warm_iterations=1, device="cpu", threads=1, seed=1), taste(iterations=1), 5.0),
+        (LevelSolver("rating", 4, 30, 2.0, warm_iterations=1, seed=1), LevelSolver("rating", 4, 1, 2.0, seed=1), None),
+    ],
+    ids=["taste", "level"],
+)
+def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_nothing(
+    warm: Solver, cold: Solver, value: Any
+) -> None:
+    events = interactions(np.random.default_rng(9), value=value)
+    day = END - 12  # on which the last item is new
+    earlier = fit_space(warm, until(events, day), day, day, REFRESH)
+    end, near, far = (
+        fit_space(solver, events, day + 1, day + 1, REFRESH, start)
+        for solver, start in ((warm, None), (warm, earlier), (cold, None))
+    )
+    assert set(earlier.item_ids) < set(near.item_ids) == set(end.item_ids)  # new items have vectors too
+    history = events.before(day + 1)
+    matrix = history.matrix_of(np.unique(history.users), np.searchsorted(events.item_ids, end.item_ids))
+    scores = [warm.fold(matrix, space.vectors) @ space.vectors.T for space in (end, near, far)]
+    distance = [float(np.abs(score - scores[0]).mean()) for score in scores]
+    assert distance[1] < 0.7 * distance[2]
 
 
 @pytest.mark.parametrize(("solver", "value"), solvers())

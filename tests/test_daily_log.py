@@ -1,0 +1,115 @@
+"""A day of the log is judged once, and what many runs judged of it is what one run would."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from mtl_tasks import columns
+from mtl_tasks.daily_log import day_digests, read_events
+from mtl_tasks.errors import DataError
+from mtl_tasks.pipeline import make_run, refs_of
+from mtl_tasks.run import Run, StageResult, run_stage
+from mtl_tasks.stages import build_stages
+from mtl_tasks.store import Artifact, Ref
+from tests.projects import NAME, SCENARIO, write_log, write_scenario
+
+EARLIER, LATER = "2013-05-09", "2013-05-10"
+FIRST, LAST = "2013-04-01", "2013-05-09"  # days of the log
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    write_scenario(tmp_path)
+    write_log(tmp_path)
+    return tmp_path
+
+
+def validated(project: Path, as_of: str, store: str = "store") -> tuple[Run, Artifact]:
+    with contextlib.chdir(project):
+        run = make_run(NAME, as_of, {}, str(project / store), today=pd.Timestamp("2026-01-01", tz="UTC"))
+        results: dict[str, StageResult] = {}
+        for name in ("resolve", "validate"):
+            results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))
+        return run, run.store.open(results["validate"].ref)
+
+
+def parts(artifact: Artifact) -> list[Ref]:
+    return [Ref.from_json(entry) for entry in artifact.json("days")]
+
+
+def rewrite(project: Path, day: str, **changes: Any) -> Path:
+    path = next((project / "log" / f"dt={day}").glob("*.parquet"))
+    pd.read_parquet(path).assign(**changes).to_parquet(path, index=False)
+    return path
+
+
+def as_csv(project: Path) -> None:
+    """Write the log as text, a file a day."""
+    for path in (project / "log").glob("*/*.parquet"):
+        pd.read_parquet(path).to_csv(path.with_suffix(".csv"), index=False)
+        path.unlink()
+    write_scenario(project, source={**SCENARIO["source"], "format": "csv", "items": None})
+
+
+def test_the_next_day_is_judged_alone_and_the_log_as_if_all_were(project: Path) -> None:
+    rewrite(project, FIRST, rating=99)
+    write_scenario(project, validation={"max_bad_fraction": 0.5})
+    _, before = validated(project, EARLIER)
+    run, after = validated(project, LATER)
+    alone, scratch = validated(project, LATER, "scratch")
+    assert parts(after)[:-1] == parts(before)
+    for document in ("validation.json", "quarantine.parquet", "items.parquet"):
+        assert after.read(document) == scratch.read(document)
+    pd.testing.assert_frame_equal(read_events(run.store, after), read_events(alone.store, scratch), check_exact=True)
+    assert after.json("validation")["quarantined"].keys() == {"label_out_of_range:rating"}
+
+
+def test_a_corrected_day_is_judged_anew_and_no_other(project: Path) -> None:
+    run, before = validated(project, LATER)
+    known = day_digests(run.store, before)
+    rewrite(project, "2013-04-20", rating=7)
+    run, after = validated(project, LATER)
+    changed = [old.uri != new.uri for old, new in zip(parts(before), parts(after), strict=True)]
+    assert changed.count(True) == 1
+    assert changed.index(True) == 19
+    corrected = day_digests(run.store, after)
+    assert {day for day in known if known[day] != corrected[day]} == {sorted(known)[19]}
+
+
+def test_a_new_day_with_ids_of_another_type_is_refused_though_the_others_were_judged_before(project: Path) -> None:
+    validated(project, EARLIER)
+    day = pd.read_parquet(next((project / "log" / f"dt={LAST}").glob("*.parquet")))
+    rewrite(project, LAST, user_id=day["user_id"].astype("str"))
+    with pytest.raises(
+        DataError, match=rf"dt={LAST}/.*'user_id' .* holds strings, but log/dt={FIRST}/.* holds integers"
+    ):
+        validated(project, LATER)
+
+
+@pytest.mark.parametrize("day", [FIRST, LAST])
+def test_text_ids_that_come_with_one_day_of_a_text_log_are_those_of_all(project: Path, day: str) -> None:
+    as_csv(project)
+    path = next((project / "log" / f"dt={day}").glob("*.csv"))
+    rows = pd.read_csv(path).astype({"user_id": "str"})
+    rows.loc[0, "user_id"] = "née-🙂"
+    rows.to_csv(path, index=False)
+    validated(project, EARLIER)
+    run, after = validated(project, LATER)
+    alone, scratch = validated(project, LATER, "scratch")
+    events = read_events(run.store, after)
+    assert str(events[columns.USER].dtype) == "str"
+    pd.testing.assert_frame_equal(events, read_events(alone.store, scratch), check_exact=True)
+
+
+def test_a_day_that_was_deleted_is_judged_again(project: Path) -> None:
+    run, before = validated(project, LATER)
+    shutil.rmtree(Path(str(run.store.root), parts(before)[3].uri))
+    _, after = validated(project, LATER)
+    assert parts(after) == parts(before)
+    assert len(read_events(run.store, after)) == before.ref.rows

@@ -52,7 +52,7 @@ class PastRun:
     def why(self) -> str:
         """What explains the standing: the last ruling, or the first reason of the verdict."""
         if self.rulings:
-            return self.rulings[-1].sentence(self.entry)
+            return self.rulings[-1].sentence(self.entry, self.rulings)
         return self.entry.reasons[0] if self.entry.reasons else ""
 
     def to_json(self) -> Json:
@@ -197,7 +197,7 @@ def read_card(store: Store, run: PastRun) -> Json:
     by_verdict = "passed the gate, no approval was asked for"
     return {
         **_read_card(str(store.root), tuple(run.entry.refs.items())),
-        "approved": promoted[-1].sentence(run.entry) if promoted else by_verdict,
+        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     }
 
 

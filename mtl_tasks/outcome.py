@@ -41,10 +41,11 @@ def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any]) -> bool:
 def record_answer(asked: Mapping[str, Any], handed: Sequence[Any], *, approved: bool, by: str | None, at: str) -> str:
     """Record who answered the question for approval, nobody (None) being a no, and return it in words."""
     run = run_from_json(asked)
-    entry, _ = _entry(run, handed)
+    entry, rulings = _entry(run, handed)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
-    return settle(registry, entry.run_key, approved=approved, by=by or "nobody", reason=reason, at=at).sentence(entry)
+    answer = settle(registry, entry.run_key, approved=approved, by=by or "nobody", reason=reason, at=at)
+    return answer.sentence(entry, [*rulings, answer])
 
 
 def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None:
@@ -106,7 +107,7 @@ def run_note(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
     run = run_from_json(asked)
     entry, rulings = _entry(run, handed)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
-    ruled = f" ({rulings[-1].sentence(entry)})" if rulings else ""
+    ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
     return f"{run.as_of_name}: {standing_of(entry, rulings)}{ruled}; {verdict}"
 
 

@@ -157,7 +157,7 @@ def build_document(
         libraries=library_versions(),
         overrides=dict(overrides),
         standing=standing_of(entry, list(rulings)),
-        rulings=[ruling.sentence(entry) for ruling in rulings],
+        rulings=[ruling.sentence(entry, rulings) for ruling in rulings],
     )
 
 

@@ -6,6 +6,7 @@ The champion is computed from it, never stored.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
@@ -98,12 +99,13 @@ class Ruling:
         """Return a JSON-able form."""
         return asdict(self)
 
-    def sentence(self, entry: Entry) -> str:
-        """The ruling in words, given the run's entry."""
+    def sentence(self, entry: Entry, rulings: Sequence[Ruling]) -> str:
+        """The ruling in words, given the run's entry and all that was ruled on it, oldest first."""
+        before = rulings[: rulings.index(self)]
         verb = {"promote": "promoted by force", "retire": "retired"}[self.action]
-        if entry.decision == AWAITS_APPROVAL:
+        if entry.decision == AWAITS_APPROVAL and not before:  # the first is the answer
             verb = {"promote": "approved", "retire": "not approved"}[self.action]
-        elif entry.promoted and self.action == PROMOTE:
+        elif self.action == PROMOTE and (entry.promoted or any(ruling.action == PROMOTE for ruling in before)):
             verb = "promoted again"
         return f"{verb} by {self.by} at {self.at}: {self.reason}"
 
@@ -111,14 +113,16 @@ class Ruling:
 Record = Entry | Ruling
 
 
-def standing_of(entry: Entry, rulings: list[Ruling]) -> str:
+def standing_of(entry: Entry, rulings: Sequence[Ruling]) -> str:
     """What a run is now, in a word or two: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
     if not rulings:
         plain = {PROMOTE: "promoted", "reject": "rejected", AWAITS_APPROVAL: "awaits approval"}
         return plain.get(entry.decision, "dry run")
+    asked = entry.decision == AWAITS_APPROVAL
     if rulings[-1].action == PROMOTE:
-        return {PROMOTE: "promoted", AWAITS_APPROVAL: "approved"}.get(entry.decision, "forced")
-    return "not approved" if entry.decision == AWAITS_APPROVAL else "retired"
+        passed = "approved" if asked and rulings[0].action == PROMOTE else "forced"
+        return "promoted" if entry.promoted else passed
+    return "not approved" if asked and len(rulings) == 1 else "retired"
 
 
 def standing_runs(records: list[Record]) -> list[Entry]:

@@ -182,8 +182,8 @@ def _row(entry: Entry, rulings: list[Ruling], champion: Entry | None) -> dict[st
         "decision": entry.decision,
         "standing": f"{standing}, champion" if is_champion else standing,
         "champion": is_champion,
-        "rulings": [ruling.sentence(entry) for ruling in rulings],
-        "why": rulings[-1].sentence(entry) if rulings else entry.reasons[0],
+        "rulings": [ruling.sentence(entry, rulings) for ruling in rulings],
+        "why": rulings[-1].sentence(entry, rulings) if rulings else entry.reasons[0],
     }
 
 
@@ -210,7 +210,8 @@ def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
 def _tell_rulings(registry: Registry, rulings: list[Ruling]) -> None:
     for ruling in rulings:
         entry = registry.get(ruling.run_key)
-        typer.echo(f"run {ruling.run_key[:12]} as of {ruling.as_of}: {ruling.sentence(entry)}")
+        said = ruling.sentence(entry, registry.rulings(ruling.run_key))
+        typer.echo(f"run {ruling.run_key[:12]} as of {ruling.as_of}: {said}")
     champion = registry.champion()
     if champion is not None:
         typer.echo(f"today's champion: run {champion.run_key[:12]} as of {champion.as_of}")

@@ -165,6 +165,9 @@ def test_the_last_ruling_counts_and_the_same_ruling_again_is_a_no_op(registry: R
         ("awaits_approval", [], "awaits approval"),
         ("awaits_approval", ["promote"], "approved"),
         ("awaits_approval", ["retire"], "not approved"),
+        ("awaits_approval", ["promote", "retire"], "retired"),
+        ("awaits_approval", ["retire", "promote"], "forced"),
+        ("awaits_approval", ["promote", "retire", "promote"], "approved"),
         ("reject", ["promote"], "forced"),
         ("dry_run:promote", ["promote"], "forced"),
         ("promote", ["retire"], "retired"),
@@ -177,8 +180,17 @@ def test_standing_says_what_a_run_is_now(decision: str, actions: list[Action], s
 
 
 def test_a_forced_promotion_says_who_when_and_why() -> None:
-    said = ruling("2013-05-05", "a" * 64, "promote", "the fix is in").sentence(entry("2013-05-05", "reject"))
+    forced = ruling("2013-05-05", "a" * 64, "promote", "the fix is in")
+    said = forced.sentence(entry("2013-05-05", "reject"), [forced])
     assert said == "promoted by force by ada at 2026-01-02T03:04:05+00:00: the fix is in"
+
+
+def test_only_the_first_ruling_on_a_run_that_awaits_approval_is_the_answer() -> None:
+    asked = entry("2013-05-05", "awaits_approval")
+    rulings = [ruling("2013-05-05", "a" * 64, action, action) for action in ("promote", "retire")]
+    rulings.append(ruling("2013-05-05", "a" * 64, "promote", "once more"))
+    said = [one.sentence(asked, rulings).partition(" by ")[0] for one in rulings]
+    assert said == ["approved", "retired", "promoted again"]
 
 
 def test_a_run_is_found_by_the_beginning_of_its_key_if_no_other_shares_it(registry: Registry) -> None:

@@ -150,7 +150,9 @@ def _read_history(root: str, scenario: str, version: tuple[str, ...]) -> History
 
 
 def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
-    run = PastRun(entry, rulings, standing_of(entry, list(rulings)), {})
+    run = PastRun(entry, rulings, standing_of(entry, list(rulings)), entry.metrics)
+    if run.metrics:
+        return run
     try:
         return replace(run, metrics=_metrics(str(store.root), entry.refs["evaluate"]))
     except (ArtifactError, KeyError) as error:

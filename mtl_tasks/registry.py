@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from upath import UPath
@@ -34,6 +34,9 @@ class Entry:
         The scenario as it was run: what is needed to score with the run again.
     refs
         Stage to reference of its artefact, of all stages that led to the verdict.
+    metrics
+        Task to metric to ``{value, low, high, …}`` of the fusion on the test window, as ``evaluate`` measured them: a
+        thousand runs can be looked over without opening an artefact of each.
     """
 
     run_key: str
@@ -43,6 +46,7 @@ class Entry:
     scenario_document: Json
     refs: dict[str, Ref]
     code: str
+    metrics: Json = field(default_factory=dict)
 
     @property
     def promoted(self) -> bool:
@@ -59,6 +63,7 @@ class Entry:
             "scenario": self.scenario_document,
             "refs": {name: ref.to_json() for name, ref in self.refs.items()},
             "code": self.code,
+            "metrics": self.metrics,
         }
 
     @classmethod
@@ -73,6 +78,7 @@ class Entry:
             document["scenario"],
             refs,
             document["code"],
+            document.get("metrics", {}),  # entries of before these were kept have none
         )
 
 

@@ -277,6 +277,7 @@ def publish(run: Run, inputs: Inputs) -> Payload:
         scenario_document=run.scenario.model_dump(mode="json"),
         refs={name: artifact.ref for name, artifact in inputs.artifacts.items()},
         code=code_version(),
+        metrics={task: part["fusion"] for task, part in inputs["evaluate"].json("evaluation")["tasks"].items()},
     )
     Registry(run.store, run.scenario.name).append(entry)
     payload = Payload(summary={"run_key": entry.run_key, "decision": entry.decision}, rows=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from mtl_tasks.comparison import compare_runs
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.exploration import explore_pair, explore_user
 from mtl_tasks.history import list_artifacts, past_document, read_history, read_run, stored_scenarios
+from mtl_tasks.registry import Registry
 from mtl_tasks.report import render_report
 from mtl_tasks.store import Store
 from tests import board
@@ -80,11 +82,27 @@ def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path:
     assert states["validate"] == "missing"
     assert states["gate"] == "sound"
     run = read_run(store, NAME, entry.run_key)
-    assert run.metrics == {}
-    assert run.problem is not None
-    assert "does not match its manifest" in run.problem
+    assert run.metrics["rating"]["rmse"]["value"] > 0  # the registry has them too
     with pytest.raises(ArtifactError, match="no artefact here"):
         past_document(store, run)
+
+
+def test_a_run_of_before_the_registry_kept_metrics_has_those_of_its_artefact(
+    board_project: Path, tmp_path: Path
+) -> None:
+    store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-10")
+    older = Store(str(tmp_path))
+    registry = Registry(older, NAME)
+    registry.append(replace(entry, metrics={}))
+    shutil.copytree(store.open(entry.refs["evaluate"]).folder, tmp_path / entry.refs["evaluate"].uri)
+    assert read_run(older, NAME, entry.run_key).metrics == entry.metrics
+    shutil.rmtree(tmp_path / entry.refs["evaluate"].uri)
+    other = replace(entry, metrics={}, run_key="f" * 64, refs={"evaluate": replace(entry.refs["evaluate"], uri="gone")})
+    registry.append(other)
+    run = read_run(older, NAME, other.run_key)
+    assert run.metrics == {}
+    assert run.problem is not None
+    assert "no artefact here" in run.problem
 
 
 def test_each_stage_says_until_when_it_read(board_project: Path) -> None:

@@ -72,16 +72,16 @@ def write_runs(root: pathlib.Path, count: int) -> None:
     for number in range(count):
         as_of = str(FIRST + number)
         key = hashlib.sha256(as_of.encode()).hexdigest()
-        evaluated = _evaluated(store, made, as_of, key, rng)
+        evaluated, metrics = _evaluated(store, made, as_of, key, rng)
         decision = "promote" if number == 0 or rng.random() < 0.7 else "reject"
         reasons = [f"rating rmse <= 3: {'holds' if decision == 'promote' else 'fails'}", *made.reasons]
-        entry = replace(made, run_key=key, as_of=as_of, decision=decision, reasons=reasons)
+        entry = replace(made, run_key=key, as_of=as_of, decision=decision, reasons=reasons, metrics=metrics)
         registry.append(replace(entry, refs={**made.refs, "evaluate": evaluated}))
         if number % 50 == 49:
             registry.append(Ruling(key, as_of, "retire", "someone", "a benchmark", f"{as_of}T08:00:00+00:00"))
 
 
-def _evaluated(store: Store, made: Entry, as_of: str, key: str, rng: np.random.Generator) -> Ref:
+def _evaluated(store: Store, made: Entry, as_of: str, key: str, rng: np.random.Generator) -> tuple[Ref, dict[str, Any]]:
     artifact = store.open(made.refs["evaluate"])
     document = artifact.json("evaluation")
     payload = Payload({name: artifact.read(name) for name in artifact.names}, artifact.summary, artifact.ref.rows)
@@ -91,7 +91,8 @@ def _evaluated(store: Store, made: Entry, as_of: str, key: str, rng: np.random.G
             metric.update({end: metric[end] + shift for end in ("value", "low", "high") if metric[end] is not None})
     payload.add_json("evaluation", document)
     facts = {name: artifact.manifest[name] for name in ("stage", "inputs", "usage", "libraries")}
-    return store.publish(store.folder(NAME, as_of, "evaluate", key), key, payload, facts).ref
+    ref = store.publish(store.folder(NAME, as_of, "evaluate", key), key, payload, facts).ref
+    return ref, {task: part["fusion"] for task, part in document["tasks"].items()}
 
 
 def _ask(root: pathlib.Path, path: str) -> tuple[Answer, Answer]:

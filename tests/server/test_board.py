@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mtl_tasks.daily_log import read_events
 from mtl_tasks.history import find_lists
 from mtl_tasks.promotion import promote
 from mtl_tasks.registry import Entry
@@ -61,7 +62,7 @@ def shown(airflow: Airflow) -> Shown:
     champion = registry(airflow, SHOWN).champion()
     assert champion is not None
     lists = airflow.until(lambda: find_lists(store(airflow), champion), "the champion's lists", 120)
-    past = store(airflow).open(champion.refs["validate"]).frame("events")
+    past = read_events(store(airflow), store(airflow).open(champion.refs["validate"]), ["user_id"])
     listed = past[past["user_id"].isin(lists.frame("recommendations")["user_id"])]
     user = str(listed["user_id"].mode()[0])  # who has done most
     return Shown(dag_run, refused, champion, user)

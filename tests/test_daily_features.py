@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks import columns, stages
+from mtl_tasks import columns
 from mtl_tasks.daily_features import day_keys, read_days
 from mtl_tasks.daily_log import digests_of
 from mtl_tasks.errors import ArtifactError
@@ -22,7 +22,7 @@ from mtl_tasks.known import Known
 from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.stages import build_stages
+from mtl_tasks.stages import build_stages, judging
 from mtl_tasks.store import Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
@@ -190,7 +190,7 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
         if stage.name == "gate":
             break
     shared = run.store.open(found["gate"].ref).json("verdict")
-    monkeypatch.setattr(stages, "_same_spaces", lambda theirs, ours: False)
+    monkeypatch.setattr(judging, "_same_spaces", lambda theirs, ours: False)
     anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force=True), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
-from mtl_tasks.features import FeatureMaker, sums
-from mtl_tasks.features.build import TASTE, Spaces, Tables, build_features, extend_spaces, fit_spaces
+from mtl_tasks.features import sums
+from mtl_tasks.features.build import TASTE, FeatureMaker, Spaces, Tables, build_features, extend_spaces, fit_spaces
 from mtl_tasks.features.co_occurrence import CoOccurrence
 from mtl_tasks.features.coding import CodedRows, encode, taken_events
 from mtl_tasks.scenario import Scenario

@@ -303,9 +303,7 @@ def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
         marked = [run for run in runs if run["standing"] == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
             days, values = [_day(run["as_of"]) for run in marked], [run["value"] for run in marked]
-            size = (
-                9 if standing == "promoted" else 6
-            )  # the others are drawn over it
+            size = 9 if standing == "promoted" else 6  # the others are drawn over it
             axes.plot(days, values, color=colour, marker=marker, markersize=size, linestyle="none", label=standing)
 
 

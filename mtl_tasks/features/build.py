@@ -365,8 +365,8 @@ def _refuse_other_ids(spaces: Spaces, item_ids: NDArray[Any]) -> None:
         if space.item_ids.dtype.kind != item_ids.dtype.kind:
             was, now = words[space.item_ids.dtype.kind], words[item_ids.dtype.kind]
             raise DataError(
-                f"factors: the earlier {name!r} space knows items by {was}, but the log's item ids are {now} now: write "
-                "them as they were, or start without the earlier run (factors.warm_start: none, or retire the champion)"
+                f"factors: the earlier {name!r} space knows items by {was}, but the log's item ids are {now} now: "
+                "write them as they were, or do without the earlier run (factors.warm_start: none, or retire it)"
             )
 
 

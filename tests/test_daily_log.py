@@ -16,7 +16,7 @@ from mtl_tasks.errors import DataError
 from mtl_tasks.pipeline import make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
-from mtl_tasks.store import Artifact, Ref
+from mtl_tasks.store import Artifact, Payload, Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 
 EARLIER, LATER = "2013-05-09", "2013-05-10"
@@ -112,6 +112,16 @@ def test_a_day_that_was_deleted_is_judged_again(project: Path) -> None:
     shutil.rmtree(Path(str(run.store.root), parts(before)[3].uri))
     _, after = validated(project, LATER)
     assert parts(after) == parts(before)
+    assert len(read_events(run.store, after)) == before.ref.rows
+
+
+def test_a_run_whose_days_became_others_judges_them_again_instead_of_referring_to_what_is_gone(project: Path) -> None:
+    run, before = validated(project, LATER)
+    old = run.store.open(parts(before)[3])
+    payload = Payload({name: old.read(name) for name in old.names}, {**old.summary, "note": "by other code"}, 1)
+    made = run.store.publish(old.folder, old.ref.key, payload, {"usage": {}})
+    _, after = validated(project, LATER)
+    assert parts(after)[3] == made.ref
     assert len(read_events(run.store, after)) == before.ref.rows
 
 

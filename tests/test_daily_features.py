@@ -70,6 +70,26 @@ def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bi
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
+def test_factors_and_counts_of_integer_ids_are_not_gone_on_from_once_the_ids_of_a_text_log_are_texts(
+    project: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "text"
+    shutil.copytree(project, root, ignore=lambda folder, names: [name for name in names if name == "shared"])
+    for path in (root / "log").glob("*/*.parquet"):
+        pd.read_parquet(path).astype("str").to_csv(path.with_suffix(".csv"), index=False)
+        path.unlink()
+    path = next((root / "log" / "dt=2013-05-08").glob("*.csv"))
+    rows = pd.read_csv(path, dtype="str")
+    rows.loc[0, ["user_id", "movie_id"]] = "x"
+    rows.to_csv(path, index=False)
+    sections = {"source.format": "csv", "source.items": None}
+    made_features(root, EARLIER, str(root / "store"), **sections)
+    after = made_features(root, LATER, str(root / "store"), **sections)
+    scratch = made_features(root, LATER, str(root / "alone"), **sections)
+    tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
 def test_counts_are_kept_for_the_runs_of_a_week_and_not_gone_on_from_once_the_past_has_changed(
     project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -134,6 +134,12 @@ def read_days(
     return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
 
 
+def feature_names(store: Store, features: Artifact) -> list[str]:
+    """Return the columns that :func:`read_days` gives."""
+    first = Ref.from_json(features.json("days")[0])
+    return store.open(first).column_names(_FILE)
+
+
 def all_there(store: Store, made: Artifact) -> bool:
     """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
     refs = (Ref.from_json(entry) for entry in made.json(DAYS))

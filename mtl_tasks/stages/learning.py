@@ -93,10 +93,11 @@ def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
-        from mtl_tasks.daily_features import read_days
+        from mtl_tasks.daily_features import feature_names, read_days
         from mtl_tasks.members import Table, member_class
 
-        rows, made = inputs["split"].frame("rows"), read_days(run.store, inputs["features"])
+        rows, names = inputs["split"].frame("rows"), feature_names(run.store, inputs["features"])
+        made = read_days(run.store, inputs["features"], member_class(kind).reads(run.scenario, names))
         labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
         table = Table(made, labels, users=rows[columns.USER].to_numpy())
         place = window_places(rows, load_windows(inputs["split"]))

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 RUNS: Final = 5
+# What leads to a verdict; a member's stage is member:<kind>.
 ORDER: Final = ("resolve", "validate", "split", "factors", "features", "member", "fuse", "evaluate", "gate")
 
 

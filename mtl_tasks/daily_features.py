@@ -24,7 +24,7 @@ from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.known import Digests, Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,9 @@ def make_days(
     ArtifactError
         If a day that was made before is damaged, or the store cannot be written.
     """
-    told = rows.drop(columns=[name for name in rows if _is_told(str(name))])
+    described = rows.drop(columns=_labels_and_window(rows))
     known = Known.of(run.scenario, digests, events, tables)
-    keys = day_keys(known, told, spaces)
+    keys = day_keys(known, described, spaces)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
@@ -109,7 +109,7 @@ def read_days(
     pandas.DataFrame
         float32 columns that share one array, then those of kinds (category).
     """
-    refs = [Ref.from_json(entry) for entry in features.json("days")]
+    refs = day_refs(features)
     ends = np.cumsum([ref.rows for ref in refs])
     if places is None:
         places = np.arange(ends[-1])
@@ -136,14 +136,12 @@ def read_days(
 
 def feature_names(store: Store, features: Artifact) -> list[str]:
     """Return the columns that :func:`read_days` gives."""
-    first = Ref.from_json(features.json("days")[0])
-    return store.open(first).column_names(_FILE)
+    return store.open(day_refs(features)[0]).column_names(_FILE)
 
 
 def all_there(store: Store, made: Artifact) -> bool:
     """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
-    refs = (Ref.from_json(entry) for entry in made.json(DAYS))
-    found = ((ref, store.find(store.root / ref.uri)) for ref in refs)
+    found = ((ref, store.find(store.root / ref.uri)) for ref in day_refs(made))
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 
@@ -223,9 +221,9 @@ def _place(run: Run, day: int, key: str) -> tuple[str, str, str, str]:
     return run.scenario.name, DAYS, day_text(day), key
 
 
-def _is_told(name: str) -> bool:
-    """Whether a column of rows says what features do not depend on: labels, and the window they are used in."""
-    return name == columns.WINDOW or name.startswith(columns.label(""))
+def _labels_and_window(rows: pd.DataFrame) -> list[str]:
+    """Columns that features do not depend on: labels, and the window that the rows are used in."""
+    return [str(name) for name in rows if name == columns.WINDOW or str(name).startswith(columns.label(""))]
 
 
 def _space_hash(space: ItemSpace, day: int) -> bytes:

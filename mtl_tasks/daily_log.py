@@ -27,7 +27,7 @@ from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.sources import SourceFile
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.store import DAYS, Artifact, Payload, Store, day_refs, to_json
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import JudgedRows, judge_rows
 
@@ -81,19 +81,19 @@ def read_events(store: Store, validated: Artifact, names: Sequence[str] | None =
     names
         Columns to read; by default all.
     """
-    parts = [store.open(Ref.from_json(entry)) for entry in validated.json(DAYS)]
+    parts = [store.open(ref) for ref in day_refs(validated)]
     return joined_events([part.frame(EVENTS, None if names is None else list(names)) for part in parts])
 
 
 def events_bytes(store: Store, validated: Artifact) -> int:
     """Return how large the files are that :func:`read_events` reads."""
-    parts = [store.open(Ref.from_json(entry)) for entry in validated.json(DAYS)]
+    parts = [store.open(ref) for ref in day_refs(validated)]
     return sum(part.manifest["files"][f"{EVENTS}.parquet"]["size"] for part in parts)
 
 
 def day_digests(store: Store, validated: Artifact) -> dict[int, str]:
     """Return a hash of the good rows of each day of a run's log."""
-    parts = [store.open(Ref.from_json(entry)).json("part") for entry in validated.json(DAYS)]
+    parts = [store.open(ref).json("part") for ref in day_refs(validated)]
     return {int(day): digest for part in parts for day, digest in part["digests"].items()}
 
 
@@ -149,10 +149,10 @@ def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Part
     groups = [list(part) for _, part in groupby(of_log, lambda file: file.day)] if daily else [of_log]
     parts = {}
     for part in groups:
-        told = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part]}
+        content = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part]}
         if not daily:
-            told["beside"] = [asdict(file) for file in files]
-        parts[hashlib.sha256(to_json(told)).hexdigest()] = part
+            content["beside"] = [asdict(file) for file in files]
+        parts[hashlib.sha256(to_json(content)).hexdigest()] = part
     return parts
 
 

@@ -37,13 +37,13 @@ class Known:
     digests
         A hash of the events of each day.
     sides
-        Hash of each row of a table beside the log, and the first day that may be told of it.
+        Hash of each row of a table beside the log, and the first day by which it is known.
     """
 
     def __init__(self, settings: dict[str, Any], digests: Digests, sides: Sequence[tuple[Hashes, Days]] = ()) -> None:
         self.first = min(digests, default=0)
-        told = {**settings, "code": code_version(), "libraries": library_versions()}
-        self._start, self._digests, self._sides = to_json(told), digests, sides
+        start = {**settings, "code": code_version(), "libraries": library_versions()}
+        self._start, self._digests, self._sides = to_json(start), digests, sides
 
     @classmethod
     def of(cls, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
@@ -54,15 +54,15 @@ class Known:
         # How many kinds there are, of all versions, decides which attributes make features of their own.
         known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
         sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
-        return cls(known, digests, [(hash_rows(table), _told_from(table, name, events)) for table, name in sides])
+        return cls(known, digests, [(hash_rows(table), _first_known_day(table, name, events)) for table, name in sides])
 
     def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Yield each of some ascending days with a hash of what was known before it, to be added to."""
-        digest, told = hashlib.sha256(self._start), sorted(self._digests)
+        digest, past = hashlib.sha256(self._start), sorted(self._digests)
         at = 0
         for day in days:
-            end = int(np.searchsorted(told, day))
-            for earlier in told[at:end]:
+            end = int(np.searchsorted(past, day))
+            for earlier in past[at:end]:
                 digest.update(self._digests[earlier].encode())
             at, now = end, digest.copy()
             for hashes, valid in self._sides:
@@ -75,10 +75,10 @@ def id_types(events: pd.DataFrame) -> list[str]:
     return [str(events[name].dtype) for name in (columns.USER, columns.ITEM)]
 
 
-def _told_from(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:
-    """The first day that may be told of each row: its id is in the log by then, and its version older than the day.
+def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:
+    """The first day by which each row is known: its id is in the log by then, and its version older than the day.
 
-    Of ids that come later nothing is told, so that a table to which the new ones are added every day changes no day
+    Of ids that come later nothing is known, so that a table to which the new ones are added every day changes no day
     before theirs.
     """
     days = events[columns.DAY].to_numpy().astype(np.int64)

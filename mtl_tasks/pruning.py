@@ -10,7 +10,7 @@ from upath import UPath
 from mtl_tasks.errors import StoreError
 from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.registry import Registry
-from mtl_tasks.store import DAYS, MANIFEST, Store
+from mtl_tasks.store import DAYS, MANIFEST, Store, day_refs
 
 KEPT_STAGES = ("publish", "report")  # small, and what people look at
 DAILY = ("validate", "features")  # stages whose artefacts refer to artefacts of days
@@ -64,7 +64,7 @@ def _days_of(store: Store, folder: UPath) -> set[str]:
     artifact = store.find(folder) if folder.parent.name in DAILY else None
     if artifact is None or f"{DAYS}.json" not in artifact.names:  # it is of a time when it held the rows itself
         return set()
-    return {entry["uri"] for entry in artifact.json(DAYS)}
+    return {ref.uri for ref in day_refs(artifact)}
 
 
 def remove(removable: list[Removable]) -> None:

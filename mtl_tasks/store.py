@@ -89,6 +89,11 @@ class Payload:
         self.files[name] = text.encode()
 
 
+def day_refs(artifact: Artifact) -> list[Ref]:
+    """Return where the days are that an artefact of a stage refers to, in their order."""
+    return [Ref.from_json(entry) for entry in artifact.json(DAYS)]
+
+
 def to_json(document: Any) -> bytes:
     """Serialise with sorted keys, so that equal documents are equal bytes."""
     return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()

@@ -23,7 +23,7 @@ from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages, judging
-from mtl_tasks.store import Ref
+from mtl_tasks.store import Ref, day_refs
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
@@ -52,7 +52,7 @@ def made_features(project: Path, as_of: str, store: str, **overrides: Any) -> tu
 
 
 def days_of(run: Run, result: StageResult) -> list[Ref]:
-    return [Ref.from_json(entry) for entry in run.store.open(result.ref).json("days")]
+    return day_refs(run.store.open(result.ref))
 
 
 def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bit(

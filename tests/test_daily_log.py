@@ -16,7 +16,7 @@ from mtl_tasks.errors import DataError
 from mtl_tasks.pipeline import make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
-from mtl_tasks.store import Artifact, Payload, Ref
+from mtl_tasks.store import Artifact, Payload, Ref, day_refs
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 
 EARLIER, LATER = "2013-05-09", "2013-05-10"
@@ -40,7 +40,7 @@ def validated(project: Path, as_of: str, store: str = "store") -> tuple[Run, Art
 
 
 def parts(artifact: Artifact) -> list[Ref]:
-    return [Ref.from_json(entry) for entry in artifact.json("days")]
+    return day_refs(artifact)
 
 
 def rewrite(project: Path, day: str, **changes: Any) -> Path:

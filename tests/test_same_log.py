@@ -15,7 +15,7 @@ from mtl_tasks.daily_log import day_digests
 from mtl_tasks.pipeline import make_run
 from mtl_tasks.run import Run, run_stage
 from mtl_tasks.stages import build_stages
-from mtl_tasks.store import Artifact, Ref
+from mtl_tasks.store import Artifact, Ref, day_refs
 from tests.buckets import empty_bucket, s3_server
 from tests.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
 
@@ -74,7 +74,7 @@ def run(root: Path, source: dict[str, Any], store: str) -> tuple[dict[str, Artif
         if name not in ("publish", "recommend"):
             refs[name] = run_stage(stage, asked, refs).ref
     artifacts = {name: asked.store.open(ref) for name, ref in refs.items()}
-    days = [asked.store.open(Ref.from_json(entry)) for entry in artifacts["features"].json("days")]
+    days = [asked.store.open(ref) for ref in day_refs(artifacts["features"])]
     digests = day_digests(asked.store, artifacts["validate"])
     return artifacts | {f"features of day {number}": day for number, day in enumerate(days)}, digests
 

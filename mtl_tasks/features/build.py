@@ -177,15 +177,15 @@ class FeatureMaker:
         )
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
-        self._told_until = 0  # the day before which the residuals in `_labelled` are known
+        self._residuals_until = 0  # the day before which the residuals in `_labelled` are known
         if memory is not None:
             self._go_on_from(memory)
 
     @cached_property
     def taste(self) -> FittedSpace:
         """The space of what people take."""
-        told = _tastes(self.taken, self._scenario)
-        past = Past.of(told.users, told.items, self.taken.days, told.values, len(told.user_ids))
+        tastes = _tastes(self.taken, self._scenario)
+        past = Past.of(tastes.users, tastes.items, self.taken.days, tastes.values, len(tastes.user_ids))
         return self._space(TASTE, past)
 
     @cached_property
@@ -199,8 +199,8 @@ class FeatureMaker:
 
     def _level_spaces(self) -> dict[str, LevelSpace]:
         """By task, with the residuals that are known by now."""
-        if self._told_until != self._day:
-            self._told_until = self._day
+        if self._residuals_until != self._day:
+            self._residuals_until = self._day
             self._labelled |= {task: past.saying(self._levels[task].residual) for task, past in self._labelled.items()}
         return {
             task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
@@ -233,7 +233,7 @@ class FeatureMaker:
             self._day,
             self._axes(),
             {name: sums.kept() for name, sums in self._sums().items()},
-            {name: level.residual[: level.told] for name, level in self._levels.items()},
+            {name: level.residual[: level.settled_count] for name, level in self._levels.items()},
             *self.co_occurrence.kept(),
         )
 
@@ -242,7 +242,7 @@ class FeatureMaker:
         for name, sums in self._sums().items():
             sums.go_on_from(memory.sums[name], translation)
         for name, level in self._levels.items():
-            level.residual[: level.told] = memory.residuals[name]
+            level.residual[: level.settled_count] = memory.residuals[name]
         self.co_occurrence.go_on_from(memory.pairs, memory.takers, translation["item"])
         self._day = memory.day
 

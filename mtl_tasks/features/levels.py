@@ -65,8 +65,8 @@ class TaskLevels:
         return {"everything": self._everything, "user": self._by_user, "item": self._by_item}
 
     @property
-    def told(self) -> int:
-        """How many of the labelled events were taken in."""
+    def settled_count(self) -> int:
+        """How many of the labels were final, and so taken in, by the day of the last :meth:`advance`."""
         return int(self._timeline.rest.start)
 
     def advance(self, day: int) -> None:

@@ -26,7 +26,7 @@ from mtl_tasks.stages.artifacts import (
     window_places,
 )
 from mtl_tasks.stages.config import Config, sections
-from mtl_tasks.store import Artifact, Payload
+from mtl_tasks.store import DAYS, Artifact, Payload
 
 if TYPE_CHECKING:
     from mtl_tasks.transfer import WarmStart
@@ -85,7 +85,7 @@ def features(run: Run, inputs: Inputs) -> Payload:
     lists_at = load_windows(inputs["split"])["test"][0]
     days = make_days(run, events, digests, tables, rows, load_spaces(inputs["factors"]), lists_at)
     payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": newest_time(events)})
-    payload.add_json("days", [day.to_json() for day in days])
+    payload.add_json(DAYS, [day.to_json() for day in days])
     return payload
 
 

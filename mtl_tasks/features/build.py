@@ -25,6 +25,7 @@ from mtl_tasks.features.past import Past
 from mtl_tasks.features.side import SideTable
 from mtl_tasks.features.sums import RunningSums, Values
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.splits import day_text
 
 Spaces = dict[str, ItemSpace]
 TASTE = "taste"
@@ -80,11 +81,7 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, e
     _refuse_other_ids(earlier or {}, coded.item_ids)
     for name, learnt_from in interactions.items():
         if not len(learnt_from.before(start).days):
-            kind = "positive interaction" if name == TASTE else f"{name.removeprefix('level:')!r} label"
-            raise DataError(
-                f"factors: no {kind} in the {int((coded.days < start).sum()):,} events before the train window, from "
-                f"which the {name!r} space is fitted: choose a later as_of or shorten windows in {scenario.file}"
-            )
+            raise _nothing_to_learn(name, coded, scenario, start)
     days, known = scenario.factors.refresh_days, earlier or {}
     return {
         name: fit_space(solver, interactions[name], start, end, days, known.get(name))
@@ -360,6 +357,18 @@ def _interactions(
     events: CodedEvents, users: Codes, items: Codes, days: Codes, values: NDArray[np.float32]
 ) -> Interactions:
     return Interactions(events.user_ids, events.item_ids, users, items, days.astype(np.int32), values)
+
+
+def _nothing_to_learn(space: str, events: CodedEvents, scenario: Scenario, start: int) -> DataError:
+    kind = "positive interaction" if space == TASTE else f"{space.removeprefix('level:')!r} label"
+    every = scenario.factors.refit_days
+    where = "the train window" if every == 1 else "the train window, or up to factors.refit_days before it"
+    lower = "" if every == 1 else f"lower factors.refit_days ({every}), "
+    return DataError(
+        f"factors: no {kind} in the {int((events.days < start).sum()):,} events before {day_text(start)} ({where}), "
+        f"from which the {space!r} space is fitted, at least 1 is needed: {lower}choose a later as_of or shorten "
+        f"windows in {scenario.file}"
+    )
 
 
 def _refuse_other_ids(spaces: Spaces, item_ids: NDArray[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,7 @@ from mtl_tasks.features.build import TASTE, FeatureMaker, Spaces, Tables, build_
 from mtl_tasks.features.co_occurrence import CoOccurrence
 from mtl_tasks.features.coding import CodedRows, encode, taken_events
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.splits import day_text
 from tests.worlds import (
     END,
     FIRST,
@@ -246,8 +248,20 @@ def test_history_without_a_label_is_refused_by_name() -> None:
         event._replace(rating=float("nan")) if event.day < START else event
         for event in random_events(np.random.default_rng(9))
     ]
-    with pytest.raises(DataError, match=r"no 'rating' label in the .* events before the train window"):
+    day = re.escape(day_text(START))
+    with pytest.raises(DataError, match=rf"no 'rating' label in the .* events before {day} \(the train window\)"):
         fit_spaces(canonical(events), world_scenario(), START, END)
+
+
+def test_a_refit_that_falls_before_the_log_names_its_day_and_the_setting_that_put_it_there() -> None:
+    events = canonical(random_events(np.random.default_rng(9)))
+    first = int(events[columns.DAY].min())
+    with pytest.raises(
+        DataError,
+        match=rf"no positive interaction in the 0 events before {day_text(first)} \(the train window, or up to "
+        rf"factors\.refit_days before it\), .*, at least 1 is needed: lower factors\.refit_days \(7\), choose",
+    ):
+        fit_spaces(events, world_scenario(factors__refit_days=7), first, END)
 
 
 # -------------------------------------------------------------------------------------- a slow, obvious oracle

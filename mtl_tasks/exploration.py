@@ -15,6 +15,7 @@ from mtl_tasks.registry import Entry
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.stages import explain, explain_offers
 from mtl_tasks.store import Store
+from mtl_tasks.tables import newest
 
 Json = dict[str, Any]
 
@@ -88,7 +89,7 @@ def _open(store: Store, entry: Entry) -> tuple[Run, Inputs]:
 
 
 def _history(mine: pd.DataFrame, items: pd.DataFrame, run: Run) -> list[Json]:
-    titles = items.drop_duplicates(columns.ITEM).set_index(columns.ITEM)[columns.TITLE]
+    titles = newest(items, columns.ITEM, run.as_of_day).set_index(columns.ITEM)[columns.TITLE]
     labels = [task for task in run.scenario.tasks if columns.label(task) in mine]
     return [
         {

@@ -14,11 +14,12 @@ from mtl_tasks.comparison import compare_runs
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.exploration import explore_pair, explore_user
 from mtl_tasks.history import list_artifacts, past_document, read_history, read_run, stored_scenarios
+from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.report import render_report
 from mtl_tasks.store import Store
 from tests import board
-from tests.projects import NAME
+from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 
 @pytest.fixture
@@ -150,6 +151,27 @@ def test_a_person_is_shown_with_history_list_and_reasons(board_project: Path) ->
         assert [part["words"] for part in told["explained"]["contributions"]] == [
             part["words"] for part in same["explained"]["contributions"]
         ]
+
+
+def test_a_persons_history_is_told_by_the_titles_that_items_had_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path)
+    films = pd.read_parquet("films.parquet")
+    versions = [
+        films.assign(title=title + films["title"], since=pd.Timestamp(day, tz="UTC").as_unit("us"))
+        for title, day in (("first ", "2013-01-01"), ("second ", "2013-05-01"), ("future ", AS_OF))
+    ]
+    pd.concat(versions).to_parquet("films.parquet", index=False)
+    items = {**SCENARIO["source"]["items"], "valid_from": "since"}
+    write_scenario(tmp_path, members=["popularity"], source={**SCENARIO["source"], "items": items})
+    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run_pipeline(run, lambda stage, result: None)
+    [entry] = Registry(run.store, NAME).entries()
+    lists = pd.read_parquet(next((tmp_path / ".store" / NAME / AS_OF / "recommend").rglob("*.parquet")))
+    history = explore_user(run.store, entry, str(lists["user_id"].iloc[0]), 1)["history"]
+    assert {seen["title"].split()[0] for seen in history} == {"second"}
 
 
 def test_a_stranger_and_a_word_are_refused_in_a_line(board_project: Path) -> None:

@@ -104,7 +104,30 @@ def test_text_ids_that_come_with_one_day_of_a_text_log_are_those_of_all(project:
     alone, scratch = validated(project, LATER, "scratch")
     events = read_events(run.store, after)
     assert str(events[columns.USER].dtype) == "str"
+    assert after.read("validation.json") == scratch.read("validation.json")
+    observed = {entry["observed"] for entry in after.json("validation")["expectations"][:2] if entry["observed"]}
+    assert observed == {"str"}
     pd.testing.assert_frame_equal(events, read_events(alone.store, scratch), check_exact=True)
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+@pytest.mark.parametrize("day", [FIRST, LAST])
+def test_a_day_without_any_id_holds_no_other_day_to_the_type_it_was_written_with(
+    project: Path, day: str, rows: int
+) -> None:
+    for path in (project / "log").glob("*/*.parquet"):
+        pd.read_parquet(path).astype({"user_id": "str"}).to_parquet(path, index=False)
+    path = next((project / "log" / f"dt={day}").glob("*.parquet"))
+    without = pd.read_parquet(path).head(rows)
+    without.assign(user_id=pd.array([None] * rows, dtype="Int64")).to_parquet(path, index=False)
+    source = {**SCENARIO["source"], "items": None}
+    write_scenario(project, source=source, validation={"max_bad_fraction": 0.5, "missing_days": "warn"})
+    validated(project, EARLIER)
+    run, after = validated(project, LATER)
+    _, scratch = validated(project, LATER, "scratch")
+    assert parts(after) == parts(scratch)
+    assert str(read_events(run.store, after)[columns.USER].dtype) == "str"
+    assert after.json("validation") == scratch.json("validation")
 
 
 def test_a_day_that_was_deleted_is_judged_again(project: Path) -> None:

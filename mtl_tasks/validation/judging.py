@@ -237,7 +237,7 @@ def judge_log(
     if whole:
         outcomes += _judge(*volume_expectations(events, scenario), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
-    entries = [*_joined_outcomes(records), *(outcome.to_json() for outcome in outcomes)]
+    entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
     return ValidationResult(events, quarantine, _report(events, quarantine, entries, scenario))
 
 
@@ -247,13 +247,15 @@ def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
 
 
-def _joined_outcomes(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was found in all parts together: rows are counted over all of them."""
+def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame) -> list[dict[str, Any]]:
+    """What was found in all parts together: rows are counted over all of them, ids are of the type that all make."""
     rows = sum(record["rows"] for record in records)
-    schema = [
-        {**entries[0], "success": all(entry["success"] for entry in entries)}
-        for entries in zip(*(record["schema"] for record in records), strict=True)
-    ]
+    schema = []
+    for entries in zip(*(record["schema"] for record in records), strict=True):
+        entry = {**entries[0], "success": all(entry["success"] for entry in entries)}
+        if entry["column"] in (USER, ITEM) and entry["observed"]:
+            entry["observed"] = str(events[entry["column"]].dtype)
+        schema.append(entry)
     joined = []
     for entries in zip(*(record["checks"] for record in records), strict=True):
         unexpected = sum(entry["unexpected"] for entry in entries)

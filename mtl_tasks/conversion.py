@@ -171,8 +171,10 @@ def zone_of(source: Source) -> zoneinfo.ZoneInfo:
 
 
 def concatenated(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Join a column's parts; they have one type, but for those that are null throughout and so have none."""
-    kind = next((column.type for column in columns if not pa.types.is_null(column.type)), pa.large_string())
+    """Join a column's parts; they have one type, but for those that are null throughout: theirs says nothing."""
+    typed = [column for column in columns if not pa.types.is_null(column.type)]
+    kinds = [column.type for column in typed if column.null_count < len(column)] or [column.type for column in typed]
+    kind = kinds[0] if kinds else pa.large_string()
     return pa.chunked_array([chunk for column in columns for chunk in column.cast(kind).chunks], type=kind)
 
 

@@ -153,7 +153,7 @@ def log_column(
         column = to_kinds(column, place)
     else:
         column = to_numbers(column, place, scenario.thresholds.get(name))
-    if kind is not None:
+    if kind is not None and column.null_count < len(column):  # nulls alone hold no other file to their type
         first, first_file = seen.setdefault(name, (kind, place.file))
         if kind != first:
             raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")

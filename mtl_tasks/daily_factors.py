@@ -46,13 +46,11 @@ def make_spaces(
     refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
     known = Known({"factors": dict(config), "start": start, "ids": id_types(events)}, digests)
     keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
-    found = {} if run.force else {day: run.store.find(_folder(run, day, key)) for day, key in keys.items()}
-    reached = max((day for day, artifact in found.items() if artifact is not None), default=None)
-    if reached is None:
+    found = None if run.force else _newest(run, keys)
+    if found is None:
         spaces = fit_spaces(events, run.scenario, start, run.as_of_day, earlier)
     else:
-        artifact = found[reached]
-        assert artifact is not None
+        reached, artifact = found
         spaces = load_spaces(artifact)
         log.info("%s: factors of %s folded into further", run.scenario.name, day_text(reached))
         if reached == refreshed[-1]:
@@ -87,6 +85,15 @@ def load_spaces(artifact: Artifact) -> Spaces:
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
         spaces[name] = ItemSpace(**artifact.arrays(_file(name), expected))
     return spaces
+
+
+def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:
+    """The last day that the store has something for: damage of earlier ones, which a forced run leaves, is no harm."""
+    for day in sorted(keys, reverse=True):
+        artifact = run.store.find(_folder(run, day, keys[day]))
+        if artifact is not None:
+            return day, artifact
+    return None
 
 
 def _folder(run: Run, day: int, key: str) -> UPath:

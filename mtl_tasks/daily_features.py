@@ -75,14 +75,14 @@ def make_days(
         memory = None if run.force else recall(run.store, run.scenario.name, known, missing[0])
         coded, coded_rows = encode(events, rows, run.scenario)
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
-        since = None if memory is None else memory.day
-        kept_at = _weeks([lists_at, days[-1]], max(missing[0], since or 0), missing[-1])
-        for part in _batches(missing, kept_at):
-            if part[0] in kept_at:
-                maker.advance(part[0])
-                _keep(run, known, maker)
+        weeks = _weeks([lists_at, days[-1]], missing[0], missing[-1])
+        if run.force:  # all that others have kept and that a run like this would go on from is counted anew
+            weeks = _weeks([missing[0], lists_at, days[-1], run.as_of_day], known.first, run.as_of_day)
+        for part in _batches(missing, weeks):
+            weeks = _keep(run, known, maker, weeks, part[0])
             wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
             made |= dict(_publish(run, part, keys, maker.make(coded_rows.at(wanted)), places))
+        _keep(run, known, maker, weeks, run.as_of_day)
     log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
     return [(found[day] or made[day]).ref for day in keys]
 
@@ -183,12 +183,15 @@ def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None
     return None
 
 
-def _keep(run: Run, known: Known, maker: FeatureMaker) -> None:
-    memory = maker.memory()
-    [(day, key)] = known.before([memory.day])
-    facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
-    folder = run.store.folder(*_place(run, day, key.hexdigest()))
-    run.store.publish(folder, key.hexdigest(), memory.payload(), facts)
+def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
+    """Keep what was counted before each of the weeks that begin by a day; return the other weeks."""
+    due = [week for week in weeks if week <= until]
+    for day, key in known.before(due):
+        maker.advance(day)
+        facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
+        folder = run.store.folder(*_place(run, day, key.hexdigest()))
+        run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
+    return weeks[len(due) :]
 
 
 def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:

@@ -39,10 +39,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def made_features(project: Path, as_of: str, store: str, **overrides: Any) -> tuple[Run, StageResult]:
+def made_features(
+    project: Path, as_of: str, store: str, *, force: bool = False, **overrides: Any
+) -> tuple[Run, StageResult]:
     """Run the stages up to the features."""
     with contextlib.chdir(project):
-        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"))
+        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
         results: dict[str, StageResult] = {}
         for name, stage in build_stages(run.scenario).items():
             results[name] = run_stage(stage, run, refs_of(results))
@@ -103,6 +105,45 @@ def test_counts_are_kept_for_the_runs_of_a_week_and_not_gone_on_from_once_the_pa
         assert "counting goes on" not in caplog.text
         scratch = made_features(root, LATER, str(root / "alone"))
     assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
+
+
+def test_a_forced_run_goes_on_from_no_counts_and_mends_those_that_are_damaged(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = str(tmp_path)
+    made_features(project, EARLIER, store)
+    counts = sorted(tmp_path.glob(f"{NAME}/days/*/*/*/memory.json"))
+    assert counts
+    for path in counts:
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match=r"memory\.json: does not match its manifest .* run with --force"):
+        made_features(project, LATER, store)
+    with caplog.at_level("INFO"):
+        made_features(project, LATER, store, force=True)
+        assert "counting goes on" not in caplog.text
+        run, _ = made_features(project, LATER, store)
+        with contextlib.chdir(project):
+            found = {}
+            for name, stage in build_stages(run.scenario).items():
+                found[name] = run_stage(stage, run, refs_of(found))
+                if name == "evaluate":
+                    break
+        assert "counting goes on" in caplog.text
+
+
+def test_factors_of_a_forced_run_are_gone_on_from_in_the_place_of_damaged_ones(project: Path, tmp_path: Path) -> None:
+    store = str(tmp_path)
+    made_features(project, EARLIER, store)
+    kept = [path.parents[1] for path in tmp_path.glob(f"{NAME}/days/*/*/*/taste.npz")]
+    assert kept
+    for folder in kept:
+        (folder / "manifest.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="is not a manifest"):
+        made_features(project, LATER, store)
+    made_features(project, LATER, store, force=True)
+    run, result = made_features(project, "2013-05-10", store)
+    scratch = made_features(project, "2013-05-10", str(tmp_path / "alone"))
+    assert days_of(run, result) == days_of(*scratch)
 
 
 def test_a_film_that_nobody_has_seen_yet_changes_no_day(project: Path, tmp_path: Path) -> None:

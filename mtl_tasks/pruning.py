@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from upath import UPath
 
 from mtl_tasks.errors import StoreError
-from mtl_tasks.promotion import lasting_refs
+from mtl_tasks.promotion import lasting_refs, listed_days
 from mtl_tasks.registry import Registry
-from mtl_tasks.store import DAYS, MANIFEST, Store, day_refs
+from mtl_tasks.store import DAYS, MANIFEST, Store
 
 KEPT_STAGES = ("publish", "report")  # small, and what people look at
 DAILY = ("validate", "features")  # stages whose artefacts refer to artefacts of days
@@ -28,9 +28,9 @@ class Removable:
 def find_removable(store: Store, scenario: str, older_than: float) -> list[Removable]:
     """Return the artefacts, and the leftovers of runs that were cut off, that may go.
 
-    Kept are: what was written at or after ``older_than`` (seconds since 1970), what scoring with a run of the registry
-    takes with its verdict, everything of today's champion and of the one it would fall back to with their lists, all
-    reports, and the days of the log and of features that what is kept was made of.
+    Kept are: what was written, or reused by a run, at or after ``older_than`` (seconds since 1970), what scoring with a
+    run of the registry takes with its verdict, everything of today's champion and of the one it would fall back to
+    with their lists, all reports, and the days of the log and of features that what is kept was made of.
     """
     registry = Registry(store, scenario)
     whole = registry.standing()[-2:]
@@ -62,9 +62,7 @@ def _uri(store: Store, folder: UPath) -> str:
 def _days_of(store: Store, folder: UPath) -> set[str]:
     """Where the days of the log, or of features, are that an artefact lists."""
     artifact = store.find(folder) if folder.parent.name in DAILY else None
-    if artifact is None or f"{DAYS}.json" not in artifact.names:  # it is of a time when it held the rows itself
-        return set()
-    return {ref.uri for ref in day_refs(artifact)}
+    return set() if artifact is None else {ref.uri for ref in listed_days(artifact)}
 
 
 def remove(removable: list[Removable]) -> None:

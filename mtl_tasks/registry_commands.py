@@ -6,7 +6,7 @@ import getpass
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,6 +21,8 @@ app = typer.Typer(
     help="List, check, promote and roll back the runs of a scenario. The registry is only ever added to.",
     no_args_is_help=True,
 )
+
+SHOWN_PROBLEMS: Final = 3
 
 RunKey = Annotated[str, typer.Argument(metavar="RUN", help="The key of a run, or enough of its beginning.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run and shown everywhere.")]
@@ -121,30 +123,42 @@ def rollback(
 
 @app.command()
 def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")) -> None:
-    """Read every artefact of every run again and compare it with its hash; exit code 2 if one is damaged."""
-    from mtl_tasks.promotion import problems_of
+    """Read all that runs refer to, days too, again and compare it with its hash; exit code 2 if any is damaged."""
+    from mtl_tasks.promotion import verify_runs
 
     registry, opened = _open(scenario, store, root)
-    found = {entry.run_key: problems_of(entry, opened) for entry in registry.entries()}
+    found = verify_runs(registry.entries(), opened)
     if as_json:
         print_json(found)
     else:
-        rows = [(key[:12], "; ".join(problems) or "sound") for key, problems in found.items()]
+        rows = [(key[:12], _in_short(problems) or "sound") for key, problems in found.items()]
         _print_rows(("run", "artefacts"), rows)
     damaged = sum(bool(problems) for problems in found.values())
     if damaged:
         raise ArtifactError(f"{scenario}: {damaged} of {len(found)} runs are damaged; make them again with --force")
 
 
+def _in_short(problems: list[str]) -> str:
+    """A run may refer to hundreds of days."""
+    more = len(problems) - SHOWN_PROBLEMS
+    return "; ".join([*problems[:SHOWN_PROBLEMS], *([f"and {more:,} more (--json names all)"] * (more > 0))])
+
+
 @app.command()
 def prune(
     scenario: ScenarioName,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=1, help="What is younger stays in any case.")],
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", min=1, help="What is younger, or was reused since, stays in any case.")
+    ],
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only listed.")] = False,
     store: StoreUri = ".store",
     root: Root = Path("."),
 ) -> None:
-    """List, and with --delete remove, the artefacts that no run of the registry needs."""
+    """List, and with --delete remove, the artefacts that no run of the registry needs.
+
+    What a run at work has made or reused counts as young. One that reuses something while it is being removed fails;
+    started again, it makes that anew.
+    """
     from mtl_tasks.pruning import find_removable, remove
 
     _, opened = _open(scenario, store, root)

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import cli
-from mtl_tasks.pipeline import load_document, make_run, run_pipeline
+from mtl_tasks.pipeline import load_document, make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
-from mtl_tasks.store import Payload, Store
+from mtl_tasks.run import StageResult, run_stage
+from mtl_tasks.stages import build_stages
+from mtl_tasks.store import Artifact, Payload, Store, day_refs
 from tests.projects import NAME, write_log, write_scenario
 
 DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
@@ -159,6 +161,45 @@ def test_verify_finds_one_damaged_byte(say: Any, project: Path) -> None:
     assert code == 2
     assert "1 of 3 runs are damaged" in err
     assert out.count("sound") == 2
+
+
+def test_verify_reads_each_day_that_runs_refer_to_once(
+    say: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read = Store(".store"), list[str]()
+    verify = Artifact.verify
+    monkeypatch.setattr(Artifact, "verify", lambda artifact: read.append(artifact.ref.uri) or verify(artifact))
+    assert say("verify")[0] == 0
+    lists = [store.open(entry.refs["validate"]) for entry in Registry(store, NAME).entries()]
+    days = [{ref.uri for ref in day_refs(artifact)} for artifact in lists]
+    assert days[0] < days[1] < days[2]
+    assert len(read) == len(set(read))
+    assert days[2] < set(read)
+
+
+@pytest.mark.parametrize("stage", ["validate", "features"])
+def test_verify_finds_a_damaged_day_and_names_every_run_that_refers_to_it(say: Any, project: Path, stage: str) -> None:
+    store = Store(".store")
+    lists = [store.open(entry.refs[stage]) for entry in Registry(store, NAME).entries()]
+    of_last = [{ref.uri for ref in day_refs(artifact)} for artifact in lists]
+    day = min(of_last[2] - of_last[1])
+    path = next((project / ".store" / day).glob("attempt-*/*.parquet"))
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, err = say("verify", "--json")
+    assert code == 2
+    assert f"1 of {len(DAYS)} runs are damaged" in err
+    [problems] = [problems for problems in json.loads(out).values() if problems]
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{stage}: ")
+    assert day in problems[0]
+
+
+def test_verify_says_in_short_how_many_days_are_gone(say: Any, project: Path) -> None:
+    for path in (project / ".store" / NAME / "days").glob("*/*/manifest.json"):
+        path.unlink()
+    code, out, _ = say("verify")
+    assert code == 2
+    assert " more (--json names all)" in " ".join(out.split())
 
 
 def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path) -> None:

@@ -68,6 +68,7 @@ def make_days(
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
     for artifact in found.values():
         if artifact is not None:
+            run.store.reuse(artifact.ref)
             artifact.verify()
     missing = [day for day, artifact in found.items() if artifact is None]
     made = dict[int, Artifact]()

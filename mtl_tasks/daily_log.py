@@ -64,6 +64,9 @@ def judge_parts(
     """
     parts = _parts(run, config, files)
     found = {key: None if run.force else run.store.find(_folder(run, key, part)) for key, part in parts.items()}
+    for artifact in found.values():
+        if artifact is not None:
+            run.store.reuse(artifact.ref)
     known = {key: artifact.json("part") for key, artifact in found.items() if artifact is not None}
     missing = {key: part for key, part in parts.items() if found[key] is None}
     made = _make(run, missing, files, (root, snapshots or root), list(known.values())) if missing else {}

@@ -130,6 +130,8 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     if not run.force:
         found = _find(stage, run, parts)
         if found is not None:
+            if not stage.presentation:  # what only shows results may be asked of a store that cannot be written
+                run.store.reuse(found.ref)
             log.info("%s: reused %s", stage.name, found.ref.uri)
             return found
     folder, key = _place(stage, run, parts)

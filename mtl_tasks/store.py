@@ -202,6 +202,7 @@ class Artifact:
 
 
 _REMEDY = "delete this artefact's folder and run again, or run with --force"
+_USED = "used"
 _SEAL = "seal"
 _SEAL_LINE = re.compile(rb'\n "seal": "([0-9a-f]{64})"(,?)(?=\n)')
 
@@ -265,6 +266,20 @@ class Store:
             raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with; {_REMEDY}") from error
         uri = str(folder)[len(str(self.root)) :].lstrip("/")
         return Artifact(folder, uri, manifest)
+
+    def reuse(self, ref: Ref) -> None:
+        """Note that a run is about to refer to an artefact made before: to whoever prunes it is then young.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        path = self.root / ref.uri / _USED  # an object store lets nobody set the time of a file that is there
+        try:
+            path.write_bytes(b"")
+        except OSError as error:
+            raise StoreError(f"{path}: the store cannot be written ({error})") from error
 
     def open(self, ref: Ref) -> Artifact:
         """Return the artefact that a reference names.

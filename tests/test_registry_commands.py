@@ -214,13 +214,40 @@ def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path
     gone = {path for path in kept if not path.exists()}
     places = {path.relative_to(project).parts[2:4] for path in gone}
     of_runs = {(day, stage) for day, stage in places if day != "days"}
-    # The other two days are those of the champion and of the last known good.
-    assert of_runs == {(DAYS[2], stage) for stage in ("validate", "split", "features")}
+    # The other two days are those of the champion and of the last known good; `validate` was reused just now.
+    assert of_runs == {(DAYS[2], stage) for stage in ("split", "features")}
     assert places - of_runs  # features by day that only the pruned run had listed
     assert not gone & young
     assert out.startswith(f"{NAME}: removed {len(listed.splitlines()) - 1} artefacts")
     assert say("verify")[0] == 0
     assert say("prune", "--keep-days", "30")[1].startswith(f"{NAME}: 0 artefacts")
+
+
+def test_prune_spares_what_a_run_at_work_has_reused_but_not_listed_yet(say: Any, project: Path) -> None:
+    age(project)
+    run = make_run(NAME, DAYS[2], {"validation.max_bad_fraction": 0.02}, ".store", today=TODAY)
+    results: dict[str, StageResult] = {}
+    for name in ("resolve", "validate", "split", "factors", "features"):
+        results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))
+    listed = [ref for name in ("validate", "features") for ref in day_refs(run.store.open(results[name].ref))]
+    for name in ("validate", "features"):  # as if it had not come that far
+        shutil.rmtree(project / ".store" / results[name].ref.uri)
+    assert say("prune", "--keep-days", "30", "--delete")[0] == 0
+    assert all(run.store.open(ref) for ref in listed)
+    age(project)
+    assert say("prune", "--keep-days", "30", "--delete")[0] == 0
+    assert not all(run.store.find(run.store.root / ref.uri) for ref in listed)
+
+
+def test_prune_spares_the_days_of_a_stage_that_a_run_at_work_has_reused(say: Any, project: Path) -> None:
+    age(project)
+    run = make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY)
+    results: dict[str, StageResult] = {}
+    for name in ("resolve", "validate"):
+        results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))
+    assert results["validate"].reused
+    assert say("prune", "--keep-days", "30", "--delete")[0] == 0
+    assert all(run.store.open(ref) for ref in day_refs(run.store.open(results["validate"].ref)))
 
 
 def test_prune_removes_what_a_cut_off_run_has_left(say: Any, project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.factors import Floats
-from mtl_tasks.features.affinity import FittedSpace
 from mtl_tasks.features.attributes import Attribute
 from mtl_tasks.features.build import FeatureMaker
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
@@ -17,90 +17,128 @@ from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 RECENT_DAYS = 28  # an item is offered by attribute only if somebody took it in these days
 
 
-def candidate_rows(maker: FeatureMaker, users: Codes, day: int, count: int) -> CodedRows:
-    """List the candidates of some users on a day.
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # places among the users asked for, and items
+
+
+class Candidates:
+    """The candidates of a day: what all users have in common is looked up once.
 
     Parameters
     ----------
     maker
         It must be advanced to ``day``.
-    users
-        Sorted user codes.
     count
         Items taken from each source: ALS top-N, most taken of the last seven days, co-occurrence with the user's
         items, and recently taken items with the user's favourite attribute values.
-
-    Returns
-    -------
-    CodedRows
-        By user, then item; without items that the user already took and without doubles.
     """
-    past = maker.taken.before(day)
-    seen = sparse.csr_matrix(
-        (np.ones(len(past.items), dtype=np.float32), (past.users, past.items)),
-        shape=(len(past.user_ids), len(past.item_ids)),
-    )[users]
-    sources = [
-        _most_taken(past, users, day, count),
-        _nearest(users, day, maker.taste, seen, count),
-        _top(maker.co_occurrence.scores(users, day), count),
-        *(_by_attribute(past, seen, day, attribute, count) for attribute in maker.about_items.listed),
-    ]
-    owner, item = (np.concatenate(part) for part in zip(*sources, strict=True))
-    size = len(past.item_ids)
-    taken_by, taken = seen.nonzero()
-    fresh = np.setdiff1d(owner * size + item, taken_by.astype(np.int64) * size + taken)
-    owner, item = np.divmod(fresh, max(size, 1))
-    return CodedRows(users[owner], item, np.full(len(item), day, dtype=np.int64))
+
+    def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:
+        self._maker, self._day, self._count = maker, day, count
+        past = maker.taken.before(day)
+        self.last_week = _times_taken(past, day - 7)
+        self._shape = len(past.user_ids), len(past.item_ids)
+        ones = np.ones(len(past.items), dtype=np.float32)
+        self._seen = sparse.csr_matrix((ones, (past.users, past.items)), shape=self._shape)
+        self._attributes = [_Described.of(one, past, day) for one in maker.about_items.listed]
+
+    def rows(self, users: Codes) -> CodedRows:
+        """List the candidates of some users.
+
+        Parameters
+        ----------
+        users
+            Sorted user codes.
+
+        Returns
+        -------
+        CodedRows
+            By user, then item; without items that the user already took and without doubles.
+        """
+        seen = self._seen[users]
+        sources = [
+            self._most_taken(users),
+            self._nearest(users, seen),
+            _top(self._maker.co_occurrence.scores(users, self._day), self._count),
+            *(_top(attribute.scores(seen), self._count, attribute.live) for attribute in self._attributes),
+        ]
+        offered = np.zeros((len(users), self._shape[1]), dtype=np.bool_)
+        for owner, item in sources:
+            offered[owner, item] = True
+        offered[seen.nonzero()] = False
+        owner, item = np.nonzero(offered)
+        return CodedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
+
+    def _most_taken(self, users: Codes) -> Pairs:
+        top = np.argsort(-self.last_week, kind="stable")[: self._count]
+        top = top[self.last_week[top] > 0]
+        return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
+
+    def _nearest(self, users: Codes, seen: sparse.csr_matrix) -> Pairs:
+        from implicit.cpu.topk import topk
+
+        taste = self._maker.taste
+        snapshot = taste.snapshot(self._day)
+        known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
+        if not len(known):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), self._day)))
+        found, scores = topk(items, vectors, min(self._count, len(known)), filter_query_items=seen[:, known].tocsr())
+        usable = np.isfinite(scores) & (scores > 0)
+        owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
+        return owner[usable], known[found[usable]]
 
 
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+@dataclass(frozen=True)
+class _Described:
+    """An attribute's values of all items, and the items that somebody took of late.
+
+    Attributes
+    ----------
+    has
+        float32 (items, values).
+    live
+        Codes of the items that are offered.
+    weight
+        float32 (live,): how much each was taken, as a logarithm.
+    """
+
+    has: sparse.csr_matrix
+    live: Codes
+    weight: Floats
+
+    @classmethod
+    def of(cls, attribute: Attribute, past: CodedEvents, day: int) -> _Described:
+        size = len(past.item_ids)
+        item, value = attribute.of(np.arange(size), np.full(size, day))
+        ones = np.ones(len(item), dtype=np.float32)
+        recent = _times_taken(past, day - RECENT_DAYS)
+        live = np.flatnonzero(recent)
+        has = sparse.csr_matrix((ones, (item, value)), shape=(size, attribute.size))
+        return cls(has, live, np.log1p(recent[live]).astype(np.float32))
+
+    def scores(self, seen: sparse.csr_matrix) -> Floats:
+        """Return float32 (users, live): how far each item is of the kinds that each user took."""
+        share = np.asarray((seen @ self.has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
+        matched: Floats = np.asarray((sparse.csr_matrix(share) @ self.has[self.live].T).toarray(), dtype=np.float32)
+        return matched * self.weight
 
 
-def _most_taken(past: CodedEvents, users: Codes, day: int, count: int) -> Pairs:
-    taken = np.bincount(past.items[past.days >= day - 7], minlength=len(past.item_ids))
-    top = np.argsort(-taken, kind="stable")[:count]
-    top = top[taken[top] > 0]
-    return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
+def _times_taken(past: CodedEvents, since: int) -> NDArray[np.int64]:
+    """How often each item was taken since a day."""
+    return np.bincount(past.items[past.days >= since], minlength=len(past.item_ids))
 
 
-def _nearest(users: Codes, day: int, taste: FittedSpace, seen: sparse.csr_matrix, count: int) -> Pairs:
-    from implicit.cpu.topk import topk
-
-    snapshot = taste.snapshot(day)
-    known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
-    if not len(known):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), day)))
-    found, scores = topk(items, vectors, min(count, len(known)), filter_query_items=seen[:, known].tocsr())
-    usable = np.isfinite(scores) & (scores > 0)
-    owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
-    return owner[usable], known[found[usable]]
-
-
-def _by_attribute(past: CodedEvents, seen: sparse.csr_matrix, day: int, attribute: Attribute, count: int) -> Pairs:
-    size = len(past.item_ids)
-    item, value = attribute.of(np.arange(size), np.full(size, day))
-    has = sparse.csr_matrix(
-        (np.ones(len(item), dtype=np.float32), (item, value)), shape=(seen.shape[1], attribute.size)
-    )
-    share = np.asarray((seen @ has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
-    recent = np.bincount(past.items[past.days >= day - RECENT_DAYS], minlength=len(past.item_ids))
-    live = np.flatnonzero(recent)
-    matched: Floats = np.asarray((sparse.csr_matrix(share) @ has[live].T).toarray(), dtype=np.float32)
-    owner, place = _top(matched * np.log1p(recent[live]).astype(np.float32), count)
-    return owner, live[place]
-
-
-def _top(scores: Floats, count: int) -> Pairs:
-    """Columns of the ``count`` largest positive scores of each row."""
-    if scores.shape[1] > count:
-        place = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+def _top(scores: Floats, count: int, items: Codes | None = None) -> Pairs:
+    """The ``count`` largest positive scores of each row; ``items`` names the columns where they are not all items."""
+    size = scores.shape[1]
+    if size > count:
+        place = np.argpartition(scores, size - count, axis=1)[:, size - count :]
     else:
-        place = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+        place = np.broadcast_to(np.arange(size), scores.shape)
     positive = np.take_along_axis(scores, place, axis=1) > 0
     owner = np.broadcast_to(np.arange(len(scores))[:, None], place.shape)
-    return owner[positive].astype(np.int64), place[positive].astype(np.int64)
+    chosen = place[positive].astype(np.int64)
+    return owner[positive].astype(np.int64), chosen if items is None else items[chosen]
 
 
 def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:

@@ -12,7 +12,7 @@ from upath import UPath
 
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features.build import Spaces, extend_spaces, fit_spaces
-from mtl_tasks.known import Digests, Known
+from mtl_tasks.known import Digests, Known, id_types
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
 from mtl_tasks.store import DAYS, Artifact, Payload
@@ -44,7 +44,7 @@ def make_spaces(
     """
     every = run.scenario.factors.refresh_days
     refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
-    known = Known({"factors": dict(config), "start": start}, digests)
+    known = Known({"factors": dict(config), "start": start, "ids": id_types(events)}, digests)
     keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
     found = {} if run.force else {day: run.store.find(_folder(run, day, key)) for day, key in keys.items()}
     reached = max((day for day, artifact in found.items() if artifact is not None), default=None)

@@ -20,7 +20,7 @@ from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
 from mtl_tasks.features.memory import Memory
-from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.known import Digests, Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
@@ -134,10 +134,17 @@ def read_days(
     return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
 
 
-def all_there(store: Store, features: Artifact) -> bool:
-    """Whether every day that an artefact of the stage lists is still in the store."""
-    refs = (Ref.from_json(entry) for entry in features.json("days"))
-    return all(store.find(store.root / ref.uri) is not None for ref in refs)
+def feature_names(store: Store, features: Artifact) -> list[str]:
+    """Return the columns that :func:`read_days` gives."""
+    first = Ref.from_json(features.json("days")[0])
+    return store.open(first).column_names(_FILE)
+
+
+def all_there(store: Store, made: Artifact) -> bool:
+    """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
+    refs = (Ref.from_json(entry) for entry in made.json(DAYS))
+    found = ((ref, store.find(store.root / ref.uri)) for ref in refs)
+    return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 
 def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
@@ -206,7 +213,7 @@ def _publish(
     for day in days:
         size = places[day].stop - places[day].start
         payload = Payload(rows=size, summary={"columns": len(features.columns)})
-        payload.add_frame(_FILE, _of_one_day(features.iloc[at : at + size]), measurements=True)
+        payload.add_frame(_FILE, own_kinds(features.iloc[at : at + size]), measurements=True)
         at += size
         facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
         yield day, run.store.publish(run.store.folder(*_place(run, day, keys[day])), keys[day], payload, facts)
@@ -227,9 +234,3 @@ def _space_hash(space: ItemSpace, day: int) -> bytes:
     for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):
         digest.update(values.tobytes())
     return digest.digest()
-
-
-def _of_one_day(features: pd.DataFrame) -> pd.DataFrame:
-    """Forget the kinds that other days had: a day's artefact is the same whoever makes it."""
-    kinds = [name for name in features if isinstance(features[name].dtype, pd.CategoricalDtype)]
-    return features.assign(**{str(name): features[name].cat.remove_unused_categories() for name in kinds})

@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks import columns
+from mtl_tasks.conversion import narrow_ids, to_pandas
 from mtl_tasks.events import read_log
-from mtl_tasks.kinds import joined_kinds
+from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.sources import SourceFile
 from mtl_tasks.splits import day_text
@@ -112,7 +114,8 @@ def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join the events of parts."""
+    """Join the events of parts; one without rows says nothing of types."""
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
     if len(frames) == 1:
         return frames[0]
     for name in _IDS:  # of text files: integers in some, so far as these can tell
@@ -185,12 +188,43 @@ def _make(
 def _publish(
     run: Run, key: str, part: list[SourceFile], judged: JudgedRows, seen: Mapping[str, tuple[str, str]]
 ) -> Artifact:
-    events = judged.events
-    payload = Payload(rows=len(events), summary={"quarantined": len(judged.quarantine)})
+    text = run.scenario.source.format == "csv"
+    events, quarantine = own_kinds(_own_ids(judged.events, text)), _own_ids(judged.quarantine, text)
+    payload = Payload(rows=len(events), summary={"quarantined": len(quarantine)})
     payload.add_frame(EVENTS, events)
-    payload.add_frame(_QUARANTINE, judged.quarantine)
+    payload.add_frame(_QUARANTINE, quarantine)
     ids = {name: str(events[name].dtype) for name in _IDS}
-    about = {"record": judged.record, "digests": digests_of(events), "types": dict(seen), "ids": ids}
+    types = {
+        name: (kind, part[0].path)
+        for name, (kind, _) in seen.items()
+        if events[name].notna().any() or quarantine[name].notna().any()
+    }
+    about = {"record": _own_record(judged.record, ids), "digests": digests_of(events), "types": types, "ids": ids}
     payload.add_json("part", about)
     facts = {"scenario": run.scenario.name, "stage": "log", "as_of": _name(run, part), "usage": {}}
     return run.store.publish(_folder(run, key, part), key, payload, facts)
+
+
+def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
+    """Ids in the type that these rows alone tell: an artefact of a day is the same whatever was read with it."""
+    made: dict[str, pd.Series[Any]] = {}
+    for name in _IDS:
+        ids = frame[name]
+        if ids.isna().all():
+            ids = pd.Series(pd.array([pd.NA] * len(ids), dtype="Int64"))
+        elif text and ids.dtype == "str":
+            ids = to_pandas(narrow_ids(pa.chunked_array([pa.array(ids, type=pa.large_string())])))
+        if pd.api.types.is_integer_dtype(ids):
+            ids = ids.astype("Int64" if columns.REASON in frame else "int64")
+        made[name] = ids
+    return frame.assign(**made)
+
+
+def _own_record(record: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """What was found, without what the rows of other parts brought into it."""
+    schema = [
+        {**entry, "observed": ids[entry["column"]]} if entry["column"] in ids and entry["observed"] else entry
+        for entry in record["schema"]
+    ]
+    checks = [{**entry, "success": entry["unexpected"] == 0} for entry in record["checks"]]
+    return {**record, "schema": schema, "checks": checks}

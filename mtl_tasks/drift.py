@@ -153,7 +153,8 @@ def worst(compared: Json, group: str) -> Json | None:
 
 
 def _kind_counts(reference: Json, other: Json) -> tuple[Counts, Counts]:
-    kinds = list(reference["kinds"])[: BINS - 1]
+    known = reference["kinds"]
+    kinds = sorted(known, key=lambda kind: (-known[kind], kind))[: BINS - 1]  # a stored record has lost their order
 
     def counts(own: Json) -> Iterator[int]:
         yield from (own["kinds"].get(kind, 0) for kind in kinds)

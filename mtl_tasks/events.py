@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,7 +74,7 @@ def read_log(
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     seen = {} if seen is None else seen
     parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
-    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts)
+    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts, seen)
     if scenario.source.prior is not None:
         frame = with_prior(frame, scenario, files, root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
@@ -81,7 +82,10 @@ def read_log(
 
 
 def join_parts(
-    scenario: Scenario, files: list[tuple[str, int | None]], parts: list[dict[str, pa.ChunkedArray]]
+    scenario: Scenario,
+    files: list[tuple[str, int | None]],
+    parts: list[dict[str, pa.ChunkedArray]],
+    seen: Collection[str] = (),
 ) -> pd.DataFrame:
     """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
 
@@ -89,9 +93,11 @@ def join_parts(
     ----------
     files
         Path and partition day of each part.
+    seen
+        Columns that have values in other files, if not in these.
     """
     for name, place in log_places(scenario, scenario.source.log).items():
-        if name in (USER, ITEM) and all(pa.types.is_null(part[name].type) for part in parts):
+        if name in (USER, ITEM) and name not in seen and all(pa.types.is_null(part[name].type) for part in parts):
             raise place.error("has no value in any row: map the right column, or load the data")
     text = scenario.source.format == "csv"
     joined = {name: concatenated([part[name] for part in parts]) for name in parts[0]}

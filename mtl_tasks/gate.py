@@ -333,4 +333,5 @@ def _nothing_to_judge(scenario: Scenario) -> Finding:
 
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    text = f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+    return text.replace("-", "−")  # as tables write it

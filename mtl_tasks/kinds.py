@@ -6,6 +6,18 @@ import numpy as np
 import pandas as pd
 
 
+def own_kinds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Forget the levels that no row has: what is stored of a day is then the same whoever read it, and with what."""
+    made = {}
+    for name in frame:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            kinds = frame[name].cat.remove_unused_categories().array
+            if not len(kinds.categories):
+                kinds = pd.Categorical.from_codes(kinds.codes, categories=pd.Index([], dtype="str"))
+            made[str(name)] = kinds
+    return frame.assign(**made)
+
+
 def joined_kinds(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Columns of kinds, each with the levels of all days; a day without any kind says nothing of their type."""
     joined = {}

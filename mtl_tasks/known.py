@@ -50,6 +50,7 @@ class Known:
         """What features of a scenario are made of."""
         source, document = scenario.source, scenario.model_dump(mode="json")
         known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
+        known["ids"] = id_types(events)
         # How many kinds there are, of all versions, decides which attributes make features of their own.
         known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
         sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
@@ -67,6 +68,11 @@ class Known:
             for hashes, valid in self._sides:
                 now.update(hashes[valid <= day].tobytes())
             yield day, now
+
+
+def id_types(events: pd.DataFrame) -> list[str]:
+    """What ids are written as: those of a text log are integers until a day brings one that is not."""
+    return [str(events[name].dtype) for name in (columns.USER, columns.ITEM)]
 
 
 def _told_from(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:

@@ -62,7 +62,9 @@ def _uri(store: Store, folder: UPath) -> str:
 def _days_of(store: Store, folder: UPath) -> set[str]:
     """Where the days of the log, or of features, are that an artefact lists."""
     artifact = store.find(folder) if folder.parent.name in DAILY else None
-    return {entry["uri"] for entry in artifact.json(DAYS)} if artifact is not None else set()
+    if artifact is None or f"{DAYS}.json" not in artifact.names:  # it is of a time when it held the rows itself
+        return set()
+    return {entry["uri"] for entry in artifact.json(DAYS)}
 
 
 def remove(removable: list[Removable]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.calibration import logit
-from mtl_tasks.candidates import candidate_rows, sorted_codes
+from mtl_tasks.candidates import Candidates, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_features
 from mtl_tasks.features.coding import encode, with_context
@@ -23,6 +23,7 @@ from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.serving import ServedContext
 
+BATCH_SCORES: Final = 1 << 26  # bounds memory: a source scores every item for a user of the batch
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
 ARITHMETIC: Final = (
     *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant),
@@ -102,12 +103,12 @@ class Scorer:
         maker.advance(day)
         codes = sorted_codes(coded.user_ids, users)
         formula = self.scenario.utility
-        taken = maker.taken.before(day)
-        last_week = np.bincount(taken.items[taken.days >= day - 7], minlength=len(coded.item_ids))
+        candidates = Candidates(maker, day, self.scenario.recommend.candidates)
         context = ServedContext.of(past, self.scenario, day)
         needed = utility_tasks(formula, list(self.scenario.tasks))
-        for batch in np.array_split(codes, max(1, -(-len(codes) // BATCH_USERS))):
-            rows = candidate_rows(maker, batch, day, self.scenario.recommend.candidates)
+        size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
+        for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
+            rows = candidates.rows(batch)
             if not len(rows):  # nobody in the batch, or people who took everything
                 continue
             scored = pd.DataFrame(
@@ -118,7 +119,7 @@ class Scorer:
                 }
             )
             features = maker.make(with_context(rows, context.add(scored), coded, self.scenario))
-            scored[POPULAR] = last_week[rows.items].astype(np.float64)
+            scored[POPULAR] = candidates.last_week[rows.items].astype(np.float64)
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             scored[UTILITY] = utility(self.fuse(features, needed), scored[POPULAR], formula, self.scenario)
             yield scored, features

@@ -175,6 +175,13 @@ class Artifact:
         """Return the table ``name.parquet``."""
         return pd.read_parquet(io.BytesIO(self.read(f"{name}.parquet")), columns=columns)
 
+    def column_names(self, name: str) -> list[str]:
+        """Return the names of the columns of the table ``name.parquet``."""
+        import pyarrow.parquet as pq  # takes a while to import
+
+        names: list[str] = pq.read_schema(io.BytesIO(self.read(f"{name}.parquet"))).names
+        return names
+
     def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
         """Return the arrays of ``name.npz``; see :func:`unpack_arrays`."""
         return unpack_arrays(self.read(f"{name}.npz"), expected, f"{self.folder}/{name}.npz")

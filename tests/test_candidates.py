@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtl_tasks.candidates import candidate_rows, sorted_codes
+from mtl_tasks.candidates import Candidates, sorted_codes
 from mtl_tasks.features.build import FeatureMaker, fit_spaces
 from mtl_tasks.features.coding import CodedRows, encode
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
@@ -26,7 +26,7 @@ def maker(request: pytest.FixtureRequest) -> FeatureMaker:
 
 
 def rows_of(maker: FeatureMaker, users: Any, count: int = 3) -> CodedRows:
-    return candidate_rows(maker, np.array(users, dtype=np.int64), END, count)
+    return Candidates(maker, END, count).rows(np.array(users, dtype=np.int64))
 
 
 def pairs(users: Any, items: Any) -> list[tuple[int, int]]:

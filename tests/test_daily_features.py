@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks import columns, stages
+from mtl_tasks import columns
 from mtl_tasks.daily_features import day_keys, read_days
 from mtl_tasks.daily_log import digests_of
 from mtl_tasks.errors import ArtifactError
@@ -22,7 +22,7 @@ from mtl_tasks.known import Known
 from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.stages import build_stages
+from mtl_tasks.stages import build_stages, judging
 from mtl_tasks.store import Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
@@ -66,6 +66,26 @@ def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bi
     known, wanted = ({ref.key for ref in days_of(*made)} for made in (before, after))
     assert len(wanted - known) == 1
     assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
+    tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_factors_and_counts_of_integer_ids_are_not_gone_on_from_once_the_ids_of_a_text_log_are_texts(
+    project: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "text"
+    shutil.copytree(project, root, ignore=lambda folder, names: [name for name in names if name == "shared"])
+    for path in (root / "log").glob("*/*.parquet"):
+        pd.read_parquet(path).astype("str").to_csv(path.with_suffix(".csv"), index=False)
+        path.unlink()
+    path = next((root / "log" / "dt=2013-05-08").glob("*.csv"))
+    rows = pd.read_csv(path, dtype="str")
+    rows.loc[0, ["user_id", "movie_id"]] = "x"
+    rows.to_csv(path, index=False)
+    sections = {"source.format": "csv", "source.items": None}
+    made_features(root, EARLIER, str(root / "store"), **sections)
+    after = made_features(root, LATER, str(root / "store"), **sections)
+    scratch = made_features(root, LATER, str(root / "alone"), **sections)
     tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
@@ -190,7 +210,7 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
         if stage.name == "gate":
             break
     shared = run.store.open(found["gate"].ref).json("verdict")
-    monkeypatch.setattr(stages, "_same_spaces", lambda theirs, ours: False)
+    monkeypatch.setattr(judging, "_same_spaces", lambda theirs, ours: False)
     anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force=True), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key

@@ -16,7 +16,7 @@ from mtl_tasks.errors import DataError
 from mtl_tasks.pipeline import make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
-from mtl_tasks.store import Artifact, Ref
+from mtl_tasks.store import Artifact, Payload, Ref
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 
 EARLIER, LATER = "2013-05-09", "2013-05-10"
@@ -113,3 +113,44 @@ def test_a_day_that_was_deleted_is_judged_again(project: Path) -> None:
     _, after = validated(project, LATER)
     assert parts(after) == parts(before)
     assert len(read_events(run.store, after)) == before.ref.rows
+
+
+def test_a_run_whose_days_became_others_judges_them_again_instead_of_referring_to_what_is_gone(project: Path) -> None:
+    run, before = validated(project, LATER)
+    old = run.store.open(parts(before)[3])
+    payload = Payload({name: old.read(name) for name in old.names}, {**old.summary, "note": "by other code"}, 1)
+    made = run.store.publish(old.folder, old.ref.key, payload, {"usage": {}})
+    _, after = validated(project, LATER)
+    assert parts(after)[3] == made.ref
+    assert len(read_events(run.store, after)) == before.ref.rows
+
+
+@pytest.mark.parametrize(
+    ("written_as", "change"),
+    [("csv", "bad"), ("csv", "text"), ("csv", "empty"), ("parquet", "missing"), ("parquet", "empty")],
+)
+def test_a_day_is_the_same_artefact_whatever_was_read_with_it(project: Path, written_as: Any, change: str) -> None:
+    """Runs that overlap, or are forced, write a day again: what others refer to must not become another one."""
+    path = next((project / "log" / f"dt={LAST}").glob("*.parquet"))
+    rows = pd.read_parquet(path).astype({"user_id": "object"})
+    if change == "bad":
+        rows.loc[0, "rating"] = 99
+    elif change == "empty":
+        rows = rows.iloc[:0]
+    else:
+        rows.loc[0, "user_id"] = None if change == "missing" else "née-🙂"
+    if written_as == "csv":
+        as_csv(project)
+        rows.to_csv(path.with_suffix(".csv"), index=False)
+    else:
+        rows.to_parquet(path, index=False)
+    source = {**SCENARIO["source"], "format": written_as, "items": None}
+    rules = {"max_bad_fraction": 0.5, "missing_days": "warn"}
+    write_scenario(project, source={**source, "context": {"categorical": {"stars": "rating"}}}, validation=rules)
+    _, before = validated(project, EARLIER)
+    _, after = validated(project, LATER)
+    run, scratch = validated(project, LATER, "scratch")
+    assert parts(after)[:-1] == parts(before)
+    assert parts(after) == parts(scratch)
+    ids = read_events(run.store, after)[columns.USER]
+    assert str(ids.dtype) == ("str" if change == "text" else "int64")

@@ -88,6 +88,14 @@ def test_new_kinds_and_missing_kinds_are_noticed() -> None:
     assert psi(many, many) == 0
 
 
+def test_the_most_frequent_kinds_are_compared_whatever_they_are_called_and_after_storing_too() -> None:
+    rare = [(f"a{number}", 10) for number in range(20)]
+    reference, other = kinds(("z", 900), ("y", 100), *rare), kinds(("z", 100), ("y", 900), *rare)
+    stored = json.loads(to_json(sketch(reference)))
+    assert shift(stored, sketch(other)) == shift(sketch(reference), sketch(other))
+    assert psi(reference, other) > 1
+
+
 def test_no_rows_and_another_type_are_not_compared() -> None:
     assert shift(sketch(np.empty(0)), sketch(normal(1))) is None
     assert shift(sketch(normal(1)), sketch(np.empty(0))) is None

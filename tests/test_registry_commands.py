@@ -16,7 +16,7 @@ import pytest
 from mtl_tasks import cli
 from mtl_tasks.pipeline import load_document, make_run, run_pipeline
 from mtl_tasks.registry import Registry
-from mtl_tasks.store import Store
+from mtl_tasks.store import Payload, Store
 from tests.projects import NAME, write_log, write_scenario
 
 DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
@@ -191,6 +191,14 @@ def test_prune_removes_what_a_cut_off_run_has_left(say: Any, project: Path) -> N
     age(project)
     say("prune", "--keep-days", "1", "--delete")
     assert not folder.exists()
+
+
+def test_prune_knows_an_artefact_of_a_time_when_it_held_the_rows_itself(say: Any) -> None:
+    store = Store(".store")
+    store.publish(store.folder(NAME, DAYS[0], "validate", "a" * 64), "a" * 64, Payload(), {"usage": {}})
+    code, out, err = say("prune", "--keep-days", "30")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{NAME}: 0 artefacts")
 
 
 def test_an_unknown_scenario_is_refused_with_the_nearest(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,11 @@ class Member(ABC):
         self.scenario = scenario
 
     @classmethod
+    def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
+        """Return which of the features, in their order, :meth:`fit` and :meth:`predict` look at; by default all."""
+        return features
+
+    @classmethod
     @abstractmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
         """Fit on ``train`` with the choices made on ``tune``."""

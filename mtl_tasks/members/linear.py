@@ -39,6 +39,12 @@ class LinearMember(Member):
         """Names of the columns that the task's model uses."""
 
     @classmethod
+    def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
+        """See :class:`Member`."""
+        used = {name for task in scenario.tasks for name in cls.columns_of(task, scenario, features)}
+        return [name for name in features if name in used]
+
+    @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
         """See :class:`Member`; nothing is chosen on ``tune``, which is learnt from like ``train``."""
         both = Table(

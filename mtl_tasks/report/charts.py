@@ -303,7 +303,8 @@ def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
         marked = [run for run in runs if run["standing"] == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
             days, values = [_day(run["as_of"]) for run in marked], [run["value"] for run in marked]
-            axes.plot(days, values, color=colour, marker=marker, markersize=6, linestyle="none", label=standing)
+            size = 9 if standing == "promoted" else 6  # the others are drawn over it
+            axes.plot(days, values, color=colour, marker=marker, markersize=size, linestyle="none", label=standing)
 
 
 _DISTINCT_RUNS = 120

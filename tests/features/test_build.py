@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
-from mtl_tasks.features import FeatureMaker, sums
-from mtl_tasks.features.build import TASTE, Spaces, Tables, build_features, extend_spaces, fit_spaces
+from mtl_tasks.features import sums
+from mtl_tasks.features.build import TASTE, FeatureMaker, Spaces, Tables, build_features, extend_spaces, fit_spaces
 from mtl_tasks.features.co_occurrence import CoOccurrence
 from mtl_tasks.features.coding import CodedRows, encode, taken_events
 from mtl_tasks.scenario import Scenario
@@ -229,6 +229,16 @@ def test_spaces_of_an_earlier_run_reach_a_later_day_as_if_fitted_with_it() -> No
     for name, space in whole.items():
         for field in ("item_ids", "valid_from", "vectors"):
             assert np.array_equal(getattr(space, field), getattr(extended[name], field)), (name, field)
+
+
+def test_spaces_that_know_ids_of_another_type_are_refused_and_not_taken_for_ones_of_other_items() -> None:
+    events = canonical(random_events(np.random.default_rng(9)))
+    spaces = fit_spaces(events, world_scenario(), START, END)
+    texts = events.astype({columns.ITEM: "str"})
+    with pytest.raises(DataError, match=r"'taste' space knows items by integers, but the log's item ids are texts now"):
+        extend_spaces(spaces, texts, world_scenario(), END)
+    with pytest.raises(DataError, match=r"knows items by integers"):
+        fit_spaces(texts, world_scenario(), START, END, spaces)
 
 
 def test_history_without_a_label_is_refused_by_name() -> None:

@@ -11,7 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mtl_tasks import columns
-from mtl_tasks.features import FeatureMaker, Tables, fit_spaces, sums
+from mtl_tasks.features import sums
+from mtl_tasks.features.build import FeatureMaker, Tables, fit_spaces
 from mtl_tasks.features.coding import encode
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.store import Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,6 +150,16 @@ class MemberContract:
         turned = unseen.features[list(COLUMNS[::-1])].assign(extra=1.0)
         before, after = fitted.predict(unseen.features), fitted.predict(turned)
         assert all(np.array_equal(before[task], after[task]) for task in before)
+
+    def test_it_needs_no_column_but_those_that_it_says_it_reads(self, scenario: Scenario, unseen: Table) -> None:
+        names = member_class(self.kind).reads(scenario, list(unseen.features))
+        assert names == [name for name in unseen.features if name in names]
+        train, tune = (
+            replace(table, features=table.features[names]) for table in (draw_table(600, 1), draw_table(300, 2))
+        )
+        fitted = member_class(self.kind).fit(train, tune, scenario)
+        assert fitted.files() == self.fit(scenario).files()
+        fitted.predict(unseen.features[names])
 
     def test_a_missing_column_is_refused_by_name(self, fitted: Member, unseen: Table) -> None:
         with pytest.raises(

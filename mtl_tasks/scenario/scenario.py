@@ -1,0 +1,184 @@
+"""A whole scenario: its sections, what they must be to each other, and what follows from them together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mtl_tasks import columns
+from mtl_tasks.errors import nearest
+from mtl_tasks.scenario.base import Model, Name
+from mtl_tasks.scenario.features import Factors, Features
+from mtl_tasks.scenario.gate import Gate
+from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.source import Source
+from mtl_tasks.scenario.tasks import Negatives, Task
+
+SCENARIO_FOLDER = Path("include/scenarios")
+FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
+
+
+class Windows(Model):
+    """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
+
+    train: int = Field(ge=1)
+    tune: int = Field(ge=1)
+    blend: int = Field(ge=1)
+    test: int = Field(ge=1)
+    min_history: int = Field(default=14, ge=1, description="fewest days of log before `train`")
+
+
+class Validation(Model):
+    """Limits of the data checks."""
+
+    max_bad_fraction: float = Field(default=0.001, ge=0, lt=1)
+    max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
+    min_daily_ratio: float = Field(
+        default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
+    )
+    volume_severity: Literal["critical", "warning"] = "warning"
+    missing_days: Literal["refuse", "warn"] = Field(
+        default="warn", description="what to do about a day without a row between the first and the last"
+    )
+
+
+class Recommend(Model):
+    """How the lists are made."""
+
+    top_k: int = Field(default=10, ge=1, le=1000)
+    candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
+    active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
+    utility: str | None = Field(
+        default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"
+    )
+
+
+class Scenario(Model):
+    """A whole scenario file."""
+
+    name: Name
+    title: str
+    description: str = ""
+    owner: str = "ml-platform"
+    schedule: str = "0 0 * * *"
+    seed: int = Field(default=7, ge=0)
+    source: Source
+    tasks: dict[Name, Task] = Field(min_length=1)
+    windows: Windows
+    validation: Validation = Validation()
+    factors: Factors = Factors()
+    features: Features = Features()
+    members: tuple[MemberKind, ...] = ("popularity", "als", "independent", "cascade", "shared_tail")
+    boosting: Boosting = Boosting()
+    refit: Literal["none", "through_blend"] = "through_blend"
+    fusion: Fusion = Fusion()
+    gate: Gate
+    recommend: Recommend = Recommend()
+
+    @field_validator("members")
+    @classmethod
+    def _with_the_floor(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) != len(members):
+            raise ValueError("a member is listed twice")
+        if "popularity" not in members:
+            raise ValueError("'popularity' must be a member: it is the floor that the others are measured against")
+        return members
+
+    @model_validator(mode="after")
+    def _gate_names_tasks(self) -> Scenario:
+        if isinstance(self.boosting.shared.leaf_l2, dict):
+            for task in sorted(set(self.boosting.shared.leaf_l2) ^ set(self.tasks)):
+                raise ValueError(f"boosting.shared.leaf_l2 must give every task a value: {task!r} does not match")
+        if sorted(self.cascade_order) != sorted(self.tasks):
+            raise ValueError(
+                f"boosting.cascade.order must name every task once: it names {', '.join(self.cascade_order)}, "
+                f"the tasks are {', '.join(self.tasks)}"
+            )
+        self._check_types()
+        self._check_signals()
+        sampled = {task.negatives for task in self.tasks.values() if task.sampled}
+        if len(sampled) > 1:
+            raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
+        judged = [*(rule.task for rule in self.gate.absolute), *(rule.task for rule in self.gate.relative)]
+        for task in judged:
+            if task not in self.tasks and task != "ranking":
+                raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, 'ranking'])}")
+        return self
+
+    def _check_types(self) -> None:
+        long = self.source.long
+        if long is None:
+            return
+        for name, task in self.labels.items():
+            if task.label == long.exposure:
+                raise ValueError(
+                    f"{self.label_key(name)} is the type of the exposures: name the type that they may lead to"
+                )
+            if task.above is not None:
+                raise ValueError(
+                    f"{self.label_key(name)}: `above` compares the values of a column, but in a long log it is a type"
+                )
+            if task.kind == "regression" and long.value is None:
+                raise ValueError(f"tasks.{name} predicts an event's value: name its column in source.long.value")
+
+    def _check_signals(self) -> None:
+        clash = sorted(set(self.source.signals) & set(self.tasks))
+        if clash:
+            raise ValueError(f"source.signals: {clash[0]!r} is a task already: leave it out, tasks are signals too")
+        known = [*self.tasks_of("binary"), *self.source.signals]
+        weights = self.factors.signals
+        for name in weights or ():
+            if name not in known:
+                raise ValueError(f"factors.signals: {name!r} is no binary task or signal{nearest(name, known)}")
+        if weights is not None and not any(weights.values()):
+            raise ValueError("factors.signals: no signal has a weight above 0, so no item is ever taken")
+        for name in self.source.prior.labels if self.source.prior else ():
+            if name not in self.labels:
+                raise ValueError(f"source.prior.labels: {name!r} has no label{nearest(name, list(self.labels))}")
+
+    @property
+    def labels(self) -> dict[str, Task]:
+        """All that the log tells of an exposure: tasks with a label of their own, and signals as if they were tasks."""
+        logged = Negatives(how="logged")
+        signals = {
+            name: Task(kind="binary", label=signal.column, above=signal.above, negatives=logged)
+            for name, signal in self.source.signals.items()
+        }
+        return {name: task for name, task in self.tasks.items() if task.label is not None} | signals
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """By canonical column of a label: the value above which it is 1, where it is not 0/1 itself."""
+        return {columns.label(name): task.above for name, task in self.labels.items() if task.above is not None}
+
+    def label_key(self, name: str) -> str:
+        """Where in the file a label's column is named, for messages."""
+        return f"source.signals.{name}" if name in self.source.signals else f"tasks.{name}.label"
+
+    @property
+    def taste_signals(self) -> dict[str, float]:
+        """Weight of each signal that says that an item was taken; empty: every interaction does."""
+        given = self.factors.signals
+        weights = dict.fromkeys(self.tasks_of("binary"), 1.0) if given is None else given
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
+        """Names of the tasks of one kind, in file order."""
+        return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    @property
+    def cascade_order(self) -> tuple[str, ...]:
+        """The tasks in the order in which a cascade learns them."""
+        return self.boosting.cascade.order or tuple(self.tasks)
+
+    @property
+    def utility(self) -> str:
+        """The formula that lists are ordered by."""
+        return self.recommend.utility or next(iter([*self.tasks_of("binary"), *self.tasks]))
+
+    @property
+    def file(self) -> str:
+        """Where a reader finds the scenario, for error messages."""
+        return str(SCENARIO_FOLDER / f"{self.name}.yaml")

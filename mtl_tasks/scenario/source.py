@@ -1,0 +1,201 @@
+"""The section `source`: where the log and the tables beside it are, and what their columns mean."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mtl_tasks.errors import nearest
+from mtl_tasks.scenario.base import Model, Name
+
+CALENDAR = ("hour", "weekday")
+RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
+
+
+class Columns(Model):
+    """The log's own names for the canonical columns."""
+
+    user: str
+    item: str
+    time: str
+
+
+class AttributeTable(Model):
+    """What is known of users or items besides the log: one row an id, or one row a version of it."""
+
+    path: str = Field(description="a Parquet or CSV file")
+    id: str
+    numeric: dict[Name, str] = Field(default={}, description="attribute -> column of numbers")
+    categorical: dict[Name, str] = Field(default={}, description="attribute -> column that names a kind")
+    multi: dict[Name, str] = Field(default={}, description="attribute -> column of '|'-separated values")
+    times: dict[Name, str] = Field(default={}, description="attribute -> column of times; becomes an age in days")
+    valid_from: str | None = Field(
+        default=None, description="column of the time from which a version holds; null: a row always held"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> AttributeTable:
+        names = [*self.numeric, *self.categorical, *self.multi, *self.times]
+        for name in names:
+            if names.count(name) > 1 or name in RESERVED:
+                raise ValueError(f"attribute {name!r} is there twice or has a name of ours: give it another name")
+        return self
+
+
+class UserTable(AttributeTable):
+    """Attributes of users; a user who is not in the table has none."""
+
+
+class ItemTable(AttributeTable):
+    """Attributes of items."""
+
+    title: str | None = None
+    missing: Literal["quarantine", "allow"] = Field(
+        default="quarantine", description="a row of the log whose item is not in the table: a bad row, or no attributes"
+    )
+
+
+class Context(Model):
+    """What is known of an exposure before it happens: columns of its row."""
+
+    numeric: dict[Name, str] = Field(default={}, description="name -> column of numbers")
+    categorical: dict[Name, str] = Field(default={}, description="name -> column that names a kind")
+    calendar: bool = Field(default=False, description="hour and weekday, in source.timezone (UTC without one)")
+    serve: dict[Name, Literal["item", "user"] | None] = Field(
+        default={},
+        description="what stands for a value when lists are made: the last one seen of the item or of the user; null, "
+        "and whatever is not named here, is missing then",
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Context:
+        names = [*self.numeric, *self.categorical, *(CALENDAR if self.calendar else ())]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is there twice: give one of them another name")
+        for name in self.serve:
+            if name not in names:
+                raise ValueError(f"`serve` names {name!r}, which is no context{nearest(name, names)}")
+        return self
+
+    @property
+    def numbers(self) -> list[str]:
+        """Names of what is a number."""
+        return [*self.numeric, *(CALENDAR if self.calendar else ())]
+
+
+class Prior(Model):
+    """Exposures from before the log, of which the times are not known."""
+
+    path: str = Field(description="a Parquet or CSV file, one row a user and item")
+    user: str
+    item: str
+    labels: dict[Name, str] = Field(default={}, description="task or signal -> column; of others nothing is known")
+    days_before: int = Field(
+        default=1, ge=1, description="they count as of one day, so many days before the first of the log"
+    )
+
+
+class Sql(Model):
+    """A database that holds the log, asked day by day."""
+
+    url: str | None = Field(default=None, description="SQLAlchemy URL without a password")
+    url_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variable that holds the URL, for example AIRFLOW_CONN_SHOP",
+    )
+    query: str = Field(description="selects the rows with :start <= time < :end, in the unit of the time column")
+    start: datetime.date = Field(description="first day of the log (UTC)")
+
+    @model_validator(mode="after")
+    def _askable(self) -> Sql:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("give exactly one of `url` and `url_env`")
+        if self.url is not None and re.search(r"//[^/@]*:[^/]*@|[?&]pass", self.url):
+            raise ValueError(
+                "`url` holds a password: put the URL into an environment variable and name it in `url_env`"
+            )
+        for name in (":start", ":end"):
+            if not re.search(rf"(?<![:\w]){name}\b", self.query):
+                raise ValueError(f"`query` must hold {name}, so that no more is asked for than a run needs")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the database is called in messages."""
+        return f"source.sql.url_env {self.url_env}" if self.url is None else f"source.sql.url {self.url}"
+
+
+class Long(Model):
+    """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
+
+    type: str = Field(description="column of the event's type")
+    value: str | None = Field(default=None, description="column of the event's value: what a regression predicts")
+    exposure: str = Field(description="the type whose events are the rows")
+    attribution_hours: float = Field(
+        default=24, gt=0, le=24 * 90, description="an event counts for the exposure that it follows by at most these"
+    )
+
+
+class Signal(Model):
+    """Something that people did besides, and nobody predicts."""
+
+    column: str = Field(description="0/1 column, or type of event in a long log")
+    above: float | None = Field(
+        default=None, description="larger values of the column say that it happened, all others that it did not"
+    )
+
+
+def _named(signal: Any) -> Any:
+    return {"column": signal} if isinstance(signal, str) else signal
+
+
+class Source(Model):
+    """Where the interaction log is and how to read it."""
+
+    events: str | None = Field(
+        default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"
+    )
+    sql: Sql | None = Field(default=None, description="a database, instead of `events`")
+    format: Literal["parquet", "csv"] = "parquet"
+    layout: Literal["wide", "long"] = Field(
+        default="wide", description="wide: a row is an interaction with its labels; long: a row is an event with a type"
+    )
+    long: Long | None = None
+    columns: Columns
+    time_unit: Literal["s", "ms", "us"] | None = Field(
+        default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
+    )
+    timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
+    items: ItemTable | None = None
+    users: UserTable | None = None
+    context: Context = Context()
+    signals: dict[Name, Annotated[Signal, BeforeValidator(_named)]] = Field(
+        default={}, description="name -> column, or a section that says from which value on it counts"
+    )
+    prior: Prior | None = None
+
+    @model_validator(mode="after")
+    def _one_log(self) -> Source:
+        if (self.events is None) == (self.sql is None):
+            raise ValueError("give exactly one of `events` and `sql`")
+        if self.sql is not None and self.format != "parquet":
+            raise ValueError("`format` belongs to `events` only")
+        if (self.layout == "long") != (self.long is not None):
+            raise ValueError("the section `long` and `layout: long` go together")
+        return self
+
+    @property
+    def log(self) -> str:
+        """What the log is called in messages."""
+        return self.events if self.events is not None else "source.sql"
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Path of each file beside the log, by the key of its section."""
+        sections = {"source.items": self.items, "source.users": self.users, "source.prior": self.prior}
+        return {key: section.path for key, section in sections.items() if section is not None}

@@ -1,0 +1,67 @@
+"""The section `tasks`: what is predicted."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mtl_tasks.scenario.base import Model
+
+
+class Negatives(Model):
+    """How the negatives of a binary task arise."""
+
+    how: Literal["logged", "sampled"]
+    per_positive: int = Field(default=4, ge=1, le=100)
+    power: float = Field(default=1.0, ge=0, le=1, description="exponent on the same day's item counts")
+
+
+class Task(Model):
+    """One thing to predict."""
+
+    kind: Literal["regression", "binary"]
+    label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
+    range: tuple[float, float] | None = None
+    above: float | None = Field(
+        default=None, description="binary: larger values of the label count as 1, all others as 0; null: it is 0/1"
+    )
+    scale: Literal["linear", "log"] = Field(
+        default="linear", description="log: log(1 + label) is learnt, predicted and judged; lists give the value back"
+    )
+    negatives: Negatives | None = None
+    weight: float = Field(default=1.0, gt=0, description="say of the task in the structure of shared trees")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if self.kind == "regression" and (self.label is None or self.range is None):
+            raise ValueError("a regression task needs `label` and `range: [low, high]`")
+        if self.kind == "regression" and self.negatives is not None:
+            raise ValueError("`negatives` belongs to binary tasks only")
+        if self.kind == "binary" and self.label is None and (self.negatives is None or self.negatives.how == "logged"):
+            raise ValueError("a binary task without a `label` column needs `negatives: {how: sampled}`")
+        if self.above is not None and (self.kind != "binary" or self.label is None):
+            raise ValueError("`above` is for a binary task with a `label` column")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise ValueError("`range` must be [low, high] with low < high")
+        if self.scale == "log" and (self.kind != "regression" or self.range is None or self.range[0] < 0):
+            raise ValueError("`scale: log` is for a regression whose range begins at 0 or above")
+        return self
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The range on the scale that is learnt."""
+        if self.range is None or self.scale == "linear":
+            return self.range
+        return math.log1p(self.range[0]), math.log1p(self.range[1])
+
+    @property
+    def described(self) -> str:
+        """What is predicted, for people."""
+        return "regression of log(1 + label)" if self.scale == "log" else self.kind
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the task's negatives are drawn by us rather than logged."""
+        return self.negatives is not None and self.negatives.how == "sampled"

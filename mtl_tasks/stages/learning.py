@@ -1,0 +1,195 @@
+"""The stages that learn: `factors`, `features`, `member:<kind>`, `fuse`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.registry import Registry
+from mtl_tasks.run import Inputs, Run
+from mtl_tasks.scenario import BOOSTED, MemberKind
+from mtl_tasks.stages.artifacts import (
+    FITTED,
+    MODEL,
+    load_events,
+    load_tables,
+    load_windows,
+    member_files,
+    newest_time,
+    prefixed,
+    window_places,
+)
+from mtl_tasks.stages.config import Config, sections
+from mtl_tasks.store import Artifact, Payload
+
+if TYPE_CHECKING:
+    from mtl_tasks.transfer import WarmStart
+
+Body = Callable[[Run, Inputs], Payload]
+
+
+def factors(run: Run, inputs: Inputs) -> Payload:
+    """Fit factor spaces on history, fold new items in until as_of."""
+    from mtl_tasks.daily_factors import add_spaces, load_spaces, make_spaces
+    from mtl_tasks.daily_log import day_digests
+
+    events, digests = load_events(run, inputs), day_digests(run.store, inputs["validate"])
+    start = load_windows(inputs["split"])["train"][0]
+    start -= start % run.scenario.factors.refit_days
+    begun = inputs.config.get("start")
+    earlier = None if begun is None else load_spaces(_factors_of(run, begun))
+    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
+    fitted_on = events[events[columns.DAY] < start]
+    payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
+    payload.summary = {
+        "fitted_before": start,
+        "fitted_max_event_time": newest_time(fitted_on),
+        "folded_in_max_event_time": newest_time(events),
+        "device": inputs.config["device"],
+        "warm_start": begun,
+    }
+    add_spaces(payload, spaces)
+    return payload
+
+
+def factors_config(run: Run) -> dict[str, Any]:
+    """The sections, the device that stands for `auto` on this machine, and the run whose factors are gone on from."""
+    from mtl_tasks.factors import resolve_device
+
+    own = sections("factors", "features", "tasks", "seed")(run)
+    own["device"] = resolve_device(run.scenario.factors.device)
+    if run.scenario.factors.warm_start == "champion":
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        own["start"] = None if champion is None else champion.run_key
+    return own
+
+
+def _factors_of(run: Run, run_key: str) -> Artifact:
+    return run.store.open(Registry(run.store, run.scenario.name).get(run_key).refs["factors"])
+
+
+def features(run: Run, inputs: Inputs) -> Payload:
+    """Describe every row by what was known before its day."""
+    from mtl_tasks.daily_factors import load_spaces
+    from mtl_tasks.daily_features import make_days
+    from mtl_tasks.daily_log import day_digests
+
+    events, tables = load_events(run, inputs), load_tables(inputs)
+    rows, digests = inputs["split"].frame("rows"), day_digests(run.store, inputs["validate"])
+    lists_at = load_windows(inputs["split"])["test"][0]
+    days = make_days(run, events, digests, tables, rows, load_spaces(inputs["factors"]), lists_at)
+    payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": newest_time(events)})
+    payload.add_json("days", [day.to_json() for day in days])
+    return payload
+
+
+def member(kind: MemberKind) -> Body:
+    """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
+
+    def body(run: Run, inputs: Inputs) -> Payload:
+        from mtl_tasks.daily_features import feature_names, read_days
+        from mtl_tasks.members import Table, member_class
+
+        rows, names = inputs["split"].frame("rows"), feature_names(run.store, inputs["features"])
+        made = read_days(run.store, inputs["features"], member_class(kind).reads(run.scenario, names))
+        labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
+        table = Table(made, labels, users=rows[columns.USER].to_numpy())
+        place = window_places(rows, load_windows(inputs["split"]))
+        start = _warm_start(run, inputs, kind, made)
+        train, tune = (table.where(place[name]) for name in ("train", "tune"))
+        fitted = start.fit(member_class(kind), train, tune, run.scenario)
+        blend = fitted.predict(made.iloc[place["blend"]])
+        kept = fitted.files() if "start" in inputs.config else {}
+        if run.scenario.refit == "through_blend":
+            fitted = start.refit(fitted, table.where(slice(place["test"].start)))
+        payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(made))
+        payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
+        payload.add_frame("blend", _prediction_frame(blend))
+        payload.add_frame("test", _prediction_frame(fitted.predict(made.iloc[place["test"]])))
+        payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
+        payload.add_json("explain", fitted.explain(made.iloc[place["test"]], run.scenario.seed))
+        return payload
+
+    return body
+
+
+def member_config(kind: MemberKind) -> Config:
+    """Return the configuration function of a member's stage: device and start count for those that grow trees."""
+    plain = sections("tasks", "seed", "refit", "features")
+    if kind not in BOOSTED:
+        return plain
+
+    def config(run: Run) -> dict[str, Any]:
+        device: str = run.scenario.boosting.device
+        if device == "auto":  # what it stands for on this machine belongs in the key
+            from mtl_tasks.boosting.device import resolve_device
+
+            device = resolve_device(device)
+        return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
+
+    return config
+
+
+def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
+    """Which run's member is grown on from; a champion that is not there yet is no fault, another scenario's is."""
+    asked = run.scenario.boosting.transfer
+    if asked == "none":
+        return {}
+    name = run.scenario.name if asked == "champion" else asked
+    champion = Registry(run.store, name).champion(run.as_of_name)
+    if kind == "cascade":
+        reason = "a cascade's folds may not know trees that learnt from their rows"
+    elif champion is None:
+        reason = f"no run of {name} was published before {run.as_of_name}"
+        if asked != "champion":
+            raise ConfigError(f"boosting.transfer: {reason}: run {name} for an earlier day first, or set 'none'")
+    elif f"member:{kind}" not in champion.refs:
+        reason = f"{name} as of {champion.as_of} has no member {kind}"
+    else:
+        return {"start": {"scenario": name, "run_key": champion.run_key}}
+    return {"start": {"scenario": name, "run_key": None, "reason": reason}}
+
+
+def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, made: pd.DataFrame) -> WarmStart:
+    """What a member grows on from: the configuration names it, so that the key of what is made depends on it."""
+    from mtl_tasks.transfer import WarmStart, from_scratch, warm_start
+
+    start = inputs.config.get("start")
+    if start is None:
+        return WarmStart()
+    if start["run_key"] is None:
+        return from_scratch(start["reason"])
+    entry = Registry(run.store, start["scenario"]).get(start["run_key"])
+    artifact = run.store.open(entry.refs[f"member:{kind}"])
+    fitted, refitted = (member_files(artifact, prefix) for prefix in (FITTED, MODEL))
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, [str(name) for name in made])
+
+
+def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    return pd.DataFrame({columns.prediction(task): values for task, values in predictions.items()})
+
+
+def fuse(run: Run, inputs: Inputs) -> Payload:
+    """Fit fusion and calibration of every task on blend."""
+    from mtl_tasks.fusion import fit_fusion
+
+    rows = inputs["split"].frame("rows")
+    blend = rows[rows[columns.WINDOW] == "blend"]
+    members = {name: artifact.frame("blend") for name, artifact in inputs.matching("member").items()}
+    payload = Payload(rows=len(blend))
+    fitted = {}
+    for task, settings in run.scenario.tasks.items():
+        label = blend[columns.label(task)].to_numpy().astype(np.float64)
+        seen = ~np.isnan(label)
+        predictions = {name: made[columns.prediction(task)].to_numpy()[seen] for name, made in members.items()}
+        users = blend[columns.USER].to_numpy()[seen]
+        fitted[task] = fit_fusion(predictions, label[seen], users, settings.kind, run.scenario.fusion.method)
+    payload.summary = {task: entry["note"] for task, entry in fitted.items()}
+    payload.add_json("fusion", fitted)
+    return payload

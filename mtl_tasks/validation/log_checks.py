@@ -1,0 +1,125 @@
+"""What the log must satisfy as a whole: its schema, the share of bad rows, freshness, completeness and volume."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mtl_tasks.columns import DAY, FILE, ITEM, REASON, TIME, USER, context, label
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.splits import day_text, log_days
+from mtl_tasks.validation.expectations import Expectation, Severity
+
+_TRAILING_DAYS: Final = 28
+_SHOWN_DAYS: Final = 5
+_TOP_REASONS: Final = 5
+_ID_TYPES: Final = ["int64", "Int64", "str"]
+_TIME_TYPE: Final = "datetime64[us, UTC]"
+
+
+def schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list[Expectation]:
+    """Ids may be of several types: the column's own is expected if it is one of them, else the first."""
+    labels = [*(label(name) for name in scenario.labels), *(context(name) for name in scenario.source.context.numeric)]
+    types = {USER: _ID_TYPES, ITEM: _ID_TYPES, TIME: [_TIME_TYPE], FILE: ["category"]}
+    types |= {name: ["float32"] for name in labels}
+    expectations = []
+    for column, allowed in types.items():
+        remedy = "make the table with read_log"
+        missing = f"{scenario.name}: the log has no column {column!r}: {remedy}"
+        expectations.append(Expectation("ExpectColumnToExist", {"column": column}, "critical", missing))
+        found = str(interactions[column].dtype) if column in interactions else None
+        arguments = {"column": column, "type_": found if found in allowed else allowed[0]}
+        wrong = f"{scenario.name}: column {column!r} is {found}, expected {' or '.join(allowed)}: {remedy}"
+        expectations.append(Expectation("ExpectColumnTypeToBe", arguments, "critical", wrong))
+    return expectations
+
+
+def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scenario: Scenario) -> Expectation:
+    """Return the one expectation that decides whether the bad rows are too many."""
+    limit = scenario.validation.max_bad_fraction
+    counts = reasons.value_counts()
+    bad = len(quarantine)
+    shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
+    failure = (
+        f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}: mend the log, or raise validation.max_bad_fraction in"
+        f" {scenario.file}"
+    )
+    # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
+    arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
+    return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
+
+
+def _example(quarantine: pd.DataFrame) -> str:
+    if quarantine.empty:
+        return ""
+    row = quarantine.iloc[0]
+    columns = [USER, ITEM, TIME, *(name for name in map(str, quarantine) if name.startswith(label("")))]
+    values = ", ".join(f"{name} {row[name]}" for name in columns)
+    return f"for example {values} ({row[REASON]}) in {row[FILE]}"
+
+
+def log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:
+    """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing."""
+    expectations = []
+    for name, task in scenario.labels.items():
+        where = f"{scenario.label_key(name)} in {scenario.file}"
+        failure = f"{name}: column {task.label!r} ({where}) has no value in any row"
+        arguments = {"column": label(name), "min_value": 0, "strict_min": True}
+        kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
+        expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
+    if whole:
+        expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario)]
+    return expectations
+
+
+def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> Expectation:
+    allowed = scenario.validation.max_age_days
+    newest = events[TIME].max()
+    failure = (
+        f"{scenario.source.log}: stale: the newest event before {as_of:%Y-%m-%d} is of {newest:%Y-%m-%d %H:%M} UTC,"
+        f" {(as_of - newest) / pd.Timedelta(days=1):.1f} days old, the limit is {allowed}: load the missing days,"
+        f" choose an earlier as_of, or raise validation.max_age_days in {scenario.file}"
+    )
+    oldest = as_of - pd.Timedelta(days=allowed)
+    note = f"; at least {oldest.isoformat()}"
+    return Expectation("ExpectColumnMaxToBeBetween", {"column": TIME, "min_value": oldest}, "critical", failure, note)
+
+
+def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
+    """Every day between the first and the last has a row."""
+    present = log_days(events, scenario)
+    span = int(present[-1] - present[0]) + 1
+    missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
+    shown = ", ".join(day_text(int(day)) for day in missing[:_SHOWN_DAYS]) + (
+        ", …" if len(missing) > _SHOWN_DAYS else ""
+    )
+    failure = (
+        f"{scenario.source.log}: no row on {len(missing):,} of the {span:,} days from {day_text(int(present[0]))} to"
+        f" {day_text(int(present[-1]))}: {shown}: load them, or set validation.missing_days to warn in {scenario.file}"
+    )
+    severity: Severity = "critical" if scenario.validation.missing_days == "refuse" else "warning"
+    arguments = {"column": DAY, "min_value": span + (1 if scenario.source.prior else 0)}
+    return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
+
+
+def volume_expectations(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
+    """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
+    settings, present = scenario.validation, log_days(events, scenario)
+    last, first = int(present[-1]), int(present[0])
+    rows = events[events[DAY] == last]
+    days = min(_TRAILING_DAYS, last - first)
+    if not days:
+        return rows, []
+    mean = int(events[DAY].between(last - days, last - 1).sum()) / days
+    failure = (
+        f"{scenario.source.log}: {day_text(last)} has {len(rows):,} rows, the {days} days before it {mean:,.1f} a day,"
+        f" the limit is {settings.min_daily_ratio:g} of that: load the rest of the day,"
+        f" or lower validation.min_daily_ratio in {scenario.file}"
+    )
+    arguments = {"min_value": math.ceil(settings.min_daily_ratio * mean)}
+    note = f" rows on {day_text(last)}; {mean:,.1f} a day in the {days} days before"
+    return rows, [Expectation("ExpectTableRowCountToBeBetween", arguments, settings.volume_severity, failure, note)]

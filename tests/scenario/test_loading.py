@@ -1,0 +1,96 @@
+"""A scenario file is read as it is meant, with its keys changed as asked for, or refused with the remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.scenario import load_scenario, parse_setting, scenario_names
+from tests.logs import DOCUMENT
+
+
+def write(folder: Path, text: str | None = None, **changes: Any) -> Path:
+    document = {name: value for name, value in {**DOCUMENT, **changes}.items() if name != "name"}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(document) if text is None else text)
+    return folder
+
+
+def test_the_shipped_scenarios_load() -> None:
+    for name in scenario_names():
+        assert load_scenario(name).name == name
+
+
+def test_a_file_is_read_with_overrides_checked_like_the_file(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    scenario = load_scenario("tiny", {"windows.train": 28, "boosting.learning_rate": 0.1}, folder)
+    assert (scenario.windows.train, scenario.boosting.learning_rate) == (28, 0.1)
+    assert load_scenario("tiny", {}, folder).windows.train == DOCUMENT["windows"]["train"]
+    assert scenario.file == "include/scenarios/tiny.yaml"
+    with pytest.raises(ConfigError, match=r"tiny.yaml: unknown key 'windows.trian', did you mean 'train'\?"):
+        load_scenario("tiny", {"windows.trian": 28}, folder)
+    with pytest.raises(ConfigError, match=r"--set windows\.train\.days: 'train' is not a section"):
+        load_scenario("tiny", {"windows.train.days": 28}, folder)
+
+
+def test_an_unknown_scenario_names_the_nearest_and_the_known(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    with pytest.raises(ConfigError, match=r"scenario 'tinny': no file .*, did you mean 'tiny'\? \(known: tiny\)"):
+        load_scenario("tinny", folder=folder)
+    with pytest.raises(ConfigError, match=r"\(known: none\)"):
+        load_scenario("tiny", folder=tmp_path / "nowhere")
+
+
+def test_a_copy_that_kept_the_name_of_its_original_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, yaml.safe_dump({**DOCUMENT, "name": "movies"}))
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: name: is 'movies' but must be the file's, 'tiny'"):
+        load_scenario("tiny", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "not YAML: while parsing"),
+        ("- a\n- b\n", "expected a mapping of keys at the top, found list"),
+        ("", "expected a mapping of keys at the top, found NoneType"),
+        ("3", "expected a mapping of keys at the top, found int"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"tiny.yaml: {message}") as caught:
+        load_scenario("tiny", folder=write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: not YAML"):
+        load_scenario("tiny", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("windows.train=28", ("windows.train", 28)),
+        ("members=[popularity, als]", ("members", ["popularity", "als"])),
+        ("title=a=b", ("title", "a=b")),
+        ("source.timezone=", ("source.timezone", None)),
+        ("gate.beat_floor=false", ("gate.beat_floor", False)),
+    ],
+)
+def test_a_setting_is_a_key_and_a_value_in_yaml(text: str, expected: tuple[str, Any]) -> None:
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["windows.train", "=3", ""])
+def test_a_setting_without_key_or_value_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected key=value, for example --set windows\.train=28"):
+        parse_setting(text)
+
+
+def test_a_setting_whose_value_is_no_yaml_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        parse_setting("members=[popularity")

@@ -1,0 +1,31 @@
+"""Great Expectations decides, silently, and only once it is asked."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from mtl_tasks.validation.expectations import Expectation, judge
+from tests.validation.sample import good_log, validate
+
+
+def test_a_check_that_cannot_run_is_not_a_success() -> None:
+    expectation = Expectation("ExpectColumnValuesToNotBeNull", {"column": "nowhere"}, "warning")
+    [outcome] = judge(good_log(), [expectation])
+    assert not outcome.success
+    assert outcome.error is not None
+    assert "nowhere" in outcome.error
+
+
+def test_great_expectations_says_nothing_in_our_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        validate(good_log())
+    assert {record.name.split(".")[0] for record in caplog.records} == {"mtl_tasks"}
+
+
+def test_great_expectations_is_not_imported_before_it_runs() -> None:
+    code = "import sys, mtl_tasks.validation; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,94 @@
+"""Of each row: whether it is set aside, and for which reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON
+from mtl_tasks.validation import validate_log
+from mtl_tasks.validation.expectations import judge
+from mtl_tasks.validation.row_checks import quarantine_codes, row_checks
+from tests.logs import AS_OF, DOCUMENT, tiny_scenario
+from tests.validation.sample import ITEMS, LIKE, RATING, SPOILERS, bad_log, good_log, repeat, spoil, validate
+
+
+def test_great_expectations_counts_the_very_rows_that_are_masked() -> None:
+    checks = row_checks(tiny_scenario(), partitioned=True)
+    probe, codes = quarantine_codes(bad_log(), ITEMS, checks)
+    found = judge(probe, [check.expectation() for check in checks])
+    for code, (check, outcome) in enumerate(zip(checks, found, strict=True)):
+        assert outcome.unexpected == check.rule.broken(probe).sum() >= (codes == code).sum() > 0, check.reason
+        assert not outcome.success
+
+
+@pytest.mark.parametrize("reason", SPOILERS)
+def test_a_bad_row_is_set_aside_with_its_reason(reason: str) -> None:
+    result = validate(spoil(good_log(), 7, reason))
+    assert result.quarantine[REASON].tolist() == [reason]
+    expected = good_log().drop(index=7).drop(columns=[FILE, PARTITION]).reset_index(drop=True)
+    pd.testing.assert_frame_equal(result.events.drop(columns=DAY), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 59), st.sampled_from(list(SPOILERS))), max_size=12))
+def test_only_spoiled_rows_are_set_aside_each_for_one_of_its_reasons(spoiled: list[tuple[int, str]]) -> None:
+    log = good_log()
+    for row, reason in spoiled:
+        log = spoil(log, row, reason)
+    checks = row_checks(tiny_scenario(), partitioned=True)
+    _, codes = quarantine_codes(log, ITEMS, checks)
+    last = {(row, SPOILERS[reason][0]): reason for row, reason in spoiled}  # a later value replaces an earlier one
+    assert set(np.flatnonzero(codes >= 0)) == {row for row, _ in last}
+    for row, code in enumerate(codes):
+        if code >= 0:
+            assert checks[code].reason in {reason for (spoiled_row, _), reason in last.items() if spoiled_row == row}
+
+
+def test_the_first_failing_check_gives_the_reason() -> None:
+    log = spoil(spoil(spoil(good_log(), 5, "label_out_of_range:rating"), 5, "unknown_item"), 5, "null_user")
+    assert validate(log).quarantine[REASON].tolist() == ["null_user"]
+
+
+def test_of_repeated_rows_the_first_is_kept() -> None:
+    result = validate(repeat(good_log(), 50))
+    assert result.quarantine[REASON].tolist() == ["duplicate"]
+    assert len(result.events) == 60
+
+
+def test_a_row_is_not_lost_to_an_earlier_copy_that_is_bad() -> None:
+    log = repeat(good_log(), 50)
+    log.loc[50, RATING] = np.inf
+    result = validate(log)
+    assert result.quarantine[REASON].tolist() == ["label_not_finite:rating"]
+    assert len(result.events) == 60
+
+
+def test_a_label_that_was_not_observed_is_no_fault() -> None:
+    log = good_log()
+    log.loc[:30, [RATING, LIKE]] = np.nan
+    result = validate(log, validation__max_bad_fraction=0)
+    assert result.events[RATING].isna().sum() == 31
+
+
+def test_a_label_equal_to_a_limit_that_float32_cannot_hold_is_in_range() -> None:
+    scenario = tiny_scenario(tasks={"rating": {"kind": "regression", "label": "stars", "range": [0.1, 0.3]}})
+    log = good_log().drop(columns=LIKE)
+    log[RATING] = np.float32(0.3)
+    assert validate_log(log, ITEMS, scenario, AS_OF).quarantine.empty
+
+
+def test_without_an_item_table_any_item_is_known() -> None:
+    result = validate(spoil(good_log(), 7, "unknown_item"), source__items=None)
+    assert result.quarantine.empty
+
+
+def test_items_that_are_not_in_the_table_can_be_allowed() -> None:
+    log = spoil(good_log(), 3, "unknown_item")
+    assert validate(log).report["quarantined"] == {"unknown_item": 1}
+    allowed = validate(log, source__items={**DOCUMENT["source"]["items"], "missing": "allow"})
+    assert allowed.quarantine.empty
+    assert (allowed.events[ITEM] == 999).sum() == 1

@@ -26,6 +26,7 @@ from mtl_tasks.errors import ConfigError
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
+RMM: Final = "rmm-cu13==26.2.*"  # the memory manager that the wheel of `implicit` 0.7.3 is linked with
 CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least-squares pass
 
 
@@ -199,11 +200,18 @@ def resolve_device(asked: str) -> str:
         return "gpu"
     if asked == "gpu":
         raise ConfigError(
-            "factors.device: 'gpu' was asked for but implicit finds no CUDA device here: install implicit with CUDA "
-            "on a machine with an NVIDIA GPU, or set factors.device to 'auto' or 'cpu'"
+            f"factors.device: 'gpu' was asked for but implicit finds no CUDA device here ({_missing_on_gpu()}): its "
+            f"wheel needs an NVIDIA driver for CUDA 13, the toolkit's cuBLAS and cuRAND, and pip install {RMM!r} "
+            "(25.12 and 26.10 lack what it links to), or set factors.device to 'auto' or 'cpu'"
         )
-    log.warning("factors.device 'auto': implicit finds no CUDA device, ALS runs on the CPU")
+    log.warning("factors.device 'auto': implicit finds no CUDA device (%s), ALS runs on the CPU", _missing_on_gpu())
     return "cpu"
+
+
+def _missing_on_gpu() -> str:
+    import implicit.gpu
+
+    return "its CUDA part does not start" if implicit.gpu.HAS_RMM else "the package rmm is not installed"
 
 
 @dataclass(frozen=True)

@@ -225,3 +225,19 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(
     assert not caplog.records
     assert resolve_device("auto") == "cpu"
     assert "ALS runs on the CPU" in caplog.text
+
+
+def test_factors_fitted_on_a_gpu_order_pairs_as_those_of_the_cpu_do() -> None:
+    import implicit.gpu
+
+    if not implicit.gpu.HAS_CUDA:
+        pytest.skip("implicit finds no CUDA device")
+    rng = np.random.default_rng(5)
+    users, items = (rng.standard_normal((count, 4)) for count in (400, 100))
+    liked = sparse.csr_matrix((users @ items.T + rng.standard_normal((400, 100)) > 2).astype(np.float32))
+    first, again = (TasteSolver(4, 15, 2.0, device="gpu", threads=1, seed=1) for _ in range(2))
+    vectors = first.fit(liked)
+    found = [vectors, again.fit(liked, vectors), taste(iterations=15).fit(liked)]
+    scores = [taste().fold(liked, made) @ made.T for made in found]
+    for made in scores[:2]:
+        assert np.corrcoef(made.ravel(), scores[2].ravel())[0, 1] > 0.95

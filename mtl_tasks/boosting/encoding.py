@@ -54,18 +54,20 @@ class Encoder:
         known = pd.Index(self.levels[name]).get_indexer(own.categories) + 1
         return np.append(known, 0)[own.codes].astype(np.float32)  # code -1, missing, takes the last entry
 
-    def binned(
-        self, matrix: Matrix, names: list[str] | None = None, reference: lgb.Dataset | None = None
-    ) -> lgb.Dataset:
-        """Return the binned matrix, the raw one no longer held; ``names`` if it has further columns than ours."""
+    def binned(self, matrix: Matrix, device: str, reference: lgb.Dataset | None = None) -> lgb.Dataset:
+        """Return the matrix binned for a device, the raw one no longer held.
+
+        CUDA reads a copy on the GPU that is made only here: without it the process dies. OpenCL takes no more than
+        256 bins of columns that LightGBM bundles.
+        """
         kinds = [place for place, name in enumerate(self.names) if name in self.levels]
         data = lgb.Dataset(
             matrix,
             np.zeros(len(matrix), dtype=np.float32),
-            feature_name=names or self.names,
+            feature_name=self.names,
             categorical_feature=kinds,
             reference=reference,
-            params=BINNING,
+            params={**BINNING, "device_type": device},
         )
         return data.construct()
 

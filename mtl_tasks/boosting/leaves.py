@@ -25,23 +25,28 @@ class LeafReader:
     """
 
     def __init__(self, booster: lgb.Booster, sets: list[lgb.Dataset]) -> None:
+        # LightGBM keeps a second copy of each tree on the GPU, which is not told of outputs that are set.
+        self._on_cuda = booster.params.get("device_type") == "cuda"
         self._booster = booster
         self._sets = sets
         self._before = [np.zeros(data.num_data()) for data in sets]
         self.tied = False
 
+    def can_read(self, tree: Tree) -> bool:
+        """Whether a row's leaf can be told: not on CUDA if two leaves have the same output, as is very rare."""
+        return not (self._on_cuda and _tied(tree))
+
     def read(self, tree: Tree) -> list[Leaves]:
-        """Return intp (n,) for each data set, for the newest tree.
+        """Return intp (n,) for each data set, for the newest tree; :meth:`can_read` must hold.
 
         Sets :attr:`tied` where two of its leaves have the same output and the slow way was taken: the booster then
         carries more data sets than before and should be replaced.
         """
-        output = tree.leaf_values
-        order = np.argsort(output)
-        ordered = output[order]
-        if len(output) > 1 and np.diff(ordered).min() < GAP:
+        if _tied(tree):
             self.tied = True
             return self._read_apart(tree.num_leaves)
+        order = np.argsort(tree.leaf_values)
+        ordered = tree.leaf_values[order]
         middle = (ordered[1:] + ordered[:-1]) / 2
         found = []
         for place, before in enumerate(self._before):
@@ -69,6 +74,11 @@ class LeafReader:
     def _leaves_of(self, number: int) -> int:
         text = self._booster.model_to_string(num_iteration=1, start_iteration=number)
         return int(text.partition("num_leaves=")[2].partition("\n")[0])
+
+
+def _tied(tree: Tree) -> bool:
+    ordered = np.sort(tree.leaf_values)
+    return len(ordered) > 1 and bool(np.diff(ordered).min() < GAP)
 
 
 def inner_scores(booster: lgb.Booster, place: int) -> NDArray[np.float64]:

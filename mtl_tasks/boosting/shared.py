@@ -313,7 +313,7 @@ class _Chunk:
     def next_tree(
         self, derivatives: Sequence[tuple[Values, Values]], tasks: Sequence[TaskGrowth], drawn: Values
     ) -> Tree | None:
-        """Grow one tree; null where no split was found."""
+        """Grow one tree; null where no split was found, or none whose leaves can be read."""
         self._split.reset()
         for task, (gradient, hessian), direction in zip(tasks, derivatives, drawn, strict=True):
             self._split.add(self.places[task.name], gradient, hessian, float(direction))
@@ -322,6 +322,9 @@ class _Chunk:
         if self.booster.num_trees() == known:
             return None
         _, (tree,), _ = split_text(self.booster.model_to_string(num_iteration=1, start_iteration=known))
+        if not self.reader.can_read(tree):
+            self.booster.rollback_one_iter()
+            return None
         return tree if tree.num_leaves > 1 else None
 
     def outgrown(self, tasks: Iterable[TaskGrowth]) -> bool:

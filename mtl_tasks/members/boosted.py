@@ -77,12 +77,14 @@ class Learning:
     @cached_property
     def binned(self) -> lgb.Dataset:
         """``train``, binned once for all tasks and seeds."""
-        return self.encoder.binned(self.matrix)
+        return self.encoder.binned(self.matrix, self.device)
 
     @cached_property
     def tune_binned(self) -> lgb.Dataset | None:
         """``tune`` in the bins of ``train``."""
-        return None if self.tune_matrix is None else self.encoder.binned(self.tune_matrix, reference=self.binned)
+        if self.tune_matrix is None:
+            return None
+        return self.encoder.binned(self.tune_matrix, self.device, reference=self.binned)
 
     def chosen_trees(self, task: str) -> TaskTrees | None:
         """The trees whose rounds to take over."""

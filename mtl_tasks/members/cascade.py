@@ -37,18 +37,20 @@ class CascadeMember(BoostedMember):
     def _learn(cls, learning: Learning) -> Learnt:
         scenario, tune = learning.scenario, learning.tune
         order = scenario.cascade_order
-        known = _Wide(learning.matrix, order, learning.binned)
-        held = None if learning.tune_matrix is None else _Wide(learning.tune_matrix, order, learning.tune_binned, known)
+        device, held = learning.device, None
+        known = _Wide(learning.matrix, order, device, learning.binned)
+        if learning.tune_matrix is not None:
+            held = _Wide(learning.tune_matrix, order, device, learning.tune_binned, known)
         folds = _folds(learning.train, scenario.boosting.cascade.folds)
         trees: dict[str, TaskTrees] = {}
         for name in order:
             task, rows = scenario.tasks[name], learning.train.rows(name)
             held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
             chosen, binned, seed = learning.chosen_trees(name), rows.binned(known.bins), scenario.seed + OWN_SEED
-            made = fit_task(binned, held_rows, task.kind, scenario.boosting, learning.device, seed, chosen)
+            made = fit_task(binned, held_rows, task.kind, scenario.boosting, device, seed, chosen)
             trees[name] = made
             if name != order[-1]:
-                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, learning.device))
+                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
                 if held is not None:
                     held.add(name, held.scores(made, scenario))
         return Learnt({name: trees[name] for name in scenario.tasks}, learning.encoder)
@@ -84,10 +86,11 @@ class _Wide:
         self,
         matrix: Matrix,
         order: tuple[str, ...],
+        device: str = "cpu",
         bins: lgb.Dataset | None = None,
         reference: _Wide | None = None,
     ) -> None:
-        self._reference, self._bins = reference, bins
+        self._device, self._reference, self._bins = device, reference, bins
         self._filled = matrix.shape[1]
         self._values = np.empty((len(matrix), self._filled + len(order) - 1), dtype=np.float32, order="F")
         self._values[:, : self._filled] = matrix
@@ -111,7 +114,7 @@ class _Wide:
         self._filled += 1
         if self._bins is not None:
             reference = self._reference._added[task] if self._reference else None
-            self._added[task] = Encoder([f"{COLUMN}{task}"]).binned(column, reference=reference)
+            self._added[task] = Encoder([f"{COLUMN}{task}"]).binned(column, self._device, reference)
             with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])

@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m tests.benchmarks [films] [boosting] [transfer] [data] [scenarios] [board]``."""
+"""Run the benchmarks: ``python -m tests.benchmarks [SECTION ...]``, films by default."""
 
 import os
 
@@ -9,9 +9,9 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, films, scenarios, transfer
+from tests.benchmarks import board, boosting, data, devices, films, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "board")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "board", "device")
 
 
 def main() -> None:
@@ -34,6 +34,10 @@ def main() -> None:
     group.add_argument("--fresh", action="store_true", help="fit again what was fitted before")
     group.add_argument("--jobs", type=int, default=2, help="fits at a time (default 2)")
     group.add_argument("--threads", type=int, default=1, help="threads of a fit (default 1)")
+    group = parser.add_argument_group("device")
+    group.add_argument("--rows", nargs="+", type=int, default=[100_000], help="rows to learn from (default 100000)")
+    group.add_argument("--kinds", nargs="+", choices=devices.KINDS, default=list(devices.KINDS), help="members; all")
+    group.add_argument("--on", nargs="+", default=[], metavar="DEVICE", help="cpu:THREADS, gpu, cuda; those there are")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
@@ -49,6 +53,9 @@ def main() -> None:
         scenarios.main(arguments.store)
     if "board" in sections:
         board.main(arguments.runs, console)
+    if "device" in sections:
+        asked = devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh)
+        devices.main(asked, console)
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
     if "data" in sections:

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Build LightGBM with CUDA, its faults of include/lightgbm/cuda.patch mended, in place of the wheel that is installed.
+# Needs the CUDA toolkit, NCCL (Debian, Ubuntu: libnccl-dev), a C++ compiler and patch. PYTHON names the interpreter whose
+# packages are changed, .venv's by default; arguments are passed on to pip, such as, for one kind of GPU alone,
+# --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=90
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python=${PYTHON:-.venv/bin/python}
+for tool in nvcc patch; do
+    command -v "$tool" >/dev/null || { echo "error: $tool is not on the PATH" >&2; exit 1; }
+done
+"$python" -m pip --version >/dev/null 2>&1 || "$python" -m ensurepip >/dev/null
+
+version=$(sed -n 's/^lightgbm==\([0-9.]*\).*/\1/p' requirements.txt)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$python" -m pip download --quiet --no-deps --no-binary lightgbm --dest "$work" "lightgbm==$version"
+tar -xzf "$work/lightgbm-$version.tar.gz" -C "$work"
+patch --quiet --strip=1 --directory="$work/lightgbm-$version" <include/lightgbm/cuda.patch
+"$python" -m pip install --force-reinstall --no-deps --config-settings=cmake.define.USE_CUDA=ON "$@" "$work/lightgbm-$version"

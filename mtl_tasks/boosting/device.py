@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 PROBE: Final = Path(__file__).with_name("probe.py")
 TIME_LIMIT: Final = 120  # seconds; the first kernels that an OpenCL driver compiles can take 30
 NAMED = re.compile(r"Using GPU Device: (.+), Vendor:")
+THROWN = re.compile(r"what\(\):(.+)")
 ON_CPU = re.compile(r"^(pthread|cpu|basic)\b|\bCPU\b")  # what PoCL and Intel's driver call the processor
 
 # What each device needs beside the scenario's settings.
@@ -93,9 +94,15 @@ def probe(device: str) -> Probed:
         return Probed(f"a small model was not trained within {TIME_LIMIT} s")
     if done.returncode != 0:
         said = done.stderr.strip().rpartition("\n")[2].strip()
-        return Probed(said if done.returncode > 0 and said else f"its process ended with status {done.returncode}")
+        return Probed(said if done.returncode > 0 and said else _ended(done.returncode, done.stderr))
     named = NAMED.search(done.stdout)
     return Probed(name=named[1] if named else None)
+
+
+def _ended(status: int, stderr: str) -> str:
+    """Say how a trial died, and of what where C++ told: with CUDA, of a driver that is not there."""
+    thrown = THROWN.search(stderr)
+    return f"its process ended with status {status}" + (f": {thrown[1].strip()}" if thrown else "")
 
 
 @cache

@@ -139,6 +139,10 @@ def test_a_device_is_known_as_the_processor_by_its_name(name: str, on_cpu: bool)
     [
         ("import time; time.sleep(60)", "a small model was not trained within 1 s"),
         ("import os; os.abort()", "its process ended with status -6"),
+        (
+            "import os; os.write(2, b'terminate called\\n  what():  no driver\\n\\n'); os.abort()",
+            "its process ended with status -6: no driver",
+        ),
         ("import sys; sys.exit('first\\n  last  ')", "last"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.daily_log import hash_rows
@@ -24,7 +25,7 @@ from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.known import Digests, Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, day_refs
+from mtl_tasks.store import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,9 @@ def make_days(
         coded, coded_rows = encode(events, rows, run.scenario)
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
         weeks = _weeks([lists_at, days[-1]], missing[0], missing[-1])
-        if run.force:  # all that others have kept and that a run like this would go on from is counted anew
-            weeks = _weeks([missing[0], lists_at, days[-1], run.as_of_day], known.first, run.as_of_day)
+        if run.force:  # what others have kept and an unforced run would go on from is counted anew
+            kept = (_newest_kept(run.store, run.scenario.name, known, day) for day in (missing[0], run.as_of_day))
+            weeks = sorted({*weeks, *(week for week, _ in filter(None, kept))})
         for part in _batches(missing, weeks):
             weeks = _keep(run, known, maker, weeks, part[0])
             wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
@@ -175,13 +177,21 @@ def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None
     ArtifactError
         If they are damaged.
     """
+    kept = _newest_kept(store, scenario, known, day)
+    found = None if kept is None else store.find(kept[1])
+    if kept is None or found is None:
+        return None
+    log.info("%s: counting goes on from %s", scenario, day_text(kept[0]))
+    return Memory.read(found)
+
+
+def _newest_kept(store: Store, scenario: str, known: Known, day: int) -> tuple[int, UPath] | None:
+    """The last week by a day whose counts were kept, and where they are, whole or damaged."""
     weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
-    for week in sorted(weeks, reverse=True):
-        found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
-        if found is not None:
-            log.info("%s: counting goes on from %s", scenario, day_text(week))
-            return Memory.read(found)
-    return None
+    folders = {week: store.folder(scenario, DAYS, day_text(week), key.hexdigest()) for week, key in weeks.items()}
+    return next(
+        ((week, folders[week]) for week in sorted(folders, reverse=True) if (folders[week] / MANIFEST).exists()), None
+    )
 
 
 def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:

@@ -66,25 +66,25 @@ class Learning:
 
     @cached_property
     def matrix(self) -> Matrix:
-        """The features of ``train``."""
+        """The features of ``train``, a copy: for those who need predictions for them."""
         return self.encoder.matrix(self.train.features)
 
     @cached_property
     def tune_matrix(self) -> Matrix | None:
-        """The features of ``tune``."""
+        """The features of ``tune``, likewise."""
         return None if self.tune is None else self.encoder.matrix(self.tune.features)
 
     @cached_property
     def binned(self) -> lgb.Dataset:
         """``train``, binned once for all tasks and seeds."""
-        return self.encoder.binned(self.matrix, self.device)
+        return self.encoder.binned(self.train.features, self.device)
 
     @cached_property
     def tune_binned(self) -> lgb.Dataset | None:
         """``tune`` in the bins of ``train``."""
-        if self.tune_matrix is None:
+        if self.tune is None:
             return None
-        return self.encoder.binned(self.tune_matrix, self.device, reference=self.binned)
+        return self.encoder.binned(self.tune.features, self.device, reference=self.binned)
 
     def chosen_trees(self, task: str) -> TaskTrees | None:
         """The trees whose rounds to take over."""

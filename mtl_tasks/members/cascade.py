@@ -110,11 +110,12 @@ class _Wide:
     def add(self, task: str, scores: Values) -> None:
         """Add a task's raw scores as a column."""
         self._values[:, self._filled] = scores
-        column = self._values[:, [self._filled]]
         self._filled += 1
         if self._bins is not None:
             reference = self._reference._added[task] if self._reference else None
-            self._added[task] = Encoder([f"{COLUMN}{task}"]).binned(column, self._device, reference)
+            name = f"{COLUMN}{task}"
+            column = pd.DataFrame({name: self._values[:, self._filled - 1]}, copy=False)
+            self._added[task] = Encoder([name]).binned(column, self._device, reference)
             with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])

@@ -13,10 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from mtl_tasks.stage_order import stage_place
+
 Json = dict[str, Any]
 RUNS: Final = 5
-# What leads to a verdict; a member's stage is member:<kind>.
-ORDER: Final = ("resolve", "validate", "split", "factors", "features", "member", "fuse", "evaluate", "gate")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def read_costs(store: str, scenario: str) -> PastCosts:
         return PastCosts(0, {}, f"the store cannot be read ({error.strerror})")
     except (ValueError, KeyError, TypeError, AttributeError):
         return PastCosts(0, {}, "a record or a manifest is damaged; `python -m mtl_tasks registry verify` says which")
-    known = sorted({stage for usage in usages for stage in usage}, key=_place)
+    known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_place(stage), stage))
     stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
     return PastCosts(len(usages), stages, None if usages else "no run yet")
 
@@ -106,12 +106,6 @@ def _usage(store: Path, entry: Json) -> Json:
     """What each stage took that is still there: lists and old days may have been pruned."""
     manifests = {stage: store / ref["uri"] / "manifest.json" for stage, ref in entry["refs"].items()}
     return {stage: json.loads(path.read_bytes())["usage"] for stage, path in manifests.items() if path.is_file()}
-
-
-def _place(stage: str) -> tuple[int, str]:
-    """Where a stage stands in a run; an unknown one last."""
-    kind = stage.partition(":")[0]
-    return ORDER.index(kind) if kind in ORDER else len(ORDER), stage
 
 
 def _cost(usages: list[Json]) -> Cost:

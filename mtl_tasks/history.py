@@ -19,7 +19,7 @@ from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, sta
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult
 from mtl_tasks.scenario import parse_scenario
-from mtl_tasks.stages import STAGE_ORDER
+from mtl_tasks.stage_order import stage_place
 from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
 
 Json = dict[str, Any]
@@ -327,8 +327,7 @@ def _read_until(summary: Mapping[str, Any]) -> str | None:
 
 def _stages_of(entry: Entry) -> list[str]:
     """Names of an entry's stages in the order they ran: it keeps them by name."""
-    place = {stage: number for number, stage in enumerate(STAGE_ORDER)}
-    return sorted(entry.refs, key=lambda stage: place.get(stage.partition(":")[0], len(place)))
+    return sorted(entry.refs, key=stage_place)
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:

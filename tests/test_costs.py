@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mtl_tasks.costs import ORDER, RUNS, read_costs
+from mtl_tasks.costs import RUNS, read_costs
 from mtl_tasks.registry import Registry, Ruling
 from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.stage_order import STAGE_ORDER
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Store
 from tests.projects import NAME, SCENARIO, write_past_runs
@@ -51,8 +52,7 @@ def test_what_was_pruned_is_left_out(root: Path) -> None:
 
 def test_every_stage_of_a_run_has_its_place() -> None:
     stages = build_stages(parse_scenario({**SCENARIO, "name": "small"}, where="here"))
-    kinds = list(dict.fromkeys(stage.partition(":")[0] for stage in stages))
-    assert [kind for kind in kinds if kind in ORDER] == list(ORDER)
+    assert tuple(dict.fromkeys(stage.partition(":")[0] for stage in stages)) == STAGE_ORDER
 
 
 def test_where_nothing_is_known_it_says_why(root: Path) -> None:

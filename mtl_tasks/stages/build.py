@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mtl_tasks.costs import ORDER
 from mtl_tasks.run import Stage
 from mtl_tasks.scenario import FEATURE_SECTIONS, MemberKind, Scenario
 from mtl_tasks.stages.artifacts import days_are_there
@@ -12,7 +11,6 @@ from mtl_tasks.stages.judging import evaluate, gate, gate_config
 from mtl_tasks.stages.learning import factors, factors_config, features, fuse, member, member_config
 from mtl_tasks.stages.publishing import publish, recommend
 
-STAGE_ORDER = (*ORDER, "publish", "recommend")
 BEFORE_MODELS = ("resolve", "validate", "split", "features")
 
 

@@ -139,24 +139,29 @@ def judge_rows(
     good = codes < 0
     events = _canonical(probe[good], scenario, as_of)
     quarantine = probe.loc[~good, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
-    places = [slice(None)] if days is None else _places(interactions[PARTITION].to_numpy(), days)
-    judged = []
-    for place in places:
-        kept = good[place]
-        first, first_bad = int(good[: place.start or 0].sum()), int((~good[: place.start or 0]).sum())
-        counts = [int(mask[place].sum()) for mask in broken]
-        found = [
-            {**outcome.to_json(), "unexpected": count, "observed": outcome.expectation.note}
-            for outcome, count in zip(per_row, counts, strict=True)
-        ]
-        judged.append(
-            JudgedRows(
-                events.iloc[first : first + int(kept.sum())].reset_index(drop=True),
-                quarantine.iloc[first_bad : first_bad + int((~kept).sum())].reset_index(drop=True),
-                {"rows": len(kept), "schema": [outcome.to_json() for outcome in outcomes], "checks": found},
-            )
+    schema = [outcome.to_json() for outcome in outcomes]
+    places = [slice(0, len(good))] if days is None else _places(interactions[PARTITION].to_numpy(), days)
+    parts = zip(places, _split(events, good, places), _split(quarantine, ~good, places), strict=True)
+    return [
+        JudgedRows(
+            kept, bad, {"rows": place.stop - place.start, "schema": schema, "checks": _found(per_row, broken, place)}
         )
-    return judged
+        for place, kept, bad in parts
+    ]
+
+
+def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], places: Sequence[slice]) -> list[pd.DataFrame]:
+    """Divide what a mask chose from the log by where it stood there."""
+    before = np.append(0, np.cumsum(mask))
+    return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in places]
+
+
+def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], place: slice) -> list[dict[str, Any]]:
+    """What each check of rows found in part of the log."""
+    return [
+        {**outcome.to_json(), "unexpected": int(mask[place].sum()), "observed": outcome.expectation.note}
+        for outcome, mask in zip(outcomes, broken, strict=True)
+    ]
 
 
 def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:

@@ -1,0 +1,29 @@
+"""The order of a run's stages, for those who sort them by name and must not import what the stages need."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STAGE_ORDER: Final = (
+    "resolve",
+    "validate",
+    "split",
+    "factors",
+    "features",
+    "member",
+    "fuse",
+    "evaluate",
+    "gate",
+    "publish",
+    "recommend",
+)
+
+
+def stage_place(stage: str) -> int:
+    """Return where a stage stands in a run, an unknown one last.
+
+    >>> stage_place("split"), stage_place("member:als"), stage_place("report")
+    (2, 5, 11)
+    """
+    kind = stage.partition(":")[0]
+    return STAGE_ORDER.index(kind) if kind in STAGE_ORDER else len(STAGE_ORDER)

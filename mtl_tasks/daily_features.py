@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
@@ -135,6 +136,43 @@ def read_days(
     assert numbers is not None  # there is a row in every window
     made = pd.DataFrame(numbers.T, columns=labels, copy=False)
     return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
+
+
+@dataclass(frozen=True)
+class Described:
+    """Features of a run's rows that are kept by day; see :class:`mtl_tasks.members.base.KeptFeatures`.
+
+    Attributes
+    ----------
+    features
+        The artefact of the stage.
+    names
+        The columns that are wanted.
+    rows
+        Which of the run's rows.
+    """
+
+    store: Store
+    features: Artifact
+    names: list[str]
+    rows: range
+
+    @classmethod
+    def of(cls, store: Store, features: Artifact, names: list[str]) -> Self:
+        """Take all rows."""
+        return cls(store, features, names, range(sum(ref.rows for ref in day_refs(features))))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def read(self) -> pd.DataFrame:
+        """Return the features as :func:`read_days` does."""
+        return read_days(self.store, self.features, self.names, np.arange(self.rows.start, self.rows.stop))
+
+    def where(self, rows: slice) -> Self:
+        """Return some of the rows, unread."""
+        return replace(self, rows=self.rows[rows])
 
 
 def feature_names(store: Store, features: Artifact) -> list[str]:

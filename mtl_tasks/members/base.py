@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -18,14 +18,27 @@ from mtl_tasks.scenario import Scenario, Task
 Predictions = dict[str, NDArray[np.float64]]
 
 
+class KeptFeatures(Protocol):
+    """Features that are read when they are needed: where there are many rows, they take most of the memory."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def read(self) -> pd.DataFrame:
+        """Return them as :attr:`Table.features`."""
+
+    def where(self, rows: slice) -> Self:
+        """Return those of some rows, unread."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Features with their labels.
 
     Attributes
     ----------
-    features
-        (n, columns): float32, or pandas ``category`` where a column names kinds.
+    source
+        The features, or where they are kept.
     labels
         Task to float32 (n,); NaN where not observed.
     weights
@@ -34,28 +47,30 @@ class Table:
         (n,) user of each row, for members that fold rows by user; null where nobody asks.
     """
 
-    features: pd.DataFrame
+    source: pd.DataFrame | KeptFeatures
     labels: dict[str, NDArray[np.float32]]
     weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     users: NDArray[Any] | None = None
 
-    def labelled(self, task: str) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-        """Features and labels of the rows on which a task was observed."""
-        label = self.labels[task]
-        seen = ~np.isnan(label)
-        return self.features[seen], label[seen]
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """(n, columns): float32, or pandas ``category`` where a column names kinds; kept ones are read each time."""
+        return self.source if isinstance(self.source, pd.DataFrame) else self.source.read()
 
     def rows(self, task: str) -> TaskRows:
         """The rows on which a task was observed."""
         return TaskRows.of(self.labels[task], self.weights.get(task))
 
-    def where(self, mask: NDArray[np.bool_] | slice) -> Table:
-        """Some of the rows; a slice copies nothing."""
+    def where(self, rows: slice) -> Table:
+        """Some of the rows, of which nothing is copied."""
         return Table(
-            self.features.iloc[mask],
-            {task: label[mask] for task, label in self.labels.items()},
-            {task: weight[mask] for task, weight in self.weights.items()},
-            None if self.users is None else self.users[mask],
+            self.source.iloc[rows] if isinstance(self.source, pd.DataFrame) else self.source.where(rows),
+            {task: label[rows] for task, label in self.labels.items()},
+            {task: weight[rows] for task, weight in self.weights.items()},
+            None if self.users is None else self.users[rows],
         )
 
 

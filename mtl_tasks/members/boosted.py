@@ -23,7 +23,7 @@ from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
-from mtl_tasks.members.checks import check_learnable
+from mtl_tasks.members.checks import check_features, check_learnable
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
@@ -60,9 +60,22 @@ class Learning:
     earlier: BoostedMember | None
 
     @cached_property
+    def _train(self) -> tuple[Encoder, lgb.Dataset]:
+        """Encoder and bins, by one reading of the features, which are not held."""
+        features = self._features(self.train, "train")
+        encoder = self.earlier.learnt.encoder if self.earlier else Encoder.learn(features)
+        return encoder, encoder.binned(features, self.device)
+
+    def _features(self, table: Table, window: str) -> pd.DataFrame:
+        features = table.features
+        if self.chosen is None:  # what is refitted on was checked when it was fitted, tested and fused on
+            check_features(features, window, self.scenario.file)
+        return features
+
+    @property
     def encoder(self) -> Encoder:
         """Columns and levels: those of the earlier trees, which know no others."""
-        return self.earlier.learnt.encoder if self.earlier else Encoder.learn(self.train.features)
+        return self._train[0]
 
     @cached_property
     def matrix(self) -> Matrix:
@@ -74,17 +87,17 @@ class Learning:
         """The features of ``tune``, likewise."""
         return None if self.tune is None else self.encoder.matrix(self.tune.features)
 
-    @cached_property
+    @property
     def binned(self) -> lgb.Dataset:
         """``train``, binned once for all tasks and seeds."""
-        return self.encoder.binned(self.train.features, self.device)
+        return self._train[1]
 
     @cached_property
     def tune_binned(self) -> lgb.Dataset | None:
         """``tune`` in the bins of ``train``."""
         if self.tune is None:
             return None
-        return self.encoder.binned(self.tune.features, self.device, reference=self.binned)
+        return self.encoder.binned(self._features(self.tune, "tune"), self.device, reference=self.binned)
 
     def chosen_trees(self, task: str) -> TaskTrees | None:
         """The trees whose rounds to take over."""

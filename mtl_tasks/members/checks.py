@@ -1,4 +1,4 @@
-"""Tables that trees cannot learn from are refused by name before any grows: LightGBM takes most of them in silence."""
+"""What trees cannot learn from is refused by name before any grows: LightGBM takes most of it in silence."""
 
 from __future__ import annotations
 
@@ -12,23 +12,37 @@ from mtl_tasks.scenario import Scenario
 
 
 def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
-    """Raise on the first fault that makes fitting fail or useless.
+    """Raise on the first fault of labels and weights that makes fitting fail or useless.
 
     Raises
     ------
     DataError
-        Naming column or task, window, count and remedy.
+        Naming task, window, count and remedy.
     """
     for window, table in (("train", train), ("tune", tune)):
-        where = f"{window!r} ({len(table.features):,} rows)"
-        for name in table.features:
-            _check_column(str(name), table.features[name], where, scenario.file)
+        where = _where(window, len(table))
         for name, task in scenario.tasks.items():
             rows = table.rows(name)
             _check_labels(name, task.kind, rows.label, where, f"lengthen windows.{window} in {scenario.file}")
             _check_weights(name, rows, where, scenario.file)
     for name in scenario.tasks:
         _check_room(name, len(train.rows(name).label), scenario)
+
+
+def check_features(features: pd.DataFrame, window: str, file: str) -> None:
+    """Raise on the first column that trees cannot be grown from.
+
+    Raises
+    ------
+    DataError
+        Naming column, window, count and remedy.
+    """
+    for name in features:
+        _check_column(str(name), features[name], _where(window, len(features)), file)
+
+
+def _where(window: str, rows: int) -> str:
+    return f"{window!r} ({rows:,} rows)"
 
 
 def _check_column(name: str, column: pd.Series, where: str, file: str) -> None:

@@ -59,11 +59,11 @@ class LinearMember(Member):
 
     @classmethod
     def _fit(cls, table: Table, scenario: Scenario) -> Self:
-        models = {}
+        models, features = {}, table.features
         for task, settings in scenario.tasks.items():
-            features, label = table.labelled(task)
-            columns = cls.columns_of(task, scenario, [str(name) for name in features])
-            models[task] = _fit_task(features[columns], label, settings.kind)
+            label = table.labels[task]
+            seen, columns = ~np.isnan(label), cls.columns_of(task, scenario, [str(name) for name in features])
+            models[task] = _fit_task(features.loc[seen, columns], label[seen], settings.kind)
         return cls(scenario, models)
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:

@@ -93,27 +93,28 @@ def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
-        from mtl_tasks.daily_features import feature_names, read_days
+        from mtl_tasks.daily_features import Described, feature_names
         from mtl_tasks.members import Table, member_class
 
-        rows, names = inputs["split"].frame("rows"), feature_names(run.store, inputs["features"])
-        made = read_days(run.store, inputs["features"], member_class(kind).reads(run.scenario, names))
+        rows, made = inputs["split"].frame("rows"), inputs["features"]
+        names = member_class(kind).reads(run.scenario, feature_names(run.store, made))
         labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
-        table = Table(made, labels, users=rows[columns.USER].to_numpy())
+        table = Table(Described.of(run.store, made, names), labels, users=rows[columns.USER].to_numpy())
         place = window_places(rows, load_windows(inputs["split"]))
-        start = _warm_start(run, inputs, kind, made)
+        start = _warm_start(run, inputs, kind, names)
         train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
-        blend = fitted.predict(made.iloc[place["blend"]])
+        blend = fitted.predict(table.where(place["blend"]).features)
         kept = fitted.files() if "start" in inputs.config else {}
         if run.scenario.refit == "through_blend":
             fitted = start.refit(fitted, table.where(slice(place["test"].start)))
-        payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(made))
+        payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
+        test = table.where(place["test"]).features
         payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
         payload.add_frame("blend", _prediction_frame(blend))
-        payload.add_frame("test", _prediction_frame(fitted.predict(made.iloc[place["test"]])))
+        payload.add_frame("test", _prediction_frame(fitted.predict(test)))
         payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
-        payload.add_json("explain", fitted.explain(made.iloc[place["test"]], run.scenario.seed))
+        payload.add_json("explain", fitted.explain(test, run.scenario.seed))
         return payload
 
     return body
@@ -156,7 +157,7 @@ def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
     return {"start": {"scenario": name, "run_key": None, "reason": reason}}
 
 
-def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, made: pd.DataFrame) -> WarmStart:
+def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) -> WarmStart:
     """What a member grows on from: the configuration names it, so that the key of what is made depends on it."""
     from mtl_tasks.transfer import WarmStart, from_scratch, warm_start
 
@@ -168,7 +169,7 @@ def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, made: pd.DataFrame) 
     entry = Registry(run.store, start["scenario"]).get(start["run_key"])
     artifact = run.store.open(entry.refs[f"member:{kind}"])
     fitted, refitted = (member_files(artifact, prefix) for prefix in (FITTED, MODEL))
-    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, [str(name) for name in made])
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, names)
 
 
 def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:

@@ -155,7 +155,7 @@ class MemberContract:
         names = member_class(self.kind).reads(scenario, list(unseen.features))
         assert names == [name for name in unseen.features if name in names]
         train, tune = (
-            replace(table, features=table.features[names]) for table in (draw_table(600, 1), draw_table(300, 2))
+            replace(table, source=table.features[names]) for table in (draw_table(600, 1), draw_table(300, 2))
         )
         fitted = member_class(self.kind).fit(train, tune, scenario)
         assert fitted.files() == self.fit(scenario).files()

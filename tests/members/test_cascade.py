@@ -52,7 +52,7 @@ def test_what_a_row_is_told_was_not_learnt_from_its_user() -> None:
         luck = rng.random(int(table.users.max()) + 1) < 0.5
         features = table.features.assign(**{"user.count": table.users.astype(np.float32) * 37 % 1009})
         label = luck[table.users].astype(np.float32)
-        tables.append(replace(table, features=features, labels={**table.labels, "like": label, "purchase": label}))
+        tables.append(replace(table, source=features, labels={**table.labels, "like": label, "purchase": label}))
     scenario = member_scenario(num_leaves=63, min_data_in_leaf=5, rounds=60)
     member = member_class("cascade").fit(tables[0], tables[1], scenario)
     importance = dict(member.describe()["tasks"]["purchase"]["importance"])

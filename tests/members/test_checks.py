@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.errors import DataError
-from mtl_tasks.members import Table
-from mtl_tasks.members.checks import check_learnable
+from mtl_tasks.members import Table, member_class
 from tests.members.contract import draw_table, member_scenario
 
 FILE = r"include/scenarios/tiny\.yaml"
 Spoil = Callable[[Table], None]
+fit = member_class("independent").fit
 
 
 def column(values: Any, name: str = "taste.dot") -> Spoil:
@@ -36,7 +36,7 @@ def label(task: str, value: float, count: int | None = None) -> Spoil:
 
 def weight(value: float) -> Spoil:
     def spoil(table: Table) -> None:
-        table.weights["like"] = np.ones(len(table.features), dtype=np.float32)
+        table.weights["like"] = np.ones(len(table), dtype=np.float32)
         table.weights["like"][3:5] = value
 
     return spoil
@@ -72,7 +72,7 @@ def test_a_fault_is_refused_with_its_place_and_count(window: str, spoil: Spoil, 
     spoil(tables[window])
     where = {"train": r"'train' \(1,200 rows\)", "tune": r"'tune' \(300 rows\)"}[window]
     with pytest.raises(DataError, match=message.format(where=where, window=window, file=FILE)) as caught:
-        check_learnable(**tables, scenario=member_scenario())
+        fit(**tables, scenario=member_scenario())
     assert "\n" not in str(caught.value)
 
 
@@ -86,9 +86,9 @@ def test_a_fault_is_refused_with_its_place_and_count(window: str, spoil: Spoil, 
 def test_a_task_with_fewer_rows_than_a_tree_needs_is_refused(settings: dict[str, int], message: str) -> None:
     train = draw_table(1200, 1)
     label("rating", np.nan, int((~np.isnan(train.labels["rating"])).sum()) - 300)(train)
-    check_learnable(train, draw_table(300, 2), member_scenario(num_leaves=300, min_data_in_leaf=150))
+    fit(train, draw_table(300, 2), member_scenario(num_leaves=300, min_data_in_leaf=150))
     with pytest.raises(DataError, match=rf"^rating: 300 .*{message.format(file=FILE)}"):
-        check_learnable(train, draw_table(300, 2), member_scenario(**settings))
+        fit(train, draw_table(300, 2), member_scenario(**settings))
 
 
 def test_missing_features_labels_and_kinds_are_no_fault() -> None:
@@ -98,4 +98,4 @@ def test_missing_features_labels_and_kinds_are_no_fault() -> None:
         column(lambda old: pd.Categorical([None, "red"] * (len(old) // 2)), "colour")(table)
         label("like", np.nan, 50)(table)
         table.weights["like"] = np.where(np.isnan(table.labels["like"]), 0, 1).astype(np.float32)  # of unlabelled rows
-    check_learnable(**tables, scenario=member_scenario())
+    fit(**tables, scenario=member_scenario())

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks import columns
-from mtl_tasks.daily_log import hash_rows
+from mtl_tasks.daily_log import day_digests, hash_rows, read_events
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.kinds import joined_kinds, own_kinds
-from mtl_tasks.known import Digests, Known
+from mtl_tasks.known import Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
 from mtl_tasks.store import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
@@ -31,14 +31,13 @@ from mtl_tasks.store import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_r
 log = logging.getLogger(__name__)
 
 _FILE: Final = "features"
-_DAYS_AT_ONCE: Final = 7  # bounds memory: rows whose features are held before they are written
+_ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held before they are written
 _WEEK: Final = 7  # counts are kept as they stood before days divisible by this
 
 
 def make_days(
     run: Run,
-    events: pd.DataFrame,
-    digests: Digests,
+    validated: Artifact,
     tables: Tables,
     rows: pd.DataFrame,
     spaces: dict[str, ItemSpace],
@@ -48,10 +47,10 @@ def make_days(
 
     Parameters
     ----------
-    events, tables
+    validated
+        The artefact of the validated log.
+    tables
         As :func:`mtl_tasks.features.build_features` takes them.
-    digests
-        A hash of the events of each day.
     rows
         user, item, day and context, ordered by day.
     lists_at
@@ -62,9 +61,9 @@ def make_days(
     ArtifactError
         If a day that was made before is damaged, or the store cannot be written.
     """
-    described = rows.drop(columns=_labels_and_window(rows))
+    events, digests = read_events(run.store, validated), day_digests(run.store, validated)
     known = Known.of(run.scenario, digests, events, tables)
-    keys = day_keys(known, described, spaces)
+    keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
@@ -77,12 +76,13 @@ def make_days(
     if missing:
         memory = None if run.force else recall(run.store, run.scenario.name, known, missing[0])
         coded, coded_rows = encode(events, rows, run.scenario)
+        del events, rows  # at ten million events .7 GB
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
         weeks = _weeks([lists_at, days[-1]], missing[0], missing[-1])
         if run.force:  # what others have kept and an unforced run would go on from is counted anew
             kept = (_newest_kept(run.store, run.scenario.name, known, day) for day in (missing[0], run.as_of_day))
             weeks = sorted({*weeks, *(week for week, _ in filter(None, kept))})
-        for part in _batches(missing, weeks):
+        for part in _batches(missing, weeks, places):
             weeks = _keep(run, known, maker, weeks, part[0])
             wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
             made |= dict(_publish(run, part, keys, maker.make(coded_rows.at(wanted)), places))
@@ -249,11 +249,18 @@ def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
     return sorted(week for week in weeks if first <= week <= last)
 
 
-def _batches(days: list[int], cuts: list[int]) -> Iterator[list[int]]:
-    """Days in batches of a bounded number, each cut beginning one."""
-    for part in np.split(days, np.searchsorted(days, cuts)):
-        for start in range(0, len(part), _DAYS_AT_ONCE):
-            yield part[start : start + _DAYS_AT_ONCE].tolist()
+def _batches(days: list[int], cuts: list[int], places: Mapping[int, slice]) -> Iterator[list[int]]:
+    """Days in batches of a bounded number of rows, a larger day by itself; none goes across a cut."""
+    batch, size = list[int](), 0
+    for day in days:
+        rows = places[day].stop - places[day].start
+        if batch and (size + rows > _ROWS_AT_ONCE or any(batch[-1] < cut <= day for cut in cuts)):
+            yield batch
+            batch, size = [], 0
+        batch.append(day)
+        size += rows
+    if batch:
+        yield batch
 
 
 def _publish(

@@ -142,8 +142,10 @@ def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> 
     design = _design(features, mean)
     centre, scale = design.mean(axis=0), design.std(axis=0)
     scale[scale == 0] = 1.0
+    design -= centre  # in place: at ten million events a copy is more than a gigabyte
+    design /= scale
     model = LinearRegression() if kind == "regression" else LogisticRegression(max_iter=1000)
-    model.fit((design - centre) / scale, label.astype(np.float64))
+    model.fit(design, label.astype(np.float64))
     return {
         "columns": list(features),
         "mean": mean.tolist(),

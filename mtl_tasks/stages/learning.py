@@ -78,13 +78,13 @@ def features(run: Run, inputs: Inputs) -> Payload:
     """Describe every row by what was known before its day."""
     from mtl_tasks.daily_factors import load_spaces
     from mtl_tasks.daily_features import make_days
-    from mtl_tasks.daily_log import day_digests
 
-    events, tables = load_events(run, inputs), load_tables(inputs)
-    rows, digests = inputs["split"].frame("rows"), day_digests(run.store, inputs["validate"])
-    lists_at = load_windows(inputs["split"])["test"][0]
-    days = make_days(run, events, digests, tables, rows, load_spaces(inputs["factors"]), lists_at)
-    payload = Payload(rows=len(rows), summary={"days": len(days), "max_event_time": newest_time(events)})
+    validated, cut = inputs["validate"], inputs["split"]
+    lists_at = load_windows(cut)["test"][0]
+    # The rows are not held here, so that they can go once they are coded.
+    days = make_days(run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), lists_at)
+    newest = validated.summary["max_event_time"]
+    payload = Payload(rows=sum(day.rows for day in days), summary={"days": len(days), "max_event_time": newest})
     payload.add_json(DAYS, [day.to_json() for day in days])
     return payload
 

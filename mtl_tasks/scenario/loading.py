@@ -13,6 +13,20 @@ from mtl_tasks.scenario.base import Model
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a section: of the two, YAML's loader takes the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys, names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)], set[str]()
+        for key in keys:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} stands twice in its section", problem_mark=key.start_mark
+                )
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def scenario_names(folder: Path = SCENARIO_FOLDER) -> list[str]:
     """Names of the scenario files in a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
@@ -39,7 +53,7 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
         hint = nearest(name, known)
         raise ConfigError(f"scenario {name!r}: no file {path}{hint} (known: {', '.join(known) or 'none'})")
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

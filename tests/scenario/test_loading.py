@@ -54,6 +54,8 @@ def test_a_copy_that_kept_the_name_of_its_original_is_refused(tmp_path: Path) ->
     ("text", "message"),
     [
         ("a: [1", "not YAML: while parsing"),
+        ("a: {b: 1, c: 2, b: 3}", "not YAML: the key 'b' stands twice in its section in .*, line 1, column 17"),
+        ("? [1, 2]\n: 3", "not YAML: while constructing a mapping in .*found unhashable key"),
         ("- a\n- b\n", "expected a mapping of keys at the top, found list"),
         ("", "expected a mapping of keys at the top, found NoneType"),
         ("3", "expected a mapping of keys at the top, found int"),

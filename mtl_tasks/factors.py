@@ -23,6 +23,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from mtl_tasks.errors import ConfigError
+from mtl_tasks.ordering import ordered_by
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
@@ -296,7 +297,7 @@ class Interactions:
         """
         chosen = np.isin(self.users, users) & np.isin(self.items, items)
         row, column = np.searchsorted(users, self.users[chosen]), np.searchsorted(items, self.items[chosen])
-        order = np.lexsort((column, row))
+        order = ordered_by(row, column)
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))])
         entries = (self.values[chosen][order], column[order], starts)
         return sparse.csr_matrix(entries, shape=(len(users), len(items)))

@@ -14,6 +14,7 @@ from mtl_tasks import columns
 from mtl_tasks.daily_log import hash_rows
 from mtl_tasks.features.build import Tables
 from mtl_tasks.features.side import listed_kinds
+from mtl_tasks.ordering import ordered_by
 from mtl_tasks.run import code_version, library_versions
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario
 from mtl_tasks.store import to_json
@@ -81,12 +82,13 @@ def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) 
     Of ids that come later nothing is known, so that a table to which the new ones are added every day changes no day
     before theirs.
     """
-    days = events[columns.DAY].to_numpy().astype(np.int64)
-    order = np.argsort(days, kind="stable")
-    ids = events[id_column].iloc[order]
+    days, ids = events[columns.DAY].to_numpy().astype(np.int64), events[id_column]
+    if (days[1:] < days[:-1]).any():
+        order = ordered_by(days)
+        days, ids = days[order], ids.iloc[order]
     new = ~ids.duplicated().to_numpy()
     place = pd.Index(ids[new]).get_indexer(pd.Index(table[id_column]))
-    met = np.where(place >= 0, np.append(days[order][new], _NEVER)[place], _NEVER)
+    met = np.where(place >= 0, np.append(days[new], _NEVER)[place], _NEVER)
     if columns.VALID not in table:
         return met
     valid = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)

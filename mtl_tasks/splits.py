@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.ids import id_array
+from mtl_tasks.ordering import ordered_by
 from mtl_tasks.scenario import Scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
@@ -156,9 +157,10 @@ def draw_negatives(
     items, item_code = np.unique(id_array(events[columns.ITEM]), return_inverse=True)
     days = events[columns.DAY].to_numpy()
     pairs = user_code.astype(np.int64) * len(items) + item_code
-    order = np.lexsort((days, pairs))
-    taken, at = np.unique(pairs[order], return_index=True)
-    taken_day = days[order][at]
+    order = ordered_by(pairs, days)
+    ordered = pairs[order]
+    first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    taken, taken_day = ordered[first], days[order][first]
 
     found: list[tuple[NDArray[Any], ...]] = []
     positive_users, positive_items = id_array(positives[columns.USER]), id_array(positives[columns.ITEM])

@@ -13,7 +13,8 @@ import os
 import re
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -66,13 +67,13 @@ class Payload:
         Parameters
         ----------
         measurements
-            Whether its floats seldom repeat: they are then written without a dictionary, in half the time.
+            Whether its numbers seldom repeat: they are then written without a dictionary, in half the time.
         """
-        floats = [str(name) for name in frame if frame[name].dtype.kind == "f"] if measurements else []
-        others = [str(name) for name in frame if name not in floats]
+        numbers = [str(name) for name in frame if frame[name].dtype.kind in "fiu"] if measurements else []
+        others = [str(name) for name in frame if name not in numbers]
         buffer = io.BytesIO()
         frame.to_parquet(
-            buffer, index=False, compression="zstd", use_dictionary=others, use_byte_stream_split=floats or False
+            buffer, index=False, compression="zstd", use_dictionary=others, use_byte_stream_split=numbers or False
         )
         self.files[f"{name}.parquet"] = buffer.getvalue()
 
@@ -163,17 +164,10 @@ class Artifact:
         entry = self.manifest["files"].get(name)
         if entry is None:
             raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
-        path = self.folder / entry["path"]
-        try:
+        with _reading(self.folder / entry["path"]) as path:
             data = bytes(path.read_bytes())
-        except FileNotFoundError as error:
-            raise ArtifactError(f"{path}: named by its manifest but missing; {_REMEDY}") from error
-        except OSError as error:
-            raise StoreError(f"{path}: named by its manifest but cannot be read ({error})") from error
         if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise ArtifactError(
-                f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {_REMEDY}"
-            )
+            raise _damaged(path)
         return data
 
     def frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
@@ -199,6 +193,37 @@ class Artifact:
         """Check every file; raises like :meth:`read`."""
         for name in self.names:
             self.read(name)
+
+    def verify_sizes(self) -> None:
+        """Check that every file is there, and whole by its size, for one whose readers check the rest.
+
+        Raises
+        ------
+        ArtifactError
+            If one is missing or of another size.
+        """
+        for entry in self.manifest["files"].values():
+            with _reading(self.folder / entry["path"]) as path:
+                size = path.stat().st_size
+            if size != entry["size"]:
+                raise _damaged(path)
+
+
+@contextmanager
+def _reading(path: UPath) -> Iterator[UPath]:
+    """Say which file that a manifest names cannot be read."""
+    try:
+        yield path
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: named by its manifest but missing; {_REMEDY}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: named by its manifest but cannot be read ({error})") from error
+
+
+def _damaged(path: UPath) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {_REMEDY}"
+    )
 
 
 _REMEDY = "delete this artefact's folder and run again, or run with --force"

@@ -96,6 +96,18 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> 
         artifact.read(name)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_another_size_is_found_without_reading_any(tmp_path: Path, name: str) -> None:
+    artifact = publish(tmp_path)
+    artifact.verify_sizes()
+    path_of(artifact, name).write_bytes(path_of(artifact, name).read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=rf"{name}: does not match its manifest .*size differs"):
+        artifact.verify_sizes()
+    path_of(artifact, name).unlink()
+    with pytest.raises(ArtifactError, match=rf"{name}: named by its manifest but missing"):
+        artifact.verify_sizes()
+
+
 def test_a_truncated_file_is_an_error(tmp_path: Path) -> None:
     artifact = publish(tmp_path)
     path = path_of(artifact, "rows.parquet")

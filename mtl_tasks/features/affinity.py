@@ -19,6 +19,7 @@ from mtl_tasks.factors import Floats, ItemSpace, Solver
 from mtl_tasks.features.coding import CodedRows, Codes
 from mtl_tasks.features.past import Past, Places
 from mtl_tasks.features.sums import expand
+from mtl_tasks.ordering import ordered_by
 
 Columns = dict[str, Floats]
 NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
@@ -119,7 +120,7 @@ def _epochs(rows: CodedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Pl
     epoch = np.searchsorted(changes, rows.days, side="right")
     for number in np.unique(epoch):
         places = np.flatnonzero(epoch == number)
-        places = places[np.lexsort((rows.days[places], rows.users[places]))]
+        places = places[ordered_by(rows.users[places], rows.days[places])]
         snapshot = fitted.snapshot(int(rows.days[places].max()))
         # A user's rows of a day stay together: how they are computed, and with it their last bit, depends on them all.
         first = np.flatnonzero(np.diff(rows.users[places]) | np.diff(rows.days[places])) + 1

@@ -15,6 +15,7 @@ from mtl_tasks.factors import Floats
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.past import Past
 from mtl_tasks.features.sums import SCALE, expand
+from mtl_tasks.ordering import ordered_by
 
 Columns = dict[str, Floats]
 PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
@@ -45,10 +46,10 @@ class CoOccurrence:
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # how many items the user had taken before
         keys = self._past.users * self._size + self._past.items
-        self._by_pair = np.argsort(keys)
+        self._by_pair = ordered_by(keys)
         self._keys = keys[self._by_pair]
         then = self._past.days
-        self._by_day = np.argsort(then, kind="stable")
+        self._by_day = ordered_by(then)
         self._days = then[self._by_day]
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         nothing = np.zeros(0, dtype=np.int64)
@@ -160,5 +161,7 @@ def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _first_takes(taken: CodedEvents, size: int) -> NDArray[np.intp]:
     """Places of the first take of each user and item, in order."""
-    _, first = np.unique(taken.users * size + taken.items, return_index=True)
-    return np.sort(first)
+    pairs = taken.users * size + taken.items
+    order = ordered_by(pairs)
+    ordered = pairs[order]
+    return np.sort(order[np.append(True, ordered[1:] != ordered[:-1])[: len(order)]])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.ids import id_array
+from mtl_tasks.ordering import ordered_by
 from mtl_tasks.scenario import Scenario
 
 Codes = NDArray[np.int64]
@@ -123,7 +124,7 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
     users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])
     items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
     days = events[columns.DAY].to_numpy().astype(np.int64)
-    order = np.lexsort((event_users, days))
+    order = ordered_by(days, event_users)
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
     levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
     days = days[order]

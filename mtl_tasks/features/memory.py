@@ -53,9 +53,9 @@ class Memory:
             made.add_frame(f"axis-{place}", pd.DataFrame({"label": labels}))
         for place, kept in enumerate(self.sums.values()):
             frame = pd.concat([kept.ever.assign(**{_DAY: np.int32(_EVER)}), kept.recent], ignore_index=True)
-            made.add_frame(f"sums-{place}", frame)
-        made.add_frame("pairs", self.pairs)
-        made.add_frame("takers", self.takers)
+            made.add_frame(f"sums-{place}", frame, measurements=True)
+        made.add_frame("pairs", self.pairs, measurements=True)
+        made.add_frame("takers", self.takers, measurements=True)
         made.add_arrays("residuals", {str(place): values for place, values in enumerate(self.residuals.values())})
         names = {
             "day": self.day,

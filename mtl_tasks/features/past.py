@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.features.coding import Codes
 from mtl_tasks.features.sums import Days
+from mtl_tasks.ordering import ordered_by
 
 Places = NDArray[np.int64]
 
@@ -37,7 +38,7 @@ class Past:
     @classmethod
     def of(cls, users: Codes, items: Codes, days: Days, values: NDArray[Any], size: int) -> Self:
         """Order events; ``size`` is how many users there are."""
-        order = np.lexsort((days, users))  # stable: within a user and day, as given
+        order = ordered_by(users, days)  # within a user and day, as given
         first = int(days.min()) if len(days) else 0
         span = (int(days.max()) - first + 2) if len(days) else 1
         place = users[order] * span + (days[order] - first)

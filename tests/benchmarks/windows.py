@@ -103,6 +103,7 @@ def duckdb(events: Events, rows: Events) -> Columns:
     made: Columns = {}
     with database.connect() as connection:
         connection.execute("SET threads = 2")
+        connection.execute("SET enable_progress_bar = false")  # it is written among the results
         for side in events.keys:
             log = pd.DataFrame(events.frame(side))
             asked = pd.DataFrame({"key": rows.keys[side], "day": rows.days, "place": np.arange(len(rows.days))})

@@ -67,6 +67,8 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _show(console, f"Top-{ranking['k']} lists ({labels.people(ranking)})", _ranking(document))
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
+    if shortlisted := labels.shortlist(ranking.get("shortlist")):
+        _say(console, shortlisted, style="dim")
     _print_verdict(document, console)
     if document.drift is not None:
         _print_drift(document.drift, console)

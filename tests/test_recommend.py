@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,7 +38,7 @@ def items() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def lists(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
     rng = np.random.default_rng(1)
     spaces = fit_spaces(events, scenario, START, END)
     rows = random_rows(rng, 300)
@@ -52,7 +54,11 @@ def lists(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> pd.D
         made = {str(name): member.predict(features)[task] for name, member in members.items()}
         users = rows[columns.USER].to_numpy()
         fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean")
-    scorer = Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+    return Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+
+
+@pytest.fixture(scope="module")
+def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     return best_lists(scorer, events, tables(items), END)
 
 
@@ -71,6 +77,30 @@ def test_lists_are_ranked_by_utility_and_cut_at_k(lists: pd.DataFrame) -> None:
 def test_nothing_already_taken_is_recommended(lists: pd.DataFrame, events: pd.DataFrame) -> None:
     taken = pd.MultiIndex.from_frame(events[[columns.USER, columns.ITEM]])
     assert not pd.MultiIndex.from_frame(lists[[columns.USER, columns.ITEM]]).isin(taken).any()
+
+
+def shortlisting(scorer: Scorer, shortlist: int | None) -> Scorer:
+    recommend = scorer.scenario.recommend.model_copy(update={"shortlist": shortlist})
+    return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
+
+
+def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
+) -> None:
+    for scored, features in shortlisting(scorer, 1).candidates(events, tables(items), np.unique(events.user_id), END):
+        chosen = scored[UTILITY].notna()
+        assert 0 < chosen.sum() < len(scored)
+        most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
+        assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
+        assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[chosen])
+
+
+def test_without_trees_a_shortlist_loses_nothing(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
+) -> None:
+    for shortlist in (1, None):
+        made = best_lists(shortlisting(scorer, shortlist), events, tables(items), END)
+        pd.testing.assert_frame_equal(made, lists)
 
 
 def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:

@@ -108,6 +108,14 @@ class TaskTrees:
             score = score + _raw(booster, matrix, threads, start_iteration=before + among)
         return score
 
+    def early_scores(self, matrix: Matrix, share: float, threads: int) -> Values:
+        """Return raw scores, float64 (n,), by the first seed's first trees, as many as a share of all seeds' trees.
+
+        Source: early exits of additive ensembles, Cambazoglu et al., WSDM 2010.
+        """
+        count = min(self.rounds[0], math.ceil(share * sum(self.rounds)))
+        return _raw(self.boosters[0], matrix, threads, num_iteration=max(1, count))
+
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
         """Features by share of total gain, largest first."""
         gain = np.sum([b.feature_importance("gain") for b in self.boosters], axis=0)

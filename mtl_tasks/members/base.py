@@ -101,10 +101,16 @@ class Member(ABC):
         """Return a new member fitted on ``table`` with this one's choices."""
 
     @abstractmethod
-    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None, share: float = 1.0) -> Predictions:
         """Return float64 (n,) for the given tasks, by default for every task.
 
         A value inside the task's limits for a regression, a probability for a binary task.
+
+        Parameters
+        ----------
+        share
+            Of the trees, those that were grown first: enough to tell what may be among the best, at that share of the
+            cost. A member without trees takes no notice of it.
 
         Raises
         ------

@@ -164,10 +164,10 @@ class BoostedMember(Member):
         """The trees, and how they came about."""
         return self._learnt
 
-    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None, share: float = 1.0) -> Predictions:
         """See :class:`Member`."""
         wanted = list(self._trees if tasks is None else tasks)
-        raw = self.raw_scores(features, wanted)
+        raw = self.raw_scores(features, wanted, share)
         predictions = {}
         for task in wanted:
             kind = self.scenario.tasks[task].kind
@@ -176,9 +176,9 @@ class BoostedMember(Member):
             )
         return predictions
 
-    def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
+    def raw_scores(self, features: pd.DataFrame, tasks: list[str], share: float = 1.0) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds."""
-        return self._scores(self._matrix(features), tasks)
+        return self._scores(self._matrix(features), tasks, share)
 
     def _matrix(self, features: pd.DataFrame) -> Matrix:
         known = self._encoder
@@ -220,9 +220,11 @@ class BoostedMember(Member):
             "gain": importance_split(trees),
         }
 
-    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        trees = {task: self._trees[task] for task in tasks}
-        return predict_raw(trees, self._tables, matrix, self.scenario.boosting.threads)
+    def _scores(self, matrix: Matrix, tasks: list[str], share: float) -> dict[str, Values]:
+        trees, threads = {task: self._trees[task] for task in tasks}, self.scenario.boosting.threads
+        if share < 1:
+            return {task: one.early_scores(matrix, share, threads) for task, one in trees.items()}
+        return predict_raw(trees, self._tables, matrix, threads)
 
     @cached_property
     def _tables(self) -> list[LeafTable | None]:

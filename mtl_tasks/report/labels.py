@@ -91,6 +91,18 @@ def people(ranking: Mapping[str, Any]) -> str:
     return f"{some}{count(ranking['people'])} people"
 
 
+def shortlist(checked: Mapping[str, Any] | None) -> str:
+    """Say what was lost by scoring only a shortlist of the candidates with all trees; nothing if all were.
+
+    >>> shortlist({"people": 200, "kept": 0.998})
+    'The shortlist that all trees score kept 99.8 % of what they would list (asked of 200 people).'
+    """
+    if checked is None:
+        return ""
+    kept, asked = percent(checked["kept"]), f"(asked of {checked['people']} people)"
+    return f"The shortlist that all trees score kept {kept} of what they would list {asked}."
+
+
 def list_title(name: str) -> str:
     """Readable name of a ranking list.
 

@@ -74,6 +74,7 @@ def make_environment(*folders: Path) -> Environment:
         "size",
         "list_title",
         "people",
+        "shortlist",
         "metric",
         "setting",
         "listed",

@@ -49,6 +49,12 @@ class Recommend(Model):
 
     top_k: int = Field(default=10, ge=1, le=1000)
     candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
+    shortlist: int | None = Field(
+        default=5,
+        ge=1,
+        description="candidates a user, in multiples of top_k, that all trees score; the first tenth of the trees "
+        "chooses them; null: every candidate",
+    )
     active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
     utility: str | None = Field(
         default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"

@@ -131,8 +131,12 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
     memory = load_memory(run, scenario, inputs, events, tables, start)
     people = truth[columns.USER].unique()
-    for scored, _ in load_scorer(scenario, inputs).candidates(events, tables, people, start, memory):
+    scorer = load_scorer(scenario, inputs)
+    for scored, features in scorer.candidates(events, tables, people, start, memory):
         lists.add(scored)
+        if scenario.recommend.shortlist is not None and lists.to_check:
+            few = scored[columns.USER].isin(scored[columns.USER].unique()[: lists.to_check]).to_numpy()
+            lists.check(scored[few], scorer.utilities(scored[few], features[few]))
     return lists.document()
 
 

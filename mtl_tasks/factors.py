@@ -295,12 +295,26 @@ class Interactions:
 
         A pair met several times has several entries: a sum would turn two ratings of 1 above the mean into one of 2.
         """
-        chosen = np.isin(self.users, users) & np.isin(self.items, items)
-        row, column = np.searchsorted(users, self.users[chosen]), np.searchsorted(items, self.items[chosen])
+        row = _places_in(users, len(self.user_ids))[self.users]
+        column = _places_in(items, len(self.item_ids))[self.items]
+        chosen = (row >= 0) & (column >= 0)
+        row, column = row[chosen], column[chosen]
         order = ordered_by(row, column)
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))])
         entries = (self.values[chosen][order], column[order], starts)
         return sparse.csr_matrix(entries, shape=(len(users), len(items)))
+
+
+def _places_in(chosen: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Place among the chosen codes of each code below ``size``, -1 for the others."""
+    places = np.full(size, -1, dtype=np.int64)
+    places[chosen] = np.arange(len(chosen))
+    return places
+
+
+def _met(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct codes, ascending: a tenth of the time of `np.unique`."""
+    return np.flatnonzero(np.bincount(codes))
 
 
 def fit_space(
@@ -325,7 +339,7 @@ def fit_space(
         A space to go on from; its vectors must have as many dimensions.
     """
     history = interactions.before(start)
-    users, items = np.unique(history.users), np.unique(history.items)
+    users, items = _met(history.users), _met(history.items)
     known = None if earlier is None else earlier.fitted().vectors_of(interactions.item_ids[items])
     vectors = solver.fit(history.matrix_of(users, items), known)
     base = ItemSpace(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
@@ -358,7 +372,7 @@ def extend_space(
 def _fold_items(solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
     known, vectors = space.at(day - 1, past.item_ids)
     # Everybody, not only those who took a new item: to implicit ALS, not taking it is evidence too.
-    users = np.unique(past.users)
+    users = _met(past.users)
     user_vectors = solver.fold(past.matrix_of(users, known), vectors)
     return solver.fold(past.matrix_of(users, renewed).T.tocsr(), user_vectors)
 

@@ -112,6 +112,9 @@ def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd
     edges = [windows[name][0] for name in WINDOWS]
     codes = np.searchsorted(edges, rows[columns.DAY].to_numpy(), side="right") - 1
     rows[columns.WINDOW] = pd.Categorical.from_codes(codes.astype(np.int8), pd.Index(WINDOWS))
+    days = rows[columns.DAY].to_numpy()
+    if (days[1:] >= days[:-1]).all():  # as the log is ordered, unless negatives were drawn
+        return rows.reset_index(drop=True)
     return rows.sort_values(columns.DAY, kind="stable", ignore_index=True)
 
 

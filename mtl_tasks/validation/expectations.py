@@ -103,7 +103,7 @@ def _columns_of(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> lis
         if key.startswith("column")
         for name in ([value] if isinstance(value, str) else value)
     }
-    return [name for name in frame if name in named]
+    return [str(name) for name in frame if name in named]
 
 
 def _position(result: Any) -> int:

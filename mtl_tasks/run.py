@@ -19,6 +19,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 from upath import UPath
 
+from mtl_tasks.allocator import release_free_memory
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
@@ -211,6 +212,7 @@ def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -
 def measured() -> Iterator[dict[str, float]]:
     """Fill a dict with the block's wall seconds, CPU seconds (user + system) and peak resident memory in MiB."""
     usage: dict[str, float] = {}
+    release_free_memory()  # what stages before it have left is no part of this one's peak
     _reset_peak()
     wall, cpu = time.monotonic(), time.process_time()
     yield usage

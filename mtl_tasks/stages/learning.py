@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
+from mtl_tasks.allocator import release_free_memory
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Inputs, Run
@@ -29,6 +30,7 @@ from mtl_tasks.stages.config import Config, sections
 from mtl_tasks.store import DAYS, Artifact, Payload
 
 if TYPE_CHECKING:
+    from mtl_tasks.members import Table
     from mtl_tasks.transfer import WarmStart
 
 Body = Callable[[Run, Inputs], Payload]
@@ -93,20 +95,18 @@ def member(kind: MemberKind) -> Body:
     """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
 
     def body(run: Run, inputs: Inputs) -> Payload:
-        from mtl_tasks.daily_features import Described, feature_names
-        from mtl_tasks.members import Table, member_class
+        from mtl_tasks.daily_features import feature_names
+        from mtl_tasks.members import member_class
 
-        rows, made = inputs["split"].frame("rows"), inputs["features"]
-        names = member_class(kind).reads(run.scenario, feature_names(run.store, made))
-        labels = {task: rows[columns.label(task)].to_numpy() for task in run.scenario.tasks}
-        table = Table(Described.of(run.store, made, names), labels, users=rows[columns.USER].to_numpy())
-        place = window_places(rows, load_windows(inputs["split"]))
+        names = member_class(kind).reads(run.scenario, feature_names(run.store, inputs["features"]))
+        table, place = _labelled(run, inputs, names)
         start = _warm_start(run, inputs, kind, names)
         train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(table.where(place["blend"]).features)
         kept = fitted.files() if "start" in inputs.config else {}
         if run.scenario.refit == "through_blend":
+            release_free_memory()
             fitted = start.refit(fitted, table.where(slice(place["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
         test = table.where(place["test"]).features
@@ -118,6 +118,18 @@ def member(kind: MemberKind) -> Body:
         return payload
 
     return body
+
+
+def _labelled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
+    """The run's rows with some of their features, which are not read yet, and where each window's are."""
+    from mtl_tasks.daily_features import Described
+    from mtl_tasks.members import Table
+
+    rows = inputs["split"].frame("rows")
+    labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
+    kept = Described.of(run.store, inputs["features"], names)
+    users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows can go
+    return Table(kept, labels, users=users), window_places(rows, load_windows(inputs["split"]))
 
 
 def member_config(kind: MemberKind) -> Config:

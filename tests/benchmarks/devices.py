@@ -7,6 +7,7 @@ measured before is kept in ``.bench/device.json``.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -91,7 +92,7 @@ def _found(console: Console) -> list[str]:
 def _measure(rows: int, kind: str, device: str, rounds: int) -> dict[str, Any]:
     _drawn(rows)
     arguments = [str(rows), kind, device, str(rounds)]
-    with _gpu_memory() as peak:
+    with _gpu_memory(device) as peak:
         done = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.devices", *arguments],
             stdout=subprocess.PIPE,
@@ -171,15 +172,17 @@ def fit(rows: int, kind: MemberKind, device: str, rounds: int) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def _gpu_memory() -> Iterator[dict[str, float]]:
+def _gpu_memory(device: str) -> Iterator[dict[str, float]]:
     """Fill a dict with the most MiB that the GPU held over what it held before; it stays empty without one."""
     peak: dict[str, float] = {}
     done = threading.Event()
-    before = _gpu_used()
+    # A look takes processor time, which a fit on all cores would be charged for.
+    used = None if device.startswith("cpu") else _gpu_used()
+    before = used() if used else 0.0
 
     def watch() -> None:
-        while before is not None and not done.wait(EVERY):
-            peak["mb"] = max(peak.get("mb", 0.0), (_gpu_used() or before) - before)
+        while used and not done.wait(EVERY):
+            peak["mb"] = max(peak.get("mb", 0.0), used() - before)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -190,21 +193,33 @@ def _gpu_memory() -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def _gpu_used() -> float | None:
-    told = _nvidia_smi("memory.used")
-    return float(told) if told else None
+class _Memory(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in ("total", "free", "used")]
+
+
+def _gpu_used() -> Callable[[], float] | None:
+    """What tells the MiB that the first GPU holds: NVIDIA's library, since a start of its tool takes a core's time."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return None
+    handle, memory = ctypes.c_void_p(), _Memory()
+    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+        return None
+
+    def used() -> float:
+        nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+        return float(memory.used) / 1024**2
+
+    return used
 
 
 def _gpu_name() -> str | None:
-    return _nvidia_smi("name")
-
-
-def _nvidia_smi(what: str) -> str | None:
-    """What the driver's tool says of the first GPU; null where there is none."""
+    """What the driver's tool calls the first GPU; null where there is none."""
     path = shutil.which("nvidia-smi")
     if path is None:
         return None
-    command = [path, f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    command = [path, "--query-gpu=name", "--format=csv,noheader"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.partition("\n")[0].strip() or None if done.returncode == 0 else None
 

@@ -156,6 +156,14 @@ def test_a_trial_that_hangs_or_dies_is_a_problem(
     assert device.probe.__wrapped__("gpu") == device.Probed(problem)
 
 
+def test_a_trial_loads_arrow_before_lightgbm_as_a_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A LightGBM with a C++ library of its own was seen to die in every fit, after trials in the other order."""
+    (tmp_path / "lightgbm.py").write_text("import sys; sys.exit('Arrow is ' + str(sys.modules.get('pyarrow')))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    problem = device.probe.__wrapped__("gpu").problem
+    assert problem.startswith("Arrow is <module 'pyarrow'")
+
+
 def draw_kinds(count: int, seed: int) -> Table:
     """The contract's rows with columns that name kinds, and many that are rarely not 0 and never two at a time."""
     table, rng = draw_table(count, seed), np.random.default_rng(seed)

@@ -17,4 +17,6 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m pip download --quiet --no-deps --no-binary lightgbm --dest "$work" "lightgbm==$version"
 tar -xzf "$work/lightgbm-$version.tar.gz" -C "$work"
 patch --quiet --strip=1 --directory="$work/lightgbm-$version" <include/lightgbm/cuda.patch
+# A compiler without the shared C++ library links its own copy in, and what that builds dies in a process with Arrow.
+export LDFLAGS="-Wl,--push-state,--no-as-needed,-l:libstdc++.so.6,--pop-state ${LDFLAGS:-}"
 "$python" -m pip install --force-reinstall --no-deps --config-settings=cmake.define.USE_CUDA=ON "$@" "$work/lightgbm-$version"

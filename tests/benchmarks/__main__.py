@@ -21,6 +21,9 @@ def main() -> None:
     parser.add_argument("--store", default=".bench/store", help="of films, transfer and scenarios")
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
+    parser.add_argument(
+        "--then-until", metavar="STAGE", help="of data: that of the next day's run; by default the same"
+    )
     parser.add_argument("--runs", type=int, default=1000, help="of board")
     group = parser.add_argument_group("boosting")
     group.add_argument(
@@ -59,7 +62,8 @@ def main() -> None:
     if "transfer" in sections:
         transfer.main(arguments.store, arguments.threads, console)
     if "data" in sections:
-        data.main(arguments.events, f"{arguments.store}/data", arguments.until, console)
+        then = arguments.then_until or arguments.until
+        data.main(arguments.events, f"{arguments.store}/data", arguments.until, then, console)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from mtl_tasks import columns
 from mtl_tasks.boosting.encoding import Encoder
@@ -49,24 +50,25 @@ class Cost:
     peak_rss_mb: float
 
 
-def main(sizes: list[int], store: str, last: str, console: Console) -> None:
+def main(sizes: list[int], store: str, last: str, last_then: str, console: Console) -> None:
     """Measure every size, print the tables, write the JSON.
 
     Parameters
     ----------
-    last
-        The stage after which runs end.
+    last, last_then
+        The stages after which the first run and that of the next day end.
     """
     document: dict[str, Any] = {}
     for events in sizes:
         console.print(f"{events:,} events …")
         log = _simulated(events)
-        runs = {as_of: _run(log, as_of, f"{store}/{events}", last) for as_of in AS_OF}
-        wanted = [name for name in FLOORS if name.partition(" + ")[0] in runs[AS_OF[-1]]]
+        lasts = zip(AS_OF, (last, last_then), strict=True)
+        runs = {as_of: _run(log, as_of, f"{store}/{events}", end) for as_of, end in lasts}
+        wanted = [name for name in FLOORS if name.partition(" + ")[0] in runs[AS_OF[0]]]
         floors = {name: _call("floor", name, str(log), f"{store}/{events}") for name in wanted}
         windows = {name: _window_costs(name, log, f"{store}/{events}") for name in WAYS}
         document[str(events)] = {"runs": runs, "floors": floors, "windows": windows}
-        if "evaluate" in runs[AS_OF[-1]]:
+        if "evaluate" in runs[AS_OF[0]]:
             document[str(events)]["quality"] = {"reached": _reached(log, f"{store}/{events}"), "limit": _limits(log)}
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
@@ -135,7 +137,7 @@ def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str,
 
 
 def _inputs(log: pathlib.Path, store: str) -> tuple[Run, Inputs]:
-    run, results = _finished(log, AS_OF[-1], store)
+    run, results = _finished(log, AS_OF[0], store)
     return run, Inputs({name: run.store.open(result.ref) for name, result in results.items()})
 
 
@@ -162,7 +164,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
     weights = np.full(len(taken), 1 + run.scenario.factors.alpha, dtype=np.float32)
     matrix = sparse.csr_matrix((weights, (users, items)))
     settings = run.scenario.factors
-    with measured() as usage:
+    with measured() as usage, threadpool_limits(1, "blas"):  # as implicit asks
         AlternatingLeastSquares(
             factors=settings.dimensions,
             iterations=settings.iterations,
@@ -194,8 +196,8 @@ def _boosted(log: pathlib.Path, store: str) -> dict[str, float]:
     return usage
 
 
-def _matrix(run: Run, inputs: Inputs) -> NDArray[np.float32]:
-    features = read_days(run.store, inputs["features"])
+def _matrix(run: Run, inputs: Inputs, places: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    features = read_days(run.store, inputs["features"], None, places)
     return Encoder.learn(features).matrix(features)
 
 
@@ -210,7 +212,7 @@ def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
     scored = int(sum(people) * ranking["candidates_per_user"])
     users = np.random.default_rng(0).standard_normal((sum(people), space["vectors"].shape[1])).astype(np.float32)
-    matrix = _matrix(run, inputs)[:PREDICTED].copy()
+    matrix = _matrix(run, inputs, np.arange(min(PREDICTED, inputs["features"].manifest["rows"])))
     texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
     boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
     with measured() as usage:
@@ -275,12 +277,12 @@ def _reached(log: pathlib.Path, store: str) -> dict[str, Any]:
 
 def _limits(log: pathlib.Path) -> dict[str, Any]:
     """What the truth itself reaches on the test window."""
-    last = np.datetime64(AS_OF[-1])
+    last = np.datetime64(AS_OF[0])
     return dict(bayes_limits(log, str(last - 10), str(last - 1)))
 
 
 def _quality(document: dict[str, Any]) -> Table:
-    table = Table(title=f"On the test window of {AS_OF[-1]}, and what a model that knows the truth would reach")
+    table = Table(title=f"On the test window of {AS_OF[0]}, and what a model that knows the truth would reach")
     for name in ("events", "task", "metric", "popularity", "fusion", "the truth", "of the way"):
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")
     for events, entry in document.items():
@@ -301,10 +303,15 @@ def _stages(document: dict[str, Any]) -> Table:
     for events in document:
         for name in (f"{int(events):,}", "floor", "ratio", "next day"):
             table.add_column(name, justify="right")
-    names = list(dict.fromkeys(name for entry in document.values() for name in entry["runs"][AS_OF[-1]]))
+    names = list(dict.fromkeys(name for entry in document.values() for name in entry["runs"][AS_OF[0]]))
     for name in names:
         table.add_row(name, *(cell for entry in document.values() for cell in _cells(entry, name)))
-    table.add_row("all", *(cell for entry in document.values() for cell in _total(entry)))
+        if name == "features":
+            table.add_row(
+                "together",
+                *(cell for entry in document.values() for cell in _total(entry, names[: 1 + names.index(name)])),
+            )
+    table.add_row("all", *(cell for entry in document.values() for cell in _total(entry, names)))
     return table
 
 
@@ -319,11 +326,14 @@ def _cells(entry: dict[str, Any], name: str) -> Iterator[str]:
     yield f"{then['cpu_seconds']:.1f}" if then else "–"
 
 
-def _total(entry: dict[str, Any]) -> Iterator[str]:
-    first, then = (sum(usage["cpu_seconds"] for usage in entry["runs"][as_of].values()) for as_of in AS_OF)
-    least = sum(usage["cpu_seconds"] for usage in entry["floors"].values())
-    peak = max(usage["peak_rss_mb"] for usage in entry["runs"][AS_OF[0]].values())
-    yield from (f"{first:.1f} / {peak:,.0f}", f"{least:.1f}", f"{first / least:.2f}", f"{then:.1f}")
+def _total(entry: dict[str, Any], names: list[str]) -> Iterator[str]:
+    """Some stages together; the next day's run as a share of the first, if both have them all."""
+    first, then = ([entry["runs"][as_of][name] for name in names if name in entry["runs"][as_of]] for as_of in AS_OF)
+    cpu, cpu_then = (sum(usage["cpu_seconds"] for usage in usages) for usages in (first, then))
+    least = sum(cost["cpu_seconds"] for name, cost in entry["floors"].items() if name.partition(" + ")[0] in names)
+    yield f"{cpu:.1f} / {max(usage['peak_rss_mb'] for usage in first):,.0f}"
+    yield from (f"{least:.1f}", f"{cpu / least:.2f}")
+    yield f"{cpu_then:.1f} ({cpu_then / cpu:.0%})" if len(first) == len(then) else "–"
 
 
 def _windows(document: dict[str, Any]) -> Table:

@@ -59,7 +59,8 @@ def make_days(
     Raises
     ------
     ArtifactError
-        If a day that was made before is damaged, or the store cannot be written.
+        If a file of a day that was made before is missing or of another size (who reads it finds any other damage), or
+        the store cannot be written.
     """
     events, digests = read_events(run.store, validated), day_digests(run.store, validated)
     known = Known.of(run.scenario, digests, events, tables)
@@ -139,7 +140,7 @@ def read_days(
 
 
 @dataclass(frozen=True)
-class Described:
+class DailyFeatures:
     """Features of a run's rows that are kept by day; see :class:`mtl_tasks.members.base.KeptFeatures`.
 
     Attributes

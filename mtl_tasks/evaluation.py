@@ -18,7 +18,6 @@ from mtl_tasks.scoring import ALS, POPULAR, UTILITY, top_lists
 Values = NDArray[np.float64]
 Json = dict[str, Any]
 REPLICATES: Final = 200
-CHECKED: Final = 200  # people whose lists are made without a shortlist too, to say what it left out
 JUDGED: Final = 10_000  # people whose lists are judged: the interval of their mean NDCG is some .005 to either side
 NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
@@ -166,7 +165,6 @@ class ListJudge:
         self._shown: dict[str, set[Any]] = {name: set() for name in LISTS}
         self._found = 0
         self._scored = 0
-        self._checked, self._listed, self._kept = 0, 0, 0
         self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean()) if len(truth) else None
         self._people, self._catalogue, self._k, self._seed = people, len(known_items), k, seed
 
@@ -179,21 +177,6 @@ class ListJudge:
             place = self._count.index.get_indexer(pd.Index(best[columns.USER]))
             self._hits[name][place, best[columns.RANK] - 1] = self._taken(best)
             self._shown[name].update(best[columns.ITEM])
-
-    @property
-    def to_check(self) -> int:
-        """Of how many more people :meth:`check` should be told."""
-        return max(0, CHECKED - self._checked)
-
-    def check(self, scored: pd.DataFrame, whole: NDArray[np.float64]) -> None:
-        """Hold lists to those without a shortlist; ``whole`` is the utility of the candidates by all trees."""
-        pairs = [
-            pd.MultiIndex.from_frame(top_lists(frame, UTILITY, self._k)[[columns.USER, columns.ITEM]])
-            for frame in (scored.assign(**{UTILITY: whole}), scored)
-        ]
-        self._checked += scored[columns.USER].nunique()
-        self._listed += len(pairs[0])
-        self._kept += int(pairs[0].isin(pairs[1]).sum())
 
     def _taken(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         return pd.MultiIndex.from_frame(frame[[columns.USER, columns.ITEM]]).isin(self._pairs)
@@ -213,7 +196,6 @@ class ListJudge:
             "unreachable": self._unreachable,
             "candidate_recall": self._found / max(int(self._count.sum()), 1),
             "candidates_per_user": self._scored / max(len(self._count), 1),
-            "shortlist": {"people": self._checked, "kept": self._kept / self._listed} if self._listed else None,
         }
 
     def _measured(self, hits: NDArray[np.bool_]) -> Json:

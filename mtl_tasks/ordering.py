@@ -11,6 +11,11 @@ Places = NDArray[np.int64]
 _BITS: Final = 63
 
 
+def starts_of(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the first of each run of equal values, bool (n,)."""
+    return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+
+
 def ordered_by(*keys: NDArray[Any]) -> Places:
     """Return the places of rows in the order of their keys, int64 (n,); rows of equal keys stay as they are.
 
@@ -20,7 +25,7 @@ def ordered_by(*keys: NDArray[Any]) -> Places:
     Parameters
     ----------
     keys
-        Integers (n,), the first the most significant.
+        Signed integers (n,), or narrower unsigned ones; the first is the most significant.
 
     >>> ordered_by(np.array([2, 1, 2, 1]), np.array([5, 8, 4, 8]))
     array([1, 3, 2, 0])

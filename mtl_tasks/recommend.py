@@ -12,7 +12,7 @@ from mtl_tasks.errors import DataError
 from mtl_tasks.features.build import Tables
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.scoring import UTILITY, Scorer, in_units, top_lists
+from mtl_tasks.scoring import UTILITY, Scorer, ShortlistCheck, in_units, top_lists
 from mtl_tasks.splits import day_text
 from mtl_tasks.tables import newest
 
@@ -24,8 +24,8 @@ KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a rea
 
 def best_lists(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: Memory | None = None
-) -> pd.DataFrame:
-    """Return the top-k list of every user with an interaction in the last ``active_days``.
+) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Make the top-k list of every user with an interaction in the last ``active_days``.
 
     Parameters
     ----------
@@ -34,13 +34,16 @@ def best_lists(
 
     Returns
     -------
-    pandas.DataFrame
-        user, rank (1 is best), item, title, utility, and a prediction column a task, in the units of its label.
+    tuple
+        A frame of user, rank (1 is best), item, title, utility, and a prediction column a task, in the units of its
+        label; and what :meth:`~mtl_tasks.scoring.ShortlistCheck.document` says of the lists.
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
-    parts = []
-    for scored, features in scorer.candidates(events, tables, recent[columns.USER].unique(), day, memory):
+    people, parts = recent[columns.USER].unique(), []
+    check = ShortlistCheck(scorer, people)
+    for scored, features in scorer.candidates(events, tables, people, day, memory):
+        check.add(scored, features)
         best = top_lists(scored, UTILITY, settings.top_k)
         predicted = scorer.fuse(features.loc[best.index])
         for name, task in scorer.scenario.tasks.items():
@@ -57,7 +60,7 @@ def best_lists(
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
     predictions = [columns.prediction(task) for task in scorer.scenario.tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predictions]
-    return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
+    return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True), check.document()
 
 
 def sample_people(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +24,8 @@ from mtl_tasks.members import Member
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.serving import ServedContext
 
+log = logging.getLogger(__name__)
+
 BATCH_SCORES: Final = 1 << 26  # bounds memory: a source scores every item for a user of the batch
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
 ARITHMETIC: Final = (
@@ -32,9 +35,8 @@ ARITHMETIC: Final = (
 POPULAR: Final = "popular_7d"
 ALS: Final = "als"
 UTILITY: Final = "utility"
-# Of the trees, to choose a shortlist by. At a million simulated events fifty of 301 candidates, chosen by a twentieth,
-# a tenth and a fifth of the trees, held 99.5, 99.8 and 99.99 % of the ten that all trees would list.
-EARLY: Final = 0.1
+CHECKED: Final = 200  # people whose lists are made without a shortlist too, to say what it leaves out
+KEPT_ENOUGH: Final = 0.99  # below this share the log warns: recommend.shortlist_factor may be raised
 RARE: Final = 0.2  # pseudo-takes in a week of an item that nobody took; .2 beat 1 on lists of July 2013 (films)
 
 
@@ -62,17 +64,19 @@ class Scorer:
         """
         return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
 
-    def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None, share: float = 1.0) -> pd.DataFrame:
+    def fuse(
+        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
+    ) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features.
 
-        ``share`` of their trees as :meth:`~mtl_tasks.members.Member.predict` takes it.
+        ``early`` as :meth:`~mtl_tasks.members.Member.predict` takes it.
         """
         wanted = self.scenario.tasks if tasks is None else tasks
         made: dict[str, dict[str, NDArray[np.float64]]] = {task: {} for task in wanted}
         for name, member in self.members.items():
             # A member without weight in a task's fusion need not predict it.
             weighing = [task for task in wanted if self.fusions[task]["weights"][name] > 0]
-            for task, values in member.predict(features, weighing, share).items() if weighing else ():
+            for task, values in member.predict(features, weighing, early=early).items() if weighing else ():
                 made[task][name] = values
         nothing = np.zeros(len(features))
         return pd.DataFrame(
@@ -129,29 +133,62 @@ class Scorer:
             scored[UTILITY] = self._shortlisted(scored, features, rows.users)
             yield scored, features
 
-    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame, share: float = 1.0) -> NDArray[np.float64]:
-        """Return the utility of candidates, float64 (n,), by all trees or by a share of them."""
+    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> NDArray[np.float64]:
+        """Return the utility of candidates, float64 (n,), by all trees or, if early, by the first ones."""
         formula = self.scenario.utility
         needed = utility_tasks(formula, list(self.scenario.tasks))
-        return utility(self.fuse(features, needed, share), scored[POPULAR], formula, self.scenario)
+        return utility(self.fuse(features, needed, early=early), scored[POPULAR], formula, self.scenario)
 
     def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame, users: Codes) -> NDArray[np.float64]:
         """Return the utility of each user's most promising candidates, NaN for the others."""
-        settings = self.scenario.recommend
-        if settings.shortlist is None:
+        most = self.scenario.recommend.shortlist
+        rank = np.arange(len(users)) - np.searchsorted(users, users)  # users are sorted: place among one's candidates
+        if most is None or rank.max() < most:
             return self.utilities(scored, features)
-        early = self.utilities(scored, features, EARLY)
-        places = _best_places(users, early, settings.shortlist * settings.top_k)
+        early = self.utilities(scored, features, early=True)
+        order = np.lexsort((-scored[POPULAR].to_numpy(), -early, users))
+        places = np.sort(order[rank < most])
         made = np.full(len(scored), np.nan)
         made[places] = self.utilities(scored.iloc[places], features.iloc[places])
         return made
 
 
-def _best_places(users: Codes, scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Places of each user's highest scores, ascending; ``users`` is sorted, and of equal scores the first count."""
-    order = np.lexsort((-scores, users))
-    rank = np.arange(len(order)) - np.searchsorted(users, users)  # as `order` leaves users where they are
-    return np.sort(order[rank < count])
+class ShortlistCheck:
+    """Makes the lists of some users with and without the shortlist.
+
+    Parameters
+    ----------
+    users
+        Ids of those who may be asked; of many a sample is drawn.
+    """
+
+    def __init__(self, scorer: Scorer, users: NDArray[Any]) -> None:
+        self._scorer, self._k = scorer, scorer.scenario.recommend.top_k
+        rng = np.random.default_rng(scorer.scenario.seed)
+        self._asked = users if len(users) <= CHECKED else rng.choice(users, CHECKED, replace=False)
+        self._people, self._listed, self._kept = 0, 0, 0
+
+    def add(self, scored: pd.DataFrame, features: pd.DataFrame) -> None:
+        """Take a batch of scored candidates with their features."""
+        if self._scorer.scenario.recommend.shortlist is None:
+            return
+        few = scored[columns.USER].isin(self._asked).to_numpy()
+        short, pairs = scored[few], []
+        for utility_ in (short[UTILITY], self._scorer.utilities(short, features[few])):
+            best = top_lists(short.assign(**{UTILITY: utility_}), UTILITY, self._k)
+            pairs.append(pd.MultiIndex.from_frame(best[[columns.USER, columns.ITEM]]))
+        self._people += short[columns.USER].nunique()
+        self._listed += len(pairs[1])
+        self._kept += int(pairs[1].isin(pairs[0]).sum())
+
+    def document(self) -> dict[str, Any] | None:
+        """Return how many were asked and the share of their lists that was kept; null if there is no shortlist."""
+        if not self._listed:
+            return None
+        kept = self._kept / self._listed
+        say = log.warning if kept < KEPT_ENOUGH else log.info
+        say("shortlist: kept %.2f %% of the lists of %d people", 100 * kept, self._people)
+        return {"people": self._people, "kept": kept}
 
 
 def utility(

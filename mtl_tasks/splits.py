@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.ids import id_array
-from mtl_tasks.ordering import ordered_by
+from mtl_tasks.ordering import ordered_by, starts_of
 from mtl_tasks.scenario import Scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
@@ -162,7 +162,7 @@ def draw_negatives(
     pairs = user_code.astype(np.int64) * len(items) + item_code
     order = ordered_by(pairs, days)
     ordered = pairs[order]
-    first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    first = starts_of(ordered)
     taken, taken_day = ordered[first], days[order][first]
 
     found: list[tuple[NDArray[Any], ...]] = []

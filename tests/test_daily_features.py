@@ -178,6 +178,18 @@ def test_a_damaged_day_is_refused_by_name_and_made_again_once_it_is_deleted(proj
     assert len(read_days(run.store, run.store.open(result.ref))) == result.ref.rows
 
 
+def test_a_flipped_byte_of_a_reused_day_is_found_by_who_reads_it(project: Path) -> None:
+    store = str(project / "flipped")
+    run, result = made_features(project, EARLIER, store)
+    path = next(Path(store, days_of(run, result)[-1].uri).glob("attempt-*/features.parquet"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    run, result = made_features(project, LATER, store)
+    with pytest.raises(ArtifactError, match=r"features\.parquet: does not match its manifest"):
+        read_days(run.store, run.store.open(result.ref))
+
+
 def test_only_the_columns_asked_for_are_read(project: Path) -> None:
     run, result = made_features(project, EARLIER, str(project / "shared"))
     artifact = run.store.open(result.ref)

@@ -156,17 +156,6 @@ def test_lists_are_scored_against_all_that_was_taken_reachable_or_not() -> None:
     assert (document["users"], document["k"]) == (2, 2)
 
 
-def test_lists_are_held_to_those_without_a_shortlist() -> None:
-    lists = judge_of([(7, 1), (8, 3)])
-    assert lists.document()["shortlist"] is None
-    assert lists.to_check > 2
-    short = candidates(7, {1: 0.9, 2: np.nan, 3: 0.1, 4: np.nan})
-    lists.check(short, np.array([0.9, 0.5, 0.1, 0.2]))  # all trees list 1 and 2
-    lists.check(candidates(8, {2: 0.8, 3: 0.1}), np.array([0.8, 0.1]))
-    assert lists.document()["shortlist"] == {"people": 2, "kept": pytest.approx(3 / 4)}
-    assert lists.to_check == judge_of([(7, 1)]).to_check - 2
-
-
 def test_a_user_without_candidates_counts_as_a_list_without_hits() -> None:
     lists = judge_of([(7, 1), (8, 3)])
     lists.add(candidates(7, {1: 0.9}))

@@ -59,7 +59,9 @@ def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
 
 @pytest.fixture(scope="module")
 def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    return best_lists(scorer, events, tables(items), END)
+    made, kept = best_lists(scorer, events, tables(items), END)
+    assert kept == {"people": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
+    return made
 
 
 def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
@@ -79,8 +81,8 @@ def test_nothing_already_taken_is_recommended(lists: pd.DataFrame, events: pd.Da
     assert not pd.MultiIndex.from_frame(lists[[columns.USER, columns.ITEM]]).isin(taken).any()
 
 
-def shortlisting(scorer: Scorer, shortlist: int | None) -> Scorer:
-    recommend = scorer.scenario.recommend.model_copy(update={"shortlist": shortlist})
+def shortlisting(scorer: Scorer, factor: int | None) -> Scorer:
+    recommend = scorer.scenario.recommend.model_copy(update={"shortlist_factor": factor})
     return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
 
 
@@ -98,9 +100,10 @@ def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
 def test_without_trees_a_shortlist_loses_nothing(
     scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
 ) -> None:
-    for shortlist in (1, None):
-        made = best_lists(shortlisting(scorer, shortlist), events, tables(items), END)
+    for factor in (1, None):
+        made, kept = best_lists(shortlisting(scorer, factor), events, tables(items), END)
         pd.testing.assert_frame_equal(made, lists)
+        assert (kept is None) == (factor is None)
 
 
 def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:

@@ -15,7 +15,7 @@ from mtl_tasks.factors import Floats
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
 from mtl_tasks.features.past import Past
 from mtl_tasks.features.sums import SCALE, expand
-from mtl_tasks.ordering import ordered_by
+from mtl_tasks.ordering import ordered_by, starts_of
 
 Columns = dict[str, Floats]
 PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
@@ -163,5 +163,4 @@ def _first_takes(taken: CodedEvents, size: int) -> NDArray[np.intp]:
     """Places of the first take of each user and item, in order."""
     pairs = taken.users * size + taken.items
     order = ordered_by(pairs)
-    ordered = pairs[order]
-    return np.sort(order[np.append(True, ordered[1:] != ordered[:-1])[: len(order)]])
+    return np.sort(order[starts_of(pairs[order])])

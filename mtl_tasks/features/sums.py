@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.errors import DataError
+from mtl_tasks.ordering import starts_of
 
 Days = NDArray[np.int64]
 Codes = NDArray[np.int64]
@@ -91,7 +92,7 @@ class KeySpace:
 def _distinct(keys: Codes) -> Codes:
     """Return the distinct keys, ascending; np.unique hashes them, which took 18 times as long on ten million."""
     ordered = np.sort(keys)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+    return ordered[starts_of(ordered)]
 
 
 @dataclass(frozen=True)

@@ -101,16 +101,18 @@ class Member(ABC):
         """Return a new member fitted on ``table`` with this one's choices."""
 
     @abstractmethod
-    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None, share: float = 1.0) -> Predictions:
+    def predict(
+        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
+    ) -> Predictions:
         """Return float64 (n,) for the given tasks, by default for every task.
 
         A value inside the task's limits for a regression, a probability for a binary task.
 
         Parameters
         ----------
-        share
-            Of the trees, those that were grown first: enough to tell what may be among the best, at that share of the
-            cost. A member without trees takes no notice of it.
+        early
+            Whether a first idea is enough, by the trees that were grown first: it tells what may be among the best. A
+            member without trees takes no notice of it.
 
         Raises
         ------

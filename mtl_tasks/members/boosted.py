@@ -68,7 +68,7 @@ class Learning:
 
     def _features(self, table: Table, window: str) -> pd.DataFrame:
         features = table.features
-        if self.chosen is None:  # what is refitted on was checked when it was fitted, tested and fused on
+        if self.chosen is None:  # of what is refitted on, train and tune were checked when it was fitted
             check_features(features, window, self.scenario.file)
         return features
 
@@ -164,10 +164,12 @@ class BoostedMember(Member):
         """The trees, and how they came about."""
         return self._learnt
 
-    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None, share: float = 1.0) -> Predictions:
+    def predict(
+        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
+    ) -> Predictions:
         """See :class:`Member`."""
         wanted = list(self._trees if tasks is None else tasks)
-        raw = self.raw_scores(features, wanted, share)
+        raw = self.raw_scores(features, wanted, early=early)
         predictions = {}
         for task in wanted:
             kind = self.scenario.tasks[task].kind
@@ -176,9 +178,9 @@ class BoostedMember(Member):
             )
         return predictions
 
-    def raw_scores(self, features: pd.DataFrame, tasks: list[str], share: float = 1.0) -> dict[str, Values]:
+    def raw_scores(self, features: pd.DataFrame, tasks: list[str], *, early: bool = False) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds."""
-        return self._scores(self._matrix(features), tasks, share)
+        return self._scores(self._matrix(features), tasks, early=early)
 
     def _matrix(self, features: pd.DataFrame) -> Matrix:
         known = self._encoder
@@ -220,11 +222,11 @@ class BoostedMember(Member):
             "gain": importance_split(trees),
         }
 
-    def _scores(self, matrix: Matrix, tasks: list[str], share: float) -> dict[str, Values]:
-        trees, threads = {task: self._trees[task] for task in tasks}, self.scenario.boosting.threads
-        if share < 1:
-            return {task: one.early_scores(matrix, share, threads) for task, one in trees.items()}
-        return predict_raw(trees, self._tables, matrix, threads)
+    def _scores(self, matrix: Matrix, tasks: list[str], *, early: bool) -> dict[str, Values]:
+        trees, settings = {task: self._trees[task] for task in tasks}, self.scenario.boosting
+        if early:
+            return {task: one.early_scores(matrix, settings) for task, one in trees.items()}
+        return predict_raw(trees, self._tables, matrix, settings.threads)
 
     @cached_property
     def _tables(self) -> list[LeafTable | None]:

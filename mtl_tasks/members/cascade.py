@@ -60,7 +60,7 @@ class CascadeMember(BoostedMember):
         """As it was learnt: each task's trees know a column more than those of the task before."""
         return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
 
-    def _scores(self, matrix: Matrix, tasks: list[str], share: float) -> dict[str, Values]:
+    def _scores(self, matrix: Matrix, tasks: list[str], *, early: bool) -> dict[str, Values]:
         """Only the last task is told less than all trees say: the others' trees know whole predictions alone."""
         order = self._order
         needed = order[: 1 + max((order.index(task) for task in tasks), default=-1)]
@@ -68,7 +68,7 @@ class CascadeMember(BoostedMember):
         made = {}
         for name in needed:
             last = name == needed[-1]
-            made[name] = wide.scores(self._trees[name], self.scenario, share if last else 1.0)
+            made[name] = wide.scores(self._trees[name], self.scenario, early=early and last)
             if not last:
                 wide.add(name, made[name])
         return {task: made[task] for task in tasks}
@@ -122,10 +122,10 @@ class _Wide:
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
-    def scores(self, trees: TaskTrees, scenario: Scenario, share: float = 1.0) -> Values:
-        """Return a task's raw scores, float64 (n,); by a share of its trees, those that were grown first."""
-        if share < 1:
-            return trees.early_scores(self.matrix, share, scenario.boosting.threads)
+    def scores(self, trees: TaskTrees, scenario: Scenario, *, early: bool = False) -> Values:
+        """Return a task's raw scores, float64 (n,); if early, by its first trees."""
+        if early:
+            return trees.early_scores(self.matrix, scenario.boosting)
         none = [None] * len(trees.boosters)
         return predict_raw({"": trees}, none, self.matrix, scenario.boosting.threads)[""]
 

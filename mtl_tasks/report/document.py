@@ -126,7 +126,8 @@ class RunDocument:
     def _ranking(self) -> Json:
         ranking = self.evaluation["ranking"]
         lists = {name: _values(metrics) for name, metrics in ranking["lists"].items()}
-        return {"k": ranking["k"], "users": ranking["users"], "unreachable": ranking["unreachable"], "lists": lists}
+        told = {name: ranking.get(name) for name in ("k", "users", "unreachable", "shortlist")}
+        return {**told, "lists": lists}
 
 
 _STAGE_KEYS = ("name", "seconds", "cpu_seconds", "peak_rss_mb", "reused", "key")

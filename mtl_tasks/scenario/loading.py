@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import ValidationError
@@ -12,19 +12,24 @@ from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.scenario.base import Model
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
+_MERGE: Final = "tag:yaml.org,2002:merge"
+
 
 class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice in a section: of the two, YAML's loader takes the last and says nothing."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys, names = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)], set[str]()
-        for key in keys:
-            if key.value in names:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Looked at as it is written, before the keys of other sections are merged into it."""
+        node = super().compose_mapping_node(anchor)
+        met = set[tuple[str, str]]()
+        for key, _ in node.value:
+            name = (key.tag, str(key.value))
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE and name in met:
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key {key.value!r} stands twice in its section", problem_mark=key.start_mark
                 )
-            names.add(key.value)
-        return super().construct_mapping(node, deep)
+            met.add(name)
+        return node
 
 
 def scenario_names(folder: Path = SCENARIO_FOLDER) -> list[str]:

@@ -49,16 +49,21 @@ class Recommend(Model):
 
     top_k: int = Field(default=10, ge=1, le=1000)
     candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
-    shortlist: int | None = Field(
+    shortlist_factor: int | None = Field(
         default=5,
         ge=1,
-        description="candidates a user, in multiples of top_k, that all trees score; the first tenth of the trees "
-        "chooses them; null: every candidate",
+        description="candidates a user, in multiples of top_k, that all trees score; the trees that were grown first "
+        "choose them; null: every candidate",
     )
     active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
     utility: str | None = Field(
         default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"
     )
+
+    @property
+    def shortlist(self) -> int | None:
+        """How many candidates of a user all trees score; null if every one."""
+        return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
 
 
 class Scenario(Model):

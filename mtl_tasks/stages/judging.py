@@ -25,6 +25,7 @@ from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
+from mtl_tasks.scoring import ShortlistCheck
 from mtl_tasks.splits import day_text
 from mtl_tasks.stages.artifacts import load_events, load_memory, load_scorer, load_tables, load_windows, window_places
 from mtl_tasks.stages.config import sections
@@ -46,6 +47,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
             document["calibration"][task] = calibration_of(rows[task])
     document["ranking"] = _judge_lists(run, inputs)
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
+    payload.summary = {"shortlist": document["ranking"]["shortlist"]}
     payload.add_json("evaluation", document)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows))
     return payload
@@ -132,12 +134,11 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     memory = load_memory(run, scenario, inputs, events, tables, start)
     people = truth[columns.USER].unique()
     scorer = load_scorer(scenario, inputs)
+    check = ShortlistCheck(scorer, people)
     for scored, features in scorer.candidates(events, tables, people, start, memory):
         lists.add(scored)
-        if scenario.recommend.shortlist is not None and lists.to_check:
-            few = scored[columns.USER].isin(scored[columns.USER].unique()[: lists.to_check]).to_numpy()
-            lists.check(scored[few], scorer.utilities(scored[few], features[few]))
-    return lists.document()
+        check.add(scored, features)
+    return {**lists.document(), "shortlist": check.document()}
 
 
 def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:

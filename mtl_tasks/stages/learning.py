@@ -122,12 +122,12 @@ def member(kind: MemberKind) -> Body:
 
 def _labelled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
     """The run's rows with some of their features, which are not read yet, and where each window's are."""
-    from mtl_tasks.daily_features import Described
+    from mtl_tasks.daily_features import DailyFeatures
     from mtl_tasks.members import Table
 
     rows = inputs["split"].frame("rows")
     labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
-    kept = Described.of(run.store, inputs["features"], names)
+    kept = DailyFeatures.of(run.store, inputs["features"], names)
     users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows can go
     return Table(kept, labels, users=users), window_places(rows, load_windows(inputs["split"]))
 

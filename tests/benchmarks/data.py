@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from mtl_tasks import columns
 from mtl_tasks.boosting.encoding import Encoder
-from mtl_tasks.boosting.trees import parameters
+from mtl_tasks.boosting.trees import EARLY, parameters
 from mtl_tasks.daily_features import read_days
 from mtl_tasks.daily_log import read_events
 from mtl_tasks.pipeline import make_run, promoted, refs_of
@@ -204,7 +205,7 @@ def _matrix(run: Run, inputs: Inputs, places: NDArray[np.int64] | None = None) -
 
 
 def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
-    """The candidates by `implicit`, and LightGBM's prediction of as many as were scored."""
+    """The candidates by `implicit`, and LightGBM's prediction of as many rows, by as many trees, as were scored."""
     from implicit.cpu.topk import topk
 
     run, inputs = _inputs(log, store)
@@ -213,16 +214,19 @@ def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     ranking = inputs["evaluate"].json("evaluation")["ranking"]
     people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
     scored = int(sum(people) * ranking["candidates_per_user"])
+    listed = run.scenario.recommend.shortlist_factor * run.scenario.recommend.top_k * sum(people)
+    first = math.ceil(EARLY / run.scenario.boosting.learning_rate)
     users = np.random.default_rng(0).standard_normal((sum(people), space["vectors"].shape[1])).astype(np.float32)
     matrix = _matrix(run, inputs, np.arange(min(PREDICTED, inputs["features"].manifest["rows"])))
     texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
     boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
     with measured() as usage:
         topk(space["vectors"], users, run.scenario.recommend.candidates)
-    with measured() as predicting:
-        for booster in boosters:
-            booster.predict(matrix, num_threads=run.scenario.boosting.threads)
-    usage["cpu_seconds"] += predicting["cpu_seconds"] * scored / len(matrix)
+    for rows, trees in ((scored, first), (listed, None)):
+        with measured() as predicting:
+            for booster in boosters:
+                booster.predict(matrix, num_iteration=trees, num_threads=run.scenario.boosting.threads)
+        usage["cpu_seconds"] += predicting["cpu_seconds"] * rows / len(matrix)
     usage["scored"] = scored
     return usage
 

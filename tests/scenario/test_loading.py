@@ -50,6 +50,14 @@ def test_a_copy_that_kept_the_name_of_its_original_is_refused(tmp_path: Path) ->
         load_scenario("tiny", folder=tmp_path)
 
 
+def test_a_key_may_replace_one_that_is_merged_into_its_section(tmp_path: Path) -> None:
+    others = yaml.safe_dump({name: value for name, value in DOCUMENT.items() if name not in ("name", "windows")})
+    written = "windows: {train: 8, tune: 2, blend: 2, test: 4}"
+    merged = "windows: {<<: &inner {<<: {train: 9, tune: 2}, train: 7, blend: 2}, train: 8, test: 4}"
+    plain, made = (load_scenario("tiny", folder=write(tmp_path, f"{others}{text}\n")) for text in (written, merged))
+    assert made == plain
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -23,7 +23,11 @@ from mtl_tasks.scenario import Boosting
 Values = NDArray[np.float64]
 
 LAST_LINE = b"pandas_categorical:"
-OBJECTIVES = {"regression": ("regression", "l2"), "binary": ("binary", "binary_logloss")}
+OBJECTIVES = {
+    "regression": ("regression", "l2"),
+    "binary": ("binary", "binary_logloss"),
+    "fraction": ("cross_entropy", "cross_entropy"),
+}
 
 
 @dataclass(frozen=True)

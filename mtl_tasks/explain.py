@@ -154,7 +154,7 @@ def _explained(
     member = boosted[name]
     names, told = member.contribution_names(task), member.told(features, task)
     return [
-        {"member": name, "unit": SCORE_UNITS[scorer.scenario.tasks[task].kind]}
+        {"member": name, "unit": SCORE_UNITS[scorer.scenario.tasks[task].objective]}
         | _moved(
             parts, [features[n].iloc[row] if n in features else told[row][k] for k, n in enumerate(names)], names, top
         )

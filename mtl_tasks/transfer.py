@@ -126,11 +126,12 @@ def _check_features(member: BoostedMember, ours: Scenario, columns: list[str], w
             f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
             f"({', '.join(further[:3]) or 'none'}): set boosting.transfer to 'none'"
         )
-    theirs = {name: member.scenario.tasks[name].kind for name in member.learnt.trees}
-    if not any(theirs.get(name) == task.kind for name, task in ours.tasks.items()):
+    theirs = {name: member.scenario.tasks[name].objective for name in member.learnt.trees}
+    if not any(theirs.get(name) == task.objective for name, task in ours.tasks.items()):
         raise ConfigError(
             f"boosting.transfer: {where} has none of the tasks ({', '.join(theirs)}) of this scenario "
-            f"({', '.join(ours.tasks)}) in the same kind: name tasks alike, or set boosting.transfer to 'none'"
+            f"({', '.join(ours.tasks)}) in the same kind and with the same loss: name tasks alike, or set "
+            "boosting.transfer to 'none'"
         )
     seeds = member.scenario.boosting.seeds
     if seeds != ours.boosting.seeds:

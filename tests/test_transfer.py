@@ -64,6 +64,20 @@ def test_a_member_that_was_grown_on_keeps_its_start_through_refit_and_files(kind
     assert not np.array_equal(refitted.predict(unseen)["like"], member.predict(unseen)["like"])
 
 
+def test_trees_are_grown_on_from_those_of_the_same_loss_only() -> None:
+    squared = fit("independent", rounds=10)
+    learnt, rating = draw_table(600, 1), squared.scenario.tasks["rating"].model_copy(update={"loss": "log_loss"})
+    scenario = squared.scenario.model_copy(update={"tasks": {**squared.scenario.tasks, "rating": rating}})
+    anew = type(squared).fit(learnt, draw_table(300, 2), scenario, squared)
+    assert {task: trees.inherited for task, trees in anew.learnt.trees.items()} == {
+        "rating": [0],
+        "like": [10],
+        "purchase": [10],
+    }
+    on = type(squared).fit(learnt, draw_table(300, 2), scenario, anew)
+    assert on.learnt.trees["rating"].inherited == anew.learnt.trees["rating"].rounds
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("transfer")

@@ -1,4 +1,4 @@
-"""Losses of the two kinds of task, with the derivatives that Newton steps need."""
+"""Losses of what is learnt, with the derivatives that Newton steps need."""
 
 from __future__ import annotations
 
@@ -92,4 +92,14 @@ class LogLoss(Loss):
         return np.logaddexp(0.0, score) - label * score
 
 
-LOSSES: dict[str, Loss] = {"regression": SquaredError(), "binary": LogLoss()}
+class FractionLoss(LogLoss):
+    """Log loss of a label between 0 and 1: what is learnt is its mean, whatever its distribution.
+
+    That is the fractional logit of Papke & Wooldridge (1996). A fraction spreads least where its mean is near 0 or 1;
+    there an error counts for more than in squared error.
+    """
+
+    objective = "cross_entropy"
+
+
+LOSSES: dict[str, Loss] = {"regression": SquaredError(), "binary": LogLoss(), "fraction": FractionLoss()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
@@ -24,7 +24,7 @@ from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_
 from mtl_tasks.errors import ArtifactError
 from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.members.checks import check_features, check_learnable
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.store import to_json
 
 Values = NDArray[np.float64]
@@ -146,6 +146,7 @@ class BoostedMember(Member):
         """
         device = resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
+        train, tune = (_as_learnt(table, scenario) for table in (train, tune))
         return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
@@ -156,6 +157,7 @@ class BoostedMember(Member):
         earlier
             Where this member was grown from an earlier one: that one, refitted.
         """
+        table = _as_learnt(table, self.scenario)
         learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
         return type(self)(self.scenario, learnt, self._device)
 
@@ -170,16 +172,10 @@ class BoostedMember(Member):
         """See :class:`Member`."""
         wanted = list(self._trees if tasks is None else tasks)
         raw = self.raw_scores(features, wanted, early=early)
-        predictions = {}
-        for task in wanted:
-            kind = self.scenario.tasks[task].kind
-            predictions[task] = (
-                expit(raw[task]) if kind == "binary" else within_range(raw[task], self.scenario.tasks[task])
-            )
-        return predictions
+        return {task: _as_predicted(raw[task], self.scenario.tasks[task]) for task in wanted}
 
     def raw_scores(self, features: pd.DataFrame, tasks: list[str], *, early: bool = False) -> dict[str, Values]:
-        """Return float64 (n,) for each task: a value, or log-odds."""
+        """Return float64 (n,) for each task: a value, or log-odds; see :attr:`Task.objective`."""
         return self._scores(self._matrix(features), tasks, early=early)
 
     def _matrix(self, features: pd.DataFrame) -> Matrix:
@@ -287,8 +283,29 @@ class BoostedMember(Member):
         return ", ".join(str(count) for count in trees.rounds)
 
 
+def _as_learnt(table: Table, scenario: Scenario) -> Table:
+    """Put labels that are learnt as fractions between 0 and 1."""
+    labels = dict(table.labels)
+    for name, task in scenario.tasks.items():
+        if task.objective == "fraction" and task.limits is not None:
+            low, high = task.limits
+            labels[name] = np.clip((labels[name] - low) / (high - low), 0, 1).astype(np.float32)
+    return replace(table, labels=labels)
+
+
+def _as_predicted(raw: Values, task: Task) -> Values:
+    """Return what raw scores stand for: a value inside the task's limits, or a probability."""
+    if task.objective == "regression":
+        return within_range(raw, task)
+    probability: Values = expit(raw)
+    if task.objective == "fraction" and task.limits is not None:
+        low, high = task.limits
+        return low + (high - low) * probability
+    return probability
+
+
 def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:
-    return task in theirs.tasks and theirs.tasks[task].kind == ours.tasks[task].kind
+    return task in theirs.tasks and theirs.tasks[task].objective == ours.tasks[task].objective
 
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:

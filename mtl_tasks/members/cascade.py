@@ -47,7 +47,7 @@ class CascadeMember(BoostedMember):
             task, rows = scenario.tasks[name], learning.train.rows(name)
             held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
             chosen, binned, seed = learning.chosen_trees(name), rows.binned(known.bins), scenario.seed + OWN_SEED
-            made = fit_task(binned, held_rows, task.kind, scenario.boosting, device, seed, chosen)
+            made = fit_task(binned, held_rows, task.objective, scenario.boosting, device, seed, chosen)
             trees[name] = made
             if name != order[-1]:
                 known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
@@ -142,7 +142,7 @@ def _out_of_fold(
 ) -> Values:
     """Return raw scores, float64 (n,), each from a model of the other folds."""
     scores = np.empty(len(folds))
-    given = parameters(scenario.boosting, task.kind, device, scenario.seed + OWN_SEED)
+    given = parameters(scenario.boosting, task.objective, device, scenario.seed + OWN_SEED)
     for fold in np.unique(folds):
         others = rows.where(folds[rows.places] != fold)
         if not len(others.places):

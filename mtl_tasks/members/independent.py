@@ -23,7 +23,7 @@ class IndependentMember(BoostedMember):
             trees[name] = fit_task(
                 rows,
                 held_rows,
-                task.kind,
+                task.objective,
                 scenario.boosting,
                 learning.device,
                 scenario.seed,

@@ -129,7 +129,7 @@ def _grow(learning: Learning, earlier: dict[str, Earlier], number: int) -> Share
 
 def _start(name: str, learning: Learning, earlier: Earlier | None, number: int) -> TaskGrowth:
     task, leaf_l2 = learning.scenario.tasks[name], learning.scenario.boosting.shared.leaf_l2
-    loss, rows = LOSSES[task.kind], learning.train.rows(name)
+    loss, rows = LOSSES[task.objective], learning.train.rows(name)
     held = None if learning.tune is None else learning.tune.rows(name)
     if earlier is None:
         base = loss.base(rows.label, rows.weight)

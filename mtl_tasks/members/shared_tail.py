@@ -56,7 +56,7 @@ class _Finishing:
 
     def _clearly_best(self, task: str, tried: list[Finished]) -> int:
         """Return the place of the first model, or of a later one whose loss on tune is lower by a standard error."""
-        learning, loss = self._learning, LOSSES[self._scenario.tasks[task].kind]
+        learning, loss = self._learning, LOSSES[self._scenario.tasks[task].objective]
         if len(tried) == 1 or learning.tune is None or learning.tune_matrix is None:
             return 0
         rows, threads = learning.tune.rows(task), self._scenario.boosting.threads
@@ -83,12 +83,12 @@ class _Finishing:
         return made
 
     def _parameters(self, task: str, number: int) -> dict[str, Any]:
-        kind, seed = self._scenario.tasks[task].kind, self._scenario.seed + number + OWN_SEED
+        kind, seed = self._scenario.tasks[task].objective, self._scenario.seed + number + OWN_SEED
         return parameters(self._scenario.boosting, kind, self._learning.device, seed)
 
     def _best(self, seed: SharedTrees, task: str, starts: _Starts, number: int) -> Finished:
         """Grow own trees until tune is best, and take them if they made it better."""
-        learning, kind = self._learning, self._scenario.tasks[task].kind
+        learning, kind = self._learning, self._scenario.tasks[task].objective
         assert learning.tune is not None
         assert learning.tune_binned is not None
         rows, held, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
@@ -111,7 +111,7 @@ class _Finishing:
         known, rounds, kind = (
             seed.model(task, starts.rounds[task]),
             starts.rounds[task],
-            self._scenario.tasks[task].kind,
+            self._scenario.tasks[task].objective,
         )
         if not own_rounds:
             return Finished(known, rounds)

@@ -200,7 +200,7 @@ def _learning(document: RunDocument, only: str | None) -> list[Json]:
         explained = document.explain.get(member, {})
         drawn = only in (None, member)
         panels = [
-            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].kind, drawn=drawn)
+            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].objective, drawn=drawn)
             for task, facts in described["tasks"].items()
         ]
         shown.append(
@@ -235,13 +235,13 @@ def _sharing(document: RunDocument, member: str, sharing: Json | None) -> Json:
     }
 
 
-def _panel(member: str, task: str, facts: Json, explained: Json | None, kind: str, *, drawn: bool) -> Json:
+def _panel(member: str, task: str, facts: Json, explained: Json | None, objective: str, *, drawn: bool) -> Json:
     about = {"task": task, "facts": facts, "rows": explained["rows"] if explained else None}
     if not drawn:
         return {**about, "split": False, "curve": None, "effects": None, "importance": None}
     curve, shares, name = facts.get("curve"), facts.get("importance"), f"{member}, {task}"
     gain = explained["gain"] if explained else None
-    unit = labels.SCORE_UNITS[kind]
+    unit = labels.SCORE_UNITS[objective]
     return {
         **about,
         "split": gain is not None,

@@ -30,6 +30,11 @@ class Task(Model):
     scale: Literal["linear", "log"] = Field(
         default="linear", description="log: log(1 + label) is learnt, predicted and judged; lists give the value back"
     )
+    loss: Literal["squared_error", "log_loss"] = Field(
+        default="squared_error",
+        description="what boosted trees of a regression minimise; log_loss: that of the label's place in its range, "
+        "which suits labels that are often near an end of it",
+    )
     negatives: Negatives | None = None
     weight: float = Field(default=1.0, gt=0, description="say of the task in the structure of shared trees")
 
@@ -47,7 +52,14 @@ class Task(Model):
             raise ValueError("`range` must be [low, high] with low < high")
         if self.scale == "log" and (self.kind != "regression" or self.range is None or self.range[0] < 0):
             raise ValueError("`scale: log` is for a regression whose range begins at 0 or above")
+        if self.kind == "binary" and self.loss != "squared_error":
+            raise ValueError("`loss` is for a regression: a binary task is learnt by log loss")
         return self
+
+    @property
+    def objective(self) -> Literal["regression", "binary", "fraction"]:
+        """What boosted trees learn: a value, a probability, or a value's place in its range."""
+        return "fraction" if self.kind == "regression" and self.loss == "log_loss" else self.kind
 
     @property
     def limits(self) -> tuple[float, float] | None:

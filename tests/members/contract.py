@@ -269,3 +269,23 @@ class BoostedContract(MemberContract):
         assert next(iter(rating)) == "rating.level"
         assert rating["rating.level"]["direction"] > 0.5
         assert list(rating.values()) == sorted(rating.values(), key=lambda entry: -entry["mean_abs"])
+
+    def test_a_value_may_be_learnt_as_its_place_in_its_range(self, unseen: Table) -> None:
+        task = {"kind": "regression", "label": "stars", "range": [0, 10], "loss": "log_loss"}
+        settings = member_scenario().boosting.model_dump()
+        scenario = tiny_scenario(tasks__rating=task, boosting=settings)
+        fitted = self.fit(scenario)
+        assert isinstance(fitted, BoostedMember)
+        predicted = fitted.predict(unseen.features)["rating"]
+        score = fitted.raw_scores(unseen.features, ["rating"])["rating"]
+        assert np.allclose(predicted, 10 / (1 + np.exp(-score)), rtol=1e-12)
+        seen = ~np.isnan(unseen.labels["rating"])
+        label = unseen.labels["rating"][seen].astype(np.float64)
+        assert compute("rmse", label, predicted[seen]) < 0.95 * label.std()
+        assert predicted[seen].mean() == pytest.approx(label.mean(), abs=0.2)
+        assert fitted.describe()["tasks"]["rating"]["curve"]["metric"] == "log_loss"
+        assert b"objective=cross_entropy" in fitted.files()["rating.0.lightgbm.txt"]
+        loaded = type(fitted).load(fitted.files(), scenario)
+        assert np.array_equal(loaded.predict(unseen.features)["rating"], predicted)
+        again = fitted.refit(draw_table(900, 4)).predict(unseen.features)["rating"]
+        assert compute("rmse", label, again[seen]) < 0.95 * label.std()

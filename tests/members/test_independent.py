@@ -76,14 +76,14 @@ class TestIndependent(BoostedContract):
             == facts["tasks"]["rating"]["rounds"][:1]
         )
 
-    def test_its_first_trees_are_those_of_the_first_seed_fewer_the_faster_it_learns(self, unseen, monkeypatch) -> None:
-        monkeypatch.setattr("mtl_tasks.boosting.trees.EARLY", 2.0)  # this table is learnt in few trees
+    def test_its_first_trees_are_those_of_the_first_seed(self, unseen) -> None:
         member = self.fit(member_scenario(seeds=2, learning_rate=0.1))
-        matrix = unseen.features[self.fit(member_scenario()).learnt.encoder.names].to_numpy()
+        matrix = unseen.features[member.learnt.encoder.names].to_numpy()
         early = member.predict(unseen.features, early=True)
         for task, trees in member.learnt.trees.items():
-            assert trees.rounds[0] > 20
-            expected = trees.boosters[0].predict(matrix, num_iteration=20)
+            assert sum(trees.rounds) < 75
+            assert trees.rounds[0] > 15  # as many as count, with so few trees at this rate
+            expected = trees.boosters[0].predict(matrix, num_iteration=15)
             assert np.array_equal(early[task], np.clip(expected, 0, 10) if task == "rating" else expected)
 
     def test_a_leaf_of_a_binary_task_has_the_evidence_that_is_asked_for(self) -> None:

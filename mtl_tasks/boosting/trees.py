@@ -23,9 +23,9 @@ from mtl_tasks.scenario import Boosting
 Values = NDArray[np.float64]
 
 # What shows which candidates may be among the best: a fifth of the trees, but no fewer and no more than these numbers
-# divided by the learning rate, at the default rate 30 and 80. Fifty of some 280 candidates held, of the ten that all trees
-# would list: in `retail` after 40 and 80 trees of 547 95 and 99.1 %, on the films of 521 99.0 and 99.8 %, at 100,000
-# simulated events after 10 and 30 of 103 96 and 99.6 %, at a million after 20 and 40 of 206 99.9 and 99.98 %.
+# divided by the learning rate, at the default rate 30 and 80. Fifty of some 280 candidates held, of the ten that all
+# trees would list: in `retail` after 40 and 80 trees of 547 95 and 99.1 %, on the films of 521 99.0 and 99.8 %, at
+# 100,000 simulated events after 10 and 30 of 103 96 and 99.6 %, at a million after 20 and 40 of 206 99.9 and 99.98 %.
 EARLY_SHARE = 0.2
 EARLY = (1.5, 4.0)
 LAST_LINE = b"pandas_categorical:"

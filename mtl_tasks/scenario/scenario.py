@@ -50,7 +50,7 @@ class Recommend(Model):
     top_k: int = Field(default=10, ge=1, le=1000)
     candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
     shortlist_factor: int | None = Field(
-        default=5,
+        default=8,
         ge=1,
         description="candidates a user, in multiples of top_k, that all trees score; the trees that were grown first "
         "choose them; null: every candidate",

@@ -170,9 +170,9 @@ class ShortlistCheck:
 
     def add(self, scored: pd.DataFrame, features: pd.DataFrame) -> None:
         """Take a batch of scored candidates with their features."""
-        if self._scorer.scenario.recommend.shortlist is None:
-            return
         few = scored[columns.USER].isin(self._asked).to_numpy()
+        if self._scorer.scenario.recommend.shortlist is None or not few.any():
+            return
         short, pairs = scored[few], []
         for utility_ in (short[UTILITY], self._scorer.utilities(short, features[few])):
             best = top_lists(short.assign(**{UTILITY: utility_}), UTILITY, self._k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from mtl_tasks.fusion import fit_fusion
 from mtl_tasks.members import Table, member_class
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.scoring import UTILITY, Scorer, utility
+from mtl_tasks.scoring import UTILITY, Scorer, ShortlistCheck, utility
 from mtl_tasks.store import to_json
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
@@ -104,6 +105,26 @@ def test_without_trees_a_shortlist_loses_nothing(
         made, kept = best_lists(shortlisting(scorer, factor), events, tables(items), END)
         pd.testing.assert_frame_equal(made, lists)
         assert (kept is None) == (factor is None)
+
+
+def test_a_batch_without_anybody_who_is_asked_is_passed_over(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = np.unique(events[columns.USER])
+    check = ShortlistCheck(scorer, people[:1])
+    monkeypatch.setattr("mtl_tasks.scoring.BATCH_USERS", 1)
+    scored_rows = []
+    whole = Scorer.utilities
+
+    def counted(self: Scorer, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> Any:
+        scored_rows.append(len(scored))
+        return whole(self, scored, features, early=early)
+
+    monkeypatch.setattr(Scorer, "utilities", counted)
+    for scored, features in scorer.candidates(events, tables(items), people, END):
+        check.add(scored, features)
+    assert min(scored_rows) > 0
+    assert check.document() == {"people": 1, "kept": 1.0}
 
 
 def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:

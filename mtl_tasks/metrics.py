@@ -49,11 +49,8 @@ class Prepared:
         self._defined = bool(np.isfinite(prediction).all())
         if metric in ("auc", "pr_auc"):
             order = np.argsort(-prediction, kind="stable")
-            ranked = prediction[order]
             self._order = order
-            self._last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-            self._positive = label[order]
-            self._places_of_positives()
+            self._find_positives(prediction[order], label[order])
         elif metric == "calibration_error":
             self._order = np.argsort(prediction, kind="stable")
             self._edges = _bin_starts(prediction[self._order])
@@ -65,9 +62,7 @@ class Prepared:
         """The metric under row weights (n,); NaN where it is not defined."""
         if not self._defined:
             return float("nan")
-        if self.metric == "auc":
-            return self._area(weights[self._order])
-        if self.metric == "pr_auc":
+        if self.metric in ("auc", "pr_auc"):
             return self._ranked(weights[self._order])
         total = weights.sum()
         if total == 0:
@@ -78,33 +73,29 @@ class Prepared:
         mean = float(self._loss @ weights / total)
         return float(np.sqrt(mean)) if self.metric == "rmse" else mean
 
-    def _places_of_positives(self) -> None:
-        """Note where each positive's run of ties begins and ends: few rows, of which a weighting looks at no others."""
-        places = np.flatnonzero(self._positive == 1)
-        group = np.searchsorted(self._last, places)
-        starts = np.append(0, self._last[:-1] + 1)
-        self._places, self._begin, self._end = places, starts[group], self._last[group] + 1
-        self._before = np.searchsorted(places, self._begin)  # positives ranked before the run, and up to its end
-        self._until = np.searchsorted(places, self._end)
+    def _find_positives(self, ranked: Values, label: Values) -> None:
+        """Note where each positive's run of ties begins and ends: between these rows weights need only be added up."""
+        starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
+        places = np.flatnonzero(label == 1)
+        run = np.searchsorted(starts, places, side="right") - 1
+        begin, end = starts[run], np.append(starts[1:], len(ranked))[run]
+        self._places, self._bounds = places, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
+        self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
+        self._before, self._until = (np.searchsorted(places, edge) for edge in (begin, end))  # counts of positives
 
-    def _area(self, weights: Values) -> float:
-        seen = np.concatenate(([0.0], np.cumsum(weights)))
+    def _ranked(self, weights: Values) -> float:
+        seen = np.append(0.0, np.cumsum(np.add.reduceat(weights, self._bounds[:-1])))
         mine = weights[self._places]
-        true = np.concatenate(([0.0], np.cumsum(mine)))
+        true = np.append(0.0, np.cumsum(mine))
         positives, negatives = true[-1], seen[-1] - true[-1]
         if positives == 0 or negatives == 0:
             return float("nan")
+        if self.metric == "pr_auc":
+            precision = true[self._until] / np.maximum(seen[self._end], 1e-12)
+            return float(mine @ precision / positives)
         above = seen[self._begin] - true[self._before]
         with_ties = seen[self._end] - true[self._until]
         return float(1.0 - mine @ (above + with_ties) / 2 / (positives * negatives))
-
-    def _ranked(self, weights: Values) -> float:
-        true = np.cumsum(weights * self._positive)[self._last]
-        seen = np.cumsum(weights)[self._last]
-        positives, negatives = true[-1], seen[-1] - true[-1]
-        if positives == 0 or negatives == 0:
-            return float("nan")
-        return float(np.sum(np.diff(true, prepend=0.0) * true / np.maximum(seen, 1e-12)) / positives)
 
 
 def compute(metric: str, label: Values, prediction: Values) -> float:

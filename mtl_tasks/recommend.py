@@ -41,24 +41,23 @@ def best_lists(
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
-    check = ShortlistCheck(scorer, people)
+    check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
     for scored, features in scorer.candidates(events, tables, people, day, memory):
         check.add(scored, features)
         best = top_lists(scored, UTILITY, settings.top_k)
-        predicted = scorer.fuse(features.loc[best.index])
-        for name, task in scorer.scenario.tasks.items():
-            prediction = columns.prediction(name)
-            predicted[prediction] = in_units(predicted[prediction].to_numpy(), task)
-        parts.append(pd.concat([best, predicted], axis=1))
+        missing = [task for task in tasks if columns.prediction(task) not in best]  # the utility does not need them
+        parts.append(best.join(scorer.fuse(features.loc[best.index], missing)) if missing else best)
     if not parts:
         raise DataError(
             f"recommend: nobody was active in the {settings.active_days} days before {day_text(day)}, or all of them "
             f"have taken everything: lengthen recommend.active_days in {scorer.scenario.file}"
         )
     lists = pd.concat(parts, ignore_index=True)
+    for name, task in tasks.items():
+        lists[columns.prediction(name)] = in_units(lists[columns.prediction(name)].to_numpy(), task)
     titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
-    predictions = [columns.prediction(task) for task in scorer.scenario.tasks]
+    predictions = [columns.prediction(task) for task in tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predictions]
     return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True), check.document()
 

@@ -17,10 +17,11 @@ from mtl_tasks.calibration import logit
 from mtl_tasks.candidates import Candidates, sorted_codes
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_features
-from mtl_tasks.features.coding import Codes, encode, with_context
+from mtl_tasks.features.coding import encode, with_context
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.fusion import Fitted, fuse
 from mtl_tasks.members import Member
+from mtl_tasks.ordering import among_largest
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.serving import ServedContext
 
@@ -104,9 +105,9 @@ class Scorer:
         Yields
         ------
         tuple of pandas.DataFrame
-            user, item, day, and the scores that lists may be ordered by (``popular_7d``, ``als`` and ``utility``, which
-            is NaN for what did not come onto the shortlist); and the features of the same rows, from which :meth:`fuse`
-            predicts what the utility does not need.
+            By user: user, item, day, the scores that lists may be ordered by (``popular_7d``, ``als`` and ``utility``),
+            and the predictions that the utility was made of, these two NaN for what did not come onto the shortlist;
+            and the features of the same rows, from which :meth:`fuse` predicts the other tasks.
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
@@ -130,27 +131,22 @@ class Scorer:
             features = maker.make(with_context(rows, context.add(scored), coded, self.scenario))
             scored[POPULAR] = candidates.last_week[rows.items].astype(np.float64)
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
-            scored[UTILITY] = self._shortlisted(scored, features, rows.users)
-            yield scored, features
+            yield scored.join(self._shortlisted(scored, features)), features
 
-    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> NDArray[np.float64]:
-        """Return the utility of candidates, float64 (n,), by all trees or, if early, by the first ones."""
+    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> pd.DataFrame:
+        """Return the utility of candidates, and the predictions it is made of, by all trees or the first ones."""
         formula = self.scenario.utility
-        needed = utility_tasks(formula, list(self.scenario.tasks))
-        return utility(self.fuse(features, needed, early=early), scored[POPULAR], formula, self.scenario)
+        made = self.fuse(features, utility_tasks(formula, list(self.scenario.tasks)), early=early)
+        return made.assign(**{UTILITY: utility(made, scored[POPULAR], formula, self.scenario)})
 
-    def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame, users: Codes) -> NDArray[np.float64]:
-        """Return the utility of each user's most promising candidates, NaN for the others."""
+    def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+        """Return :meth:`utilities` of each user's most promising candidates; the others are left out."""
         most = self.scenario.recommend.shortlist
-        rank = np.arange(len(users)) - np.searchsorted(users, users)  # users are sorted: place among one's candidates
-        if most is None or rank.max() < most:
+        if most is None or scored.groupby(columns.USER, sort=False).size().max() <= most:
             return self.utilities(scored, features)
-        early = self.utilities(scored, features, early=True)
-        order = np.lexsort((-scored[POPULAR].to_numpy(), -early, users))
-        places = np.sort(order[rank < most])
-        made = np.full(len(scored), np.nan)
-        made[places] = self.utilities(scored.iloc[places], features.iloc[places])
-        return made
+        early = self.utilities(scored, features, early=True)[UTILITY]
+        best = top_lists(scored.assign(**{UTILITY: early}), UTILITY, most).index.sort_values()
+        return self.utilities(scored.loc[best], features.loc[best])
 
 
 class ShortlistCheck:
@@ -174,8 +170,8 @@ class ShortlistCheck:
         if self._scorer.scenario.recommend.shortlist is None or not few.any():
             return
         short, pairs = scored[few], []
-        for utility_ in (short[UTILITY], self._scorer.utilities(short, features[few])):
-            best = top_lists(short.assign(**{UTILITY: utility_}), UTILITY, self._k)
+        for utilities in (short[UTILITY], self._scorer.utilities(short, features[few])[UTILITY]):
+            best = top_lists(short.assign(**{UTILITY: utilities}), UTILITY, self._k)
             pairs.append(pd.MultiIndex.from_frame(best[[columns.USER, columns.ITEM]]))
         self._people += short[columns.USER].nunique()
         self._listed += len(pairs[1])
@@ -248,10 +244,11 @@ def utility_tasks(formula: str, tasks: list[str]) -> list[str]:
 def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:
     """Return the k best rows of each user by a score (NaN last), best first, with a ``rank`` column from 1.
 
-    The rows keep their index.
+    Rows of a user stand together; they keep their index.
 
     Ties are broken by last week's popularity, then by item id, so that a list is a function of its scores.
     """
+    scored = scored[among_largest(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # few are left to sort
     by = [columns.USER, score, POPULAR] if score != POPULAR else [columns.USER, POPULAR]
     ascending = [True, *[False] * (len(by) - 1), True]
     ordered = scored.sort_values([*by, columns.ITEM], ascending=ascending, na_position="last", kind="stable")

@@ -95,7 +95,7 @@ def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
         assert 0 < chosen.sum() < len(scored)
         most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
         assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
-        assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[chosen])
+        assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen])
 
 
 def test_without_trees_a_shortlist_loses_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 from operator import add
 from typing import Final
@@ -19,7 +20,8 @@ from mtl_tasks.ordering import ordered_by, starts_of
 
 Columns = dict[str, Floats]
 PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
-_CHUNK: Final = 1 << 22  # pairs held at once
+_CHUNK: Final = 1 << 22  # pairs held at once, or scores of a user and an item
+_MANY: Final = 64  # rows of a user from which one product of tables beats looking every pair up
 
 
 class CoOccurrence:
@@ -54,7 +56,7 @@ class CoOccurrence:
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         nothing = np.zeros(0, dtype=np.int64)
         self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))
-        self._as_floats: sparse.csr_matrix | None = None
+        self._as_floats: sparse.csr_matrix | None = None  # the same, for products; made once a day
         self._takers = np.zeros(self._size, dtype=np.int64)
 
     def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -90,34 +92,60 @@ class CoOccurrence:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
         starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
-        total, recent = (np.zeros(len(rows)) for _ in range(2))
-        bounds = np.searchsorted(np.cumsum(ends - starts), np.arange(_CHUNK, (ends - starts).sum(), _CHUNK))
-        for part in np.split(np.arange(len(rows)), bounds):
+        mine = self._taken_at(rows.users, rows.items, ends)
+        # Of an item that the user took, a part is what they have contributed: that is found pair by pair.
+        listed = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
+        overlap = {"recent": np.zeros(len(rows)), "all": np.zeros(len(rows))}
+        few, many = np.flatnonzero(~listed), np.flatnonzero(listed)
+        bounds = np.searchsorted(np.cumsum((ends - starts)[few]), np.arange(_CHUNK, (ends - starts)[few].sum(), _CHUNK))
+        for part in np.split(few, bounds):
             owner, place = expand(starts[part], ends[part])
-            mine = self._taken_at(rows.users[part], rows.items[part], ends[part])
-            value = self._overlap(rows.items[part], mine, owner, place)
-            total[part] = np.bincount(owner, weights=value, minlength=len(part))
+            value = self._overlap(rows.items[part], mine[part], owner, place)
             newest = place >= ends[part][owner] - last_items
-            recent[part] = np.bincount(owner, weights=value * newest, minlength=len(part))
+            overlap["recent"][part] = np.bincount(owner, weights=value * newest, minlength=len(part))
+            overlap["all"][part] = np.bincount(owner, weights=value, minlength=len(part))
+        for part in self._by_people(rows.users, many):
+            users, at = np.unique(rows.users[part], return_inverse=True)
+            products = self._products(users, int(rows.days[part[0]]), PARTNERS).toarray()
+            overlap["all"][part] = products[at, rows.items[part]] / SCALE
+            longer = np.zeros(len(users), dtype=np.bool_)
+            longer[at] = (ends - starts)[part] > last_items
+            if longer.any():  # of the others, the last items are all items
+                products[longer] = self._products(users[longer], int(rows.days[part[0]]), last_items).toarray()
+            overlap["recent"][part] = products[at, rows.items[part]] / SCALE
         takers = self._takers[rows.items]
         scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
-        return {
-            "co_occurrence.recent": (recent / scale).astype(np.float32),
-            "co_occurrence.all": (total / scale).astype(np.float32),
-        }
+        return {f"co_occurrence.{name}": (value / scale).astype(np.float32) for name, value in overlap.items()}
+
+    def _by_people(self, users: Codes, places: Codes) -> Iterator[Codes]:
+        """Places in parts of so few users that a score of every item can be held for each."""
+        places = places[ordered_by(users[places])]
+        number = np.cumsum(starts_of(users[places])) - 1
+        at_once = max(1, _CHUNK // self._size) if len(places) else 1
+        yield from (part for part in np.split(places, np.flatnonzero(np.diff(number // at_once)) + 1) if len(part))
 
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users, float32 (users, items)."""
-        starts, ends = self._past.before(users, np.full(len(users), day))
-        owner, place = expand(np.maximum(starts, ends - PARTNERS), ends)
-        items = self._past.items[place]
-        baskets = sparse.csr_matrix((self._weight(items), (owner, items)), shape=(len(users), self._size))
-        scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
-        if self._as_floats is None:  # once for all batches of a day's users
-            self._as_floats = self._pairs.astype(np.float32)
-        scores: Floats = (baskets.astype(np.float32) @ self._as_floats).toarray()
-        scores /= scale
+        products = self._products(users, day, PARTNERS)
+        scaled = products.data / (np.sqrt(np.maximum(self._takers, 1)) * SCALE)[products.indices]
+        parts = (scaled.astype(np.float32), products.indices, products.indptr)
+        scores: Floats = sparse.csr_matrix(parts, shape=products.shape).toarray()
         return scores
+
+    def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
+        """Return what each user's last items say of all items, float64 (users, items), in units of 2**-20.
+
+        A user's items are added one after the other, as :meth:`columns` adds pairs: both come to the same bits.
+        """
+        if self._as_floats is None:
+            self._as_floats = self._pairs.astype(np.float64)
+        starts, ends = self._past.before(users, np.full(len(users), day))
+        starts = np.maximum(starts, ends - most)
+        items = self._past.items[expand(starts, ends)[1]]
+        pointers = np.concatenate([[0], np.cumsum(ends - starts)])
+        baskets = sparse.csr_matrix((self._weight(items), items, pointers), shape=(len(users), self._size))
+        products: sparse.csr_matrix = baskets @ self._as_floats
+        return products
 
     def _weight(self, items: Codes) -> NDArray[np.float64]:
         weight: NDArray[np.float64] = 1.0 / np.sqrt(self._takers[items])

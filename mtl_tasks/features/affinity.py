@@ -19,14 +19,13 @@ from mtl_tasks.factors import Floats, ItemSpace, Solver
 from mtl_tasks.features.coding import CodedRows, Codes
 from mtl_tasks.features.past import Past, Places
 from mtl_tasks.features.sums import expand
-from mtl_tasks.ordering import ordered_by
+from mtl_tasks.ordering import ordered_by, starts_of
 
 Columns = dict[str, Floats]
 NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
 _ROWS: Final = 1 << 17  # rows whose vectors are held at once
-_PAIRS: Final = 1 << 18  # likewise (row, item of the user's past)
-_PRODUCT: Final = 1 << 22  # likewise where a user has many of both
-_MANY: Final = 512  # pairs of a user from which one product of matrices beats listing the pairs
+_CELLS: Final = 1 << 22  # likewise pairs of a row and an item of the user's past
+_SIDE: Final = 64  # a row's or an item's vectors take about as much as so many pairs
 
 
 @dataclass(frozen=True)
@@ -187,45 +186,73 @@ def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, user
 
 
 def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
-    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste."""
+    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste.
+
+    The rows of a user and day have one past: all their pairs are one product of matrices. Those of about one size are
+    taken together, filled up with nothing. What the size of a product is, and with it a last bit, depends on the rows
+    of that user and day alone.
+    """
     starts, ends = past.before(rows.users, rows.days)
-    lengths = np.where(snapshot.place[rows.items] >= 0, ends - starts, 0)
     values = np.zeros(len(rows), dtype=np.float32)
-    # By day too, so that which way a row goes, and with it its last bit, does not depend on the rows of other days.
-    span = int(rows.days.max()) + 1
-    _, group, count = np.unique(rows.users * span + rows.days, return_inverse=True, return_counts=True)
-    many = lengths * count[group] >= _MANY
-    few = np.flatnonzero(~many & (lengths > 0))
-    bounds = np.searchsorted(np.cumsum(lengths[few]), np.arange(_PAIRS, lengths[few].sum(), _PAIRS))
-    for part in np.split(few, bounds):
-        owner, position = expand(starts[part], ends[part])
-        mine, near = snapshot.place[rows.items[part]][owner], snapshot.place[past.items[position]]
-        weight = _nearness(np.einsum("ij,ij->i", snapshot.unit[mine], snapshot.unit[near]))
-        total = np.bincount(owner, weights=weight * past.values[position], minlength=len(part))
-        values[part] = total / (np.bincount(owner, weights=weight, minlength=len(part)) + 1.0)
-    # Listing the pairs of long pasts took ten times as long on candidate lists as a product a user.
-    for places in _groups(group, many & (lengths > 0)):
-        slice_ = slice(starts[places[0]], ends[places[0]])
-        theirs = snapshot.unit[snapshot.place[past.items[slice_]]]
-        at_once = max(1, _PRODUCT // len(theirs))
-        for part in (places[start : start + at_once] for start in range(0, len(places), at_once)):
-            weight = _nearness(snapshot.unit[snapshot.place[rows.items[part]]] @ theirs.T)
-            values[part] = weight @ past.values[slice_] / (weight.sum(axis=1) + 1.0)
+    wanted = np.flatnonzero((snapshot.place[rows.items] >= 0) & (ends > starts))
+    for group in _blocks(rows, wanted, starts, ends):
+        row, in_row = _filled(group.first_row, group.rows)
+        event, in_event = _filled(group.first_event, group.events)
+        mine = np.where(in_row, snapshot.place[rows.items[wanted[row]]], -1)
+        near = np.where(in_event, snapshot.place[past.items[event]], -1)
+        weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].transpose(0, 2, 1))
+        residual = np.where(in_event, past.values[event], 0.0).astype(np.float32)
+        made = (weight @ residual[:, :, None])[:, :, 0] / (weight.sum(axis=2) + np.float32(1.0))
+        values[wanted[row[in_row]]] = made[in_row]
     return values
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Rows of one user and day against that user's past: (blocks,) where both begin, and how many there are."""
+
+    first_row: Places
+    rows: Places
+    first_event: Places
+    events: Places
+
+    def at(self, places: Places) -> _Blocks:
+        return _Blocks(self.first_row[places], self.rows[places], self.first_event[places], self.events[places])
+
+
+def _blocks(rows: CodedRows, wanted: Places, starts: Places, ends: Places) -> Iterator[_Blocks]:
+    """Blocks of the wanted rows, by user and day in a row, those of about one size together and in bounded parts."""
+    users, days, lengths = rows.users[wanted], rows.days[wanted], (ends - starts)[wanted]
+    first = starts_of(users) | starts_of(days)
+    begin = np.flatnonzero(first)
+    rank = np.arange(len(wanted)) - begin[np.cumsum(first) - 1]
+    begin = np.flatnonzero(rank % np.maximum(_CELLS // np.maximum(lengths, 1), 1) == 0)  # none is larger than that
+    blocks = _Blocks(begin, np.diff(np.append(begin, len(wanted))), starts[wanted[begin]], lengths[begin])
+    tall, wide = _rounded(blocks.rows), _rounded(blocks.events)
+    order = ordered_by(tall, wide)
+    for places in np.split(order, np.flatnonzero(np.diff(tall[order]) | np.diff(wide[order])) + 1):
+        if len(places):
+            cells = max(tall[places[0]] * wide[places[0]], _SIDE * (tall[places[0]] + wide[places[0]]))
+            yield from (blocks.at(part) for part in np.array_split(places, len(places) * cells // _CELLS + 1))
+
+
+def _filled(first: Places, lengths: Places) -> tuple[Places, NDArray[np.bool_]]:
+    """List positions from each first one on, (blocks, rounded length), and which are within the length."""
+    inside = np.arange(_rounded(lengths).max()) < lengths[:, None]
+    return np.where(inside, first[:, None] + np.arange(inside.shape[1]), 0), inside
+
+
+def _rounded(lengths: Places) -> Places:
+    """Round up to three significant bits: few sizes, and at most a quarter more than there is."""
+    step = 2 ** np.maximum(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 2, 0)
+    rounded: Places = -(-lengths // step) * step
+    return rounded
 
 
 def _nearness(cosine: Floats) -> Floats:
     positive = np.maximum(cosine, np.float32(0.0))
     nearness: Floats = positive * positive * positive  # a tenth of the time of np.power
     return nearness
-
-
-def _groups(keys: Places, wanted: NDArray[np.bool_]) -> Iterator[Places]:
-    """Places of the wanted rows of each key."""
-    places = np.flatnonzero(wanted)
-    places = places[np.argsort(keys[places], kind="stable")]
-    _, starts = np.unique(keys[places], return_index=True)
-    yield from np.split(places, starts[1:]) if len(places) else []
 
 
 def _unit(vectors: Floats) -> Floats:

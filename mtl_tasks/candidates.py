@@ -13,9 +13,9 @@ from mtl_tasks.factors import Floats
 from mtl_tasks.features.attributes import Attribute
 from mtl_tasks.features.build import FeatureMaker
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
+from mtl_tasks.ordering import largest_of_rows
 
 RECENT_DAYS: Final = 28  # an item is offered by attribute only if somebody took it in these days
-_GROUP: Final = 16  # columns of which the largest is looked at first
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # places among the users asked for, and items
 
@@ -130,35 +130,8 @@ def _times_taken(past: CodedEvents, since: int) -> NDArray[np.int64]:
 
 def _top(scores: Floats, count: int, items: Codes | None = None) -> Pairs:
     """The ``count`` largest positive scores of each row; ``items`` names the columns where they are not all items."""
-    bound = np.maximum(_at_most_largest(scores, count), np.float32(0))
-    owner, place = np.nonzero((scores >= bound[:, None]) & (scores > 0))
-    values = scores[owner, place]
-    lengths = np.bincount(owner, minlength=len(scores))
-    if len(lengths) and lengths.max() > count:
-        # What is left is little: side by side, its least is cut off.
-        at = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        left = np.full((len(scores), lengths.max()), -np.inf, dtype=np.float32)
-        left[owner, at] = values
-        chosen = np.zeros(left.shape, dtype=np.bool_)
-        np.put_along_axis(chosen, np.argpartition(left, -count, axis=1)[:, -count:], True, axis=1)
-        kept = chosen[owner, at]
-        owner, place = owner[kept], place[kept]
+    owner, place = largest_of_rows(scores, count)
     return owner, place if items is None else items[place]
-
-
-def _at_most_largest(scores: Floats, count: int) -> Floats:
-    """Return for each row a bound that the ``count`` largest scores reach, float32 (rows,).
-
-    The ``count``-th of the largest of every few columns: to look for that takes a tenth of the time of partitioning
-    all, and little more than what is looked for reaches it.
-    """
-    size = scores.shape[1]
-    groups = size // _GROUP
-    if groups <= count:
-        return np.full(len(scores), -np.inf, dtype=np.float32)
-    largest = scores[:, : groups * _GROUP].reshape(len(scores), _GROUP, groups).max(axis=1)
-    bound: Floats = np.partition(largest, groups - count, axis=1)[:, groups - count]
-    return bound
 
 
 def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:

@@ -472,6 +472,24 @@ def test_what_only_the_user_has_taken_goes_with_nothing_however_long_ago() -> No
     assert not pairs.columns(rows, 20)["co_occurrence.all"].any()
 
 
+def test_overlap_is_the_same_to_the_bit_for_a_row_alone_and_in_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(13)
+    scenario = world_scenario()
+    takes = rng.integers([0, 0, FIRST], [40, 200, END], (1500, 3)).tolist()
+    takes += [(0, item, FIRST) for item in range(120)]  # one who has taken more than goes into a list
+    frame = canonical([Event(100 + 2 * user, 10 + 2 * item, day, 5.0, 1.0) for user, item, day in takes])
+    coded, _ = encode(frame, frame.iloc[:0], scenario)
+    pairs = CoOccurrence(taken_events(coded, scenario))
+    pairs.advance(END)
+    users, items = np.repeat(np.arange(40), 200), np.tile(np.arange(200), 40)  # what was taken is among them
+    rows = CodedRows(users, items, np.full(len(users), END))
+    alone = [pairs.columns(rows.at(np.arange(place, len(users), 200)), 5) for place in range(200)]
+    monkeypatch.setattr("mtl_tasks.features.co_occurrence._CHUNK", 3 * 200)
+    for name, listed in pairs.columns(rows, 5).items():
+        assert np.unique(listed).size > 100
+        assert listed.reshape(40, 200).T.tobytes() == np.stack([columns_[name] for columns_ in alone]).tobytes()
+
+
 def test_days_only_go_forward() -> None:
     scenario = world_scenario()
     frame = canonical(random_events(np.random.default_rng(13)))

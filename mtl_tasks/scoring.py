@@ -20,7 +20,7 @@ from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_feature
 from mtl_tasks.features.coding import encode, with_context
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.fusion import Fitted, fuse
-from mtl_tasks.members import Member
+from mtl_tasks.members import Member, Predictions
 from mtl_tasks.ordering import among_largest
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.serving import ServedContext
@@ -65,31 +65,32 @@ class Scorer:
         """
         return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
 
-    def fuse(
-        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
-    ) -> pd.DataFrame:
-        """Return a float64 prediction column for each of the given tasks (by default all) for features.
+    def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
+        """Return a float64 prediction column for each of the given tasks (by default all) for features."""
+        wanted = list(self.scenario.tasks if tasks is None else tasks)
+        made = {name: member.predict(features, asked) for name, member, asked in self._asked(wanted)}
+        return self._fused(made, wanted, features.index)
 
-        ``early`` as :meth:`~mtl_tasks.members.Member.predict` takes it.
-        """
-        wanted = self.scenario.tasks if tasks is None else tasks
-        made: dict[str, dict[str, NDArray[np.float64]]] = {task: {} for task in wanted}
+    def _asked(self, tasks: list[str]) -> Iterator[tuple[str, Member, list[str]]]:
+        """Members with the tasks they are to predict: those in whose fusion they have weight."""
         for name, member in self.members.items():
-            # A member without weight in a task's fusion need not predict it.
-            weighing = [task for task in wanted if self.fusions[task]["weights"][name] > 0]
-            for task, values in member.predict(features, weighing, early=early).items() if weighing else ():
-                made[task][name] = values
-        nothing = np.zeros(len(features))
+            weighing = [task for task in tasks if self.fusions[task]["weights"][name] > 0]
+            if weighing:
+                yield name, member, weighing
+
+    def _fused(self, made: dict[str, Predictions], tasks: list[str], index: pd.Index[Any]) -> pd.DataFrame:
+        """Fuse what members predict."""
+        nothing = np.zeros(len(index))
         return pd.DataFrame(
             {
                 columns.prediction(task): fuse(
                     self.fusions[task],
-                    {name: made[task].get(name, nothing) for name in self.members},
+                    {name: made.get(name, {}).get(task, nothing) for name in self.members},
                     self.scenario.tasks[task].kind,
                 )
-                for task in wanted
+                for task in tasks
             },
-            index=features.index,
+            index=index,
         )
 
     def candidates(
@@ -133,20 +134,29 @@ class Scorer:
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             yield scored.join(self._shortlisted(scored, features)), features
 
-    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> pd.DataFrame:
-        """Return the utility of candidates, and the predictions it is made of, by all trees or the first ones."""
-        formula = self.scenario.utility
-        made = self.fuse(features, utility_tasks(formula, list(self.scenario.tasks)), early=early)
-        return made.assign(**{UTILITY: utility(made, scored[POPULAR], formula, self.scenario)})
+    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+        """Return the utility of candidates, and the predictions it is made of."""
+        return self._with_utility(self.fuse(features, self._needed), scored)
+
+    @property
+    def _needed(self) -> list[str]:
+        return utility_tasks(self.scenario.utility, list(self.scenario.tasks))
+
+    def _with_utility(self, predictions: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+        made = utility(predictions, scored[POPULAR], self.scenario.utility, self.scenario)
+        return predictions.assign(**{UTILITY: made})
 
     def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
         """Return :meth:`utilities` of each user's most promising candidates; the others are left out."""
-        most = self.scenario.recommend.shortlist
+        most, needed = self.scenario.recommend.shortlist, self._needed
         if most is None or scored.groupby(columns.USER, sort=False).size().max() <= most:
             return self.utilities(scored, features)
-        early = self.utilities(scored, features, early=True)[UTILITY]
+        previews = {name: member.preview(features, asked) for name, member, asked in self._asked(needed)}
+        first = {name: preview.predictions for name, preview in previews.items()}
+        early = self._with_utility(self._fused(first, needed, scored.index), scored)[UTILITY]
         best = top_lists(scored.assign(**{UTILITY: early}), UTILITY, most).index.sort_values()
-        return self.utilities(scored.loc[best], features.loc[best])
+        whole = {name: preview.complete(best.to_numpy()) for name, preview in previews.items()}
+        return self._with_utility(self._fused(whole, needed, best), scored.loc[best])
 
 
 class ShortlistCheck:

@@ -116,9 +116,9 @@ def test_a_batch_without_anybody_who_is_asked_is_passed_over(
     scored_rows = []
     whole = Scorer.utilities
 
-    def counted(self: Scorer, scored: pd.DataFrame, features: pd.DataFrame, *, early: bool = False) -> Any:
+    def counted(self: Scorer, scored: pd.DataFrame, features: pd.DataFrame) -> Any:
         scored_rows.append(len(scored))
-        return whole(self, scored, features, early=early)
+        return whole(self, scored, features)
 
     monkeypatch.setattr(Scorer, "utilities", counted)
     for scored, features in scorer.candidates(events, tables(items), people, END):

@@ -123,8 +123,17 @@ class TaskTrees:
 
         Source: early exits of additive ensembles, Cambazoglu et al., WSDM 2010.
         """
-        count = early_trees(sum(self.rounds), settings.learning_rate)
-        return _raw(self.boosters[0], matrix, settings.threads, num_iteration=min(self.rounds[0], count))
+        return _raw(self.boosters[0], matrix, settings.threads, num_iteration=self._early(settings))
+
+    def continued(self, early: Values, matrix: Matrix, settings: Boosting) -> Values:
+        """Return the first seed's raw scores, of which :meth:`early_scores` said the first part."""
+        count = self._early(settings)
+        if count == self.rounds[0]:
+            return early
+        return early + _raw(self.boosters[0], matrix, settings.threads, start_iteration=count)
+
+    def _early(self, settings: Boosting) -> int:
+        return min(self.rounds[0], early_trees(sum(self.rounds), settings.learning_rate))
 
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
         """Features by share of total gain, largest first."""
@@ -141,7 +150,11 @@ def early_trees(count: int, learning_rate: float) -> int:
 
 
 def predict_raw(
-    trees: Mapping[str, TaskTrees], tables: Sequence[LeafTable | None], matrix: Matrix, threads: int
+    trees: Mapping[str, TaskTrees],
+    tables: Sequence[LeafTable | None],
+    matrix: Matrix,
+    settings: Boosting,
+    early: Mapping[str, Values] | None = None,
 ) -> dict[str, Values]:
     """Return each task's raw scores, float64 (n,), averaged over the seeds.
 
@@ -149,13 +162,19 @@ def predict_raw(
     ----------
     tables
         By seed, of the trees that the tasks share; null where they share none.
+    early
+        By task what :meth:`TaskTrees.early_scores` said of the same rows, if it was asked: trees that are not shared
+        are then not asked twice.
     """
-    names = list(trees)
+    names, threads = list(trees), settings.threads
     made = {task: np.zeros(len(matrix)) for task in names}
     for number, table in enumerate(tables):
         shared = None if table is None else table.scores(matrix, names, threads)
         for place, task in enumerate(names):
-            made[task] += trees[task].scores(matrix, number, threads, None if shared is None else shared[:, place])
+            if number == 0 and shared is None and early is not None:
+                made[task] += trees[task].continued(early[task], matrix, settings)
+            else:
+                made[task] += trees[task].scores(matrix, number, threads, None if shared is None else shared[:, place])
     return {task: score / len(tables) for task, score in made.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -74,6 +74,23 @@ class Table:
         )
 
 
+@dataclass(frozen=True)
+class Preview:
+    """A first idea of some rows.
+
+    Attributes
+    ----------
+    predictions
+        As of :meth:`Member.predict`, by the trees that were grown first; whole if there are no trees.
+    complete
+        From the places of some of the rows, int64 (m,), to what :meth:`Member.predict` says of them, but for the last
+        bits of sums.
+    """
+
+    predictions: Predictions
+    complete: Callable[[NDArray[np.int64]], Predictions]
+
+
 class Member(ABC):
     """A fitted model of every task.
 
@@ -101,24 +118,21 @@ class Member(ABC):
         """Return a new member fitted on ``table`` with this one's choices."""
 
     @abstractmethod
-    def predict(
-        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
-    ) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """Return float64 (n,) for the given tasks, by default for every task.
 
         A value inside the task's limits for a regression, a probability for a binary task.
-
-        Parameters
-        ----------
-        early
-            Whether a first idea is enough, by the trees that were grown first: it tells what may be among the best. A
-            member without trees takes no notice of it.
 
         Raises
         ------
         DataError
             If a column the member was fitted on is missing, or was of another sort.
         """
+
+    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
+        """Return what is seen at little cost of all rows, to choose those by that deserve :meth:`predict`."""
+        made = self.predict(features, tasks)
+        return Preview(made, lambda places: {task: values[places] for task, values in made.items()})
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
@@ -22,12 +22,13 @@ from mtl_tasks.boosting.shared import Sharing
 from mtl_tasks.boosting.table import LeafTable
 from mtl_tasks.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.errors import ArtifactError
-from mtl_tasks.members.base import Member, Predictions, Table, model_file, require_columns, within_range
+from mtl_tasks.members.base import Member, Predictions, Preview, Table, model_file, require_columns, within_range
 from mtl_tasks.members.checks import check_features, check_learnable
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.store import to_json
 
 Values = NDArray[np.float64]
+Begun = tuple[dict[str, Values], Callable[[NDArray[np.int64]], dict[str, Values]]]
 FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the file <kind>.json
 
 
@@ -166,17 +167,21 @@ class BoostedMember(Member):
         """The trees, and how they came about."""
         return self._learnt
 
-    def predict(
-        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
-    ) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
-        wanted = list(self._trees if tasks is None else tasks)
-        raw = self.raw_scores(features, wanted, early=early)
-        return {task: _as_predicted(raw[task], self.scenario.tasks[task]) for task in wanted}
+        return self._predictions(self.raw_scores(features, list(self._trees if tasks is None else tasks)))
 
-    def raw_scores(self, features: pd.DataFrame, tasks: list[str], *, early: bool = False) -> dict[str, Values]:
+    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
+        """See :class:`Member`."""
+        early, complete = self._begin(self._matrix(features), list(self._trees if tasks is None else tasks))
+        return Preview(self._predictions(early), lambda places: self._predictions(complete(places)))
+
+    def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds; see :attr:`Task.objective`."""
-        return self._scores(self._matrix(features), tasks, early=early)
+        return self._scores(self._matrix(features), tasks)
+
+    def _predictions(self, raw: dict[str, Values]) -> Predictions:
+        return {task: _as_predicted(values, self.scenario.tasks[task]) for task, values in raw.items()}
 
     def _matrix(self, features: pd.DataFrame) -> Matrix:
         known = self._encoder
@@ -218,11 +223,19 @@ class BoostedMember(Member):
             "gain": importance_split(trees),
         }
 
-    def _scores(self, matrix: Matrix, tasks: list[str], *, early: bool) -> dict[str, Values]:
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        return predict_raw({task: self._trees[task] for task in tasks}, self._tables, matrix, self.scenario.boosting)
+
+    def _begin(self, matrix: Matrix, tasks: list[str]) -> Begun:
+        """Return raw scores by the first trees, and a way from places to those by all."""
         trees, settings = {task: self._trees[task] for task in tasks}, self.scenario.boosting
-        if early:
-            return {task: one.early_scores(matrix, settings) for task, one in trees.items()}
-        return predict_raw(trees, self._tables, matrix, settings.threads)
+        early = {task: one.early_scores(matrix, settings) for task, one in trees.items()}
+
+        def complete(places: NDArray[np.int64]) -> dict[str, Values]:
+            chosen = {task: scores[places] for task, scores in early.items()}
+            return predict_raw(trees, self._tables, matrix[places], settings, chosen)
+
+        return early, complete
 
     @cached_property
     def _tables(self) -> list[LeafTable | None]:

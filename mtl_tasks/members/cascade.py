@@ -15,7 +15,7 @@ from mtl_tasks.boosting.rows import TaskRows, Values
 from mtl_tasks.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
 from mtl_tasks.errors import DataError
 from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.members.boosted import Begun, BoostedMember, Learning, Learnt
 from mtl_tasks.scenario import Scenario, Task
 
 # Trees are drawn otherwise than those of `independent`: the first task's would else be the very same.
@@ -60,25 +60,40 @@ class CascadeMember(BoostedMember):
         """As it was learnt: each task's trees know a column more than those of the task before."""
         return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
 
-    def _scores(self, matrix: Matrix, tasks: list[str], *, early: bool) -> dict[str, Values]:
-        """Only the last task is told less than all trees say: the others' trees know whole predictions alone."""
-        order = self._order
-        needed = order[: 1 + max((order.index(task) for task in tasks), default=-1)]
-        wide = _Wide(matrix, order)
-        made = {}
-        for name in needed:
-            last = name == needed[-1]
-            made[name] = wide.scores(self._trees[name], self.scenario, early=early and last)
-            if not last:
-                wide.add(name, made[name])
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        if not tasks:
+            return {}
+        last = max(tasks, key=self._order.index)
+        wide, before = self._until(matrix, last)
+        made = {**before, last: wide.scores(self._trees[last], self.scenario)}
         return {task: made[task] for task in tasks}
 
+    def _begin(self, matrix: Matrix, tasks: list[str]) -> Begun:
+        """Only of the last task the first trees are asked alone: the others' trees were told whole predictions."""
+        last = max(tasks, key=self._order.index)
+        wide, before = self._until(matrix, last)
+        trees, settings = self._trees[last], self.scenario.boosting
+        early = {**before, last: trees.early_scores(wide.matrix, settings)}
+
+        def complete(places: NDArray[np.int64]) -> dict[str, Values]:
+            chosen = {task: scores[places] for task, scores in early.items()}
+            none = [None] * len(trees.boosters)
+            chosen |= predict_raw({last: trees}, none, wide.matrix[places], settings, chosen)
+            return {task: chosen[task] for task in tasks}
+
+        return {task: early[task] for task in tasks}, complete
+
     def _told(self, matrix: Matrix, task: str) -> Matrix:
-        order = self._order
+        return self._until(matrix, task)[0].matrix
+
+    def _until(self, matrix: Matrix, task: str) -> tuple[_Wide, dict[str, Values]]:
+        """Return what a task's trees are told, and the raw scores of the tasks before it."""
+        order, made = self._order, dict[str, Values]()
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
-            wide.add(name, wide.scores(self._trees[name], self.scenario))
-        return wide.matrix
+            made[name] = wide.scores(self._trees[name], self.scenario)
+            wide.add(name, made[name])
+        return wide, made
 
 
 class _Wide:
@@ -122,12 +137,10 @@ class _Wide:
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
-    def scores(self, trees: TaskTrees, scenario: Scenario, *, early: bool = False) -> Values:
-        """Return a task's raw scores, float64 (n,); if early, by its first trees."""
-        if early:
-            return trees.early_scores(self.matrix, scenario.boosting)
+    def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
+        """Return a task's raw scores, float64 (n,)."""
         none = [None] * len(trees.boosters)
-        return predict_raw({"": trees}, none, self.matrix, scenario.boosting.threads)[""]
+        return predict_raw({"": trees}, none, self.matrix, scenario.boosting)[""]
 
 
 def _folds(train: Table, count: int) -> NDArray[np.intp]:

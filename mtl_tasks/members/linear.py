@@ -66,9 +66,7 @@ class LinearMember(Member):
             models[task] = _fit_task(features.loc[seen, columns], label[seen], settings.kind)
         return cls(scenario, models)
 
-    def predict(
-        self, features: pd.DataFrame, tasks: Collection[str] | None = None, *, early: bool = False
-    ) -> Predictions:
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
         wanted = self.scenario.tasks if tasks is None else tasks
         return {task: self._predict_task(features, task) for task in wanted}

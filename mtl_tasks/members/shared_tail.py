@@ -142,14 +142,13 @@ class _Starts:
         table = (
             LeafTable({task: grown[task].booster for task in there}, shared, first) if any(shared.values()) else None
         )
-        threads = learning.scenario.boosting.threads
         made: list[dict[str, Values]] = [{}, {}]
         for scores, part, matrix in (
             (made[0], learning.train, learning.matrix),
             (made[1], learning.tune, learning.tune_matrix),
         ):
             if part is not None and matrix is not None:
-                raw = predict_raw(trees, [table], matrix, threads)
+                raw = predict_raw(trees, [table], matrix, learning.scenario.boosting)
                 scores.update({task: raw[task][part.rows(task).places] for task in there})
         return cls(rounds, *made)
 

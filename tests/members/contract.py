@@ -118,10 +118,19 @@ class MemberContract:
         assert np.array_equal(some["purchase"], fitted.predict(unseen.features)["purchase"])
 
     def test_its_first_trees_give_an_idea_of_every_task(self, fitted: Member, unseen: Table) -> None:
-        whole, early = fitted.predict(unseen.features), fitted.predict(unseen.features, early=True)
-        for task, values in early.items():
+        whole, preview = fitted.predict(unseen.features), fitted.preview(unseen.features)
+        assert list(preview.predictions) == list(whole)
+        for task, values in preview.predictions.items():
             assert np.isfinite(values).all()
             assert np.corrcoef(values, whole[task])[0, 1] > 0.8
+
+    def test_a_preview_is_completed_where_it_is_asked_to_be(self, fitted: Member, unseen: Table) -> None:
+        places = np.arange(0, len(unseen), 3)
+        for tasks in (["purchase"], ["rating", "purchase"]):
+            whole, completed = fitted.predict(unseen.features, tasks), fitted.preview(unseen.features, tasks)
+            for task, values in completed.complete(places).items():
+                np.testing.assert_allclose(values, whole[task][places], rtol=1e-12, atol=1e-12)
+            assert list(completed.complete(places)) == list(completed.predictions) == tasks
 
     def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
         predictions = fitted.predict(unseen.features)

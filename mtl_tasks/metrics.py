@@ -88,7 +88,9 @@ class Prepared:
         mine = weights[self._places]
         true = np.append(0.0, np.cumsum(mine))
         positives, negatives = true[-1], seen[-1] - true[-1]
-        if positives == 0 or negatives == 0:
+        if (
+            positives == 0 or negatives <= EPSILON * EPSILON * seen[-1]
+        ):  # of weights that are no counts, sums are rounded
             return float("nan")
         if self.metric == "pr_auc":
             precision = true[self._until] / np.maximum(seen[self._end], 1e-12)

@@ -1,4 +1,4 @@
-"""Order of rows by several whole numbers, such as user and day, in one sort, and the largest of many without any."""
+"""Order of rows by several whole numbers, such as user and day, in one sort, and the largest of many without a sort."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Pl
     Parameters
     ----------
     scores
-        float32 (rows, columns), fewer than 2**29 columns.
+        float32 (rows, columns), finite, fewer than 2**29 columns.
 
     >>> largest_of_rows(np.array([[0.5, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=np.float32), 2)
     (array([0, 0, 1]), array([0, 1, 2]))

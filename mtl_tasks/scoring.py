@@ -149,7 +149,7 @@ class Scorer:
     def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
         """Return :meth:`utilities` of each user's most promising candidates; the others are left out."""
         most, needed = self.scenario.recommend.shortlist, self._needed
-        if most is None or scored.groupby(columns.USER, sort=False).size().max() <= most:
+        if most is None:
             return self.utilities(scored, features)
         previews = {name: member.preview(features, asked) for name, member, asked in self._asked(needed)}
         first = {name: preview.predictions for name, preview in previews.items()}

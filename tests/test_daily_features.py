@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks import columns
+from mtl_tasks import columns, daily_features
 from mtl_tasks.daily_features import day_keys, read_days
 from mtl_tasks.daily_log import digests_of
 from mtl_tasks.errors import ArtifactError
@@ -70,6 +70,17 @@ def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bi
     assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
     tables = [read_days(run.store, run.store.open(result.ref)) for run, result in (after, scratch)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+@pytest.mark.parametrize("rows", [1, 20])  # fewer than a day has, and a few days' worth
+def test_in_how_many_parts_days_are_made_changes_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    whole = days_of(*made_features(project, EARLIER, str(project / "whole")))
+    monkeypatch.setattr(daily_features, "_ROWS_AT_ONCE", rows)
+    parts = days_of(*made_features(project, EARLIER, str(project / f"parts-{rows}")))
+    assert max(ref.rows for ref in whole) > rows
+    assert [(ref.rows, ref.sha256) for ref in parts] == [(ref.rows, ref.sha256) for ref in whole]
 
 
 def test_factors_and_counts_of_integer_ids_are_not_gone_on_from_once_the_ids_of_a_text_log_are_texts(
@@ -276,9 +287,13 @@ def test_a_day_without_any_kind_joins_days_that_have_some() -> None:
     assert joined_kinds([none])["tab"].isna().all()
 
 
-def test_features_of_many_rows_of_a_day_do_not_depend_on_the_days_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("side", [1, 64])
+def test_features_of_many_rows_of_a_day_do_not_depend_on_the_days_beside_them(
+    monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
     monkeypatch.setattr(affinity, "_ROWS", 40)  # parts end within days
-    monkeypatch.setattr(affinity, "_MANY", 8)
+    monkeypatch.setattr(affinity, "_CELLS", 64)  # and blocks within the rows of a user and day,
+    monkeypatch.setattr(affinity, "_SIDE", side)  # each by itself or a few at once
     rng = np.random.default_rng(5)
     scenario, events = world_scenario(), canonical(random_events(rng, 400))
     spaces = fit_spaces(events, scenario, START, END)

@@ -88,6 +88,21 @@ def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path:
         past_document(store, run)
 
 
+def test_of_what_is_too_large_to_be_read_for_a_page_the_sizes_are_checked(
+    board_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtl_tasks.history.HASHED_BYTES", 0)
+    shutil.copytree(board_project / ".store", tmp_path / "store")
+    store, entry = Store(str(tmp_path / "store")), board.entry_of(board_project, "2013-05-10")
+    artifact = store.open(entry.refs["evaluate"])
+    shortened = artifact.folder / artifact.manifest["files"]["evaluation.json"]["path"]
+    shortened.write_bytes(shortened.read_bytes()[:-1])
+    states = {row["stage"]: row["state"] for row in list_artifacts(store, entry)}
+    assert states["gate"] == "sizes match"
+    assert states["evaluate"].startswith("damaged: ")
+    assert "evaluation.json" in states["evaluate"]
+
+
 def test_a_run_of_before_the_registry_kept_metrics_has_those_of_its_artefact(
     board_project: Path, tmp_path: Path
 ) -> None:

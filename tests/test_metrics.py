@@ -92,6 +92,12 @@ def test_ranking_metrics_of_one_class_are_nan(metric: str, label: float) -> None
     assert np.isnan(compute(metric, np.full(3, label), np.array([0.1, 0.2, 0.3])))
 
 
+@pytest.mark.parametrize("metric", ["auc", "pr_auc"])
+def test_ranking_metrics_of_one_class_with_weight_are_nan_however_the_weights_round(metric: str) -> None:
+    label, prediction = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.9, 0.5, 0.5, 0.1])
+    assert np.isnan(Prepared(metric, label, prediction).under(np.array([0.1, 0.2, 0.3, 0.0])))
+
+
 def test_weights_of_zero_leave_nothing_to_measure() -> None:
     assert np.isnan(Prepared("mae", np.ones(3), np.zeros(3)).under(np.zeros(3)))
 

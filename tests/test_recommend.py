@@ -13,6 +13,7 @@ from mtl_tasks import columns
 from mtl_tasks.features.build import build_features, fit_spaces
 from mtl_tasks.fusion import fit_fusion
 from mtl_tasks.members import Table, member_class
+from mtl_tasks.members.independent import IndependentMember
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import UTILITY, Scorer, ShortlistCheck, utility
@@ -40,6 +41,10 @@ def items() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
+    return fitted(scenario, events, items)
+
+
+def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
     rng = np.random.default_rng(1)
     spaces = fit_spaces(events, scenario, START, END)
     rows = random_rows(rng, 300)
@@ -96,6 +101,25 @@ def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
         most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
         assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
         assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen])
+
+
+def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
+    scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame
+) -> None:
+    boosting = {"rounds": 40, "patience": 40, "learning_rate": 0.3, "min_data_in_leaf": 5, "threads": 1}
+    settings = {"members": ["independent"], "boosting": scenario.boosting.model_copy(update=boosting)}
+    scorer = shortlisting(fitted(scenario.model_copy(update=settings), events, items), 1)
+    (member,) = scorer.members.values()
+    assert isinstance(member, IndependentMember)
+    assert {task for task, trees in member.learnt.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
+    people = np.unique(events.user_id)
+    ((scored, features),) = scorer.candidates(events, tables(items), people, END)
+    chosen = scored[UTILITY].notna()
+    np.testing.assert_allclose(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen], rtol=1e-9)
+    for person in people:
+        ((alone, _),) = scorer.candidates(events, tables(items), np.array([person]), END)
+        mine = scored[scored[columns.USER] == person].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, mine, check_exact=True)
 
 
 def test_without_trees_a_shortlist_loses_nothing(

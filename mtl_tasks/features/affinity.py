@@ -226,14 +226,15 @@ def _blocks(rows: CodedRows, wanted: Places, starts: Places, ends: Places) -> It
     first = starts_of(users) | starts_of(days)
     begin = np.flatnonzero(first)
     rank = np.arange(len(wanted)) - begin[np.cumsum(first) - 1]
-    begin = np.flatnonzero(rank % np.maximum(_CELLS // np.maximum(lengths, 1), 1) == 0)  # none is larger than that
+    begin = np.flatnonzero(rank % np.maximum(_CELLS // np.maximum(lengths, 1), 1) == 0)
     blocks = _Blocks(begin, np.diff(np.append(begin, len(wanted))), starts[wanted[begin]], lengths[begin])
     tall, wide = _rounded(blocks.rows), _rounded(blocks.events)
     order = ordered_by(tall, wide)
     for places in np.split(order, np.flatnonzero(np.diff(tall[order]) | np.diff(wide[order])) + 1):
         if len(places):
             cells = max(tall[places[0]] * wide[places[0]], _SIDE * (tall[places[0]] + wide[places[0]]))
-            yield from (blocks.at(part) for part in np.array_split(places, len(places) * cells // _CELLS + 1))
+            parts = min(len(places), len(places) * cells // _CELLS + 1)
+            yield from (blocks.at(part) for part in np.array_split(places, parts))
 
 
 def _filled(first: Places, lengths: Places) -> tuple[Places, NDArray[np.bool_]]:

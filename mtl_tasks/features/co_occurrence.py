@@ -54,22 +54,25 @@ class CoOccurrence:
         self._by_day = ordered_by(then)
         self._days = then[self._by_day]
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
-        nothing = np.zeros(0, dtype=np.int64)
-        self._pairs = sparse.csr_matrix((nothing, (nothing, nothing)), shape=(self._size, self._size))
-        self._as_floats: sparse.csr_matrix | None = None  # the same, for products; made once a day
+        self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
         self._takers = np.zeros(self._size, dtype=np.int64)
 
     def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
         upper = sparse.triu(self._pairs, format="coo")
-        pairs = {"item": upper.row.astype(np.int32), "other": upper.col.astype(np.int32), "gain": upper.data}
+        pairs = {
+            "item": upper.row.astype(np.int32),
+            "other": upper.col.astype(np.int32),
+            "gain": upper.data.astype(np.int64),
+        }
         met = np.flatnonzero(self._takers)
         return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
 
     def go_on_from(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
         """Hold what another held, whose item ``i`` has the code ``items[i]`` here; before anything is taken in."""
         item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
-        upper = sparse.coo_matrix((pairs["gain"].to_numpy(), (item, other)), shape=self._pairs.shape).tocsr()
+        gain = pairs["gain"].to_numpy().astype(np.float64)
+        upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
         self._pairs = upper + upper.T.tocsr()
         self._takers[items[takers["item"].to_numpy()]] = takers["count"]
 
@@ -86,7 +89,6 @@ class CoOccurrence:
         while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
             parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
         self._pairs = self._pairs + parts[0]
-        self._as_floats = None
 
     def columns(self, rows: CodedRows, last_items: int) -> Columns:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
@@ -94,17 +96,19 @@ class CoOccurrence:
         starts = np.maximum(starts, ends - PARTNERS)
         mine = self._taken_at(rows.users, rows.items, ends)
         # Of an item that the user took, a part is what they have contributed: that is found pair by pair.
-        listed = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
+        whole = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
         overlap = {"recent": np.zeros(len(rows)), "all": np.zeros(len(rows))}
-        few, many = np.flatnonzero(~listed), np.flatnonzero(listed)
-        bounds = np.searchsorted(np.cumsum((ends - starts)[few]), np.arange(_CHUNK, (ends - starts)[few].sum(), _CHUNK))
-        for part in np.split(few, bounds):
+        by_pair, by_product = np.flatnonzero(~whole), np.flatnonzero(whole)
+        pairs = np.cumsum((ends - starts)[by_pair])
+        for part in np.split(
+            by_pair, np.searchsorted(pairs, np.arange(_CHUNK, pairs[-1] if len(pairs) else 0, _CHUNK))
+        ):
             owner, place = expand(starts[part], ends[part])
             value = self._overlap(rows.items[part], mine[part], owner, place)
             newest = place >= ends[part][owner] - last_items
             overlap["recent"][part] = np.bincount(owner, weights=value * newest, minlength=len(part))
             overlap["all"][part] = np.bincount(owner, weights=value, minlength=len(part))
-        for part in self._by_people(rows.users, many):
+        for part in self._by_people(rows.users, by_product):
             users, at = np.unique(rows.users[part], return_inverse=True)
             products = self._products(users, int(rows.days[part[0]]), PARTNERS).toarray()
             overlap["all"][part] = products[at, rows.items[part]] / SCALE
@@ -127,24 +131,23 @@ class CoOccurrence:
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users, float32 (users, items)."""
         products = self._products(users, day, PARTNERS)
-        scaled = products.data / (np.sqrt(np.maximum(self._takers, 1)) * SCALE)[products.indices]
-        parts = (scaled.astype(np.float32), products.indices, products.indptr)
+        products.data /= (np.sqrt(np.maximum(self._takers, 1)) * SCALE)[products.indices]
+        parts = (products.data.astype(np.float32), products.indices, products.indptr)
         scores: Floats = sparse.csr_matrix(parts, shape=products.shape).toarray()
         return scores
 
     def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
         """Return what each user's last items say of all items, float64 (users, items), in units of 2**-20.
 
-        A user's items are added one after the other, as :meth:`columns` adds pairs: both come to the same bits.
+        A user's items are added one after the other, as :meth:`columns` adds pairs: both come to the same bits, unless
+        scipy was compiled to fuse multiplication and addition, as on ARM.
         """
-        if self._as_floats is None:
-            self._as_floats = self._pairs.astype(np.float64)
         starts, ends = self._past.before(users, np.full(len(users), day))
         starts = np.maximum(starts, ends - most)
         items = self._past.items[expand(starts, ends)[1]]
         pointers = np.concatenate([[0], np.cumsum(ends - starts)])
         baskets = sparse.csr_matrix((self._weight(items), items, pointers), shape=(len(users), self._size))
-        products: sparse.csr_matrix = baskets @ self._as_floats
+        products: sparse.csr_matrix = baskets @ self._pairs
         return products
 
     def _weight(self, items: Codes) -> NDArray[np.float64]:
@@ -154,7 +157,7 @@ class CoOccurrence:
     def _pairs_of(self, places: NDArray[np.intp]) -> sparse.csr_matrix:
         """Pairs that the takes at some places form with those before them, either way round."""
         owner, before = expand(places - np.minimum(self._rank[places], PARTNERS), places)
-        gain = _gain(self._rank[places][owner])
+        gain = _gain(self._rank[places][owner]).astype(np.float64)
         item, other = self._past.items[places][owner], self._past.items[before]
         rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
         return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
@@ -171,7 +174,7 @@ class CoOccurrence:
     def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, place: Codes) -> NDArray[np.float64]:
         """What each item of a row's user adds to the row, whose item they had taken at ``mine``."""
         item, other = items[owner], self._past.items[place]
-        pairs = np.zeros(len(owner), dtype=np.int64)
+        pairs = np.zeros(len(owner))
         if len(owner):
             pairs = np.asarray(self._pairs[item, other]).ravel()
         taken = mine[owner]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
@@ -28,7 +28,6 @@ from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.store import to_json
 
 Values = NDArray[np.float64]
-Begun = tuple[dict[str, Values], Callable[[NDArray[np.int64]], dict[str, Values]]]
 FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the file <kind>.json
 
 
@@ -173,8 +172,16 @@ class BoostedMember(Member):
 
     def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
         """See :class:`Member`."""
-        early, complete = self._begin(self._matrix(features), list(self._trees if tasks is None else tasks))
-        return Preview(self._predictions(early), lambda places: self._predictions(complete(places)))
+        wanted = list(self._trees if tasks is None else tasks)
+        early = self._early_scores(self._matrix(features), wanted)
+
+        def complete(places: NDArray[np.int64]) -> Predictions:
+            # Encoded again: to hold every member's matrix of all rows would take more memory than the features.
+            matrix = self._matrix(features.iloc[places])
+            known = {task: scores[places] for task, scores in early.items()}
+            return self._predictions(self._continued(matrix, wanted, known))
+
+        return Preview(self._predictions({task: early[task] for task in wanted}), complete)
 
     def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds; see :attr:`Task.objective`."""
@@ -226,16 +233,14 @@ class BoostedMember(Member):
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
         return predict_raw({task: self._trees[task] for task in tasks}, self._tables, matrix, self.scenario.boosting)
 
-    def _begin(self, matrix: Matrix, tasks: list[str]) -> Begun:
-        """Return raw scores by the first trees, and a way from places to those by all."""
-        trees, settings = {task: self._trees[task] for task in tasks}, self.scenario.boosting
-        early = {task: one.early_scores(matrix, settings) for task, one in trees.items()}
+    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        """Return raw scores by the first trees, of the tasks and of those that they need."""
+        return {task: self._trees[task].early_scores(matrix, self.scenario.boosting) for task in tasks}
 
-        def complete(places: NDArray[np.int64]) -> dict[str, Values]:
-            chosen = {task: scores[places] for task, scores in early.items()}
-            return predict_raw(trees, self._tables, matrix[places], settings, chosen)
-
-        return early, complete
+    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
+        """Return raw scores by all trees of rows of which :meth:`_early_scores` said the first part."""
+        trees = {task: self._trees[task] for task in tasks}
+        return predict_raw(trees, self._tables, matrix, self.scenario.boosting, early)
 
     @cached_property
     def _tables(self) -> list[LeafTable | None]:

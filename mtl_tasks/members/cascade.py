@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Final
 
 import lightgbm as lgb
@@ -15,7 +16,7 @@ from mtl_tasks.boosting.rows import TaskRows, Values
 from mtl_tasks.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
 from mtl_tasks.errors import DataError
 from mtl_tasks.members.base import Table
-from mtl_tasks.members.boosted import Begun, BoostedMember, Learning, Learnt
+from mtl_tasks.members.boosted import BoostedMember, Learning, Learnt
 from mtl_tasks.scenario import Scenario, Task
 
 # Trees are drawn otherwise than those of `independent`: the first task's would else be the very same.
@@ -64,34 +65,38 @@ class CascadeMember(BoostedMember):
         if not tasks:
             return {}
         last = max(tasks, key=self._order.index)
-        wide, before = self._until(matrix, last)
-        made = {**before, last: wide.scores(self._trees[last], self.scenario)}
+        wide, made = self._until(matrix, last)
+        made[last] = wide.scores(self._trees[last], self.scenario)
         return {task: made[task] for task in tasks}
 
-    def _begin(self, matrix: Matrix, tasks: list[str]) -> Begun:
+    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
         """Only of the last task the first trees are asked alone: the others' trees were told whole predictions."""
+        if not tasks:
+            return {}
         last = max(tasks, key=self._order.index)
-        wide, before = self._until(matrix, last)
-        trees, settings = self._trees[last], self.scenario.boosting
-        early = {**before, last: trees.early_scores(wide.matrix, settings)}
+        wide, made = self._until(matrix, last)
+        made[last] = self._trees[last].early_scores(wide.matrix, self.scenario.boosting)
+        return made
 
-        def complete(places: NDArray[np.int64]) -> dict[str, Values]:
-            chosen = {task: scores[places] for task, scores in early.items()}
-            none = [None] * len(trees.boosters)
-            chosen |= predict_raw({last: trees}, none, wide.matrix[places], settings, chosen)
-            return {task: chosen[task] for task in tasks}
-
-        return {task: early[task] for task in tasks}, complete
+    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
+        if not tasks:
+            return {}
+        last = max(tasks, key=self._order.index)
+        wide, made = self._until(matrix, last, early)
+        made[last] = wide.scores(self._trees[last], self.scenario, early[last])
+        return {task: made[task] for task in tasks}
 
     def _told(self, matrix: Matrix, task: str) -> Matrix:
         return self._until(matrix, task)[0].matrix
 
-    def _until(self, matrix: Matrix, task: str) -> tuple[_Wide, dict[str, Values]]:
-        """Return what a task's trees are told, and the raw scores of the tasks before it."""
+    def _until(
+        self, matrix: Matrix, task: str, known: Mapping[str, Values] | None = None
+    ) -> tuple[_Wide, dict[str, Values]]:
+        """Return what a task's trees are told, and the raw scores of the tasks before it, which may be known."""
         order, made = self._order, dict[str, Values]()
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
-            made[name] = wide.scores(self._trees[name], self.scenario)
+            made[name] = wide.scores(self._trees[name], self.scenario) if known is None else known[name]
             wide.add(name, made[name])
         return wide, made
 
@@ -137,10 +142,10 @@ class _Wide:
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
-    def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
-        """Return a task's raw scores, float64 (n,)."""
-        none = [None] * len(trees.boosters)
-        return predict_raw({"": trees}, none, self.matrix, scenario.boosting)[""]
+    def scores(self, trees: TaskTrees, scenario: Scenario, early: Values | None = None) -> Values:
+        """Return a task's raw scores, float64 (n,); ``early`` if what its first trees say is known."""
+        none, known = [None] * len(trees.boosters), None if early is None else {"": early}
+        return predict_raw({"": trees}, none, self.matrix, scenario.boosting, known)[""]
 
 
 def _folds(train: Table, count: int) -> NDArray[np.intp]:

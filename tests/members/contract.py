@@ -124,13 +124,18 @@ class MemberContract:
             assert np.isfinite(values).all()
             assert np.corrcoef(values, whole[task])[0, 1] > 0.8
 
-    def test_a_preview_is_completed_where_it_is_asked_to_be(self, fitted: Member, unseen: Table) -> None:
+    @pytest.mark.parametrize("seeds", [1, 2])
+    def test_a_preview_is_completed_where_it_is_asked_to_be(self, unseen: Table, seeds: int) -> None:
+        member = self.fit(member_scenario(learning_rate=0.3, seeds=seeds))
         places = np.arange(0, len(unseen), 3)
-        for tasks in (["purchase"], ["rating", "purchase"]):
-            whole, completed = fitted.predict(unseen.features, tasks), fitted.preview(unseen.features, tasks)
-            for task, values in completed.complete(places).items():
+        for tasks in ([], ["purchase"], ["rating", "purchase"]):
+            whole, preview = member.predict(unseen.features, tasks), member.preview(unseen.features, tasks)
+            completed = preview.complete(places)
+            assert list(completed) == list(preview.predictions) == tasks
+            for task, values in completed.items():
                 np.testing.assert_allclose(values, whole[task][places], rtol=1e-12, atol=1e-12)
-            assert list(completed.complete(places)) == list(completed.predictions) == tasks
+            unfinished = [task for task in tasks if not np.allclose(preview.predictions[task], whole[task], rtol=1e-6)]
+            assert bool(unfinished) == (isinstance(member, BoostedMember) and bool(tasks))
 
     def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
         predictions = fitted.predict(unseen.features)

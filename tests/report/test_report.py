@@ -110,6 +110,7 @@ def test_dry_run_is_said() -> None:
         "▼ −0.0550",  # ALS is worse than the floor
         "popular, last 7 days",
         "18.1 %",
+        "The shortlist that all trees score kept 99.8 % of what they would list (asked of 200 people).",
         "cold users",
         "independent alone 0.4630 taken",
         "calibration isotonic",
@@ -244,6 +245,14 @@ def test_the_largest_shifts_stand_before_the_others_and_each_is_read_in_words(pa
 def test_a_run_without_distributions_says_so() -> None:
     told = words(render_report(replace(sample_document(), drift=None)))
     assert "This run is of a time when no distributions were recorded." in told
+
+
+def test_a_run_of_before_there_was_a_shortlist_has_a_page_that_tells_of_none() -> None:
+    document = sample_document()
+    ranking = {name: value for name, value in document.evaluation["ranking"].items() if name != "shortlist"}
+    told = words(render_report(replace(document, evaluation={**document.evaluation, "ranking": ranking})))
+    assert "18.1 %" in told
+    assert "The shortlist" not in told
 
 
 def test_a_champion_that_cannot_be_compared_with_says_why() -> None:

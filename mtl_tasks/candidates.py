@@ -13,7 +13,7 @@ from mtl_tasks.factors import Floats
 from mtl_tasks.features.attributes import Attribute
 from mtl_tasks.features.build import FeatureMaker
 from mtl_tasks.features.coding import CodedEvents, CodedRows, Codes
-from mtl_tasks.ordering import largest_of_rows
+from mtl_tasks.ordering import largest_of_rows, marked
 
 RECENT_DAYS: Final = 28  # an item is offered by attribute only if somebody took it in these days
 
@@ -65,7 +65,7 @@ class Candidates:
         for owner, item in sources:
             offered[owner, item] = True
         offered[seen.nonzero()] = False
-        owner, item = np.nonzero(offered)
+        owner, item = marked(offered)
         return CodedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
 
     def _most_taken(self, users: Codes) -> Pairs:

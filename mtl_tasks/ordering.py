@@ -46,6 +46,16 @@ def among_largest(groups: NDArray[Any], values: NDArray[np.floating[Any]], count
     return among
 
 
+def marked(mask: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Return row and column of what is true, as ``np.nonzero`` does, which takes five times as long on a table.
+
+    >>> marked(np.array([[False, True], [True, True]]))
+    (array([0, 1, 1]), array([1, 0, 1]))
+    """
+    row, column = np.divmod(np.flatnonzero(mask), max(mask.shape[1], 1))
+    return row, column
+
+
 def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Places]:
     """Return row and column of the ``count`` largest of the positive scores of each row; of equal ones the first.
 
@@ -60,14 +70,14 @@ def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Pl
     (array([0, 0, 1]), array([0, 1, 2]))
     """
     size = scores.shape[1]
-    bound = np.zeros(len(scores), dtype=np.float32)
+    bound = np.full(len(scores), np.finfo(np.float32).smallest_subnormal)
     groups = size // _GROUP
     if groups > count:
         # So many are reached by the largest of every few columns, and little more than what is looked for comes up to
         # the last of them: a fifth of the time of partitioning all columns.
         largest = scores[:, : groups * _GROUP].reshape(len(scores), _GROUP, groups).max(axis=1)
         bound = np.maximum(bound, np.partition(largest, groups - count, axis=1)[:, groups - count])
-    row, column = np.nonzero((scores >= bound[:, None]) & (scores > 0))
+    row, column = marked(scores >= bound[:, None])
     # No two are alike by what is put into the digits that a float64 has more than a float32.
     distinct = scores[row, column].astype(np.float64)
     distinct.view(np.int64)[:] += size - column

@@ -56,6 +56,7 @@ class CoOccurrence:
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
         self._takers = np.zeros(self._size, dtype=np.int64)
+        self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users and day of the last scores; products
 
     def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
@@ -89,6 +90,7 @@ class CoOccurrence:
         while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
             parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
         self._pairs = self._pairs + parts[0]
+        self._scored = None
 
     def columns(self, rows: CodedRows, last_items: int) -> Columns:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
@@ -110,12 +112,13 @@ class CoOccurrence:
             overlap["all"][part] = np.bincount(owner, weights=value, minlength=len(part))
         for part in self._by_people(rows.users, by_product):
             users, at = np.unique(rows.users[part], return_inverse=True)
-            products = self._products(users, int(rows.days[part[0]]), PARTNERS).toarray()
+            day = int(rows.days[part[0]])
+            products = self._products_of_all(users, day).toarray()
             overlap["all"][part] = products[at, rows.items[part]] / SCALE
             longer = np.zeros(len(users), dtype=np.bool_)
             longer[at] = (ends - starts)[part] > last_items
             if longer.any():  # of the others, the last items are all items
-                products[longer] = self._products(users[longer], int(rows.days[part[0]]), last_items).toarray()
+                products[longer] = self._products(users[longer], day, last_items).toarray()
             overlap["recent"][part] = products[at, rows.items[part]] / SCALE
         takers = self._takers[rows.items]
         scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
@@ -129,12 +132,21 @@ class CoOccurrence:
         yield from (part for part in np.split(places, np.flatnonzero(np.diff(number // at_once)) + 1) if len(part))
 
     def scores(self, users: Codes, day: int) -> Floats:
-        """Return the scores of every item for some users, float32 (users, items)."""
+        """Return the scores of every item for some users (sorted), float32 (users, items)."""
         products = self._products(users, day, PARTNERS)
-        products.data /= (np.sqrt(np.maximum(self._takers, 1)) * SCALE)[products.indices]
-        parts = (products.data.astype(np.float32), products.indices, products.indptr)
-        scores: Floats = sparse.csr_matrix(parts, shape=products.shape).toarray()
+        self._scored = users, day, products
+        scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
+        scaled = np.divide(products.data, scale[products.indices], dtype=np.float32, casting="same_kind")
+        scores: Floats = sparse.csr_matrix((scaled, products.indices, products.indptr), shape=products.shape).toarray()
         return scores
+
+    def _products_of_all(self, users: Codes, day: int) -> sparse.csr_matrix:
+        """Return what users' items say; for candidates that was found just now, when they were chosen."""
+        if self._scored is not None and len(self._scored[0]) and self._scored[1] == day:
+            place = np.minimum(np.searchsorted(self._scored[0], users), len(self._scored[0]) - 1)
+            if np.array_equal(self._scored[0][place], users):
+                return self._scored[2][place]
+        return self._products(users, day, PARTNERS)
 
     def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
         """Return what each user's last items say of all items, float64 (users, items), in units of 2**-20.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.bootstrap import UserBootstrap, measured
-from mtl_tasks.metrics import METRICS, RANKING, Prepared, calibration_curve, compute, improvement, list_metrics
+from mtl_tasks.metrics import METRICS, RANKING, Prepared, calibration_curve, improvement, list_metrics
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scoring import ALS, POPULAR, UTILITY, top_lists
 
@@ -91,14 +91,14 @@ def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[Jso
     if not len(rows.label):
         return {name: dict.fromkeys(metrics, NOTHING) for name in made}, {}
     prepared = {
-        (name, metric): Prepared(metric, rows.label, values)
+        (name, metric): one
         for name, values in rows.predictions.items()
-        for metric in metrics
+        for metric, one in Prepared.several(metrics, rows.label, values).items()
     }
     replicates = UserBootstrap(rows.users, REPLICATES, seed).replicate(prepared)
+    everything = np.ones(len(rows.label))
     for (name, metric), drawn in replicates.items():
-        value = compute(metric, rows.label, rows.predictions[name])
-        made[name][metric] = measured(value, drawn, len(rows.label))
+        made[name][metric] = measured(prepared[name, metric].under(everything), drawn, len(rows.label))
     return made, replicates
 
 

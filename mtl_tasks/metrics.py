@@ -17,6 +17,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
     "regression": ("rmse", "mae"),
     "binary": ("auc", "pr_auc", "log_loss", "calibration_error"),
 }
+RANKED: Final = frozenset({"auc", "pr_auc", "calibration_error"})  # those that need rows in order of the prediction
 PRIMARY: Final = {"regression": "rmse", "binary": "auc"}
 LOWER_IS_BETTER: Final = frozenset({"rmse", "mae", "log_loss", "calibration_error"})
 RANKING: Final = ("ndcg", "recall", "map")
@@ -27,6 +28,69 @@ def improvement(metric: str, candidate: float, reference: float) -> float:
     return reference - candidate if metric in LOWER_IS_BETTER else candidate - reference
 
 
+class Ranking:
+    """Rows in order of a prediction, the highest first, and what weights add up to along it.
+
+    What was found for some weights is kept until others are asked about, so that the metrics of one prediction share
+    the sort and, draw by draw, the passes over the rows.
+
+    Parameters
+    ----------
+    label, prediction
+        float64 (n,); labels are 0 or 1.
+    """
+
+    def __init__(self, label: Values, prediction: Values) -> None:
+        self.order = np.argsort(-prediction, kind="stable")
+        ranked = prediction[self.order]
+        starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
+        places = np.flatnonzero(label[self.order] == 1)
+        run = np.searchsorted(starts, places, side="right") - 1
+        begin, end = starts[run], np.append(starts[1:], len(ranked))[run]  # of the run of ties of each positive
+        # Between these rows, weights need only be added up.
+        self._places, self._bounds = places, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
+        self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
+        self._before, self._until = (np.searchsorted(places, edge) for edge in (begin, end))  # counts of positives
+        self._bins = _bin_starts(ranked[::-1])
+        self._known: tuple[Values, Values, dict[str, float]] | None = None
+
+    def ordered(self, weights: Values) -> Values:
+        """Return weights (n,) in this order."""
+        return self._of(weights)[0]
+
+    def areas(self, weights: Values) -> dict[str, float]:
+        """Return ``auc`` and ``pr_auc`` under weights; NaN without positives or without negatives."""
+        return self._of(weights)[1]
+
+    def by_bin(self, values: Values) -> Values:
+        """Add values (n,) in this order up by bin of equal mass."""
+        starts = len(values) - np.append(self._bins, len(values))[:0:-1]
+        return np.add.reduceat(values, starts)
+
+    def _of(self, weights: Values) -> tuple[Values, dict[str, float]]:
+        if self._known is None or self._known[0] is not weights:
+            ordered = weights.take(self.order)
+            self._known = weights, ordered, self._areas(ordered)
+        return self._known[1:]
+
+    def _areas(self, weights: Values) -> dict[str, float]:
+        seen = np.append(0.0, np.cumsum(np.add.reduceat(weights, self._bounds[:-1])))
+        mine = weights[self._places]
+        true = np.append(0.0, np.cumsum(mine))
+        positives, negatives = true[-1], seen[-1] - true[-1]
+        if (
+            positives == 0 or negatives <= EPSILON * EPSILON * seen[-1]
+        ):  # of weights that are no counts, sums are rounded
+            return {"auc": float("nan"), "pr_auc": float("nan")}
+        above = seen[self._begin] - true[self._before]
+        with_ties = seen[self._end] - true[self._until]
+        precision = true[self._until] / np.maximum(seen[self._end], 1e-12)
+        return {
+            "auc": float(1.0 - mine @ (above + with_ties) / 2 / (positives * negatives)),
+            "pr_auc": float(mine @ precision / positives),
+        }
+
+
 class Prepared:
     """Labels and predictions made ready to compute one metric under many row weights.
 
@@ -34,6 +98,8 @@ class Prepared:
     ----------
     label, prediction
         float64 (n,); for a binary task labels are 0 or 1 and predictions probabilities.
+    ranking
+        That of the same rows, where another metric has made it.
 
     Notes
     -----
@@ -43,61 +109,37 @@ class Prepared:
     prediction is not finite.
     """
 
-    def __init__(self, metric: str, label: Values, prediction: Values) -> None:
+    def __init__(self, metric: str, label: Values, prediction: Values, ranking: Ranking | None = None) -> None:
         self.metric = metric
         # A ranking would otherwise take NaN for the lowest score and return a number.
         self._defined = bool(np.isfinite(prediction).all())
-        if metric in ("auc", "pr_auc"):
-            order = np.argsort(-prediction, kind="stable")
-            self._order = order
-            self._find_positives(prediction[order], label[order])
-        elif metric == "calibration_error":
-            self._order = np.argsort(prediction, kind="stable")
-            self._edges = _bin_starts(prediction[self._order])
-            self._gap = (label - prediction)[self._order]
+        if metric in RANKED:
+            self._ranking = ranking or Ranking(label, prediction)
+            if metric == "calibration_error":
+                self._gap = (label - prediction)[self._ranking.order]
         else:
             self._loss = row_loss(metric, label, prediction)
 
+    @classmethod
+    def several(cls, metrics: tuple[str, ...], label: Values, prediction: Values) -> dict[str, Prepared]:
+        """Prepare some metrics of one prediction, which share what they can."""
+        ranking = Ranking(label, prediction) if RANKED & set(metrics) else None
+        return {metric: cls(metric, label, prediction, ranking) for metric in metrics}
+
     def under(self, weights: Values) -> float:
-        """The metric under row weights (n,); NaN where it is not defined."""
+        """The metric under row weights (n,), which must not change while they are asked about; NaN if not defined."""
         if not self._defined:
             return float("nan")
         if self.metric in ("auc", "pr_auc"):
-            return self._ranked(weights[self._order])
+            return self._ranking.areas(weights)[self.metric]
         total = weights.sum()
         if total == 0:
             return float("nan")
         if self.metric == "calibration_error":
-            gaps = np.add.reduceat(self._gap * weights[self._order], self._edges)
+            gaps = self._ranking.by_bin(self._gap * self._ranking.ordered(weights))
             return float(np.abs(gaps).sum() / total)
         mean = float(self._loss @ weights / total)
         return float(np.sqrt(mean)) if self.metric == "rmse" else mean
-
-    def _find_positives(self, ranked: Values, label: Values) -> None:
-        """Note where each positive's run of ties begins and ends: between these rows weights need only be added up."""
-        starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
-        places = np.flatnonzero(label == 1)
-        run = np.searchsorted(starts, places, side="right") - 1
-        begin, end = starts[run], np.append(starts[1:], len(ranked))[run]
-        self._places, self._bounds = places, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
-        self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
-        self._before, self._until = (np.searchsorted(places, edge) for edge in (begin, end))  # counts of positives
-
-    def _ranked(self, weights: Values) -> float:
-        seen = np.append(0.0, np.cumsum(np.add.reduceat(weights, self._bounds[:-1])))
-        mine = weights[self._places]
-        true = np.append(0.0, np.cumsum(mine))
-        positives, negatives = true[-1], seen[-1] - true[-1]
-        if (
-            positives == 0 or negatives <= EPSILON * EPSILON * seen[-1]
-        ):  # of weights that are no counts, sums are rounded
-            return float("nan")
-        if self.metric == "pr_auc":
-            precision = true[self._until] / np.maximum(seen[self._end], 1e-12)
-            return float(mine @ precision / positives)
-        above = seen[self._begin] - true[self._before]
-        with_ties = seen[self._end] - true[self._until]
-        return float(1.0 - mine @ (above + with_ties) / 2 / (positives * negatives))
 
 
 def compute(metric: str, label: Values, prediction: Values) -> float:
@@ -130,6 +172,8 @@ def _bin_starts(ranked: Values) -> NDArray[np.int64]:
 
     Ties split by the order of the rows would make bins of positives and bins of negatives out of equal predictions.
     """
+    if not len(ranked):
+        return np.zeros(0, dtype=np.int64)
     wanted = np.linspace(0, len(ranked), BINS + 1).astype(np.int64)[:-1]
     return np.unique(np.searchsorted(ranked, ranked[wanted], side="left")).astype(np.int64)
 

@@ -47,6 +47,14 @@ def test_weighting_a_row_twice_is_having_it_twice(metric: str) -> None:
     assert Prepared(metric, label, prediction).under(weights) == pytest.approx(repeated)
 
 
+def test_metrics_of_one_prediction_are_what_each_is_by_itself_under_whichever_weights_come_next() -> None:
+    label, prediction, weights = draw(5, 40, ties=True)
+    together = Prepared.several(METRICS["binary"], label, prediction)
+    for asked in (weights, np.ones(40), weights[::-1].copy(), weights):
+        for metric in METRICS["binary"]:
+            assert together[metric].under(asked) == Prepared(metric, label, prediction).under(asked)
+
+
 def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     prediction = np.repeat(np.arange(1, 11) / 20, 10)
     label = np.tile(np.array([1.0] * 3 + [0.0] * 7), 10)
@@ -82,6 +90,7 @@ def test_calibration_curve_has_ten_bins_of_equal_mass_and_keeps_ties_together() 
 def test_a_metric_of_nothing_or_of_nan_is_nan(metric: str) -> None:
     label = np.array([0.0, 1.0, 1.0])
     assert np.isnan(compute(metric, label[:0], label[:0]))
+    assert np.isnan(Prepared(metric, label[:0], label[:0]).under(label[:0]))
     for bad in (np.nan, np.inf, -np.inf):
         assert np.isnan(compute(metric, label, np.array([0.2, bad, 0.9])))
 

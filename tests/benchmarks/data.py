@@ -27,7 +27,7 @@ from mtl_tasks.boosting.encoding import Encoder
 from mtl_tasks.boosting.trees import early_trees, parameters
 from mtl_tasks.daily_features import read_days
 from mtl_tasks.daily_log import read_events
-from mtl_tasks.factors import TasteSolver
+from mtl_tasks.factors import ItemSpace, Solver, TasteSolver, fit_space
 from mtl_tasks.features.build import fit_spaces
 from mtl_tasks.pipeline import make_run, promoted, refs_of
 from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured, run_stage
@@ -159,12 +159,23 @@ def _read(log: pathlib.Path, store: str) -> dict[str, float]:
 
 
 def _als(log: pathlib.Path, store: str) -> dict[str, float]:
-    """The calls of `implicit` that the stage makes, made again on the same arrays: the fit, and the folding in."""
+    """The calls of `implicit` that the stage makes, made again on the same arrays: the fit, and the folding in.
+
+    ``stage_alone`` is what the stage takes for the same space, without reading and coding the log and without the
+    factors of ratings.
+    """
     from implicit.cpu.als import AlternatingLeastSquares
 
     run, inputs = _inputs(log, store)
     events, settings = read_events(run.store, inputs["validate"]), run.scenario.factors
     calls: list[tuple[sparse.csr_matrix, NDArray[np.float32] | None]] = []
+    spaces: dict[str, float] = {}
+
+    def timed(solver: Solver, *arguments: Any) -> ItemSpace:
+        with measured() as usage:
+            space = fit_space(solver, *arguments)
+        spaces[solver.name] = usage["cpu_seconds"]
+        return space
 
     class Noted(TasteSolver):
         def fit(self, user_items: sparse.csr_matrix, start: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -175,8 +186,11 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             calls.append((_summed(values), np.ascontiguousarray(vectors)))
             return super().fold(values, vectors)
 
+    span = inputs["factors"].summary["fitted_before"], run.as_of_day
+    with unittest.mock.patch("mtl_tasks.features.build.fit_space", timed):
+        fit_spaces(events, run.scenario, *span)
     with unittest.mock.patch("mtl_tasks.features.build.TasteSolver", Noted):
-        fit_spaces(events, run.scenario, inputs["factors"].summary["fitted_before"], run.as_of_day)
+        fit_spaces(events, run.scenario, *span)
     took = {"fit": 0.0, "fold": 0.0}
     for matrix, vectors in calls:
         model = AlternatingLeastSquares(
@@ -193,7 +207,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
                 model.item_factors = vectors
                 model.recalculate_user(np.arange(matrix.shape[0]), matrix)
         took["fit" if vectors is None else "fold"] += usage["cpu_seconds"]
-    return {"cpu_seconds": sum(took.values()), "fit_alone": took["fit"]}
+    return {"cpu_seconds": sum(took.values()), "fit_alone": took["fit"], "stage_alone": spaces["taste"]}
 
 
 def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:

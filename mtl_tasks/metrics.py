@@ -31,8 +31,8 @@ def improvement(metric: str, candidate: float, reference: float) -> float:
 class Ranking:
     """Rows in order of a prediction, the highest first, and what weights add up to along it.
 
-    What was found for some weights is kept until others are asked about, so that the metrics of one prediction share
-    the sort and, draw by draw, the passes over the rows.
+    What was found for some weights is kept until other ones (another array) are asked about, so that the metrics of one
+    prediction share the sort and, draw by draw, the passes over the rows.
 
     Parameters
     ----------
@@ -44,43 +44,44 @@ class Ranking:
         self.order = np.argsort(-prediction, kind="stable")
         ranked = prediction[self.order]
         starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
-        places = np.flatnonzero(label[self.order] == 1)
+        positive = label[self.order] == 1
+        places = np.flatnonzero(positive)
         run = np.searchsorted(starts, places, side="right") - 1
         begin, end = starts[run], np.append(starts[1:], len(ranked))[run]  # of the run of ties of each positive
+        self._negatives = np.flatnonzero(~positive)
         # Between these rows, weights need only be added up.
         self._places, self._bounds = places, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
         self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
         self._before, self._until = (np.searchsorted(places, edge) for edge in (begin, end))  # counts of positives
         self._bins = _bin_starts(ranked[::-1])
-        self._known: tuple[Values, Values, dict[str, float]] | None = None
+        self._known: tuple[Values, Values] | None = None
+        self._found: dict[str, float] | None = None
 
     def ordered(self, weights: Values) -> Values:
         """Return weights (n,) in this order."""
-        return self._of(weights)[0]
+        if self._known is None or self._known[0] is not weights:
+            self._known, self._found = (weights, weights.take(self.order)), None
+        return self._known[1]
 
     def areas(self, weights: Values) -> dict[str, float]:
         """Return ``auc`` and ``pr_auc`` under weights; NaN without positives or without negatives."""
-        return self._of(weights)[1]
+        ordered = self.ordered(weights)
+        if self._found is None:
+            self._found = self._areas(ordered)
+        return self._found
 
     def by_bin(self, values: Values) -> Values:
         """Add values (n,) in this order up by bin of equal mass."""
         starts = len(values) - np.append(self._bins, len(values))[:0:-1]
         return np.add.reduceat(values, starts)
 
-    def _of(self, weights: Values) -> tuple[Values, dict[str, float]]:
-        if self._known is None or self._known[0] is not weights:
-            ordered = weights.take(self.order)
-            self._known = weights, ordered, self._areas(ordered)
-        return self._known[1:]
-
     def _areas(self, weights: Values) -> dict[str, float]:
         seen = np.append(0.0, np.cumsum(np.add.reduceat(weights, self._bounds[:-1])))
         mine = weights[self._places]
         true = np.append(0.0, np.cumsum(mine))
         positives, negatives = true[-1], seen[-1] - true[-1]
-        if (
-            positives == 0 or negatives <= EPSILON * EPSILON * seen[-1]
-        ):  # of weights that are no counts, sums are rounded
+        # Of weights that are no counts, a difference of sums is not zero where nothing is left.
+        if positives == 0 or (negatives <= EPSILON * seen[-1] and not weights[self._negatives].any()):
             return {"auc": float("nan"), "pr_auc": float("nan")}
         above = seen[self._begin] - true[self._before]
         with_ties = seen[self._end] - true[self._until]

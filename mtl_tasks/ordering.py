@@ -70,7 +70,7 @@ def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Pl
     (array([0, 0, 1]), array([0, 1, 2]))
     """
     size = scores.shape[1]
-    bound = np.full(len(scores), np.finfo(np.float32).smallest_subnormal)
+    bound = np.full(len(scores), np.finfo(np.float32).tiny)
     groups = size // _GROUP
     if groups > count:
         # So many are reached by the largest of every few columns, and little more than what is looked for comes up to

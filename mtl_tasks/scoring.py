@@ -151,6 +151,8 @@ class Scorer:
         most, needed = self.scenario.recommend.shortlist, self._needed
         if most is None:
             return self.utilities(scored, features)
+        # Also where all would come onto it: sums in two steps round otherwise, and a user's list must not depend on
+        # how many candidates others in the batch have.
         previews = {name: member.preview(features, asked) for name, member, asked in self._asked(needed)}
         first = {name: preview.predictions for name, preview in previews.items()}
         early = self._with_utility(self._fused(first, needed, scored.index), scored)[UTILITY]

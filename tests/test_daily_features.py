@@ -72,7 +72,7 @@ def test_the_next_day_makes_one_day_anew_and_equals_a_run_from_scratch_to_the_bi
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
-@pytest.mark.parametrize("rows", [1, 20])  # fewer than a day has, and a few days' worth
+@pytest.mark.parametrize("rows", [1, 20])  # fewer than any day has, and than the largest has
 def test_in_how_many_parts_days_are_made_changes_none(
     project: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:

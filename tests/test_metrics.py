@@ -55,6 +55,21 @@ def test_metrics_of_one_prediction_are_what_each_is_by_itself_under_whichever_we
             assert together[metric].under(asked) == Prepared(metric, label, prediction).under(asked)
 
 
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 60), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_bins_of_the_calibration_error_are_of_equal_mass_from_the_least_prediction_on(
+    seed: int, count: int, ties: bool
+) -> None:
+    label, prediction, weights = draw(seed, count, ties)
+    order = np.argsort(prediction, kind="stable")
+    ranked, starts = prediction[order], set[int]()
+    for place in range(BINS):
+        starts.add(int(np.searchsorted(ranked, ranked[place * count // BINS])))
+    gaps = [sum(part) for part in np.split(((label - prediction) * weights)[order], sorted(starts)[1:])]
+    expected = float(np.abs(gaps).sum() / weights.sum())
+    assert Prepared("calibration_error", label, prediction).under(weights) == pytest.approx(expected)
+
+
 def test_calibration_error_is_the_mean_gap_over_bins() -> None:
     prediction = np.repeat(np.arange(1, 11) / 20, 10)
     label = np.tile(np.array([1.0] * 3 + [0.0] * 7), 10)
@@ -105,6 +120,10 @@ def test_ranking_metrics_of_one_class_are_nan(metric: str, label: float) -> None
 def test_ranking_metrics_of_one_class_with_weight_are_nan_however_the_weights_round(metric: str) -> None:
     label, prediction = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.9, 0.5, 0.5, 0.1])
     assert np.isnan(Prepared(metric, label, prediction).under(np.array([0.1, 0.2, 0.3, 0.0])))
+    rng = np.random.default_rng(10)
+    label, prediction = (rng.random(100_000) < 0.7) * 1.0, rng.integers(0, 50, 100_000) / 50
+    assert np.isnan(Prepared(metric, label, prediction).under(rng.random(100_000) * label))
+    assert np.isfinite(Prepared(metric, np.array([1.0, 0.0]), np.array([0.2, 0.1])).under(np.array([1e15, 1.0])))
 
 
 def test_weights_of_zero_leave_nothing_to_measure() -> None:

@@ -76,6 +76,7 @@ class CoOccurrence:
         upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
         self._pairs = upper + upper.T.tocsr()
         self._takers[items[takers["item"].to_numpy()]] = takers["count"]
+        self._scored = None
 
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""
@@ -133,6 +134,7 @@ class CoOccurrence:
 
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users (sorted), float32 (users, items)."""
+        self._scored = None  # before the next ones are made
         products = self._products(users, day, PARTNERS)
         self._scored = users, day, products
         scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)

@@ -83,8 +83,8 @@ class Preview:
     predictions
         As of :meth:`Member.predict`, by the trees that were grown first; whole if there are no trees.
     complete
-        From the places of some of the rows, int64 (m,), to what :meth:`Member.predict` says of them, but for the last
-        bits of sums.
+        From the places of some of the rows, int64 (m,), ascending, to what :meth:`Member.predict` says of them, but
+        for the last bits of sums.
     """
 
     predictions: Predictions

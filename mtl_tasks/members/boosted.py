@@ -177,7 +177,7 @@ class BoostedMember(Member):
 
         def complete(places: NDArray[np.int64]) -> Predictions:
             # Encoded again: to hold every member's matrix of all rows would take more memory than the features.
-            matrix = self._matrix(features.iloc[places])
+            matrix = self._matrix(features if len(places) == len(features) else features.iloc[places])
             known = {task: scores[places] for task, scores in early.items()}
             return self._predictions(self._continued(matrix, wanted, known))
 

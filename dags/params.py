@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 from airflow.sdk import Param
 
-from mtl_tasks.scenario import Boosting, FusionMethod, Gate, MemberKind, Scenario
+from mtl_tasks.scenario import Boosting, FusionMethod, Gate, MemberKind, Scenario, Windows, number_limits
 
 WINDOWS = {
     "train": "the models learn from these",
@@ -65,7 +65,7 @@ def _windows(scenario: Scenario) -> dict[str, Param]:
         f"{name}_days": Param(
             getattr(scenario.windows, name),
             type="integer",
-            minimum=1,
+            **number_limits(Windows, name),
             title=f"{name.capitalize()} window",
             description=f"Days, counted back from as_of: {purpose}.",
             section="Windows: history | train | tune | blend | test | as_of",
@@ -87,8 +87,7 @@ def _resources(scenario: Scenario) -> dict[str, Param]:
         "threads": Param(
             threads,
             type="integer",
-            minimum=1,
-            maximum=threads,
+            **{**number_limits(Boosting, "threads"), "maximum": threads},
             title="Threads",
             description=f"For a boosted member; at most the {threads} that its task reserves in the pool cpu_heavy.",
             section="Resources",

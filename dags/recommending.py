@@ -16,18 +16,18 @@ today's champion. Trigger it by hand after `python -m mtl_tasks registry rollbac
 
 from typing import Any
 
-from airflow.sdk import Param, dag
+from airflow.sdk import DAG, Param, dag
 
 from dags import resources
 from dags.assets import ScenarioAssets
-from dags.scenario_files import read_scenarios
+from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, report, resolve_promoted, stage
 from dags.tags import Tag
 from mtl_tasks.scenario import Scenario
 
 
-def make_dag(scenario: Scenario) -> None:
-    """Register the scenario's recommending DAG."""
+def make_dag(scenario: Scenario) -> DAG:
+    """Make the scenario's recommending DAG."""
     assets = ScenarioAssets.of(scenario.name)
 
     @dag(
@@ -46,6 +46,7 @@ def make_dag(scenario: Scenario) -> None:
             )
         },
         tags=[Tag.RECOMMENDING.value, Tag.MULTI_TASK.value],
+        auto_register=False,
     )
     def recommend() -> None:
         first: Any = resolve_promoted(scenario.name, assets.champion)
@@ -53,8 +54,7 @@ def make_dag(scenario: Scenario) -> None:
         make = stage.override(task_id="recommend", outlets=[assets.recommendations], **resources.on_cpu())
         report([results, make("recommend", [results])])
 
-    recommend()
+    return recommend()
 
 
-for sound in read_scenarios()[0]:
-    make_dag(sound)
+globals().update(build_all(make_dag)[0])

@@ -4,9 +4,10 @@ Airflow takes every DAG of a file that has an import error out of service. Raise
 misspelt key would stop all scenarios; raised here it stops its own, and stands where people look for such faults.
 """
 
-from dags.scenario_files import read_scenarios
+from dags import recommending, training
+from dags.scenario_files import build_all
 from mtl_tasks.errors import ConfigError
 
-_, faults = read_scenarios()
+_, faults = build_all(training.make_dag, recommending.make_dag)
 if faults:
     raise ConfigError("; ".join(faults))

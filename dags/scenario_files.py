@@ -1,9 +1,13 @@
 """The scenario files that DAGs are made of, the sound ones apart from the faulty ones."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from airflow.sdk import CronDataIntervalTimetable
+from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
+from croniter import CroniterBadDateError, croniter
 
 from mtl_tasks.errors import ConfigError, MtlError
 from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenario_names
@@ -12,27 +16,69 @@ ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named 
 
 
 def read_scenarios() -> tuple[list[Scenario], list[str]]:
-    """Return the scenarios that a DAG can be made of, and one line on each file that is none."""
-    sound, faults = [], []
+    """Return the scenarios whose files are sound, and one line on each of the other files."""
+    return _of_each_file(lambda scenario: scenario)
+
+
+def build_all(*factories: Callable[[Scenario], DAG]) -> tuple[dict[str, DAG], list[str]]:
+    """Make the DAGs of every scenario.
+
+    Parameters
+    ----------
+    factories
+        Each makes a DAG of a scenario, with ``auto_register=False``: one that fails half-way must not be there.
+
+    Returns
+    -------
+    tuple
+        The DAGs by id, to be put among the globals of a DAG file, and one line on each scenario that some could not be
+        made of.
+    """
+    made, faults = _of_each_file(lambda scenario: [_made(factory, scenario) for factory in factories])
+    return {dag.dag_id: dag for dags in made for dag in dags}, faults
+
+
+def _made(factory: Callable[[Scenario], DAG], scenario: Scenario) -> DAG:
+    dag = factory(scenario)
+    dag.validate()  # type: ignore[no-untyped-call] # as Airflow does, whose error would be that of the file and so of every scenario
+    return dag
+
+
+def _of_each_file(use: Callable[[Scenario], Any]) -> tuple[list[Any], list[str]]:
+    """Use the scenario of each file; whatever is wrong with one stays with it."""
+    done, faults = [], []
     for name in scenario_names(ROOT / SCENARIO_FOLDER):
+        path = ROOT / SCENARIO_FOLDER / f"{name}.yaml"
         try:
-            sound.append(_read(name))
+            done.append(use(_read(path)))
         except MtlError as error:
             faults.append(str(error))
-    return sound, faults
+        except Exception as error:  # noqa: BLE001 - Airflow takes all DAGs of a file that raises out of service
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            faults.append(f"{path}: no DAG can be made of it ({what})")
+    return done, faults
 
 
-def _read(name: str) -> Scenario:
-    path = ROOT / SCENARIO_FOLDER / f"{name}.yaml"
-    try:
-        scenario = load_scenario(name, folder=path.parent)
-        CronDataIntervalTimetable(scenario.schedule, timezone="UTC").validate()
-    except AirflowTimetableInvalid as error:
-        raise ConfigError(
-            f"{path}: schedule: {scenario.schedule!r} is not a cron expression such as '0 0 * * *' ({error})"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    if scenario.name != name:
-        raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
+def _read(path: Path) -> Scenario:
+    scenario = load_scenario(path.stem, folder=path.parent)
+    fault = _schedule_fault(scenario.schedule)
+    if fault is not None:
+        raise ConfigError(f"{path}: schedule: {scenario.schedule!r} {fault}")
     return scenario
+
+
+def _schedule_fault(schedule: str) -> str | None:
+    timetable = CronDataIntervalTimetable(schedule, timezone="UTC")
+    fields = timetable.expression.split()
+    if len(fields) in (6, 7):
+        return f"has {len(fields)} fields: give five, which are minute, hour, day, month and weekday"
+    if any(field[0] in "Rr" for field in fields):
+        return "is drawn by chance each time that it is read: give numbers in place of R"
+    try:
+        timetable.validate()
+        croniter(timetable.expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next()
+    except AirflowTimetableInvalid as error:
+        return f"is not a cron expression such as '0 0 * * *' ({error})"
+    except CroniterBadDateError:
+        return "names a day that never comes: correct its day and month"
+    return None

@@ -45,10 +45,8 @@ def make_run(
         If the scenario, an override or as_of is wrong.
     """
     from mtl_tasks.gate import check_rules
-    from mtl_tasks.scoring import utility_tasks
 
     scenario = load_scenario(scenario_name, dict(overrides))
-    utility_tasks(scenario.utility, list(scenario.tasks))
     check_rules(scenario)
     return Run(scenario, parse_as_of(as_of, today), Store(store), force)
 

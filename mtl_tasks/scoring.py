@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,24 +14,19 @@ from numpy.typing import NDArray
 from mtl_tasks import columns
 from mtl_tasks.calibration import logit
 from mtl_tasks.candidates import Candidates, sorted_codes
-from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.features.build import FeatureMaker, Spaces, Tables, build_features
 from mtl_tasks.features.coding import encode, with_context
 from mtl_tasks.features.memory import Memory
 from mtl_tasks.fusion import Fitted, fuse
 from mtl_tasks.members import Member, Predictions
 from mtl_tasks.ordering import among_largest
-from mtl_tasks.scenario import Scenario, Task
+from mtl_tasks.scenario import Formula, Scenario, Task
 from mtl_tasks.serving import ServedContext
 
 log = logging.getLogger(__name__)
 
 BATCH_SCORES: Final = 1 << 26  # bounds memory: a source scores every item for a user of the batch
 BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
-ARITHMETIC: Final = (
-    *(ast.Expression, ast.BinOp, ast.UnaryOp, ast.USub, ast.Name, ast.Load, ast.Constant),
-    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow),
-)
 POPULAR: Final = "popular_7d"
 ALS: Final = "als"
 UTILITY: Final = "utility"
@@ -140,7 +134,7 @@ class Scorer:
 
     @property
     def _needed(self) -> list[str]:
-        return utility_tasks(self.scenario.utility, list(self.scenario.tasks))
+        return list(self.scenario.formula.tasks)
 
     def _with_utility(self, predictions: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
         made = utility(predictions, scored[POPULAR], self.scenario.utility, self.scenario)
@@ -209,8 +203,8 @@ def utility(
     times the item's number of interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys
     2019).
     """
-    values = {}
-    for name in utility_tasks(formula, list(scenario.tasks)):
+    parsed, values = Formula.parse(formula, list(scenario.tasks)), {}
+    for name in parsed.tasks:
         prediction = predictions[columns.prediction(name)].to_numpy()
         negatives = scenario.tasks[name].negatives
         if negatives is not None and negatives.how == "sampled":
@@ -218,39 +212,12 @@ def utility(
             values[name] = np.exp(logit(prediction) + negatives.power * takes)
         else:
             values[name] = in_units(prediction, scenario.tasks[name])
-    return np.asarray(pd.eval(formula, local_dict=values, engine="python"), dtype=np.float64)
+    return np.asarray(parsed.evaluate(values), dtype=np.float64)
 
 
 def in_units(prediction: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
     """Return a task's prediction in the units of its label, which is its logarithm if that was learnt."""
     return np.expm1(prediction) if task.scale == "log" else prediction
-
-
-def utility_tasks(formula: str, tasks: list[str]) -> list[str]:
-    """Return the tasks a formula uses, refusing one that is not plain arithmetic over task names.
-
-    Raises
-    ------
-    ConfigError
-        Naming what is wrong with it.
-    """
-    try:
-        tree = ast.parse(formula, mode="eval")
-    except SyntaxError as error:
-        raise ConfigError(f"recommend.utility: {formula!r} is not a formula: {error.msg}") from error
-    used = set()
-    for node in ast.walk(tree):
-        if not isinstance(node, ARITHMETIC) or (
-            isinstance(node, ast.Constant) and type(node.value) not in (int, float)
-        ):
-            raise ConfigError(f"recommend.utility: {formula!r}: only + - * / ** over task names and numbers is allowed")
-        if isinstance(node, ast.Name):
-            if node.id not in tasks:
-                raise ConfigError(f"recommend.utility: {formula!r}: unknown task {node.id!r}{nearest(node.id, tasks)}")
-            used.add(node.id)
-    if not used:
-        raise ConfigError(f"recommend.utility: {formula!r} names no task (known: {', '.join(tasks)})")
-    return sorted(used)
 
 
 def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:

@@ -300,12 +300,9 @@ def _people(document: RunDocument) -> Table:
 
 def _figures(document: RunDocument) -> list[str]:
     """What is shown of a recommendation beside its title; of many tasks only those that order the lists."""
-    from mtl_tasks.scoring import utility_tasks  # takes a second to import, and the progress shows before that
-
     rows = [row for person in document.sample for row in person["recommendations"]]
     figures = [key for key in (rows[0] if rows else {}) if key != "title"]
     if len(figures) <= _MOST_FIGURES:
         return figures
-    scenario = document.scenario
-    ordering = utility_tasks(scenario.utility, list(scenario.tasks))[: _MOST_FIGURES - 1]
-    return [key for key in figures if key in ordering or key not in scenario.tasks]
+    ordering = document.scenario.formula.tasks[: _MOST_FIGURES - 1]
+    return [key for key in figures if key in ordering or key not in document.scenario.tasks]

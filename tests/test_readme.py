@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from mtl_tasks.scenario import load_scenario, parse_scenario, scenario_names
-from mtl_tasks.scoring import utility_tasks
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -16,7 +15,7 @@ README = (PROJECT / "README.md").read_text(encoding="utf-8")
 
 def test_the_example_scenario_is_valid() -> None:
     scenario = parse_scenario(yaml_blocks()[0], where="README.md")
-    assert utility_tasks(scenario.recommend.utility, list(scenario.tasks)) == ["purchase", "rating"]
+    assert scenario.formula.tasks == ("purchase", "rating")
 
 
 def test_what_it_says_in_the_place_of_parts_of_the_example_is_valid() -> None:

@@ -25,7 +25,6 @@ from mtl_tasks.intake.sample import Sample, read_sample
 from mtl_tasks.prior import with_prior
 from mtl_tasks.reading import wanted_columns
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.scoring import utility_tasks
 from mtl_tasks.sources import list_tables, patiently
 from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, log_days, window_faults
 from mtl_tasks.tables import read_items
@@ -131,8 +130,6 @@ def _with_prior(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found
 
 
 def _judge_settings(scenario: Scenario, found: Inspection) -> None:
-    with found.caught():
-        utility_tasks(scenario.utility, list(scenario.tasks))
     with found.caught():
         check_rules(scenario)
     if not (scenario.gate.absolute or scenario.gate.relative):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 
 import yaml
+
+from mtl_tasks.scenario.scenario import LISTS
 
 
 def key(name: str) -> str:
@@ -13,10 +16,13 @@ def key(name: str) -> str:
 
     >>> key("listPrice (EUR)")
     'list_price_eur'
+    >>> key("Return"), key("On")  # a word of Python, and one of YAML
+    ('return_', 'on_')
     """
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
     made = re.sub(r"[^a-z0-9]+", "_", words).strip("_")
-    return (made if made[:1].isalpha() else f"column_{made}")[:40].rstrip("_")
+    made = (made if made[:1].isalpha() else f"column_{made}")[:40].rstrip("_")
+    return f"{made}_" if keyword.iskeyword(made) or made == LISTS or yaml.safe_load(made) != made else made
 
 
 def quoted(text: str) -> str:

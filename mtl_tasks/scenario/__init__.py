@@ -1,11 +1,13 @@
 """The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
 
+from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
-from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, SCENARIO_FOLDER, Scenario
+from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, SCENARIO_FOLDER, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
+from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
     "BOOSTED",
@@ -13,6 +15,7 @@ __all__ = [
     "SCENARIO_FOLDER",
     "AttributeTable",
     "Boosting",
+    "Formula",
     "FusionMethod",
     "Gate",
     "ItemTable",
@@ -26,7 +29,9 @@ __all__ = [
     "Sql",
     "Task",
     "UserTable",
+    "Windows",
     "load_scenario",
+    "number_limits",
     "parse_scenario",
     "parse_setting",
     "scenario_names",

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mtl_tasks.scenario.base import Model
+from mtl_tasks.scenario.base import Count, Flag, Line, Model, Real, Value, Whole
 
 
 class Rule(Model):
     """One absolute rule: a floor or a ceiling on a task's fused metric."""
 
-    task: str
-    metric: str
-    min: float | None = None
-    max: float | None = None
-    slice: str | None = None
-    min_rows: int = Field(default=50, ge=1)
+    task: Line
+    metric: Line
+    min: Value | None = None
+    max: Value | None = None
+    slice: Line | None = None
+    min_rows: Count = 50
 
     @model_validator(mode="after")
     def _bounded(self) -> Rule:
@@ -29,19 +29,22 @@ class Rule(Model):
 class Margin(Model):
     """One relative rule: how much worse than the champion a metric may be."""
 
-    task: str
-    metric: str
-    margin: float = Field(ge=0)
-    slice: str | None = None
-    min_rows: int = Field(default=50, ge=1)
+    task: Line
+    metric: Line
+    margin: Real = Field(ge=0, le=1e15)
+    slice: Line | None = None
+    min_rows: Count = 50
+
+
+Index = Annotated[Real, Field(gt=0, le=1000)]  # a population stability index
 
 
 class Drift(Model):
     """How far the test rows may have shifted from those that the champion was judged on; null: no limit."""
 
-    labels: float | None = Field(default=None, gt=0)
-    predictions: float | None = Field(default=None, gt=0)
-    features: float | None = Field(default=None, gt=0)
+    labels: Index | None = None
+    predictions: Index | None = None
+    features: Index | None = None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -61,11 +64,13 @@ class Gate(Model):
         "seasons and campaigns move a log too, and refusing the run that has learnt from the new days keeps a model "
         "that has not",
     )
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    replicates: int = Field(default=500, ge=100)
-    beat_floor: bool = Field(default=True, description="every task's fusion must beat `popularity` significantly")
+    confidence: Real = Field(default=0.95, gt=0.5, lt=1)
+    replicates: Whole = Field(default=500, ge=100, le=100_000)
+    beat_floor: Flag = Field(default=True, description="every task's fusion must beat `popularity` significantly")
     mode: Literal["enforce", "dry_run"] = "enforce"
     approval: Literal["none", "required"] = Field(
         default="none", description="required: what passed is promoted only once somebody has approved it"
     )
-    approval_hours: float = Field(default=24.0, gt=0, description="no answer for so long in Airflow is a no")
+    approval_hours: Real = Field(
+        default=24.0, ge=0.001, le=8760, description="no answer for so long in Airflow is a no"
+    )

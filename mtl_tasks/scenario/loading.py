@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import reprlib
+import stat
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,32 +13,18 @@ import yaml
 from pydantic import ValidationError
 
 from mtl_tasks.errors import ConfigError, nearest
-from mtl_tasks.scenario.base import Model
+from mtl_tasks.scenario.base import NAME, Model
+from mtl_tasks.scenario.document import MOST_BYTES, OutOfBoundsError, read_yaml
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
-_MERGE: Final = "tag:yaml.org,2002:merge"
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a section: of the two, YAML's loader takes the last and says nothing."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Looked at as it is written, before the keys of other sections are merged into it."""
-        node = super().compose_mapping_node(anchor)
-        met = set[tuple[str, str]]()
-        for key, _ in node.value:
-            name = (key.tag, str(key.value))
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE and name in met:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands twice in its section", problem_mark=key.start_mark
-                )
-            met.add(name)
-        return node
+MOST_FAULTS: Final = 10  # of one document, in a message
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def scenario_names(folder: Path = SCENARIO_FOLDER) -> list[str]:
-    """Names of the scenario files in a folder."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """Names of the scenario files in a folder; a hidden file is an editor's."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.startswith(".") and not path.is_dir())
 
 
 def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Path = SCENARIO_FOLDER) -> Scenario:
@@ -52,19 +42,17 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     ConfigError
         If the file is missing, is not YAML, or a key or value is wrong; the message names the key and the remedy.
     """
+    if re.fullmatch(NAME, name) is None:
+        raise ConfigError(
+            f"scenario {_SHORT.repr(name)}: a name is a letter and up to 39 more small letters, digits and _, and the "
+            f"file in {folder} is called by it"
+        )
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.lexists(path):
         known = scenario_names(folder)
         hint = nearest(name, known)
         raise ConfigError(f"scenario {name!r}: no file {path}{hint} (known: {', '.join(known) or 'none'})")
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - it is a safe one
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(document).__name__}")
+    document = _read_document(path)
     for key, value in (overrides or {}).items():
         _set(document, key, value)
     scenario = parse_scenario({"name": name, **document}, where=str(path))
@@ -78,7 +66,9 @@ def parse_scenario(document: dict[str, Any], where: str) -> Scenario:
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {'; '.join(_explain(e) for e in error.errors())}") from error
+        faults = error.errors(include_url=False)
+        more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise ConfigError(f"{where}: {'; '.join(map(_explain, faults[:MOST_FAULTS]))}{more}") from error
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -89,31 +79,70 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise ConfigError(f"--set {text!r}: expected key=value, for example --set windows.train=28")
+        raise ConfigError(f"--set {_SHORT.repr(text)}: expected key=value, for example --set windows.train=28")
     try:
-        return key, yaml.safe_load(value)
+        return key, read_yaml(value)
+    except OutOfBoundsError as error:
+        raise ConfigError(f"--set {_SHORT.repr(key)}: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text!r}: the value is not YAML") from error
+        raise ConfigError(f"--set {_SHORT.repr(text)}: the value is not YAML") from error
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    data = _read_file(path)
+    try:
+        document = read_yaml(data.decode())
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{path}: not YAML: byte 0x{data[error.start]:02x} on line {line} is not UTF-8: save the file as UTF-8"
+        ) from error
+    except OutOfBoundsError as error:
+        raise ConfigError(f"{path}: line {error.line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(document).__name__}")
+    return document
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for someone to write into it
+            raise ConfigError(f"{path}: is not a file: put the scenario's text there, or remove it")
+        if found.st_size > MOST_BYTES:
+            raise ConfigError(
+                f"{path}: has {found.st_size:,} bytes, at most {MOST_BYTES:,} are read: is it a scenario?"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
-        child = document.setdefault(parent, {})
+        child = document.get(parent, {})
         if not isinstance(child, dict):
             raise ConfigError(f"--set {key}: {parent!r} is not a section")
-        document = child
+        document[parent] = dict(child)  # an alias elsewhere may be of the same section
+        document = document[parent]
     document[leaf] = value
 
 
 def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(top level)"
+    place = [str(part) for part in error["loc"] if "[" not in str(part)]  # one in brackets is pydantic's, of a union
+    key = ".".join(part if len(part) <= 80 else f"{part[:80]}…" for part in place)
     if error["type"] == "extra_forbidden":
         *parents, leaf = error["loc"]
         return f"unknown key {key!r}{nearest(str(leaf), _known_keys(tuple(parents)))}"
+    message = " ".join(error["msg"].removeprefix("Value error, ").split())
     value = error.get("input")
-    shown = "" if isinstance(value, dict) or value is None else f" (got {value!r})"
-    return f"{key}: {' '.join(error['msg'].removeprefix('Value error, ').split())}{shown}"
+    # What is written in source.sql may hold a password.
+    shown = "" if isinstance(value, dict) or value is None or place[:2] == ["source", "sql"] else _SHORT.repr(value)
+    text = "; text that looks like another thing goes in quotes" if error["type"] == "string_type" else ""
+    return f"{f'{key}: ' if key else ''}{message}{f' (got {shown})' if shown else ''}{text}"
 
 
 def _known_keys(parents: tuple[Any, ...]) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from mtl_tasks.scenario.base import Model, Name
+from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
 MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
 BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
@@ -20,6 +20,9 @@ REFUSED: dict[Any, str] = {
 }
 
 
+Rate = Annotated[Real, Field(ge=1e-6, le=1)]  # above 0: nothing is learnt at 0
+
+
 class Shared(Model):
     """How several tasks grow trees together: members `shared` and `shared_tail`."""
 
@@ -28,17 +31,19 @@ class Shared(Model):
         description="one split gradient from those of all tasks: a random projection a round, one task after the "
         "other, or their sum (which conflicting tasks spoil)",
     )
-    learning_rate: float = Field(default=0.1, gt=0, le=1)
-    leaf_l2: float | dict[Name, float] = Field(
-        default=30.0, description="added to a leaf's sum of second derivatives, of every task or by task"
-    )
+    learning_rate: Rate = 0.1
+    leaf_l2: Annotated[
+        Annotated[Strength, Tag("[number]")] | Annotated[dict[Name, Strength], Tag("[by task]")],
+        Discriminator(lambda given: "[by task]" if isinstance(given, dict) else "[number]"),
+    ] = Field(default=30.0, description="added to a leaf's sum of second derivatives, of every task or by task")
     split_hessian: Literal["newton", "constant"] = "newton"
     task_weighting: Literal["fixed", "uncertainty", "dwa"] = Field(
         default="fixed", description="fixed: tasks.<task>.weight alone; the others multiply it by a moving weight"
     )
-    checkpoints: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+    checkpoints: tuple[Fraction, ...] = Field(
         default=(1.0,),
         min_length=1,
+        max_length=20,
         description="member `shared_tail`: the parts of the shared rounds after which a task's own trees begin; the "
         "first, unless another is clearly better on tune. [1, 0] lets a task that sharing harms keep to trees of its "
         "own, at the cost of growing those for every task to compare",
@@ -52,7 +57,7 @@ class Cascade(Model):
         default=None,
         description="each task is told the predictions of those before it; null: as they stand in the file",
     )
-    folds: int = Field(
+    folds: Whole = Field(
         default=3, ge=2, le=20, description="users are divided so that no row is told a prediction that learnt from it"
     )
 
@@ -60,28 +65,27 @@ class Cascade(Model):
 class Boosting(Model):
     """LightGBM settings shared by the boosted members."""
 
-    learning_rate: float = Field(default=0.05, gt=0, le=1)
-    num_leaves: int = Field(default=31, ge=2)
-    min_data_in_leaf: int = Field(default=50, ge=1)
-    min_sum_hessian_in_leaf: float = Field(
+    learning_rate: Rate = 0.05
+    num_leaves: Whole = Field(default=31, ge=2, le=131_072)  # LightGBM's own limit
+    min_data_in_leaf: Count = 50
+    min_sum_hessian_in_leaf: Strength = Field(
         default=0.001,
-        ge=0,
         description="of trees of a binary task's own: a leaf's sum of p (1 - p), where positives are rare about how "
         "many of them it is expected to hold",
     )
-    bagging_fraction: float = Field(default=0.8, gt=0, le=1)
-    feature_fraction: float = Field(default=0.8, gt=0, le=1)
-    lambda_l2: float = Field(default=1.0, ge=0)
-    rounds: int = Field(default=2000, ge=1)
-    patience: int = Field(default=50, ge=1)
-    seeds: int = Field(default=1, ge=1, le=20, description="models averaged per task")
+    bagging_fraction: Rate = 0.8
+    feature_fraction: Rate = 0.8
+    lambda_l2: Strength = 1.0
+    rounds: Whole = Field(default=2000, ge=1, le=100_000)
+    patience: Whole = Field(default=50, ge=1, le=100_000)
+    seeds: Whole = Field(default=1, ge=1, le=20, description="models averaged per task")
     device: Literal["auto", "cpu", "gpu", "cuda"] = Field(
         default="cpu", description="gpu is OpenCL; auto takes cuda, else gpu unless it is the processor, else cpu"
     )
-    threads: int = Field(default=2, ge=1)
+    threads: Whole = Field(default=2, ge=1, le=1024)
     transfer: str = Field(
         default="none",
-        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        pattern=NAME,
         description="what trees are grown on from: none, champion, or the champion of the scenario of that name",
     )
     cascade: Cascade = Cascade()

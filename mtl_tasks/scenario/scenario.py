@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import keyword
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mtl_tasks import columns
 from mtl_tasks.errors import nearest
-from mtl_tasks.scenario.base import Model, Name
+from mtl_tasks.scenario.base import Days, Fraction, Line, Model, Name, Real, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
 from mtl_tasks.scenario.source import Source
 from mtl_tasks.scenario.tasks import Negatives, Task
+from mtl_tasks.scenario.utility import Formula
 
+LISTS: Final = "ranking"  # what rules of the gate call the lists, beside the tasks
 SCENARIO_FOLDER = Path("include/scenarios")
 FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 
@@ -23,21 +26,19 @@ FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what fea
 class Windows(Model):
     """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
 
-    train: int = Field(ge=1)
-    tune: int = Field(ge=1)
-    blend: int = Field(ge=1)
-    test: int = Field(ge=1)
-    min_history: int = Field(default=14, ge=1, description="fewest days of log before `train`")
+    train: Days
+    tune: Days
+    blend: Days
+    test: Days
+    min_history: Days = Field(default=14, description="fewest days of log before `train`")
 
 
 class Validation(Model):
     """Limits of the data checks."""
 
-    max_bad_fraction: float = Field(default=0.001, ge=0, lt=1)
-    max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
-    min_daily_ratio: float = Field(
-        default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
-    )
+    max_bad_fraction: Real = Field(default=0.001, ge=0, lt=1)
+    max_age_days: Days = Field(default=2, description="as_of minus the last event, in days")
+    min_daily_ratio: Fraction = Field(default=0.2, description="last day's rows over the mean of the 28 days before")
     volume_severity: Literal["critical", "warning"] = "warning"
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="what to do about a day without a row between the first and the last"
@@ -47,15 +48,16 @@ class Validation(Model):
 class Recommend(Model):
     """How the lists are made."""
 
-    top_k: int = Field(default=10, ge=1, le=1000)
-    candidates: int = Field(default=100, ge=10, description="items taken from each candidate source")
-    shortlist_factor: int | None = Field(
+    top_k: Whole = Field(default=10, ge=1, le=1000)
+    candidates: Whole = Field(default=100, ge=10, le=100_000, description="items taken from each candidate source")
+    shortlist_factor: Whole | None = Field(
         default=8,
         ge=1,
+        le=100_000,
         description="candidates a user, in multiples of top_k, that all trees score; the trees that were grown first "
         "choose them; null: every candidate",
     )
-    active_days: int = Field(default=28, ge=1, description="a user with an event in these days gets a list")
+    active_days: Days = Field(default=28, description="a user with an event in these days gets a list")
     utility: str | None = Field(
         default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"
     )
@@ -66,15 +68,19 @@ class Recommend(Model):
         return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
 
 
+def _on_one_line(text: Any) -> Any:
+    return " ".join(text.split()) if isinstance(text, str) else text
+
+
 class Scenario(Model):
     """A whole scenario file."""
 
     name: Name
-    title: str
-    description: str = ""
-    owner: str = "ml-platform"
-    schedule: str = "0 0 * * *"
-    seed: int = Field(default=7, ge=0)
+    title: Annotated[Line, BeforeValidator(_on_one_line)]
+    description: str = Field(default="", max_length=10_000)
+    owner: Line = Field(default="ml-platform", max_length=100)
+    schedule: Line = Field(default="0 0 * * *", max_length=100)
+    seed: Whole = Field(default=7, ge=0, le=2_000_000_000)  # with what is added to it, a C int
     source: Source
     tasks: dict[Name, Task] = Field(min_length=1)
     windows: Windows
@@ -87,6 +93,25 @@ class Scenario(Model):
     fusion: Fusion = Fusion()
     gate: Gate
     recommend: Recommend = Recommend()
+
+    @field_validator("name")
+    @classmethod
+    def _no_answer_of_transfer(cls, name: str) -> str:
+        if name in ("none", "champion"):
+            raise ValueError("is a choice of boosting.transfer, which names scenarios: give the scenario another name")
+        return name
+
+    @field_validator("tasks")
+    @classmethod
+    def _nameable(cls, tasks: dict[str, Task]) -> dict[str, Task]:
+        for name in tasks:
+            if keyword.iskeyword(name):
+                raise ValueError(
+                    f"{name!r} is a keyword of Python, so that no formula can name it: name the task otherwise"
+                )
+            if name == LISTS:
+                raise ValueError(f"{name!r} is what the rules of the gate call the lists: name the task otherwise")
+        return tasks
 
     @field_validator("members")
     @classmethod
@@ -114,8 +139,12 @@ class Scenario(Model):
             raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
         judged = [*(rule.task for rule in self.gate.absolute), *(rule.task for rule in self.gate.relative)]
         for task in judged:
-            if task not in self.tasks and task != "ranking":
-                raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, 'ranking'])}")
+            if task not in self.tasks and task != LISTS:
+                raise ValueError(f"gate: unknown task {task!r}{nearest(task, [*self.tasks, LISTS])}")
+        try:
+            Formula.parse(self.utility, list(self.tasks))
+        except ValueError as error:
+            raise ValueError(f"recommend.utility: {error}") from None
         return self
 
     def _check_types(self) -> None:
@@ -187,7 +216,13 @@ class Scenario(Model):
     @property
     def utility(self) -> str:
         """The formula that lists are ordered by."""
-        return self.recommend.utility or next(iter([*self.tasks_of("binary"), *self.tasks]))
+        given = self.recommend.utility
+        return next(iter([*self.tasks_of("binary"), *self.tasks])) if given is None else given
+
+    @property
+    def formula(self) -> Formula:
+        """The same, to be evaluated."""
+        return Formula.parse(self.utility, list(self.tasks))
 
     @property
     def file(self) -> str:

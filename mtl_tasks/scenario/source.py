@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mtl_tasks.errors import nearest
-from mtl_tasks.scenario.base import Model, Name
+from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value
 
 CALENDAR = ("hour", "weekday")
 RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
@@ -18,21 +18,21 @@ RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attri
 class Columns(Model):
     """The log's own names for the canonical columns."""
 
-    user: str
-    item: str
-    time: str
+    user: Line
+    item: Line
+    time: Line
 
 
 class AttributeTable(Model):
     """What is known of users or items besides the log: one row an id, or one row a version of it."""
 
-    path: str = Field(description="a Parquet or CSV file")
-    id: str
-    numeric: dict[Name, str] = Field(default={}, description="attribute -> column of numbers")
-    categorical: dict[Name, str] = Field(default={}, description="attribute -> column that names a kind")
-    multi: dict[Name, str] = Field(default={}, description="attribute -> column of '|'-separated values")
-    times: dict[Name, str] = Field(default={}, description="attribute -> column of times; becomes an age in days")
-    valid_from: str | None = Field(
+    path: Line = Field(description="a Parquet or CSV file")
+    id: Line
+    numeric: dict[Name, Line] = Field(default={}, description="attribute -> column of numbers")
+    categorical: dict[Name, Line] = Field(default={}, description="attribute -> column that names a kind")
+    multi: dict[Name, Line] = Field(default={}, description="attribute -> column of '|'-separated values")
+    times: dict[Name, Line] = Field(default={}, description="attribute -> column of times; becomes an age in days")
+    valid_from: Line | None = Field(
         default=None, description="column of the time from which a version holds; null: a row always held"
     )
 
@@ -52,7 +52,7 @@ class UserTable(AttributeTable):
 class ItemTable(AttributeTable):
     """Attributes of items."""
 
-    title: str | None = None
+    title: Line | None = None
     missing: Literal["quarantine", "allow"] = Field(
         default="quarantine", description="a row of the log whose item is not in the table: a bad row, or no attributes"
     )
@@ -61,9 +61,9 @@ class ItemTable(AttributeTable):
 class Context(Model):
     """What is known of an exposure before it happens: columns of its row."""
 
-    numeric: dict[Name, str] = Field(default={}, description="name -> column of numbers")
-    categorical: dict[Name, str] = Field(default={}, description="name -> column that names a kind")
-    calendar: bool = Field(default=False, description="hour and weekday, in source.timezone (UTC without one)")
+    numeric: dict[Name, Line] = Field(default={}, description="name -> column of numbers")
+    categorical: dict[Name, Line] = Field(default={}, description="name -> column that names a kind")
+    calendar: Flag = Field(default=False, description="hour and weekday, in source.timezone (UTC without one)")
     serve: dict[Name, Literal["item", "user"] | None] = Field(
         default={},
         description="what stands for a value when lists are made: the last one seen of the item or of the user; null, "
@@ -90,26 +90,38 @@ class Context(Model):
 class Prior(Model):
     """Exposures from before the log, of which the times are not known."""
 
-    path: str = Field(description="a Parquet or CSV file, one row a user and item")
-    user: str
-    item: str
-    labels: dict[Name, str] = Field(default={}, description="task or signal -> column; of others nothing is known")
-    days_before: int = Field(
-        default=1, ge=1, description="they count as of one day, so many days before the first of the log"
+    path: Line = Field(description="a Parquet or CSV file, one row a user and item")
+    user: Line
+    item: Line
+    labels: dict[Name, Line] = Field(default={}, description="task or signal -> column; of others nothing is known")
+    days_before: Days = Field(
+        default=1, description="they count as of one day, so many days before the first of the log"
     )
+
+
+def _no_number(day: Any) -> Any:
+    """Refuse what pydantic would take for seconds since 1970: `20130501` without its hyphens."""
+    if isinstance(day, (int, float)) or (isinstance(day, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day)):
+        raise ValueError("write the day as YYYY-MM-DD")
+    return day
 
 
 class Sql(Model):
     """A database that holds the log, asked day by day."""
 
-    url: str | None = Field(default=None, description="SQLAlchemy URL without a password")
+    url: Line | None = Field(default=None, description="SQLAlchemy URL without a password")
     url_env: str | None = Field(
         default=None,
+        max_length=200,
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="environment variable that holds the URL, for example AIRFLOW_CONN_SHOP",
     )
-    query: str = Field(description="selects the rows with :start <= time < :end, in the unit of the time column")
-    start: datetime.date = Field(description="first day of the log (UTC)")
+    query: str = Field(
+        max_length=20_000, description="selects the rows with :start <= time < :end, in the unit of the time column"
+    )
+    start: Annotated[datetime.date, BeforeValidator(_no_number)] = Field(
+        ge=datetime.date(1900, 1, 1), le=datetime.date(2200, 1, 1), description="first day of the log (UTC)"
+    )
 
     @model_validator(mode="after")
     def _askable(self) -> Sql:
@@ -133,10 +145,10 @@ class Sql(Model):
 class Long(Model):
     """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
 
-    type: str = Field(description="column of the event's type")
-    value: str | None = Field(default=None, description="column of the event's value: what a regression predicts")
-    exposure: str = Field(description="the type whose events are the rows")
-    attribution_hours: float = Field(
+    type: Line = Field(description="column of the event's type")
+    value: Line | None = Field(default=None, description="column of the event's value: what a regression predicts")
+    exposure: Line = Field(description="the type whose events are the rows")
+    attribution_hours: Real = Field(
         default=24, gt=0, le=24 * 90, description="an event counts for the exposure that it follows by at most these"
     )
 
@@ -144,8 +156,8 @@ class Long(Model):
 class Signal(Model):
     """Something that people did besides, and nobody predicts."""
 
-    column: str = Field(description="0/1 column, or type of event in a long log")
-    above: float | None = Field(
+    column: Line = Field(description="0/1 column, or type of event in a long log")
+    above: Value | None = Field(
         default=None, description="larger values of the column say that it happened, all others that it did not"
     )
 
@@ -157,7 +169,7 @@ def _named(signal: Any) -> Any:
 class Source(Model):
     """Where the interaction log is and how to read it."""
 
-    events: str | None = Field(
+    events: Line | None = Field(
         default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"
     )
     sql: Sql | None = Field(default=None, description="a database, instead of `events`")
@@ -170,7 +182,7 @@ class Source(Model):
     time_unit: Literal["s", "ms", "us"] | None = Field(
         default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
     )
-    timezone: str | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
+    timezone: Line | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
     items: ItemTable | None = None
     users: UserTable | None = None
     context: Context = Context()

@@ -7,24 +7,24 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mtl_tasks.scenario.base import Model
+from mtl_tasks.scenario.base import Fraction, Line, Model, Positive, Value, Whole
 
 
 class Negatives(Model):
     """How the negatives of a binary task arise."""
 
     how: Literal["logged", "sampled"]
-    per_positive: int = Field(default=4, ge=1, le=100)
-    power: float = Field(default=1.0, ge=0, le=1, description="exponent on the same day's item counts")
+    per_positive: Whole = Field(default=4, ge=1, le=100)
+    power: Fraction = Field(default=1.0, description="exponent on the same day's item counts")
 
 
 class Task(Model):
     """One thing to predict."""
 
     kind: Literal["regression", "binary"]
-    label: str | None = Field(default=None, description="label column; null: every interaction is a positive")
-    range: tuple[float, float] | None = None
-    above: float | None = Field(
+    label: Line | None = Field(default=None, description="label column; null: every interaction is a positive")
+    range: tuple[Value, Value] | None = None
+    above: Value | None = Field(
         default=None, description="binary: larger values of the label count as 1, all others as 0; null: it is 0/1"
     )
     scale: Literal["linear", "log"] = Field(
@@ -36,7 +36,7 @@ class Task(Model):
         "which suits labels that are often near an end of it",
     )
     negatives: Negatives | None = None
-    weight: float = Field(default=1.0, gt=0, description="say of the task in the structure of shared trees")
+    weight: Positive = Field(default=1.0, description="say of the task in the structure of shared trees")
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:

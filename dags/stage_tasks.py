@@ -62,8 +62,10 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
     events = context["triggering_asset_events"].get(champion)
     run_key = events[-1].extra["run_key"] if events else context["params"]["run"]
     with in_project():
+        from mtl_tasks.handover import check_known
         from mtl_tasks.outcome import ask_lists
 
+        check_known(context["dag_run"].conf or {}, context["dag"].params)
         found = ask_lists(scenario, run_key, store_uri())
     if found is None:
         raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,12 @@ from mtl_tasks import drift
 from mtl_tasks.bootstrap import UserBootstrap, interval
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.evaluation import FLOOR, FUSION, SLICES, ScoredRows
-from mtl_tasks.metrics import LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics import FRACTIONS, LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
 from mtl_tasks.metrics import RANKING as RANKING_METRICS
-from mtl_tasks.scenario import Gate, Margin, Rule, Scenario
+from mtl_tasks.scenario import LISTS, Gate, Margin, Rule, Scenario
 
 Values = NDArray[np.float64]
 Json = dict[str, Any]
-RANKING: Final = "ranking"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _absolute(rule: Rule, evaluation: Json) -> Finding:
 
 
 def _look_up(rule: Rule, evaluation: Json) -> Json | None:
-    if rule.task == RANKING:
+    if rule.task == LISTS:
         part = {} if rule.slice else evaluation["ranking"]["lists"].get(FUSION, {})
     elif rule.slice:
         part = evaluation["slices"][rule.task].get(rule.slice, {}).get("fusion", {})
@@ -282,9 +281,9 @@ def check_rules(scenario: Scenario) -> None:
     rules: list[Rule | Margin] = [*scenario.gate.absolute, *scenario.gate.relative]
     for rule in rules:
         where = f"gate: rule on {rule.task} {rule.metric}"
-        if rule.task == RANKING and (isinstance(rule, Margin) or rule.slice):
+        if rule.task == LISTS and (isinstance(rule, Margin) or rule.slice):
             raise ConfigError(f"{where}: rules on lists are absolute and without a slice, in {scenario.file}")
-        known = [*RANKING_METRICS, "coverage"] if rule.task == RANKING else METRICS[scenario.tasks[rule.task].kind]
+        known = [*RANKING_METRICS, "coverage"] if rule.task == LISTS else METRICS[scenario.tasks[rule.task].kind]
         if rule.metric not in known:
             hint = nearest(rule.metric, list(known))
             raise ConfigError(f"{where}: no such metric{hint} (known: {', '.join(known)}), in {scenario.file}")
@@ -293,6 +292,16 @@ def check_rules(scenario: Scenario) -> None:
             raise ConfigError(
                 f"{where}: no slice {rule.slice!r}{hint} (known: {', '.join(SLICES)}), in {scenario.file}"
             )
+        key, limit = _limit_of(rule)
+        if rule.metric in FRACTIONS and not 0 <= limit <= 1:
+            raise ConfigError(f"{where}: {key} is {limit:g}, but {rule.metric} is from 0 to 1, in {scenario.file}")
+
+
+def _limit_of(rule: Rule | Margin) -> tuple[str, float]:
+    """Key and value of what a rule asks for."""
+    if isinstance(rule, Margin):
+        return "margin", rule.margin
+    return ("max", rule.max) if rule.max is not None else ("min", rule.min or 0.0)
 
 
 def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_start: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
@@ -60,17 +61,35 @@ def ask_run(
     Raises
     ------
     ConfigError
-        If a key of ``conf`` is unknown, or a value cannot be used.
+        If a key of ``conf`` is unknown, or a value cannot be used; the message names the parameter.
     """
-    for key in conf:
-        if key not in params:
-            hint = nearest(key, list(params))
-            raise ConfigError(f"run configuration: unknown parameter {key!r}{hint} (known: {', '.join(params)})")
+    check_known(conf, params)
+    _check_types(params)
     as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     run = make_run(scenario_name, as_of, overrides, store, today=today, force=params["force"])
     return {**run_to_json(run), "overrides": overrides}
+
+
+def check_known(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Refuse a key that no parameter has: a scheduler takes any, and the run would be another one than was meant."""
+    for key in conf:
+        if key not in params:
+            hint = nearest(key, list(params))
+            raise ConfigError(f"run configuration: unknown parameter {key!r}{hint} (known: {', '.join(params)})")
+
+
+def _check_types(params: Mapping[str, Any]) -> None:
+    """Refuse a value of another type where the scenario has no key that would refuse it."""
+    as_of, members, force = (params[name] for name in ("as_of", "members", "force"))
+    for name, fits, wanted in (
+        ("as_of", as_of is None or isinstance(as_of, str), "a day as YYYY-MM-DD, or null"),
+        ("members", isinstance(members, list) and all(isinstance(kind, str) for kind in members), "a list of names"),
+        ("force", isinstance(force, bool), "true or false"),
+    ):
+        if not fits:
+            raise ConfigError(f"run configuration: {name}: must be {wanted} (got {reprlib.repr(params[name])})")
 
 
 def run_to_json(run: Run) -> Json:
@@ -127,16 +146,24 @@ def _overrides(scenario_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """What the parameters change in the scenario file: a form sends every field, changed or not."""
     scenario = load_scenario(scenario_name)
     changed: dict[str, Any] = {}
+    document = scenario.model_dump(mode="json")
     if set(params["members"]) != set(scenario.members):
         known = get_args(MemberKind)
         unknown = [name for name in params["members"] if name not in known]
         changed["members"] = [name for name in known if name in params["members"]] + unknown
-    document = scenario.model_dump(mode="json")
+        _check_parameter("members", {**document, "members": changed["members"]})
     for name, key in SETTINGS.items():
         section, _, leaf = key.partition(".")
-        if params[name] != document[section][leaf]:
-            changed[key] = params[name]
+        given, own = params[name], document[section][leaf]
+        if given != own or type(given) is not type(own):  # True is equal to 1
+            changed[key] = given
+            _check_parameter(name, {**document, section: {**document[section], leaf: given}})
     return changed
+
+
+def _check_parameter(name: str, document: Json) -> None:
+    """Refuse what the file's scenario cannot be changed to by a parameter alone, under the parameter's name."""
+    parse_scenario(document, where=f"run configuration: {name}")
 
 
 def results_of(run: Run, handed: Sequence[Any]) -> dict[str, StageResult]:

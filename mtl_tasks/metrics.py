@@ -21,6 +21,7 @@ RANKED: Final = frozenset({"auc", "pr_auc", "calibration_error"})  # those that 
 PRIMARY: Final = {"regression": "rmse", "binary": "auc"}
 LOWER_IS_BETTER: Final = frozenset({"rmse", "mae", "log_loss", "calibration_error"})
 RANKING: Final = ("ndcg", "recall", "map")
+FRACTIONS: Final = frozenset({"auc", "pr_auc", "calibration_error", "coverage", *RANKING})  # from 0 to 1
 
 
 def improvement(metric: str, candidate: float, reference: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,8 +73,13 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None
     }
 
 
-def ask_lists(scenario_name: str, run_key: str | None, store: str) -> Json | None:
+def ask_lists(scenario_name: str, run_key: Any, store: str) -> Json | None:
     """Return what making the lists of a promoted run starts from, by default of today's champion.
+
+    Parameters
+    ----------
+    run_key
+        The key of a run, or enough of its beginning; None for the champion. Checked, as a scheduler takes any value.
 
     Returns
     -------
@@ -84,10 +90,12 @@ def ask_lists(scenario_name: str, run_key: str | None, store: str) -> Json | Non
     Raises
     ------
     ConfigError
-        If no run is promoted.
+        If no run is promoted, or ``run_key`` is no text.
     ArtifactError
         If there is no such run, or an artefact of it is gone.
     """
+    if not isinstance(run_key, str | None):
+        raise ConfigError(f"run configuration: run: must be the key of a run, or null (got {reprlib.repr(run_key)})")
     opened = Store(store)
     registry = Registry(opened, load_scenario(scenario_name).name)
     entry = registry.champion() if run_key is None else registry.get(run_key)

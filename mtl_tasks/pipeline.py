@@ -18,6 +18,7 @@ from mtl_tasks.scenario import load_scenario
 from mtl_tasks.stages import build_stages, explain, report_stage, run_key
 from mtl_tasks.store import Artifact, Ref, Store
 
+EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # with the longest windows before it still a timestamp in ns
 OnStage = Callable[[str, StageResult | None], None]
 
 
@@ -61,6 +62,8 @@ def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:
         as_of = pd.Timestamp(text, tz="UTC")
     except ValueError as error:
         raise ConfigError(f"as_of {text!r} is not a date: {error}") from error
+    if as_of < EARLIEST:
+        raise ConfigError(f"as_of {text} is before {EARLIEST:%Y-%m-%d}: take a day of the log")
     if as_of > today:
         raise ConfigError(f"as_of {text} is in the future (today is {today:%Y-%m-%d}): its days are not over yet")
     return as_of

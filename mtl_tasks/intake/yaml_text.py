@@ -8,7 +8,7 @@ import re
 
 import yaml
 
-from mtl_tasks.scenario.scenario import LISTS
+from mtl_tasks.scenario import LISTS
 
 
 def key(name: str) -> str:

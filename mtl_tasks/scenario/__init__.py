@@ -4,7 +4,7 @@ from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
-from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, SCENARIO_FOLDER, Scenario, Windows
+from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
 from mtl_tasks.scenario.utility import Formula
@@ -12,6 +12,7 @@ from mtl_tasks.scenario.utility import Formula
 __all__ = [
     "BOOSTED",
     "FEATURE_SECTIONS",
+    "LISTS",
     "SCENARIO_FOLDER",
     "AttributeTable",
     "Boosting",

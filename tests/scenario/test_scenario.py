@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import datetime
+import math
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from mtl_tasks.errors import ConfigError
-from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.scenario.base import Model
 from tests.logs import DOCUMENT, tiny_scenario
 
 SQL = {"url": "sqlite:///log.db", "query": "SELECT * FROM log WHERE at >= :start AND at < :end", "start": "2013-05-01"}
@@ -130,7 +135,11 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("features", {"windows": [14]}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": []}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": [7, 7]}, "features.windows: lengths must be different whole days of 1 or more"),
-        ("features", {"windows": [7, -1]}, "features.windows: lengths must be different whole days of 1 or more"),
+        (
+            "features",
+            {"windows": [7, -1]},
+            r"features.windows.1: Input should be greater than or equal to 1 \(got -1\)",
+        ),
         ("gate", {"absolute": [{"task": "ratng", "metric": "rmse", "max": 1}]}, r"gate: unknown task 'ratng', did you"),
         ("gate", {"relative": [{"task": "x", "metric": "rmse", "margin": 1}]}, "gate: unknown task 'x'"),
         ("gate", {"relative": [{"task": "rating", "metric": "rmse", "margin": -1}]}, "gate.relative.0.margin"),
@@ -138,6 +147,29 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("gate/absolute/0/max", KeyError, "gate.absolute.0: give exactly one of `min` and `max`"),
         ("gate", {"mode": "off"}, "gate.mode: Input should be 'enforce' or 'dry_run'"),
         ("recommend", {"top_k": 0}, "recommend.top_k: Input should be greater than or equal to 1"),
+        # numbers out of bounds, or none
+        ("windows/train", 10**12, r"windows.train: Input should be less than or equal to 10000 \(got 1000000000000\)"),
+        ("windows/train", True, r"windows.train: Input should be a valid integer \(got True\)"),
+        ("windows/train", 28.0, r"windows.train: Input should be a valid integer \(got 28.0\)"),
+        ("gate", {"approval_hours": math.inf}, r"gate.approval_hours: Input should be a finite number \(got inf\)"),
+        ("gate", {"approval_hours": 1e12}, "gate.approval_hours: Input should be less than or equal to 8760"),
+        ("gate", {"beat_floor": "yes"}, r"gate.beat_floor: Input should be a valid boolean \(got 'yes'\)"),
+        ("tasks/rating/range", [0, math.nan], r"tasks.rating.range.1: Input should be a finite number \(got nan\)"),
+        ("boosting", {"shared": {"leaf_l2": -1}}, r"boosting.shared.leaf_l2: Input .* equal to 0 \(got -1\)$"),
+        ("boosting", {"shared": {"leaf_l2": {"like": "1"}}}, "boosting.shared.leaf_l2.like: Input .* valid number"),
+        ("source", {**SQL_SOURCE, "sql": {**SQL, "start": 20130501}}, "source.sql.start: write the day as YYYY-MM-DD$"),
+        ("source", {**SQL_SOURCE, "sql": {**SQL, "start": "0001-01-01"}}, "source.sql.start: .* equal to 1900-01-01"),
+        # names and texts
+        ("name", "champion", "name: is a choice of boosting.transfer, which names scenarios"),
+        ("tasks", {"return": {"kind": "binary"}, **DOCUMENT["tasks"]}, "tasks.return: a binary task without"),
+        ("tasks", {"return": DOCUMENT["tasks"]["like"]}, "tasks: 'return' is a keyword of Python, so that no formula"),
+        ("tasks", {"ranking": DOCUMENT["tasks"]["like"]}, "tasks: 'ranking' is what the rules of the gate call"),
+        ("tasks", {"a" * 41: DOCUMENT["tasks"]["like"]}, "tasks.a+: String should match pattern"),
+        ("title", datetime.date(2013, 5, 1), r"title: .* valid string \(got datetime.date.*; text .* goes in quotes"),
+        ("title", "", "title: String should have at least 1 character"),
+        ("owner", "a\nb", r"owner: must be one line, without control characters \(got 'a\\nb'\)"),
+        ("source/columns/user", "x" * 1001, "source.columns.user: String should have at most 1000 characters"),
+        ("x" * 500, 1, "unknown key 'x{80}…'$"),
     ],
 )
 def test_a_wrong_document_is_refused_in_one_line(path: str, value: Any, message: str) -> None:
@@ -145,6 +177,75 @@ def test_a_wrong_document_is_refused_in_one_line(path: str, value: Any, message:
         parse_scenario(spoilt(path, value), where="include/scenarios/tiny.yaml")
     assert str(caught.value).startswith("include/scenarios/tiny.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["url", "url_env"])
+def test_what_may_hold_a_password_is_not_shown(key: str) -> None:
+    wrong = {**SQL, "url": None, key: "postgresql://me:s3cret-word@host\n/log"}
+    with pytest.raises(ConfigError, match=rf"source\.sql\.{key}: ") as caught:
+        parse_scenario(spoilt("source", {**SQL_SOURCE, "sql": wrong}), where="x")
+    assert "s3cret-word" not in str(caught.value)
+
+
+def _sections(section: Any = Scenario) -> Iterator[type[Model]]:
+    """A section with those in it, found as the annotations name them."""
+    if isinstance(section, type) and issubclass(section, Model):
+        yield section
+        for field in section.model_fields.values():
+            yield from _sections(field.annotation)
+    for part in get_args(section):
+        yield from _sections(part)
+
+
+def _numbers(schema: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number"):
+            yield schema
+        schema = list(schema.values())
+    for part in schema if isinstance(schema, list) else ():
+        yield from _numbers(part)
+
+
+NUMERIC = sorted(
+    {
+        (section.__name__, key): (section, key)
+        for section in _sections()
+        for key, schema in section.model_json_schema(ref_template="{model}")["properties"].items()
+        if any(_numbers(schema))
+    }.items()
+)
+
+
+def test_all_sections_are_found() -> None:
+    assert len(set(_sections())) > 20
+    assert len(NUMERIC) > 50
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [place for _, place in NUMERIC], ids=[".".join(name) for name, _ in NUMERIC]
+)
+def test_every_number_has_bounds_and_is_a_finite_number(section: Any, key: str) -> None:
+    for schema in _numbers(section.model_json_schema()["properties"][key]):
+        assert schema.keys() & {"minimum", "exclusiveMinimum"}
+        assert schema.keys() & {"maximum", "exclusiveMaximum"}
+    for wrong in (True, "1", math.nan, math.inf, -1e300, 1e300, 10**400):
+        for value in (wrong, [wrong], [1, wrong], {"like": wrong}):
+            with pytest.raises(ValidationError) as caught:
+                section.model_validate({key: value})
+            assert key in {error["loc"][0] for error in caught.value.errors()}
+
+
+def test_of_many_errors_the_first_are_told() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'k0'; .*; unknown key 'k9'; and 30 more$"):
+        parse_scenario({**DOCUMENT, **{f"k{n}": n for n in range(40)}}, where="x")
+
+
+def test_words_that_only_look_reserved_may_name_tasks() -> None:
+    names = ["match", "case", "type", "inf", "list", "sin", "utility", "label", "gate", "als"]
+    tasks = dict.fromkeys(names, DOCUMENT["tasks"]["like"])
+    document = {**DOCUMENT, "tasks": tasks, "gate": {}, "recommend": {"utility": " + ".join(names)}}
+    scenario = parse_scenario(document, where="x")
+    assert scenario.formula.evaluate(dict.fromkeys(names, 2.0)) == 20
 
 
 def test_every_error_of_a_document_is_told_at_once() -> None:

@@ -417,6 +417,9 @@ def test_the_verdict_is_the_same_every_time() -> None:
         ),
         ({"relative": [{"task": "ranking", "metric": "ndcg", "margin": 1}]}, "rules on lists are absolute"),
         ({"absolute": [{"task": "ranking", "metric": "ndcg", "min": 0, "slice": "cold_users"}]}, "without a slice"),
+        ({"absolute": [{"task": "purchase", "metric": "auc", "min": 62}]}, "min is 62, but auc is from 0 to 1"),
+        ({"absolute": [{"task": "ranking", "metric": "ndcg", "max": -0.1}]}, "max is -0.1, but ndcg is from 0 to 1"),
+        ({"relative": [{"task": "purchase", "metric": "auc", "margin": 2}]}, "margin is 2, but auc is from 0 to 1"),
         (
             {"absolute": [{"task": "ranking", "metric": "auc", "min": 0}]},
             "no such metric.* ndcg, recall, map, coverage",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,32 @@ def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_o
         ({"members": ["als"]}, "'popularity' must be a member"),
         ({"members": ["popularity", "magic"]}, "magic"),
         ({"fusion": "median"}, "fusion.method"),
+        ({"as_of": 20130825}, r"as_of: must be a day as YYYY-MM-DD, or null \(got 20130825\)"),
+        ({"as_of": False}, "as_of: must be a day"),
+        ({"as_of": "../../etc"}, r"as_of '../../etc' is not a date"),
+        ({"as_of": "0001-01-01"}, "as_of 0001-01-01 is before 1900-01-01"),
+        ({"members": "popularity"}, r"members: must be a list of names \(got 'popularity'\)"),
+        ({"members": ["popularity", {"als": [[]]}]}, "members: must be a list of names"),
+        ({"members": ["popularity", "../../etc"]}, r"configuration: members: members.1: .*\(got '../../etc'\)"),
+        ({"members": ["popularity", "als;rm -rf /"]}, "configuration: members: members.1: "),
+        ({"force": "no"}, r"force: must be true or false \(got 'no'\)"),
+        ({"force": 1}, "force: must be true or false"),
+        ({"fusion": {"method": "mean"}}, "configuration: fusion: fusion.method: "),
+        ({"train_days": 10**12}, r"configuration: train_days: windows.train: .* to 10000 \(got 1000000000000\)"),
+        ({"train_days": math.nan}, r"configuration: train_days: windows.train: .* \(got nan\)"),
+        ({"train_days": "56"}, "configuration: train_days: windows.train: "),
+        ({"train_days": 56.0}, "configuration: train_days: windows.train: "),
+        ({"tune_days": [7]}, "configuration: tune_days: windows.tune: "),
+        ({"threads": True}, "configuration: threads: boosting.threads: "),
+        ({"device": "cpu;rm"}, r"configuration: device: boosting.device: .*\(got 'cpu;rm'\)"),
+        ({"gate_mode": None}, "configuration: gate_mode: gate.mode: "),
+        ({"approval": {"a": {"b": []}}}, "configuration: approval: gate.approval: "),
     ],
 )
 def test_a_run_that_cannot_be_is_refused(conf: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         ask(**conf)
+    assert "\n" not in str(caught.value)
 
 
 def test_choices_that_are_the_files_own_change_nothing() -> None:

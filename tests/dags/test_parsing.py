@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.scenario import Scenario
 from tests.conftest import PROJECT
 from tests.dags.conftest import ParseDags
-from tests.projects import write_past_runs, write_scenario
+from tests.projects import SCENARIO, write_past_runs, write_scenario
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
+LAUGHS = "a0: &a0 [x]" + "".join(f"\na{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(12))
 HEAVY = ["great_expectations", "implicit", "lightgbm", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"]
 IMPORT = """
 import importlib, json, sys, time
@@ -131,6 +138,12 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
         ({"windoes": {}}, r"spoilt.yaml: unknown key 'windoes', did you mean 'windows'\?"),
         ({"schedule": "at dawn"}, r"spoilt.yaml: schedule: 'at dawn' is not a cron expression"),
         ({"name": "other"}, r"spoilt.yaml: name: is 'other' but must be the file's, 'spoilt'"),
+        ({"schedule": "0 0 31 2 *"}, r"spoilt.yaml: schedule: '0 0 31 2 \*' names a day that never comes"),
+        ({"schedule": "0 0 * * * *"}, r"spoilt.yaml: schedule: '0 0 \* \* \* \*' has 6 fields: give five"),
+        ({"schedule": "R 0 * * *"}, "spoilt.yaml: schedule: 'R 0 .*' is drawn by chance each time"),
+        ({"gate": {"approval_hours": math.inf}}, "spoilt.yaml: gate.approval_hours: Input should be a finite number"),
+        ({"gate": {"approval_hours": 1e12}}, "spoilt.yaml: gate.approval_hours: Input should be less than or equal to"),
+        ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a keyword of Python"),
     ],
 )
 def test_a_faulty_scenario_is_an_import_error_of_its_own_and_the_others_keep_their_dags(
@@ -143,6 +156,79 @@ def test_a_faulty_scenario_is_an_import_error_of_its_own_and_the_others_keep_the
     (where,) = bag.import_errors
     assert Path(where).name == "scenario_faults.py"
     assert re.search(fault, bag.import_errors[where])
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (f"title: {'[' * 5000}", "odd.yaml: line 1: sections within each other"),
+        (LAUGHS, "odd.yaml: line 6: more than 20,000 values"),
+        ("title: !!python/name:os.system", "odd.yaml: line 1: the tag"),
+        ("", "odd.yaml: expected a mapping of keys at the top"),
+    ],
+    ids=["deep", "aliases", "tag", "empty"],
+)
+def test_a_document_out_of_bounds_is_a_faulty_scenario(
+    text: str, fault: str, tmp_path: Path, parse_dags: ParseDags
+) -> None:
+    write_scenario(tmp_path)
+    write_scenario(tmp_path, "odd").write_text(text)
+    bag = parse_dags(tmp_path)
+    assert sorted(bag.dags) == ["recommend_small", "train_small"]
+    ((where, said),) = bag.import_errors.items()
+    assert Path(where).name == "scenario_faults.py"
+    assert fault in said
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_stops_no_scenario(make: Callable[[Path], None], tmp_path: Path, parse_dags: ParseDags) -> None:
+    make(write_scenario(tmp_path).with_name("odd.yaml"))
+    bag = parse_dags(tmp_path)
+    assert sorted(bag.dags) == ["recommend_small", "train_small"]
+    folder = (tmp_path / "include/scenarios/odd.yaml").is_dir()  # that is no scenario, so not a faulty one either
+    assert ["odd.yaml: " in said for said in bag.import_errors.values()] == ([] if folder else [True])
+
+
+def test_whatever_making_a_dag_raises_is_a_fault_of_its_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scenario(tmp_path)
+    write_scenario(tmp_path, "broken")
+    from dags import scenario_files
+
+    def fails_half_way(scenario: Scenario) -> DAG:
+        from airflow.sdk import dag
+        from airflow.sdk.bases.operator import BaseOperator
+
+        @dag(f"half_{scenario.name}", auto_register=False)
+        def half() -> None:
+            BaseOperator(task_id="first")
+            BaseOperator(task_id="first" if scenario.name == "broken" else "second")
+
+        return half()
+
+    monkeypatch.setattr(scenario_files, "ROOT", tmp_path)
+    made, faults = scenario_files.build_all(fails_half_way)
+    assert list(made) == ["half_small"]
+    (fault,) = faults
+    assert re.search(r"broken.yaml: no DAG can be made of it \(DuplicateTaskIdFound: ", fault)
+
+
+def test_the_form_has_the_bounds_of_the_scenario(movies: DAG) -> None:
+    from mtl_tasks.scenario import load_scenario
+
+    for key, param in {
+        "windows.train": "train_days",
+        "windows.test": "test_days",
+        "boosting.threads": "threads",
+    }.items():
+        schema = movies.params.get_param(param).schema
+        for limit, beyond in (("minimum", -1), ("maximum", 1)):
+            if (param, limit) == ("threads", "maximum"):
+                continue  # what the task reserves, and no more
+            for value, refused in ((schema[limit], False), (schema[limit] + beyond, True)):
+                with pytest.raises(ConfigError, match=key) if refused else contextlib.nullcontext():
+                    load_scenario("movies", {key: value}, PROJECT / "include" / "scenarios")
 
 
 def test_a_file_that_is_no_text_is_a_faulty_scenario(tmp_path: Path, parse_dags: ParseDags) -> None:

@@ -166,6 +166,12 @@ def test_a_table_of_other_items_is_refused() -> None:
         drafted(tiny_log(), items="items.csv")
 
 
+def test_a_column_whose_name_no_task_can_have_is_drafted_under_another() -> None:
+    scenario = drafted(tiny_log().rename(columns={"liked": "return", "stars": "ranking"}))
+    assert {task: t.label for task, t in scenario.tasks.items()} == {"ranking_": "ranking", "return_": "return"}
+    assert [key(name) for name in ("Return", "on", "null")] == ["return_", "on_", "null_"]
+
+
 def test_names_and_texts_survive_yaml() -> None:
     import yaml
 

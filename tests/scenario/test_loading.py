@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from mtl_tasks.errors import ConfigError
-from mtl_tasks.scenario import load_scenario, parse_setting, scenario_names
+from mtl_tasks.scenario import load_scenario, parse_scenario, parse_setting, scenario_names
 from tests.logs import DOCUMENT
 
 
@@ -21,7 +23,16 @@ def write(folder: Path, text: str | None = None, **changes: Any) -> Path:
 
 def test_the_shipped_scenarios_load() -> None:
     for name in scenario_names():
-        assert load_scenario(name).name == name
+        scenario = load_scenario(name)
+        assert scenario.name == name
+        assert parse_scenario(json.loads(scenario.model_dump_json()), where="a registry entry") == scenario
+
+
+def test_a_stored_document_with_a_date_in_it_loads() -> None:
+    sql = {"url": "sqlite:///log.db", "query": "SELECT :start, :end", "start": datetime.date(2013, 5, 1)}
+    source = {"sql": sql, "columns": DOCUMENT["source"]["columns"]}
+    scenario = parse_scenario({**DOCUMENT, "source": source}, where="x")
+    assert parse_scenario(json.loads(scenario.model_dump_json()), where="a registry entry") == scenario
 
 
 def test_a_file_is_read_with_overrides_checked_like_the_file(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ class _FirstTaken:
     def free(self, pairs: Codes, day: int) -> NDArray[np.bool_]:
         """Whether each pair had no event on that day or before."""
         position = np.minimum(np.searchsorted(self._pairs, pairs), len(self._pairs) - 1)
-        return ~((self._pairs[position] == pairs) & (self._days[position] <= day))
+        known: NDArray[np.bool_] = (self._pairs[position] == pairs) & (self._days[position] <= day)
+        return ~known
 
 
 class _Popularity:

@@ -132,7 +132,9 @@ def _sampled(task: dict[str, Any]) -> str:
     if task.get("negatives_per_positive") is None:
         return ""
     repeated = task["repeated_negatives"]
-    return f", {task['negatives_per_positive']:g} drawn for each" + (f", {repeated:,} of them repeats" if repeated else "")
+    return f", {task['negatives_per_positive']:g} drawn for each" + (
+        f", {repeated:,} of them repeats" if repeated else ""
+    )
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

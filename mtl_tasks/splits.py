@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.negatives import DRAWN_FOR, draw_negatives
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario import BOOSTED, Scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
 MIN_SAMPLED: Final = 0.25  # of the negatives that a window should have
@@ -199,8 +199,24 @@ def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> I
         for name, task in scenario.tasks.items():
             label = part[columns.label(name)].dropna()
             yield from _task_faults(name, task.kind, label, window, where, scenario.file)
+            if window == "train" and set(scenario.members) & set(BOOSTED):
+                yield from room_faults(name, len(label), scenario)
             if task.negatives is not None and task.sampled:
                 yield from _sampling_faults(name, task.negatives.per_positive, label, where, scenario.file)
+
+
+def room_faults(task: str, labelled: int, scenario: Scenario) -> Iterator[str]:
+    """Yield which settings of boosted trees ask for more labelled rows than the train window has."""
+    settings = scenario.boosting
+    for key, value, needed in (
+        ("num_leaves", settings.num_leaves, settings.num_leaves),
+        ("min_data_in_leaf", settings.min_data_in_leaf, 2 * settings.min_data_in_leaf),
+    ):
+        if labelled < needed:
+            yield (
+                f"{task}: {labelled:,} labelled rows in 'train', boosting.{key} of {value:,} needs at least "
+                f"{needed:,}: lengthen windows.train or lower boosting.{key} in {scenario.file}"
+            )
 
 
 def _sampling_faults(name: str, per_positive: int, label: pd.Series[Any], where: str, file: str) -> Iterator[str]:

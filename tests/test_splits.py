@@ -163,6 +163,17 @@ def test_a_window_that_cannot_be_sampled_is_refused_with_the_knob_to_turn() -> N
         rows_of(log(users=20, items=6))
 
 
+@pytest.mark.parametrize("key", ["min_data_in_leaf", "num_leaves"])
+def test_too_few_labels_for_boosted_trees_are_refused_before_anything_is_fitted(key: str) -> None:
+    members = ["popularity", "independent"]
+    message = (
+        rf"rating: 160 labelled rows in 'train', boosting\.{key} of 200 needs at least \d+: lengthen windows\.train"
+    )
+    with pytest.raises(DataError, match=message):
+        rows_of(log(), members=members, boosting={"num_leaves": 2, "min_data_in_leaf": 2, key: 200})
+    rows_of(log(), members=["popularity"], boosting={key: 200})
+
+
 def test_rows_are_described_by_window_and_task() -> None:
     scenario = scenario_of()
     windows = Windows.cut(scenario, AS_OF, FIRST)

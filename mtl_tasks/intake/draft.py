@@ -178,10 +178,10 @@ def _windows(log: Log) -> list[str]:
         f"{name} {((days >= start) & (days < end)).mean():.0%}"
         for name, (end, start) in zip(_SHARES, pairwise(edges), strict=True)
     )
-    read = "log" if log.whole else f"{len(log.table):,} rows that were read"
+    read = "log spans" if log.whole else f"{len(log.table):,} rows that were read span"
     return [
         "windows: # in days, counted back from as_of; the days before them are history",
-        f"  # guess: the {read} span {last - int(days.min())} days; shares of rows: {held}",
+        f"  # guess: the {read} {last - int(days.min())} days; shares of rows: {held}",
         f"  train: {train}",
         f"  tune: {tune}",
         f"  blend: {blend}",

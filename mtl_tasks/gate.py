@@ -144,9 +144,15 @@ def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: S
     if gain is None or low is None:
         why = f"{name}: fails, the difference cannot be computed on {len(rows.label):,} rows: the gate fails closed"
         return Finding(name, "floor", False, None, 0.0, None, None, len(rows.label), why)
-    passed = low > 0
-    verb = "holds" if passed else "fails"
-    why = f"{name}: {verb}, better by {_with_interval(gain, low, high)} on {len(rows.label):,} rows"
+    passed, where = low > 0, f"on {len(rows.label):,} rows"
+    if passed:
+        why = f"{name}: holds, better by {_with_interval(gain, low, high)} {where}"
+    elif np.array_equal(rows.predictions[FUSION], rows.predictions[FLOOR]):
+        why = f"{name}: fails, the fusion is {FLOOR} itself: no member did better on the blend window"
+    else:
+        found = "worse than it" if gain < 0 else "no better than chance"
+        difference = f"the difference is {_with_interval(gain, low, high)} {where} (positive is better)"
+        why = f"{name}: fails, {found}: {difference}"
     return Finding(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
 
 

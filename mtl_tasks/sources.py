@@ -212,16 +212,26 @@ def _visible(folder: UPath) -> list[UPath]:
 
 
 def _partition_day(entry: UPath, events: str, scenario: Scenario) -> int:
-    matched = _PARTITION_NAME.fullmatch(entry.name)
-    try:
-        if matched is None or not entry.is_dir():
-            raise ValueError
-        return (datetime.date.fromisoformat(matched[1]) - _EPOCH).days
-    except ValueError:
+    date = partition_date(entry.name) if entry.is_dir() else None
+    if date is None:
         raise DataError(
             f"{events}: {entry.name!r} is not a partition folder named dt=YYYY-MM-DD"
             f" (source.events in {scenario.file}): rename it or move it away"
-        ) from None
+        )
+    return (date - _EPOCH).days
+
+
+def partition_date(name: str) -> datetime.date | None:
+    """Return the date of a folder named ``dt=YYYY-MM-DD``, None for any other name.
+
+    >>> partition_date("dt=2024-01-05"), partition_date("dt=20240105"), partition_date("dt=2024-02-30")
+    (datetime.date(2024, 1, 5), None, None)
+    """
+    matched = _PARTITION_NAME.fullmatch(name)
+    try:
+        return None if matched is None else datetime.date.fromisoformat(matched[1])
+    except ValueError:
+        return None
 
 
 def _date(day: int) -> datetime.date:

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
-from mtl_tasks.ids import id_array
-from mtl_tasks.ordering import ordered_by, starts_of
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.negatives import DRAWN_FOR, draw_negatives
+from mtl_tasks.scenario import BOOSTED, Scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
-DRAWN_FOR: Final = "drawn_for"
-MAX_DRAWS: Final = 20  # redraws of a negative that the user had already taken, before it is given up
+MIN_SAMPLED: Final = 0.25  # of the negatives that a window should have
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,8 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     assert settings is not None
     positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
     positives = rows[positive]
-    draws = draw_negatives(positives, events, settings.per_positive, settings.power, scenario.seed)
+    takes = events[_taken(events, scenario, sampled)]
+    draws = draw_negatives(positives, takes, events, settings.per_positive, settings.power, scenario.seed)
     drawn_for = draws.pop(DRAWN_FOR)
     negatives = positives.iloc[drawn_for].reset_index(drop=True).assign(**draws)
     for name in scenario.tasks:
@@ -142,56 +141,12 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     return pd.concat([rows, negatives], ignore_index=True)
 
 
-def draw_negatives(
-    positives: pd.DataFrame, events: pd.DataFrame, per_positive: int, power: float, seed: int
-) -> dict[str, NDArray[Any]]:
-    """Draw items that a user did not take, by the popularity of the positive's own day.
-
-    A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
-    share them. An item that the user took on that day or before is never drawn.
-
-    Returns
-    -------
-    dict
-        user, item and day (n,), and ``drawn_for``: the place in ``positives`` of the one that each was drawn for.
-    """
-    # Sorted codes of (user, item) pairs with the first day of each, to look "taken by then" up without a loop.
-    users, user_code = np.unique(id_array(events[columns.USER]), return_inverse=True)
-    items, item_code = np.unique(id_array(events[columns.ITEM]), return_inverse=True)
-    days = events[columns.DAY].to_numpy()
-    pairs = user_code.astype(np.int64) * len(items) + item_code
-    order = ordered_by(pairs, days)
-    ordered = pairs[order]
-    first = starts_of(ordered)
-    taken, taken_day = ordered[first], days[order][first]
-
-    found: list[tuple[NDArray[Any], ...]] = []
-    positive_users, positive_items = id_array(positives[columns.USER]), id_array(positives[columns.ITEM])
-    for group, places in positives.groupby(columns.DAY, sort=True).indices.items():
-        day, places_of_day = int(str(group)), np.asarray(places)
-        rng = np.random.default_rng([seed, day])
-        codes, counts = np.unique(np.searchsorted(items, positive_items[places_of_day]), return_counts=True)
-        chance = counts.astype(np.float64) ** power
-        cumulative = np.cumsum(chance) / chance.sum()
-        by_user = places_of_day[np.lexsort((positive_items[places_of_day], positive_users[places_of_day]))]
-        drawn_for = np.repeat(by_user, per_positive)
-        who = np.searchsorted(users, positive_users[drawn_for]).astype(np.int64)
-        what = np.full(len(who), -1, dtype=np.int64)
-        open_ = np.arange(len(who))
-        for _ in range(MAX_DRAWS):
-            drawn = codes[np.minimum(np.searchsorted(cumulative, rng.random(len(open_))), len(codes) - 1)]
-            pair = who[open_] * len(items) + drawn
-            place = np.minimum(np.searchsorted(taken, pair), len(taken) - 1)
-            refused = (taken[place] == pair) & (taken_day[place] <= day)
-            what[open_[~refused]] = drawn[~refused]
-            open_ = open_[refused]
-        kept = what >= 0
-        day_all = np.full(kept.sum(), day, dtype=np.int32)
-        found.append((users[who[kept]], items[what[kept]], day_all, drawn_for[kept]))
-    names = (columns.USER, columns.ITEM, columns.DAY, DRAWN_FOR)
-    if not found:
-        return dict(zip(names, (users[:0], items[:0], days[:0], np.zeros(0, dtype=np.intp)), strict=True))
-    return {name: np.concatenate(part) for name, part in zip(names, zip(*found, strict=True), strict=True)}
+def _taken(events: pd.DataFrame, scenario: Scenario, sampled: list[str]) -> NDArray[np.bool_]:
+    """Whether each event is a positive of one of the tasks, bool (n,)."""
+    if any(scenario.tasks[name].label is None for name in sampled):
+        return np.ones(len(events), dtype=np.bool_)
+    taken: NDArray[np.bool_] = (events[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
+    return taken
 
 
 def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> dict[str, Any]:
@@ -206,10 +161,23 @@ def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> d
             entry: dict[str, Any] = {"labelled": len(label)}
             if task.kind == "binary":
                 entry["positives"] = int((label == 1).sum())
+                if task.sampled:
+                    entry |= _describe_sampled(part, name)
             else:
                 entry["mean"] = round(float(label.mean()), 4) if len(label) else None
             described[window]["tasks"][name] = entry
     return described
+
+
+def _describe_sampled(rows: pd.DataFrame, task: str) -> dict[str, Any]:
+    """Negatives per positive, and how many repeat another of the same user, item and day."""
+    label = rows[columns.label(task)]
+    negatives = rows[label == 0]
+    positives = int((label == 1).sum())
+    return {
+        "negatives_per_positive": round(len(negatives) / positives, 2) if positives else None,
+        "repeated_negatives": int(negatives.duplicated([columns.USER, columns.ITEM, columns.DAY]).sum()),
+    }
 
 
 def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> Iterator[str]:
@@ -229,7 +197,37 @@ def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> I
             yield f"{where} is empty: lengthen windows.{window} in {scenario.file} or choose another as_of"
             continue
         for name, task in scenario.tasks.items():
-            yield from _task_faults(name, task.kind, part[columns.label(name)].dropna(), window, where, scenario.file)
+            label = part[columns.label(name)].dropna()
+            yield from _task_faults(name, task.kind, label, window, where, scenario.file)
+            if window == "train" and set(scenario.members) & set(BOOSTED):
+                yield from room_faults(name, len(label), scenario)
+            if task.negatives is not None and task.sampled:
+                yield from _sampling_faults(name, task.negatives.per_positive, label, where, scenario.file)
+
+
+def room_faults(task: str, labelled: int, scenario: Scenario) -> Iterator[str]:
+    """Yield which settings of boosted trees ask for more labelled rows than the train window has."""
+    settings = scenario.boosting
+    for key, value, needed in (
+        ("num_leaves", settings.num_leaves, settings.num_leaves),
+        ("min_data_in_leaf", settings.min_data_in_leaf, 2 * settings.min_data_in_leaf),
+    ):
+        if labelled < needed:
+            yield (
+                f"{task}: {labelled:,} labelled rows in 'train', boosting.{key} of {value:,} needs at least "
+                f"{needed:,}: lengthen windows.train or lower boosting.{key} in {scenario.file}"
+            )
+
+
+def _sampling_faults(name: str, per_positive: int, label: pd.Series[Any], where: str, file: str) -> Iterator[str]:
+    positives = int((label == 1).sum())
+    drawn = (len(label) - positives) / max(positives, 1)
+    if positives and drawn < MIN_SAMPLED * per_positive:
+        yield (
+            f"{name}: {drawn:.2f} negatives per positive could be drawn in {where}, at least {MIN_SAMPLED:.0%} of "
+            f"negatives.per_positive ({per_positive}) are needed: its users had taken most of the items by then; lower "
+            f"tasks.{name}.negatives.per_positive in {file}, or log what was shown and not taken (how: logged)"
+        )
 
 
 def _task_faults(name: str, kind: str, label: pd.Series[Any], window: str, where: str, file: str) -> Iterator[str]:

@@ -73,7 +73,10 @@ def print_summary(document: RunDocument, console: Console) -> None:
     if document.drift is not None:
         _print_drift(document.drift, console)
     _show(console, "Stages", _stages(document))
-    _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
+    if document.sample:
+        _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
+    else:
+        _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
     _say(console, f"\nReport: {document.report}")
 
 
@@ -274,6 +277,12 @@ def _stages(document: RunDocument) -> Table:
     table.add_section()
     table.add_row("all", *totals, labels.count(peak), "", style="bold")
     return table
+
+
+def _why_no_lists(document: RunDocument) -> str:
+    if document.standing in ("promoted", "approved", "forced"):
+        return "none were made with this run"
+    return f"as lists are made of promoted runs only, and this one is: {document.standing}"
 
 
 def _people(document: RunDocument) -> Table:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from upath import UPath
 
 from mtl_tasks.columns import ITEM, TITLE, USER, VALID
-from mtl_tasks.conversion import Place, narrow_ids, to_ids, to_kinds, to_moments, to_numbers, to_pandas, to_texts
+from mtl_tasks.conversion import (
+    Place,
+    is_text,
+    narrow_ids,
+    to_ids,
+    to_kinds,
+    to_moments,
+    to_numbers,
+    to_pandas,
+    to_texts,
+)
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 from mtl_tasks.sources import SUFFIXES, SourceFile
@@ -87,11 +99,36 @@ def _read(
     for name in table.categorical:
         frame[name] = to_pandas(to_kinds(columns[name], places[name]))
     for name in table.multi:
-        frame[name] = to_pandas(to_texts(columns[name], places[name]))
+        frame[name] = to_pandas(to_texts(_joined_by_bar(columns[name], table.separator, places[name]), places[name]))
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
         frame[name] = to_pandas(to_moments(columns[name], scenario.source, places[name]))
     _refuse_empty(frame, places)
     return _one_row_a_version(frame, id_column, places)
+
+
+def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: Place) -> pa.ChunkedArray:
+    """Join several values by ``|``, whether they come as lists of texts or as texts with a separator of their own."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        try:
+            texts = column.cast(pa.large_list(pa.large_string()))
+        except pa.ArrowException:
+            raise place.error(f"holds {column.type}: a list of texts or numbers is needed") from None
+        return pa.chunked_array([_join_lists(chunk) for chunk in texts.chunks], type=pa.large_string())
+    if separator == "|" or not is_text(column.type):
+        return column
+    column = pc.replace_substring(column.cast(pa.large_string()), "|", "/")
+    return pc.replace_substring_regex(column, rf"\s*{re.escape(separator)}\s*", "|")
+
+
+def _join_lists(lists: pa.LargeListArray) -> pa.Array:
+    values = pc.replace_substring(pc.list_flatten(lists), "|", "/")
+    owner = pc.list_parent_indices(lists)
+    filled = pc.is_valid(values)  # a null among the values is none
+    values, owner = values.filter(filled), owner.filter(filled).to_numpy()
+    offsets = np.searchsorted(owner, np.arange(len(lists) + 1))
+    made = pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), values)
+    joined = pc.binary_join(made, pa.scalar("|", pa.large_string()))
+    return pc.if_else(pc.is_valid(lists), joined, pa.scalar(None, pa.large_string()))
 
 
 def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, Place]:

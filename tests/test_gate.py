@@ -178,6 +178,24 @@ def test_the_floor_must_be_beaten_beyond_doubt(floor: float, passed: bool) -> No
     assert judged(scenario_of(beat_floor=False), scored(floor=floor))["decision"] == "promote"
 
 
+def test_a_floor_that_is_not_beaten_is_said_without_contradiction() -> None:
+    worse = judged(scenario_of(), scored(fusion=0.5, floor=0.1))["reasons"][0]
+    assert worse.startswith("rating rmse beats popularity: fails, worse than it: the difference is −0.")
+    noise = judged(scenario_of(), scored(fusion=0.5, floor=0.49))["reasons"][0]
+    assert "fails, " in noise
+    assert "better by" not in noise
+    rows = scored()
+    same = {
+        task: replace(part, predictions={**part.predictions, FUSION: part.predictions[FLOOR]})
+        for task, part in rows.items()
+    }
+    reasons = judged(scenario_of(), same)["reasons"]
+    assert (
+        "rating rmse beats popularity: fails, the fusion is popularity itself: no member did better on the blend window"
+        in reasons
+    )
+
+
 def test_labels_of_one_class_fail_the_floor() -> None:
     rows = scored()
     rows["purchase"] = replace(rows["purchase"], label=np.ones_like(rows["purchase"].label))

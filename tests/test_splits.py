@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.splits import DRAWN_FOR, WINDOWS, Windows, day_text, describe_rows, draw_negatives, make_rows
+from mtl_tasks.splits import WINDOWS, Windows, day_text, describe_rows, make_rows
 from tests.logs import tiny_scenario
 
 FIRST, AS_OF = 15_800, 15_810
@@ -101,52 +101,6 @@ def test_interactions_keep_their_labels_and_negatives_have_theirs_alone() -> Non
 # ----------------------------------------------------------------------------------------------- negatives
 
 
-@given(seed=st.integers(0, 1000), per_positive=st.integers(1, 6), power=st.sampled_from([0.0, 0.5, 1.0]))
-@settings(max_examples=25, deadline=None)
-def test_negatives_were_taken_that_day_by_somebody_and_by_then_not_by_the_user(
-    seed: int, per_positive: int, power: float
-) -> None:
-    events = log(seed=seed, items=40)
-    positives = events[events[columns.DAY] >= FIRST + 2]
-    drawn = pd.DataFrame(draw_negatives(positives, events, per_positive, power, seed))
-    first_taken = events.groupby([columns.USER, columns.ITEM])[columns.DAY].min()
-    taken = first_taken.reindex(pd.MultiIndex.from_frame(drawn[[columns.USER, columns.ITEM]])).to_numpy()
-    assert not (taken <= drawn[columns.DAY].to_numpy()).any()
-    on_the_day = pd.MultiIndex.from_frame(positives[[columns.ITEM, columns.DAY]])
-    assert pd.MultiIndex.from_frame(drawn[[columns.ITEM, columns.DAY]]).isin(on_the_day).all()
-    counts = drawn.groupby([columns.USER, columns.DAY]).size()
-    wanted = positives.groupby([columns.USER, columns.DAY]).size() * per_positive
-    assert (counts <= wanted.reindex(counts.index)).all()
-
-
-def test_each_positive_gets_its_number_of_negatives_where_there_are_enough_items() -> None:
-    events = log(users=500, items=300, per_day=400)
-    positives = events[events[columns.DAY] >= FIRST + 2]
-    drawn = draw_negatives(positives, events, 4, 1.0, 7)
-    assert len(drawn[columns.USER]) == 4 * len(positives)
-    counts = pd.Series(drawn[columns.USER]).value_counts()
-    assert (counts == 4 * positives[columns.USER].value_counts().reindex(counts.index)).all()
-
-
-def test_a_days_draws_depend_neither_on_later_events_nor_on_as_of() -> None:
-    events = log(items=60)
-    past = events[events[columns.DAY] < FIRST + 6]
-    newcomers = pd.DataFrame({columns.USER: [-1, 7, 999], columns.ITEM: [-5, 3, 999], columns.DAY: [FIRST + 7] * 3})
-    more = pd.concat([events.assign(**{columns.DAY: events[columns.DAY]}), newcomers], ignore_index=True)
-    early = pd.DataFrame(draw_negatives(past, past, 3, 1.0, 7))
-    late = pd.DataFrame(draw_negatives(more, more, 3, 1.0, 7))
-    pd.testing.assert_frame_equal(early, late[late[columns.DAY] < FIRST + 6], check_dtype=False)
-
-
-def test_the_order_of_the_log_does_not_change_what_is_drawn() -> None:
-    events = log(items=60)
-    shuffled = events.sample(frac=1.0, random_state=1)
-    one, other = (
-        pd.DataFrame(draw_negatives(part, part, 3, 1.0, 7)).drop(columns=DRAWN_FOR) for part in (events, shuffled)
-    )
-    pd.testing.assert_frame_equal(one, other)
-
-
 def test_a_drawn_row_has_the_context_of_the_positive_that_it_was_drawn_for() -> None:
     events = log()
     events[columns.context("price")] = events[columns.USER].to_numpy(dtype=np.float32)
@@ -156,29 +110,6 @@ def test_a_drawn_row_has_the_context_of_the_positive_that_it_was_drawn_for() -> 
     assert len(drawn) > 0
     assert (drawn[columns.context("price")] == drawn[columns.USER]).all()
     assert ((drawn[columns.context("tab")] == "odd") == (drawn[columns.USER] % 2 == 1)).all()
-
-
-def test_popular_items_are_drawn_in_proportion_to_their_count() -> None:
-    day = FIRST + 5
-    takers = pd.DataFrame({columns.USER: np.arange(4000), columns.ITEM: np.where(np.arange(4000) % 4, 1, 2)})
-    events = takers.assign(**{columns.DAY: day})
-    drawn = draw_negatives(events, events, 4, 1.0, 7)[columns.ITEM]
-    # A taker of the one can only be given the other, so that the draws mirror the counts.
-    assert (drawn == 2).mean() == pytest.approx(0.75, abs=0.02)
-
-
-def test_a_user_who_took_everything_gets_no_negatives() -> None:
-    events = pd.DataFrame({columns.USER: [1, 1], columns.ITEM: [1, 2], columns.DAY: [FIRST, FIRST]})
-    assert len(draw_negatives(events, events, 4, 1.0, 7)[columns.USER]) == 0
-    assert len(draw_negatives(events[:0], events, 4, 1.0, 7)[columns.USER]) == 0
-
-
-def test_text_ids_are_drawn_alike() -> None:
-    events = log(items=60)
-    events[[columns.USER, columns.ITEM]] = events[[columns.USER, columns.ITEM]].astype("str")
-    drawn = draw_negatives(events, events, 2, 1.0, 7)
-    assert drawn[columns.USER].dtype.kind == "U"
-    assert len(drawn[columns.ITEM]) > 0
 
 
 # ------------------------------------------------------------------------------------------------ refusals
@@ -223,6 +154,26 @@ def test_a_window_that_cannot_serve_is_refused_with_the_knob_to_turn(what: str, 
     assert "\n" not in str(caught.value)
 
 
+def test_a_window_that_cannot_be_sampled_is_refused_with_the_knob_to_turn() -> None:
+    message = (
+        r"purchase: 0\.\d\d negatives per positive could be drawn in 'train' .*, at least 25% of "
+        r"negatives\.per_positive \(4\) are needed: .*; lower tasks\.purchase\.negatives\.per_positive in include/scen"
+    )
+    with pytest.raises(DataError, match=message):
+        rows_of(log(users=20, items=6))
+
+
+@pytest.mark.parametrize("key", ["min_data_in_leaf", "num_leaves"])
+def test_too_few_labels_for_boosted_trees_are_refused_before_anything_is_fitted(key: str) -> None:
+    members = ["popularity", "independent"]
+    message = (
+        rf"rating: 160 labelled rows in 'train', boosting\.{key} of 200 needs at least \d+: lengthen windows\.train"
+    )
+    with pytest.raises(DataError, match=message):
+        rows_of(log(), members=members, boosting={"num_leaves": 2, "min_data_in_leaf": 2, key: 200})
+    rows_of(log(), members=["popularity"], boosting={key: 200})
+
+
 def test_rows_are_described_by_window_and_task() -> None:
     scenario = scenario_of()
     windows = Windows.cut(scenario, AS_OF, FIRST)
@@ -231,6 +182,9 @@ def test_rows_are_described_by_window_and_task() -> None:
     assert list(described) == list(WINDOWS)
     test = described["test"]
     assert (test["first"], test["last"]) == ("2013-04-13", "2013-04-14")
-    assert test["tasks"]["purchase"] == {"labelled": test["rows"], "positives": 80}
+    purchase = test["tasks"]["purchase"]
+    assert (purchase["labelled"], purchase["positives"]) == (test["rows"], 80)
+    assert purchase["negatives_per_positive"] == round((test["rows"] - 80) / 80, 2) > 0
+    assert purchase["repeated_negatives"] == 0
     assert test["tasks"]["rating"]["labelled"] == 80
     assert 0 < test["tasks"]["rating"]["mean"] < 10

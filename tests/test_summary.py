@@ -52,6 +52,16 @@ def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out
     assert "Recommendations (utility: purchase)" in console.file.getvalue()
 
 
+def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
+    document = replace(sample_document("reject"), sample=[], standing="rejected")
+    console = Console(file=io.StringIO(), width=120, highlight=False)
+    print_summary(document, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "Recommendations: none, as lists are made of promoted runs only, and this one is: rejected." in text
+    assert "person" not in text.partition("Recommendations")[2]
+
+
 def test_summary_has_no_escape_codes_without_a_terminal() -> None:
     assert "\x1b" not in printed()
 

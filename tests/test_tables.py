@@ -89,6 +89,27 @@ def versions(times: list[str | None]) -> pd.DataFrame:
     return people(person=[101, 100, 100], since=since)
 
 
+@pytest.mark.parametrize(
+    ("path", "hobbies", "separator"),
+    [
+        ("people.parquet", [["chess", "film"], None, ["film"]], "|"),
+        ("people.parquet", ["chess, film", None, "film"], ","),
+        ("people.csv", ["chess; film", None, "film"], ";"),
+        ("people.csv", ["chess|film", None, "film"], "|"),
+    ],
+)
+def test_several_values_come_as_lists_or_with_a_separator(
+    tmp_path: Path, path: str, hobbies: list[Any], separator: str
+) -> None:
+    frame = read(tmp_path, people(hobbies=hobbies), path=path, separator=separator)
+    assert frame["hobbies"].tolist() == ["chess|film", "", "film"]
+
+
+def test_a_list_of_other_things_than_texts_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"people\.parquet.*hobbies.*holds list<.*a list of texts or numbers is needed"):
+        read(tmp_path, people(hobbies=[[{"name": "chess"}], None, []]))
+
+
 def test_versions_stand_in_order_and_the_newest_from_before_a_day_counts(tmp_path: Path) -> None:
     frame = read(tmp_path, versions(["2013-05-01", "2013-05-03T10:00", "2013-05-02"]), valid_from="since")
     assert frame[USER].tolist() == [100, 100, 101]

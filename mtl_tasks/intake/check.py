@@ -255,6 +255,18 @@ def _judge_log(
         found.windows = {HISTORY: _history(events, windows), **describe_rows(rows, scenario, windows)}
         if found.complete:
             found.problems.extend(window_faults(rows, scenario, windows))
+        else:
+            found.notes.extend(_empty_windows(found.windows))
+
+
+def _empty_windows(windows: Mapping[str, Any]) -> Iterator[str]:
+    """A window without a row in a part of the log may have none in all of it: a run would refuse it."""
+    for name, window in windows.items():
+        if not window["rows"]:
+            yield (
+                f"{name} ({window['first']} to {window['last']}) holds none of the rows that were read: a run refuses "
+                "an empty window, so read more of the log to be sure (--sample)"
+            )
 
 
 def _judge_tables(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found: Inspection) -> bool:

@@ -124,7 +124,17 @@ def _label(task: dict[str, Any]) -> str:
     if not labelled:
         return "no label"
     shown = labels.percent(task["positives"] / labelled) if "positives" in task else f"mean {task['mean']:.4g}"
-    return f"{shown} of {labels.count(labelled)}"
+    return f"{shown} of {labels.count(labelled)}{_sampled(task)}"
+
+
+def _sampled(task: dict[str, Any]) -> str:
+    """Negatives drawn for a positive, where the log has none of its own."""
+    if task.get("negatives_per_positive") is None:
+        return ""
+    repeated = task["repeated_negatives"]
+    return f", {task['negatives_per_positive']:g} drawn for each" + (
+        f", {repeated:,} of them repeats" if repeated else ""
+    )
 
 
 def _say(console: Console, text: str, style: str = "") -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Final
 
+import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
+import pyarrow as pa
 import yaml
+from numpy.typing import NDArray
 
+from mtl_tasks.conversion import is_text
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.intake.draft_items import item_lines
 from mtl_tasks.intake.draft_log import Log, look_at_log
@@ -26,6 +30,16 @@ from mtl_tasks.intake.roles import (
 )
 from mtl_tasks.intake.yaml_text import quoted
 from mtl_tasks.scenario import SCENARIO_FOLDER, parse_scenario
+
+# Of each window, backwards from as_of: its share of the rows, the days that it usually needs at most, and how many rows
+# those must hold to be enough.
+_SHARES: Final = {
+    "test": (0.2, 28, 2_000),
+    "blend": (0.08, 7, 1_000),
+    "tune": (0.08, 7, 1_000),
+    "train": (0.35, 56, 10_000),
+}
+_FIRST_DAY, _LAST_DAY = 7_305, 47_482  # 1990 to 2099
 
 
 @dataclass(frozen=True)
@@ -153,40 +167,63 @@ def _clock(time: Column) -> list[str]:
 
 
 def _windows(log: Log) -> list[str]:
-    days, why = _span(log)
-    test = min(28, max(1, round(0.2 * days)))
-    tune = min(7, max(1, round(0.08 * days)))
-    train = min(56, max(1, round(0.35 * days)))
-    history = max(1, min(14, (days - train - 2 * tune - test) // 2))  # half of what is left, so that windows can grow
+    days = _row_days(log)
+    last = int(days.max()) + 1
+    edges = [last]
+    for share, longest, rows in _SHARES.values():
+        edges.append(_start(days, edges[-1], share, longest, rows))
+    test, blend, tune, train = (end - start for end, start in pairwise(edges))
+    history = max(1, min(14, (edges[-1] - int(days.min())) // 2))  # half of what is left, so that windows can grow
+    held = ", ".join(
+        f"{name} {((days >= start) & (days < end)).mean():.0%}"
+        for name, (end, start) in zip(_SHARES, pairwise(edges), strict=True)
+    )
+    read = "log spans" if log.whole else f"{len(log.table):,} rows that were read span"
     return [
-        f"windows: # guess: {why}; in days, counted back from as_of; the days before them are history",
-        *(
-            f"  {name}: {length}"
-            for name, length in (("train", train), ("tune", tune), ("blend", tune), ("test", test))
-        ),
+        "windows: # in days, counted back from as_of; the days before them are history",
+        f"  # guess: the {read} {last - int(days.min())} days; shares of rows: {held}",
+        f"  train: {train}",
+        f"  tune: {tune}",
+        f"  blend: {blend}",
+        f"  test: {test}",
         f"  min_history: {history}",
     ]
 
 
-def _span(log: Log) -> tuple[int, str]:
-    """Days that the log covers, and how that is known."""
+def _start(days: NDArray[np.int64], end: int, share: float, longest: int, rows: int) -> int:
+    """The first day of a window that ends before ``end``: the usual days, or fewer that come closest to its share.
+
+    A window of the usual length that holds too few rows is made longer, until it comes close to its share.
+    """
+    first, counts = np.unique(days[days < end], return_counts=True)
+    if not len(first):
+        return end - 1
+    held = np.cumsum(counts[::-1])[::-1]  # from each day on
+    by_share = int(first[np.argmin(np.abs(held - share * len(days)))])
+    enough = first[held >= rows]
+    by_rows = int(enough[-1]) if len(enough) else int(first[0])
+    return min(end - 1, max(by_share, min(end - longest, by_rows)))
+
+
+def _row_days(log: Log) -> NDArray[np.int64]:
+    """Days since 1970 of the rows that were read, or of the partitions as often as they have bytes."""
     if log.days is not None:
-        return log.days, f"the partitions span {log.days} days"
+        return log.days
     time = next(c for c in log.columns if c.name in log.used and (c.kind == "time" or c.unit is not None))
-    low, high = (_instant(value, time.unit) for value in pc.min_max(time.values).as_py().values())
-    days = int((high - low) / 86_400) + 1
-    return (
-        days,
-        f"the {'log spans' if log.whole else f'{len(log.table):,} rows that were read span'} {days} days",
-    )
+    days = _seconds(time.values, time.unit) // 86_400
+    plausible = days[(days >= _FIRST_DAY) & (days < _LAST_DAY)]  # one row of the year 9999 is no span
+    return np.asarray(plausible if len(plausible) else days, dtype=np.int64)
 
 
-def _instant(value: Any, unit: str | None) -> float:
-    """Seconds since 1970."""
+def _seconds(known: pa.ChunkedArray, unit: str | None) -> NDArray[np.int64]:
+    """Seconds since 1970; times without a zone as if they were in UTC."""
     if unit is not None:
-        return float(value) / {"s": 1, "ms": 1e3, "us": 1e6}[unit]
-    moment = pd.Timestamp(value)
-    return (moment if moment.tzinfo else moment.tz_localize("UTC")).timestamp()
+        return np.asarray(known, dtype=np.int64) // {"s": 1, "ms": 10**3, "us": 10**6}[unit]
+    if is_text(known.type):
+        parsed = pd.to_datetime(pd.Series(known.to_pylist()), format="ISO8601", utc=True, errors="coerce").dropna()
+        return np.asarray(parsed.dt.as_unit("s").astype("int64"))
+    seconds = known.cast(pa.timestamp("s", known.type.tz), safe=False)
+    return np.asarray(seconds.cast(pa.int64()), dtype=np.int64)
 
 
 def _gate() -> list[str]:

@@ -7,15 +7,16 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks.errors import DataError
 from mtl_tasks.intake.roles import Column, look_at
 from mtl_tasks.intake.sample import is_csv, read_sample
-from mtl_tasks.sources import SUFFIXES, locate, readable
+from mtl_tasks.sources import SUFFIXES, locate, partition_date, readable
 
 ROWS: Final = 200_000  # most rows that a draft looks at
+_WEIGHTS: Final = 100_000  # parts that the days of all partitions are weighed in
 _PARTITIONS: Final = 20  # of a folder, spread over its days
 
 
@@ -29,7 +30,7 @@ class Log:
     table: pa.Table
     columns: list[Column]
     whole: bool
-    days: int | None = None  # of the partitions' names
+    days: NDArray[np.int64] | None = None  # of the partitions' names, since 1970, as often as they have bytes
     used: set[str] = field(default_factory=set)
 
     @property
@@ -52,22 +53,36 @@ def look_at_log(events: str) -> Log:
         raise DataError(f"--events {events}: {files[0].name} is neither a .parquet nor a .csv or .csv.gz file")
     samples = [read_sample(file, str(file), text, ROWS // len(files)) for file in files]
     tables = [sample.table for sample in samples]
+    _refuse_repeated(tables[0].column_names, events)
     try:
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(f"--events {events}: the partitions do not have the same columns ({error})") from None
+    if not len(table):
+        raise DataError(f"--events {events}: no row in the {len(files)} files that were read: a draft needs some rows")
     whole = len(files) == max(len(partitions), 1) and all(sample.whole for sample in samples)
-    days = None
-    if partitions:
-        ends = [pc.strptime(partitions[n].parent.name[3:], format="%Y-%m-%d", unit="s").as_py() for n in (0, -1)]
-        days = (ends[1] - ends[0]).days + 1
+    days = _weighted_days(partitions) if partitions else None
     return Log(events, "csv" if text else "parquet", bool(partitions), table, look_at(table), whole, days)
+
+
+def _weighted_days(partitions: list[UPath]) -> NDArray[np.int64]:
+    """The day of each partition, repeated in proportion to the size of its file: rows are not counted for a draft."""
+    dates = np.array([str(partition_date(path.parent.name)) for path in partitions], dtype="datetime64[D]")
+    sizes = np.array([path.stat().st_size for path in partitions], dtype=np.float64)
+    times = np.maximum(np.round(_WEIGHTS * sizes / max(sizes.sum(), 1.0)), 1.0)
+    return np.repeat(dates.astype(np.int64), times.astype(np.int64))
+
+
+def _refuse_repeated(names: list[str], events: str) -> None:
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(f"--events {events}: the column {repeated!r} is there twice: give each column its own name")
 
 
 def _partitions(folder: UPath, events: str) -> list[UPath]:
     """The first file of every partition, in order of day."""
     found = sorted((entry for entry in folder.iterdir() if entry.name[:1] not in "_."), key=lambda entry: entry.name)
-    wrong = [entry.name for entry in found if not (entry.is_dir() and entry.name.startswith("dt="))]
+    wrong = [entry.name for entry in found if not entry.is_dir() or partition_date(entry.name) is None]
     if wrong or not found:
         raise DataError(
             f"--events {events}: a folder must hold one folder a day named dt=YYYY-MM-DD,"

@@ -13,6 +13,7 @@ from mtl_tasks.intake.roles import EXPOSURE_WORDS, Column, Guess, is_label, look
 from mtl_tasks.intake.yaml_text import key, quoted
 
 _TAIL: Final = 50  # times the median
+_TAKEN: Final = "taken"
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,10 @@ def label_lines(log: Log) -> list[str]:
     labels = [column for column in log.left if is_label(column)]
     log.used |= {column.name for column in labels}
     lines = ["tasks:", *(line for column in labels for line in _task(column))]
-    if not labels:
+    if all(column.kind != "flag" for column in labels):
+        why = "no column says yes or no" if labels else "no column looks like a label"
         lines += [
-            "  taken: # guess: no column looks like a label, so every row is taken for a positive; negatives are drawn",
+            f"  {_TAKEN}: # guess: {why}, so every row is a positive, which lists are made by; negatives are drawn",
             "    kind: binary",
             "    negatives: {how: sampled}",
         ]

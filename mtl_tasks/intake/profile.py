@@ -53,6 +53,8 @@ def without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Decode a dictionary, and take an empty text for a missing one."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # this machine need not know the file's zone
     if is_text(column.type):
         column = column.cast(pa.large_string())
         column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)

@@ -47,8 +47,18 @@ LABEL_WORDS: Final = (
 )
 EXPOSURE_WORDS: Final = ("view", "impression", "show", "exposure", "open", "click", "pageview")
 
+# Numbers of an item that are counted or averaged over all time: they know what happens in the test window.
+AGGREGATE_WORDS: Final = (
+    "avg", "average", "mean", "median", "num", "count", "counts", "total", "sum", "popularity", "rank", "ranking",
+    "ratings", "reviews", "votes", "views", "plays", "clicks", "likes", "fans", "followers", "favorites", "sales",
+    "sold", "downloads", "ctr", "cvr", "score", "rating",
+)  # fmt: skip
+
 _ENDINGS: Final = ("s", "id", "no", "nr", "number", "code")
+_ID_WORDS: Final = frozenset({"id", "ids", "uid", "uuid", "guid", "key", "code", "no", "nr", "number", "hash", "index"})
+_STRAY: Final = 0.001  # share of ids that a spreadsheet or a float column may have written otherwise, such as 9e+05
 _MOST_TYPES: Final = 30
+_MOST_NULLS: Final = 0.01  # of a column of ids, where another will do
 _MOST_LEVELS: Final = 20  # distinct numbers of what people choose from, such as stars
 _YEARS: Final = (1995, 2100)
 _YEAR_SECONDS: Final = 365.2425 * 86_400
@@ -117,7 +127,17 @@ def _look(name: str, column: pa.ChunkedArray) -> Column:
     kind, values = _of_text(known) if is_text(known.type) else _of_type(known)
     if kind in ("integer", "number") and len(values) and set(pc.unique(values.slice(0, 10_000)).to_pylist()) <= {0, 1}:
         kind = "flag" if set(pc.unique(values).to_pylist()) <= {0, 1} else kind
-    return Column(name, kind, values, found)
+    looked = Column(name, kind, values, found)
+    if kind == "number" and is_text(known.type) and looked.named((*USER_WORDS, *ITEM_WORDS)) and _hold_ids(known):
+        return Column(name, "text", known, found)
+    return looked
+
+
+def _hold_ids(texts: pa.ChunkedArray) -> bool:
+    """Whether numbers are whole, and all but a stray few are written as such: as floats ids would lose digits."""
+    numbers = texts.cast(pa.float64())
+    whole = bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
+    return whole and float(pc.mean(pc.match_substring_regex(texts, _INTEGER).cast(pa.int8())).as_py()) >= 1.0 - _STRAY
 
 
 def _of_type(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
@@ -127,7 +147,10 @@ def _of_type(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
         return "integer", known
     if pa.types.is_floating(known.type) or pa.types.is_decimal(known.type):
         return "number", known.cast(pa.float64())
-    return ("time", known) if pa.types.is_timestamp(known.type) else ("other", known)
+    if pa.types.is_timestamp(known.type):
+        # The instant is the same in every zone, and this machine need not know the one that the file names.
+        return "time", known if known.type.tz is None else known.cast(pa.timestamp(known.type.unit, "UTC"))
+    return "other", known
 
 
 def _of_text(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
@@ -174,13 +197,13 @@ def guess_id(columns: list[Column], words: tuple[str, ...]) -> Guess | None:
     """The column of ids whose name holds one of the words."""
     named = [(c.named(words), c) for c in columns if _is_id(c)]
     found = [
-        (words.index(word), not {"id", "code"} & set(c.words), -c.found.distinct, c.name, word, c)
+        (not _names_ids(c, word), c.found.nulls > _MOST_NULLS, words.index(word), -c.found.distinct, c.name, word, c)
         for word, c in named
         if word
     ]
     if not found:
         return None
-    *_, word, best = min(found, key=lambda entry: entry[:4])
+    *_, word, best = min(found, key=lambda entry: entry[:5])
     return Guess(best, f"its name holds {word!r}")
 
 
@@ -204,7 +227,7 @@ def is_label(column: Column) -> bool:
     """Whether a number looks like what somebody may want to predict: a few levels, or a telling name."""
     if column.kind == "flag":
         return True
-    if column.named(TIME_WORDS) is not None:
+    if column.named(TIME_WORDS) is not None or _ID_WORDS & set(column.words):
         return False
     few = 2 <= column.found.distinct <= _MOST_LEVELS
     return (
@@ -216,3 +239,9 @@ def is_label(column: Column) -> bool:
 
 def _is_id(column: Column) -> bool:
     return column.kind in ("integer", "text")
+
+
+def _names_ids(column: Column, word: str) -> bool:
+    """Whether the name says who or what, as personId and user do, and not something of them, as userRegion does."""
+    own = column.words
+    return bool(_ID_WORDS & set(own)) or (len(own) == 1 and own[0] in {word, *(word + ending for ending in _ENDINGS)})

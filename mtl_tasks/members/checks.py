@@ -9,6 +9,7 @@ from mtl_tasks.boosting.rows import TaskRows, Values
 from mtl_tasks.errors import DataError
 from mtl_tasks.members.base import Table
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.splits import room_faults
 
 
 def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
@@ -26,7 +27,8 @@ def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
             _check_labels(name, task.kind, rows.label, where, f"lengthen windows.{window} in {scenario.file}")
             _check_weights(name, rows, where, scenario.file)
     for name in scenario.tasks:
-        _check_room(name, len(train.rows(name).label), scenario)
+        for fault in room_faults(name, len(train.rows(name).label), scenario):
+            raise DataError(fault)
 
 
 def check_features(features: pd.DataFrame, window: str, file: str) -> None:
@@ -84,16 +86,3 @@ def _check_weights(task: str, rows: TaskRows, where: str, file: str) -> None:
             f"{task}: {len(wrong):,} of {len(rows.weight):,} sample weights in {where} are not positive and finite "
             f"(first: {rows.weight[wrong[0]]:g}): mend what tasks.{task} in {file} makes them from"
         )
-
-
-def _check_room(task: str, labelled: int, scenario: Scenario) -> None:
-    settings = scenario.boosting
-    for key, value, needed in (
-        ("num_leaves", settings.num_leaves, settings.num_leaves),
-        ("min_data_in_leaf", settings.min_data_in_leaf, 2 * settings.min_data_in_leaf),
-    ):
-        if labelled < needed:
-            raise DataError(
-                f"{task}: {labelled:,} labelled rows in 'train', boosting.{key} of {value:,} needs at least "
-                f"{needed:,}: lengthen windows.train or lower boosting.{key} in {scenario.file}"
-            )

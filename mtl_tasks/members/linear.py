@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import to_json
 
 FILE = "linear.json"
+# How a column enters a linear model: as it is, a count by its logarithm, a rate by its log-odds.
+Transform = Literal["identity", "log1p", "logit"]
 
 
 class LinearMember(Member):
@@ -35,8 +37,8 @@ class LinearMember(Member):
 
     @classmethod
     @abstractmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
-        """Names of the columns that the task's model uses."""
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
+        """Columns that the task's model uses, by name, and how each enters it."""
 
     @classmethod
     def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
@@ -63,7 +65,7 @@ class LinearMember(Member):
         for task, settings in scenario.tasks.items():
             label = table.labels[task]
             seen, columns = ~np.isnan(label), cls.columns_of(task, scenario, [str(name) for name in features])
-            models[task] = _fit_task(features.loc[seen, columns], label[seen], settings.kind)
+            models[task] = _fit_task(features.loc[seen, list(columns)], columns, label[seen], settings.kind)
         return cls(scenario, models)
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
@@ -73,7 +75,8 @@ class LinearMember(Member):
 
     def _predict_task(self, features: pd.DataFrame, task: str) -> NDArray[np.float64]:
         model = self._models[task]
-        design = _design(require_columns(features, model["columns"], self.kind), np.array(model["mean"]))
+        known = require_columns(features, model["columns"], self.kind)
+        design = _design(known, model["transforms"], np.array(model["mean"]))
         value = (design - np.array(model["centre"])) / np.array(model["scale"]) @ np.array(model["weights"])
         value = value + model["intercept"][0]
         if self.scenario.tasks[task].kind == "binary":
@@ -90,6 +93,8 @@ class LinearMember(Member):
         models = json.loads(model_file(files, FILE, cls.kind))
         if set(models) != set(scenario.tasks):
             raise ArtifactError(f"{cls.kind}: the file has tasks {sorted(models)}, expected {sorted(scenario.tasks)}")
+        for model in models.values():
+            model.setdefault("transforms", [_by_name(name) for name in model["columns"]])
         return cls(scenario, models)
 
     def describe(self) -> dict[str, Any]:
@@ -108,14 +113,17 @@ class PopularityMember(LinearMember):
     note = "counts and rates of item and user; damped user and item bias for a regression"
 
     @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
         """The damped level of a label, or logarithms of counts where interactions are the label."""
         if scenario.tasks[task].kind == "regression":
-            return [f"{task}.level"]
+            return {f"{task}.level": "identity"}
         if not scenario.tasks[task].sampled:
-            return [f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"]
+            # On their own scale a few people who like all that they see had bent the weights for everybody: likes of
+            # videos were ranked .009 of AUC worse.
+            rates = f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"
+            return dict.fromkeys(rates, "logit")
         recent = [f"item.count_{days}d" for days in scenario.features.windows]
-        return ["item.count", *recent, "user.count"]
+        return dict.fromkeys(["item.count", *recent, "user.count"], "log1p")
 
 
 class AlsMember(LinearMember):
@@ -125,21 +133,23 @@ class AlsMember(LinearMember):
     note = "dot product and cosines of the factors, calibrated"
 
     @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> list[str]:
+    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
         """Columns made from factors; what popularity knows joins in where factors only explain what it leaves."""
         taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
         if scenario.tasks[task].sampled:
-            return taste
+            return dict.fromkeys(taste, "identity")
         own = [f"user_x_item.{task}.factors", f"user_x_item.{task}.near_residual"]
         known = PopularityMember.columns_of(task, scenario, features)
-        return [*known, *[name for name in own if name in features], *taste]
+        return known | dict.fromkeys([*[name for name in own if name in features], *taste], "identity")
 
 
-def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> dict[str, list[Any]]:
+def _fit_task(
+    features: pd.DataFrame, transforms: Mapping[str, Transform], label: NDArray[np.float32], kind: str
+) -> dict[str, list[Any]]:
     from sklearn.linear_model import LinearRegression, LogisticRegression  # takes seconds to import
 
     mean = features.mean().fillna(0.0).to_numpy(dtype=np.float64)
-    design = _design(features, mean)
+    design = _design(features, list(transforms.values()), mean)
     centre, scale = design.mean(axis=0), design.std(axis=0)
     scale[scale == 0] = 1.0
     design -= centre  # in place: at ten million events a copy is more than a gigabyte
@@ -147,7 +157,8 @@ def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> 
     model = LinearRegression() if kind == "regression" else LogisticRegression(max_iter=1000)
     model.fit(design, label.astype(np.float64))
     return {
-        "columns": list(features),
+        "columns": list(transforms),
+        "transforms": list(transforms.values()),
         "mean": mean.tolist(),
         "centre": centre.tolist(),
         "scale": scale.tolist(),
@@ -156,18 +167,22 @@ def _fit_task(features: pd.DataFrame, label: NDArray[np.float32], kind: str) -> 
     }
 
 
-def _design(features: pd.DataFrame, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns (counts as logarithms, rates as log-odds), then an indicator of each one's missing values."""
+def _design(features: pd.DataFrame, transforms: Sequence[Transform], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Columns as their transforms say, then an indicator of each one's missing values."""
     values = features.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     values = np.where(missing, mean, values)
-    counts = [".count" in str(name) for name in features]
+    counts, rates = ([one == kind for one in transforms] for kind in ("log1p", "logit"))
     values[:, counts] = np.log1p(values[:, counts])
-    # Those of a binary task: a regression has its level instead. On their own scale a few people who like all that they
-    # see had bent the weights for everybody: likes of videos were ranked .009 of AUC worse.
-    rates = [".mean" in str(name) for name in features]
     values[:, rates] = logit(values[:, rates])
     return np.hstack([values, missing])
+
+
+def _by_name(column: str) -> Transform:
+    """The transform of a column in a model of before they were stored, when a part of its name decided it."""
+    if ".count" in column and ".mean" in column:
+        raise ArtifactError(f"{column}: an earlier version took this column for a count and a rate: train again")
+    return "log1p" if ".count" in column else "logit" if ".mean" in column else "identity"
 
 
 def _shares(model: dict[str, list[Any]]) -> list[tuple[str, float]]:

@@ -126,8 +126,8 @@ class RunDocument:
     def _ranking(self) -> Json:
         ranking = self.evaluation["ranking"]
         lists = {name: _values(metrics) for name, metrics in ranking["lists"].items()}
-        told = {name: ranking.get(name) for name in ("k", "users", "unreachable", "shortlist")}
-        return {**told, "lists": lists}
+        counts = ("k", "users", "unreachable", "candidate_recall", "candidates_per_user", "shortlist")
+        return {**{name: ranking.get(name) for name in counts}, "lists": lists}
 
 
 _STAGE_KEYS = ("name", "seconds", "cpu_seconds", "peak_rss_mb", "reused", "key")

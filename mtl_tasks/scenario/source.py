@@ -30,7 +30,10 @@ class AttributeTable(Model):
     id: Line
     numeric: dict[Name, Line] = Field(default={}, description="attribute -> column of numbers")
     categorical: dict[Name, Line] = Field(default={}, description="attribute -> column that names a kind")
-    multi: dict[Name, Line] = Field(default={}, description="attribute -> column of '|'-separated values")
+    multi: dict[Name, Line] = Field(
+        default={}, description="attribute -> column of several values: a list, or a text with separators"
+    )
+    separator: str = Field(default="|", min_length=1, max_length=3, description="between the values of a multi text")
     times: dict[Name, Line] = Field(default={}, description="attribute -> column of times; becomes an age in days")
     valid_from: Line | None = Field(
         default=None, description="column of the time from which a version holds; null: a row always held"

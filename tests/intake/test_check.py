@@ -111,6 +111,13 @@ def test_a_part_of_a_partitioned_log_shows_every_window_and_judges_no_count(tmp_
     assert found.ready  # 10 rows a window are too few to train on, but more were not read
 
 
+def test_a_window_without_a_row_in_a_part_of_the_log_is_noted(tmp_path: Path) -> None:
+    rows = tiny_log()
+    write_log(tmp_path, rows[rows["seen_at"].dt.day != 5])
+    found = check(tmp_path, tiny_scenario(validation__missing_days="warn"), rows=4 * USERS)
+    assert any(note.startswith("blend (2013-05-05 to 2013-05-05) holds none of the rows") for note in found.notes)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_of_one_large_file_no_more_is_read_than_asked_for(tmp_path: Path, suffix: str) -> None:
     rows = pd.concat([tiny_log().assign(person=100 + n) for n in range(2000)], ignore_index=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mtl_tasks.errors import ConfigError, DataError
@@ -170,6 +173,144 @@ def test_a_column_whose_name_no_task_can_have_is_drafted_under_another() -> None
     scenario = drafted(tiny_log().rename(columns={"liked": "return", "stars": "ranking"}))
     assert {task: t.label for task, t in scenario.tasks.items()} == {"ranking_": "ranking", "return_": "return"}
     assert [key(name) for name in ("Return", "on", "null")] == ["return_", "on_", "null_"]
+
+
+# ------------------------------------------------------------------------------------- logs from elsewhere
+
+
+def _repeat_a_column() -> None:
+    table = pa.Table.from_pandas(tiny_log(), preserve_index=False)
+    pq.write_table(table.append_column("person", table["person"]), "log.parquet")
+
+
+def _partition(name: str) -> None:
+    Path(f"log.parquet/{name}").mkdir(parents=True)
+    tiny_log().to_parquet(f"log.parquet/{name}/part-0.parquet")
+
+
+def test_a_column_of_ids_goes_before_one_that_only_holds_the_word() -> None:
+    rows = tiny_log().rename(columns={"person": "personId"}).assign(userRegion="north", user_agent="x")
+    rows["userRegion"] = [f"region {n % 7}" if n % 5 else None for n in range(len(rows))]
+    columns = drafted(rows.drop(columns="stars")).source.columns
+    assert (columns.user, columns.item) == ("personId", "film")
+
+
+def test_ids_of_which_one_was_written_as_a_float_are_compared_as_texts() -> None:
+    many = pd.concat([tiny_log()] * 40, ignore_index=True)
+    many["film"] = (900_000 + many["film"]).astype("str")
+    many.loc[many.index[7], "film"] = "9e+05"
+    items = tiny_items().assign(film=lambda table: table["film"] + 900_000)
+    items.to_csv("items.csv", index=False)
+    assert drafted(many, items="items.csv").source.items is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "separator"),
+    [
+        ("films.parquet", [["a", "b"], ["b"]] * 4, "|"),
+        ("films.csv", ["red, round", "round"] * 4, ","),
+        ("films.csv", ["red;round", "round"] * 4, ";"),
+    ],
+)
+def test_lists_and_texts_with_separators_are_several_values(name: str, values: list[Any], separator: str) -> None:
+    items = tiny_items().drop(columns="genres").assign(tags=values)
+    _ = items.to_csv(name, index=False) if name.endswith("csv") else items.to_parquet(name, index=False)
+    section = drafted(tiny_log(), items=name).source.items
+    assert section is not None
+    assert (section.multi, section.separator) == ({"tags": "tags"}, separator)
+
+
+def test_a_stray_sign_makes_no_list_and_prose_is_none() -> None:
+    brands = [f"brand {n % 4}" for n in range(300)]
+    brands[3] = "M|LASH"
+    prose = [f"A long sentence, number {n}, that nobody would take for a list of short values" for n in range(300)]
+    items = pd.DataFrame({"film": np.arange(1, 301), "brand": brands, "blurb": prose})
+    items.to_csv("films.csv", index=False)
+    section = drafted(tiny_log(), items="films.csv").source.items
+    assert section is not None
+    assert (section.categorical, section.multi) == ({"brand": "brand"}, {})
+
+
+def test_counts_and_means_of_all_time_are_left_out_with_the_reason() -> None:
+    tiny_items().assign(avg_rating=3.5, num_ratings=7, num_fans=2, pages=100).to_csv("films.csv", index=False)
+    section = drafted(tiny_log(), items="films.csv").source.items
+    assert section is not None
+    assert section.numeric == {"year": "year", "pages": "pages"}
+    text = Path("include/scenarios/shop.yaml").read_text()
+    assert "know what happens in the test window: avg_rating, num_ratings, num_fans" in text
+
+
+def test_items_that_the_table_lacks_keep_their_rows() -> None:
+    tiny_items().head(5).to_csv("films.csv", index=False)
+    section = drafted(tiny_log(), items="films.csv").source.items
+    assert section is not None
+    assert section.missing == "allow"
+    tiny_items().to_csv("films.csv", index=False)
+    section = drafted(tiny_log(), items="films.csv").source.items
+    assert section is not None
+    assert section.missing == "quarantine"
+
+
+def test_ids_of_other_things_are_no_labels_and_a_log_of_ratings_gets_a_task_of_choice() -> None:
+    rows = tiny_log().drop(columns="liked").assign(rating_id=np.arange(len(tiny_log())) % 9)
+    tasks = drafted(rows).tasks
+    assert set(tasks) == {"stars", "taken"}
+    assert tasks["taken"].sampled
+
+
+@pytest.mark.parametrize("burst", [0.0, 0.9])
+def test_every_window_of_a_draft_holds_rows_however_they_lie_in_time(burst: float) -> None:
+    rng = np.random.default_rng(3)
+    days = np.where(rng.random(4000) < burst, rng.integers(0, 60, 4000), rng.integers(0, 900, 4000))
+    rows = pd.DataFrame(
+        {
+            "person": rng.integers(0, 90, 4000),
+            "film": rng.integers(0, 50, 4000),
+            "seen_at": pd.Timestamp("2020-01-01", tz="UTC") + pd.to_timedelta(np.sort(days), unit="D"),
+            "stars": rng.integers(1, 6, 4000),
+        }
+    )
+    windows = drafted(rows).windows
+    end = int(days.max()) + 1
+    for name in ("test", "blend", "tune", "train"):
+        start = end - getattr(windows, name)
+        assert ((days >= start) & (days < end)).sum() >= 100, name
+        end = start
+    assert (days < end).sum() >= 400
+
+
+def test_one_time_of_the_year_9999_does_not_stretch_the_windows() -> None:
+    rows = tiny_log()
+    rows["seen_at"] = rows["seen_at"].dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    rows.loc[0, "seen_at"] = "9999-12-31T00:00:00Z"
+    windows = drafted(rows).windows
+    assert windows.train + windows.tune + windows.blend + windows.test <= 6
+
+
+@pytest.mark.parametrize(
+    ("prepare", "problem"),
+    [
+        (lambda: tiny_log().head(0).to_parquet("log.parquet"), r"no row in the 1 files that were read"),
+        (_repeat_a_column, r"--events log\.parquet: the column 'person' is there twice"),
+        (lambda: _partition("dt=20240105"), r"one folder a day named dt=YYYY-MM-DD, this one holds dt=20240105"),
+        (lambda: _partition("dt=__HIVE_DEFAULT_PARTITION__"), r"this one holds dt=__HIVE_DEFAULT_PARTITION__"),
+        (lambda: _partition("dt=2024-02-30"), r"this one holds dt=2024-02-30"),
+    ],
+)
+def test_a_log_that_is_no_log_is_refused_in_one_line(prepare: Callable[[], None], problem: str) -> None:
+    prepare()
+    with pytest.raises(DataError, match=problem):
+        draft("shop", "log.parquet", None, Chosen())
+
+
+def test_a_zone_that_this_machine_does_not_know_is_no_obstacle() -> None:
+    table = pa.Table.from_pandas(tiny_log(), preserve_index=False)
+    at = table.column_names.index("seen_at")
+    pq.write_table(
+        table.set_column(at, "seen_at", table["seen_at"].cast(pa.timestamp("us", "Asia/Atlantis"))), "a.parquet"
+    )
+    write_draft("shop", "a.parquet", None, Chosen())
+    assert load_scenario("shop").source.columns.time == "seen_at"
 
 
 def test_names_and_texts_survive_yaml() -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+import json
 
-from mtl_tasks.members import member_class
+import numpy as np
+import pytest
+
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.members import Table, member_class
+from mtl_tasks.members.linear import FILE
+from mtl_tasks.scenario import MemberKind
+from mtl_tasks.store import to_json
 from tests.members.contract import MemberContract, draw_table, member_scenario
 
 
@@ -46,3 +53,41 @@ def test_a_rate_is_believed_as_it_is_however_small() -> None:
     )
     ratio = predicted / unseen.features["user.like.mean"]
     assert ratio.between(0.7, 1.4).all()
+
+
+@pytest.mark.parametrize("kind", ["popularity", "als"])
+@pytest.mark.parametrize("name", ["counter_offer", "count", "mean", "meantime"])
+def test_a_tasks_name_does_not_change_its_predictions(kind: MemberKind, name: str) -> None:
+    scenario = member_scenario()
+    renamed = scenario.model_copy(
+        update={"tasks": {name if task == "like" else task: part for task, part in scenario.tasks.items()}}
+    )
+    here, there = (
+        member_class(kind).fit(_renamed(draw_table(600, 1), to), _renamed(draw_table(300, 2), to), about)
+        for to, about in (("like", scenario), (name, renamed))
+    )
+    unseen = draw_table(200, 3)
+    np.testing.assert_array_equal(
+        here.predict(unseen.features)["like"], there.predict(_renamed(unseen, name).features)[name]
+    )
+
+
+def _renamed(table: Table, task: str) -> Table:
+    features = table.features.rename(columns=lambda column: column.replace("like.", f"{task}."))
+    return Table(features, {task if one == "like" else one: label for one, label in table.labels.items()})
+
+
+def test_a_model_of_before_transforms_were_stored_is_read_as_it_was_fitted() -> None:
+    fitted = member_class("popularity").fit(draw_table(600, 1), draw_table(300, 2), member_scenario())
+    models = json.loads(fitted.files()[FILE])
+    for model in models.values():
+        del model["transforms"]
+    earlier = member_class("popularity").load({FILE: to_json(models)}, member_scenario())
+    unseen = draw_table(200, 3).features
+    for task, values in fitted.predict(unseen).items():
+        np.testing.assert_array_equal(values, earlier.predict(unseen)[task])
+    models["like"]["columns"][0] = "user.counter_offer.mean"
+    with pytest.raises(
+        ArtifactError, match=r"user\.counter_offer\.mean: an earlier version took this column for a count"
+    ):
+        member_class("popularity").load({FILE: to_json(models)}, member_scenario())

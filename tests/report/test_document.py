@@ -34,7 +34,9 @@ def test_metrics_are_plain_values() -> None:
     tasks = sample_document().to_json()["tasks"]
     assert tasks["rating"]["members"]["popularity"]["rmse"] == 1.647
     assert tasks["rating"]["fusion"]["metrics"]["rmse"] == 1.579
-    assert sample_document().to_json()["ranking"]["lists"]["popular_7d"]["ndcg"] == 0.106
+    ranking = sample_document().to_json()["ranking"]
+    assert ranking["lists"]["popular_7d"]["ndcg"] == 0.106
+    assert ranking["candidate_recall"] == 0.42
 
 
 def test_json_form_survives_a_round_trip() -> None:

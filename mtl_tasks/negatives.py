@@ -1,0 +1,144 @@
+"""Negatives of a task whose log holds positives only: items that a user had not taken, drawn by popularity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks import columns
+from mtl_tasks.ids import id_array
+from mtl_tasks.ordering import ordered_by, starts_of
+
+DRAWN_FOR: Final = "drawn_for"
+MIN_USERS: Final = (
+    50  # who took something in the days that negatives are drawn from; with fewer, those are one user's taste
+)
+MAX_DRAWS: Final = 20  # redraws from the same days of what a user had taken or was given; then more days are added
+
+Codes = NDArray[np.int64]
+
+
+def draw_negatives(
+    positives: pd.DataFrame, takes: pd.DataFrame, events: pd.DataFrame, per_positive: int, power: float, seed: int
+) -> dict[str, NDArray[Any]]:
+    """Draw items that a user did not take, in proportion to their popularity up to the positive's day.
+
+    Popularity is counted over a trailing window that ends with the day: the day itself if ``MIN_USERS`` users took
+    something on it, else the last 2, 4, 8, … days, whichever holds as many first. A user who cannot be given
+    enough different items from it is given the rest from windows twice as long again.
+
+    A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
+    share them. An item that the user took on that day or before is never drawn, and none is drawn twice for a user
+    and a day.
+
+    Parameters
+    ----------
+    positives
+        The n rows to draw for: user, item, day.
+    takes
+        The positives of the whole log, which popularity is counted over: user, item, day.
+    events
+        All interactions, none of which is drawn as a negative from its day on: user, item, day.
+
+    Returns
+    -------
+    dict
+        user, item and day (m,), m at most ``n * per_positive``, and ``drawn_for``: the position in ``positives`` of
+        the one that each was drawn for.
+    """
+    users, items = np.unique(id_array(events[columns.USER])), np.unique(id_array(events[columns.ITEM]))
+    owned = _FirstTaken(_codes(users, events[columns.USER]), _codes(items, events[columns.ITEM]), len(items), events)
+    pool = _Popularity(_codes(users, takes[columns.USER]), _codes(items, takes[columns.ITEM]), takes, power)
+    by_user = np.lexsort((id_array(positives[columns.ITEM]), id_array(positives[columns.USER])))
+    drawn_for = np.repeat(by_user, per_positive)
+    who = _codes(users, positives[columns.USER])[drawn_for]
+    days = positives[columns.DAY].to_numpy()[drawn_for]
+    what = np.full(len(who), -1, dtype=np.int64)
+    for day in np.unique(days):
+        of_day = np.flatnonzero(days == day)
+        rng = np.random.default_rng([seed, int(day)])
+        what[of_day] = _draw_day(who[of_day], int(day), pool, owned, rng)
+    found = np.flatnonzero(what >= 0)
+    found = found[np.argsort(days[found], kind="stable")]
+    return {
+        columns.USER: users[who[found]],
+        columns.ITEM: items[what[found]],
+        columns.DAY: days[found].astype(np.int32),
+        DRAWN_FOR: drawn_for[found],
+    }
+
+
+def _codes(ids: NDArray[Any], wanted: pd.Series[Any]) -> Codes:
+    return np.searchsorted(ids, id_array(wanted)).astype(np.int64)
+
+
+def _draw_day(who: Codes, day: int, pool: _Popularity, owned: _FirstTaken, rng: np.random.Generator) -> Codes:
+    """An item for each user code (n,), -1 where there is none that the user had not taken or was given."""
+    what = np.full(len(who), -1, dtype=np.int64)
+    open_ = np.arange(len(who))
+    for codes, cumulative in pool.windows(day):
+        for _ in range(MAX_DRAWS):
+            if not len(open_):
+                return what
+            drawn = codes[np.minimum(np.searchsorted(cumulative, rng.random(len(open_))), len(codes) - 1)]
+            given = (what >= 0) & np.isin(who, who[open_])
+            pairs = owned.pairs(who[open_], drawn)
+            fresh = owned.free(pairs, day) & ~np.isin(pairs, owned.pairs(who[given], what[given])) & _is_first(pairs)
+            what[open_[fresh]] = drawn[fresh]
+            open_ = open_[~fresh]
+    return what
+
+
+def _is_first(values: Codes) -> NDArray[np.bool_]:
+    first = np.zeros(len(values), dtype=np.bool_)
+    first[np.unique(values, return_index=True)[1]] = True
+    return first
+
+
+class _FirstTaken:
+    """The day on which each user first took each item, looked up without a loop."""
+
+    def __init__(self, users: Codes, items: Codes, item_count: int, events: pd.DataFrame) -> None:
+        self._item_count = item_count
+        days = events[columns.DAY].to_numpy()
+        pairs = self.pairs(users, items)
+        order = ordered_by(pairs, days)
+        ordered = pairs[order]
+        first = starts_of(ordered)
+        self._pairs, self._days = ordered[first], days[order][first]
+
+    def pairs(self, users: Codes, items: Codes) -> Codes:
+        """A number for each pair of codes."""
+        return users * self._item_count + items
+
+    def free(self, pairs: Codes, day: int) -> NDArray[np.bool_]:
+        """Whether each pair had no event on that day or before."""
+        position = np.minimum(np.searchsorted(self._pairs, pairs), len(self._pairs) - 1)
+        known: NDArray[np.bool_] = (self._pairs[position] == pairs) & (self._days[position] <= day)
+        return ~known
+
+
+class _Popularity:
+    """Counts of the items that were taken in trailing windows."""
+
+    def __init__(self, users: Codes, items: Codes, takes: pd.DataFrame, power: float) -> None:
+        days = takes[columns.DAY].to_numpy()
+        order = np.argsort(days, kind="stable")
+        self._users, self._items, self._days, self._power = users[order], items[order], days[order], power
+
+    def windows(self, day: int) -> Iterator[tuple[Codes, NDArray[np.float64]]]:
+        """Yield item codes and cumulative chances of windows that end with ``day``, each twice as long as the last."""
+        end, length, before = int(np.searchsorted(self._days, day, side="right")), 1, -1
+        while end > 0 and before != 0:
+            start = int(np.searchsorted(self._days, day - length, side="right"))
+            length *= 2
+            crowded = start == 0 or len(np.unique(self._users[start:end])) >= MIN_USERS
+            if crowded and start != before:
+                codes, counts = np.unique(self._items[start:end], return_counts=True)
+                chances = counts.astype(np.float64) ** self._power
+                before = start
+                yield codes, np.cumsum(chances) / chances.sum()

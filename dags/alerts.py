@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SourceError, StoreError
 
@@ -18,7 +19,15 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
     (DataError, "mend the log as it says above, then clear this task and those after it"),
-    (ArtifactError, "make the damaged artefact again: trigger a run for the same as_of with `force`"),
+    (
+        ArtifactError,
+        "delete the folder that is named above and clear this run, or trigger another for the same as_of with `force`, "
+        "which makes a run of its own beside",
+    ),
+    (
+        AirflowSensorTimeout,
+        "see why the runs that it waited for have no verdict, fail those that will have none, then clear this task",
+    ),
     (OSError, "see that the machine has room and its network works, then clear this task"),
 )
 

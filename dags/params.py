@@ -54,7 +54,8 @@ def _what(scenario: Scenario, took: str) -> dict[str, Param]:
             False,
             type="boolean",
             title="Force",
-            description="Make again even what could be reused.",
+            description="Make everything again, beside what is there, as a run of its own in the registry. Its tasks "
+            "that are cleared reuse what it has made; to force once more, trigger another run.",
             section="What to learn",
         ),
     }

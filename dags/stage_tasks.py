@@ -47,6 +47,7 @@ def resolve(scenario: str) -> Json:
             scenario,
             params,
             run.conf or {},
+            run_id=run.run_id,
             interval_end=run.data_interval_end,
             run_after=run.run_after,
             now=datetime.now(UTC),

@@ -18,17 +18,18 @@ through the cases.
 
 **May it be run again?** Yes: any part, any day, any time. What was made is reused; the registry is only added to.
 
-**What a backfill does.** Each date is judged against the champion of its time, so a run waits for those of earlier
-dates that are under way (`earlier_runs`): several active runs give what one after the other gives. A failed
-date is not waited for. No date displaces a newer champion, and nobody is told unless today's champion changes. Run it
-forwards: backwards, no date has a champion to be compared with. A date that is done is reused; with other parameters
-it stands beside.
+**What a backfill does.** Each date is judged against the champion of its time, so a run waits for the verdicts of those
+of earlier dates that are under way (`earlier_runs`): several active runs give what one after the other gives. A date
+that has failed, or that awaits approval, is not waited for. No date displaces a newer champion, and nobody is told
+unless today's champion changes. Run it forwards: backwards, no date has a champion to be compared with. A date that is
+done is reused; with other parameters it stands beside.
 
 **Owner.** Whom the scenario's file names as `owner`.
 
 **What past runs took.**
 """
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,9 @@ from dags.waiting import EarlierRuns
 from mtl_tasks.costs import read_costs
 from mtl_tasks.scenario import Scenario
 
+PUBLISH = "publish"
+RUN_HOURS = 6  # what a run may take without the wait for an answer
+RUNS_AT_WORK = 4
 GO_ON = "none_failed"  # members that are on the other queue are skipped, which is no reason to stop
 
 
@@ -53,6 +57,7 @@ def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
     assets = ScenarioAssets.of(scenario.name)
     costs = read_costs(local_store(), scenario.name)
+    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # a run a day; none of them holds up the next day's
 
     @dag(
         f"train_{scenario.name}",
@@ -61,10 +66,10 @@ def make_dag(scenario: Scenario) -> DAG:
         schedule=CronDataIntervalTimetable(scenario.schedule, timezone="UTC"),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
-        max_active_runs=4,  # one that waits for approval does not hold up the next day's
+        max_active_runs=RUNS_AT_WORK + unanswered,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario, costs.line()),
-        deadline=deadline(hours=scenario.gate.approval_hours + 6),
+        deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,
     )
@@ -84,10 +89,15 @@ def make_dag(scenario: Scenario) -> DAG:
         with TaskGroup("decide"):
             evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
             verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)
-            wait(scenario, features, fitted, fusion, verdict)
+            waited = EarlierRuns(
+                task_id="earlier_runs",
+                publish=f"{PUBLISH}.{PUBLISH}",
+                timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
+            )
+            put_before_champions(scenario, waited, [rows, factors, features, fitted, fusion, verdict])
         made = [resolved, events, rows, features, *models, evaluation, verdict]
-        with TaskGroup("publish"):
-            entry = run("publish", *made, trigger_rule=GO_ON, outlets=[assets.candidate])
+        with TaskGroup(PUBLISH):
+            entry = run(PUBLISH, *made, trigger_rule=GO_ON, outlets=[assets.candidate])
             approved = PromotionApproval(
                 task_id="approve",
                 subject=f"Promote {scenario.name} as of {{{{ ti.xcom_pull(task_ids='resolve', key='asked').as_of }}}}?",
@@ -102,13 +112,18 @@ def make_dag(scenario: Scenario) -> DAG:
     return train()
 
 
-def wait(scenario: Scenario, features: Any, fitted: list[Any], fusion: Any, verdict: Any) -> None:
-    """Wait for earlier dates before a champion is looked up: by the gate, or by members that grow on from one."""
-    waited = EarlierRuns(task_id="earlier_runs")
-    if scenario.boosting.transfer == "none":
-        fusion >> waited >> verdict
-    else:
+def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[Any]) -> None:
+    """Put the wait for earlier dates right before the first stage that looks a champion up: the gate does in any case.
+
+    ``tasks`` are those of the stages ``split``, ``factors``, ``features``, the members, ``fuse`` and ``gate``.
+    """
+    rows, factors, features, fitted, fusion, verdict = tasks
+    if scenario.factors.warm_start == "champion":
+        rows >> waited >> factors
+    elif scenario.boosting.transfer != "none":
         features >> waited >> fitted
+    else:
+        fusion >> waited >> verdict
 
 
 def run(name: str, *handed: Any, **options: Any) -> Any:

@@ -24,13 +24,21 @@ from mtl_tasks.terminal import (
     Verbose,
     console,
     enter,
+    now,
     print_json,
     today,
 )
 
 # Every heavy import of this module is inside a command: `--help` then answers in well under a second.
 if TYPE_CHECKING:
+    from mtl_tasks.history import PastRun
     from mtl_tasks.report.document import RunDocument
+    from mtl_tasks.store import Store
+
+FinishedRun = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="The key of a run, or its beginning; else the newest one of --as-of."),
+]
 
 _OVERVIEW = (
     "Train, judge and publish a multi-task recommender.\n\n"
@@ -89,7 +97,8 @@ def run(
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
         from mtl_tasks.pipeline import make_run, run_pipeline
 
-        asked = make_run(scenario, as_of, overrides, store, today=today(), force=force)
+        token = now().isoformat() if force else None
+        asked = make_run(scenario, as_of, overrides, store, today=today(), force=token)
         document = run_pipeline(asked, progress, overrides)
     _present(document, as_json)
 
@@ -98,18 +107,18 @@ def run(
 def show(
     scenario: ScenarioName,
     as_of: AsOf = None,
+    run: FinishedRun = None,
     store: StoreUri = ".store",
-    settings: Settings = None,
     as_json: AsJson = False,
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
-    """Show a finished run again; nothing is computed. Give the same --set as the run was made with."""
-    overrides = enter(root, verbose, settings)
+    """Show a finished run again, as the registry has it; nothing is computed."""
+    enter(root, verbose, None)
     with _stdout_kept_clean():
-        from mtl_tasks.pipeline import load_document, make_run
+        from mtl_tasks.history import shown_document
 
-        document = load_document(make_run(scenario, as_of, overrides, store, today=today()), overrides)
+        document = shown_document(*_chosen(scenario, as_of, run, store))
     _present(document, as_json)
 
 
@@ -119,19 +128,20 @@ def explain(
     user: Annotated[str, typer.Option("--user", metavar="ID", help="A user of the log, or a new one.")],
     item: Annotated[str, typer.Option("--item", metavar="ID", help="An item of the log.")],
     as_of: AsOf = None,
+    run: FinishedRun = None,
     store: StoreUri = ".store",
-    settings: Settings = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many features to name for each task.")] = 8,
     as_json: AsJson = False,
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
     """Say why a finished run predicts what it does for one user and one item; nothing is trained."""
-    overrides = enter(root, verbose, settings)
+    enter(root, verbose, None)
     with _stdout_kept_clean():
-        from mtl_tasks.pipeline import explain_pair, make_run
+        from mtl_tasks.exploration import explain_pair
 
-        explanation = explain_pair(make_run(scenario, as_of, overrides, store, today=today()), user, item, top)
+        opened, found = _chosen(scenario, as_of, run, store)
+        explanation = explain_pair(opened, found.entry, user, item, top)
     if as_json:
         print_json(explanation)
         return
@@ -237,6 +247,29 @@ def _refuse(message: str) -> int:
 def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
     """Send what libraries print to stderr: with ``--json``, stdout holds the one object and nothing else."""
     return contextlib.redirect_stdout(sys.stderr)
+
+
+def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tuple[Store, PastRun]:
+    """Find a finished run by its entry; what the scenario's file says today does not count."""
+    from mtl_tasks.history import choose_run, stored_scenarios
+    from mtl_tasks.pipeline import parse_as_of
+    from mtl_tasks.scenario import load_scenario
+    from mtl_tasks.store import Store
+
+    opened = Store(store)
+    if scenario not in stored_scenarios(opened):
+        load_scenario(scenario)  # a misspelt name would otherwise be a scenario without runs
+    if as_of is not None:
+        parse_as_of(as_of, today())
+    found, of_day = choose_run(opened, scenario, as_of, run)
+    if of_day > 1:
+        which = "the newest" if run is None else "the one asked for"
+        typer.echo(
+            f"note: {of_day} runs of {scenario} are as of {found.entry.as_of}; this is {which}, "
+            f"{found.entry.run_key[:12]} ({PROGRAM} registry list {scenario} shows all, --run chooses one)",
+            err=True,
+        )
+    return opened, found
 
 
 def _present(document: RunDocument, as_json: bool) -> None:

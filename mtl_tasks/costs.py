@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -91,7 +92,7 @@ def read_costs(store: str, scenario: str) -> PastCosts:
 
 def _newest(registry: Path) -> list[Json]:
     """The entries of the newest runs; see :class:`mtl_tasks.registry.Registry` for where they lie."""
-    return [entry for entry, _ in zip(_entries(registry), range(RUNS), strict=False)]
+    return list(islice(_entries(registry), RUNS))
 
 
 def _entries(registry: Path) -> Iterator[Json]:

@@ -44,9 +44,9 @@ def make_spaces(
     """
     every = run.scenario.factors.refresh_days
     refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
-    known = Known({"factors": dict(config), "start": start, "ids": id_types(events)}, digests)
+    known = Known(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
     keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
-    found = None if run.force else _newest(run, keys)
+    found = _newest(run, keys)
     if found is None:
         spaces = fit_spaces(events, run.scenario, start, run.as_of_day, earlier)
     else:
@@ -88,7 +88,7 @@ def load_spaces(artifact: Artifact) -> Spaces:
 
 
 def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:
-    """The last day that the store has something for: damage of earlier ones, which a forced run leaves, is no harm."""
+    """The last day that the store has something for."""
     for day in sorted(keys, reverse=True):
         artifact = run.store.find(_folder(run, day, keys[day]))
         if artifact is not None:

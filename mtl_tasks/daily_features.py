@@ -14,7 +14,6 @@ from typing import Final, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.daily_log import day_digests, hash_rows, read_events
@@ -26,7 +25,7 @@ from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.known import Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
+from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +62,11 @@ def make_days(
         the store cannot be written.
     """
     events, digests = read_events(run.store, validated), day_digests(run.store, validated)
-    known = Known.of(run.scenario, digests, events, tables)
+    known = Known.of(run, run.scenario, digests, events, tables)
     keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
-    found = {day: None if run.force else run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
+    found = {day: run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
     for artifact in found.values():
         if artifact is not None:
             run.store.reuse(artifact.ref)
@@ -75,14 +74,11 @@ def make_days(
     missing = [day for day, artifact in found.items() if artifact is None]
     made = dict[int, Artifact]()
     if missing:
-        memory = None if run.force else recall(run.store, run.scenario.name, known, missing[0])
+        memory = recall(run.store, run.scenario.name, known, missing[0])
         coded, coded_rows = encode(events, rows, run.scenario)
         del events, rows  # at ten million events .7 GB
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
         weeks = _weeks([lists_at, days[-1]], missing[0], missing[-1])
-        if run.force:  # what others have kept and an unforced run would go on from is counted anew
-            kept = (_newest_kept(run.store, run.scenario.name, known, day) for day in (missing[0], run.as_of_day))
-            weeks = sorted({*weeks, *(week for week, _ in filter(None, kept))})
         for part in _batches(missing, weeks, places):
             weeks = _keep(run, known, maker, weeks, part[0])
             wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
@@ -216,21 +212,13 @@ def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None
     ArtifactError
         If they are damaged.
     """
-    kept = _newest_kept(store, scenario, known, day)
-    found = None if kept is None else store.find(kept[1])
-    if kept is None or found is None:
-        return None
-    log.info("%s: counting goes on from %s", scenario, day_text(kept[0]))
-    return Memory.read(found)
-
-
-def _newest_kept(store: Store, scenario: str, known: Known, day: int) -> tuple[int, UPath] | None:
-    """The last week by a day whose counts were kept, and where they are, whole or damaged."""
     weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
-    folders = {week: store.folder(scenario, DAYS, day_text(week), key.hexdigest()) for week, key in weeks.items()}
-    return next(
-        ((week, folders[week]) for week in sorted(folders, reverse=True) if (folders[week] / MANIFEST).exists()), None
-    )
+    for week in sorted(weeks, reverse=True):
+        found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
+        if found is not None:
+            log.info("%s: counting goes on from %s", scenario, day_text(week))
+            return Memory.read(found)
+    return None
 
 
 def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:

@@ -63,7 +63,7 @@ def judge_parts(
         As :func:`~mtl_tasks.events.read_log` and :func:`~mtl_tasks.validation.judge_rows`.
     """
     parts = _parts(run, config, files)
-    found = {key: None if run.force else run.store.find(_folder(run, key, part)) for key, part in parts.items()}
+    found = {key: run.store.find(_folder(run, key, part)) for key, part in parts.items()}
     for artifact in found.values():
         if artifact is not None:
             run.store.reuse(artifact.ref)
@@ -146,7 +146,7 @@ def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Part
     source = run.scenario.source
     of_log = [file for file in files if file.path not in source.tables.values()]
     daily = source.long is None and source.prior is None and all(file.day is not None for file in of_log)
-    known = {**config, "code": code_version(), "libraries": library_versions()}
+    known = run.in_key({**config, "code": code_version(), "libraries": library_versions()})
     if source.items is not None and source.items.missing == "quarantine":
         known["items"] = [asdict(file) for file in files if file.path == source.items.path]
     groups = [list(part) for _, part in groupby(of_log, lambda file: file.day)] if daily else [of_log]

@@ -1,4 +1,4 @@
-"""What a past run offers one person, and why: read from what is stored, nothing is trained."""
+"""What a past run predicts for a user, and why: read from what is stored, nothing is trained."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def explore_user(store: Store, entry: Entry, user: str, top: int) -> Json:
     ArtifactError
         If an artefact is gone or damaged.
     """
-    run, inputs = _open(store, entry)
+    run, inputs = _open_for_page(store, entry)
     events, items = read_events(store, inputs["validate"]), inputs["validate"].frame("items")
     past = events[events[columns.DAY] < run.as_of_day]
     person = parse_id(user, past[columns.USER], "user")
@@ -71,14 +71,23 @@ def explore_pair(store: Store, entry: Entry, user: str, item: str, top: int) -> 
     ConfigError, DataError, ArtifactError
         As :func:`explore_user`; also if the item has no event.
     """
-    run, inputs = _open(store, entry)
+    run, inputs = _open_for_page(store, entry)
     return explain(run, inputs, (user, item), top)
 
 
+def explain_pair(store: Store, entry: Entry, user: str, item: str, top: int) -> Json:
+    """Return what :func:`explore_pair` does, however large the log is, with the run that it is of."""
+    about = {"scenario": entry.scenario_document["name"], "as_of": entry.as_of, "run_key": entry.run_key}
+    return about | explain(*_open(store, entry), (user, item), top)
+
+
 def _open(store: Store, entry: Entry) -> tuple[Run, Inputs]:
-    run = rebuild_run(store, entry)
     needed = [name for name in entry.refs if name in ("validate", "factors", "fuse") or name.startswith("member:")]
-    inputs = Inputs({name: store.open(entry.refs[name]) for name in needed})
+    return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
+
+
+def _open_for_page(store: Store, entry: Entry) -> tuple[Run, Inputs]:
+    run, inputs = _open(store, entry)
     size = events_bytes(store, inputs["validate"])
     if size > READABLE_BYTES:
         raise DataError(

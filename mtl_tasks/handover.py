@@ -40,6 +40,7 @@ def ask_run(
     params: Mapping[str, Any],
     conf: Mapping[str, Any],
     *,
+    run_id: str,
     interval_end: datetime | None,
     run_after: datetime,
     now: datetime,
@@ -53,6 +54,9 @@ def ask_run(
         ``as_of`` (``YYYY-MM-DD`` or None), ``members``, ``force`` and those of ``SETTINGS``, given or by default.
     conf
         What was given; only its keys are looked at, because a scheduler accepts any.
+    run_id
+        The scheduler's name of the run: the token of a forced one, so that tasks of it that are tried again, or
+        cleared, reuse what it has made.
     interval_end, run_after
         Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run.
     now
@@ -68,7 +72,7 @@ def ask_run(
     as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
-    run = make_run(scenario_name, as_of, overrides, store, today=today, force=params["force"])
+    run = make_run(scenario_name, as_of, overrides, store, today=today, force=run_id if params["force"] else None)
     return {**run_to_json(run), "overrides": overrides}
 
 

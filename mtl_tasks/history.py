@@ -1,11 +1,12 @@
 """What became of all runs of a scenario, and what each has to show, read by the registry's references.
 
 A run is found by its entry and not by the code or the scenario file of today, so that the oldest run can still be
-read. Nothing is written.
+read. Nothing is written but a page that is missing or out of date.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,16 +14,18 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.pipeline import build_document
+from mtl_tasks.errors import ArtifactError, ConfigError, StoreError
+from mtl_tasks.pipeline import build_document, page_uri
 from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
 from mtl_tasks.report.document import RunDocument
-from mtl_tasks.run import Run, StageResult
+from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.stage_order import stage_place
+from mtl_tasks.stages import report_stage
 from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
 
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
 HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
@@ -186,6 +189,39 @@ def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
     return _past_run(store, entry, tuple(record for record in records if isinstance(record, Ruling)))
 
 
+def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | None) -> tuple[PastRun, int]:
+    """Return the run of a key, or else the newest one of a day, and how many runs there are of its day.
+
+    Parameters
+    ----------
+    as_of
+        ``YYYY-MM-DD``; may be left out where there is a key.
+    run_key
+        The key, or as much of its beginning as no other run shares.
+
+    Raises
+    ------
+    ConfigError
+        If both are missing, or the run of the key is of another day.
+    ArtifactError
+        If there is no such run.
+    """
+    registry = Registry(store, scenario)
+    asked = None if run_key is None else registry.get(run_key)
+    if asked is None and as_of is None:
+        raise ConfigError("as_of is missing: give a date, for example --as-of 2013-08-25, or a run with --run")
+    if asked is not None and as_of not in (None, asked.as_of):
+        raise ConfigError(f"--run {run_key}: is as of {asked.as_of}, not {as_of}: leave --as-of out")
+    day = as_of if asked is None else asked.as_of
+    of_day = [entry for entry in registry.entries() if entry.as_of == day]
+    if not of_day:
+        raise ArtifactError(
+            f"{scenario} as of {day}: no run in {store.root}: run it first (python -m mtl_tasks run), or name another "
+            "place with --store"
+        )
+    return read_run(store, scenario, (asked or of_day[-1]).run_key), len(of_day)
+
+
 def read_card(store: Store, run: PastRun) -> Json:
     """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
 
@@ -222,15 +258,18 @@ def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
 
 
 def rebuild_run(store: Store, entry: Entry) -> Run:
-    """Return the run of an entry, with the scenario as it was.
+    """Return the run of an entry, with the scenario as it was; a forced one is so again.
 
     Raises
     ------
     ConfigError
         If the scenario has keys that the code of today does not know any more.
+    ArtifactError
+        If its verdict is gone or damaged.
     """
     scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-    return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store)
+    force = store.open(entry.refs["gate"]).manifest.get("forced")
+    return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store, force)
 
 
 def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
@@ -257,13 +296,43 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    document = build_document(rebuild_run(store, entry), results, {}, (entry, run.rulings))
+    document = build_document(rebuild_run(store, entry), results, _overrides(store, entry), (entry, run.rulings))
     gate = store.open(entry.refs["gate"]).manifest
-    usage = [
-        {"name": name, **store.open(result.ref).manifest["usage"], "reused": False, "key": result.ref.key}
-        for name, result in results.items()
-    ]
+    usage = [_usage_row(name, store.open(result.ref)) for name, result in results.items()]
     return replace(document, stages=usage, libraries=gate["libraries"])
+
+
+def shown_document(store: Store, run: PastRun) -> RunDocument:
+    """Return all that a past run has to show, with its page: made now if it was ruled on since, or the code is newer.
+
+    Raises
+    ------
+    ArtifactError, ConfigError
+        As :func:`past_document`.
+    """
+    document, rebuilt = past_document(store, run), rebuild_run(store, run.entry)
+    lists = find_lists(store, run.entry)
+    refs = {"gate": run.entry.refs["gate"]} | ({} if lists is None else {"recommend": lists.ref})
+    page = store.open(run_stage(report_stage(document), rebuilt, refs).ref)
+    stages = [*document.stages, _usage_row("report", page)]
+    # What making them took, then: nothing but a page was made now.
+    return replace(document, stages=[{**row, "reused": True} for row in stages], report=page_uri(rebuilt, page.ref))
+
+
+def _overrides(store: Store, entry: Entry) -> Json:
+    """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
+    for path in sorted((store.root / _scenario(entry) / entry.as_of / "report").glob(f"*/{MANIFEST}")):
+        try:
+            page = store.find(path.parent)
+        except StoreError:
+            raise
+        except ArtifactError as error:
+            log.warning("%s: what --set changed is not known (%s)", entry.run_key[:12], error)
+            continue
+        if page is not None and page.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+            overrides: Json = page.summary.get("overrides", {})
+            return overrides
+    return {}
 
 
 def find_lists(store: Store, entry: Entry) -> Artifact | None:
@@ -330,6 +399,10 @@ def _stages_of(entry: Entry) -> list[str]:
 def _result(stage: str, artifact: Artifact) -> StageResult:
     usage = artifact.manifest["usage"]
     return StageResult(stage, artifact.ref, True, usage["seconds"], 0.0, usage["peak_rss_mb"], artifact.summary)
+
+
+def _usage_row(stage: str, artifact: Artifact) -> Json:
+    return {"name": stage, **artifact.manifest["usage"], "reused": False, "key": artifact.ref.key}
 
 
 def _scenario(entry: Entry) -> str:

@@ -15,7 +15,7 @@ from mtl_tasks.daily_log import hash_rows
 from mtl_tasks.features.build import Tables
 from mtl_tasks.features.side import listed_kinds
 from mtl_tasks.ordering import ordered_by
-from mtl_tasks.run import code_version, library_versions
+from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario
 from mtl_tasks.store import to_json
 
@@ -47,15 +47,19 @@ class Known:
         self._start, self._digests, self._sides = to_json(start), digests, sides
 
     @classmethod
-    def of(cls, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
-        """What features of a scenario are made of."""
+    def of(cls, run: Run, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
+        """What a run makes the features of a scenario of: its own, or that of a champion to compare with."""
         source, document = scenario.source, scenario.model_dump(mode="json")
         known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
         known["ids"] = id_types(events)
         # How many kinds there are, of all versions, decides which attributes make features of their own.
         known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
         sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
-        return cls(known, digests, [(hash_rows(table), _first_known_day(table, name, events)) for table, name in sides])
+        return cls(
+            run.in_key(known),
+            digests,
+            [(hash_rows(table), _first_known_day(table, name, events)) for table, name in sides],
+        )
 
     def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
         """Yield each of some ascending days with a hash of what was known before it, to be added to."""

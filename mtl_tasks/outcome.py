@@ -7,16 +7,14 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.gate import verdict_line
 from mtl_tasks.handover import result_to_json, results_of, run_from_json, run_to_json
-from mtl_tasks.history import earlier_results
+from mtl_tasks.history import earlier_results, rebuild_run
 from mtl_tasks.promotion import settle
 from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.run import Run
-from mtl_tasks.scenario import load_scenario, parse_scenario
+from mtl_tasks.scenario import load_scenario
 from mtl_tasks.stages import run_key
 from mtl_tasks.store import Store
 
@@ -104,10 +102,8 @@ def ask_lists(scenario_name: str, run_key: Any, store: str) -> Json | None:
     if entry not in registry.standing():
         log.warning("run %s as of %s is not promoted (any more)", entry.run_key[:12], entry.as_of)
         return None
-    scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-    run = Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), opened)
     results = [result_to_json(result) for result in earlier_results(entry, opened).values()]
-    return {"asked": run_to_json(run), "results": results}
+    return {"asked": run_to_json(rebuild_run(opened, entry)), "results": results}
 
 
 def run_note(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from mtl_tasks.drift import read_record
-from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.errors import ConfigError
 from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.report.document import RunDocument
-from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
+from mtl_tasks.run import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
-from mtl_tasks.stages import build_stages, explain, report_stage, run_key
+from mtl_tasks.stages import build_stages, report_stage, run_key
 from mtl_tasks.store import Artifact, Ref, Store
 
 EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # with the longest windows before it still a timestamp in ns
@@ -29,7 +29,7 @@ def make_run(
     store: str,
     *,
     today: pd.Timestamp,
-    force: bool = False,
+    force: str | None = None,
 ) -> Run:
     """Check what a run is asked for.
 
@@ -39,6 +39,8 @@ def make_run(
         ``YYYY-MM-DD``: the run knows nothing at or after this day (UTC).
     today
         The clock, so that a future as_of can be refused.
+    force
+        A token that no other run has, to make everything again beside what is there; see :class:`Run`.
 
     Raises
     ------
@@ -88,40 +90,6 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
     page = _run(report_stage(document), run, results, on_stage)
     results["report"] = page
     return replace(document, stages=_stage_rows(results), report=page_uri(run, page.ref))
-
-
-def load_document(run: Run, overrides: Mapping[str, Any] | None = None) -> RunDocument:
-    """Return what a finished run has to show; nothing is computed but its page, where that is not up to date.
-
-    Raises
-    ------
-    ArtifactError
-        If a stage was not run with this scenario, as_of and code.
-    """
-    results = _finished(run)
-    document = build_document(run, results, overrides or {})
-    # Made anew if the run was ruled on since: the page says so.
-    results["report"] = run_stage(report_stage(document), run, refs_of(results))
-    stages = [
-        {"name": name, **run.store.open(result.ref).manifest["usage"], "reused": True, "key": result.ref.key}
-        for name, result in results.items()  # what making them took, then: nothing was made now
-    ]
-    return replace(document, stages=stages, report=page_uri(run, results["report"].ref))
-
-
-def explain_pair(run: Run, user: str, item: str, top: int) -> dict[str, Any]:
-    """Return what a finished run predicts for a user and an item, and why; see :func:`mtl_tasks.explain.explain_pair`.
-
-    Raises
-    ------
-    ArtifactError
-        If a stage was not run with this scenario, as_of and code.
-    ConfigError, DataError
-        If the run cannot say anything of them.
-    """
-    artifacts = {name: run.store.open(result.ref) for name, result in _finished(run).items()}
-    about = {"scenario": run.scenario.name, "as_of": run.as_of_name, "run_key": run_key(run, artifacts["gate"].ref)}
-    return about | explain(run, Inputs(artifacts), (user, item), top)
 
 
 def build_document(
@@ -195,28 +163,6 @@ def _run(stage: Stage, run: Run, results: Mapping[str, StageResult], on_stage: O
     result = run_stage(stage, run, refs_of(results))
     on_stage(stage.name, result)
     return result
-
-
-def _finished(run: Run) -> dict[str, StageResult]:
-    """The stages of a finished run, but for its page."""
-    results: dict[str, StageResult] = {}
-    for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend":  # a backfilled run has no lists, one promoted by hand may have some
-            found = find_stage(stage, run, refs_of(results))
-            results |= {} if found is None else {stage.name: found}
-            continue
-        results[stage.name] = _found(stage, run, results)
-    return results
-
-
-def _found(stage: Stage, run: Run, results: Mapping[str, StageResult]) -> StageResult:
-    found = find_stage(stage, run, refs_of(results))
-    if found is None:
-        raise ArtifactError(
-            f"{run.scenario.name} as of {run.as_of_name}: stage {stage.name!r} has not been run with this scenario "
-            "and code: run it first (python -m mtl_tasks run), with the same --store and --set"
-        )
-    return found
 
 
 def _stage_rows(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:

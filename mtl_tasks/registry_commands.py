@@ -135,7 +135,11 @@ def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson =
         _print_rows(("run", "artefacts"), rows)
     damaged = sum(bool(problems) for problems in found.values())
     if damaged:
-        raise ArtifactError(f"{scenario}: {damaged} of {len(found)} runs are damaged; make them again with --force")
+        raise ArtifactError(
+            f"{scenario}: {damaged} of {len(found)} runs are damaged: restore the folders named above from a backup, "
+            "or delete them and run those dates again; where the results then differ, run with --force, which makes "
+            "runs of their own beside, and roll a damaged champion back"
+        )
 
 
 def _in_short(problems: list[str]) -> str:

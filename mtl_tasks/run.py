@@ -20,12 +20,18 @@ from threadpoolctl import threadpool_limits
 from upath import UPath
 
 from mtl_tasks.allocator import release_free_memory
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
+# What to do where work that was done again has come out otherwise.
+OTHER_RESULT = (
+    "these were deleted and made again, and work on a GPU or on another CPU is not bit-reproducible: restore them from "
+    "a backup, or run with --force (Force in the form), which makes a run of its own beside this one"
+)
 # Changing how a result is shown, or what people do about runs that are done, does not change the result.
 PRESENTATION = (
     "__main__.py",
@@ -47,12 +53,21 @@ PRESENTATION = (
 
 @dataclass(frozen=True)
 class Run:
-    """A scenario at an instant, writing to a store."""
+    """A scenario at an instant, writing to a store.
+
+    Attributes
+    ----------
+    as_of
+        UTC midnight: the run knows nothing at or after it.
+    force
+        Token of a forced run, null for any other. It is part of every key, so that a forced run reuses only what
+        carries its own token, and writes beside what other runs have made.
+    """
 
     scenario: Scenario
-    as_of: pd.Timestamp  # UTC midnight: the run knows nothing at or after it
+    as_of: pd.Timestamp
     store: Store
-    force: bool = False
+    force: str | None = None
 
     @property
     def as_of_name(self) -> str:
@@ -63,6 +78,10 @@ class Run:
     def as_of_day(self) -> int:
         """UTC days since 1970-01-01."""
         return int(self.as_of.value // 86_400_000_000_000)
+
+    def in_key(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parts of a key with the token of a forced run; those of any other run are as they were."""
+        return {**parts} if self.force is None else {**parts, "forced": self.force}
 
 
 @dataclass(frozen=True)
@@ -126,20 +145,23 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     ------
     MtlError
         Whatever the body, an input or the store has to say; nothing is then published.
+    ArtifactError
+        If what was made before was made from other results of the stage's inputs, or refers to such.
     """
     parts = _key_parts(stage, run, refs)
-    if not run.force:
-        found = _find(stage, run, parts)
-        if found is not None:
-            if not stage.presentation:  # what only shows results may be asked of a store that cannot be written
-                run.store.reuse(found.ref)
-            log.info("%s: reused %s", stage.name, found.ref.uri)
-            return found
+    found = _find(stage, run, refs, parts)
+    if found is not None:
+        if not stage.presentation:  # what only shows results may be asked of a store that cannot be written
+            run.store.reuse(found.ref)
+        log.info("%s: reused %s", stage.name, found.ref.uri)
+        return found
     folder, key = _place(stage, run, parts)
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.needs}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
-    made = run.store.publish(folder, key, payload, {**parts, "usage": usage})
+    made = run.store.publish(folder, key, payload, {**parts, "made_from": _hashes(stage, refs), "usage": usage})
+    if not stage.whole(run.store, made):
+        raise ArtifactError(f"{folder}: refers to artifacts of days that are not those in the store; {OTHER_RESULT}")
     log.info("%s: %.1f s, published %s", stage.name, usage["seconds"], folder)
     return _result(stage, made, reused=False, seconds=usage["seconds"])
 
@@ -150,17 +172,21 @@ def find_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult |
     Raises
     ------
     ArtifactError
-        If it was made and is damaged.
+        If it was made and is damaged, or was made from other results of the stage's inputs.
     """
-    return _find(stage, run, _key_parts(stage, run, refs))
+    return _find(stage, run, refs, _key_parts(stage, run, refs))
 
 
-def _find(stage: Stage, run: Run, parts: dict[str, Any]) -> StageResult | None:
+def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]) -> StageResult | None:
     started = time.monotonic()
     folder, _ = _place(stage, run, parts)
     found = run.store.find(folder)
     if found is None or not stage.whole(run.store, found):
         return None
+    made_from = found.manifest["made_from"]
+    changed = [name for name, sha256 in _hashes(stage, refs).items() if made_from[name] != sha256]
+    if changed:
+        raise ArtifactError(f"{folder}: was made from other results of {', '.join(changed)}; {OTHER_RESULT}")
     found.verify()
     return _result(stage, found, reused=True, seconds=time.monotonic() - started)
 
@@ -173,7 +199,7 @@ def _place(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
 
 def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any]:
     """All that an artefact depends on; the hash of this is its key."""
-    return {
+    parts = {
         "scenario": run.scenario.name,
         "stage": stage.name,
         "as_of": run.as_of_name,
@@ -182,6 +208,12 @@ def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any
         "code": code_version(stage.presentation),
         "libraries": library_versions(),
     }
+    return run.in_key(parts)
+
+
+def _hashes(stage: Stage, refs: Mapping[str, Ref]) -> dict[str, str]:
+    """The content of the inputs. Keys name the work alone: on a GPU or another CPU the same work has other results."""
+    return {name: refs[name].sha256 for name in stage.needs}
 
 
 @cache

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import io
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,12 +22,13 @@ from mtl_tasks.conversion import MICROSECONDS, UTC_TIME, zone_of
 from mtl_tasks.errors import ConfigError, DataError, SourceError
 from mtl_tasks.scenario import Scenario, Source, Sql
 from mtl_tasks.sources import SourceFile, one_line, patiently, source_file
-from mtl_tasks.store import to_json, write_durably
+from mtl_tasks.store import to_json, write_once
 
 log = logging.getLogger(__name__)
 
 _BATCH = 50_000  # rows fetched at a time
 _CONNECT_SECONDS = 10
+_FILE: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.parquet")
 _EPOCH = datetime.date(1970, 1, 1)
 # What Airflow's connections and most people write; the driver is the one that the project installs.
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -44,7 +46,8 @@ def snapshot_log(
     environment
         Where ``source.sql.url_env`` is looked up.
     renew
-        Ask for every day again.
+        Ask for every day again. What has changed is kept beside what was kept before, which runs have read or are
+        reading; from then on the newest counts.
 
     Returns
     -------
@@ -68,17 +71,40 @@ def snapshot_log(
             f"source.sql.start {sql.start} in {scenario.file}: not before as_of {_iso(as_of_day)}: choose a later as_of"
         )
     name = hashlib.sha256(to_json(_identity(scenario.source, sql))).hexdigest()[:16]
-    names = {day: f"{name}/dt={_iso(day)}.parquet" for day in days}
-    kept = {entry.name for entry in (folder / name).iterdir()} if (folder / name).exists() else set()
-    missing = [day for day in days if renew or names[day].partition("/")[2] not in kept]
+    kept = _kept(folder / name)
+    missing = [day for day in days if renew or _iso(day) not in kept]
     if missing:
         (folder / name).mkdir(parents=True, exist_ok=True)
         url = _url(scenario, sql, environment)
         for day in missing:
             content = patiently(lambda day=day: _rows_of_day(scenario, url, day))  # type: ignore[misc]
-            write_durably(folder / names[day], content)
+            kept[_iso(day)] = _keep(folder / name, _iso(day), kept.get(_iso(day), 0), content)
         log.info("%s: asked %s for %d days", scenario.name, sql.name, len(missing))
-    return [source_file(folder / names[day], names[day], day) for day in days]
+    paths = {day: f"{name}/{_file(_iso(day), kept[_iso(day)])}" for day in days}
+    return [source_file(folder / path, path, day) for day, path in paths.items()]
+
+
+def _kept(folder: UPath) -> dict[str, int]:
+    """Number of the newest answer that is kept of each day; the first is 1."""
+    if not folder.exists():
+        return {}
+    found = [_FILE.fullmatch(entry.name) for entry in folder.iterdir()]
+    numbers = sorted((match[1], int(match[2] or 1)) for match in found if match)
+    return dict(numbers)
+
+
+def _keep(folder: UPath, day: str, newest: int, content: bytes) -> int:
+    """Keep the answer for a day unless the newest one is the same, and return its number; none is written over."""
+    if newest and (folder / _file(day, newest)).read_bytes() == content:
+        return newest
+    number = newest + 1
+    while not write_once(folder / _file(day, number), content):
+        number += 1
+    return number
+
+
+def _file(day: str, number: int) -> str:
+    return f"dt={day}.parquet" if number == 1 else f"dt={day}.{number}.parquet"
 
 
 def _identity(source: Source, sql: Sql) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +29,9 @@ from mtl_tasks.errors import ArtifactError, StoreError
 MANIFEST = "manifest.json"
 DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
 Arrays = dict[str, NDArray[Any]]
+log = logging.getLogger(__name__)
+
+_LOCAL = ("", "file", "local")
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,10 @@ def _damaged(path: UPath) -> ArtifactError:
     )
 
 
-_REMEDY = "delete this artefact's folder and run again, or run with --force"
+_REMEDY = (
+    "delete its folder and run again, which restores it where the work is reproducible, or run with --force, which "
+    "makes a run of its own beside"
+)
 _USED = "used"
 _SEAL = "seal"
 _SEAL_LINE = re.compile(rb'\n "seal": "([0-9a-f]{64})"(,?)(?=\n)')
@@ -322,7 +329,10 @@ class Store:
         return artifact
 
     def publish(self, folder: UPath, key: str, payload: Payload, facts: Mapping[str, Any]) -> Artifact:
-        """Write the files, then the manifest.
+        """Write the files, then the manifest, and return what then stands in the folder.
+
+        A manifest is never replaced by another: of two runs that do the same work at once the first to end is heard,
+        and the second goes on with what that one made.
 
         Parameters
         ----------
@@ -345,7 +355,7 @@ class Store:
             (folder / attempt).mkdir(parents=True, exist_ok=True)
             for name, data in payload.files.items():
                 write_durably(folder / attempt / name, data)
-            write_durably(folder / MANIFEST, sealed(manifest))
+            first = write_once(folder / MANIFEST, sealed(manifest))
         except OSError as error:
             raise StoreError(
                 f"{folder}: the store cannot be written ({error}); this artefact does not exist"
@@ -353,7 +363,19 @@ class Store:
         found = self.find(folder)
         if found is None:
             raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
+        if not first:
+            _give_up(folder / attempt, equal=found.ref.sha256 == _content_sha256(manifest))
         return found
+
+
+def _give_up(attempt: UPath, *, equal: bool) -> None:
+    """Remove files that no manifest names, another having been first."""
+    if not equal:
+        log.warning("%s: another run made this at once, with another result: that one's is used", attempt.parent)
+    try:
+        attempt.fs.rm(attempt.path, recursive=True)
+    except OSError as error:
+        log.warning("%s: cannot be removed (%s); no artifact refers to it", attempt, error)
 
 
 def write_durably(path: UPath, data: bytes) -> None:
@@ -361,18 +383,50 @@ def write_durably(path: UPath, data: bytes) -> None:
 
     On a disk by a temporary name, fsync and replace; an object store's put is already all or nothing.
     """
-    if path.protocol not in ("", "file", "local"):
+    if path.protocol not in _LOCAL:
         path.write_bytes(data)
         return
-    final = path.path
+    with _written_aside(path.path, data) as temporary:
+        os.replace(temporary, path.path)
+
+
+def write_once(path: UPath, data: bytes) -> bool:
+    """Write a file as :func:`write_durably` does, unless there is one, and return whether it was written.
+
+    Of two writers at once one is told so: by a link on a disk, by a conditional put in an object store.
+    """
+    try:
+        if path.protocol not in _LOCAL:
+            path.fs.pipe_file(path.path, data, mode="create")
+        else:
+            with _written_aside(path.path, data) as temporary:
+                _link(temporary, path.path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _link(temporary: str, final: str) -> None:
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, such as a mounted bucket: two writers at the same moment can meet
+        if os.path.exists(final):
+            raise FileExistsError(final) from None
+        os.replace(temporary, final)
+
+
+@contextmanager
+def _written_aside(final: str, data: bytes) -> Iterator[str]:
+    """Write a file under a temporary name in the same folder, where it is not left."""
     temporary = f"{final}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with open(temporary, "wb") as handle:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(temporary, final)
-    except OSError:
-        if os.path.exists(temporary):
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise

@@ -37,7 +37,9 @@ Root = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does.")]
-Force = Annotated[bool, typer.Option("--force", help="Make every stage again, even where it could be reused.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Make every stage again, beside what is there, as a run of its own.")
+]
 
 
 def enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, Any]:

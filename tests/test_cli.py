@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -47,8 +46,8 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
         ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
         ("check", ["--as-of", "--sample", "--set", "--json", "--root", "--verbose"]),
         ("init", ["--events", "--items", "--user", "--item", "--time", "--root", "--verbose"]),
-        ("show", ["--as-of", "--store", "--set", "--json", "--root", "--verbose"]),
-        ("explain", ["--user", "--item", "--as-of", "--store", "--set", "--top", "--json", "--root", "--verbose"]),
+        ("show", ["--as-of", "--run", "--store", "--json", "--root", "--verbose"]),
+        ("explain", ["--user", "--item", "--as-of", "--run", "--store", "--top", "--json", "--root", "--verbose"]),
         (
             "simulate",
             ["--users", "--items", "--days", "--events", "--seed", "--correlation", "--noise", "--out", "--root"],
@@ -63,16 +62,15 @@ def test_help_of_a_command_names_every_option(
     assert [option for option in options if option not in out] == []
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from mtl_tasks.cli import main; code = main(['run', '--help']);"
-        "heavy = {'numpy', 'pandas', 'matplotlib', 'lightgbm', 'great_expectations'} & set(sys.modules);"
+        "heavy = {'numpy', 'pandas', 'scipy', 'sklearn', 'pyarrow', 'matplotlib', 'lightgbm', 'implicit', "
+        "'great_expectations', 'airflow'} & set(sys.modules);"
         "sys.exit(code or ' '.join(heavy) or 0)"
     )
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 5  # 0.6 s on an idle machine; the margin is for a busy one
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (["explain", "movies", "--user", "1", "--item", "1", "--top", "0"], "--top"),
         (["run", "movies", "--root", "nowhere"], "--root nowhere: no such folder"),
         (["run", "movies", "--set", "windows.train"], "expected key=value"),
-        (["show", "movies", "--set", "=3"], "expected key=value"),
+        (["show", "movies", "--set", "a=3"], "No such option"),
+        (["run", "movies", "--set", "=3"], "expected key=value"),
         (["run", "movies", "--set", "a=[1"], "not YAML"),
         (["simulate", "--users", "9"], "Missing option"),
         (["registry", "lst"], "Did you mean 'list'"),

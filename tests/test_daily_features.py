@@ -23,7 +23,7 @@ from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages, judging
-from mtl_tasks.store import Ref, day_refs
+from mtl_tasks.store import Ref, Store, day_refs
 from tests.projects import NAME, SCENARIO, write_log, write_scenario
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
@@ -40,7 +40,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made_features(
-    project: Path, as_of: str, store: str, *, force: bool = False, **overrides: Any
+    project: Path, as_of: str, store: str, *, force: str | None = None, **overrides: Any
 ) -> tuple[Run, StageResult]:
     """Run the stages up to the features."""
     with contextlib.chdir(project):
@@ -118,7 +118,7 @@ def test_counts_are_kept_for_the_runs_of_a_week_and_not_gone_on_from_once_the_pa
     assert [ref.sha256 for ref in days_of(*after)] == [ref.sha256 for ref in days_of(*scratch)]
 
 
-def test_a_forced_run_goes_on_from_no_counts_and_mends_those_that_are_damaged(
+def test_a_forced_run_goes_on_from_no_counts_but_its_own_and_leaves_damaged_ones_to_be_deleted(
     project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = str(tmp_path)
@@ -130,9 +130,8 @@ def test_a_forced_run_goes_on_from_no_counts_and_mends_those_that_are_damaged(
     with pytest.raises(ArtifactError, match=r"memory\.json: does not match its manifest .* run with --force"):
         made_features(project, LATER, store)
     with caplog.at_level("INFO"):
-        made_features(project, LATER, store, force=True)
+        run, _ = made_features(project, LATER, store, force="monday")
         assert "counting goes on" not in caplog.text
-        run, _ = made_features(project, LATER, store)
         with contextlib.chdir(project):
             found = {}
             for name, stage in build_stages(run.scenario).items():
@@ -140,18 +139,35 @@ def test_a_forced_run_goes_on_from_no_counts_and_mends_those_that_are_damaged(
                 if name == "evaluate":
                     break
         assert "counting goes on" in caplog.text
+    for path in counts:  # as the message says: runs of other dates need them too
+        shutil.rmtree(path.parents[1])
+    assert not made_features(project, LATER, store)[1].reused
 
 
-def test_factors_of_a_forced_run_are_gone_on_from_in_the_place_of_damaged_ones(project: Path, tmp_path: Path) -> None:
+def test_days_of_a_forced_run_lie_beside_those_of_others(project: Path, tmp_path: Path) -> None:
+    store = str(tmp_path)
+    first = days_of(*made_features(project, EARLIER, store))
+    forced = days_of(*made_features(project, EARLIER, store, force="monday"))
+    assert not {ref.uri for ref in first} & {ref.uri for ref in forced}
+    read = [[Store(store).open(ref).read("features.parquet") for ref in refs] for refs in (first, forced)]
+    assert read[0] == read[1]
+    assert days_of(*made_features(project, EARLIER, store)) == first
+
+
+def test_factors_are_not_gone_on_from_while_damaged_and_made_again_once_they_are_deleted(
+    project: Path, tmp_path: Path
+) -> None:
     store = str(tmp_path)
     made_features(project, EARLIER, store)
     kept = [path.parents[1] for path in tmp_path.glob(f"{NAME}/days/*/*/*/taste.npz")]
     assert kept
     for folder in kept:
         (folder / "manifest.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="is not a manifest"):
+    with pytest.raises(ArtifactError, match=r"is not a manifest: .* delete its folder and run again"):
         made_features(project, LATER, store)
-    made_features(project, LATER, store, force=True)
+    made_features(project, LATER, store, force="monday")
+    for folder in kept:
+        shutil.rmtree(folder)
     run, result = made_features(project, "2013-05-10", store)
     scratch = made_features(project, "2013-05-10", str(tmp_path / "alone"))
     assert days_of(run, result) == days_of(*scratch)
@@ -225,7 +241,9 @@ def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, s
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
     scenario = world_scenario(**config)
-    return day_keys(Known.of(scenario, digests_of(events), events, tables(item_table([10, 12]))), rows, spaces)
+    run = Run(scenario, pd.Timestamp(END, unit="D", tz="UTC"), Store("nowhere"))
+    known = Known.of(run, scenario, digests_of(events), events, tables(item_table([10, 12])))
+    return day_keys(known, rows, spaces)
 
 
 @pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])
@@ -275,7 +293,7 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
             break
     shared = run.store.open(found["gate"].ref).json("verdict")
     monkeypatch.setattr(judging, "_same_spaces", lambda theirs, ours: False)
-    anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force=True), refs_of(found))
+    anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force="monday"), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key
 

@@ -12,7 +12,7 @@ import pytest
 
 from mtl_tasks import columns
 from mtl_tasks.daily_log import day_digests, read_events
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import ArtifactError, DataError
 from mtl_tasks.pipeline import make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages
@@ -30,9 +30,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def validated(project: Path, as_of: str, store: str = "store") -> tuple[Run, Artifact]:
+def validated(project: Path, as_of: str, store: str = "store", *, force: str | None = None) -> tuple[Run, Artifact]:
     with contextlib.chdir(project):
-        run = make_run(NAME, as_of, {}, str(project / store), today=pd.Timestamp("2026-01-01", tz="UTC"))
+        run = make_run(NAME, as_of, {}, str(project / store), today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
         results: dict[str, StageResult] = {}
         for name in ("resolve", "validate"):
             results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))
@@ -138,14 +138,18 @@ def test_a_day_that_was_deleted_is_judged_again(project: Path) -> None:
     assert len(read_events(run.store, after)) == before.ref.rows
 
 
-def test_a_run_whose_days_became_others_judges_them_again_instead_of_referring_to_what_is_gone(project: Path) -> None:
+def test_a_run_whose_days_became_others_is_refused_instead_of_referring_to_what_is_gone(project: Path) -> None:
     run, before = validated(project, LATER)
     old = run.store.open(parts(before)[3])
-    payload = Payload({name: old.read(name) for name in old.names}, {**old.summary, "note": "by other code"}, 1)
-    made = run.store.publish(old.folder, old.ref.key, payload, {"usage": {}})
-    _, after = validated(project, LATER)
-    assert parts(after)[3] == made.ref
-    assert len(read_events(run.store, after)) == before.ref.rows
+    payload = Payload({name: old.read(name) for name in old.names}, {**old.summary, "note": "by another CPU"}, 1)
+    shutil.rmtree(str(old.folder))
+    run.store.publish(old.folder, old.ref.key, payload, {"usage": {}})
+    with pytest.raises(ArtifactError, match=r"refers to artifacts of days that are not those .* run with --force"):
+        validated(project, LATER)
+    assert run.store.open(before.ref).manifest == before.manifest  # which the registry may refer to
+    _, forced = validated(project, LATER, force="monday")
+    assert not {ref.uri for ref in parts(forced)} & {ref.uri for ref in parts(before)}
+    assert len(read_events(run.store, forced)) == before.ref.rows
 
 
 @pytest.mark.parametrize(

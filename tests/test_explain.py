@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,13 @@ def test_it_is_said_in_words_within_a_hundred_columns(inside: Path, capsys: pyte
 def test_without_weight_of_a_boosted_member_there_is_nothing_to_take_apart(
     inside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    beside = ["--store", "beside"]
     members = ["--set", "members=[popularity]", "--set", "fusion.method=mean"]
-    assert cli.main(["run", NAME, "--as-of", AS_OF, "--json", *members]) == 0
+    assert cli.main(["run", NAME, "--as-of", AS_OF, "--json", *beside, *members]) == 0
     capsys.readouterr()
-    document = explained(capsys, user_of(inside), *members)
+    document = explained(capsys, user_of(inside), *beside)
     assert [told["explained"] for told in document["tasks"].values()] == [None, None]
-    assert cli.main(arguments(user_of(inside), ITEM, *members)) == 0
+    assert cli.main(arguments(user_of(inside), ITEM, *beside)) == 0
     assert "No member that grows trees has weight here" in capsys.readouterr().out
 
 
@@ -133,5 +135,17 @@ def test_what_cannot_be_explained_is_one_line(
 
 
 def test_a_run_that_was_not_made_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(arguments(1, ITEM, "--set", "seed=11")) == 2
-    assert "stage 'split' has not been run with this scenario" in capsys.readouterr().err
+    assert cli.main(arguments(1, ITEM, "--store", "elsewhere")) == 2
+    assert f"{NAME} as of {AS_OF}: no run in elsewhere" in capsys.readouterr().err
+    assert cli.main(arguments(1, ITEM, "--run", "abc")) == 2
+    assert "no entry of run abc" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_explained_though_log_and_scenario_have_changed_since(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = explained(capsys, user_of(inside))
+    shutil.copytree(inside / ".store", tmp_path / ".store")
+    write_scenario(tmp_path, windows={"train": 3, "tune": 1, "blend": 1, "test": 1})
+    monkeypatch.chdir(tmp_path)  # where there is no log
+    assert explained(capsys, user_of(inside)) == before

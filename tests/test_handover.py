@@ -17,6 +17,7 @@ from mtl_tasks.pipeline import make_run
 from tests.conftest import PROJECT
 
 NOW = datetime(2013, 8, 26, 9, 15, tzinfo=UTC)
+RUN_ID = "manual__2013-08-26T09:15:00+00:00"
 DEFAULTS: dict[str, Any] = {
     "as_of": None,
     "members": ["popularity", "als", "independent", "cascade", "shared_tail"],
@@ -41,7 +42,14 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
     params = {**DEFAULTS, **{key: value for key, value in conf.items() if key in DEFAULTS}}
     return handover.ask_run(
-        "movies", params, conf, interval_end=interval_end, run_after=NOW, now=NOW, store="s3://bucket/models"
+        "movies",
+        params,
+        conf,
+        run_id=RUN_ID,
+        interval_end=interval_end,
+        run_after=NOW,
+        now=NOW,
+        store="s3://bucket/models",
     )
 
 
@@ -143,7 +151,8 @@ def test_a_run_survives_json() -> None:
     asked = json.loads(json.dumps(ask(force=True)))
     run = handover.run_from_json(asked)
     assert handover.run_to_json(run) == {key: value for key, value in asked.items() if key != "overrides"}
-    assert run.force
+    assert run.force == RUN_ID  # tasks that are tried again reuse what the forced run has made
+    assert handover.run_from_json(ask()).force is None
 
 
 def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artefacts_they_name(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ import pytest
 
 from mtl_tasks import cli, drift
 from mtl_tasks.errors import ArtifactError, ConfigError, DataError
-from mtl_tasks.pipeline import load_document, make_run, run_pipeline
-from mtl_tasks.registry import Registry
+from mtl_tasks.history import choose_run, shown_document
+from mtl_tasks.members.linear import PopularityMember
+from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.promotion import problems_of
+from mtl_tasks.registry import Registry, Ruling
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store import Store
 from tests.conftest import PROJECT
@@ -52,7 +55,7 @@ def finished(project: Path) -> RunDocument:
     return document
 
 
-def ask(store: str = ".store", as_of: str = AS_OF, force: bool = False, **overrides: Any) -> Any:
+def ask(store: str = ".store", as_of: str = AS_OF, force: str | None = None, **overrides: Any) -> Any:
     return make_run(NAME, as_of, overrides, store, today=TODAY, force=force)
 
 
@@ -111,15 +114,71 @@ def test_the_second_run_reuses_every_stage_with_the_same_keys(finished: RunDocum
 
 
 def test_a_finished_run_is_shown_without_computing(finished: RunDocument, inside: Path) -> None:
-    shown = load_document(ask())
+    store = Store(".store")
+    pages = len(list(Path(".store").glob("*/*/report/*")))
+    with without_its_log(inside), without_its_scenario(inside):
+        run, of_day = choose_run(store, NAME, AS_OF, None)
+        shown = shown_document(store, run)
+    assert of_day == 1
+    assert shown.run_key == finished.run_key
     assert shown.to_json()["tasks"] == finished.to_json()["tasks"]
+    assert shown.report == finished.report
+    assert len(list(Path(".store").glob("*/*/report/*"))) == pages
     took = {stage["name"]: stage["seconds"] for stage in finished.stages}
     assert {stage["name"]: stage["seconds"] for stage in shown.stages} == took  # then, not now
 
 
-def test_a_run_that_was_never_made_cannot_be_shown(inside: Path) -> None:
-    with pytest.raises(ArtifactError, match="stage 'resolve' has not been run with this scenario and code: run it"):
-        load_document(ask(store="elsewhere"))
+@contextlib.contextmanager
+def without_its_log(root: Path) -> Iterator[None]:
+    """Within the block, the files that the run was made of are gone."""
+    (root / "log").rename(root / "aside")
+    yield
+    (root / "aside").rename(root / "log")
+
+
+@contextlib.contextmanager
+def without_its_scenario(root: Path) -> Iterator[None]:
+    """Within the block, the scenario's file is no scenario."""
+    path = root / "include" / "scenarios" / f"{NAME}.yaml"
+    content = path.read_text()
+    path.write_text("windoes: {}")
+    yield
+    path.write_text(content)
+
+
+def test_a_run_that_was_never_made_cannot_be_shown(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["show", NAME, "--as-of", AS_OF, "--store", "elsewhere"], capsys)
+    assert f"{NAME} as of {AS_OF}: no run in elsewhere: run it first" in line
+    assert "as_of is missing" in refused(["show", NAME], capsys)
+    assert "did you mean 'small'?" in refused(["show", "smal", "--as-of", AS_OF], capsys)
+
+
+def test_of_several_runs_of_a_day_the_newest_or_the_one_asked_for_is_shown_with_the_command_that_made_it(
+    finished: RunDocument, inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
+    overrides = {"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]}
+    newest = run_pipeline(ask(store, **overrides), quiet, overrides)
+    command = ["show", NAME, "--as-of", AS_OF, "--store", store, "--json"]
+    assert cli.main(command) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["run_key"] == newest.run_key
+    assert f"note: 2 runs of {NAME} are as of {AS_OF}; this is the newest, {newest.run_key[:12]}" in err
+    assert cli.main([*command, "--run", finished.run_key[:12]]) == 0
+    assert json.loads(capsys.readouterr().out)["run_key"] == finished.run_key
+    assert "leave --as-of out" in refused(
+        ["show", NAME, "--as-of", "2013-05-01", "--run", newest.run_key[:12], "--store", store], capsys
+    )
+    retire(store, newest.run_key)
+    page = shown_document(Store(store), choose_run(Store(store), NAME, None, newest.run_key)[0]).report
+    assert page != newest.report  # it says that the run was retired
+    assert "--set" in Path(page).read_text(encoding="utf-8")
+
+
+def retire(store: str, run_key: str) -> None:
+    ruling = Ruling(run_key, AS_OF, "retire", "ada", "too eager", "2013-05-12T08:00:00+00:00")
+    Registry(Store(store), NAME).append(ruling)
 
 
 def test_two_runs_from_scratch_give_identical_bytes(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
@@ -273,12 +332,65 @@ def test_one_flipped_byte_is_refused(finished: RunDocument, inside: Path, tmp_pa
         run_pipeline(ask(str(tmp_path / "store")), quiet)
 
 
-def test_force_mends_a_damaged_artefact(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
-    shutil.copytree(inside / "pristine", tmp_path / "store")
+def test_a_forced_run_stands_beside_with_an_entry_of_its_own_and_touches_nothing(
+    finished: RunDocument, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
     for path in (tmp_path / "store" / NAME / AS_OF / "split").glob("*/attempt-*/rows.parquet"):
         path.write_bytes(b"not what it was")
-    run_pipeline(ask(str(tmp_path / "store"), force=True), quiet)
+    before = {path: path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    monkeypatch.setattr(PopularityMember, "predict", a_little_different(PopularityMember.predict))  # as on a GPU
+    forced = run_pipeline(ask(store, force="monday"), quiet)
+    assert not any(stage["reused"] for stage in forced.stages)
+    assert {path: path.read_bytes() for path in before} == before
+    entries = {entry.run_key: entry for entry in Registry(Store(store), NAME).entries()}
+    assert list(entries) == [finished.run_key, forced.run_key]
+    assert problems_of(entries[forced.run_key], Store(store)) == []
+    assert problems_of(entries[finished.run_key], Store(store)) != []  # still there to be seen, and to be retired
+    champion = Registry(Store(store), NAME).champion()
+    assert champion is not None
+    assert champion.run_key == forced.run_key
+    assert all(stage["reused"] for stage in run_pipeline(ask(store, force="monday"), quiet).stages)
+    shown = shown_document(Store(store), choose_run(Store(store), NAME, AS_OF, None)[0])
+    assert shown.report == forced.report
+
+
+def a_little_different(predict: Any) -> Any:
+    """Give the work of a member another result, as devices do that are not bit-reproducible."""
+
+    def predicted(member: Any, *asked: Any) -> Any:
+        return {task: values + 1e-9 for task, values in predict(member, *asked).items()}
+
+    return predicted
+
+
+def test_a_deleted_artefact_comes_back_where_the_work_is_reproducible(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store")
+    for stage in ("split", "member-popularity"):
+        shutil.rmtree(tmp_path / "store" / NAME / AS_OF / stage)
+    run_pipeline(ask(str(tmp_path / "store")), quiet)
     assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
+    (entry,) = Registry(Store(str(tmp_path / "store")), NAME).entries()
+    assert problems_of(entry, Store(str(tmp_path / "store"))) == []
+
+
+def test_a_deleted_artefact_that_comes_out_otherwise_is_refused_until_the_run_is_forced(
+    finished: RunDocument, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = str(tmp_path / "store")
+    shutil.copytree(inside / "pristine", store)
+    monkeypatch.setattr(PopularityMember, "predict", a_little_different(PopularityMember.predict))
+    shutil.rmtree(tmp_path / "store" / NAME / AS_OF / "member-popularity")
+    with pytest.raises(ArtifactError, match=r"was made from other results of member:popularity; .* run with --force"):
+        run_pipeline(ask(store), quiet)
+    for folder in (tmp_path / "store" / NAME / AS_OF).iterdir():
+        shutil.rmtree(folder)
+    with pytest.raises(ArtifactError, match=r"is in the registry with other results of .*evaluate.* run with --force"):
+        run_pipeline(ask(store), quiet)
+    assert run_pipeline(ask(store, force="monday"), quiet).run_key != finished.run_key
 
 
 @pytest.mark.parametrize(

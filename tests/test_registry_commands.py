@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import cli
-from mtl_tasks.pipeline import load_document, make_run, refs_of, run_pipeline
+from mtl_tasks.history import choose_run, shown_document
+from mtl_tasks.pipeline import make_run, refs_of, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult, run_stage
 from mtl_tasks.stages import build_stages
@@ -104,7 +105,7 @@ def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: 
     assert f"today's champion: run {keys()[2][:12]} as of {DAYS[2]}" in out
     assert before.items() < records(project).items()
     assert json.loads(say("list", "--json")[1])[2]["standing"] == "forced, champion"
-    document = load_document(make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY), IMPOSSIBLE)
+    document = shown_document(Store(".store"), choose_run(Store(".store"), NAME, DAYS[2], None)[0])
     assert document.outcome == "forced"
     (ruling,) = document.rulings
     assert ruling.endswith("the rule was wrong")

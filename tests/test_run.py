@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ class Bench:
     calls: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
     as_of: str = "2013-05-07"
-    force: bool = False
+    force: str | None = None
     title: str = "A tiny log"
+    chance: int = 0  # what work that is not bit-reproducible adds to its result
 
     def run(self, refs: dict[str, Ref] | None = None) -> StageResult:
         return run_stage(self.stage(tuple(refs or {})), self.asked(), refs or {})
@@ -38,7 +40,7 @@ class Bench:
     def stage(self, needs: tuple[str, ...] = ()) -> Stage:
         def body(run: Run, inputs: Inputs) -> Payload:
             self.calls.append("worked")
-            made = Payload(rows=len(needs), summary={"read": sorted(needs)})
+            made = Payload(rows=len(needs), summary={"read": sorted(needs), "chance": self.chance})
             made.add_json("result", {name: inputs[name].json("result") for name in needs})
             return made
 
@@ -59,13 +61,45 @@ def test_the_same_work_is_done_once(bench: Bench) -> None:
     assert find_stage(bench.stage(), bench.asked(), {}) is not None
 
 
-def test_force_does_it_again_and_gives_an_equal_reference(bench: Bench) -> None:
+def test_a_forced_run_does_it_again_beside_and_reuses_only_its_own(bench: Bench) -> None:
     first = bench.run()
-    bench.force = True
-    again = bench.run()
-    assert bench.calls == ["worked", "worked"]
-    assert not again.reused
-    assert again.ref == first.ref
+    bench.chance = 1
+    forced = {}
+    for token in ("monday", "tuesday"):
+        bench.force = token
+        made, again = bench.run(), bench.run()  # the second as a task that is tried again
+        assert (made.reused, again.reused) == (False, True)
+        forced[token] = made.ref
+    assert bench.calls == ["worked"] * 3
+    assert len({first.ref.key, *(ref.key for ref in forced.values())}) == 3
+    store = Store(str(bench.root))
+    assert [store.open(ref).summary["chance"] for ref in (first.ref, *forced.values())] == [0, 1, 1]
+    assert store.open(forced["monday"]).manifest["forced"] == "monday"
+    bench.force = None
+    assert bench.run().ref == first.ref
+
+
+def test_what_other_results_are_made_again_from_is_not_mixed_with_what_was_made_from_the_first(bench: Bench) -> None:
+    first = bench.run()
+    bench.run({"split": first.ref})
+    shutil.rmtree(bench.root / first.ref.uri)  # as somebody does with what is damaged
+    bench.chance = 1  # on another CPU
+    other = bench.run()
+    assert other.ref.key == first.ref.key
+    with pytest.raises(ArtifactError, match=r"was made from other results of split; .* or run with --force"):
+        bench.run({"split": other.ref})
+    bench.force = "monday"
+    assert not bench.run({"split": other.ref}).reused
+
+
+def test_what_refers_to_days_that_came_out_otherwise_is_not_used(bench: Bench) -> None:
+    bench.run()
+    stage = replace(bench.stage(), whole=lambda store, artifact: artifact.summary["chance"] == bench.chance)
+    assert run_stage(stage, bench.asked(), {}).reused
+    bench.chance = 1
+    with pytest.raises(ArtifactError, match=r"refers to artifacts of days that are not those .* run with --force"):
+        run_stage(stage, bench.asked(), {})
+    assert run_stage(bench.stage(), bench.asked(), {}).summary["chance"] == 0  # not replaced
 
 
 def changed_config(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +158,13 @@ def test_a_damaged_artefact_is_not_reused(bench: Bench) -> None:
     path.write_bytes(b"{ }")
     with pytest.raises(ArtifactError, match=r"result\.json: does not match its manifest"):
         bench.run()
-    bench.force = True
-    bench.run()
-    bench.force = False
-    assert bench.run().reused
+    bench.force = "monday"
+    assert not bench.run().reused
+    bench.force = None
+    with pytest.raises(ArtifactError, match=r"delete its folder and run again"):  # it is there for people to look at
+        bench.run()
+    shutil.rmtree(str(made.folder))
+    assert bench.run().ref == made.ref
 
 
 def test_a_failing_stage_publishes_nothing(bench: Bench) -> None:

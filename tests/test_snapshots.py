@@ -204,9 +204,17 @@ def test_a_run_keeps_its_snapshot_in_the_store_and_names_it_in_its_manifest(
     again = {"resolve": run_stage(stages["resolve"], run, {}).ref}
     assert again == refs
     assert run_stage(stages["validate"], run, again).reused
-    anew = replace(run, force=True)
+    anew = replace(run, force="monday")
+    first = {path: path.read_bytes() for path in kept}
     with pytest.raises(DataError, match=r"^source\.sql: column 'person' .* has no value in any row"):
         run_stage(stages["validate"], anew, {"resolve": run_stage(stages["resolve"], anew, {}).ref})
+    assert {path: path.read_bytes() for path in kept} == first  # a run at work may be reading them
+    assert list(kept[0].parent.glob("*.2.parquet"))
+    run_stage(stages["resolve"], replace(run, force="tuesday"), {})
+    later = run.store.open(run_stage(stages["resolve"], run, {}).ref).json("resolve")["sources"]
+    newest = {path.with_suffix(".2.parquet").name for path in kept if path.with_suffix(".2.parquet").exists()}
+    assert newest <= {Path(entry["path"]).name for entry in later}
+    assert not list(kept[0].parent.glob("*.3.parquet"))  # asked again, it said the same
 
 
 def test_patience_ends_with_the_last_word() -> None:

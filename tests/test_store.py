@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from mtl_tasks.errors import ArtifactError, StoreError
 from mtl_tasks.store import MANIFEST, Artifact, Payload, Ref, Store, pack_arrays, to_json, unpack_arrays
+from tests.buckets import empty_bucket, s3_server
 
 KEY = "0123456789abcdef" * 4
 FILES = ("rows.parquet", "vectors.npz", "facts.json", "page.html")
@@ -144,15 +147,54 @@ def test_the_same_work_done_again_has_an_equal_reference(tmp_path: Path) -> None
     first = publish(tmp_path, usage={"seconds": 1.0})
     again = publish(tmp_path, usage={"seconds": 2.0})
     assert again.ref == first.ref
-    assert path_of(again, "rows.parquet") != path_of(first, "rows.parquet")
+    assert path_of(again, "rows.parquet") == path_of(first, "rows.parquet")
+    assert len(list(Path(str(first.folder)).iterdir())) == 2  # the manifest, and the files that it names
     Store(str(tmp_path)).open(first.ref).verify()
 
 
 def test_a_reference_to_other_content_is_refused(tmp_path: Path) -> None:
-    ref = publish(tmp_path, code="a").ref
+    artifact = publish(tmp_path, code="a")
+    ref = artifact.ref
+    shutil.rmtree(str(artifact.folder))
     publish(tmp_path, code="b")
     with pytest.raises(ArtifactError, match="does not match the reference's sha256"):
         Store(str(tmp_path)).open(ref)
+
+
+def test_a_manifest_is_never_replaced_by_one_of_other_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = publish(tmp_path, code="a")
+    second = publish(tmp_path, code="b")
+    assert second.manifest == first.manifest
+    assert "another run made this at once, with another result" in caplog.text
+    assert sorted(path.name for path in Path(str(first.folder)).iterdir()) == sorted(
+        [MANIFEST, path_of(first, "rows.parquet").parent.name]
+    )
+
+
+def test_of_many_that_publish_at_once_one_is_heard_and_all_go_on_with_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: publish(tmp_path, code=str(number)), range(8)))
+    assert len({artifact.ref.sha256 for artifact in made}) == 1
+    Store(str(tmp_path)).open(made[0].ref).verify()
+
+
+def test_a_file_system_without_links_keeps_the_first_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, second = publish(tmp_path, code="a"), publish(tmp_path, code="b")
+    assert second.manifest == first.manifest
+    second.verify()
+
+
+def test_an_object_store_keeps_the_first_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server() as server, empty_bucket(server, monkeypatch):
+        store = Store("s3://shop/store")
+        folder = store.folder("tiny", "2013-05-07", "factors", KEY)
+        first, second = (store.publish(folder, KEY, payload(), {"code": code}) for code in "ab")
+        assert second.manifest == first.manifest
+        store.open(first.ref).verify()
 
 
 def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -49,14 +49,12 @@ def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> di
 def load_memory(
     run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
 ) -> Memory | None:
-    """What was counted for features of a scenario like this by a day, if that was kept; a forced run counts anew."""
+    """What was counted for features of a scenario like this by a day, if that was kept."""
     from mtl_tasks.daily_features import recall
     from mtl_tasks.daily_log import day_digests
     from mtl_tasks.known import Known
 
-    if run.force:
-        return None
-    known = Known.of(scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    known = Known.of(run, scenario, day_digests(run.store, inputs["validate"]), events, tables)
     return recall(run.store, run.scenario.name, known, day)
 
 

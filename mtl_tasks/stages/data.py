@@ -48,7 +48,7 @@ def _list_files(run: Run) -> list[SourceFile]:
     from mtl_tasks.snapshots import snapshot_log
 
     # Read here, by the process that asks the database: a password must not travel from task to task with the run.
-    days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force)
+    days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force is not None)
     return [*days, *list_tables(run.scenario, ROOT)]
 
 

@@ -6,9 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from mtl_tasks import columns
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.recommend import best_lists, sample_people
 from mtl_tasks.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
-from mtl_tasks.run import Inputs, Run, Stage, code_version
+from mtl_tasks.run import OTHER_RESULT, Inputs, Run, Stage, code_version
 from mtl_tasks.scenario import Gate
 from mtl_tasks.stages.artifacts import load_events, load_memory, load_scorer, load_tables
 from mtl_tasks.stages.config import whole_scenario
@@ -31,10 +32,23 @@ def publish(run: Run, inputs: Inputs) -> Payload:
         code=code_version(),
         metrics={task: part["fusion"] for task, part in inputs["evaluate"].json("evaluation")["tasks"].items()},
     )
-    Registry(run.store, run.scenario.name).append(entry)
+    registry = Registry(run.store, run.scenario.name)
+    _refuse_other_results(registry, entry)
+    registry.append(entry)
     payload = Payload(summary={"run_key": entry.run_key, "decision": entry.decision}, rows=1)
     payload.add_json("entry", entry.to_json())
     return payload
+
+
+def _refuse_other_results(registry: Registry, entry: Entry) -> None:
+    """Refuse a run that was entered before with other results: nothing can replace its entry."""
+    for record in registry.records(entry.run_key):
+        if isinstance(record, Entry) and record != entry:
+            changed = [stage for stage, ref in entry.refs.items() if record.refs.get(stage) != ref]
+            raise ArtifactError(
+                f"run {entry.run_key[:12]} as of {entry.as_of} is in the registry with other results of "
+                f"{', '.join(changed)}; {OTHER_RESULT}"
+            )
 
 
 def _decision(verdict: str, gate: Gate) -> str:
@@ -71,7 +85,9 @@ def report_stage(document: RunDocument) -> Stage:
     def body(run: Run, inputs: Inputs) -> Payload:
         from mtl_tasks.report import render_report
 
-        payload = Payload(rows=1)
+        payload = Payload(
+            rows=1, summary={"overrides": document.overrides}
+        )  # the page is made again without the caller
         payload.add_text("report.html", render_report(document))
         return payload
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import costs
-from mtl_tasks.pipeline import load_document, make_run, run_pipeline
+from mtl_tasks.history import choose_run, shown_document
+from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult
 from mtl_tasks.store import Store
@@ -111,9 +112,10 @@ def test_parameters_choose_members_and_fusion(project: Path, run_dag: RunDag, mo
     assert state == "success"
     assert "member:independent" not in tasks
     monkeypatch.chdir(project)
-    overrides = {"members": ["popularity", "als"], "fusion.method": "mean"}
-    asked = make_run(NAME, AS_OF, overrides, ".store", today=pd.Timestamp(AS_OF, tz="UTC"))
-    assert load_document(asked, overrides).scenario.fusion.method == "mean"
+    shown = shown_document(Store(".store"), choose_run(Store(".store"), NAME, AS_OF, None)[0])
+    assert shown.scenario.fusion.method == "mean"
+    assert shown.scenario.members == ("popularity", "als")
+    assert shown.overrides == {"members": ["popularity", "als"], "fusion.method": "mean"}
 
 
 def test_an_unknown_parameter_fails_the_run_at_its_first_task(project: Path, run_dag: RunDag) -> None:

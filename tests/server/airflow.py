@@ -163,9 +163,12 @@ class Airflow:
         except urllib.error.HTTPError as error:
             raise RefusedError(error.code, error.read().decode()) from error
 
-    def trigger(self, dag: str, conf: dict[str, Any], user: str | None = "admin") -> str:
-        """Start a run by hand and return its id."""
-        run: str = self.call(f"dags/{dag}/dagRuns", {"logical_date": None, "conf": conf}, user=user)["dag_run_id"]
+    def trigger(self, dag: str, conf: dict[str, Any], user: str | None = "admin", *, date: str | None = None) -> str:
+        """Start a run by hand, of a date if one is given, and return its id."""
+        logical_date = None if date is None else f"{date}T00:00:00Z"
+        run: str = self.call(f"dags/{dag}/dagRuns", {"logical_date": logical_date, "conf": conf}, user=user)[
+            "dag_run_id"
+        ]
         return run
 
     def follow(self, dag: str, run: str, seconds: float = 300) -> dict[str, Any]:

@@ -43,6 +43,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     SHOWN: {"schedule": "0 0 * * *", **BOOSTED},
     "asked": {},
     "denied": {},
+    "ahead": {"members": ["popularity", "independent"]},
     "late": {"gate": {**GATE, "approval_hours": 0.003}},
     "killed": {},
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},

@@ -25,6 +25,7 @@ from mtl_tasks.terminal import (
     console,
     enter,
     print_json,
+    store_key,
     today,
 )
 
@@ -89,7 +90,7 @@ def run(
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
         from mtl_tasks.pipeline import make_run, run_pipeline
 
-        asked = make_run(scenario, as_of, overrides, store, today=today(), force=force)
+        asked = make_run(scenario, as_of, overrides, store, today=today(), force=force, key=store_key())
         document = run_pipeline(asked, progress, overrides)
     _present(document, as_json)
 
@@ -109,7 +110,7 @@ def show(
     with _stdout_kept_clean():
         from mtl_tasks.pipeline import load_document, make_run
 
-        document = load_document(make_run(scenario, as_of, overrides, store, today=today()), overrides)
+        document = load_document(make_run(scenario, as_of, overrides, store, today=today(), key=store_key()), overrides)
     _present(document, as_json)
 
 
@@ -131,7 +132,9 @@ def explain(
     with _stdout_kept_clean():
         from mtl_tasks.pipeline import explain_pair, make_run
 
-        explanation = explain_pair(make_run(scenario, as_of, overrides, store, today=today()), user, item, top)
+        explanation = explain_pair(
+            make_run(scenario, as_of, overrides, store, today=today(), key=store_key()), user, item, top
+        )
     if as_json:
         print_json(explanation)
         return

@@ -15,6 +15,7 @@ from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import build_stages, explain, report_stage, run_key
 from mtl_tasks.store import Artifact, Ref, Store
 
@@ -29,6 +30,7 @@ def make_run(
     *,
     today: pd.Timestamp,
     force: bool = False,
+    key: StoreKey | None = None,
 ) -> Run:
     """Check what a run is asked for.
 
@@ -38,6 +40,8 @@ def make_run(
         ``YYYY-MM-DD``: the run knows nothing at or after this day (UTC).
     today
         The clock, so that a future as_of can be refused.
+    key
+        What the store's documents are sealed with.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def make_run(
     scenario = load_scenario(scenario_name, dict(overrides))
     utility_tasks(scenario.utility, list(scenario.tasks))
     check_rules(scenario)
-    return Run(scenario, parse_as_of(as_of, today), Store(store), force)
+    return Run(scenario, parse_as_of(as_of, today), Store(store, key), force)
 
 
 def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:

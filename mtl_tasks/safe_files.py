@@ -44,20 +44,27 @@ def is_name(text: object) -> bool:
     return isinstance(text, str) and _NAME.fullmatch(text) is not None
 
 
-def split_names(path: Any) -> list[str]:
-    """Return the names that a path below a store's root consists of.
+def join_names(*names: Any) -> str:
+    """Return the path below a store's root that names of folders, and of a file at the end, make.
 
     Raises
     ------
     ArtifactError
-        If it is absolute, has a scheme, leads upwards, or has any other character than letters, digits and ``_.=-``.
+        If one leads upwards, is a path itself, or has any other character than letters, digits and ``_.=-``.
     """
-    names = path.split("/") if isinstance(path, str) else []
-    if not names or not all(is_name(name) for name in names):
-        raise ArtifactError(
-            f"{path!r} is not a place in a store: expected names of letters, digits and _.=- joined by '/'; "
-            "whatever refers to it was changed by hand: restore it from a backup"
-        )
+    for name in names:
+        if not is_name(name):
+            raise ArtifactError(
+                f"{'/'.join(map(str, names))!r} is not a place in a store, since {name!r} is not a name: expected "
+                "letters, digits and _.=-; what refers to it was changed by hand: restore that from a backup"
+            )
+    return "/".join(names)
+
+
+def split_names(path: Any) -> list[str]:
+    """Return the names of a path below a store's root; raises like :func:`join_names`, also if it is absolute."""
+    names = path.split("/") if isinstance(path, str) else [path]
+    join_names(*names)
     return names
 
 

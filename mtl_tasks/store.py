@@ -28,6 +28,7 @@ from mtl_tasks.safe_files import (
     FileStatus,
     file_status,
     is_name,
+    join_names,
     read_file,
     refuse_links,
     split_names,
@@ -276,9 +277,7 @@ class Store:
         ArtifactError
             If one is not a plain name, such as ``..``.
         """
-        path = "/".join(names)
-        split_names(path)
-        return self.root / path
+        return self.root / join_names(*names)
 
     def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
         """Where an artefact lives."""
@@ -342,7 +341,7 @@ class Store:
 
     def look_up(self, ref: Ref) -> Artifact | None:
         """Return the artefact that is where a reference says, whatever it holds; raises like :meth:`find`."""
-        return self.find(self.inside(ref.uri))
+        return self.find(self.inside(*split_names(ref.uri)))
 
     def reuse(self, ref: Ref) -> None:
         """Note that a run is about to refer to an artefact made before: to whoever prunes it is then young.
@@ -352,7 +351,9 @@ class Store:
         StoreError
             If the store cannot be written.
         """
-        path = self.inside(ref.uri, _USED)  # an object store lets nobody set the time of a file that is there
+        path = self.inside(
+            *split_names(ref.uri), _USED
+        )  # an object store lets nobody set the time of a file that is there
         refuse_links(self.root, f"{ref.uri}/{_USED}")
         try:
             path.write_bytes(b"")

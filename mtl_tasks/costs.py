@@ -7,6 +7,7 @@ small files of a store on this machine, and coarse figures: a finer one would ma
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -109,8 +110,11 @@ def _entries(store: Path, scenario: str, key: StoreKey | None) -> Iterator[Json]
 def _usage(store: Path, entry: Json, key: StoreKey | None) -> Json:
     """What each stage took that is still there: lists and old days may have been pruned."""
     manifests = {stage: f"{ref['uri']}/manifest.json" for stage, ref in entry["refs"].items()}
-    there = {stage: path for stage, path in manifests.items() if (store / path).exists()}
-    return {stage: _document(store, path, key)["usage"] for stage, path in there.items()}
+    usages = {}
+    for stage, path in manifests.items():
+        with suppress(FileNotFoundError):
+            usages[stage] = _document(store, path, key)["usage"]
+    return usages
 
 
 def _document(store: Path, path: str, key: StoreKey | None) -> Json:

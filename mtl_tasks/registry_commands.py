@@ -191,9 +191,10 @@ def seal(scenario: ScenarioName, store: StoreUri = ".store", root: Root = Path("
     done = reseal(opened, scenario, key_from(os.environ, OLD_KEY_VARIABLE))
     typer.echo(f"{scenario}: sealed {done.sealed:,} documents with key {opened.key.id}, {done.before:,} had its seal")
     if done.problems:
+        every = done.sealed + done.before + len(done.problems)
         raise ArtifactError(
-            f"{scenario}: {len(done.problems)} documents are as they were: {_in_short(done.problems)}; delete their "
-            "folders or restore them from a backup, then run this again"
+            f"{scenario}: {len(done.problems)} of {every:,} documents were not sealed: {_in_short(done.problems)}; "
+            "restore them from a backup or delete their folders, then run this again"
         )
 
 

@@ -397,6 +397,7 @@ def test_a_resealed_manifest_that_claims_a_file_of_forty_gigabytes_is_refused(tm
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 @pytest.mark.parametrize("name", ["vectors.npz", MANIFEST])
 def test_what_is_no_regular_file_is_refused_and_nobody_waits(tmp_path: Path, name: str, kind: str) -> None:
+    message = "is not a regular file but a pipe or device" if kind == "pipe" else "cannot be read .*Is a directory"
     artifact = publish(tmp_path)
     path = manifest_of(artifact) if name == MANIFEST else path_of(artifact, name)
     path.unlink()
@@ -404,7 +405,7 @@ def test_what_is_no_regular_file_is_refused_and_nobody_waits(tmp_path: Path, nam
     store = Store(str(tmp_path))
     readers = [lambda: store.find(artifact.folder)] if name == MANIFEST else [artifact.verify_sizes, artifact.verify]
     for read in readers:
-        with pytest.raises(ArtifactError, match=rf"{name}: is not a regular file but a folder, pipe or device"):
+        with pytest.raises(ArtifactError, match=rf"{name}: .*{message}"):
             read()
 
 

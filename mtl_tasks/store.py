@@ -37,6 +37,7 @@ from mtl_tasks.sealing import StoreKey, sealed, unsealed
 from mtl_tasks.sealing import to_json as to_json
 
 MANIFEST = "manifest.json"
+_REF: Final = {"uri": str, "key": str, "sha256": str, "rows": int}
 DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
 
 
@@ -66,10 +67,11 @@ class Ref:
         ArtifactError
             If the document is not one of a reference, or names a place outside of any store.
         """
-        kinds = {"uri": str, "key": str, "sha256": str, "rows": int}
-        sound = isinstance(document, Mapping) and {name: type(value) for name, value in document.items()} == kinds
-        if not sound:
-            raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(kinds)})")
+        if not isinstance(document, Mapping) or set(document) != set(_REF):
+            raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(_REF)})")
+        for name, kind in _REF.items():
+            if type(document[name]) is not kind:
+                raise ArtifactError(f"{document!r:.200}: not a reference to an artifact ({name} is no {kind.__name__})")
         split_names(document["uri"])
         return cls(**document)
 

@@ -35,7 +35,7 @@ def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatc
     """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
     monkeypatch.delenv("MTL_STORE", raising=False)
     # Docs that tell of the last run make another version of the DAG; `dag.test` then finds two for a run of one date.
-    monkeypatch.setattr(costs, "read_costs", lambda store, scenario: costs.PastCosts(0, {}, "not asked"))
+    monkeypatch.setattr(costs, "read_costs", lambda store, scenario, key: costs.PastCosts(0, {}, "not asked"))
 
     def run(kind: str = "train", **conf: Any) -> tuple[str, dict[str, str]]:
         dag = parse_dags(project).dags[f"{kind}_{NAME}"]

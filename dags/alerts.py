@@ -8,7 +8,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SourceError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SealError, SourceError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +17,7 @@ OPERATIONS = "include/docs/operations.md"
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
+    (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
     (DataError, "mend the log as it says above, then clear this task and those after it"),
     (

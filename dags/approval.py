@@ -6,7 +6,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.stage_tasks import asked, in_project
+from dags.stage_tasks import asked, in_project, store_key
 
 
 class PromotionApproval(ApprovalOperator):
@@ -29,9 +29,9 @@ class PromotionApproval(ApprovalOperator):
         with in_project():
             from mtl_tasks.outcome import awaits_approval, tell_verdict
 
-            if not awaits_approval(asked(), self.handed):
+            if not awaits_approval(asked(), self.handed, store_key()):
                 raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
-            self.body = tell_verdict(asked(), self.handed)
+            self.body = tell_verdict(asked(), self.handed, store_key())
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -46,6 +46,7 @@ class PromotionApproval(ApprovalOperator):
                     approved=event["chosen_options"] == [self.APPROVE],
                     by=(event["responded_by_user"] or {}).get("name"),
                     at=event["responded_at"].isoformat(timespec="seconds"),
+                    key=store_key(),
                 )
             self.log.info("%s", said)
         return super().execute_complete(context, event)

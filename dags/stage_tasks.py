@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from dags import scenario_files
 from dags.alerts import say_next_step
 from mtl_tasks.errors import MtlError, SourceError, StoreError
+from mtl_tasks.sealing import StoreKey, key_from
 from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
@@ -52,8 +53,9 @@ def resolve(scenario: str) -> Json:
             run_after=run.run_after,
             now=datetime.now(UTC),
             store=store_uri(),
+            key=store_key(),
         )
-        return {"asked": document, "resolved": perform_stage("resolve", document, [])}
+        return {"asked": document, "resolved": perform_stage("resolve", document, [], store_key())}
 
 
 @task(task_id="resolve", multiple_outputs=True)
@@ -67,7 +69,7 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
         from mtl_tasks.outcome import ask_lists
 
         check_known(context["dag_run"].conf or {}, context["dag"].params)
-        found = ask_lists(scenario, run_key, store_uri())
+        found = ask_lists(scenario, run_key, store_uri(), store_key())
     if found is None:
         raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
     return found
@@ -79,7 +81,7 @@ def stage(name: str, handed: list[Any]) -> Json:
     with in_project():
         from mtl_tasks.handover import perform_stage
 
-        result = perform_stage(name, asked(), handed)
+        result = perform_stage(name, asked(), handed, store_key())
     return _with_event(result)
 
 
@@ -99,7 +101,7 @@ def announce(handed: list[Any], champion: Asset) -> Json:
     with in_project():
         from mtl_tasks.outcome import announcement
 
-        told = announcement(asked(), handed)
+        told = announcement(asked(), handed, store_key())
     if told is None:
         raise AirflowSkipException("today's champion is another run: nobody is told")
     for event in context["inlet_events"][champion].ascending(False).limit(1):
@@ -116,8 +118,8 @@ def report(handed: list[Any]) -> Json:
         from mtl_tasks.handover import perform_report
         from mtl_tasks.outcome import run_note
 
-        get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed))
-        return perform_report(asked(), handed)
+        get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
+        return perform_report(asked(), handed, store_key())
 
 
 @contextlib.contextmanager
@@ -131,6 +133,11 @@ def in_project() -> Iterator[None]:
 def store_uri() -> str:
     """Where artefacts live."""
     return os.environ.get("MTL_STORE", ".store")
+
+
+def store_key() -> StoreKey | None:
+    """Return what the store's documents are sealed with; every process reads it itself, and none passes it on."""
+    return key_from(os.environ)
 
 
 def local_store() -> str:

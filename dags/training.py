@@ -41,7 +41,7 @@ from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.params import make_params
 from dags.scenario_files import build_all
-from dags.stage_tasks import DEFAULT_ARGS, announce, local_store, members, report, resolve, stage
+from dags.stage_tasks import DEFAULT_ARGS, announce, local_store, members, report, resolve, stage, store_key
 from dags.tags import Tag
 from dags.waiting import EarlierRuns
 from mtl_tasks.costs import read_costs
@@ -56,7 +56,7 @@ GO_ON = "none_failed"  # members that are on the other queue are skipped, which 
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
     assets = ScenarioAssets.of(scenario.name)
-    costs = read_costs(local_store(), scenario.name)
+    costs = read_costs(local_store(), scenario.name, store_key())
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # a run a day; none of them holds up the next day's
 
     @dag(

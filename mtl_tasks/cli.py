@@ -26,6 +26,7 @@ from mtl_tasks.terminal import (
     enter,
     now,
     print_json,
+    store_key,
     today,
 )
 
@@ -98,7 +99,7 @@ def run(
         from mtl_tasks.pipeline import make_run, run_pipeline
 
         token = now().isoformat() if force else None
-        asked = make_run(scenario, as_of, overrides, store, today=today(), force=token)
+        asked = make_run(scenario, as_of, overrides, store, today=today(), force=token, key=store_key())
         document = run_pipeline(asked, progress, overrides)
     _present(document, as_json)
 
@@ -256,7 +257,7 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
     from mtl_tasks.scenario import load_scenario
     from mtl_tasks.store import Store
 
-    opened = Store(store)
+    opened = Store(store, store_key())
     if scenario not in stored_scenarios(opened):
         load_scenario(scenario)  # a misspelt name would otherwise be a scenario without runs
     if as_of is not None:

@@ -6,14 +6,17 @@ small files of a store on this machine, and coarse figures: a finer one would ma
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from mtl_tasks.errors import ArtifactError
+from mtl_tasks.safe_files import DOCUMENT_BYTES, read_file
+from mtl_tasks.sealing import StoreKey, unsealed
 from mtl_tasks.stage_order import stage_place
 
 Json = dict[str, Any]
@@ -67,46 +70,59 @@ class PastCosts:
         return "\n".join([self.line(), "", "| stage | time (median) | memory (peak) |", "|---|---|---|", *rows])
 
 
-def read_costs(store: str, scenario: str) -> PastCosts:
+def read_costs(store: str, scenario: str, key: StoreKey | None = None) -> PastCosts:
     """Return what the newest runs of a scenario took, at most ``RUNS`` of them.
 
     Parameters
     ----------
     store
         Root of the store. In a bucket nothing is read: a call over the network has no place where a DAG is parsed.
+    key
+        What the store's documents are sealed with.
     """
     if "://" in store:
         return PastCosts(0, {}, "not read here from a store in a bucket; the report of each run says it")
     try:
-        usages = [_usage(Path(store), entry) for entry in _newest(Path(store) / scenario / "registry")]
+        usages = [_usage(Path(store), entry, key) for entry in _newest(Path(store), scenario, key)]
     except FileNotFoundError:
         usages = []
     except OSError as error:
         return PastCosts(0, {}, f"the store cannot be read ({error.strerror})")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ArtifactError, ValueError, KeyError, TypeError, AttributeError):
         return PastCosts(0, {}, "a record or a manifest is damaged; `python -m mtl_tasks registry verify` says which")
     known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_place(stage), stage))
     stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
     return PastCosts(len(usages), stages, None if usages else "no run yet")
 
 
-def _newest(registry: Path) -> list[Json]:
+def _newest(store: Path, scenario: str, key: StoreKey | None) -> list[Json]:
     """The entries of the newest runs; see :class:`mtl_tasks.registry.Registry` for where they lie."""
-    return list(islice(_entries(registry), RUNS))
+    return list(islice(_entries(store, scenario, key), RUNS))
 
 
-def _entries(registry: Path) -> Iterator[Json]:
-    for day in sorted(registry.iterdir(), reverse=True):
+def _entries(store: Path, scenario: str, key: StoreKey | None) -> Iterator[Json]:
+    for day in sorted((store / scenario / "registry").iterdir(), reverse=True):
         for path in sorted(day.glob("*.json"), reverse=True):
-            record = json.loads(path.read_bytes())
+            record = _document(store, str(path.relative_to(store)), key)
             if "action" not in record:  # what people ruled later lies there too
                 yield record
 
 
-def _usage(store: Path, entry: Json) -> Json:
+def _usage(store: Path, entry: Json, key: StoreKey | None) -> Json:
     """What each stage took that is still there: lists and old days may have been pruned."""
-    manifests = {stage: store / ref["uri"] / "manifest.json" for stage, ref in entry["refs"].items()}
-    return {stage: json.loads(path.read_bytes())["usage"] for stage, path in manifests.items() if path.is_file()}
+    manifests = {stage: f"{ref['uri']}/manifest.json" for stage, ref in entry["refs"].items()}
+    usages = {}
+    for stage, path in manifests.items():
+        with suppress(FileNotFoundError):
+            usages[stage] = _document(store, path, key)["usage"]
+    return usages
+
+
+def _document(store: Path, path: str, key: StoreKey | None) -> Json:
+    data = read_file(store, path, DOCUMENT_BYTES)
+    if data is None:
+        raise ValueError("too large")
+    return unsealed(data, key, path)
 
 
 def _cost(usages: list[Json]) -> Cost:

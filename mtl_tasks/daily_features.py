@@ -179,7 +179,7 @@ def feature_names(store: Store, features: Artifact) -> list[str]:
 
 def all_there(store: Store, made: Artifact) -> bool:
     """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
-    found = ((ref, store.find(store.root / ref.uri)) for ref in day_refs(made))
+    found = ((ref, store.look_up(ref)) for ref in day_refs(made))
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 

@@ -30,6 +30,10 @@ class GateError(MtlError):
     """The rules of promotion forbid what was asked for."""
 
 
+class SealError(ArtifactError):
+    """A document of the store is sealed without the store's key, with another, or with one that was not given."""
+
+
 class StoreError(ArtifactError):
     """The store could not be read or written this time; trying again may help."""
 

@@ -15,6 +15,7 @@ from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import build_stages, report_stage
 from mtl_tasks.store import Ref, Store
 
@@ -45,6 +46,7 @@ def ask_run(
     run_after: datetime,
     now: datetime,
     store: str,
+    key: StoreKey | None = None,
 ) -> Json:
     """Check what a scheduler's run is asked for, and return it as the document that its later processes start from.
 
@@ -61,6 +63,8 @@ def ask_run(
         Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run.
     now
         The clock, so that a future as_of can be refused.
+    key
+        What the store's documents are sealed with. It is no part of the document: every process is given it.
 
     Raises
     ------
@@ -72,16 +76,17 @@ def ask_run(
     as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
-    run = make_run(scenario_name, as_of, overrides, store, today=today, force=run_id if params["force"] else None)
+    force = run_id if params["force"] else None
+    run = make_run(scenario_name, as_of, overrides, store, today=today, force=force, key=key)
     return {**run_to_json(run), "overrides": overrides}
 
 
 def check_known(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Refuse a key that no parameter has: a scheduler takes any, and the run would be another one than was meant."""
-    for key in conf:
-        if key not in params:
-            hint = nearest(key, list(params))
-            raise ConfigError(f"run configuration: unknown parameter {key!r}{hint} (known: {', '.join(params)})")
+    for name in conf:
+        if name not in params:
+            hint = nearest(name, list(params))
+            raise ConfigError(f"run configuration: unknown parameter {name!r}{hint} (known: {', '.join(params)})")
 
 
 def _check_types(params: Mapping[str, Any]) -> None:
@@ -107,11 +112,11 @@ def run_to_json(run: Run) -> Json:
     }
 
 
-def run_from_json(document: Mapping[str, Any]) -> Run:
+def run_from_json(document: Mapping[str, Any], key: StoreKey | None = None) -> Run:
     """Invert :func:`run_to_json`; the scenario file is not read again, so a run cannot change half-way."""
     scenario = parse_scenario(json.loads(document["scenario"]), where="the run's scenario")
     as_of = pd.Timestamp(document["as_of"], tz="UTC")
-    return Run(scenario, as_of, Store(document["store"]), document["force"])
+    return Run(scenario, as_of, Store(document["store"], key), document["force"])
 
 
 def member_stages(asked: Mapping[str, Any], *, accelerated: bool) -> list[str]:
@@ -121,7 +126,7 @@ def member_stages(asked: Mapping[str, Any], *, accelerated: bool) -> list[str]:
     return [f"member:{kind}" for kind in scenario.members if (on_gpu and kind in BOOSTED) == accelerated]
 
 
-def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any]) -> Json:
+def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
     """Run one stage and return its result as JSON.
 
     Parameters
@@ -131,16 +136,18 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any]) ->
     handed
         Results of the stages that it needs, as this function returned them; more do no harm, lists of them are
         flattened, and None (a stage that was skipped) is passed over.
+    key
+        What the store's documents are sealed with.
     """
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     stage = build_stages(run.scenario)[name]
     refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
     return result_to_json(run_stage(stage, run, refs))
 
 
-def perform_report(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json:
+def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
     """Render the report of a run out of the results of all its stages."""
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     results = results_of(run, handed)
     stage = report_stage(build_document(run, results, asked.get("overrides", {})))
     return result_to_json(run_stage(stage, run, refs_of(results)))

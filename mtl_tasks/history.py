@@ -132,13 +132,12 @@ def read_history(store: Store, scenario: str) -> History:
         If the store does not answer.
     """
     registry = Registry(store, scenario)
-    return _read_history(str(store.root), scenario, registry.version())
+    return _read_history(store, scenario, registry.version())
 
 
 @lru_cache(maxsize=32)
-def _read_history(root: str, scenario: str, version: tuple[str, ...]) -> History:
+def _read_history(store: Store, scenario: str, version: tuple[str, ...]) -> History:
     """Keyed by the names of the records, none of which is ever changed."""
-    store = Store(root)
     rulings: dict[tuple[str, str], list[Ruling]] = {}
     entries: dict[tuple[str, str], Entry] = {}
     records = Registry(store, scenario).records() if version else []
@@ -157,14 +156,14 @@ def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRu
     if run.metrics:
         return run
     try:
-        return replace(run, metrics=_metrics(str(store.root), entry.refs["evaluate"]))
+        return replace(run, metrics=_metrics(store, entry.refs["evaluate"]))
     except (ArtifactError, KeyError) as error:
         return replace(run, problem=str(error))
 
 
 @lru_cache(maxsize=KEPT_RUNS)
-def _metrics(root: str, ref: Ref) -> Json:
-    evaluation = Store(root).open(ref).json("evaluation")
+def _metrics(store: Store, ref: Ref) -> Json:
+    evaluation = store.open(ref).json("evaluation")
     return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
 
 
@@ -234,17 +233,17 @@ def read_card(store: Store, run: PastRun) -> Json:
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
     return {
-        **_read_card(str(store.root), tuple(run.entry.refs.items())),
+        **_read_card(store, tuple(run.entry.refs.items())),
         "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     }
 
 
 @lru_cache(maxsize=KEPT_RUNS)
-def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
+def _read_card(store: Store, refs: tuple[tuple[str, Ref], ...]) -> Json:
     summaries: dict[str, Mapping[str, Any]] = {}
     for stage, ref in refs:
         try:
-            summaries[stage] = Store(root).open(ref).summary
+            summaries[stage] = store.open(ref).summary
         except StoreError:
             raise
         except ArtifactError:  # the list of artefacts says so
@@ -337,7 +336,7 @@ def _overrides(store: Store, entry: Entry) -> Json:
 
 def find_lists(store: Store, entry: Entry) -> Artifact | None:
     """Return the newest lists that were made with a run; None without any."""
-    folder = store.root / _scenario(entry) / entry.as_of / "recommend"
+    folder = store.inside(_scenario(entry), entry.as_of, "recommend")
     if not folder.exists():
         return None
     found = []
@@ -360,30 +359,28 @@ def list_artifacts(store: Store, entry: Entry) -> list[Json]:
 def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
     row: Json = {"stage": stage, "key": ref.key, "uri": ref.uri, "files": None, "bytes": None, "read_until": None}
     try:
-        if store.find(store.root / ref.uri) is None:
+        if store.look_up(ref) is None:
             return {**row, "state": "missing"}
         artifact = store.open(ref)
         size = sum(file["size"] for file in artifact.manifest["files"].values())
         row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
-        return {**row, "state": _check(artifact, size)}
+        return {**row, "state": _check(store, artifact, size)}
     except (ArtifactError, OSError) as error:
         return {**row, "state": f"damaged: {error}"}
 
 
-def _check(artifact: Artifact, size: int) -> str:
+def _check(store: Store, artifact: Artifact, size: int) -> str:
     if size > HASHED_BYTES:
         artifact.verify_sizes()
         return "sizes match"
-    there = {file["path"]: (artifact.folder / file["path"]).stat() for file in artifact.manifest["files"].values()}
-    seen = tuple((path, stat.st_size, stat.st_mtime) for path, stat in there.items())
-    _verify(str(artifact.folder)[: -len(artifact.ref.uri)], artifact.ref, seen)
+    _verify(store, artifact.ref, artifact.stamp())
     return "sound"
 
 
 @lru_cache(maxsize=KEPT_RUNS)
-def _verify(root: str, ref: Ref, seen: tuple[Any, ...]) -> None:
+def _verify(store: Store, ref: Ref, seen: tuple[Any, ...]) -> None:
     """Read an artefact through; again only once sizes or times of its files have changed."""
-    Store(root).open(ref).verify()
+    store.open(ref).verify()
 
 
 def _read_until(summary: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,7 @@
-"""What becomes of a run that a scheduler made: the question for approval, the announcement, the lists, the note."""
+"""What becomes of a run that a scheduler made: the question for approval, the announcement, the lists, the note.
+
+The argument ``key`` is what the store's documents are sealed with.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from mtl_tasks.promotion import settle
 from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.run import Run
 from mtl_tasks.scenario import load_scenario
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import run_key
 from mtl_tasks.store import Store
 
@@ -22,24 +26,32 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
+def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
     """Return the verdict of the stage ``gate`` as a Markdown table, for somebody who is to approve it."""
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     verdict = run.store.open(results_of(run, handed)["gate"].ref).json("verdict")
     head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
     return "\n".join([head, *(_table_row(rule) for rule in verdict["rules"]), "", *verdict["reasons"]])
 
 
-def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any]) -> bool:
+def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> bool:
     """Whether the stage ``publish`` left a run that somebody has yet to approve, or to refuse."""
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     entry, rulings = _entry(run, handed)
     return standing_of(entry, rulings) == "awaits approval"
 
 
-def record_answer(asked: Mapping[str, Any], handed: Sequence[Any], *, approved: bool, by: str | None, at: str) -> str:
+def record_answer(
+    asked: Mapping[str, Any],
+    handed: Sequence[Any],
+    *,
+    approved: bool,
+    by: str | None,
+    at: str,
+    key: StoreKey | None = None,
+) -> str:
     """Record who answered the question for approval, nobody (None) being a no, and return it in words."""
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     entry, rulings = _entry(run, handed)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
@@ -47,12 +59,12 @@ def record_answer(asked: Mapping[str, Any], handed: Sequence[Any], *, approved: 
     return answer.sentence(entry, [*rulings, answer])
 
 
-def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None:
+def announcement(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
     """Return what the world is told if the run is today's champion: its key, verdict, metrics and references.
 
     None if it is not: it was rejected or not approved, or a newer run is promoted, as in a backfill.
     """
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     entry, rulings = _entry(run, handed)
     if Registry(run.store, run.scenario.name).champion() != entry:
         return None
@@ -71,7 +83,7 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None
     }
 
 
-def ask_lists(scenario_name: str, run_key: Any, store: str) -> Json | None:
+def ask_lists(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
     """Return what making the lists of a promoted run starts from, by default of today's champion.
 
     Parameters
@@ -94,7 +106,7 @@ def ask_lists(scenario_name: str, run_key: Any, store: str) -> Json | None:
     """
     if not isinstance(run_key, str | None):
         raise ConfigError(f"run configuration: run: must be the key of a run, or null (got {reprlib.repr(run_key)})")
-    opened = Store(store)
+    opened = Store(store, key)
     registry = Registry(opened, load_scenario(scenario_name).name)
     entry = registry.champion() if run_key is None else registry.get(run_key)
     if entry is None:
@@ -106,9 +118,9 @@ def ask_lists(scenario_name: str, run_key: Any, store: str) -> Json | None:
     return {"asked": run_to_json(rebuild_run(opened, entry)), "results": results}
 
 
-def run_note(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
+def run_note(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
     """Return what became of a run in one line."""
-    run = run_from_json(asked)
+    run = run_from_json(asked, key)
     entry, rulings = _entry(run, handed)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
     ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""

@@ -15,6 +15,7 @@ from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import build_stages, report_stage, run_key
 from mtl_tasks.store import Artifact, Ref, Store
 
@@ -30,6 +31,7 @@ def make_run(
     *,
     today: pd.Timestamp,
     force: str | None = None,
+    key: StoreKey | None = None,
 ) -> Run:
     """Check what a run is asked for.
 
@@ -41,6 +43,8 @@ def make_run(
         The clock, so that a future as_of can be refused.
     force
         A token that no other run has, to make everything again beside what is there; see :class:`Run`.
+    key
+        What the store's documents are sealed with.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def make_run(
 
     scenario = load_scenario(scenario_name, dict(overrides))
     check_rules(scenario)
-    return Run(scenario, parse_as_of(as_of, today), Store(store), force)
+    return Run(scenario, parse_as_of(as_of, today), Store(store, key), force)
 
 
 def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:

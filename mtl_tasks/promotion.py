@@ -52,7 +52,7 @@ def _by_stage(entry: Entry, store: Store, problems: Callable[[Ref], list[str]]) 
 
 def _is_pruned(store: Store, ref: Ref) -> bool:
     try:
-        return store.find(store.root / ref.uri) is None
+        return store.look_up(ref) is None
     except ArtifactError:  # it is there, and damaged
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from upath import UPath
@@ -10,6 +11,7 @@ from upath import UPath
 from mtl_tasks.errors import StoreError
 from mtl_tasks.promotion import lasting_refs, listed_days
 from mtl_tasks.registry import Registry
+from mtl_tasks.safe_files import refuse_links
 from mtl_tasks.store import DAYS, MANIFEST, Store
 
 KEPT_STAGES = ("publish", "report")  # small, and what people look at
@@ -31,6 +33,11 @@ def find_removable(store: Store, scenario: str, older_than: float) -> list[Remov
     Kept are: what was written, or reused by a run, at or after ``older_than`` (seconds since 1970), what scoring with a
     run of the registry takes with its verdict, everything of today's champion and of the one it would fall back to
     with their lists, all reports, and the days of the log and of features that what is kept was made of.
+
+    Raises
+    ------
+    ArtifactError
+        If a folder is a symbolic link, or lies behind one: what it names is no part of the store.
     """
     registry = Registry(store, scenario)
     whole = registry.standing()[-2:]
@@ -38,14 +45,14 @@ def find_removable(store: Store, scenario: str, older_than: float) -> list[Remov
     needed |= {ref.uri for entry in whole for ref in entry.refs.values()}
     gates = {entry.refs["gate"].key for entry in whole}
     found = []
-    for folder in _artefact_folders(store.root / scenario):
-        if _uri(store, folder) in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
+    for folder in _artefact_folders(store, scenario):
+        if store.uri_of(folder) in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
             needed |= _days_of(store, folder)
         elif (removable := _old(folder, older_than)) is not None:
             found.append(removable)
         else:
             needed |= _days_of(store, folder)
-    days = (folder for folder in _day_folders(store.root / scenario) if _uri(store, folder) not in needed)
+    days = (folder for folder in _day_folders(store, scenario) if store.uri_of(folder) not in needed)
     return [*found, *filter(None, (_old(folder, older_than) for folder in days))]
 
 
@@ -53,10 +60,6 @@ def _old(folder: UPath, older_than: float) -> Removable | None:
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
     old = all(file.st_mtime < older_than for file in files)
     return Removable(folder, sum(file.st_size for file in files)) if old else None
-
-
-def _uri(store: Store, folder: UPath) -> str:
-    return str(folder)[len(str(store.root)) :].lstrip("/")
 
 
 def _days_of(store: Store, folder: UPath) -> set[str]:
@@ -83,16 +86,24 @@ def remove(removable: list[Removable]) -> None:
             raise StoreError(f"{entry.folder}: cannot be removed ({error}); run the same command again") from error
 
 
-def _artefact_folders(root: UPath) -> list[UPath]:
+def _artefact_folders(store: Store, scenario: str) -> list[UPath]:
     """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not among them."""
+    root = store.inside(scenario)
     if not root.exists():
         return []
     days = [path for path in root.iterdir() if path.is_dir() and _DATE.fullmatch(path.name)]
-    return sorted((key for day in days for key in day.glob("*/*") if key.is_dir()), key=str)
+    return _folders(store, (key for day in days for key in day.glob("*/*")))
 
 
-def _day_folders(root: UPath) -> list[UPath]:
-    return sorted((key for key in (root / DAYS).glob("*/*") if key.is_dir()), key=str)
+def _day_folders(store: Store, scenario: str) -> list[UPath]:
+    return _folders(store, store.inside(scenario, DAYS).glob("*/*"))
+
+
+def _folders(store: Store, found: Iterable[UPath]) -> list[UPath]:
+    folders = sorted((path for path in found if path.is_dir()), key=str)
+    for folder in folders:
+        refuse_links(store.root, store.uri_of(folder))
+    return folders
 
 
 def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:

@@ -13,12 +13,15 @@ from typing import Any, Final, Literal
 from upath import UPath
 
 from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.store import Ref, Store, sealed, to_json, unsealed, write_durably
+from mtl_tasks.safe_files import refuse_links
+from mtl_tasks.sealing import sealed, to_json
+from mtl_tasks.store import Ref, Store, write_durably
 
 Json = dict[str, Any]
 Action = Literal["promote", "retire"]
 PROMOTE: Final = "promote"
 AWAITS_APPROVAL: Final = "awaits_approval"
+_REMEDY: Final = "restore the file from a backup"
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ class Registry:
     """
 
     def __init__(self, store: Store, scenario: str) -> None:
-        self._folder = store.root / scenario / "registry"
+        self._store, self._scenario = store, scenario
+        self._folder = store.inside(scenario, "registry")
 
     def records(self, run_key: str | None = None) -> list[Record]:
         """Everything, or all about one run, by as_of, and within one in the order it was appended.
@@ -168,18 +172,14 @@ class Registry:
         Raises
         ------
         ArtifactError
-            If a file there cannot be read or is not a record as it was written.
+            If a file there cannot be read, is not a record as it was written, or lies where another one belongs.
         """
         found = []
         for path in self._paths("*", "*" if run_key is None else f"*-{run_key[:32]}*"):
             try:
-                found.append(_read(path.read_bytes()))
+                found.append(self._read(path))
             except OSError as error:
                 raise StoreError(f"{path}: the registry cannot be read ({error})") from error
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ArtifactError(
-                    f"{path}: not a registry entry ({error}): damaged or tampered with; restore the file from a backup"
-                ) from error
         return [record for record in found if run_key in (None, record.run_key)]
 
     def version(self) -> tuple[str, ...]:
@@ -216,14 +216,15 @@ class Registry:
             If another entry stands under its name, or the store cannot be written.
         """
         there = self._paths(record.as_of)
-        name, document = _name(record), _written(record)
+        name, document = _name(record), sealed(record.to_json(), self._store.key)
         try:
             for path in there:
                 if path.name.partition("-")[2] == name:
-                    if path.read_bytes() != document:
+                    if to_json(self._read(path).to_json()) != to_json(record.to_json()):
                         raise ArtifactError(f"{path}: holds another entry; entries are never changed")
                     return
             path = self._folder / record.as_of / f"{len(there) + 1:04d}-{name}"
+            refuse_links(self._store.root, self._store.uri_of(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, document)
         except OSError as error:
@@ -258,6 +259,19 @@ class Registry:
             raise ArtifactError(f"{self._folder}: {len(found)} runs start with {run_key!r}: give more of the key")
         raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
 
+    def _read(self, path: UPath) -> Record:
+        uri = self._store.uri_of(path)
+        try:
+            document = self._store.read_document(uri, _REMEDY)
+            record = _record(document, self._scenario)
+            if f"{record.as_of}/{path.name.partition('-')[0]}-{_name(record)}" != f"{path.parent.name}/{path.name}":
+                raise ValueError(f"belongs to run {record.run_key[:12]} as of {record.as_of}")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArtifactError(
+                f"{path}: not a registry entry ({error}): damaged or tampered with; {_REMEDY}"
+            ) from error
+        return record
+
     def _paths(self, as_of: str, name: str = "*") -> list[UPath]:
         if not self._folder.exists():
             return []
@@ -272,12 +286,13 @@ def _name(record: Record) -> str:
     return f"{record.run_key[:32]}-{record.action}-{digest[:8]}.json"
 
 
-def _written(record: Record) -> bytes:
-    """Bytes of a record, sealed: nothing else vouches for one, and it decides who is champion."""
-    return sealed(record.to_json())
-
-
-def _read(data: bytes) -> Record:
-    """Invert :func:`_written`; raises unless the bytes are exactly what it wrote."""
-    document = unsealed(data)
-    return Ruling(**document) if "action" in document else Entry.from_json(document)
+def _record(document: Json, scenario: str) -> Record:
+    """Invert ``to_json`` of a record; raises unless it is one of the scenario."""
+    if "action" in document:
+        return Ruling(**document)
+    if document["scenario"]["name"] != scenario:
+        raise ValueError(f"is of scenario {document['scenario']['name']!r:.50}")
+    try:
+        return Entry.from_json(document)
+    except ArtifactError as error:  # of a reference
+        raise ValueError(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mtl_tasks.errors import ArtifactError
-from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json
+from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json, store_key
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
     from mtl_tasks.registry import Entry, Registry, Ruling
@@ -178,6 +179,29 @@ def prune(
     typer.echo(f"{scenario}: {len(found):,} artefacts, {size:,.1f} MB, are needed by nothing; --delete removes them")
 
 
+@app.command()
+def seal(scenario: ScenarioName, store: StoreUri = ".store", root: Root = Path(".")) -> None:
+    """Seal what a scenario has in the store with the key in MTL_STORE_KEY, once that key is new.
+
+    Without MTL_STORE_KEY_OLD, what was written without a key is taken at its word: check it first (`registry verify`).
+    With it, only what is sealed with that key or the new one. No run may be at work meanwhile. Cut off, run it again.
+    """
+    from mtl_tasks.resealing import reseal
+    from mtl_tasks.sealing import KEY_VARIABLE, OLD_KEY_VARIABLE, key_from
+
+    _, opened = _open(scenario, store, root)
+    if opened.key is None:
+        raise ConfigError(f"{KEY_VARIABLE} is not set: set it to the new key, made with `openssl rand -hex 32`")
+    done = reseal(opened, scenario, key_from(os.environ, OLD_KEY_VARIABLE))
+    typer.echo(f"{scenario}: sealed {done.sealed:,} documents with key {opened.key.id}, {done.before:,} had its seal")
+    if done.problems:
+        every = done.sealed + done.before + len(done.problems)
+        raise ArtifactError(
+            f"{scenario}: {len(done.problems)} of {every:,} documents were not sealed: {_in_short(done.problems)}; "
+            "restore them from a backup or delete their folders, then run this again"
+        )
+
+
 def _open(scenario: str, store: str, root: Path) -> tuple[Registry, Store]:
     enter(root, verbose=False, settings=None)
     from mtl_tasks.registry import Registry
@@ -185,7 +209,7 @@ def _open(scenario: str, store: str, root: Path) -> tuple[Registry, Store]:
     from mtl_tasks.store import Store
 
     load_scenario(scenario)  # a misspelt name would otherwise be an empty registry
-    opened = Store(store)
+    opened = Store(store, store_key())
     return Registry(opened, scenario), opened
 
 

@@ -43,6 +43,7 @@ PRESENTATION = (
     "exploration.py",
     "comparison.py",
     "pruning.py",
+    "resealing.py",
     "summary.py",
     "report",
     "intake",

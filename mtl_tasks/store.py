@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import os
 import re
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from upath import UPath
 
+from mtl_tasks.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
 from mtl_tasks.errors import ArtifactError, StoreError
+from mtl_tasks.safe_files import (
+    DOCUMENT_BYTES,
+    FILE_BYTES,
+    LOCAL,
+    FileStatus,
+    file_status,
+    is_name,
+    join_names,
+    read_file,
+    refuse_links,
+    split_names,
+)
+from mtl_tasks.sealing import StoreKey, sealed, unsealed
+from mtl_tasks.sealing import to_json as to_json
 
 MANIFEST = "manifest.json"
+_REF: Final = {"uri": str, "key": str, "sha256": str, "rows": int}
 DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
-Arrays = dict[str, NDArray[Any]]
 log = logging.getLogger(__name__)
-
-_LOCAL = ("", "file", "local")
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,20 @@ class Ref:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Ref:
-        """Invert :meth:`to_json`."""
+    def from_json(cls, document: Any) -> Ref:
+        """Invert :meth:`to_json`.
+
+        Raises
+        ------
+        ArtifactError
+            If the document is not one of a reference, or names a place outside of any store.
+        """
+        if not isinstance(document, Mapping) or set(document) != set(_REF):
+            raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(_REF)})")
+        for name, kind in _REF.items():
+            if type(document[name]) is not kind:
+                raise ArtifactError(f"{document!r:.200}: not a reference to an artifact ({name} is no {kind.__name__})")
+        split_names(document["uri"])
         return cls(**document)
 
 
@@ -99,52 +120,14 @@ def day_refs(artifact: Artifact) -> list[Ref]:
     return [Ref.from_json(entry) for entry in artifact.json(DAYS)]
 
 
-def to_json(document: Any) -> bytes:
-    """Serialise with sorted keys, so that equal documents are equal bytes."""
-    return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
-
-
-def pack_arrays(arrays: Arrays) -> bytes:
-    """Write arrays as npz bytes that depend on nothing but the arrays."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
-    return buffer.getvalue()
-
-
-def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: str) -> Arrays:
-    """Read npz bytes, refusing any array that is not expected.
-
-    Parameters
-    ----------
-    expected
-        Array name to (dtype kind such as ``"f"``, number of dimensions).
-
-    Raises
-    ------
-    ArtifactError
-        If the bytes are not npz, hold Python objects, or hold other arrays than expected.
-    """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if set(archive.files) != set(expected):
-                raise ArtifactError(f"{where}: holds arrays {sorted(archive.files)}, expected {sorted(expected)}")
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{where}: not a file of plain arrays ({error}); {_REMEDY}") from error
-    for name, (kind, dimensions) in expected.items():
-        array = arrays[name]
-        if array.dtype.kind != kind or array.ndim != dimensions:
-            raise ArtifactError(f"{where}: array {name!r} is {array.dtype} with {array.ndim} dimensions")
-    return arrays
-
-
 class Artifact:
     """A published artefact; every read is checked against the manifest before it is parsed."""
 
-    def __init__(self, folder: UPath, uri: str, manifest: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, store: Store, uri: str, manifest: dict[str, Any]) -> None:
+        self.folder = store.root / uri
         self.manifest = manifest
         self.ref = Ref(uri, manifest["key"], _content_sha256(manifest), manifest["rows"])
+        self._root = store.root
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -169,29 +152,26 @@ class Artifact:
         if entry is None:
             raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
         with _reading(self.folder / entry["path"]) as path:
-            data = bytes(path.read_bytes())
-        if len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            data = read_file(self._root, f"{self.ref.uri}/{entry['path']}", entry["size"])
+        if data is None or len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise _damaged(path)
         return data
 
     def frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
         """Return the table ``name.parquet``."""
-        return pd.read_parquet(io.BytesIO(self.read(f"{name}.parquet")), columns=columns)
+        return read_table(self.read(f"{name}.parquet"), columns, f"{self.folder}/{name}.parquet")
 
     def column_names(self, name: str) -> list[str]:
         """Return the names of the columns of the table ``name.parquet``."""
-        import pyarrow.parquet as pq  # takes a while to import
-
-        names: list[str] = pq.read_schema(io.BytesIO(self.read(f"{name}.parquet"))).names
-        return names
+        return table_columns(self.read(f"{name}.parquet"), f"{self.folder}/{name}.parquet")
 
     def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
-        """Return the arrays of ``name.npz``; see :func:`unpack_arrays`."""
+        """Return the arrays of ``name.npz``; see :func:`mtl_tasks.codecs.unpack_arrays`."""
         return unpack_arrays(self.read(f"{name}.npz"), expected, f"{self.folder}/{name}.npz")
 
     def json(self, name: str) -> Any:
         """Return the document ``name.json``."""
-        return json.loads(self.read(f"{name}.json"))
+        return parse_json(self.read(f"{name}.json"), f"{self.folder}/{name}.json")
 
     def verify(self) -> None:
         """Check every file; raises like :meth:`read`."""
@@ -206,11 +186,25 @@ class Artifact:
         ArtifactError
             If one is missing or of another size.
         """
+        for entry, status in self._statuses():
+            if status.size != entry["size"]:
+                raise _damaged(self.folder / entry["path"])
+
+    def stamp(self) -> tuple[tuple[str, int, float], ...]:
+        """Return path, size and time of each file: while these are as they were, so most likely is what they hold.
+
+        Raises
+        ------
+        ArtifactError
+            If one is missing.
+        """
+        return tuple((entry["path"], status.size, status.changed) for entry, status in self._statuses())
+
+    def _statuses(self) -> Iterator[tuple[dict[str, Any], FileStatus]]:
         for entry in self.manifest["files"].values():
-            with _reading(self.folder / entry["path"]) as path:
-                size = path.stat().st_size
-            if size != entry["size"]:
-                raise _damaged(path)
+            with _reading(self.folder / entry["path"]):
+                status = file_status(self._root, f"{self.ref.uri}/{entry['path']}")
+            yield entry, status
 
 
 @contextmanager
@@ -219,46 +213,40 @@ def _reading(path: UPath) -> Iterator[UPath]:
     try:
         yield path
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: named by its manifest but missing; {_REMEDY}") from error
+        raise ArtifactError(f"{path}: named by its manifest but missing; {REMEDY}") from error
     except OSError as error:
         raise StoreError(f"{path}: named by its manifest but cannot be read ({error})") from error
 
 
 def _damaged(path: UPath) -> ArtifactError:
     return ArtifactError(
-        f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {_REMEDY}"
+        f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {REMEDY}"
     )
 
 
-_REMEDY = (
-    "delete its folder and run again, which restores it where the work is reproducible, or run with --force, which "
-    "makes a run of its own beside"
-)
-_USED = "used"
-_SEAL = "seal"
-_SEAL_LINE = re.compile(rb'\n "seal": "([0-9a-f]{64})"(,?)(?=\n)')
+_USED: Final = "used"
+_PATH: Final = re.compile(r"attempt-[0-9a-f]{12}/(.+)")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def sealed(document: dict[str, Any]) -> bytes:
-    """Bytes of a document with their own hash, so that a changed byte shows even to a reader who has no reference."""
-    return to_json({**document, _SEAL: hashlib.sha256(to_json(document)).hexdigest()})
+def _refuse_malformed(manifest: dict[str, Any], uri: str) -> None:
+    """Raise ValueError unless a document is the manifest of the artifact that belongs at a place."""
+    key, rows, files = manifest.get("key"), manifest.get("rows"), manifest.get("files")
+    if not (isinstance(key, str) and type(rows) is int and isinstance(files, dict) and "summary" in manifest):
+        raise ValueError("has no key, rows, files or summary")
+    if key[:32] != uri.rpartition("/")[2]:
+        raise ValueError(f"belongs to key {key[:32]:.32}, not to this folder")
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or not _is_file_entry(name, entry):
+            raise ValueError(f"what it says of file {name!r:.100} leads elsewhere or is no path, size and sha256")
 
 
-def unsealed(data: bytes) -> dict[str, Any]:
-    """Invert :func:`sealed`; raises ValueError unless the bytes are exactly what it wrote.
-
-    The seal's line is cut out of the bytes: to write the document again takes ten times as long, and a board reads
-    thousands.
-    """
-    line = _SEAL_LINE.match(data, max(data.find(b'\n "seal": '), 0))
-    if line is None:
-        raise ValueError("no seal")
-    before = data[: line.start()] if line[2] else data[: line.start()].removesuffix(b",")
-    body = before + data[line.end() :]
-    if hashlib.sha256(body).hexdigest().encode() != line[1]:
-        raise ValueError("its hash does not match")
-    document: dict[str, Any] = json.loads(body)
-    return document
+def _is_file_entry(name: str, entry: dict[str, Any]) -> bool:
+    path, size, sha256 = entry.get("path"), entry.get("size"), entry.get("sha256")
+    found = _PATH.fullmatch(path) if isinstance(path, str) else None
+    hashed = isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
+    placed = found is not None and found[1] == name and is_name(name)
+    return placed and hashed and type(size) is int and 0 <= size <= FILE_BYTES
 
 
 def _content_sha256(manifest: dict[str, Any]) -> str:
@@ -267,15 +255,73 @@ def _content_sha256(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(to_json(content)).hexdigest()
 
 
+@dataclass(frozen=True, init=False)
 class Store:
-    """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key."""
+    """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key.
 
-    def __init__(self, root: str) -> None:
-        self.root = UPath(root)
+    Attributes
+    ----------
+    key
+        What manifests and the records of the registry are sealed with; None: with their plain hash. See
+        :mod:`mtl_tasks.sealing`.
+    """
+
+    root: UPath
+    key: StoreKey | None
+
+    def __init__(self, root: str, key: StoreKey | None = None) -> None:
+        object.__setattr__(self, "root", UPath(root))
+        object.__setattr__(self, "key", key)
+
+    def inside(self, *names: str) -> UPath:
+        """Return a folder by its names from the root on.
+
+        Raises
+        ------
+        ArtifactError
+            If one is not a plain name, such as ``..``.
+        """
+        return self.root / join_names(*names)
 
     def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
         """Where an artefact lives."""
-        return self.root / scenario / as_of / stage / key[:32]
+        return self.inside(scenario, as_of, stage, key[:32])
+
+    def uri_of(self, folder: UPath) -> str:
+        """Return the path of a folder below the root.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not below the root.
+        """
+        root, text = str(self.root).rstrip("/"), str(folder)
+        uri = text if root == "." else text.removeprefix(f"{root}/")
+        if uri == text and root != ".":
+            raise ArtifactError(f"{folder}: is not inside the store {self.root}")
+        split_names(uri)
+        return uri
+
+    def read_document(self, path: str, remedy: str) -> dict[str, Any]:
+        """Return a sealed document by its path below the root.
+
+        Raises
+        ------
+        SealError
+            If it is sealed without the store's key, or with another.
+        ArtifactError
+            If it is too large, or a link leads to it.
+        OSError
+            If it is missing or cannot be read.
+        ValueError
+            If it is not as it was written.
+        """
+        data = read_file(self.root, path, DOCUMENT_BYTES)
+        if data is None:
+            raise ArtifactError(
+                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, none of ours does; {remedy}"
+            )
+        return unsealed(data, self.key, str(self.root / path))
 
     def find(self, folder: UPath) -> Artifact | None:
         """Return the artefact in a folder, or None if it has no manifest.
@@ -285,19 +331,21 @@ class Store:
         ArtifactError
             If there is a manifest and it cannot be trusted.
         """
-        path = folder / MANIFEST
+        uri, path = self.uri_of(folder), folder / MANIFEST
         try:
-            data = path.read_bytes()
+            manifest = self.read_document(f"{uri}/{MANIFEST}", REMEDY)
+            _refuse_malformed(manifest, uri)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StoreError(f"{path}: cannot be read ({error})") from error
-        try:
-            manifest = unsealed(data)
         except ValueError as error:
-            raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with; {_REMEDY}") from error
-        uri = str(folder)[len(str(self.root)) :].lstrip("/")
-        return Artifact(folder, uri, manifest)
+            raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with ({error}); {REMEDY}") from error
+        return Artifact(self, uri, manifest)
+
+    def look_up(self, ref: Ref) -> Artifact | None:
+        """Return the artefact that is where a reference says, whatever it holds; raises like :meth:`find`."""
+        return self.find(self.inside(*split_names(ref.uri)))
 
     def reuse(self, ref: Ref) -> None:
         """Note that a run is about to refer to an artefact made before: to whoever prunes it is then young.
@@ -307,7 +355,10 @@ class Store:
         StoreError
             If the store cannot be written.
         """
-        path = self.root / ref.uri / _USED  # an object store lets nobody set the time of a file that is there
+        path = self.inside(
+            *split_names(ref.uri), _USED
+        )  # an object store lets nobody set the time of a file that is there
+        refuse_links(self.root, f"{ref.uri}/{_USED}")
         try:
             path.write_bytes(b"")
         except OSError as error:
@@ -321,11 +372,11 @@ class Store:
         ArtifactError
             If it is not there, or its content is not what the reference says.
         """
-        artifact = self.find(self.root / ref.uri)
+        artifact = self.look_up(ref)
         if artifact is None:
             raise ArtifactError(f"{self.root / ref.uri}: no artefact here (no {MANIFEST})")
         if artifact.ref.sha256 != ref.sha256:
-            raise ArtifactError(f"{self.root / ref.uri}/{MANIFEST}: does not match the reference's sha256; {_REMEDY}")
+            raise ArtifactError(f"{self.root / ref.uri}/{MANIFEST}: does not match the reference's sha256; {REMEDY}")
         return artifact
 
     def publish(self, folder: UPath, key: str, payload: Payload, facts: Mapping[str, Any]) -> Artifact:
@@ -345,17 +396,20 @@ class Store:
         ArtifactError
             If the store cannot be written; nothing is then visible to readers.
         """
+        refuse_links(self.root, self.uri_of(folder))
         attempt = f"attempt-{uuid.uuid4().hex[:12]}"
         files = {
             name: {"path": f"{attempt}/{name}", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in payload.files.items()
         }
         manifest = {**facts, "key": key, "rows": payload.rows, "files": files, "summary": payload.summary}
+        document = sealed(manifest, self.key)
+        _refuse_unreadable(folder, {**payload.files, MANIFEST: document})
         try:
             (folder / attempt).mkdir(parents=True, exist_ok=True)
             for name, data in payload.files.items():
                 write_durably(folder / attempt / name, data)
-            first = write_once(folder / MANIFEST, sealed(manifest))
+            first = write_once(folder / MANIFEST, document)
         except OSError as error:
             raise StoreError(
                 f"{folder}: the store cannot be written ({error}); this artefact does not exist"
@@ -378,12 +432,23 @@ def _give_up(attempt: UPath, *, equal: bool) -> None:
         log.warning("%s: cannot be removed (%s); no artifact refers to it", attempt, error)
 
 
+def _refuse_unreadable(folder: UPath, files: Mapping[str, bytes]) -> None:
+    """Refuse to write what no reader would accept."""
+    for name, data in files.items():
+        limit = DOCUMENT_BYTES if name.endswith(".json") else FILE_BYTES
+        if not is_name(name) or len(data) > limit:
+            raise ArtifactError(
+                f"{folder}: file {name!r} of {len(data):,} bytes cannot be stored: names are of letters, digits and "
+                f"_.=-, and no such file has more than {limit:,} bytes; read fewer or larger source files"
+            )
+
+
 def write_durably(path: UPath, data: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing.
 
     On a disk by a temporary name, fsync and replace; an object store's put is already all or nothing.
     """
-    if path.protocol not in _LOCAL:
+    if path.protocol not in LOCAL:
         path.write_bytes(data)
         return
     with _written_aside(path.path, data) as temporary:
@@ -396,7 +461,7 @@ def write_once(path: UPath, data: bytes) -> bool:
     Of two writers at once one is told so: by a link on a disk, by a conditional put in an object store.
     """
     try:
-        if path.protocol not in _LOCAL:
+        if path.protocol not in LOCAL:
             path.fs.pipe_file(path.path, data, mode="create")
         else:
             with _written_aside(path.path, data) as temporary:

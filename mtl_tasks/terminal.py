@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # `--help` answers in well under a second without them
     import pandas as pd
     from rich.console import Console
 
+    from mtl_tasks.sealing import StoreKey
+
 PROGRAM = "python -m mtl_tasks"
 
 ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="Name of a file in include/scenarios.")]
@@ -64,6 +66,13 @@ def today() -> pd.Timestamp:
     import pandas as pd
 
     return pd.Timestamp(now()).normalize()
+
+
+def store_key() -> StoreKey | None:
+    """The environment is read here, at the edge, too: what documents of the store are sealed with."""
+    from mtl_tasks.sealing import key_from
+
+    return key_from(os.environ)
 
 
 def print_json(document: Any) -> None:

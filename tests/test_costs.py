@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.stage_order import STAGE_ORDER
 from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Store
+from tests.forging import forge
 from tests.projects import NAME, SCENARIO, write_past_runs
 
 DAYS = [f"2013-05-{day:02d}" for day in range(1, 9)]
@@ -75,3 +77,13 @@ def test_a_store_that_does_not_answer_is_said(root: Path) -> None:
     registry.rename(root / "aside")
     registry.symlink_to(registry)
     assert "the store cannot be read" in read_costs(str(root), "small").line()
+
+
+@pytest.mark.faults
+def test_a_pipe_or_a_reference_out_of_the_store_holds_up_no_dag_file(root: Path) -> None:
+    record = next((root / "small" / "registry" / DAYS[-2]).glob("*.json"))
+    forge(record, lambda entry: entry["refs"]["fuse"].update(uri="../../secret"))
+    assert "a record or a manifest is damaged" in read_costs(str(root), "small").line()
+    record.unlink()
+    os.mkfifo(record)
+    assert "a record or a manifest is damaged" in read_costs(str(root), "small").line()

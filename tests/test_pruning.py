@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.pruning import find_removable, remove
 from mtl_tasks.store import DAYS, Payload, Store
 from tests.buckets import empty_bucket, s3_server
@@ -40,3 +41,17 @@ def test_what_was_reused_is_as_young_as_what_was_made_then(root: str) -> None:
     remove(removable)
     assert store.open(made[0].ref).ref == made[0].ref
     assert store.find(made[1].folder) is None
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("place", ["2013-05-07", "2013-05-07/factors", "days/2013-05-07"])
+def test_nothing_behind_a_symbolic_link_is_removed(tmp_path: Path, place: str) -> None:
+    precious = tmp_path / "precious" / "one" / "two"
+    precious.mkdir(parents=True)
+    (precious / "file").write_text("keep me")
+    link = tmp_path / "store" / "tiny" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "precious" / ("one" if place.count("/") else ""))
+    with pytest.raises(ArtifactError, match="is a symbolic link"):
+        find_removable(Store(str(tmp_path / "store")), "tiny", time.time() + 60)
+    assert (precious / "file").exists()

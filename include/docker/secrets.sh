@@ -10,12 +10,14 @@ fernet_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; } # 32 bytes, in
 draft=$(mktemp .env.XXXXXX)
 trap 'rm -f "$draft"' EXIT
 cat >"$draft" <<SECRETS
-# Read by docker-compose.yaml. Keep a copy where the backups are: without FERNET_KEY stored connections cannot be read.
+# Read by docker-compose.yaml. Keep a copy where the backups are: without FERNET_KEY stored connections cannot be read,
+# without MTL_STORE_KEY no artifact and no verdict.
 POSTGRES_PASSWORD=$(random_hex 24)
 REDIS_PASSWORD=$(random_hex 24)
 FERNET_KEY=$(fernet_key)
 JWT_SECRET=$(random_hex 64)
 API_SECRET_KEY=$(random_hex 32)
+MTL_STORE_KEY=$(random_hex 32)
 ADMIN_PASSWORD=$(random_hex 12)
 SECRETS
 # A link is made whole or, if the name is taken, not at all.

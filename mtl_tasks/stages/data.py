@@ -53,7 +53,7 @@ def _list_files(run: Run) -> list[SourceFile]:
 
 
 def _snapshots(run: Run) -> UPath:
-    return run.store.root / run.scenario.name / "snapshots"
+    return run.store.inside(run.scenario.name, "snapshots")
 
 
 def validate(run: Run, inputs: Inputs) -> Payload:

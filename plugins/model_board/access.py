@@ -15,6 +15,7 @@ from fastapi import Path as PathParameter
 
 from mtl_tasks.history import stored_scenarios
 from mtl_tasks.scenario import SCENARIO_FOLDER, scenario_names
+from mtl_tasks.sealing import key_from
 from mtl_tasks.store import Store
 
 ROOT = Path(__file__).parents[2]  # the project's folder: a local store is named relative to it
@@ -25,7 +26,7 @@ ScenarioName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 def open_store() -> Store:
     """Return the store that the DAGs write to."""
     root = os.environ.get("MTL_STORE", ".store")
-    return Store(root if "://" in root else str(ROOT / root))
+    return Store(root if "://" in root else str(ROOT / root), key_from(os.environ))
 
 
 def known_scenarios(store: Store) -> list[str]:

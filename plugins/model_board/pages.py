@@ -61,7 +61,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         "artifacts": artifacts,
     }
     lists = find_lists(store, past.entry)
-    stored = str(store.root), past.entry.scenario_document["name"], past.entry.run_key
+    stored = store, past.entry.scenario_document["name"], past.entry.run_key
     changing = past.rulings, None if lists is None else lists.ref, tuple(row["state"] for row in artifacts)
     try:
         sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
@@ -75,12 +75,11 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
 
 
 @lru_cache(maxsize=KEPT_PAGES)
-def _sections(stored: tuple[str, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
+def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
     """Draw the evidence of a run; what of it may change is in the key, all else was made once."""
     from mtl_tasks.report.page import make_environment, most_used, page_context
 
-    root, scenario, run_key = stored
-    store = Store(root)
+    store, scenario, run_key = stored
     document = past_document(store, views.find(store, scenario, run_key))
     shown = member or most_used(document)
     if shown not in document.describe:

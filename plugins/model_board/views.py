@@ -73,14 +73,13 @@ def comparison(store: Store, scenario: str, first: str, second: str) -> Json:
 
 def exploration(store: Store, run: PastRun, user: str, item: str | None) -> Json:
     """Return what a run offers a user, or predicts for a user and an item, and why."""
-    return _exploration(str(store.root), run.entry.scenario_document["name"], run.entry.run_key, user, item)
+    return _exploration(store, run.entry.scenario_document["name"], run.entry.run_key, user, item)
 
 
 @lru_cache(maxsize=64)
-def _exploration(root: str, scenario: str, run_key: str, user: str, item: str | None) -> Json:
+def _exploration(store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Json:
     from mtl_tasks.exploration import explore_pair, explore_user  # imports LightGBM
 
-    store = Store(root)
     entry = find(store, scenario, run_key).entry
     if item is not None:
         return explore_pair(store, entry, user, item, TOP_REASONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from mtl_tasks.daily_log import read_events
 from mtl_tasks.metrics import PRIMARY
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.sealing import key_from
 from mtl_tasks.store import Artifact, Ref, Store
 
 HEADINGS = (
@@ -36,7 +38,7 @@ class Finished:
 
 def main(store: str) -> None:
     """Print the table as Markdown."""
-    print(table(Store(store)))
+    print(table(Store(store, key_from(os.environ))))
 
 
 def table(store: Store) -> str:

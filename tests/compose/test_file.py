@@ -37,7 +37,8 @@ def test_it_has_the_services_of_a_server(services: Services) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "FERNET_KEY", "JWT_SECRET", "API_SECRET_KEY", "ADMIN_PASSWORD"]
+    "name",
+    [*sorted(SERVER_SECRETS), "REDIS_PASSWORD", "API_SECRET_KEY", "MTL_STORE_KEY"],
 )
 def test_nothing_starts_without_a_secret(name: str, secrets: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("".join(f"{key}={value}\n" for key, value in secrets.items() if key != name))
@@ -78,10 +79,17 @@ def test_secrets_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
 def test_workers_hold_neither_the_database_nor_the_keys(services: Services, secrets: dict[str, str]) -> None:
     for name in WORKERS:
         held = {secret for secret, value in secrets.items() if value in str(services[name])}
-        assert held == {"REDIS_PASSWORD", "API_SECRET_KEY"}
+        assert held == {"REDIS_PASSWORD", "API_SECRET_KEY", "MTL_STORE_KEY"}
         assert "database" not in services[name].get("networks", {})
     assert all(secrets[name] in str(services["init"]) for name in SERVER_SECRETS)
     assert list(services["postgres"]["networks"]) == ["database"]
+
+
+def test_who_reads_or_writes_the_store_holds_its_key_and_nobody_else(
+    services: Services, secrets: dict[str, str]
+) -> None:
+    holders = {name for name, service in services.items() if secrets["MTL_STORE_KEY"] in str(service)}
+    assert holders == {*WORKERS, "api-server", "dag-processor"}
 
 
 def test_no_secret_is_an_argument_that_everybody_on_the_machine_can_read(

@@ -13,6 +13,7 @@ import pytest
 
 from mtl_tasks.boosting import device
 from mtl_tasks.registry import Registry
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.store import Store
 from tests.compose.conftest import Services
 from tests.compose.topology import Topology, run_topology
@@ -92,9 +93,9 @@ def test_only_who_knows_the_password_comes_in(client: httpx.Client, topology: To
     assert client.get("/api/v2/pools").json()["pools"]
 
 
-def test_a_run_trains_and_promotes(tasks: list[dict[str, Any]], project: Path) -> None:
+def test_a_run_trains_and_promotes(tasks: list[dict[str, Any]], project: Path, secrets: dict[str, str]) -> None:
     assert {task["task_id"]: task["state"] for task in tasks if task["state"] != "success"} == {}
-    (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
+    (entry,) = Registry(Store(str(project / ".store"), StoreKey(secrets["MTL_STORE_KEY"])), NAME).entries()
     assert entry.promoted
     assert entry.as_of == AS_OF
 
@@ -119,13 +120,19 @@ def test_the_log_of_a_task_is_shown(client: httpx.Client, tasks: list[dict[str, 
 
 @pytest.mark.parametrize(("dag", "shown"), [(DAG, True), (f"recommend_{NAME}", False)])
 def test_the_board_shows_a_scenario_to_whose_role_may_read_its_dag(
-    client: httpx.Client, topology: Topology, project: Path, tasks: list[dict[str, Any]], dag: str, shown: bool
+    client: httpx.Client,
+    topology: Topology,
+    project: Path,
+    secrets: dict[str, str],
+    tasks: list[dict[str, Any]],
+    dag: str,
+    shown: bool,
 ) -> None:
     may = [{"action": {"name": "can_read"}, "resource": {"name": name}} for name in (f"DAG:{dag}", "DAG Runs")]
     client.post("/auth/fab/v1/roles", json={"name": f"reads {dag}", "actions": may}).raise_for_status()
     person = {"username": dag, "email": f"{dag}@localhost", "first_name": "A", "last_name": "Reader", "password": dag}
     client.post("/auth/fab/v1/users", json={**person, "roles": [{"name": f"reads {dag}"}]}).raise_for_status()
-    (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
+    (entry,) = Registry(Store(str(project / ".store"), StoreKey(secrets["MTL_STORE_KEY"])), NAME).entries()
     with httpx.Client(base_url=topology.url, timeout=30) as session:
         token = log_in(session, dag, dag).raise_for_status().json()["access_token"]
         session.headers["Authorization"] = f"Bearer {token}"

@@ -9,12 +9,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
 
 from mtl_tasks import costs
 from mtl_tasks.history import choose_run, shown_document
 from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.promotion import verify_runs
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult
+from mtl_tasks.sealing import StoreKey
 from mtl_tasks.store import Store
 from tests.dags.conftest import ParseDags
 from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
@@ -36,7 +41,7 @@ def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatc
     """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
     monkeypatch.delenv("MTL_STORE", raising=False)
     # Docs that tell of the last run make another version of the DAG; `dag.test` then finds two for a run of one date.
-    monkeypatch.setattr(costs, "read_costs", lambda store, scenario: costs.PastCosts(0, {}, "not asked"))
+    monkeypatch.setattr(costs, "read_costs", lambda store, scenario, key: costs.PastCosts(0, {}, "not asked"))
 
     def run(kind: str = "train", **conf: Any) -> tuple[str, dict[str, str]]:
         dag = parse_dags(project).dags[f"{kind}_{NAME}"]
@@ -124,3 +129,27 @@ def test_an_unknown_parameter_fails_the_run_at_its_first_task(project: Path, run
     assert state == "failed"
     assert tasks.pop("resolve") == "failed"
     assert set(tasks.values()) == {"upstream_failed"}
+
+
+def test_with_a_key_all_that_tasks_write_is_sealed_with_it_and_none_passes_it_on(
+    project: Path, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    word = "correct horse battery staple 0123"
+    monkeypatch.setenv("MTL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("MTL_STORE_KEY", word)
+    write_scenario(project)
+    state, _ = run_dag(members=["als", "popularity"])
+    assert state == "success"
+    key = StoreKey(word)
+    sealed = [path.read_bytes() for path in (tmp_path / "store").rglob("*.json") if b'\n "seal": ' in path.read_bytes()]
+    assert len(sealed) > 14
+    assert all(f'"hmac-sha256:{key.id}:'.encode() in data for data in sealed)
+    store = Store(str(tmp_path / "store"), key)
+    entries = Registry(store, NAME).entries()
+    assert verify_runs(entries, store) == {entry.run_key: [] for entry in entries}
+    with create_session() as session:
+        passed = [str(value) for value in session.scalars(select(XComModel.value))]
+    assert passed
+    written = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert not [data for data in [*passed, *capfd.readouterr()] if word in data]
+    assert not [data for data in written if word.encode() in data]

@@ -1,0 +1,73 @@
+"""Seals of another key for the documents of a scenario, which otherwise stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from upath import UPath
+
+from mtl_tasks.errors import ArtifactError, SealError, StoreError
+from mtl_tasks.sealing import StoreKey, sealed
+from mtl_tasks.store import MANIFEST, Store, write_durably
+
+_REMEDY: Final = "it was not sealed"
+
+
+@dataclass
+class Resealed:
+    """How many documents were sealed now, how many had the seal before, and what is wrong with the rest."""
+
+    sealed: int
+    before: int
+    problems: list[str]
+
+
+def reseal(store: Store, scenario: str, old: StoreKey | None) -> Resealed:
+    """Seal manifests and records of the registry with the store's key.
+
+    What they say does not change, nor do references to them. To do it again does no harm.
+
+    Parameters
+    ----------
+    old
+        The key that they are sealed with; None: they have plain seals.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written; what was sealed by then is.
+    """
+    before, done = Store(str(store.root), old), Resealed(0, 0, [])
+    for path in _documents(store, scenario):
+        try:
+            uri = store.uri_of(path)
+            if _has_seal(store, uri):
+                done.before += 1
+                continue
+            write_durably(path, sealed(before.read_document(uri, _REMEDY), store.key))
+            done.sealed += 1
+        except SealError:
+            former = "a plain seal" if old is None else f"a seal of the old key {old.id}"
+            done.problems.append(f"{path}: has neither {former} nor one of the new key")
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be sealed ({error}); run the same command again") from error
+        except (ArtifactError, ValueError) as error:
+            done.problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    return done
+
+
+def _has_seal(store: Store, uri: str) -> bool:
+    try:
+        store.read_document(uri, _REMEDY)
+    except SealError:
+        return False
+    return True
+
+
+def _documents(store: Store, scenario: str) -> Iterator[UPath]:
+    folder = store.inside(scenario)
+    if folder.exists():
+        yield from sorted(folder.glob("registry/*/*.json"), key=str)
+        yield from sorted(folder.glob(f"*/*/*/{MANIFEST}"), key=str)

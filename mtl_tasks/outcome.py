@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-import pandas as pd
-
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.champions import Choice, choose_champion, lists_fault
+from mtl_tasks.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.gate import verdict_line
 from mtl_tasks.handover import result_to_json, results_of, run_from_json, run_to_json
-from mtl_tasks.history import earlier_results
+from mtl_tasks.history import earlier_results, rebuild_run
 from mtl_tasks.promotion import settle
-from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
+from mtl_tasks.registry import AWAITING, PROMOTE, Entry, Registry, Snapshot
 from mtl_tasks.run import Run
-from mtl_tasks.scenario import load_scenario, parse_scenario
-from mtl_tasks.stages import run_key
+from mtl_tasks.scenario import Gate, load_scenario
+from mtl_tasks.stages import build_stages, run_key
 from mtl_tasks.store import Store
 
 Json = dict[str, Any]
+_SHOWN: Final = ("resolve", "split", "evaluate")  # what the page with the lists shows beside what they are made from
 log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What became of an answer to the question for approval: a sentence, and whether the run is promoted now."""
+
+    said: str
+    promoted: bool
 
 
 def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
@@ -33,19 +40,61 @@ def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
 
 def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any]) -> bool:
     """Whether the stage ``publish`` left a run that somebody has yet to approve, or to refuse."""
-    run = run_from_json(asked)
-    entry, rulings = _entry(run, handed)
-    return standing_of(entry, rulings) == "awaits approval"
+    entry, snapshot = _entry(run_from_json(asked), handed)
+    return snapshot.standing_of(entry) == AWAITING
 
 
-def record_answer(asked: Mapping[str, Any], handed: Sequence[Any], *, approved: bool, by: str | None, at: str) -> str:
-    """Record who answered the question for approval, nobody (None) being a no, and return it in words."""
+def approvers(asked: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the users who may answer the question for approval; empty: anybody may."""
+    return list(run_from_json(asked).scenario.gate.approvers)
+
+
+def record_answer(
+    asked: Mapping[str, Any],
+    handed: Sequence[Any],
+    *,
+    approved: bool,
+    by: str | None,
+    at: str,
+    user_id: str | None = None,
+) -> Answer:
+    """Record who answered the question for approval, nobody (None) being a no, unless the run was decided before.
+
+    Parameters
+    ----------
+    by, user_id
+        The user's name, and what ``gate.approvers`` calls them; by default the name.
+
+    Raises
+    ------
+    GateError
+        If only others may answer.
+    """
     run = run_from_json(asked)
-    entry, rulings = _entry(run, handed)
+    if by is not None:
+        _require_approver(run.scenario.gate, user_id or by)
+    key = run_key(run, results_of(run, handed)["gate"].ref)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
-    answer = settle(registry, entry.run_key, approved=approved, by=by or "nobody", reason=reason, at=at)
-    return answer.sentence(entry, [*rulings, answer])
+    answer, snapshot = settle(registry, key, approved=approved, by=by or "nobody", reason=reason, at=at)
+    entry, rulings = snapshot.get(key), snapshot.rulings(key)
+    promoted = entry in snapshot.standing
+    if answer in rulings:
+        return Answer(answer.sentence(entry, rulings), promoted)
+    decided = rulings[-1].sentence(entry, rulings) if rulings else snapshot.standing_of(entry)
+    ignored = "the answer approve" if answer.action == PROMOTE else "the answer reject"
+    about = f"run {entry.run_key[:12]} as of {entry.as_of}"
+    said = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
+    log.warning("%s", said)
+    return Answer(said, promoted)
+
+
+def _require_approver(gate: Gate, user: str) -> None:
+    if gate.approvers and user not in gate.approvers:
+        raise GateError(
+            f"the answer of user {user!r} is not recorded: gate.approvers names {', '.join(gate.approvers)}; clear "
+            "this task to ask again"
+        )
 
 
 def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None:
@@ -54,8 +103,8 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None
     None if it is not: it was rejected or not approved, or a newer run is promoted, as in a backfill.
     """
     run = run_from_json(asked)
-    entry, rulings = _entry(run, handed)
-    if Registry(run.store, run.scenario.name).champion() != entry:
+    entry, snapshot = _entry(run, handed)
+    if entry not in snapshot.standing or snapshot.champion() != entry:
         return None
     evaluation = run.store.open(entry.refs["evaluate"]).json("evaluation")
     metrics = {
@@ -66,7 +115,7 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None
         "run_key": entry.run_key,
         "as_of": entry.as_of,
         "verdict": run.store.open(entry.refs["gate"]).summary["verdict"],
-        "standing": standing_of(entry, rulings),
+        "standing": snapshot.standing_of(entry),
         "metrics": metrics,
         "refs": {stage: ref.to_json() for stage, ref in entry.refs.items()},
     }
@@ -75,46 +124,58 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json | None
 def ask_lists(scenario_name: str, run_key: str | None, store: str) -> Json | None:
     """Return what making the lists of a promoted run starts from, by default of today's champion.
 
+    Where today's champion cannot make lists, as an artefact of it is damaged, the newest before it that can does.
+
     Returns
     -------
     dict or None
-        ``asked`` as :func:`ask_run` returns it, and ``results``, those of the run's stages; None if the run has been
-        retired since.
+        ``asked`` as :func:`ask_run` returns it, with ``warnings``, and ``results``, those of the run's stages that the
+        lists are made from, and of the others that are still there; None if the run has been retired since.
 
     Raises
     ------
     ConfigError
         If no run is promoted.
     ArtifactError
-        If there is no such run, or an artefact of it is gone.
+        If there is no such run, or an artefact that its lists are made from is gone or damaged.
     """
     opened = Store(store)
-    registry = Registry(opened, load_scenario(scenario_name).name)
-    entry = registry.champion() if run_key is None else registry.get(run_key)
+    snapshot = Registry(opened, load_scenario(scenario_name).name).read()
+    if run_key is None:
+        choice = choose_champion(snapshot, None, lambda entry: lists_fault(entry, opened))
+    else:
+        choice = Choice(snapshot.get(run_key))
+    entry = choice.entry
     if entry is None:
         raise ConfigError(f"{scenario_name}: no run is promoted yet: run train_{scenario_name} first")
-    if entry not in registry.standing():
-        log.warning("run %s as of %s is not promoted (any more)", entry.run_key[:12], entry.as_of)
+    if entry not in snapshot.standing:
+        standing = snapshot.standing_of(entry)
+        log.warning("run %s as of %s is not promoted (any more): %s", entry.run_key[:12], entry.as_of, standing)
         return None
-    scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-    run = Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), opened)
-    results = [result_to_json(result) for result in earlier_results(entry, opened).values()]
-    return {"asked": run_to_json(run), "results": results}
+    fault = lists_fault(entry, opened)
+    if fault is not None:
+        raise ArtifactError(f"run {entry.run_key[:12]} as of {entry.as_of} cannot make lists: {fault}")
+    run = rebuild_run(opened, entry)
+    results = earlier_results(entry, opened, build_stages(run.scenario)["recommend"].needs, _SHOWN)
+    warnings = [f"warning: {sentence}" for sentence in choice.passed_over]
+    asked = {**run_to_json(run), "warnings": warnings}
+    return {"asked": asked, "results": [result_to_json(result) for result in results.values()]}
 
 
 def run_note(asked: Mapping[str, Any], handed: Sequence[Any]) -> str:
     """Return what became of a run in one line."""
     run = run_from_json(asked)
-    entry, rulings = _entry(run, handed)
+    entry, snapshot = _entry(run, handed)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
+    rulings = snapshot.rulings(entry.run_key)
     ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
-    return f"{run.as_of_name}: {standing_of(entry, rulings)}{ruled}; {verdict}"
+    line = f"{run.as_of_name}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
+    return "; ".join([line, *asked.get("warnings", [])])
 
 
-def _entry(run: Run, handed: Sequence[Any]) -> tuple[Entry, list[Ruling]]:
-    registry = Registry(run.store, run.scenario.name)
-    key = run_key(run, results_of(run, handed)["gate"].ref)
-    return registry.get(key), registry.rulings(key)
+def _entry(run: Run, handed: Sequence[Any]) -> tuple[Entry, Snapshot]:
+    snapshot = Registry(run.store, run.scenario.name).read()
+    return snapshot.get(run_key(run, results_of(run, handed)["gate"].ref)), snapshot
 
 
 def _table_row(rule: Mapping[str, Any]) -> str:

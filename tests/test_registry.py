@@ -112,7 +112,7 @@ def test_what_is_no_entry_is_refused(registry: Registry, tmp_path: Path, text: s
     registry.append(entry("2013-05-05"))
     files(tmp_path)[0].write_text(text)
     with pytest.raises(ArtifactError, match="not a registry entry") as caught:
-        registry.entries()
+        registry.champion()
     assert "\n" not in str(caught.value)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mtl_tasks.scenario.base import Model
 
@@ -67,5 +67,10 @@ class Gate(Model):
     mode: Literal["enforce", "dry_run"] = "enforce"
     approval: Literal["none", "required"] = Field(
         default="none", description="required: what passed is promoted only once somebody has approved it"
+    )
+    approvers: tuple[Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)], ...] = Field(
+        default=(),
+        description="who may answer, by the ids of Airflow's auth manager: the user name with SimpleAuthManager, the "
+        "user's number (`airflow users list`) with FAB. Empty: whoever may answer in Airflow",
     )
     approval_hours: float = Field(default=24.0, gt=0, description="no answer for so long in Airflow is a no")

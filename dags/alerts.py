@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SourceError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, GateError, SourceError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
     (DataError, "mend the log as it says above, then clear this task and those after it"),
     (ArtifactError, "make the damaged artefact again: trigger a run for the same as_of with `force`"),
+    (GateError, "do as it says above: the rules of promotion forbid what was asked for"),
     (OSError, "see that the machine has room and its network works, then clear this task"),
 )
 

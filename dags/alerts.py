@@ -8,7 +8,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SealError, SourceError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, GateError, SealError, SourceError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
         AirflowSensorTimeout,
         "see why the runs that it waited for have no verdict, fail those that will have none, then clear this task",
     ),
+    (GateError, "do as it says above: the rules of promotion forbid what was asked for"),
     (OSError, "see that the machine has room and its network works, then clear this task"),
 )
 

@@ -119,7 +119,12 @@ def report(handed: list[Any]) -> Json:
         from mtl_tasks.outcome import run_note
 
         get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
-        return perform_report(asked(), handed, store_key())
+        page = perform_report(asked(), handed, store_key())
+    if page is None:
+        raise AirflowSkipException(
+            "the run's tables were pruned, so its page cannot be drawn again: the lists are made"
+        )
+    return page
 
 
 @contextlib.contextmanager

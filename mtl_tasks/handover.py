@@ -145,10 +145,14 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], ke
     return result_to_json(run_stage(stage, run, refs))
 
 
-def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
-    """Render the report of a run out of the results of all its stages."""
+def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+    """Render the report of a run out of the results of all its stages; None where some of a past run were pruned."""
     run = run_from_json(asked, key)
     results = results_of(run, handed)
+    gone = [name for name in ("resolve", "split", "evaluate") if name not in results]
+    if gone:
+        log.warning("no report of the run as of %s: %s of it are no longer in the store", run.as_of_name, gone)
+        return None
     stage = report_stage(build_document(run, results, asked.get("overrides", {})))
     return result_to_json(run_stage(stage, run, refs_of(results)))
 

@@ -7,16 +7,16 @@ read. Nothing is written but a page that is missing or out of date.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError, ConfigError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, StoreError, answering
 from mtl_tasks.pipeline import build_document, page_uri
-from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
+from mtl_tasks.registry import Entry, Registry, Ruling, Snapshot
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import parse_scenario
@@ -38,7 +38,7 @@ class PastRun:
     Attributes
     ----------
     standing
-        What it is now; see :func:`mtl_tasks.registry.standing_of`.
+        What it is now; see :meth:`mtl_tasks.registry.Snapshot.standing_of`.
     metrics
         Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
     problem
@@ -81,11 +81,14 @@ class History:
     champions
         ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. What was retired since is left
         out, since the champion of a time is computed, not stored.
+    problems
+        A sentence for each damaged record of the registry.
     """
 
     scenario: str
     runs: list[PastRun]
     champions: list[Json]
+    problems: tuple[str, ...] = ()
 
     @property
     def champion(self) -> PastRun | None:
@@ -102,6 +105,7 @@ class History:
             "champion": None if champion is None else champion.entry.run_key,
             "champions": self.champions,
             "runs": [run.to_json() for run in self.runs],
+            "problems": list(self.problems),
         }
 
 
@@ -113,46 +117,39 @@ def stored_scenarios(store: Store) -> list[str]:
     StoreError
         If the store does not answer.
     """
-    try:
+    with answering(f"{store.root}: the store cannot be read"):
         if not store.root.exists():
             return []
         return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
-    except OSError as error:
-        raise StoreError(f"{store.root}: the store cannot be read ({error})") from error
 
 
 def read_history(store: Store, scenario: str) -> History:
-    """Return all runs of a scenario.
+    """Return all runs of a scenario; one whose metrics, or a record of which, cannot be read is still listed.
 
     Raises
     ------
-    ArtifactError
-        If a record of the registry is damaged; a run whose metrics cannot be read is still listed.
     StoreError
         If the store does not answer.
     """
     registry = Registry(store, scenario)
-    return _read_history(store, scenario, registry.version())
+    history = _read_history(store, scenario, registry.version())
+    if history.problems:  # a file that is restored has the name of the damaged one
+        _read_history.cache_clear()
+    return history
 
 
 @lru_cache(maxsize=32)
 def _read_history(store: Store, scenario: str, version: tuple[str, ...]) -> History:
     """Keyed by the names of the records, none of which is ever changed."""
-    rulings: dict[tuple[str, str], list[Ruling]] = {}
-    entries: dict[tuple[str, str], Entry] = {}
-    records = Registry(store, scenario).records() if version else []
-    for record in records:
-        run = record.as_of, record.run_key
-        if isinstance(record, Entry):
-            entries.setdefault(run, record)
-        else:
-            rulings.setdefault(run, []).append(record)
-    runs = [_past_run(store, entry, tuple(rulings.get(run, ()))) for run, entry in entries.items()]
-    return History(scenario, runs, _champions(records))
+    snapshot = Registry(store, scenario).read() if version else Snapshot(())
+    runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
+    newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
+    champions = [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+    return History(scenario, runs, champions, tuple(snapshot.warnings()))
 
 
-def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
-    run = PastRun(entry, rulings, standing_of(entry, list(rulings)), entry.metrics)
+def _past_run(store: Store, snapshot: Snapshot, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
+    run = PastRun(entry, rulings, snapshot.standing_of(entry), entry.metrics)
     if run.metrics:
         return run
     try:
@@ -167,25 +164,20 @@ def _metrics(store: Store, ref: Ref) -> Json:
     return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
 
 
-def _champions(records: list[Record]) -> list[Json]:
-    """The last promoted run of each as_of that has one."""
-    newest = {entry.as_of: entry.run_key for entry in standing_runs(records)}
-    return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
-
-
 def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
     """Return one run by its key, of which alone the records are read.
 
     Raises
     ------
     ArtifactError
-        If there is none, or a record of it is damaged.
+        If there is none, or its verdict is damaged.
     """
-    records = Registry(store, scenario).records(run_key)
-    entry = next((record for record in records if isinstance(record, Entry)), None)
-    if entry is None:
-        raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
-    return _past_run(store, entry, tuple(record for record in records if isinstance(record, Ruling)))
+    snapshot = Registry(store, scenario).read(run_key)
+    for run in snapshot.runs.values():
+        return _past_run(store, snapshot, run.entry, run.rulings)
+    for record in snapshot.damaged:
+        raise ArtifactError(record.why)
+    raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
 
 
 def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | None) -> tuple[PastRun, int]:
@@ -244,8 +236,6 @@ def _read_card(store: Store, refs: tuple[tuple[str, Ref], ...]) -> Json:
     for stage, ref in refs:
         try:
             summaries[stage] = store.open(ref).summary
-        except StoreError:
-            raise
         except ArtifactError:  # the list of artefacts says so
             continue
     windows = summaries.get("split", {}).get("windows", {})
@@ -271,15 +261,34 @@ def rebuild_run(store: Store, entry: Entry) -> Run:
     return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store, force)
 
 
-def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
+def earlier_results(
+    entry: Entry, store: Store, needed: Collection[str] | None = None, wanted: Collection[str] = ()
+) -> dict[str, StageResult]:
     """Return the results of a run's stages as if they had been reused now.
+
+    Parameters
+    ----------
+    needed
+        Names of the stages; by default of all.
+    wanted
+        Further ones, of which those that are gone or damaged are left out.
 
     Raises
     ------
     ArtifactError
-        If one is gone or damaged.
+        If one that is needed is gone or damaged.
     """
-    return {stage: _result(stage, store.open(entry.refs[stage])) for stage in _stages_of(entry)}
+    found = {}
+    for stage in _stages_of(entry):
+        if needed is not None and stage not in needed and stage not in wanted:
+            continue
+        try:
+            found[stage] = _result(stage, store.open(entry.refs[stage]))
+        except ArtifactError as error:
+            if needed is None or stage in needed:
+                raise
+            log.warning("%s of run %s is left out: %s", stage, entry.run_key[:12], error)
+    return found
 
 
 def past_document(store: Store, run: PastRun) -> RunDocument:
@@ -295,7 +304,8 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    document = build_document(rebuild_run(store, entry), results, _overrides(store, entry), (entry, run.rulings))
+    overrides = _overrides(store, entry)
+    document = build_document(rebuild_run(store, entry), results, overrides, (entry, run.rulings, run.standing))
     gate = store.open(entry.refs["gate"]).manifest
     usage = [_usage_row(name, store.open(result.ref)) for name, result in results.items()]
     return replace(document, stages=usage, libraries=gate["libraries"])
@@ -335,16 +345,28 @@ def _overrides(store: Store, entry: Entry) -> Json:
 
 
 def find_lists(store: Store, entry: Entry) -> Artifact | None:
-    """Return the newest lists that were made with a run; None without any."""
+    """Return the lists that were made last with a run; None without any.
+
+    Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
+    """
     folder = store.inside(_scenario(entry), entry.as_of, "recommend")
-    if not folder.exists():
-        return None
+    with answering(f"{folder}: the lists cannot be read"):
+        manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
     found = []
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+    for path in manifests:
         artifact = store.find(path.parent)
         if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
             found.append(artifact)
-    return found[-1] if found else None
+    return max(found, key=_made_at, default=None)
+
+
+def _made_at(artifact: Artifact) -> tuple[float, str]:
+    """Seconds since 1970 and, for what was made at one time, the key."""
+    made_at = artifact.manifest["usage"].get("made_at")
+    if made_at is None:
+        with answering(f"{artifact.folder}: cannot be read"):
+            made_at = (artifact.folder / MANIFEST).stat().st_mtime
+    return float(made_at), artifact.ref.key
 
 
 def list_artifacts(store: Store, entry: Entry) -> list[Json]:
@@ -365,7 +387,7 @@ def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
         size = sum(file["size"] for file in artifact.manifest["files"].values())
         row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
         return {**row, "state": _check(store, artifact, size)}
-    except (ArtifactError, OSError) as error:
+    except ArtifactError as error:
         return {**row, "state": f"damaged: {error}"}
 
 

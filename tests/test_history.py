@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,13 @@ import pytest
 
 from mtl_tasks import run as run_module
 from mtl_tasks.comparison import compare_runs
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.exploration import explore_pair, explore_user
-from mtl_tasks.history import list_artifacts, past_document, read_history, read_run, stored_scenarios
+from mtl_tasks.history import find_lists, list_artifacts, past_document, read_history, read_run, stored_scenarios
 from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.registry import Registry
+from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.report import render_report
-from mtl_tasks.store import Store
+from mtl_tasks.store import MANIFEST, Payload, Store
 from tests import board
 from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -69,6 +70,75 @@ def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code:
 def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
     assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-08")).sample
     assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
+
+
+def past_entry(store: Store, **usage: float) -> Entry:
+    """Enter a run of which only the stages `evaluate` and `gate` are left."""
+    refs = {}
+    for stage in ("evaluate", "gate"):
+        folder = store.folder(NAME, AS_OF, stage, "a" * 64)
+        refs[stage] = store.publish(folder, stage[0] * 64, Payload(), {"usage": usage}).ref
+    entry = Entry("1" * 64, AS_OF, "promote", ["holds"], {"name": NAME}, refs, "c0de")
+    Registry(store, NAME).append(entry)
+    return entry
+
+
+def publish_lists(store: Store, key: str, gate: str, usage: dict[str, float]) -> None:
+    facts = {"inputs": {"gate": gate}, "usage": usage}
+    store.publish(store.folder(NAME, AS_OF, "recommend", key * 64), key * 64, Payload(), facts)
+
+
+@pytest.mark.parametrize("newest", ["a", "b", "c"])
+def test_the_newest_lists_are_those_made_last_whatever_their_key(tmp_path: Path, newest: str) -> None:
+    store = Store(str(tmp_path))
+    entry = past_entry(store)
+    assert find_lists(store, entry) is None
+    for key in "abc":
+        publish_lists(store, key, entry.refs["gate"].key, {"made_at": 2e9 + (key == newest)})
+    publish_lists(store, "d", "of another run", {"made_at": 3e9})
+    found = find_lists(store, entry)
+    assert found is not None
+    assert found.ref.key == newest * 64
+
+
+def test_lists_of_before_their_time_was_recorded_go_by_their_file(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    entry = past_entry(store)
+    for place, key in enumerate("bac"):
+        publish_lists(store, key, entry.refs["gate"].key, {})
+        os.utime(store.folder(NAME, AS_OF, "recommend", key * 64) / MANIFEST, (1e9, 1e9 - place))
+    found = find_lists(store, entry)
+    assert found is not None
+    assert found.ref.key == "b" * 64
+
+
+def test_a_store_that_does_not_answer_is_not_told_as_damage(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    entry = past_entry(store)
+    manifest = tmp_path / entry.refs["evaluate"].uri / MANIFEST
+    manifest.unlink()
+    manifest.mkdir()  # it is there and cannot be read
+    for read in (lambda: read_history(store, NAME), lambda: list_artifacts(store, entry)):
+        with pytest.raises(StoreError, match="cannot be read"):
+            read()
+
+
+def test_a_damaged_record_leaves_the_other_runs_and_is_named(board_project: Path, tmp_path: Path) -> None:
+    shutil.copytree(board_project / ".store", tmp_path / "store")
+    store = Store(str(tmp_path / "store"))
+    [path] = (tmp_path / "store" / NAME / "registry").glob("*/*-promote-*.json")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    history = read_history(store, NAME)
+    assert [run.standing for run in history.runs] == ["promoted", "retired", "rejected", "record damaged"]
+    assert history.champion is not None
+    assert history.champion.entry.as_of == "2013-05-08"
+    [problem] = history.problems
+    assert path.name in problem
+    assert read_run(store, NAME, history.runs[-1].entry.run_key).standing == "record damaged"
+    path.write_bytes(whole)  # restored from a backup, under the same name
+    history = read_history(store, NAME)
+    assert (history.problems, history.runs[-1].standing) == ((), "forced")
 
 
 def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path: Path) -> None:

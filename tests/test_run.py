@@ -181,7 +181,7 @@ def test_the_manifest_says_what_the_artefact_depends_on_and_cost(bench: Bench) -
     assert manifest["stage"] == "member:als"
     assert manifest["config"] == bench.config
     assert manifest["code"] == code_version()
-    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb"}
+    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb", "made_at"}
     assert manifest["usage"]["peak_rss_mb"] > 1
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from fastapi import Request
 from markupsafe import Markup
 
+from mtl_tasks.champions import BULK
 from mtl_tasks.errors import DataError, MtlError, StoreError
 from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document, read_card
-from mtl_tasks.promotion import BULK
 from mtl_tasks.store import Store
 from plugins.model_board import views
 

@@ -29,6 +29,7 @@ def summarise(store: Store, scenario: str) -> Json:
         "runs": len(history.runs),
         "newest": None if newest is None else newest.to_json(),
         "champion": None if champion is None else champion.to_json(),
+        "problem": history.problems[0] if history.problems else None,
     }
 
 

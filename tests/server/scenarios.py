@@ -41,10 +41,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     NAME: {},
     "one": {"schedule": "0 0 * * *"},
     SHOWN: {"schedule": "0 0 * * *", **BOOSTED},
-    "asked": {},
+    "asked": {"gate": {**GATE, "approvers": ["admin"]}},
     "denied": {},
     "ahead": {"members": ["popularity", "independent"]},
     "late": {"gate": {**GATE, "approval_hours": 0.003}},
+    "overtaken": {"gate": {**GATE, "approval_hours": 0.02}},
     "killed": {},
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from dags import scenario_files
 from dags.alerts import say_next_step
 from mtl_tasks.errors import MtlError, SourceError, StoreError
+from mtl_tasks.store_address import address_from
 from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
@@ -126,14 +127,8 @@ def in_project() -> Iterator[None]:
 
 
 def store_uri() -> str:
-    """Where artefacts live."""
-    return os.environ.get("MTL_STORE", ".store")
-
-
-def local_store() -> str:
-    """Where artefacts live, for who is not in the project's folder."""
-    uri = store_uri()
-    return uri if "://" in uri else str(scenario_files.ROOT / uri)
+    """Return the address of the store, by the rule of the command line."""
+    return address_from(os.environ)
 
 
 def asked() -> Json:

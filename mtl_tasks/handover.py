@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 import pandas as pd
@@ -13,7 +13,7 @@ import pandas as pd
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario, load_scenario, parse_scenario
 from mtl_tasks.stages import build_stages, report_stage
 from mtl_tasks.store import Ref, Store
 
@@ -53,7 +53,8 @@ def ask_run(
     conf
         What was given; only its keys are looked at, because a scheduler accepts any.
     interval_end, run_after
-        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run.
+        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run, which
+        for a log that has ended is at the latest the day after its last.
     now
         The clock, so that a future as_of can be refused.
 
@@ -66,11 +67,20 @@ def ask_run(
         if key not in params:
             hint = nearest(key, list(params))
             raise ConfigError(f"run configuration: unknown parameter {key!r}{hint} (known: {', '.join(params)})")
-    as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
+    as_of = params["as_of"] or _default_as_of(load_scenario(scenario_name), interval_end, run_after)
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     run = make_run(scenario_name, as_of, overrides, store, today=today, force=params["force"])
     return {**run_to_json(run), "overrides": overrides}
+
+
+def _default_as_of(scenario: Scenario, interval_end: datetime | None, run_after: datetime) -> str:
+    day = (interval_end or run_after).astimezone(UTC).date()
+    if interval_end is not None or scenario.end_date is None or day <= scenario.end_date:
+        return day.isoformat()
+    as_of = scenario.end_date + timedelta(days=1)
+    log.info("as_of is %s, the day after the log's last: none was given", as_of)
+    return as_of.isoformat()
 
 
 def run_to_json(run: Run) -> Json:

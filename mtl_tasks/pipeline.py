@@ -11,6 +11,7 @@ import pandas as pd
 
 from mtl_tasks.drift import read_record
 from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Inputs, Run, Stage, StageResult, find_stage, library_versions, run_stage
@@ -213,7 +214,7 @@ def _found(stage: Stage, run: Run, results: Mapping[str, StageResult]) -> StageR
     if found is None:
         raise ArtifactError(
             f"{run.scenario.name} as of {run.as_of_name}: stage {stage.name!r} has not been run with this scenario "
-            "and code: run it first (python -m mtl_tasks run), with the same --store and --set"
+            f"and code: run it first ({PROGRAM} run), with the same --store and --set"
         )
     return found
 

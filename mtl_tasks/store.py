@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks.errors import ArtifactError, StoreError
+from mtl_tasks.store_address import checked_address
 
 MANIFEST = "manifest.json"
 DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
@@ -264,7 +265,7 @@ class Store:
     """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key."""
 
     def __init__(self, root: str) -> None:
-        self.root = UPath(root)
+        self.root = UPath(checked_address(root))
 
     def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
         """Where an artefact lives."""

@@ -10,9 +10,12 @@ export AIRFLOW_HOME="$PWD/.airflow"
 export MTL_STORE="${MTL_STORE:-$PWD/.store}"
 export PYTHONPATH="$PWD"
 export OMP_WAIT_POLICY=PASSIVE # see the Makefile
+# These warnings ask for packages that nothing here needs; every command of Airflow's would begin with them.
+export PYTHONWARNINGS='ignore:Using `httpx` with `starlette.testclient`,ignore:Could not import graphviz'
 
 export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$PWD/dags}"
 export AIRFLOW__CORE__PLUGINS_FOLDER="$PWD/plugins"
+export AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX=regexp # with glob, Airflow 3.3 warns of its own code
 export AIRFLOW__CORE__LOAD_EXAMPLES=False
 export AIRFLOW__CORE__EXECUTOR=LocalExecutor
 export AIRFLOW__CORE__PARALLELISM=4 # 1 GB in all; the default of 32 workers takes far more

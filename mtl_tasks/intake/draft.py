@@ -25,6 +25,7 @@ from mtl_tasks.intake.roles import (
     guess_type,
 )
 from mtl_tasks.intake.yaml_text import quoted
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.scenario import SCENARIO_FOLDER, parse_scenario
 
 
@@ -65,7 +66,7 @@ def draft(name: str, events: str, items: str | None, chosen: Chosen) -> str:
     lines = [
         f"# A draft for {events}.",
         "# What follows `guess:` was guessed: read it, correct what is wrong, and then ask",
-        f"#   python -m mtl_tasks check {name}",
+        f"#   {PROGRAM} check {name}",
         "# include/scenarios/movies.yaml explains the keys.",
         "",
         f"name: {name}",

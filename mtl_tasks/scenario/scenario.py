@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -74,6 +75,9 @@ class Scenario(Model):
     description: str = ""
     owner: str = "ml-platform"
     schedule: str = "0 0 * * *"
+    end_date: datetime.date | None = Field(
+        default=None, description="last day of a log that has ended: nothing is scheduled after it"
+    )
     seed: int = Field(default=7, ge=0)
     source: Source
     tasks: dict[Name, Task] = Field(min_length=1)

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." # scenarios and data are named relative to the project
+[ -x .venv/bin/python ] || { echo "error: $PWD/.venv is missing: run make setup" >&2; exit 1; }
 umask 077                                 # Airflow's state holds its keys and the login
 
 port=${PORT:-8080}

@@ -13,6 +13,7 @@ from dags import scenario_files
 from dags.alerts import say_next_step
 from mtl_tasks.errors import MtlError, SourceError, StoreError
 from mtl_tasks.sealing import StoreKey, key_from
+from mtl_tasks.store_address import address_from
 from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
@@ -136,19 +137,13 @@ def in_project() -> Iterator[None]:
 
 
 def store_uri() -> str:
-    """Where artefacts live."""
-    return os.environ.get("MTL_STORE", ".store")
+    """Return the address of the store, by the rule of the command line."""
+    return address_from(os.environ)
 
 
 def store_key() -> StoreKey | None:
     """Return what the store's documents are sealed with; every process reads it itself, and none passes it on."""
     return key_from(os.environ)
-
-
-def local_store() -> str:
-    """Where artefacts live, for who is not in the project's folder."""
-    uri = store_uri()
-    return uri if "://" in uri else str(scenario_files.ROOT / uri)
 
 
 def asked() -> Json:

@@ -11,6 +11,7 @@ from mtl_tasks.daily_log import events_bytes, read_events
 from mtl_tasks.errors import DataError
 from mtl_tasks.explain import parse_id
 from mtl_tasks.history import find_lists, rebuild_run
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.stages import explain, explain_offers
@@ -92,7 +93,7 @@ def _open_for_page(store: Store, entry: Entry) -> tuple[Run, Inputs]:
     if size > READABLE_BYTES:
         raise DataError(
             f"the log of run {entry.run_key[:12]} has {size:,} bytes, more than the {READABLE_BYTES:,} read for a "
-            "page: ask python -m mtl_tasks explain"
+            f"page: ask {PROGRAM} explain"
         )
     return run, inputs
 

@@ -6,7 +6,7 @@ import json
 import logging
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario, load_scenario, parse_scenario
 from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import build_stages, report_stage
 from mtl_tasks.store import Ref, Store
@@ -60,7 +60,8 @@ def ask_run(
         The scheduler's name of the run: the token of a forced one, so that tasks of it that are tried again, or
         cleared, reuse what it has made.
     interval_end, run_after
-        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run.
+        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run, which
+        for a log that has ended is at the latest the day after its last.
     now
         The clock, so that a future as_of can be refused.
     key
@@ -73,7 +74,7 @@ def ask_run(
     """
     check_known(conf, params)
     _check_types(params)
-    as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
+    as_of = params["as_of"] or _default_as_of(load_scenario(scenario_name), interval_end, run_after)
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     force = run_id if params["force"] else None
@@ -99,6 +100,15 @@ def _check_types(params: Mapping[str, Any]) -> None:
     ):
         if not fits:
             raise ConfigError(f"run configuration: {name}: must be {wanted} (got {reprlib.repr(params[name])})")
+
+
+def _default_as_of(scenario: Scenario, interval_end: datetime | None, run_after: datetime) -> str:
+    day = (interval_end or run_after).astimezone(UTC).date()
+    if interval_end is not None or scenario.end_date is None or day <= scenario.end_date:
+        return day.isoformat()
+    as_of = scenario.end_date + timedelta(days=1)
+    log.info("as_of is %s, the day after the log's last: none was given", as_of)
+    return as_of.isoformat()
 
 
 def run_to_json(run: Run) -> Json:

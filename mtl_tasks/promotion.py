@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from mtl_tasks.champions import BULK, listed_days, tables_fault
 from mtl_tasks.errors import ArtifactError, GateError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import AWAITING, Action, Entry, Registry, Ruling, Snapshot
 from mtl_tasks.store import Artifact, Ref, Store
 
@@ -94,12 +95,14 @@ def rollback(
     standing = snapshot.standing
     if len(standing) < 2:
         raise GateError(
-            f"{len(standing)} promoted runs: there is none to fall back to; promote another first (registry promote)"
+            f"{len(standing)} promoted runs: there is none to fall back to; promote another first "
+            f"({PROGRAM} registry promote)"
         )
     target = standing[-2] if to is None else snapshot.get(to)
     if target not in standing[:-1]:
         raise GateError(
-            f"run {target.run_key[:12]} as of {target.as_of} is not an earlier promoted run: see registry list"
+            f"run {target.run_key[:12]} as of {target.as_of} is not an earlier promoted run: "
+            f"see {PROGRAM} registry list"
         )
     _refuse_damaged(target, store, lists=True)
     newer = standing[standing.index(target) + 1 :]

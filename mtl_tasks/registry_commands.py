@@ -1,4 +1,4 @@
-"""The commands `python -m mtl_tasks registry …`: which runs there are, which is champion, what people may change."""
+"""The commands `mtl registry …`: which runs there are, which is champion, what people may change."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json, store_key
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
@@ -81,13 +82,28 @@ def champion(
     entry = snapshot.champion(as_of)
     if entry is None:
         when = "yet" if as_of is None else f"before {as_of}"
-        raise ArtifactError(f"{scenario}: no run was promoted {when}: see registry list {scenario}")
+        raise ArtifactError(f"{scenario}: no run was promoted {when}: see {PROGRAM} registry list {scenario}")
     row = _row(entry, snapshot, snapshot.champion())
     if as_json:
         print_json({**row, "warnings": snapshot.warnings()})
         return
     _print_run(entry, row)
     _print_warnings(snapshot)
+
+
+@app.command()
+def costs(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")) -> None:
+    """Show what the newest runs took, by stage: the median of the time, the maximum of the memory."""
+    from mtl_tasks.costs import read_costs
+
+    _, opened = _open(scenario, store, root)
+    found = read_costs(opened, scenario)
+    if as_json:
+        print_json(found.to_json())
+        return
+    typer.echo(f"{scenario}: {found.line()}")
+    if found.stages:
+        _print_rows(("stage", "time (median)", "memory (peak)"), found.rows())
 
 
 @app.command()

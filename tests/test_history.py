@@ -76,7 +76,7 @@ def past_entry(store: Store, **usage: float) -> Entry:
     """Enter a run of which only the stages `evaluate` and `gate` are left."""
     refs = {}
     for stage in ("evaluate", "gate"):
-        folder = store.folder(NAME, AS_OF, stage, "a" * 64)
+        folder = store.folder(NAME, AS_OF, stage, stage[0] * 64)
         refs[stage] = store.publish(folder, stage[0] * 64, Payload(), {"usage": usage}).ref
     entry = Entry("1" * 64, AS_OF, "promote", ["holds"], {"name": NAME}, refs, "c0de")
     Registry(store, NAME).append(entry)

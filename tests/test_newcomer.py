@@ -31,7 +31,7 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dic
 
 def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", "opinions", "--events", str(LOG)]) == 0
-    assert "then: python -m mtl_tasks check opinions" in capsys.readouterr().out
+    assert "then: include/bin/mtl check opinions" in capsys.readouterr().out
 
     code, found = asked(capsys, "check", "opinions")
     assert (code, found["as_of"], found["complete"]) == (1, "2023-12-12", True)

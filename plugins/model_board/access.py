@@ -17,6 +17,7 @@ from mtl_tasks.history import stored_scenarios
 from mtl_tasks.scenario import SCENARIO_FOLDER, scenario_names
 from mtl_tasks.sealing import key_from
 from mtl_tasks.store import Store
+from mtl_tasks.store_address import address_from, checked_address
 
 ROOT = Path(__file__).parents[2]  # the project's folder: a local store is named relative to it
 
@@ -25,8 +26,7 @@ ScenarioName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 def open_store() -> Store:
     """Return the store that the DAGs write to."""
-    root = os.environ.get("MTL_STORE", ".store")
-    return Store(root if "://" in root else str(ROOT / root), key_from(os.environ))
+    return Store(checked_address(address_from(os.environ), ROOT), key_from(os.environ))
 
 
 def known_scenarios(store: Store) -> list[str]:

@@ -24,6 +24,23 @@ from sqlalchemy import create_engine, text
 from tests.compose.conftest import Services
 from tests.databases import free_port, postgres_cluster, postgres_programs
 
+# Put where every Python process finds it: notes the paths that are opened for writing, made, moved or removed.
+WATCH = """
+import os, sys
+
+_notes = os.open(os.environ["WATCHED_WRITES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "shutil.rmtree")
+
+
+def _note(event, arguments):
+    writes = event == "open" and (arguments[2] or 0) & _WRITE or event in _CHANGES
+    if writes and isinstance(arguments[0], (str, bytes, os.PathLike)):
+        os.write(_notes, os.fsencode(os.path.abspath(os.fsdecode(arguments[0]))) + b"\\n")
+
+
+sys.addaudithook(_note)
+"""
 START_S = 150  # for one service to be healthy, on a machine that has other work too
 STOP_S = 60
 
@@ -36,6 +53,8 @@ class Topology:
         self.project = project
         self.state = state
         self.ports = {port: free_port() for port in ("6379", "8080", "8974")}
+        (project / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+        self._temporary.mkdir()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()
 
@@ -47,6 +66,21 @@ class Topology:
     def log(self, name: str) -> Path:
         """Return the file that holds what the service has printed."""
         return self.state / f"{name}.log"
+
+    @property
+    def _temporary(self) -> Path:
+        return self.state / "tmp"
+
+    def written(self, name: str) -> set[str]:
+        """Return the paths, as in the container, that the service's Python processes have written to."""
+        lines = (self.state / f"{name}.writes").read_text(encoding="utf-8").splitlines()
+        return {self._in_container(path) for path in set(lines)}
+
+    def _in_container(self, path: str) -> str:
+        for here, there in ((self._temporary, "/tmp"), (self.state, "/opt/airflow"), (self.project, "/opt/mtl")):  # noqa: S108
+            if Path(path).is_relative_to(here):
+                return there + path.removeprefix(str(here))
+        return path
 
     def start(self, name: str, again: bool = False) -> None:
         """Start the service after those it depends on, and wait until it is what they wait for."""
@@ -121,7 +155,8 @@ class Topology:
         given = self.services[name]["environment"]
         return {
             "PATH": ":".join(programs),
-            "HOME": os.environ["HOME"],
+            "TMPDIR": str(self._temporary),
+            "WATCHED_WRITES": str(self.state / f"{name}.writes"),
             "AIRFLOW_HOME": str(self.state),  # the image has one a container, with the logs in a volume for all
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.ports["8080"]),
@@ -129,6 +164,7 @@ class Topology:
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_port("triggerer")),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_port(name)),
             **{key: self._localised(str(value)) for key, value in given.items()},
+            "HOME": str(self._temporary) if given.get("HOME") == "/tmp" else os.environ["HOME"],  # noqa: S108
         }
 
     def _log_port(self, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,6 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from mtl_tasks import costs
 from mtl_tasks.history import choose_run, shown_document
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.promotion import verify_runs
@@ -21,6 +21,7 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult
 from mtl_tasks.sealing import StoreKey
 from mtl_tasks.store import Store
+from tests.conftest import PROJECT
 from tests.dags.conftest import ParseDags
 from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -40,8 +41,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch, airflow_database: None) -> RunDag:
     """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
     monkeypatch.delenv("MTL_STORE", raising=False)
-    # Docs that tell of the last run make another version of the DAG; `dag.test` then finds two for a run of one date.
-    monkeypatch.setattr(costs, "read_costs", lambda store, scenario, key: costs.PastCosts(0, {}, "not asked"))
 
     def run(kind: str = "train", **conf: Any) -> tuple[str, dict[str, str]]:
         dag = parse_dags(project).dags[f"{kind}_{NAME}"]
@@ -76,6 +75,25 @@ def run_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dic
 
 def skipped(tasks: dict[str, str]) -> dict[str, str]:
     return {name: ended for name, ended in tasks.items() if ended != "success"}
+
+
+def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_were(
+    project: Path, parse_dags: ParseDags, run_dag: RunDag
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    demo = runpy.run_path(str(PROJECT / "include/airflow/run_dag.py"))
+    write_scenario(project, members=["popularity", "als"])
+    before = datetime.now(UTC)
+    runs = [demo["run"](parse_dags(project).dags[f"train_{NAME}"], {"as_of": AS_OF}).run_id for _ in range(2)]
+    with create_session() as session:
+        first, second = session.scalars(select(DagRun).where(DagRun.run_id.in_(runs))).all()
+        for run in (first, second):
+            assert run.note.startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
+            assert before <= run.start_date <= run.end_date
+            assert {str(task.state) for task in run.get_task_instances(session=session)} == {"success", "skipped"}
+        assert first.created_dag_version_id == second.created_dag_version_id
 
 
 def test_the_dag_and_one_process_make_the_same_artefacts(

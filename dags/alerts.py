@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SourceError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError, DeviceError, SourceError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +15,7 @@ OPERATIONS = "include/docs/operations.md"
 # The first that fits; subclasses stand before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
+    (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
     (DataError, "mend the log as it says above, then clear this task and those after it"),

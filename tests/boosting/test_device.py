@@ -25,6 +25,20 @@ from tests.members.contract import draw_table, member_scenario
 
 KINDS: tuple[MemberKind, ...] = ("independent", "cascade", "shared", "shared_tail")
 ASK = "import sys; from mtl_tasks.boosting.device import resolve_device; print(resolve_device(sys.argv[1]))"
+FAIL = """
+import os
+from mtl_tasks.boosting.device import resolve_device
+from mtl_tasks.errors import DeviceError
+from mtl_tasks.members import member_class
+from tests.members.contract import draw_table, member_scenario
+assert resolve_device("gpu") == "gpu"
+os.environ["OCL_ICD_VENDORS"] = "/nonexistent"  # the trial had a process of its own: here the driver is not loaded yet
+for kind in ("independent", "cascade", "shared", "shared_tail"):
+    try:
+        member_class(kind).fit(draw_table(500, 1), draw_table(200, 2), member_scenario(device="gpu"))
+    except DeviceError as error:
+        print(error)
+"""
 LOAD = """
 import sys
 from pathlib import Path
@@ -162,6 +176,23 @@ def test_a_trial_loads_arrow_before_lightgbm_as_a_run_does(tmp_path: Path, monke
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     problem = device.probe.__wrapped__("gpu").problem
     assert problem.startswith("Arrow is <module 'pyarrow'")
+
+
+@pytest.mark.faults(27)
+def test_a_gpu_that_fails_at_work_is_an_error_and_not_a_silent_run_on_the_cpu(opencl: device.Probed) -> None:
+    known = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", FAIL],
+        env={**os.environ, "PYTHONPATH": known},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("boosting.device: ")]
+    assert len(told) == len(KINDS), done.stdout
+    reason = "boosting.device: 'gpu' failed while trees grew (No OpenCL device found): free its memory"
+    assert all(line.startswith(reason) and line.endswith("set boosting.device to 'cpu'") for line in told)
 
 
 def draw_kinds(count: int, seed: int) -> Table:

@@ -66,11 +66,21 @@ def ask_run(
         if key not in params:
             hint = nearest(key, list(params))
             raise ConfigError(f"run configuration: unknown parameter {key!r}{hint} (known: {', '.join(params)})")
-    as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
+    as_of, rule = _as_of(params["as_of"], interval_end, run_after)
+    log.info("as_of %s: %s", as_of, rule)
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     run = make_run(scenario_name, as_of, overrides, store, today=today, force=params["force"])
     return {**run_to_json(run), "overrides": overrides}
+
+
+def _as_of(asked: str | None, interval_end: datetime | None, run_after: datetime) -> tuple[str, str]:
+    """As_of, and where it comes from in words."""
+    if asked:
+        return asked, "as it was asked for"
+    if interval_end is not None:
+        return f"{interval_end.astimezone(UTC):%Y-%m-%d}", "the day on which the run's data interval ends"
+    return f"{run_after.astimezone(UTC):%Y-%m-%d}", "the day of the run, which has no data interval"
 
 
 def run_to_json(run: Run) -> Json:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -295,6 +296,29 @@ def test_a_wrong_as_of_is_refused(inside: Path, as_of: str | None, message: str)
         make_run(NAME, as_of, {}, ".store", today=TODAY)
 
 
+@pytest.mark.faults(11)
+def test_an_as_of_in_the_future_is_refused_before_any_work(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["run", NAME, "--as-of", "2999-01-01", "--store", str(tmp_path / "store")], capsys)
+    assert "as_of 2999-01-01 is in the future (today is " in line
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.faults(20)
+@pytest.mark.parametrize("gate", [{"gate.absolute": []}, {"gate.absolute": [], "gate.beat_floor": True}])
+def test_a_gate_without_a_rule_rejects_and_the_registry_holds_the_verdict(
+    finished: RunDocument, inside: Path, tmp_path: Path, gate: dict[str, Any]
+) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store", ignore=shutil.ignore_patterns("registry"))
+    document = run_pipeline(ask(str(tmp_path / "store"), **gate), quiet)
+    reason = "the gate has no rule to judge by, so it fails closed: add gate.absolute rules to"
+    assert document.verdict["reasons"][0].startswith(reason)
+    (entry,) = Registry(Store(str(tmp_path / "store")), NAME).entries()
+    assert entry.decision == "reject"
+    assert entry.reasons == document.verdict["reasons"]
+
+
 @pytest.mark.parametrize(
     ("as_of", "overrides", "message"),
     [
@@ -413,3 +437,40 @@ def test_a_log_like_this_is_judged_rightly(
     with pytest.raises(DataError, match=message):
         run_pipeline(ask(), quiet)
     assert Registry(Store(".store"), NAME).entries() == []
+
+
+@pytest.mark.faults(16)
+def test_a_log_without_a_purchase_is_refused_and_publishes_nothing(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited_log(tmp_path, films.assign(bought=0))
+    monkeypatch.chdir(tmp_path)
+    logged = {"tasks.purchase": {"kind": "binary", "label": "bought", "negatives": {"how": "logged"}}}
+    with pytest.raises(DataError, match=r"purchase: 0 positives in 'train' \(.* rows\), at least 10 are needed"):
+        run_pipeline(ask(**logged), quiet)
+    assert Registry(Store(".store"), NAME).entries() == []
+
+
+@pytest.mark.faults(17)
+def test_a_user_and_an_item_that_only_test_has_are_scored_and_counted(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = films[films["rated_at"] >= "2013-05-10"]
+    new_user, new_item = last.head(7).assign(user_id=10**9), last.tail(5).assign(movie_id=10**9)
+    stranger = last.head(1).assign(user_id=10**9 + 1, movie_id=10**9)  # knows nothing, and is not known
+    edited_log(tmp_path, pd.concat([films, new_user, new_item, stranger]))
+    items = pd.read_parquet(tmp_path / "films.parquet")
+    pd.concat([items, items.head(1).assign(movie_id=10**9)]).to_parquet(tmp_path / "films.parquet", index=False)
+    monkeypatch.chdir(tmp_path)
+    films.to_parquet("known.parquet", index=False)
+    before = run_pipeline(ask("before", **{"source.events": "known.parquet"}), quiet)
+    document = run_pipeline(ask(), quiet)
+    for side, count in (("cold_users", 8), ("cold_items", 6)):
+        rows = [run.evaluation["slices"]["rating"][side]["rows"] for run in (document, before)]
+        assert rows[0] - rows[1] == count, side
+        metrics = document.evaluation["slices"]["rating"][side]["fusion"]
+        assert all(np.isfinite(measured["value"]) for measured in metrics.values())
+    (lists,) = (pd.read_parquet(path) for path in Path(".store").glob("*/*/recommend/*/*/*.parquet"))
+    theirs = lists[lists["user_id"].isin([10**9, 10**9 + 1])]
+    assert theirs["user_id"].nunique() == 2
+    assert np.isfinite(theirs.select_dtypes("number").to_numpy()).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +64,24 @@ def test_entries_come_back_equal_by_as_of_and_then_as_they_were_appended(registr
     for one in written:
         registry.append(one)
     assert registry.entries() == [written[1], written[2], written[0]]
+
+
+@pytest.mark.faults(7)
+def test_runs_promoted_at_once_are_all_recorded_and_one_of_them_is_champion_to_every_reader(tmp_path: Path) -> None:
+    keys, start = [f"{number:x}" * 64 for number in range(8)], threading.Barrier(8)
+
+    def promote(key: str) -> None:
+        registry = Registry(Store(str(tmp_path)), "tiny")
+        start.wait()
+        registry.append(entry("2013-05-05", run_key=key))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(promote, keys))
+    readers = [Registry(Store(str(tmp_path)), "tiny") for _ in range(2)]
+    assert all(sorted(one.run_key for one in reader.entries()) == keys for reader in readers)
+    first, second = (reader.champion() for reader in readers)
+    assert first is not None
+    assert first == second
 
 
 def test_of_two_runs_promoted_on_one_day_the_later_is_the_champion(registry: Registry) -> None:

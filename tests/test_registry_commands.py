@@ -154,6 +154,15 @@ def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> N
     assert records(project) == before
 
 
+@pytest.mark.faults(31)
+def test_rollback_to_a_run_that_is_not_there_changes_nothing(say: Any, project: Path) -> None:
+    before = records(project)
+    code, _, err = say("rollback", "--to", "f" * 64, "--reason", "bad")
+    assert code == 2
+    assert "no entry of run ffffffffffff" in err
+    assert records(project) == before
+
+
 def test_verify_finds_one_damaged_byte(say: Any, project: Path) -> None:
     assert say("verify")[0] == 0
     damage(project, DAYS[1], "member-als")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -49,6 +50,34 @@ def test_the_dag_files_together_parse_in_less_than_a_second_and_import_nothing_h
     assert set(files) <= set(parsed["modules"])
     assert [module for module in HEAVY if module in parsed["modules"]] == []
     assert parsed["seconds"] < 1
+
+
+PARSE = """
+import importlib, json, sys
+import airflow.sdk, croniter  # Airflow's own, which looks at the machine when it is imported
+reached = []
+def watch(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.exec", "sqlite3.connect"):
+        reached.append([event, str(arguments)])
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        reached.append([event, str(arguments)])
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        reached.append([event, str(arguments)])
+sys.addaudithook(watch)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps(reached))
+"""
+
+
+@pytest.mark.faults(33)
+@pytest.mark.parametrize("store", [".store", "s3://nobody/knows", "postgresql://nobody:knows@host.invalid/it"])
+def test_the_dag_files_parse_without_a_connection_a_process_or_a_write(store: str) -> None:
+    files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MTL_STORE": store, "SHOP_DATABASE": store}
+    command = [sys.executable, "-c", PARSE, *files]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_every_dag_says_what_it_is_for_and_whose_it_is(parse_dags: ParseDags) -> None:

@@ -203,6 +203,7 @@ def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_
     assert distance[1] < 0.7 * distance[2]
 
 
+@pytest.mark.faults(12)
 @pytest.mark.parametrize(("solver", "value"), solvers())
 @pytest.mark.parametrize("end", [10, 14, 21, 27])
 def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: int) -> None:
@@ -272,6 +273,7 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(
     assert "ALS runs on the CPU" in caplog.text
 
 
+@pytest.mark.faults(28)
 def test_factors_fitted_on_a_gpu_order_pairs_as_those_of_the_cpu_do() -> None:
     import implicit.gpu
 

@@ -72,6 +72,7 @@ def reasons_of(verdict: Any) -> str:
 # --------------------------------------------------------------------------------------- absolute and floor
 
 
+@pytest.mark.faults(19)
 def test_a_candidate_that_holds_every_rule_is_promoted_and_called_the_first() -> None:
     verdict = judged(scenario_of())
     assert verdict["decision"] == "promote"
@@ -155,6 +156,7 @@ def test_a_metric_that_is_missing_in_the_evaluation_fails() -> None:
     assert "rating rmse <= 2: fails, rmse is not available" in verdict["reasons"][0]
 
 
+@pytest.mark.faults(20)
 @pytest.mark.parametrize("gate", [{"absolute": []}, {"absolute": [], "beat_floor": False}])
 def test_a_gate_without_rules_fails(gate: dict[str, Any]) -> None:
     verdict = judged(scenario_of(**gate))
@@ -163,6 +165,7 @@ def test_a_gate_without_rules_fails(gate: dict[str, Any]) -> None:
     assert "include/scenarios/tiny.yaml" in verdict["reasons"][0]
 
 
+@pytest.mark.faults(19)
 def test_relative_rules_alone_let_no_first_candidate_through_unjudged() -> None:
     relative = [{"task": "rating", "metric": "rmse", "margin": 0.1}]
     verdict = judged(scenario_of(absolute=[], relative=relative, beat_floor=False))
@@ -170,6 +173,7 @@ def test_relative_rules_alone_let_no_first_candidate_through_unjudged() -> None:
     assert judged(scenario_of(absolute=[], relative=relative))["decision"] == "promote"  # it beat the floor
 
 
+@pytest.mark.faults(22)
 @pytest.mark.parametrize(("floor", "passed"), [(2.0, True), (0.49, False), (0.1, False)])
 def test_the_floor_must_be_beaten_beyond_doubt(floor: float, passed: bool) -> None:
     verdict = judged(scenario_of(), scored(fusion=0.5, floor=floor))

@@ -44,6 +44,7 @@ def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
     )
 
 
+@pytest.mark.faults(9)
 @pytest.mark.parametrize(
     ("interval_end", "conf", "as_of"),
     [
@@ -67,6 +68,7 @@ def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_o
     assert rule in said
 
 
+@pytest.mark.faults(10)
 @pytest.mark.parametrize(
     ("conf", "message"),
     [

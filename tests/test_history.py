@@ -71,6 +71,7 @@ def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
     assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
 
 
+@pytest.mark.faults(23)
 def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path: Path) -> None:
     shutil.copytree(board_project / ".store", tmp_path / "store")
     store, entry = Store(str(tmp_path / "store")), board.entry_of(board_project, "2013-05-10")

@@ -51,6 +51,7 @@ def test_champion_is_the_newest_promoted_run_before_as_of(registry: Registry) ->
     }
 
 
+@pytest.mark.faults(5)
 def test_a_backfill_of_an_old_date_does_not_displace_the_champion(registry: Registry) -> None:
     registry.append(entry("2013-05-05", run_key="a" * 64))
     registry.append(entry("2013-05-02", run_key="b" * 64))
@@ -84,6 +85,7 @@ def test_runs_promoted_at_once_are_all_recorded_and_one_of_them_is_champion_to_e
     assert first == second
 
 
+@pytest.mark.faults(7)
 def test_of_two_runs_promoted_on_one_day_the_later_is_the_champion(registry: Registry) -> None:
     keys = ["b" * 64, "c" * 64, "a" * 64]
     for key in keys:
@@ -102,6 +104,7 @@ def test_an_entry_is_found_by_its_run_key(registry: Registry) -> None:
         registry.get("b" * 64)
 
 
+@pytest.mark.faults(4)
 def test_appending_the_same_entry_again_changes_nothing(registry: Registry, tmp_path: Path) -> None:
     registry.append(entry("2013-05-05"))
     (path,) = files(tmp_path)
@@ -117,6 +120,7 @@ def test_another_entry_under_the_same_name_is_refused(registry: Registry) -> Non
     assert registry.champion("2013-05-09") is None
 
 
+@pytest.mark.faults(24)
 def test_any_flipped_bit_in_an_entry_is_an_error_that_names_the_file(registry: Registry, tmp_path: Path) -> None:
     registry.append(entry("2013-05-05", "reject"))
     (path,) = files(tmp_path)
@@ -136,6 +140,7 @@ def test_what_is_no_entry_is_refused(registry: Registry, tmp_path: Path, text: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.faults(29)
 def test_a_registry_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match="the registry cannot be written"):

@@ -145,6 +145,7 @@ def test_rollback_to_a_run_retires_all_after_it(say: Any) -> None:
     assert f"today's champion: run {keys()[0][:12]}" in out
 
 
+@pytest.mark.faults(23, 31)
 def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> None:
     damage(project, DAYS[0], "factors")
     before = records(project)

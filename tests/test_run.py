@@ -50,6 +50,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.mark.faults(4)
 def test_the_same_work_is_done_once(bench: Bench) -> None:
     first, second = bench.run(), bench.run()
     assert bench.calls == ["worked"]
@@ -59,6 +60,7 @@ def test_the_same_work_is_done_once(bench: Bench) -> None:
     assert find_stage(bench.stage(), bench.asked(), {}) is not None
 
 
+@pytest.mark.faults(4)
 def test_force_does_it_again_and_gives_an_equal_reference(bench: Bench) -> None:
     first = bench.run()
     bench.force = True

@@ -57,6 +57,7 @@ def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     assert Ref.from_json(ref.to_json()) == ref
 
 
+@pytest.mark.faults(24)
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0, -1, "middle"])
 def test_one_flipped_bit_in_a_file_is_an_error_that_names_it(tmp_path: Path, name: str, place: Any) -> None:
@@ -70,6 +71,7 @@ def test_one_flipped_bit_in_a_file_is_an_error_that_names_it(tmp_path: Path, nam
         found.verify()
 
 
+@pytest.mark.faults(24)
 def test_any_flipped_bit_in_the_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
     artifact = publish(tmp_path, usage={"seconds": 1.25})
     path = Path(str(artifact.folder / MANIFEST))
@@ -96,6 +98,7 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> 
         artifact.read(name)
 
 
+@pytest.mark.faults(26)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_size_is_found_without_reading_any(tmp_path: Path, name: str) -> None:
     artifact = publish(tmp_path)
@@ -155,6 +158,7 @@ def test_a_reference_to_other_content_is_refused(tmp_path: Path) -> None:
         Store(str(tmp_path)).open(ref)
 
 
+@pytest.mark.faults(29)
 def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match=r"the store cannot be written \(.*\); this artefact does not exist") as caught:
@@ -165,6 +169,7 @@ def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) 
         store.find(store.folder("tiny", "2013-05-07", "factors", KEY))
 
 
+@pytest.mark.faults(29)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mtl_tasks import store as module
@@ -201,6 +206,7 @@ def test_arrays_are_packed_to_bytes_that_depend_on_them_alone() -> None:
     assert pack_arrays({"a": first, "b": second}) == pack_arrays({"b": second, "a": first})
 
 
+@pytest.mark.faults(25)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -215,6 +221,7 @@ def test_arrays_that_are_not_expected_are_refused(arrays: dict[str, Any], messag
         unpack_arrays(pack_arrays(arrays), {"a": ("i", 1)}, "x.npz")
 
 
+@pytest.mark.faults(25)
 def test_python_objects_are_neither_written_nor_read() -> None:
     objects = np.array([{"a": 1}], dtype=object)
     with pytest.raises(ValueError, match="allow_pickle"):
@@ -225,6 +232,7 @@ def test_python_objects_are_neither_written_nor_read() -> None:
         unpack_arrays(buffer.getvalue(), {"a": ("O", 1)}, "x.npz")
 
 
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"hello", pack_arrays({"a": np.arange(9)})[:-30]])
 def test_bytes_that_are_no_npz_are_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"x\.npz"):

@@ -96,6 +96,7 @@ def test_cpu_is_taken_as_asked(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+@pytest.mark.faults(27)
 def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
     asked = run_without_device(ASK, "gpu")
     if "GPU Tree Learner was not enabled" in asked.stderr:
@@ -107,6 +108,7 @@ def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
     assert refusal.endswith("set boosting.device to 'auto' or 'cpu'")
 
 
+@pytest.mark.faults(27)
 def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> None:
     reason = r"'cuda' was asked for but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build\)"
     with pytest.raises(ConfigError, match=rf"boosting.device: {reason}.*include/bin/lightgbm-cuda.sh") as told:
@@ -114,6 +116,7 @@ def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> Non
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.faults(27)
 def test_auto_without_any_takes_the_cpu_and_says_why(no_cuda: None) -> None:
     asked = run_without_device(ASK, "auto")
     assert asked.stdout == "cpu\n"
@@ -148,6 +151,7 @@ def test_a_device_is_known_as_the_processor_by_its_name(name: str, on_cpu: bool)
     assert (device.Probed(name=name).drawback is not None) == on_cpu
 
 
+@pytest.mark.faults(27)
 @pytest.mark.parametrize(
     ("program", "problem"),
     [
@@ -220,6 +224,7 @@ def assert_agree(ours: Member, theirs: Member, unseen: Table, within: float = 1e
         assert np.abs(made[0][task] - made[1][task]).mean() < 10 * within, task
 
 
+@pytest.mark.faults(28)
 @pytest.mark.parametrize("kind", KINDS)
 def test_trees_grown_on_a_device_agree_with_the_cpu_and_need_no_device_later(
     accelerator: str, kind: MemberKind, tmp_path: Path
@@ -239,6 +244,7 @@ def test_trees_grown_on_a_device_agree_with_the_cpu_and_need_no_device_later(
         assert all(np.array_equal(predicted[task], theirs[task]) for task in theirs)
 
 
+@pytest.mark.faults(28)
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_of_kinds_and_bundled_ones_are_split_on_a_device_as_on_the_cpu(
     accelerator: str, kind: MemberKind

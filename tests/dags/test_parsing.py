@@ -42,6 +42,7 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
 
 
+@pytest.mark.faults(33)
 def test_the_dag_files_together_parse_in_less_than_a_second_and_import_nothing_heavy() -> None:
     files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
     command = [sys.executable, "-c", IMPORT, *files]
@@ -138,6 +139,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
         assert missing == set(), name
 
 
+@pytest.mark.faults(13)
 def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: DAG) -> None:
     from airflow.sdk import RetryAction
 

@@ -200,6 +200,7 @@ def fill_with_films(url: str, root: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.faults(10)
 def test_an_unknown_parameter_fails_the_run_at_its_first_task(project: Path, run_dag: RunDag) -> None:
     write_scenario(project)
     state, tasks = run_dag(as_off=AS_OF)

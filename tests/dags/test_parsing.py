@@ -152,7 +152,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
     policy = movies.task_dict["validate.validate"].retry_policy
     for error in (errors.ConfigError, errors.DataError, errors.ArtifactError):
         assert policy.evaluate(error("no"), try_number=1, max_tries=3).action is RetryAction.FAIL
-    for broken in (ConnectionError, TimeoutError, OSError):
+    for broken in (ConnectionError, TimeoutError, OSError, errors.DeviceError):
         assert policy.evaluate(broken("gone"), try_number=1, max_tries=3).action is RetryAction.RETRY
 
 

@@ -113,18 +113,18 @@ def test_a_rejected_candidate_is_reported_and_recommends_nothing(
 
 @pytest.mark.faults(9)
 def test_a_run_by_hand_without_a_logical_date_is_as_of_its_own_day_and_the_log_and_the_registry_say_so(
-    tmp_path: Path, run_dag: RunDag, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, run_dag: RunDag, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_recent_log(tmp_path)
     write_scenario(tmp_path, source={**SCENARIO["source"], "events": "recent.parquet"}, members=["popularity", "als"])
     days = [f"{datetime.now(UTC):%Y-%m-%d}"]
-    state, tasks = run_dag(root=tmp_path, date=None)
+    with caplog.at_level("INFO"):
+        state, tasks = run_dag(root=tmp_path, date=None)
     days.append(f"{datetime.now(UTC):%Y-%m-%d}")
     assert (state, skipped(tasks)) == ("success", QUIET)
     (entry,) = Registry(Store(str(tmp_path / ".store")), NAME).entries()
     assert entry.as_of in days
-    said = capfd.readouterr()
-    assert f"as_of {entry.as_of}: the day of the run, which has no data interval" in said.out + said.err
+    assert f"as_of {entry.as_of}: the day of the run, which has no data interval" in caplog.text
 
 
 def write_recent_log(root: Path) -> None:

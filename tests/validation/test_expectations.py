@@ -28,15 +28,16 @@ def test_great_expectations_says_nothing_in_our_log(caplog: pytest.LogCaptureFix
 
 
 OFFLINE = """
-import atexit, sys
+import atexit, socket, sys
 reached = []
 def watch(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"):
-        reached.append((event, *map(str, arguments[1:])))
+        reached.append((event, *map(str, arguments[:2])))
 sys.addaudithook(watch)
 atexit.register(lambda: print(reached))  # the first to be registered is the last to be called
 from tests.validation.sample import good_log, validate
 validate(good_log())
+socket.getaddrinfo("localhost", 7)  # what shows that it would be noticed
 """
 
 
@@ -44,7 +45,7 @@ validate(good_log())
 def test_great_expectations_asks_nothing_of_the_network() -> None:
     command = [sys.executable, "-c", OFFLINE]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.splitlines()[-1] == "[('socket.getaddrinfo', 'localhost', '7')]"
 
 
 @pytest.mark.faults(36)

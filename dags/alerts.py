@@ -8,7 +8,16 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, GateError, SealError, SourceError, StoreError
+from mtl_tasks.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    GateError,
+    SealError,
+    SourceError,
+    StoreError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +25,7 @@ OPERATIONS = "include/docs/operations.md"
 # The first that fits; subclasses stand before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
+    (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),

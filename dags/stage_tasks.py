@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
 from dags.alerts import say_next_step
-from mtl_tasks.errors import MtlError, SourceError, StoreError
+from mtl_tasks.errors import DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.sealing import StoreKey, key_from
 from mtl_tasks.store_address import address_from
 from mtl_tasks.threads import settle_threads
@@ -29,6 +29,7 @@ DEFAULT_ARGS: Json = {
         rules=[
             RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
             RetryRule(SourceError, RetryAction.RETRY, reason="the log's bucket or database may answer a little later"),
+            RetryRule(DeviceError, RetryAction.RETRY, reason="a GPU that others share may have memory a little later"),
             RetryRule(MtlError, RetryAction.FAIL, reason="the same input would fail again"),
             RetryRule(OSError, RetryAction.RETRY, reason="input and output may work a little later"),
         ]

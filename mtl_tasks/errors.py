@@ -31,6 +31,10 @@ class ArtifactError(MtlError):
     """A stored artefact is missing, damaged, or cannot be written."""
 
 
+class DeviceError(MtlError):
+    """A GPU that was found failed at work; trying again may help, as others that share its memory come and go."""
+
+
 class GateError(MtlError):
     """The rules of promotion forbid what was asked for."""
 

@@ -74,7 +74,8 @@ def ask_run(
     """
     check_known(conf, params)
     _check_types(params)
-    as_of = params["as_of"] or _default_as_of(load_scenario(scenario_name), interval_end, run_after)
+    as_of, rule = _as_of(params["as_of"], load_scenario(scenario_name), interval_end, run_after)
+    log.info("as_of %s: %s", as_of, rule)
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     force = run_id if params["force"] else None
@@ -102,13 +103,18 @@ def _check_types(params: Mapping[str, Any]) -> None:
             raise ConfigError(f"run configuration: {name}: must be {wanted} (got {reprlib.repr(params[name])})")
 
 
-def _default_as_of(scenario: Scenario, interval_end: datetime | None, run_after: datetime) -> str:
-    day = (interval_end or run_after).astimezone(UTC).date()
-    if interval_end is not None or scenario.end_date is None or day <= scenario.end_date:
-        return day.isoformat()
-    as_of = scenario.end_date + timedelta(days=1)
-    log.info("as_of is %s, the day after the log's last: none was given", as_of)
-    return as_of.isoformat()
+def _as_of(
+    asked: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
+) -> tuple[str, str]:
+    """As_of, and where it comes from in words."""
+    if asked:
+        return asked, "as it was asked for"
+    if interval_end is not None:
+        return f"{interval_end.astimezone(UTC):%Y-%m-%d}", "the day on which the run's data interval ends"
+    day = run_after.astimezone(UTC).date()
+    if scenario.end_date is not None and day > scenario.end_date:
+        return (scenario.end_date + timedelta(days=1)).isoformat(), "the day after the log's last"
+    return day.isoformat(), "the day of the run, which has no data interval"
 
 
 def run_to_json(run: Run) -> Json:

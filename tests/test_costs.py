@@ -10,7 +10,6 @@ import pytest
 
 from mtl_tasks import cli
 from mtl_tasks.costs import RUNS, read_costs
-from mtl_tasks.errors import ArtifactError
 from mtl_tasks.registry import Registry, Ruling
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.stage_order import STAGE_ORDER

@@ -53,6 +53,7 @@ def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) 
     )
 
 
+@pytest.mark.faults(9)
 @pytest.mark.parametrize(
     ("interval_end", "conf", "as_of"),
     [
@@ -66,11 +67,17 @@ def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) 
     ],
 )
 def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_of_the_run(
-    interval_end: datetime | None, conf: dict[str, Any], as_of: str
+    interval_end: datetime | None, conf: dict[str, Any], as_of: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert ask(interval_end, **conf)["as_of"] == as_of
+    rule = "as it was asked for" if conf.get("as_of") else "the run's data interval ends" if interval_end else "no data"
+    with caplog.at_level("INFO", "mtl_tasks"):
+        assert ask(interval_end, **conf)["as_of"] == as_of
+    (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("as_of ")]
+    assert said.startswith(f"as_of {as_of}: ")
+    assert rule in said
 
 
+@pytest.mark.faults(10)
 @pytest.mark.parametrize(
     ("interval_end", "now", "as_of"),
     [

@@ -14,7 +14,7 @@ from mtl_tasks.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.handover import perform_report, perform_stage, run_to_json
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.promotion import promote, rollback
-from mtl_tasks.registry import Registry, Ruling
+from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.run import StageResult
 from mtl_tasks.store import Store
 from tests.projects import NAME, write_log, write_scenario
@@ -50,6 +50,7 @@ def make(store: Path, as_of: str, **overrides: Any) -> Made:
     return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in handed]
 
 
+@pytest.mark.faults(5)
 def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     newer = make(tmp_path, DAYS[1])
     older = make(tmp_path, DAYS[0])
@@ -61,10 +62,22 @@ def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     assert outcome.announcement(*older) is None
 
 
+@pytest.mark.faults(8)
+def test_a_backfill_of_five_older_dates_announces_nobody(tmp_path: Path) -> None:
+    champion = Entry("f" * 64, "2013-05-12", "promote", ["holds"], {"name": NAME}, {}, "c0de")
+    Registry(Store(str(tmp_path)), NAME).append(champion)
+    made = [make(tmp_path, f"2013-05-{day:02}", **{"windows.min_history": 7}) for day in range(7, 12)]
+    assert [outcome.announcement(*one) for one in made] == [None] * 5
+    registry = Registry(Store(str(tmp_path)), NAME)
+    assert registry.champion() == champion
+    assert [entry.promoted for entry in registry.entries()] == [True] * 6
+
+
 def test_who_need_not_be_asked_is_not(tmp_path: Path) -> None:
     assert not outcome.awaits_approval(*make(tmp_path, DAYS[1]))
 
 
+@pytest.mark.faults(30)
 @pytest.mark.parametrize(
     ("approved", "by", "note"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ def test_champion_is_the_newest_promoted_run_before_as_of(registry: Registry) ->
     }
 
 
+@pytest.mark.faults(5)
 def test_a_backfill_of_an_old_date_does_not_displace_the_champion(registry: Registry) -> None:
     registry.append(entry("2013-05-05", run_key="a" * 64))
     registry.append(entry("2013-05-02", run_key="b" * 64))
@@ -68,6 +70,25 @@ def test_entries_come_back_equal_by_as_of_and_then_as_they_were_appended(registr
     assert registry.entries() == [written[1], written[2], written[0]]
 
 
+@pytest.mark.faults(7)
+def test_runs_promoted_at_once_are_all_recorded_and_one_of_them_is_champion_to_every_reader(tmp_path: Path) -> None:
+    keys, start = [f"{number:x}" * 64 for number in range(8)], threading.Barrier(8)
+
+    def promote(key: str) -> None:
+        registry = Registry(Store(str(tmp_path)), "tiny")
+        start.wait()
+        registry.append(entry("2013-05-05", run_key=key))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(promote, keys))
+    readers = [Registry(Store(str(tmp_path)), "tiny") for _ in range(2)]
+    assert all(sorted(one.run_key for one in reader.entries()) == keys for reader in readers)
+    first, second = (reader.champion() for reader in readers)
+    assert first is not None
+    assert first == second
+
+
+@pytest.mark.faults(7)
 def test_of_two_runs_promoted_on_one_day_the_later_is_the_champion(registry: Registry) -> None:
     keys = ["b" * 64, "c" * 64, "a" * 64]
     for key in keys:
@@ -86,6 +107,7 @@ def test_an_entry_is_found_by_its_run_key(registry: Registry) -> None:
         registry.get("b" * 64)
 
 
+@pytest.mark.faults(4)
 def test_appending_the_same_entry_again_changes_nothing(registry: Registry, tmp_path: Path) -> None:
     registry.append(entry("2013-05-05"))
     (path,) = files(tmp_path)
@@ -101,6 +123,7 @@ def test_another_entry_under_the_same_name_is_refused(registry: Registry) -> Non
     assert registry.champion("2013-05-09") is None
 
 
+@pytest.mark.faults(24)
 def test_any_flipped_bit_in_an_entry_is_an_error_that_names_the_file(registry: Registry, tmp_path: Path) -> None:
     registry.append(entry("2013-05-05", "reject"))
     (path,) = files(tmp_path)
@@ -120,6 +143,7 @@ def test_what_is_no_entry_is_refused(registry: Registry, tmp_path: Path, text: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.faults(29)
 def test_a_registry_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match="the registry cannot be written"):

@@ -147,6 +147,7 @@ def test_rollback_to_a_run_retires_all_after_it(say: Any) -> None:
     assert f"today's champion: run {keys()[0][:12]}" in out
 
 
+@pytest.mark.faults(23, 31)
 def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> None:
     damage(project, DAYS[0], "factors")
     before = records(project)
@@ -166,7 +167,7 @@ def test_rollback_to_a_run_whose_log_was_pruned_names_what_makes_it_again(say: A
         assert (
             f"run {entry.run_key[:12]} as of {DAYS[0]} cannot be champion: the log that its lists are made from" in err
         )
-        assert f"python -m mtl_tasks run {NAME} --as-of {DAYS[0]}" in err
+        assert f"include/bin/mtl run {NAME} --as-of {DAYS[0]}" in err
     assert records(project) == before
 
 
@@ -194,7 +195,7 @@ def test_one_damaged_record_is_loud_everywhere_until_it_is_quarantined(say: Any,
     assert (
         f"{NAME}/{DAYS[1]}/" not in say("prune", "--keep-days", "30")[1]
     )  # what the verdict refers to may be wanted again
-    run = make_run(NAME, DAYS[1], {}, ".store", today=TODAY, force=True)
+    run = make_run(NAME, DAYS[1], {}, ".store", today=TODAY, force="again")
     run_pipeline(run, lambda stage, result: None)
     assert json.loads(say("champion", "--json")[1])["as_of"] == DAYS[1]
 
@@ -213,6 +214,15 @@ def test_a_candidate_is_compared_with_the_newest_champion_that_is_whole_and_the_
     assert document.verdict["reasons"][0] == warning
     assert document.outcome == "promoted"
     assert html.escape(warning) in Path(document.report).read_text(encoding="utf-8")
+
+
+@pytest.mark.faults(31)
+def test_rollback_to_a_run_that_is_not_there_changes_nothing(say: Any, project: Path) -> None:
+    before = records(project)
+    code, _, err = say("rollback", "--to", "f" * 64, "--reason", "bad")
+    assert code == 2
+    assert "no entry of run ffffffffffff" in err
+    assert records(project) == before
 
 
 def test_verify_finds_one_damaged_byte(say: Any, project: Path) -> None:

@@ -65,7 +65,7 @@ def test_what_is_published_is_read_back(tmp_path: Path) -> None:
     assert Ref.from_json(ref.to_json()) == ref
 
 
-@pytest.mark.faults
+@pytest.mark.faults(24)
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0, -1, "middle"])
 def test_one_flipped_bit_in_a_file_is_an_error_that_names_it(tmp_path: Path, name: str, place: Any) -> None:
@@ -79,7 +79,7 @@ def test_one_flipped_bit_in_a_file_is_an_error_that_names_it(tmp_path: Path, nam
         found.verify()
 
 
-@pytest.mark.faults
+@pytest.mark.faults(24)
 def test_any_flipped_bit_in_the_manifest_is_an_error_that_names_it(tmp_path: Path) -> None:
     artifact = publish(tmp_path, usage={"seconds": 1.25})
     path = Path(str(artifact.folder / MANIFEST))
@@ -106,6 +106,7 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> 
         artifact.read(name)
 
 
+@pytest.mark.faults(26)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_size_is_found_without_reading_any(tmp_path: Path, name: str) -> None:
     artifact = publish(tmp_path)
@@ -204,6 +205,7 @@ def test_an_object_store_keeps_the_first_too(monkeypatch: pytest.MonkeyPatch) ->
         store.open(first.ref).verify()
 
 
+@pytest.mark.faults(29)
 def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match=r"the store cannot be written \(.*\); this artefact does not exist") as caught:
@@ -214,6 +216,7 @@ def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) 
         store.find(store.folder("tiny", "2013-05-07", "factors", KEY))
 
 
+@pytest.mark.faults(29)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mtl_tasks import store as module
@@ -245,7 +248,7 @@ def test_an_object_store_works_alike() -> None:
 # -------------------------------------------------------------------------------------- what others may have planted
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("name", ["vectors", "rows", "facts"])
 def test_a_flipped_bit_is_refused_before_anything_parses_the_file(tmp_path: Path, name: str) -> None:
     artifact = publish(tmp_path)
@@ -269,7 +272,7 @@ class Marking:
         return os.mkdir, (str(self.mark),)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_a_pickle_planted_as_npz_is_refused_and_none_of_its_code_runs(tmp_path: Path) -> None:
     artifact, mark = publish(tmp_path), tmp_path / "it ran"
     planted = {"a pickle": pickle.dumps(Marking(mark)), "an array of objects": objects_npz(Marking(mark))}
@@ -291,7 +294,7 @@ def objects_npz(content: object) -> bytes:
 LINKED = ["", "2013-05-07", "2013-05-07/factors", f"2013-05-07/factors/{KEY[:32]}", "attempt", "vectors.npz", MANIFEST]
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("place", LINKED)
 def test_a_symbolic_link_anywhere_below_the_root_is_refused(tmp_path: Path, place: str) -> None:
     artifact = publish(tmp_path / "store")
@@ -328,7 +331,7 @@ def test_the_root_itself_may_be_a_symbolic_link(tmp_path: Path) -> None:
 OUTSIDE = ["../secret", "attempt-0123456789ab/../../secret", "/etc/passwd", "s3://bucket/x", "attempt-0123456789ab/"]
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("path", [*OUTSIDE, "page.html", "attempt-0123456789ab/other.html", None, 3])
 @pytest.mark.parametrize("root", ["disk", "memory"])
 def test_a_path_in_a_resealed_manifest_that_leads_elsewhere_is_refused(tmp_path: Path, root: str, path: Any) -> None:
@@ -340,7 +343,7 @@ def test_a_path_in_a_resealed_manifest_that_leads_elsewhere_is_refused(tmp_path:
         store.find(artifact.folder)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("name", ["../secret", "..", "a/b", ".hidden", ""])
 def test_a_name_in_a_resealed_manifest_that_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
     artifact = publish(tmp_path)
@@ -350,7 +353,7 @@ def test_a_name_in_a_resealed_manifest_that_is_a_path_is_refused(tmp_path: Path,
         Store(str(tmp_path)).find(artifact.folder)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("uri", ["..", "../store/tiny", "/etc", "s3://bucket/x", "a//b", "a/./b", ".", "", "a b", 3])
 @pytest.mark.parametrize("root", ["disk", "memory"])
 def test_a_reference_that_leads_out_of_the_store_is_refused(tmp_path: Path, root: str, uri: Any) -> None:
@@ -397,7 +400,7 @@ def test_another_sealed_document_is_no_manifest(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- bounds of reading
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("change", ["huge", "truncated"])
 def test_a_huge_or_truncated_lightgbm_text_is_refused_by_its_size(tmp_path: Path, change: str) -> None:
     store, made = Store(str(tmp_path)), Payload()
@@ -408,7 +411,7 @@ def test_a_huge_or_truncated_lightgbm_text_is_refused_by_its_size(tmp_path: Path
         artifact.read("model.purchase.0.lightgbm.txt")
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_a_lightgbm_text_of_the_same_size_is_refused_by_its_hash(tmp_path: Path) -> None:
     store, made = Store(str(tmp_path)), Payload()
     made.add_text("model.purchase.0.lightgbm.txt", "leaf_value=0.5 0.25\n")
@@ -418,7 +421,7 @@ def test_a_lightgbm_text_of_the_same_size_is_refused_by_its_hash(tmp_path: Path)
         artifact.read("model.purchase.0.lightgbm.txt")
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_a_manifest_of_forty_gigabytes_is_refused_unread(tmp_path: Path) -> None:
     artifact = publish(tmp_path)
     os.truncate(manifest_of(artifact), FORTY_GB)
@@ -426,7 +429,7 @@ def test_a_manifest_of_forty_gigabytes_is_refused_unread(tmp_path: Path) -> None
         Store(str(tmp_path)).find(artifact.folder)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_a_resealed_manifest_that_claims_a_file_of_forty_gigabytes_is_refused(tmp_path: Path) -> None:
     artifact = publish(tmp_path)
     os.truncate(path_of(artifact, "page.html"), FORTY_GB)
@@ -436,7 +439,7 @@ def test_a_resealed_manifest_that_claims_a_file_of_forty_gigabytes_is_refused(tm
         Store(str(tmp_path)).find(artifact.folder)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 @pytest.mark.parametrize("name", ["vectors.npz", MANIFEST])
 def test_what_is_no_regular_file_is_refused_and_nobody_waits(tmp_path: Path, name: str, kind: str) -> None:
@@ -477,6 +480,7 @@ def test_an_object_of_another_size_is_refused(server: str, monkeypatch: pytest.M
         assert store.find(store.folder("tiny", "2013-05-08", "factors", KEY)) is None
 
 
+@pytest.mark.faults(25)
 @pytest.mark.parametrize(
     ("name", "size"), [("a b.html", 1), ("../x.html", 1), (".x", 1), ("x.json", DOCUMENT_BYTES + 1)]
 )
@@ -502,3 +506,27 @@ def test_a_record_of_the_registry_is_held_to_the_same(tmp_path: Path) -> None:
     assert "is a symbolic link" in registry.read().damaged[0].why
     with pytest.raises(ArtifactError, match="no champion is known"):
         registry.champion()
+
+
+@pytest.mark.faults(25)
+def test_python_objects_are_neither_written_nor_read() -> None:
+    objects = np.array([{"a": 1}], dtype=object)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        pack_arrays({"a": objects})
+    buffer = io.BytesIO()
+    np.savez(buffer, a=objects)
+    with pytest.raises(ArtifactError, match=r"x\.npz: not a file of plain arrays"):
+        unpack_arrays(buffer.getvalue(), {"a": ("O", 1)}, "x.npz")
+
+
+@pytest.mark.faults(25)
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"hello", pack_arrays({"a": np.arange(9)})[:-30]])
+def test_bytes_that_are_no_npz_are_refused(data: bytes) -> None:
+    with pytest.raises(ArtifactError, match=r"x\.npz"):
+        unpack_arrays(data, {"a": ("i", 1)}, "x.npz")
+
+
+def test_documents_refuse_nan_and_have_one_form() -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        to_json({"a": float("nan")})
+    assert to_json({"b": 1, "a": 2}) == to_json({"a": 2, "b": 1})

@@ -39,6 +39,7 @@ def test_it_has_the_services_of_a_server(services: Services) -> None:
     assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"]}
 
 
+@pytest.mark.faults(34)
 @pytest.mark.parametrize(
     "name",
     [*sorted(SERVER_SECRETS), "REDIS_PASSWORD", "API_SECRET_KEY", "MTL_STORE_KEY"],
@@ -53,6 +54,7 @@ def test_nothing_starts_without_a_secret(name: str, secrets: dict[str, str], tmp
     assert configure(tmp_path, "--quiet").returncode != 0
 
 
+@pytest.mark.faults(34)
 def test_every_name_of_a_secret_is_one_that_make_env_writes(written: dict[str, Any], secrets: dict[str, str]) -> None:
     required = set(re.findall(r"\$\{(\w+):\?", str(written)))
     optional = set(re.findall(r"\$\{(\w+):-", str(written)))

@@ -68,6 +68,7 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
 
 
+@pytest.mark.faults(33)
 def test_the_dag_files_import_nothing_heavy_and_read_nothing_but_the_scenarios(tmp_path: Path) -> None:
     files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
     command = [sys.executable, "-c", IMPORT, *files]
@@ -81,6 +82,34 @@ def test_the_dag_files_import_nothing_heavy_and_read_nothing_but_the_scenarios(t
     read = [path for path in ours if path.suffix not in code and not path.is_relative_to(PROJECT / ".venv")]
     assert read
     assert {path.parent for path in read} == {PROJECT / "include" / "scenarios"}
+
+
+PARSE = """
+import importlib, json, sys
+import airflow.sdk, croniter  # Airflow's own, which looks at the machine when it is imported
+reached = []
+def watch(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.exec", "sqlite3.connect"):
+        reached.append([event, str(arguments)])
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        reached.append([event, str(arguments)])
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        reached.append([event, str(arguments)])
+sys.addaudithook(watch)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps(reached))
+"""
+
+
+@pytest.mark.faults(33)
+@pytest.mark.parametrize("store", [".store", "s3://nobody/knows", "postgresql://nobody:knows@host.invalid/it"])
+def test_the_dag_files_parse_without_a_connection_a_process_or_a_write(store: str) -> None:
+    files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MTL_STORE": store, "SHOP_DATABASE": store}
+    command = [sys.executable, "-c", PARSE, *files]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_every_dag_says_what_it_is_for_and_whose_it_is(parse_dags: ParseDags) -> None:
@@ -188,6 +217,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
         assert missing == set(), name
 
 
+@pytest.mark.faults(13)
 def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: DAG) -> None:
     from airflow.sdk import RetryAction
 
@@ -200,7 +230,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
     policy = movies.task_dict["validate.validate"].retry_policy
     for error in (errors.ConfigError, errors.DataError, errors.ArtifactError):
         assert policy.evaluate(error("no"), try_number=1, max_tries=3).action is RetryAction.FAIL
-    for broken in (ConnectionError, TimeoutError, OSError):
+    for broken in (ConnectionError, TimeoutError, OSError, errors.DeviceError):
         assert policy.evaluate(broken("gone"), try_number=1, max_tries=3).action is RetryAction.RETRY
 
 

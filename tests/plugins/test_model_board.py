@@ -41,6 +41,7 @@ def reader(app: FastAPI, board_project: Path) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.faults(32)
 def test_without_login_every_route_is_refused(app: FastAPI, stranger: TestClient) -> None:
     answers = {path: stranger.get(path, params=ASKED).status_code for path in paths(NAME)}
     assert len(answers) > 8
@@ -51,6 +52,7 @@ def test_no_route_takes_anything_but_a_question(app: FastAPI) -> None:
     assert {method for route in app.routes if isinstance(route, APIRoute) for method in route.methods} == {"GET"}
 
 
+@pytest.mark.faults(32)
 def test_without_access_a_scenario_does_not_exist(
     app: FastAPI, reader: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,11 +69,13 @@ def test_without_access_a_scenario_does_not_exist(
     assert reader.get("/api/scenarios").json() == []
 
 
+@pytest.mark.faults(32)
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2f..", "%2fetc", "Small", "small%00", "a" * 50])
 def test_names_that_lead_elsewhere_are_refused(reader: TestClient, name: str) -> None:
     assert reader.get(f"/api/scenarios/{name}/runs/{'0' * 64}").status_code in (404, 422)
 
 
+@pytest.mark.faults(25)
 def test_a_link_out_of_the_store_is_no_scenario(reader: TestClient, board_project: Path, tmp_path: Path) -> None:
     from plugins.model_board import access
 
@@ -96,6 +100,7 @@ def test_a_runs_page_shows_its_evidence(reader: TestClient, board_project: Path,
     assert document["as_of"] == as_of
 
 
+@pytest.mark.faults(32)
 def test_hostile_text_is_shown_as_text_and_nothing_else_may_run(reader: TestClient, board_project: Path) -> None:
     forced = board.entry_of(board_project, "2013-05-11").run_key
     for path in ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{forced}"):

@@ -42,6 +42,7 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: 
     assert len(airflow.events(f"{NAME}_champion")) == 1
 
 
+@pytest.mark.faults(10)
 def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airflow) -> None:
     run = airflow.trigger(TRAIN, {"train_day": 5})
     done = airflow.follow(TRAIN, run)
@@ -52,6 +53,7 @@ def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airf
     assert "Next step: correct the parameter" in log
 
 
+@pytest.mark.faults(10)
 @pytest.mark.parametrize("conf", [{"as_of": "soon"}, {"threads": 64}, {"train_days": "x"}, {"gate_mode": "off"}])
 def test_an_ill_typed_value_is_refused_at_once(airflow: Airflow, conf: dict[str, Any]) -> None:
     with pytest.raises(RefusedError) as refused:
@@ -66,6 +68,7 @@ def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | Non
     assert refused.value.status == status
 
 
+@pytest.mark.faults(6, 8)
 @pytest.mark.parametrize(("name", "active"), [("one", "1"), ("three", "3")])
 def test_a_backfill_gives_what_one_date_after_the_other_gives(
     airflow: Airflow, here: None, name: str, active: str
@@ -102,6 +105,7 @@ def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, ques
     airflow.until(lambda: told in airflow.logged("triggerer"), "the alert", 60)
 
 
+@pytest.mark.faults(30)
 @pytest.mark.parametrize(
     ("name", "told", "promoted"),
     [("asked", "approved (approved by admin at ", True), ("denied", "not approved (not approved by admin at ", False)],
@@ -155,6 +159,7 @@ def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow
     airflow.command("pools", "set", "gpu", "1", "for the tests")
 
 
+@pytest.mark.faults(30)
 def test_no_answer_in_time_promotes_nothing(airflow: Airflow) -> None:
     run = airflow.trigger("train_late", {"as_of": AS_OF, "approval": "required"})
     done = airflow.follow("train_late", run)
@@ -182,6 +187,7 @@ def test_a_run_that_is_promoted_while_the_question_waits_stays_champion(airflow:
     assert len(airflow.events("overtaken_champion")) == 1
 
 
+@pytest.mark.faults(1)
 def test_a_killed_task_and_a_killed_scheduler_leave_what_a_quiet_run_leaves(airflow: Airflow, here: None) -> None:
     run = airflow.trigger("train_killed", {"as_of": AS_OF})
     other = airflow.trigger("train_killed", {"as_of": AS_OF})

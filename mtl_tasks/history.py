@@ -25,6 +25,7 @@ from mtl_tasks.store import MANIFEST, Artifact, Ref, Store
 Json = dict[str, Any]
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
+KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
 HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
 
 
@@ -128,17 +129,9 @@ def read_history(store: Store, scenario: str) -> History:
     StoreError
         If the store does not answer.
     """
-    registry = Registry(store, scenario)
-    return _read_history(str(store.root), scenario, registry.version())
-
-
-@lru_cache(maxsize=32)
-def _read_history(root: str, scenario: str, version: tuple[str, ...]) -> History:
-    """Keyed by the names of the records, none of which is ever changed."""
-    store = Store(root)
     rulings: dict[tuple[str, str], list[Ruling]] = {}
     entries: dict[tuple[str, str], Entry] = {}
-    records = Registry(store, scenario).records() if version else []
+    records = list(_records(str(store.root), scenario, Registry(store, scenario).version()))
     for record in records:
         run = record.as_of, record.run_key
         if isinstance(record, Entry):
@@ -147,6 +140,12 @@ def _read_history(root: str, scenario: str, version: tuple[str, ...]) -> History
             rulings.setdefault(run, []).append(record)
     runs = [_past_run(store, entry, tuple(rulings.get(run, ()))) for run, entry in entries.items()]
     return History(scenario, runs, _champions(records))
+
+
+@lru_cache(maxsize=32)
+def _records(root: str, scenario: str, version: tuple[str, ...]) -> tuple[Record, ...]:
+    """Keyed by the names of the records, none of which is ever changed."""
+    return tuple(Registry(Store(root), scenario).records()) if version else ()
 
 
 def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
@@ -197,28 +196,33 @@ def read_card(store: Store, run: PastRun) -> Json:
     """
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
-    return {
-        **_read_card(str(store.root), tuple(run.entry.refs.items())),
-        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
-    }
-
-
-@lru_cache(maxsize=KEPT_RUNS)
-def _read_card(root: str, refs: tuple[tuple[str, Ref], ...]) -> Json:
-    summaries: dict[str, Mapping[str, Any]] = {}
-    for stage, ref in refs:
-        try:
-            summaries[stage] = Store(root).open(ref).summary
-        except StoreError:
-            raise
-        except ArtifactError:  # the list of artefacts says so
-            continue
+    summaries = _summaries(store, run.entry)
     windows = summaries.get("split", {}).get("windows", {})
     days = {name: [part["first"], part["last"]] for name, part in windows.items()}
     return {
         "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
         "windows": dict(sorted(days.items(), key=lambda window: window[1])),
+        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     }
+
+
+def _summaries(store: Store, entry: Entry) -> dict[str, Mapping[str, Any]]:
+    """The summaries of a run's stages, without those of artefacts that cannot be read."""
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in entry.refs.items():
+        try:
+            summaries[stage] = _summary(str(store.root), ref)
+        except StoreError:
+            raise
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    return summaries
+
+
+@lru_cache(maxsize=KEPT_SUMMARIES)
+def _summary(root: str, ref: Ref) -> Mapping[str, Any]:
+    """Keyed by a hash of what is read; what cannot be read now is tried again."""
+    return Store(root).open(ref).summary
 
 
 def rebuild_run(store: Store, entry: Entry) -> Run:

@@ -64,12 +64,19 @@ def test_no_route_takes_anything_but_a_question(app: FastAPI) -> None:
     assert {method for route in app.routes if isinstance(route, APIRoute) for method in route.methods} == {"GET"}
 
 
+@pytest.fixture
+def access_to(reader: TestClient) -> Iterator[pytest.MonkeyPatch]:
+    """Changes what the reader may read, and is undone before the reader's own access is."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 def test_without_access_a_scenario_does_not_exist(
-    app: FastAPI, reader: TestClient, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, reader: TestClient, access_to: pytest.MonkeyPatch
 ) -> None:
     from plugins.model_board import access
 
-    monkeypatch.setattr(access, "may_read", lambda user, scenario: False)
+    access_to.setattr(access, "may_read", lambda user, scenario: False)
     for path in paths(NAME):
         answer = reader.get(path, params=ASKED)
         assert f"train_{NAME}" not in answer.text
@@ -272,10 +279,11 @@ def test_a_run_may_have_as_long_an_id_as_airflow_allows(reader: TestClient, dags
 
 
 def test_a_dag_of_others_with_a_name_like_ours_shows_no_model(
-    reader: TestClient, dags: dict[str, str], board_project: Path
+    reader: TestClient, dags: dict[str, str], board_project: Path, access_to: pytest.MonkeyPatch
 ) -> None:
     from plugins.model_board import access
 
+    access_to.setattr(access, "may_read", lambda user, scenario: True)
     name = dags["foreign"].removeprefix("train_")
     (board_project / ".store" / name / "registry").mkdir(parents=True, exist_ok=True)
     try:
@@ -290,9 +298,16 @@ def test_a_dag_of_others_with_a_name_like_ours_shows_no_model(
 
 
 def test_access_to_a_dag_of_others_is_no_access_to_a_scenario(app: FastAPI, dags: dict[str, str]) -> None:
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
     from plugins.model_board import access
 
-    assert access.may_read(None, dags["foreign"].removeprefix("train_")) is False
+    create_auth_manager()
+    admin = SimpleAuthManagerUser(username="ada", role="ADMIN")
+    readable = {kind: access.may_read(admin, dag.removeprefix("train_")) for kind, dag in dags.items()}
+    assert readable == {"own": True, "foreign": False}
+    assert access.may_read(admin, "without_a_dag") is True
 
 
 def test_pages_can_be_used_by_keyboard_and_by_ear(reader: TestClient, board_project: Path) -> None:

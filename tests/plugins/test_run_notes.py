@@ -63,6 +63,26 @@ def test_a_run_of_ours_that_failed_has_a_note(plugin: ModuleType, session: Any) 
     assert run.note == f"failed: all_tasks_deadlocked; {END}"
 
 
+def left(session: Any, run: Any, key: str, task: str, value: str) -> None:
+    """Leave what a task of a run leaves in Airflow's database; the row of the task itself is not looked at."""
+    from airflow.models.xcom import XComModel
+    from sqlalchemy import text
+
+    session.execute(text("PRAGMA defer_foreign_keys = ON"))  # until the end of the transaction, which is undone
+    about = {"dag_run_id": run.id, "dag_id": run.dag_id, "run_id": run.run_id, "map_index": -1}
+    session.add(XComModel(**about, task_id=task, key=key, value=value, timestamp=datetime.now(UTC)))
+    session.flush()
+
+
+def test_a_run_of_ours_that_succeeded_has_its_verdict(plugin: ModuleType, session: Any) -> None:
+    run = run_of(session, OURS)
+    plugin.on_dag_run_success(run, "success")
+    assert run.note is None  # it was set to success by hand
+    left(session, run, "note", "report", "2013-05-11: promoted")
+    plugin.on_dag_run_success(run, "success")
+    assert run.note == "2013-05-11: promoted"
+
+
 def test_a_run_of_others_is_left_alone_whatever_its_dag_is_called(plugin: ModuleType, session: Any) -> None:
     for dag_id in (FOREIGN, "train_unknown"):
         run = run_of(session, dag_id, note="theirs")

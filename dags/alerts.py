@@ -14,6 +14,7 @@ from mtl_tasks.errors import (
     DataError,
     DeviceError,
     GateError,
+    MtlError,
     SealError,
     SourceError,
     StoreError,
@@ -45,12 +46,15 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def say_next_step(context: Any) -> None:
-    """Log what to do about a task that has failed for good."""
+    """Log what to do about a task that has failed for good, and leave the fault for `plugins/run_notes.py`."""
     fault, ti = context.get("exception"), context["ti"]
     step = next(
         (step for kind, step in NEXT_STEPS if isinstance(fault, kind)), "read the error above; it is not one of ours"
     )
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
+    if isinstance(fault, MtlError):  # other messages may hold what only the log hides
+        # Airflow learns of the failure when this process has ended, so the note finds it.
+        ti.xcom_push(key="fault", value=str(fault).partition("\n")[0])
 
 
 async def say_late(interval_hours: float, context: Any) -> None:

@@ -28,6 +28,7 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
+KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
 HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
 
 
@@ -132,20 +133,19 @@ def read_history(store: Store, scenario: str) -> History:
         If the store does not answer.
     """
     registry = Registry(store, scenario)
-    history = _read_history(store, scenario, registry.version())
-    if history.problems:  # a file that is restored has the name of the damaged one
-        _read_history.cache_clear()
-    return history
-
-
-@lru_cache(maxsize=32)
-def _read_history(store: Store, scenario: str, version: tuple[str, ...]) -> History:
-    """Keyed by the names of the records, none of which is ever changed."""
-    snapshot = Registry(store, scenario).read() if version else Snapshot(())
+    snapshot = _snapshot(store, scenario, registry.version())
+    if snapshot.damaged:  # a file that is restored has the name of the damaged one
+        _snapshot.cache_clear()
     runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
     newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
     champions = [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
     return History(scenario, runs, champions, tuple(snapshot.warnings()))
+
+
+@lru_cache(maxsize=32)
+def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot:
+    """Keyed by the names of the records, none of which is ever changed."""
+    return Registry(store, scenario).read() if version else Snapshot(())
 
 
 def _past_run(store: Store, snapshot: Snapshot, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
@@ -224,26 +224,31 @@ def read_card(store: Store, run: PastRun) -> Json:
     """
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
-    return {
-        **_read_card(store, tuple(run.entry.refs.items())),
-        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
-    }
-
-
-@lru_cache(maxsize=KEPT_RUNS)
-def _read_card(store: Store, refs: tuple[tuple[str, Ref], ...]) -> Json:
-    summaries: dict[str, Mapping[str, Any]] = {}
-    for stage, ref in refs:
-        try:
-            summaries[stage] = store.open(ref).summary
-        except ArtifactError:  # the list of artefacts says so
-            continue
+    summaries = _summaries(store, run.entry)
     windows = summaries.get("split", {}).get("windows", {})
     days = {name: [part["first"], part["last"]] for name, part in windows.items()}
     return {
         "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
         "windows": dict(sorted(days.items(), key=lambda window: window[1])),
+        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     }
+
+
+def _summaries(store: Store, entry: Entry) -> dict[str, Mapping[str, Any]]:
+    """The summaries of a run's stages, without those of artefacts that cannot be read."""
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in entry.refs.items():
+        try:
+            summaries[stage] = _summary(store, ref)
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    return summaries
+
+
+@lru_cache(maxsize=KEPT_SUMMARIES)
+def _summary(store: Store, ref: Ref) -> Mapping[str, Any]:
+    """Keyed by a hash of what is read; what cannot be read now is tried again."""
+    return store.open(ref).summary
 
 
 def rebuild_run(store: Store, entry: Entry) -> Run:

@@ -506,27 +506,3 @@ def test_a_record_of_the_registry_is_held_to_the_same(tmp_path: Path) -> None:
     assert "is a symbolic link" in registry.read().damaged[0].why
     with pytest.raises(ArtifactError, match="no champion is known"):
         registry.champion()
-
-
-@pytest.mark.faults(25)
-def test_python_objects_are_neither_written_nor_read() -> None:
-    objects = np.array([{"a": 1}], dtype=object)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        pack_arrays({"a": objects})
-    buffer = io.BytesIO()
-    np.savez(buffer, a=objects)
-    with pytest.raises(ArtifactError, match=r"x\.npz: not a file of plain arrays"):
-        unpack_arrays(buffer.getvalue(), {"a": ("O", 1)}, "x.npz")
-
-
-@pytest.mark.faults(25)
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"hello", pack_arrays({"a": np.arange(9)})[:-30]])
-def test_bytes_that_are_no_npz_are_refused(data: bytes) -> None:
-    with pytest.raises(ArtifactError, match=r"x\.npz"):
-        unpack_arrays(data, {"a": ("i", 1)}, "x.npz")
-
-
-def test_documents_refuse_nan_and_have_one_form() -> None:
-    with pytest.raises(ValueError, match="Out of range float"):
-        to_json({"a": float("nan")})
-    assert to_json({"b": 1, "a": 2}) == to_json({"a": 2, "b": 1})

@@ -16,7 +16,7 @@ from mtl_tasks.daily_log import read_events
 from mtl_tasks.history import find_lists
 from mtl_tasks.promotion import promote
 from mtl_tasks.registry import Entry
-from plugins.model_board.app import PREFIX
+from plugins.model_board.mounted import PREFIX
 from tests.board import ASKED, TITLE, paths
 from tests.board import HOSTILE as REASON
 from tests.projects import AS_OF

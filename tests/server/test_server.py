@@ -48,6 +48,7 @@ def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airf
     done = airflow.follow(TRAIN, run)
     assert done["state"] == "failed"
     assert done["note"].startswith("failed: resolve")
+    assert "unknown parameter 'train_day', did you mean 'train_days'?" in done["note"]
     log = airflow.log(TRAIN, run, "resolve")
     assert "unknown parameter 'train_day', did you mean 'train_days'?" in log
     assert "Next step: correct the parameter" in log

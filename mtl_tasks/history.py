@@ -7,7 +7,7 @@ read. Nothing is written but a page that is missing or out of date.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -306,6 +306,9 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     """
     entry = run.entry
     results = earlier_results(entry, store)
+    for made in _made_of(store, entry, "publish"):
+        if made.summary["run_key"] == entry.run_key:  # runs that differ in prose alone share a verdict
+            results["publish"] = _result("publish", made)
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
@@ -335,18 +338,25 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
 
 def _overrides(store: Store, entry: Entry) -> Json:
     """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
-    for path in sorted((store.root / _scenario(entry) / entry.as_of / "report").glob(f"*/{MANIFEST}")):
-        try:
-            page = store.find(path.parent)
-        except StoreError:
-            raise
-        except ArtifactError as error:
-            log.warning("%s: what --set changed is not known (%s)", entry.run_key[:12], error)
-            continue
-        if page is not None and page.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+    for page in _made_of(store, entry, "report"):
+        if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
             overrides: Json = page.summary.get("overrides", {})
             return overrides
     return {}
+
+
+def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
+    """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
+    for path in sorted((store.root / _scenario(entry) / entry.as_of / stage).glob(f"*/{MANIFEST}")):
+        try:
+            artifact = store.find(path.parent)
+        except StoreError:
+            raise
+        except ArtifactError as error:
+            log.warning("%s: passed over (%s)", stage, error)
+            continue
+        if artifact is not None and artifact.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+            yield artifact
 
 
 def find_lists(store: Store, entry: Entry) -> Artifact | None:

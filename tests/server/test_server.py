@@ -144,15 +144,16 @@ def asked_for(airflow: Airflow, path: str) -> Any:
 
 def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow: Airflow) -> None:
     dag, waiting, question = "train_ahead", "decide.earlier_runs", "publish.approve"
-    airflow.command("pools", "set", "gpu", "0", "so that a run stays where it is")
+    airflow.command("pools", "set", "gpu", "0", "so that a run which needs it stays where it is")
     first = airflow.trigger(dag, {"as_of": DAYS[-3], "device": "gpu"}, date=DAYS[-4])
-    second = airflow.trigger(dag, {"as_of": DAYS[-2], "approval": "required"}, date=DAYS[-3])
-    airflow.until(lambda: airflow.tasks(dag, second)[waiting]["state"] == "deferred", "the wait for the first", 300)
+    quick = {"members": ["popularity"]}
+    second = airflow.trigger(dag, {"as_of": DAYS[-2], "approval": "required", **quick}, date=DAYS[-3])
+    airflow.until(lambda: airflow.tasks(dag, second)[waiting]["state"] == "deferred", "the wait for the first", 600)
     assert f"waits for the verdicts of {first}" in airflow.log(dag, second, waiting)
     airflow.call(f"dags/{dag}/dagRuns/{first}", {"state": "failed"}, method="PATCH")
-    airflow.until(lambda: airflow.tasks(dag, second)[question]["state"] == "awaiting_input", "the question", 300)
-    third = airflow.trigger(dag, {"as_of": DAYS[-1]}, date=DAYS[-2])
-    assert airflow.follow(dag, third)["state"] == "success"
+    airflow.until(lambda: airflow.tasks(dag, second)[question]["state"] == "awaiting_input", "the question", 600)
+    third = airflow.trigger(dag, {"as_of": DAYS[-1], **quick}, date=DAYS[-2])
+    assert airflow.follow(dag, third, 600)["state"] == "success"
     assert airflow.tasks(dag, second)[question]["state"] == "awaiting_input"
     champion = registry(airflow, "ahead").champion()
     assert champion is not None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from mtl_tasks.boosting import device
 from mtl_tasks.registry import Registry
@@ -169,16 +172,24 @@ def test_starting_again_changes_nothing(topology: Topology, client: httpx.Client
     assert log_in(client, secrets["ADMIN_PASSWORD"]).status_code == 201
 
 
-def test_cleaning_removes_old_runs_and_old_logs_and_leaves_the_rest(
-    topology: Topology, services: Services, client: httpx.Client, tasks: list[dict[str, Any]]
+def test_cleaning_removes_old_runs_and_their_logs_and_leaves_the_rest(
+    topology: Topology, client: httpx.Client, tasks: list[dict[str, Any]]
 ) -> None:
-    runs = f"/api/v2/dags/{DAG}/dagRuns"
-    logs = [path for path in (topology.state / "logs").rglob("*.log") if "validate" in str(path)]
+    run = tasks[0]["dag_run_id"]
+    address = f"/api/v2/dags/{DAG}/dagRuns/{run}"
+    logs = [path for path in (topology.state / "logs").rglob("*.log") if run in str(path)]
     assert logs
     topology.start(MAINTENANCE, again=True)
-    assert client.get(runs).json()["total_entries"] == 1
+    assert client.get(address).status_code == 200
     assert all(path.exists() for path in logs)
-    services[MAINTENANCE]["environment"]["KEEP_DAYS"] = "0"
+    old = datetime.now(UTC) - timedelta(days=100)
+    engine = create_engine(topology.database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE dag_run SET start_date = :old WHERE run_id = :run"), {"old": old, "run": run})
+    engine.dispose()
+    for path in logs:
+        os.utime(path, (old.timestamp(), old.timestamp()))
     topology.start(MAINTENANCE, again=True)
-    assert client.get(runs).json()["total_entries"] == 0
+    assert client.get(address).status_code == 404
     assert not any(path.exists() for path in logs)
+    assert client.get(f"/api/v2/dags/{DAG}").status_code == 200

@@ -30,13 +30,21 @@ import os, sys
 
 _notes = os.open(os.environ["WATCHED_WRITES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 _WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-_CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.link", "shutil.rmtree")
+_CHANGED = {"os.remove": [0], "os.rmdir": [0], "os.rename": [0, 1], "os.symlink": [1], "os.link": [1]}
+
+
+def _changed(event, arguments):
+    if event == "open":
+        return arguments[:1] if (arguments[2] or 0) & _WRITE else []
+    if event == "os.mkdir":
+        return arguments[:1] if not os.path.exists(arguments[0]) else []
+    return [arguments[place] for place in _CHANGED.get(event, [])]
 
 
 def _note(event, arguments):
-    writes = event == "open" and (arguments[2] or 0) & _WRITE or event in _CHANGES
-    if writes and isinstance(arguments[0], (str, bytes, os.PathLike)):
-        os.write(_notes, os.fsencode(os.path.abspath(os.fsdecode(arguments[0]))) + b"\\n")
+    for path in _changed(event, arguments):
+        if isinstance(path, (str, bytes, os.PathLike)):
+            os.write(_notes, os.fsencode(os.path.abspath(os.fsdecode(path))) + b"\\n")
 
 
 sys.addaudithook(_note)
@@ -62,6 +70,11 @@ class Topology:
     def url(self) -> str:
         """Where the API answers."""
         return f"http://127.0.0.1:{self.ports['8080']}"
+
+    @property
+    def database(self) -> str:
+        """Where Airflow's database answers."""
+        return self._localised(self.services["init"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     def log(self, name: str) -> Path:
         """Return the file that holds what the service has printed."""
@@ -156,6 +169,8 @@ class Topology:
         return {
             "PATH": ":".join(programs),
             "TMPDIR": str(self._temporary),
+            "POCL_CACHE_DIR": str(Path.home() / ".cache/pocl"),  # kernels take long to compile on a busy machine
+            "PYTHONDONTWRITEBYTECODE": "1",  # where code cannot be written, Python does without
             "WATCHED_WRITES": str(self.state / f"{name}.writes"),
             "AIRFLOW_HOME": str(self.state),  # the image has one a container, with the logs in a volume for all
             "AIRFLOW__API__HOST": "127.0.0.1",

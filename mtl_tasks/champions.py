@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry, Snapshot
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store import DAYS, Artifact, Ref, Store, day_refs
@@ -108,7 +109,7 @@ def tables_fault(entry: Entry, store: Store) -> str | None:
         name = entry.scenario_document["name"]
         return (
             f"the log that its lists are made from was pruned or is damaged ({error}): make it again first "
-            f"(python -m mtl_tasks run {name} --as-of {entry.as_of}, with the settings and the code of that run; other "
+            f"({PROGRAM} run {name} --as-of {entry.as_of}, with the settings and the code of that run; other "
             "code makes another run of that day, which can be promoted instead)"
         )
     return None

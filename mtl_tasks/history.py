@@ -16,6 +16,7 @@ import pandas as pd
 
 from mtl_tasks.errors import ArtifactError, ConfigError, StoreError, answering
 from mtl_tasks.pipeline import build_document, page_uri
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry, Registry, Ruling, Snapshot
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult, run_stage
@@ -207,7 +208,7 @@ def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | No
     of_day = [entry for entry in registry.entries() if entry.as_of == day]
     if not of_day:
         raise ArtifactError(
-            f"{scenario} as of {day}: no run in {store.root}: run it first (python -m mtl_tasks run), or name another "
+            f"{scenario} as of {day}: no run in {store.root}: run it first ({PROGRAM} run), or name another "
             "place with --store"
         )
     return read_run(store, scenario, (asked or of_day[-1]).run_key), len(of_day)

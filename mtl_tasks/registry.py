@@ -18,6 +18,7 @@ from typing import Final
 from upath import UPath
 
 from mtl_tasks.errors import ArtifactError, GateError, SealError, StoreError, answering
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.records import (
     AWAITING,
     AWAITS_APPROVAL,
@@ -429,7 +430,7 @@ class Registry:
         fault, remedy = f"not a registry entry ({error}): damaged or tampered with", _REMEDY
         if isinstance(error, SchemaError):
             fault, remedy = str(error), "run the code that wrote it"
-        aside = f"python -m mtl_tasks registry quarantine {self._scenario} {as_of}/{name} --reason TEXT"
+        aside = f"{PROGRAM} registry quarantine {self._scenario} {as_of}/{name} --reason TEXT"
         return f"{self._folder / as_of / name}: {fault}; {remedy}, or set it aside: {aside}"
 
     def _listing(self) -> list[str]:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from mtl_tasks.errors import ConfigError, SealError
+from mtl_tasks.program import PROGRAM
 
 KEY_VARIABLE: Final = "MTL_STORE_KEY"
 OLD_KEY_VARIABLE: Final = "MTL_STORE_KEY_OLD"
 KEY_LENGTH: Final = 32  # characters: of hexadecimal digits 128 bits
-SEAL_COMMAND: Final = "python -m mtl_tasks registry seal SCENARIO"
+SEAL_COMMAND: Final = f"{PROGRAM} registry seal SCENARIO"
 
 _SEAL: Final = "seal"
 _LINE: Final = re.compile(rb'\n "seal": "(?:hmac-sha256:([0-9a-f]{8}):)?([0-9a-f]{64})"(,?)(?=\n)')

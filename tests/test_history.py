@@ -319,7 +319,7 @@ def test_a_log_of_too_many_rows_is_left_to_the_command_line(
     with pytest.raises(DataError) as refused:
         prepare_run(board.store(board_project), board.entry_of(board_project, "2013-05-08"))
     assert "rows, more than the 10 read for a page" in str(refused.value)
-    assert f"python -m mtl_tasks explain {NAME} --as-of 2013-05-08 --user" in str(refused.value)
+    assert f"include/bin/mtl explain {NAME} --as-of 2013-05-08 --user" in str(refused.value)
 
 
 def test_what_could_not_be_read_once_is_read_again(board_project: Path, tmp_path: Path) -> None:

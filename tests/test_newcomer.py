@@ -35,7 +35,7 @@ def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture
     assert cli.main(["init", "opinions", "--events", str(LOG)]) == 0
     assert "then: include/bin/mtl check opinions" in capsys.readouterr().out
 
-    code, found = asked(capsys, "check", "opinions")
+    code, found = asked(capsys, "check", "opinions", "--set", "windows.test=4")
     assert (code, found["as_of"], found["complete"]) == (1, "2023-12-12", True)
     assert found["problems"] == [
         "easy: 5 negatives in 'test' (2023-12-08..2023-12-11, 229 rows), at least 10 are needed; lengthen windows.test"
@@ -47,7 +47,6 @@ def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture
         "interesting": ("binary", "interesting"),
         "easy": ("binary", "easy"),
     }
-    SCENARIO.write_text(SCENARIO.read_text(encoding="utf-8").replace("test: 4", "test: 6"), encoding="utf-8")
     code, found = asked(capsys, "check", "opinions")
     assert (code, found["ready"], found["problems"]) == (0, True, [])
 
@@ -72,10 +71,9 @@ def test_each_command_that_is_printed_works_as_typed() -> None:
     drafted = typed(f"include/bin/mtl init opinions --events {LOG}")
     assert (drafted.returncode, drafted.stderr) == (0, "")
     check = drafted.stdout.partition("then: ")[2].strip()
-    checked = typed(check)
+    checked = typed(f"{check} --set windows.test=4")
     assert checked.returncode == 1
     assert "not ready: 1 problem" in checked.stdout
-    SCENARIO.write_text(SCENARIO.read_text(encoding="utf-8").replace("test: 4", "test: 6"), encoding="utf-8")
     run = typed(check).stdout.partition("ready: ")[2].strip()
     assert run == "include/bin/mtl run opinions --as-of 2023-12-12"
     shown = typed(f"{run.replace(' run ', ' show ')}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtl_tasks import registry_commands
+from mtl_tasks import erasure_commands, registry_commands
 from mtl_tasks.errors import MtlError
 from mtl_tasks.terminal import (
     PROGRAM,
@@ -76,6 +76,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(registry_commands.app, name="registry")
+app.command()(erasure_commands.forget)
 
 
 @app.command()

@@ -45,14 +45,14 @@ def find_removable(store: Store, scenario: str, older_than: float) -> list[Remov
     needed |= {ref.uri for entry in whole for ref in entry.refs.values()}
     gates = {entry.refs["gate"].key for entry in whole}
     found = []
-    for folder in _artefact_folders(store, scenario):
+    for folder in artifact_folders(store, scenario):
         if store.uri_of(folder) in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
             needed |= _days_of(store, folder)
         elif (removable := _old(folder, older_than)) is not None:
             found.append(removable)
         else:
             needed |= _days_of(store, folder)
-    days = (folder for folder in _day_folders(store, scenario) if store.uri_of(folder) not in needed)
+    days = (folder for folder in day_folders(store, scenario) if store.uri_of(folder) not in needed)
     return [*found, *filter(None, (_old(folder, older_than) for folder in days))]
 
 
@@ -86,7 +86,7 @@ def remove(removable: list[Removable]) -> None:
             raise StoreError(f"{entry.folder}: cannot be removed ({error}); run the same command again") from error
 
 
-def _artefact_folders(store: Store, scenario: str) -> list[UPath]:
+def artifact_folders(store: Store, scenario: str) -> list[UPath]:
     """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not among them."""
     root = store.inside(scenario)
     if not root.exists():
@@ -95,7 +95,8 @@ def _artefact_folders(store: Store, scenario: str) -> list[UPath]:
     return _folders(store, (key for day in days for key in day.glob("*/*")))
 
 
-def _day_folders(store: Store, scenario: str) -> list[UPath]:
+def day_folders(store: Store, scenario: str) -> list[UPath]:
+    """Folders ``days/<day>/<key>``."""
     return _folders(store, store.inside(scenario, DAYS).glob("*/*"))
 
 

@@ -178,6 +178,7 @@ def check(
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
     ] = 1_000_000,
+    store: StoreUri = ".store",
     settings: Settings = None,
     as_json: AsJson = False,
     root: Root = Path("."),
@@ -192,10 +193,11 @@ def check(
         from mtl_tasks.intake.check import inspect
         from mtl_tasks.pipeline import parse_as_of
         from mtl_tasks.scenario import load_scenario
+        from mtl_tasks.store import Store
 
         asked = load_scenario(scenario, overrides)
         day = None if as_of is None else parse_as_of(as_of, today())
-        found = inspect(asked, day, ".", sample, os.environ)
+        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()))
     if as_json:
         print_json(found.to_json())
     else:

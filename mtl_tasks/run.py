@@ -44,6 +44,7 @@ PRESENTATION = (
     "comparison.py",
     "pruning.py",
     "holdings.py",
+    "obstacles.py",
     "erasure.py",
     "erasure_commands.py",
     "resealing.py",

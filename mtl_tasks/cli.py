@@ -61,6 +61,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} registry list movies
 
+  {PROGRAM} forget movies --user 4711
+
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or a fault

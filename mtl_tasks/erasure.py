@@ -155,7 +155,7 @@ class Erasure:
         kept = lists[~self.person.among(lists[columns.USER])].reset_index(drop=True)
         payload = Payload(rows=len(kept), summary={**old.summary, "users": int(kept[columns.USER].nunique())})
         payload.add_frame(_LISTS, kept)
-        payload.add_json(_SAMPLE, [one for one in old.json(_SAMPLE) if str(one["user_id"]) != self.person.id])
+        payload.add_json(_SAMPLE, [one for one in old.json(_SAMPLE) if not self.person.is_id(one["user_id"])])
         about = {name: hashlib.sha256(data).hexdigest() for name, data in payload.files.items()}
         key = hashlib.sha256(to_json({"instead_of": old.ref.key, "files": about})).hexdigest()
         facts = {name: old.manifest[name] for name in old.manifest if name not in ("key", "rows", "files", "summary")}

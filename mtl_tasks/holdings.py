@@ -62,14 +62,19 @@ class Person:
             return np.zeros(len(column), dtype=bool)
         return np.asarray(pc.fill_null(pc.equal(texts, self.id), False).to_numpy(), dtype=bool)
 
+    def is_id(self, value: int | str) -> bool:
+        """Whether an id of a JSON document is this one."""
+        return value == (self.id if isinstance(value, str) else self.number)
+
     def quoted_in(self, text: str) -> bool:
         """Whether a text names the id as a word of its own."""
         return re.search(rf"(?<!\w){re.escape(self.id)}(?!\w)", text) is not None
 
     def shown_on(self, page: str) -> bool:
-        """Whether a page shows the id; an integer only as the whole text of an element."""
-        shown = str(escape(self.id))
-        return (f">{shown}<" in page) if self.number is not None else shown in page
+        """Whether a page shows the id; an integer only in the cell of a person, as counts are integers too."""
+        if self.number is None:
+            return str(escape(self.id)) in page
+        return re.search(rf'class="person"[^>]*>{self.number}<', page) is not None
 
 
 @dataclass(frozen=True)
@@ -158,9 +163,11 @@ class _Search:
         pages = [f for f in artifacts if f.parent.name == "report" and self._shows(f, files[f], lists)]
         snapshots = list(self._snapshots(user_columns))
         if log or tables or counts or lists or pages or snapshots:
-            counts += [f for f in days if f not in log + counts and self._has_rows(f, files[f])]
+            held = {*log, *counts, *tables}
+            counts += [f for f in days if f not in held and self._has_rows(f, files[f])]
             gone = {self._store.uri_of(folder) for folder in log + counts}
-            tables += [f for f in artifacts if f not in tables and self._lists_any(f, gone)]
+            splits = {folder.name for folder in tables if folder.parent.name == "split"}
+            tables += [f for f in artifacts if f not in held and self._refers_to(f, gone, splits)]
         elif self._integers and all(self._integers) and self._person.number is None:
             raise ConfigError(f"--user {self._person.id!r}: ids of this log are integers: check the id")
         ordered: dict[Kind, list[UPath]] = {"lists": lists, "pages": pages, "tables": tables, "days": counts}
@@ -177,7 +184,7 @@ class _Search:
             name = columns.USER if stem in _USERS else "label" if user_axis(stem) else None
             if name is not None and ".parquet" in path.name and self._count(path, name) != 0:
                 return True
-            if stem == "sample" and any(str(entry["user_id"]) == self._person.id for entry in self._json(path) or []):
+            if stem == "sample" and any(self._person.is_id(one["user_id"]) for one in self._json(path) or []):
                 return True
         return False
 
@@ -259,11 +266,13 @@ class _Search:
         made_from = None if page is None else page.manifest["inputs"].get("recommend")
         return made_from is not None and made_from[:32] in {listed.name for listed in lists}
 
-    def _lists_any(self, folder: UPath, gone: set[str]) -> bool:
-        if folder.parent.name not in ("validate", "features"):
+    def _refers_to(self, folder: UPath, gone: set[str], splits: set[str]) -> bool:
+        """Whether tables list a day that goes, or are features of rows that go: once they were in one file."""
+        artifact = self._artifact(folder) if folder.parent.name in ("validate", "features") else None
+        if artifact is None:
             return False
-        artifact = self._artifact(folder)
-        return artifact is not None and bool({ref.uri for ref in listed_days(artifact)} & gone)
+        made_from = artifact.manifest.get("inputs", {}).get("split", "")[:32]
+        return made_from in splits or bool({ref.uri for ref in listed_days(artifact)} & gone)
 
     def _artifact(self, folder: UPath) -> Artifact | None:
         try:

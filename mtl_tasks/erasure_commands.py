@@ -127,6 +127,7 @@ def _left(planned: Erasure) -> list[str]:
             f"the registry: a decision on run {one.run_key[:12]} of {one.at} quotes the id; records stay as they are"
             for one in found.quoted
         ),
+        "the memory of the model board, until the API server is started again",
         "logs of Airflow, copies of lists, backups and old versions of a bucket's objects",
     ]
     if others:

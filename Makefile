@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo up env bench lock clean
+.PHONY: help setup test lint format demo up env pin bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -57,6 +57,9 @@ up: $(RUNTIME) ## Start Airflow at http://localhost:8080 (PORT=8081 moves it); C
 
 env: ## Write .env with the secrets of docker-compose.yaml; one that is there stays as it is
 	@include/docker/secrets.sh
+
+pin: ## Write the digests of the images of docker-compose.yaml to .env
+	@include/docker/pin-images.sh
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)

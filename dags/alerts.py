@@ -8,7 +8,17 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, SealError, SourceError, StoreError
+from mtl_tasks.errors import (
+    ArtifactError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    GateError,
+    MtlError,
+    SealError,
+    SourceError,
+    StoreError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +26,7 @@ OPERATIONS = "include/docs/operations.md"
 # The first that fits; subclasses stand before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
+    (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
@@ -29,17 +40,21 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
         AirflowSensorTimeout,
         "see why the runs that it waited for have no verdict, fail those that will have none, then clear this task",
     ),
+    (GateError, "do as it says above: the rules of promotion forbid what was asked for"),
     (OSError, "see that the machine has room and its network works, then clear this task"),
 )
 
 
 def say_next_step(context: Any) -> None:
-    """Log what to do about a task that has failed for good."""
+    """Log what to do about a task that has failed for good, and leave the fault for `plugins/run_notes.py`."""
     fault, ti = context.get("exception"), context["ti"]
     step = next(
         (step for kind, step in NEXT_STEPS if isinstance(fault, kind)), "read the error above; it is not one of ours"
     )
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
+    if isinstance(fault, MtlError):  # other messages may hold what only the log hides
+        # Airflow learns of the failure when this process has ended, so the note finds it.
+        ti.xcom_push(key="fault", value=str(fault).partition("\n")[0])
 
 
 async def say_late(interval_hours: float, context: Any) -> None:

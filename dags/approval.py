@@ -12,6 +12,9 @@ from dags.stage_tasks import asked, in_project, store_key
 class PromotionApproval(ApprovalOperator):
     """Asks if approval is required, and records the answer in the registry; no answer in time is a no.
 
+    Whom `gate.approvers` names may answer, or anybody where it names nobody. If the run is decided in the registry
+    while the question waits, that decision stands, and what follows goes by it.
+
     Parameters
     ----------
     handed
@@ -27,11 +30,12 @@ class PromotionApproval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Put the verdict before people, or skip if nobody need be asked."""
         with in_project():
-            from mtl_tasks.outcome import awaits_approval, tell_verdict
+            from mtl_tasks.outcome import approvers, awaits_approval, tell_verdict
 
             if not awaits_approval(asked(), self.handed, store_key()):
                 raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
             self.body = tell_verdict(asked(), self.handed, store_key())
+            self.assigned_users = [{"id": user, "name": user} for user in approvers(asked())] or None
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -40,13 +44,16 @@ class PromotionApproval(ApprovalOperator):
             with in_project():
                 from mtl_tasks.outcome import record_answer
 
-                said = record_answer(
+                user = event["responded_by_user"] or {}
+                answer = record_answer(
                     asked(),
                     self.handed,
                     approved=event["chosen_options"] == [self.APPROVE],
-                    by=(event["responded_by_user"] or {}).get("name"),
+                    by=user.get("name"),
+                    user_id=user.get("id"),
                     at=event["responded_at"].isoformat(timespec="seconds"),
                     key=store_key(),
                 )
-            self.log.info("%s", said)
+            self.log.info("%s", answer.said)
+            event = {**event, "chosen_options": [self.APPROVE if answer.promoted else self.REJECT]}
         return super().execute_complete(context, event)

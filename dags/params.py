@@ -14,15 +14,12 @@ WINDOWS = {
 }
 
 
-def make_params(scenario: Scenario, took: str) -> dict[str, Param]:
-    """Return the fields by name; `mtl_tasks.handover` says which key of the scenario each one is.
-
-    ``took`` is a sentence on what past runs took.
-    """
-    return {**_what(scenario, took), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
+def make_params(scenario: Scenario) -> dict[str, Param]:
+    """Return the fields by name; `mtl_tasks.handover` says which key of the scenario each one is."""
+    return {**_what(scenario), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
 
 
-def _what(scenario: Scenario, took: str) -> dict[str, Param]:
+def _what(scenario: Scenario) -> dict[str, Param]:
     kinds = list(get_args(MemberKind))
     return {
         "as_of": Param(
@@ -31,7 +28,7 @@ def _what(scenario: Scenario, took: str) -> dict[str, Param]:
             format="date",
             title="As of",
             description="The run knows nothing at or after this day (UTC). Empty: the end of the data interval, and "
-            "without an interval the day of the run.",
+            f"without an interval the day of the run{_at_latest(scenario)}.",
             section="What to learn",
         ),
         "members": Param(
@@ -40,7 +37,7 @@ def _what(scenario: Scenario, took: str) -> dict[str, Param]:
             items={"type": "string", "enum": kinds},
             examples=kinds,
             title="Members",
-            description=f"The models to fit. Popularity must be among them: it is the floor for the others. {took}",
+            description="The models to fit. Popularity must be among them: it is the floor for the others.",
             section="What to learn",
         ),
         "fusion": Param(
@@ -59,6 +56,10 @@ def _what(scenario: Scenario, took: str) -> dict[str, Param]:
             section="What to learn",
         ),
     }
+
+
+def _at_latest(scenario: Scenario) -> str:
+    return f"; by hand, at the latest the day after the log's last, {scenario.end_date}" if scenario.end_date else ""
 
 
 def _windows(scenario: Scenario) -> dict[str, Param]:

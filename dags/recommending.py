@@ -3,7 +3,7 @@
 **Purpose.** Recommendations by the models that are best today.
 
 **Inputs.** The run that the champion's event names, exactly that one; triggered by hand, the parameter `run`, or else
-today's champion. Trigger it by hand after `python -m mtl_tasks registry rollback` or `promote`.
+today's champion. Trigger it by hand after `include/bin/mtl registry rollback` or `promote`.
 
 **Outputs.** In the store (`MTL_STORE`) the lists as Parquet, and the run's report, now with some of them.
 

@@ -11,8 +11,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
 from dags.alerts import say_next_step
-from mtl_tasks.errors import MtlError, SourceError, StoreError
+from mtl_tasks.errors import DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.sealing import StoreKey, key_from
+from mtl_tasks.store_address import address_from
 from mtl_tasks.threads import settle_threads
 
 Json = dict[str, Any]
@@ -28,6 +29,7 @@ DEFAULT_ARGS: Json = {
         rules=[
             RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
             RetryRule(SourceError, RetryAction.RETRY, reason="the log's bucket or database may answer a little later"),
+            RetryRule(DeviceError, RetryAction.RETRY, reason="a GPU that others share may have memory a little later"),
             RetryRule(MtlError, RetryAction.FAIL, reason="the same input would fail again"),
             RetryRule(OSError, RetryAction.RETRY, reason="input and output may work a little later"),
         ]
@@ -119,7 +121,12 @@ def report(handed: list[Any]) -> Json:
         from mtl_tasks.outcome import run_note
 
         get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
-        return perform_report(asked(), handed, store_key())
+        page = perform_report(asked(), handed, store_key())
+    if page is None:
+        raise AirflowSkipException(
+            "the run's tables were pruned, so its page cannot be drawn again: the lists are made"
+        )
+    return page
 
 
 @contextlib.contextmanager
@@ -131,19 +138,13 @@ def in_project() -> Iterator[None]:
 
 
 def store_uri() -> str:
-    """Where artefacts live."""
-    return os.environ.get("MTL_STORE", ".store")
+    """Return the address of the store, by the rule of the command line."""
+    return address_from(os.environ)
 
 
 def store_key() -> StoreKey | None:
     """Return what the store's documents are sealed with; every process reads it itself, and none passes it on."""
     return key_from(os.environ)
-
-
-def local_store() -> str:
-    """Where artefacts live, for who is not in the project's folder."""
-    uri = store_uri()
-    return uri if "://" in uri else str(scenario_files.ROOT / uri)
 
 
 def asked() -> Json:

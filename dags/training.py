@@ -3,7 +3,9 @@
 **Purpose.** Learn from the log up to a day, `as_of`, and publish the models if they pass the scenario's gate.
 
 **Inputs.** The scenario's file in `include/scenarios`, and its log of the days before `as_of`. That is the day on which
-the run's data interval ends, unless a parameter says otherwise; without an interval it is the day of the run.
+the run's data interval ends, unless a parameter says otherwise; without an interval it is the day of the run. Of a log
+that has ended (`end_date` in the scenario's file), nothing is scheduled after its last day, and a run by hand without
+`as_of` is of the day after it.
 
 **Outputs.** In the store (`MTL_STORE`) an artefact of every stage, an entry in the registry, and the report; the result
 of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and today's champion,
@@ -24,16 +26,16 @@ that has failed, or that awaits approval, is not waited for. No date displaces a
 unless today's champion changes. Run it forwards: backwards, no date has a champion to be compared with. A date that is
 done is reused; with other parameters it stands beside.
 
-**Owner.** Whom the scenario's file names as `owner`.
+**What past runs took.** `include/bin/mtl registry costs SCENARIO` says it by stage; the tab *Model* says it of a run.
 
-**What past runs took.**
+**Owner.** Whom the scenario's file names as `owner`.
 """
 
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, TaskGroup, dag
+from airflow.sdk import DAG, TaskGroup, dag
 
 from dags import resources
 from dags.alerts import deadline
@@ -41,10 +43,10 @@ from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.params import make_params
 from dags.scenario_files import build_all
-from dags.stage_tasks import DEFAULT_ARGS, announce, local_store, members, report, resolve, stage, store_key
+from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
 from dags.tags import Tag
+from dags.timetables import make_timetable
 from dags.waiting import EarlierRuns
-from mtl_tasks.costs import read_costs
 from mtl_tasks.scenario import Scenario
 
 PUBLISH = "publish"
@@ -56,19 +58,18 @@ GO_ON = "none_failed"  # members that are on the other queue are skipped, which 
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
     assets = ScenarioAssets.of(scenario.name)
-    costs = read_costs(local_store(), scenario.name, store_key())
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # a run a day; none of them holds up the next day's
 
     @dag(
         f"train_{scenario.name}",
         description=scenario.title,
-        doc_md=f"{__doc__}{costs.table()}",
-        schedule=CronDataIntervalTimetable(scenario.schedule, timezone="UTC"),
+        doc_md=__doc__,
+        schedule=make_timetable(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
         max_active_runs=RUNS_AT_WORK + unanswered,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
-        params=make_params(scenario, costs.line()),
+        params=make_params(scenario),
         deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,

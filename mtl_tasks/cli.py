@@ -1,19 +1,20 @@
-"""The command line: `python -m mtl_tasks`. It parses, calls the pipeline, and shows what came back."""
+"""The command line, `mtl`. It parses, calls the pipeline, and shows what came back."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtl_tasks import erasure_commands, registry_commands
+from mtl_tasks import __version__, erasure_commands, registry_commands
 from mtl_tasks.errors import MtlError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.terminal import (
-    PROGRAM,
     AsJson,
     AsOf,
     Force,
@@ -79,6 +80,21 @@ app = typer.Typer(
 )
 app.add_typer(registry_commands.app, name="registry")
 app.command()(erasure_commands.forget)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mtl-tasks {__version__}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()

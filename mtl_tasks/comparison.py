@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mtl_tasks.drift import compare, read_record
-from mtl_tasks.errors import ArtifactError, StoreError
+from mtl_tasks.errors import ArtifactError
 from mtl_tasks.history import PastRun
 from mtl_tasks.report.labels import in_order, metric
 from mtl_tasks.store import Store
@@ -56,8 +56,6 @@ def compare_rows(store: Store, first: PastRun, second: PastRun) -> Json:
     for run in (first, second):
         try:
             record = read_record(store.open(run.entry.refs["evaluate"]))
-        except StoreError:
-            raise
         except ArtifactError as error:
             return {"problem": str(error), "shifts": [], "unmatched": []}
         if record is None:

@@ -1,23 +1,14 @@
-"""What past runs took, by stage, for those who are about to start another.
-
-A scheduler shows this with the DAG, whose file it reads again and again. Hence nothing that is slow to import, a few
-small files of a store on this machine, and coarse figures: a finer one would make a new version of the DAG a run.
-"""
+"""What past runs took, by stage, for those who are about to start another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
 
-from mtl_tasks.errors import ArtifactError
-from mtl_tasks.safe_files import DOCUMENT_BYTES, read_file
-from mtl_tasks.sealing import StoreKey, unsealed
+from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.stage_order import stage_place
+from mtl_tasks.store import Store
 
 Json = dict[str, Any]
 RUNS: Final = 5
@@ -41,7 +32,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class PastCosts:
-    """What the newest runs took; ``problem`` says why nothing is known.
+    """What the newest runs took.
 
     Attributes
     ----------
@@ -51,78 +42,43 @@ class PastCosts:
 
     runs: int
     stages: dict[str, Cost]
-    problem: str | None = None
+
+    def to_json(self) -> Json:
+        """Return a JSON-able form."""
+        return asdict(self)
 
     def line(self) -> str:
         """Return all stages together in a sentence."""
         if not self.stages:
-            return f"What past runs took: {self.problem}."
+            return "No run yet."
         seconds = sum(cost.seconds for cost in self.stages.values())
         peak = max(cost.peak_mb for cost in self.stages.values())
         newest = "newest run" if self.runs == 1 else f"newest {self.runs} runs"
         return f"The {newest} took {_time(seconds)} in all stages, and at most {_memory(peak)}."
 
-    def table(self) -> str:
-        """Return the stages as a Markdown table."""
-        if not self.stages:
-            return self.line()
-        rows = [f"| {name} | {_time(cost.seconds)} | {_memory(cost.peak_mb)} |" for name, cost in self.stages.items()]
-        return "\n".join([self.line(), "", "| stage | time (median) | memory (peak) |", "|---|---|---|", *rows])
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return stage, time and memory in words."""
+        return [(name, _time(cost.seconds), _memory(cost.peak_mb)) for name, cost in self.stages.items()]
 
 
-def read_costs(store: str, scenario: str, key: StoreKey | None = None) -> PastCosts:
+def read_costs(store: Store, scenario: str) -> PastCosts:
     """Return what the newest runs of a scenario took, at most ``RUNS`` of them.
 
-    Parameters
-    ----------
-    store
-        Root of the store. In a bucket nothing is read: a call over the network has no place where a DAG is parsed.
-    key
-        What the store's documents are sealed with.
+    Raises
+    ------
+    ArtifactError
+        If a record or a manifest is damaged.
     """
-    if "://" in store:
-        return PastCosts(0, {}, "not read here from a store in a bucket; the report of each run says it")
-    try:
-        usages = [_usage(Path(store), entry, key) for entry in _newest(Path(store), scenario, key)]
-    except FileNotFoundError:
-        usages = []
-    except OSError as error:
-        return PastCosts(0, {}, f"the store cannot be read ({error.strerror})")
-    except (ArtifactError, ValueError, KeyError, TypeError, AttributeError):
-        return PastCosts(0, {}, "a record or a manifest is damaged; `python -m mtl_tasks registry verify` says which")
+    usages = [_usage(store, entry) for entry in Registry(store, scenario).entries()[-RUNS:]]
     known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_place(stage), stage))
     stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
-    return PastCosts(len(usages), stages, None if usages else "no run yet")
+    return PastCosts(len(usages), stages)
 
 
-def _newest(store: Path, scenario: str, key: StoreKey | None) -> list[Json]:
-    """The entries of the newest runs; see :class:`mtl_tasks.registry.Registry` for where they lie."""
-    return list(islice(_entries(store, scenario, key), RUNS))
-
-
-def _entries(store: Path, scenario: str, key: StoreKey | None) -> Iterator[Json]:
-    for day in sorted((store / scenario / "registry").iterdir(), reverse=True):
-        for path in sorted(day.glob("*.json"), reverse=True):
-            record = _document(store, str(path.relative_to(store)), key)
-            if "action" not in record:  # what people ruled later lies there too
-                yield record
-
-
-def _usage(store: Path, entry: Json, key: StoreKey | None) -> Json:
+def _usage(store: Store, entry: Entry) -> Json:
     """What each stage took that is still there: lists and old days may have been pruned."""
-    manifests = {stage: f"{ref['uri']}/manifest.json" for stage, ref in entry["refs"].items()}
-    usages = {}
-    for stage, path in manifests.items():
-        with suppress(FileNotFoundError):
-            usages[stage] = _document(store, path, key)["usage"]
-    return usages
-
-
-def _document(store: Path, path: str, key: StoreKey | None) -> Json:
-    data = read_file(store, path, DOCUMENT_BYTES)
-    if data is None:
-        raise ValueError("too large")
-    return unsealed(data, key, path)
+    found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
+    return {stage: artifact.manifest["usage"] for stage, artifact in found.items() if artifact is not None}
 
 
 def _cost(usages: list[Json]) -> Cost:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mtl_tasks.terminal import PROGRAM, AsJson, Root, ScenarioName, StoreUri, enter, now, print_json, store_key
+from mtl_tasks.program import PROGRAM
+from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, enter, now, print_json, store_key
 
 if TYPE_CHECKING:  # imported inside the command, so that `--help` is quick
     from mtl_tasks.erasure import Erasure

@@ -4,6 +4,11 @@ A message is one line that says what was wrong, the value and the limit, where, 
 """
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+_CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp")  # clients of object stores, whose errors are no OSError
 
 
 class MtlError(Exception):
@@ -26,6 +31,10 @@ class ArtifactError(MtlError):
     """A stored artefact is missing, damaged, or cannot be written."""
 
 
+class DeviceError(MtlError):
+    """A GPU that was found failed at work; trying again may help, as others that share its memory come and go."""
+
+
 class GateError(MtlError):
     """The rules of promotion forbid what was asked for."""
 
@@ -34,8 +43,28 @@ class SealError(ArtifactError):
     """A document of the store is sealed without the store's key, with another, or with one that was not given."""
 
 
-class StoreError(ArtifactError):
+class StoreError(MtlError):
     """The store could not be read or written this time; trying again may help."""
+
+
+@contextmanager
+def answering(what: str, then: str = "") -> Iterator[None]:
+    """Turn what a store that does not answer raises into a :class:`StoreError`.
+
+    >>> with answering("s3://shop: cannot be read", "; nothing was changed"):
+    ...     raise ConnectionError("no route")
+    Traceback (most recent call last):
+        ...
+    mtl_tasks.errors.StoreError: s3://shop: cannot be read (no route); nothing was changed
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what} ({error}){then}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        raise StoreError(f"{what} ({error}){then}") from error
 
 
 def nearest(word: str, known: list[str]) -> str:

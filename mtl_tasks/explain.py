@@ -95,8 +95,32 @@ def explain_items(
     )
     rows = ServedContext.of(past, scorer.scenario, day).add(rows)
     features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
-    titles = newest(tables.items, columns.ITEM, day).set_index(columns.ITEM)[columns.TITLE]
     new_user = not (past[columns.USER] == user).any()
+    return explain_features(scorer, features, offers, (titles_of(tables, day), new_user), top)
+
+
+def titles_of(tables: Tables, day: int) -> pd.Series[Any]:
+    """Return the titles that items had before a day, by item id."""
+    return newest(tables.items, columns.ITEM, day).set_index(columns.ITEM)[columns.TITLE]
+
+
+def explain_features(
+    scorer: Scorer,
+    features: pd.DataFrame,
+    offers: tuple[int | str, Sequence[int | str]],
+    known: tuple[pd.Series[Any], bool],
+    top: int,
+) -> list[Json]:
+    """Return what :func:`explain_items` does, of features that were made before.
+
+    Parameters
+    ----------
+    features
+        A row for each item of ``offers``, in their order.
+    known
+        As :func:`titles_of` returns them, and whether the user is new.
+    """
+    (user, offered), (titles, new_user) = offers, known
     tasks = _tasks(scorer, features, top)
     return [
         {"user_id": user, "item_id": item, "title": titles.get(item) or None, "new_user": new_user, "tasks": made}

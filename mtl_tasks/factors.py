@@ -22,19 +22,24 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.errors import ConfigError, DeviceError
 from mtl_tasks.ordering import ordered_by
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
 RMM: Final = "rmm-cu13==26.2.*"  # the memory manager that the wheel of `implicit` 0.7.3 is linked with
 CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least-squares pass
+TAMER: Final = {
+    "taste": "lower factors.alpha or the weights of factors.signals, or raise factors.regularization",
+    "level": "raise factors.rating_regularization",
+}
 
 
 class Solver(Protocol):
     """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are.
 
-    A pair met several times stands in a matrix several times; what that means is for the solver to say.
+    A pair met several times stands in a matrix several times; what that means is for the solver to say. Vectors that
+    are not finite are refused with a ConfigError: trees would take NaN for a missing value.
     """
 
     name: str
@@ -89,16 +94,18 @@ class TasteSolver:
                 model.iterations = self._warm_iterations
                 model.item_factors = _on(self.device, items)
                 model.user_factors = _on(self.device, self.fold(summed, items))
-            model.fit(summed, show_progress=False)
+            with _solvable(self.name):
+                model.fit(summed, show_progress=False)
         factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
-        return np.asarray(factors, dtype=np.float32)
+        return _finite(np.asarray(factors, dtype=np.float32), self.name)
 
     def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
-        with _als("cpu") as als:
+        with _als("cpu") as als, _solvable(self.name):
             model = als(**self._settings, num_threads=self._threads)
             model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
-            return np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
+            folded = np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
+        return _finite(folded, self.name)
 
 
 def _on(device: str, vectors: Floats) -> Any:
@@ -110,13 +117,25 @@ def _on(device: str, vectors: Floats) -> Any:
 
 @contextmanager
 def _als(device: str) -> Iterator[Any]:
-    """Give `implicit`'s class with BLAS kept to one thread, which its own threads would otherwise fight with."""
+    """Give `implicit`'s class with BLAS kept to one thread, which its own threads would otherwise fight with.
+
+    What a GPU fails with, for want of memory say, becomes a DeviceError: the processor never takes over unasked.
+    """
     import implicit.cpu.als
     import implicit.gpu.als
 
     # After the imports: the limit reaches only the libraries that are loaded.
     with threadpool_limits(1, "blas"):
-        yield (implicit.gpu if device == "gpu" else implicit.cpu).als.AlternatingLeastSquares
+        try:
+            yield (implicit.gpu if device == "gpu" else implicit.cpu).als.AlternatingLeastSquares
+        except (RuntimeError, MemoryError, ValueError) as error:
+            if device == "cpu":
+                raise
+            said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+            raise DeviceError(
+                f"factors.device: 'gpu' failed while ALS was fitted ({said}): free its memory, lower "
+                "factors.dimensions, or set factors.device to 'cpu'"
+            ) from error
 
 
 def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -171,8 +190,34 @@ class LevelSolver:
             for part in np.array_split(rows, max(1, len(rows) * length // CHUNK)):
                 place = values.indptr[part][:, None] + np.arange(length)
                 met = vectors[values.indices[place]].astype(np.float64)
-                folded[part] = _ridge(met, values.data[place].astype(np.float64), self._regularization)
-        return folded
+                with _solvable(self.name):
+                    folded[part] = _ridge(met, values.data[place].astype(np.float64), self._regularization)
+        return _finite(folded, self.name)
+
+
+@contextmanager
+def _solvable(solver: str) -> Iterator[None]:
+    """Say which setting helps where a solver gives up: `implicit` on NaN and, like numpy, on a singular system."""
+    from implicit.recommender_base import ModelFitError
+
+    try:
+        yield
+    except (ModelFitError, ValueError) as error:
+        raise ConfigError(f"factors {solver!r} cannot be computed ({error}): {_tamer(solver)}") from error
+
+
+def _finite(vectors: Floats, solver: str) -> Floats:
+    """Return vectors as they are, or refuse them."""
+    broken = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if broken:
+        raise ConfigError(
+            f"factors {solver!r}: {broken:,} of {len(vectors):,} vectors are not finite: {_tamer(solver)}"
+        )
+    return vectors
+
+
+def _tamer(solver: str) -> str:
+    return TAMER[solver.partition(":")[0]]
 
 
 def _ridge(met: NDArray[np.float64], target: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:

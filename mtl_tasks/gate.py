@@ -47,6 +47,8 @@ class Champion:
         Why there are none.
     drift
         What :func:`mtl_tasks.drift.compare` made of its record and this run's; under ``problem`` why nothing.
+    passed_over
+        A sentence for each newer run that could not be compared with, so that this one is.
     """
 
     run_key: str
@@ -54,6 +56,13 @@ class Champion:
     predictions: dict[str, Values]
     problem: str | None = None
     drift: Json | None = None
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a verdict has to say of whom it was not reached against."""
+        met = f"compared with the champion before it, run {self.run_key[:12]} as of {self.as_of}"
+        return [f"warning: {sentence}; {met}" for sentence in self.passed_over]
 
 
 def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None) -> Json:
@@ -71,7 +80,7 @@ def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], cha
     Returns
     -------
     dict
-        The verdict: decision, rules, and one sentence a rule, failed ones first.
+        The verdict: decision, rules, one sentence a rule, failed ones first, and after those what was passed over.
     """
     gate = scenario.gate
     findings = [_absolute(rule, evaluation) for rule in gate.absolute]
@@ -83,7 +92,9 @@ def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], cha
     if not findings or not (gate.absolute or gate.relative):
         findings.append(_nothing_to_judge(scenario))
     failed = [finding for finding in findings if not finding.passed]
-    reasons = [finding.reason for finding in [*failed, *(f for f in findings if f.passed)]]
+    warnings = champion.warnings if champion is not None else []
+    passed = [finding.reason for finding in findings if finding.passed]
+    reasons = [*(finding.reason for finding in failed), *warnings, *passed]
     if champion is None:
         reasons.append(
             "no earlier run was promoted, so this is the first: rules on a champion had nothing to compare with"
@@ -93,6 +104,7 @@ def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], cha
         "first": champion is None,
         "mode": gate.mode,
         "champion": champion.run_key if champion else None,
+        "warnings": warnings,
         "rules": [asdict(finding) for finding in findings],
         "reasons": reasons,
     }
@@ -103,7 +115,7 @@ def verdict_line(verdict: Json) -> str:
     passed = sum(rule["passed"] for rule in verdict["rules"])
     first = next((rule["reason"] for rule in verdict["rules"] if not rule["passed"]), None)
     line = f"{verdict['decision']}: {passed} of {len(verdict['rules'])} rules passed"
-    return f"{line}; {first}" if first else line
+    return "; ".join([line, *([first] if first else []), *verdict.get("warnings", [])])
 
 
 def _absolute(rule: Rule, evaluation: Json) -> Finding:

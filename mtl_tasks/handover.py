@@ -6,7 +6,7 @@ import json
 import logging
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
 import pandas as pd
@@ -15,7 +15,7 @@ from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.obstacles import refuse_obstacles
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
-from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
+from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario, load_scenario, parse_scenario
 from mtl_tasks.sealing import StoreKey
 from mtl_tasks.stages import build_stages, report_stage
 from mtl_tasks.store import Ref, Store
@@ -61,7 +61,8 @@ def ask_run(
         The scheduler's name of the run: the token of a forced one, so that tasks of it that are tried again, or
         cleared, reuse what it has made.
     interval_end, run_after
-        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run.
+        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run, which
+        for a log that has ended is at the latest the day after its last.
     now
         The clock, so that a future as_of can be refused.
     key
@@ -74,7 +75,8 @@ def ask_run(
     """
     check_known(conf, params)
     _check_types(params)
-    as_of = params["as_of"] or f"{(interval_end or run_after).astimezone(UTC):%Y-%m-%d}"
+    as_of, rule = _as_of(params["as_of"], load_scenario(scenario_name), interval_end, run_after)
+    log.info("as_of %s: %s", as_of, rule)
     overrides = _overrides(scenario_name, params)
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     force = run_id if params["force"] else None
@@ -102,6 +104,20 @@ def _check_types(params: Mapping[str, Any]) -> None:
     ):
         if not fits:
             raise ConfigError(f"run configuration: {name}: must be {wanted} (got {reprlib.repr(params[name])})")
+
+
+def _as_of(
+    asked: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
+) -> tuple[str, str]:
+    """As_of, and where it comes from in words."""
+    if asked:
+        return asked, "as it was asked for"
+    if interval_end is not None:
+        return f"{interval_end.astimezone(UTC):%Y-%m-%d}", "the day on which the run's data interval ends"
+    day = run_after.astimezone(UTC).date()
+    if scenario.end_date is not None and day > scenario.end_date:
+        return (scenario.end_date + timedelta(days=1)).isoformat(), "the day after the log's last"
+    return day.isoformat(), "the day of the run, which has no data interval"
 
 
 def run_to_json(run: Run) -> Json:
@@ -148,10 +164,14 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], ke
     return result_to_json(run_stage(stage, run, refs))
 
 
-def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
-    """Render the report of a run out of the results of all its stages."""
+def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+    """Render the report of a run out of the results of all its stages; None where some of a past run were pruned."""
     run = run_from_json(asked, key)
     results = results_of(run, handed)
+    gone = [name for name in ("resolve", "split", "evaluate") if name not in results]
+    if gone:
+        log.warning("no report of the run as of %s: %s of it are no longer in the store", run.as_of_name, gone)
+        return None
     stage = report_stage(build_document(run, results, asked.get("overrides", {})))
     return result_to_json(run_stage(stage, run, refs_of(results)))
 

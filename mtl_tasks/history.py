@@ -7,16 +7,16 @@ read. Nothing is written but a page that is missing or out of date.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError, ConfigError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, StoreError, answering
 from mtl_tasks.pipeline import build_document, page_uri
-from mtl_tasks.registry import Entry, Record, Registry, Ruling, standing_of, standing_runs
+from mtl_tasks.registry import Entry, Registry, Ruling, Snapshot
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import parse_scenario
@@ -28,6 +28,7 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
+KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
 HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
 
 
@@ -38,7 +39,7 @@ class PastRun:
     Attributes
     ----------
     standing
-        What it is now; see :func:`mtl_tasks.registry.standing_of`.
+        What it is now; see :meth:`mtl_tasks.registry.Snapshot.standing_of`.
     metrics
         Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
     problem
@@ -81,11 +82,14 @@ class History:
     champions
         ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. What was retired since is left
         out, since the champion of a time is computed, not stored.
+    problems
+        A sentence for each damaged record of the registry.
     """
 
     scenario: str
     runs: list[PastRun]
     champions: list[Json]
+    problems: tuple[str, ...] = ()
 
     @property
     def champion(self) -> PastRun | None:
@@ -102,6 +106,7 @@ class History:
             "champion": None if champion is None else champion.entry.run_key,
             "champions": self.champions,
             "runs": [run.to_json() for run in self.runs],
+            "problems": list(self.problems),
         }
 
 
@@ -113,46 +118,38 @@ def stored_scenarios(store: Store) -> list[str]:
     StoreError
         If the store does not answer.
     """
-    try:
+    with answering(f"{store.root}: the store cannot be read"):
         if not store.root.exists():
             return []
         return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
-    except OSError as error:
-        raise StoreError(f"{store.root}: the store cannot be read ({error})") from error
 
 
 def read_history(store: Store, scenario: str) -> History:
-    """Return all runs of a scenario.
+    """Return all runs of a scenario; one whose metrics, or a record of which, cannot be read is still listed.
 
     Raises
     ------
-    ArtifactError
-        If a record of the registry is damaged; a run whose metrics cannot be read is still listed.
     StoreError
         If the store does not answer.
     """
     registry = Registry(store, scenario)
-    return _read_history(store, scenario, registry.version())
+    snapshot = _snapshot(store, scenario, registry.version())
+    if snapshot.damaged:  # a file that is restored has the name of the damaged one
+        _snapshot.cache_clear()
+    runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
+    newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
+    champions = [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+    return History(scenario, runs, champions, tuple(snapshot.warnings()))
 
 
 @lru_cache(maxsize=32)
-def _read_history(store: Store, scenario: str, version: tuple[str, ...]) -> History:
+def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot:
     """Keyed by the names of the records, none of which is ever changed."""
-    rulings: dict[tuple[str, str], list[Ruling]] = {}
-    entries: dict[tuple[str, str], Entry] = {}
-    records = Registry(store, scenario).records() if version else []
-    for record in records:
-        run = record.as_of, record.run_key
-        if isinstance(record, Entry):
-            entries.setdefault(run, record)
-        else:
-            rulings.setdefault(run, []).append(record)
-    runs = [_past_run(store, entry, tuple(rulings.get(run, ()))) for run, entry in entries.items()]
-    return History(scenario, runs, _champions(records))
+    return Registry(store, scenario).read() if version else Snapshot(())
 
 
-def _past_run(store: Store, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
-    run = PastRun(entry, rulings, standing_of(entry, list(rulings)), entry.metrics)
+def _past_run(store: Store, snapshot: Snapshot, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
+    run = PastRun(entry, rulings, snapshot.standing_of(entry), entry.metrics)
     if run.metrics:
         return run
     try:
@@ -167,25 +164,20 @@ def _metrics(store: Store, ref: Ref) -> Json:
     return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
 
 
-def _champions(records: list[Record]) -> list[Json]:
-    """The last promoted run of each as_of that has one."""
-    newest = {entry.as_of: entry.run_key for entry in standing_runs(records)}
-    return [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
-
-
 def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
     """Return one run by its key, of which alone the records are read.
 
     Raises
     ------
     ArtifactError
-        If there is none, or a record of it is damaged.
+        If there is none, or its verdict is damaged.
     """
-    records = Registry(store, scenario).records(run_key)
-    entry = next((record for record in records if isinstance(record, Entry)), None)
-    if entry is None:
-        raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
-    return _past_run(store, entry, tuple(record for record in records if isinstance(record, Ruling)))
+    snapshot = Registry(store, scenario).read(run_key)
+    for run in snapshot.runs.values():
+        return _past_run(store, snapshot, run.entry, run.rulings)
+    for record in snapshot.damaged:
+        raise ArtifactError(record.why)
+    raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
 
 
 def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | None) -> tuple[PastRun, int]:
@@ -232,28 +224,31 @@ def read_card(store: Store, run: PastRun) -> Json:
     """
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
-    return {
-        **_read_card(store, tuple(run.entry.refs.items())),
-        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
-    }
-
-
-@lru_cache(maxsize=KEPT_RUNS)
-def _read_card(store: Store, refs: tuple[tuple[str, Ref], ...]) -> Json:
-    summaries: dict[str, Mapping[str, Any]] = {}
-    for stage, ref in refs:
-        try:
-            summaries[stage] = store.open(ref).summary
-        except StoreError:
-            raise
-        except ArtifactError:  # the list of artefacts says so
-            continue
+    summaries = _summaries(store, run.entry)
     windows = summaries.get("split", {}).get("windows", {})
     days = {name: [part["first"], part["last"]] for name, part in windows.items()}
     return {
         "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
         "windows": dict(sorted(days.items(), key=lambda window: window[1])),
+        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     }
+
+
+def _summaries(store: Store, entry: Entry) -> dict[str, Mapping[str, Any]]:
+    """The summaries of a run's stages, without those of artefacts that cannot be read."""
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in entry.refs.items():
+        try:
+            summaries[stage] = _summary(store, ref)
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    return summaries
+
+
+@lru_cache(maxsize=KEPT_SUMMARIES)
+def _summary(store: Store, ref: Ref) -> Mapping[str, Any]:
+    """Keyed by a hash of what is read; what cannot be read now is tried again."""
+    return store.open(ref).summary
 
 
 def rebuild_run(store: Store, entry: Entry) -> Run:
@@ -271,15 +266,34 @@ def rebuild_run(store: Store, entry: Entry) -> Run:
     return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store, force)
 
 
-def earlier_results(entry: Entry, store: Store) -> dict[str, StageResult]:
+def earlier_results(
+    entry: Entry, store: Store, needed: Collection[str] | None = None, wanted: Collection[str] = ()
+) -> dict[str, StageResult]:
     """Return the results of a run's stages as if they had been reused now.
+
+    Parameters
+    ----------
+    needed
+        Names of the stages; by default of all.
+    wanted
+        Further ones, of which those that are gone or damaged are left out.
 
     Raises
     ------
     ArtifactError
-        If one is gone or damaged.
+        If one that is needed is gone or damaged.
     """
-    return {stage: _result(stage, store.open(entry.refs[stage])) for stage in _stages_of(entry)}
+    found = {}
+    for stage in _stages_of(entry):
+        if needed is not None and stage not in needed and stage not in wanted:
+            continue
+        try:
+            found[stage] = _result(stage, store.open(entry.refs[stage]))
+        except ArtifactError as error:
+            if needed is None or stage in needed:
+                raise
+            log.warning("%s of run %s is left out: %s", stage, entry.run_key[:12], error)
+    return found
 
 
 def past_document(store: Store, run: PastRun) -> RunDocument:
@@ -292,10 +306,14 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     """
     entry = run.entry
     results = earlier_results(entry, store)
+    for made in _made_of(store, entry, "publish"):
+        if made.summary["run_key"] == entry.run_key:  # runs that differ in prose alone share a verdict
+            results["publish"] = _result("publish", made)
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    document = build_document(rebuild_run(store, entry), results, _overrides(store, entry), (entry, run.rulings))
+    overrides = _overrides(store, entry)
+    document = build_document(rebuild_run(store, entry), results, overrides, (entry, run.rulings, run.standing))
     gate = store.open(entry.refs["gate"]).manifest
     usage = [_usage_row(name, store.open(result.ref)) for name, result in results.items()]
     return replace(document, stages=usage, libraries=gate["libraries"])
@@ -320,31 +338,50 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
 
 def _overrides(store: Store, entry: Entry) -> Json:
     """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
-    for path in sorted((store.root / _scenario(entry) / entry.as_of / "report").glob(f"*/{MANIFEST}")):
-        try:
-            page = store.find(path.parent)
-        except StoreError:
-            raise
-        except ArtifactError as error:
-            log.warning("%s: what --set changed is not known (%s)", entry.run_key[:12], error)
-            continue
-        if page is not None and page.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+    for page in _made_of(store, entry, "report"):
+        if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
             overrides: Json = page.summary.get("overrides", {})
             return overrides
     return {}
 
 
+def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
+    """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
+    for path in sorted((store.root / _scenario(entry) / entry.as_of / stage).glob(f"*/{MANIFEST}")):
+        try:
+            artifact = store.find(path.parent)
+        except StoreError:
+            raise
+        except ArtifactError as error:
+            log.warning("%s: passed over (%s)", stage, error)
+            continue
+        if artifact is not None and artifact.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+            yield artifact
+
+
 def find_lists(store: Store, entry: Entry) -> Artifact | None:
-    """Return the newest lists that were made with a run; None without any."""
+    """Return the lists that were made last with a run; None without any.
+
+    Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
+    """
     folder = store.inside(_scenario(entry), entry.as_of, "recommend")
-    if not folder.exists():
-        return None
+    with answering(f"{folder}: the lists cannot be read"):
+        manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
     found = []
-    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+    for path in manifests:
         artifact = store.find(path.parent)
         if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
             found.append(artifact)
-    return found[-1] if found else None
+    return max(found, key=_made_at, default=None)
+
+
+def _made_at(artifact: Artifact) -> tuple[float, str]:
+    """Seconds since 1970 and, for what was made at one time, the key."""
+    made_at = artifact.manifest["usage"].get("made_at")
+    if made_at is None:
+        with answering(f"{artifact.folder}: cannot be read"):
+            made_at = (artifact.folder / MANIFEST).stat().st_mtime
+    return float(made_at), artifact.ref.key
 
 
 def list_artifacts(store: Store, entry: Entry) -> list[Json]:
@@ -365,7 +402,7 @@ def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
         size = sum(file["size"] for file in artifact.manifest["files"].values())
         row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
         return {**row, "state": _check(store, artifact, size)}
-    except (ArtifactError, OSError) as error:
+    except ArtifactError as error:
         return {**row, "state": f"damaged: {error}"}
 
 

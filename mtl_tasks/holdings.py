@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks import columns
+from mtl_tasks.champions import listed_days
 from mtl_tasks.errors import ArtifactError, ConfigError, StoreError
-from mtl_tasks.promotion import listed_days
 from mtl_tasks.pruning import artifact_folders, day_folders
 from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.safe_files import FILE_BYTES, read_file

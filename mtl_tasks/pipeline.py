@@ -12,7 +12,7 @@ import pandas as pd
 from mtl_tasks.drift import read_record
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.obstacles import refuse_obstacles
-from mtl_tasks.registry import Entry, Registry, Ruling, standing_of
+from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.scenario import load_scenario
@@ -107,18 +107,18 @@ def build_document(
     run: Run,
     results: Mapping[str, StageResult],
     overrides: Mapping[str, Any],
-    known: tuple[Entry, Sequence[Ruling]] | None = None,
+    known: tuple[Entry, Sequence[Ruling], str] | None = None,
 ) -> RunDocument:
     """Gather what a run has to show from the artefacts of its stages.
 
     Parameters
     ----------
     known
-        Its entry and the rulings on it; by default they are read from the registry.
+        Its entry, the rulings on it and its standing; by default they are read from the registry.
     """
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
     split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
-    entry, rulings = known or _entered(run, key)
+    entry, rulings, standing = known or _entered(run, key)
     return RunDocument(
         scenario=run.scenario,
         as_of=run.as_of_name,
@@ -136,14 +136,15 @@ def build_document(
         stages=_stage_rows(results),
         libraries=library_versions(),
         overrides=dict(overrides),
-        standing=standing_of(entry, list(rulings)),
+        standing=standing,
         rulings=[ruling.sentence(entry, rulings) for ruling in rulings],
     )
 
 
-def _entered(run: Run, key: str) -> tuple[Entry, list[Ruling]]:
-    registry = Registry(run.store, run.scenario.name)
-    return registry.get(key), registry.rulings(key)
+def _entered(run: Run, key: str) -> tuple[Entry, list[Ruling], str]:
+    snapshot = Registry(run.store, run.scenario.name).read(key)
+    entry = snapshot.get(key)
+    return entry, snapshot.rulings(key), snapshot.standing_of(entry)
 
 
 def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
+from mtl_tasks.champions import BULK, listed_days, tables_fault
 from mtl_tasks.errors import ArtifactError, GateError
-from mtl_tasks.registry import Action, Entry, Registry, Ruling
-from mtl_tasks.store import DAYS, Artifact, Ref, Store, day_refs
-
-BULK: Final = ("validate", "split", "features")  # tables that only making the run and its lists needs
-
-
-def lasting_refs(entry: Entry) -> dict[str, Ref]:
-    """What a run needs as long as its entry stands, to be scored with or to be looked at; tables are not among it."""
-    return {stage: ref for stage, ref in entry.refs.items() if stage not in BULK}
+from mtl_tasks.program import PROGRAM
+from mtl_tasks.registry import AWAITING, Action, Entry, Registry, Ruling, Snapshot
+from mtl_tasks.store import Artifact, Ref, Store
 
 
 def verify_runs(entries: Iterable[Entry], store: Store) -> dict[str, list[str]]:
@@ -38,11 +32,6 @@ def verify_runs(entries: Iterable[Entry], store: Store) -> dict[str, list[str]]:
 def problems_of(entry: Entry, store: Store) -> list[str]:
     """Return one line for each artefact of a run's own that is missing or damaged; pruned tables are neither."""
     return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
-
-
-def listed_days(artifact: Artifact) -> list[Ref]:
-    """Return where the days are that an artefact refers to, if it is of a stage and a time that does so."""
-    return day_refs(artifact) if f"{DAYS}.json" in artifact.names else []
 
 
 def _by_stage(entry: Entry, store: Store, problems: Callable[[Ref], list[str]]) -> list[str]:
@@ -75,12 +64,17 @@ def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: 
     GateError
         If it is promoted already, or there is no reason.
     ArtifactError
-        If there is no such run, or what scoring with it takes is damaged.
+        If there is no such run, a record of it or what scoring with it takes is damaged, or it would be today's
+        champion and what its lists are made from is gone.
     """
-    entry = registry.get(run_key)
-    if entry in registry.standing():
+    snapshot = registry.read()
+    entry = snapshot.get(run_key)
+    if entry in snapshot.standing:
         raise GateError(f"run {entry.run_key[:12]} as of {entry.as_of} is promoted already: nothing to do")
-    _refuse_damaged(entry, store)
+    for record in snapshot.damaged_of(entry):
+        raise ArtifactError(record.why)
+    newer = [other for other in snapshot.standing if other.as_of > entry.as_of]
+    _refuse_damaged(entry, store, lists=not newer)
     return _rule(registry, entry, "promote", by, reason, at)
 
 
@@ -94,35 +88,57 @@ def rollback(
     GateError
         If there is nothing to fall back to, ``to`` is not an earlier promoted run, or there is no reason.
     ArtifactError
-        If what scoring with the run to fall back to takes is damaged; nothing has then been changed.
+        If what scoring with the run to fall back to takes, or what its lists are made from, is gone or damaged; nothing
+        has then been changed.
     """
-    standing = registry.standing()
+    snapshot = registry.read()
+    standing = snapshot.standing
     if len(standing) < 2:
         raise GateError(
-            f"{len(standing)} promoted runs: there is none to fall back to; promote another first (registry promote)"
+            f"{len(standing)} promoted runs: there is none to fall back to; promote another first "
+            f"({PROGRAM} registry promote)"
         )
-    target = standing[-2] if to is None else registry.get(to)
+    target = standing[-2] if to is None else snapshot.get(to)
     if target not in standing[:-1]:
         raise GateError(
-            f"run {target.run_key[:12]} as of {target.as_of} is not an earlier promoted run: see registry list"
+            f"run {target.run_key[:12]} as of {target.as_of} is not an earlier promoted run: "
+            f"see {PROGRAM} registry list"
         )
-    _refuse_damaged(target, store)
+    _refuse_damaged(target, store, lists=True)
     newer = standing[standing.index(target) + 1 :]
     return [_rule(registry, entry, "retire", by, reason, at) for entry in reversed(newer)], target
 
 
-def settle(registry: Registry, run_key: str, *, approved: bool, by: str, reason: str, at: str) -> Ruling:
-    """Record the answer to the question whether a run that passed the gate may be promoted."""
-    return _rule(registry, registry.get(run_key), "promote" if approved else "retire", by, reason, at)
+def settle(
+    registry: Registry, run_key: str, *, approved: bool, by: str, reason: str, at: str
+) -> tuple[Ruling, Snapshot]:
+    """Record the answer to the question whether a run that passed the gate may be promoted, if it still stands.
+
+    Returns
+    -------
+    Ruling
+        The answer. It counts if it is among the rulings of the snapshot.
+    Snapshot
+        What the registry says of the run then. Somebody may have decided between the look and the record: such an
+        answer is in the registry too, and counts for nothing.
+    """
+    snapshot = registry.read(run_key)
+    entry = snapshot.get(run_key)
+    answer = Ruling(entry.run_key, entry.as_of, "promote" if approved else "retire", by, reason, at, answer=True)
+    if snapshot.standing_of(entry) == AWAITING:
+        registry.append(answer)
+        snapshot = registry.read(run_key)
+    return answer, snapshot
 
 
-def _refuse_damaged(entry: Entry, store: Store) -> None:
+def _refuse_damaged(entry: Entry, store: Store, *, lists: bool) -> None:
+    about = f"run {entry.run_key[:12]} as of {entry.as_of} cannot be champion"
     problems = problems_of(entry, store)
     if problems:
-        raise ArtifactError(
-            f"run {entry.run_key[:12]} as of {entry.as_of} cannot be champion, {len(problems)} of its artefacts are "
-            f"missing or damaged: {problems[0]}"
-        )
+        raise ArtifactError(f"{about}, {len(problems)} of its artefacts are missing or damaged: {problems[0]}")
+    gone = tables_fault(entry, store) if lists else None
+    if gone is not None:
+        raise ArtifactError(f"{about}: {gone}")
 
 
 def _rule(registry: Registry, entry: Entry, action: Action, by: str, reason: str, at: str) -> Ruling:

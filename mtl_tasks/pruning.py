@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from upath import UPath
 
-from mtl_tasks.errors import StoreError
-from mtl_tasks.promotion import lasting_refs, listed_days
-from mtl_tasks.registry import Registry
+from mtl_tasks.champions import lasting_refs, listed_days
+from mtl_tasks.errors import ArtifactError, answering
+from mtl_tasks.registry import Registry, Snapshot
 from mtl_tasks.safe_files import refuse_links
 from mtl_tasks.store import DAYS, MANIFEST, Store
 
@@ -32,21 +32,34 @@ def find_removable(store: Store, scenario: str, older_than: float) -> list[Remov
 
     Kept are: what was written, or reused by a run, at or after ``older_than`` (seconds since 1970), what scoring with a
     run of the registry takes with its verdict, everything of today's champion and of the one it would fall back to
-    with their lists, all reports, and the days of the log and of features that what is kept was made of.
+    with their lists, everything of a day of which a verdict was quarantined, all reports, and the days of the log and
+    of features that what is kept was made of.
 
     Raises
     ------
     ArtifactError
-        If a folder is a symbolic link, or lies behind one: what it names is no part of the store.
+        If a record of the registry is damaged: what it refers to would go. Also if a folder is a symbolic link, or lies
+        behind one: what it names is no part of the store.
+    StoreError
+        If the store does not answer.
     """
-    registry = Registry(store, scenario)
-    whole = registry.standing()[-2:]
-    needed = {ref.uri for entry in registry.entries() for ref in lasting_refs(entry).values()}
+    snapshot = Registry(store, scenario).read()
+    for record in snapshot.damaged:
+        raise ArtifactError(f"{scenario}: nothing is pruned while what a damaged record needs is unknown: {record.why}")
+    with answering(f"{store.root / scenario}: the store cannot be read"):
+        return _removable(store, scenario, snapshot, older_than)
+
+
+def _removable(store: Store, scenario: str, snapshot: Snapshot, older_than: float) -> list[Removable]:
+    whole = snapshot.standing[-2:]
+    needed = {ref.uri for entry in snapshot.entries for ref in lasting_refs(entry).values()}
     needed |= {ref.uri for entry in whole for ref in entry.refs.values()}
     gates = {entry.refs["gate"].key for entry in whole}
+    held = {record.as_of for record in snapshot.quarantined if snapshot.lacks_verdict(record)}
     found = []
     for folder in artifact_folders(store, scenario):
-        if store.uri_of(folder) in needed or folder.parent.name in KEPT_STAGES or _made_from(store, folder, gates):
+        kept = folder.parent.name in KEPT_STAGES or folder.parent.parent.name in held
+        if kept or store.uri_of(folder) in needed or _made_from(store, folder, gates):
             needed |= _days_of(store, folder)
         elif (removable := _old(folder, older_than)) is not None:
             found.append(removable)
@@ -77,13 +90,11 @@ def remove(removable: list[Removable]) -> None:
         If the store cannot be written; what was removed by then is gone.
     """
     for entry in removable:
-        try:
+        with answering(f"{entry.folder}: cannot be removed", "; run the same command again"):
             manifest = entry.folder / MANIFEST
             if manifest.exists():
                 manifest.unlink()
             entry.folder.fs.rm(entry.folder.path, recursive=True)
-        except OSError as error:
-            raise StoreError(f"{entry.folder}: cannot be removed ({error}); run the same command again") from error
 
 
 def artifact_folders(store: Store, scenario: str) -> list[UPath]:

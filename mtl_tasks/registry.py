@@ -1,243 +1,180 @@
 """Which run was promoted when: an append-only list of verdicts and of what people ruled on them later.
 
-The champion is computed from it, never stored.
+The champion is computed from it, never stored. A record that cannot be read takes its run out, and no other.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+import itertools
+import logging
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
 
 from upath import UPath
 
-from mtl_tasks.errors import ArtifactError, StoreError
-from mtl_tasks.safe_files import refuse_links
-from mtl_tasks.sealing import sealed, to_json
-from mtl_tasks.store import Ref, Store, write_durably
+from mtl_tasks.errors import ArtifactError, GateError, SealError, StoreError, answering
+from mtl_tasks.records import (
+    AWAITING,
+    AWAITS_APPROVAL,
+    KEY_LENGTH,
+    PROMOTE,
+    SCHEMA,
+    UNREADABLE,
+    Action,
+    Damaged,
+    Entry,
+    Quarantined,
+    Record,
+    RecordName,
+    Ruling,
+    RunId,
+    SchemaError,
+    read_record,
+    record_name,
+    run_id,
+    standing_of,
+)
+from mtl_tasks.safe_files import DOCUMENT_BYTES, read_file, refuse_links
+from mtl_tasks.sealing import sealed
+from mtl_tasks.store import Store, write_durably
 
-Json = dict[str, Any]
-Action = Literal["promote", "retire"]
-PROMOTE: Final = "promote"
-AWAITS_APPROVAL: Final = "awaits_approval"
+__all__ = [
+    "AWAITING",
+    "AWAITS_APPROVAL",
+    "PROMOTE",
+    "Action",
+    "Damaged",
+    "Entry",
+    "Quarantined",
+    "Record",
+    "Registry",
+    "Ruling",
+    "Snapshot",
+    "standing_of",
+]
+
 _REMEDY: Final = "restore the file from a backup"
+QUARANTINE: Final = "quarantine"  # a folder beside the records of an as_of
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One verdict, for ever.
+class Decided:
+    """A run and what became of it.
 
     Attributes
     ----------
-    decision
-        ``promote``, ``reject``, ``awaits_approval`` (passed, and somebody has yet to approve), or ``dry_run:`` and
-        what the gate would have decided.
-    scenario_document
-        The scenario as it was run: what is needed to score with the run again.
-    refs
-        Stage to reference of its artefact, of all stages that led to the verdict.
-    metrics
-        Task to metric to ``{value, low, high, …}`` of the fusion on the test window, as ``evaluate`` measured them: a
-        thousand runs can be looked over without opening an artefact of each.
+    rulings
+        Those that count, oldest first.
+    late
+        Answers to the question for approval that came after somebody had decided: they count for nothing.
+    last
+        Number of the record that decided last, and the name of its file.
     """
 
-    run_key: str
-    as_of: str
-    decision: str
-    reasons: list[str]
-    scenario_document: Json
-    refs: dict[str, Ref]
-    code: str
-    metrics: Json = field(default_factory=dict)
+    entry: Entry
+    rulings: tuple[Ruling, ...]
+    late: tuple[Ruling, ...]
+    last: tuple[int, str]
 
     @property
     def promoted(self) -> bool:
-        """Whether the run passed an enforced gate."""
-        return self.decision == PROMOTE
-
-    def to_json(self) -> Json:
-        """Return a JSON-able form."""
-        return {
-            "run_key": self.run_key,
-            "as_of": self.as_of,
-            "decision": self.decision,
-            "reasons": self.reasons,
-            "scenario": self.scenario_document,
-            "refs": {name: ref.to_json() for name, ref in self.refs.items()},
-            "code": self.code,
-            "metrics": self.metrics,
-        }
-
-    @classmethod
-    def from_json(cls, document: Json) -> Entry:
-        """Invert :meth:`to_json`."""
-        refs = {name: Ref.from_json(ref) for name, ref in document["refs"].items()}
-        return cls(
-            document["run_key"],
-            document["as_of"],
-            document["decision"],
-            document["reasons"],
-            document["scenario"],
-            refs,
-            document["code"],
-            document.get("metrics", {}),  # entries of before these were kept have none
-        )
+        """Whether the run is promoted and not retired."""
+        return self.rulings[-1].action == PROMOTE if self.rulings else self.entry.promoted
 
 
 @dataclass(frozen=True)
-class Ruling:
-    """What a person, or the lack of an answer, decided about a run after its verdict; the latest one counts.
+class Snapshot:
+    """All that a registry held when it was read, so that many questions cost one reading.
 
     Attributes
     ----------
-    action
-        ``promote`` makes the run a champion whatever its verdict was, ``retire`` takes it out for good.
-    by, reason, at
-        Who, why, and when (ISO 8601).
+    placed
+        File name and record, by as_of, and within one in the order they were appended.
     """
 
-    run_key: str
-    as_of: str
-    action: Action
-    by: str
-    reason: str
-    at: str
+    placed: tuple[tuple[str, Record], ...]
+    damaged: tuple[Damaged, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
 
-    def to_json(self) -> Json:
-        """Return a JSON-able form."""
-        return asdict(self)
-
-    def sentence(self, entry: Entry, rulings: Sequence[Ruling]) -> str:
-        """The ruling in words, given the run's entry and all that was ruled on it, oldest first."""
-        before = rulings[: rulings.index(self)]
-        verb = {"promote": "promoted by force", "retire": "retired"}[self.action]
-        if entry.decision == AWAITS_APPROVAL and not before:  # the first is the answer
-            verb = {"promote": "approved", "retire": "not approved"}[self.action]
-        elif self.action == PROMOTE and (entry.promoted or any(ruling.action == PROMOTE for ruling in before)):
-            verb = "promoted again"
-        return f"{verb} by {self.by} at {self.at}: {self.reason}"
-
-
-Record = Entry | Ruling
-
-
-def standing_of(entry: Entry, rulings: Sequence[Ruling]) -> str:
-    """What a run is now, in a word or two: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
-    if not rulings:
-        plain = {PROMOTE: "promoted", "reject": "rejected", AWAITS_APPROVAL: "awaits approval"}
-        return plain.get(entry.decision, "dry run")
-    asked = entry.decision == AWAITS_APPROVAL
-    if rulings[-1].action == PROMOTE:
-        passed = "approved" if asked and rulings[0].action == PROMOTE else "forced"
-        return "promoted" if entry.promoted else passed
-    return "not approved" if asked and len(rulings) == 1 else "retired"
-
-
-def standing_runs(records: list[Record]) -> list[Entry]:
-    """See :meth:`Registry.standing`."""
-    entries: dict[tuple[str, str], Entry] = {}
-    promoted: dict[tuple[str, str], Entry] = {}
-    for record in records:
-        run = record.as_of, record.run_key
-        if isinstance(record, Entry):
-            if entries.setdefault(run, record) is record and record.promoted:
-                promoted[run] = record
-            continue
-        promoted.pop(run, None)
-        if record.action == PROMOTE:
-            promoted[run] = entries[run]
-    return list(promoted.values())
-
-
-class Registry:
-    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
-
-    Rulings lie beside them, their action after the key. The number counts the records of an as_of, so that of two on
-    one day the later one is known.
-    """
-
-    def __init__(self, store: Store, scenario: str) -> None:
-        self._store, self._scenario = store, scenario
-        self._folder = store.inside(scenario, "registry")
-
-    def records(self, run_key: str | None = None) -> list[Record]:
-        """Everything, or all about one run, by as_of, and within one in the order it was appended.
-
-        Parameters
-        ----------
-        run_key
-            The whole key of the run.
-
-        Raises
-        ------
-        ArtifactError
-            If a file there cannot be read, is not a record as it was written, or lies where another one belongs.
-        """
-        found = []
-        for path in self._paths("*", "*" if run_key is None else f"*-{run_key[:32]}*"):
-            try:
-                found.append(self._read(path))
-            except OSError as error:
-                raise StoreError(f"{path}: the registry cannot be read ({error})") from error
-        return [record for record in found if run_key in (None, record.run_key)]
-
-    def version(self) -> tuple[str, ...]:
-        """Names of all records: since none is ever changed, equal names mean equal records.
-
-        Raises
-        ------
-        StoreError
-            If the store does not answer.
-        """
-        try:
-            return tuple(f"{path.parent.name}/{path.name}" for path in self._paths("*"))
-        except OSError as error:
-            raise StoreError(f"{self._folder}: the registry cannot be read ({error})") from error
-
-    def entries(self) -> list[Entry]:
-        """The verdicts, in the order of :meth:`records`; two writers at once may have left one twice."""
-        found: dict[tuple[str, str], Entry] = {}
-        for record in self.records():
+    @cached_property
+    def runs(self) -> dict[RunId, Decided]:
+        """The runs with a verdict, in the order of their verdicts; two writers at once may have left a record twice."""
+        found: dict[RunId, Decided] = {}
+        for name, record in self.placed:
             if isinstance(record, Entry):
-                found.setdefault((record.as_of, record.run_key), record)
-        return list(found.values())
+                found.setdefault(run_id(record), Decided(record, (), (), _order(name)))
+        for name, record in self.placed:
+            run = found.get(run_id(record))
+            if run is None or isinstance(record, Entry) or record in (*run.rulings, *run.late):
+                continue
+            found[run_id(record)] = _ruled(run, record, name)
+        return found
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The verdicts."""
+        return [run.entry for run in self.runs.values()]
 
     def rulings(self, run_key: str) -> list[Ruling]:
-        """What was ruled on a run, oldest first."""
-        return [record for record in self.records() if isinstance(record, Ruling) and record.run_key == run_key]
+        """What was ruled on a run and counts, oldest first."""
+        return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.rulings]
 
-    def append(self, record: Record) -> None:
-        """Write a record once; the same record again is a no-op.
+    def late_answers(self, run_key: str) -> list[Ruling]:
+        """Answers to the question for approval that came after somebody had decided."""
+        return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.late]
+
+    @cached_property
+    def standing(self) -> list[Entry]:
+        """The runs that are promoted and not retired, and whose records are sound, the oldest as_of first."""
+        promoted = [run for run in self.runs.values() if run.promoted and self.obstacle(run.entry) is None]
+        return [run.entry for run in sorted(promoted, key=lambda run: (run.entry.as_of, run.last))]
+
+    def standing_of(self, entry: Entry) -> str:
+        """As the function of that name, or ``record damaged`` or ``record quarantined``: no such run is champion."""
+        return self.obstacle(entry) or standing_of(entry, self.rulings(entry.run_key))
+
+    def obstacle(self, entry: Entry) -> str | None:
+        """Why a run may not be champion whatever its other records say; None if they are all that there are."""
+        if self.damaged_of(entry):
+            return "record damaged"
+        if any(record.run == run_id(entry) and self._is_open(record) for record in self.quarantined):
+            return "record quarantined"
+        return None
+
+    def damaged_of(self, entry: Entry) -> list[Damaged]:
+        """The damaged records of a run; one whose name does not say whose it is counts for all runs of its as_of."""
+        same_day = [record for record in self.damaged if record.as_of == entry.as_of]
+        return [record for record in same_day if record.run in (None, run_id(entry))]
+
+    def champion(self, as_of: str | None = None) -> Entry | None:
+        """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none.
 
         Raises
         ------
         ArtifactError
-            If another entry stands under its name, or the store cannot be written.
+            If there is none, but a damaged record may be that of one.
         """
-        there = self._paths(record.as_of)
-        name, document = _name(record), sealed(record.to_json(), self._store.key)
-        try:
-            for path in there:
-                if path.name.partition("-")[2] == name:
-                    if to_json(self._read(path).to_json()) != to_json(record.to_json()):
-                        raise ArtifactError(f"{path}: holds another entry; entries are never changed")
-                    return
-            path = self._folder / record.as_of / f"{len(there) + 1:04d}-{name}"
-            refuse_links(self._store.root, self._store.uri_of(path))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, document)
-        except OSError as error:
-            raise StoreError(f"{self._folder}: the registry cannot be written ({error}); no entry was made") from error
+        promoted = [entry for entry in self.standing if as_of is None or entry.as_of < as_of]
+        if promoted:
+            return promoted[-1]
+        for record in self.damaged:
+            if as_of is None or record.as_of < as_of:
+                raise ArtifactError(f"no champion is known, and none before it to fall back to: {record.why}")
+        return None
 
-    def standing(self) -> list[Entry]:
-        """The runs that are promoted and not retired, the oldest as_of first; rulings have been applied."""
-        return standing_runs(self.records())
-
-    def champion(self, as_of: str | None = None) -> Entry | None:
-        """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none."""
-        promoted = [entry for entry in self.standing() if as_of is None or entry.as_of < as_of]
-        return promoted[-1] if promoted else None
+    def newer_damage(self, champion: Entry, before: str | None = None) -> list[Damaged]:
+        """The damaged records of which one may be that of a newer champion than this one."""
+        return [
+            record
+            for record in self.damaged
+            if record.as_of >= champion.as_of and (before is None or record.as_of < before)
+        ]
 
     def get(self, run_key: str) -> Entry:
         """The entry of a run.
@@ -250,49 +187,292 @@ class Registry:
         Raises
         ------
         ArtifactError
-            If there is none, or more than one.
+            If there is none, or more than one, or it is damaged.
         """
-        found = [entry for entry in self.entries() if entry.run_key.startswith(run_key)] if run_key else []
+        found = [entry for entry in self.entries if entry.run_key.startswith(run_key)] if run_key else []
         if len(found) == 1:
             return found[0]
         if found:
-            raise ArtifactError(f"{self._folder}: {len(found)} runs start with {run_key!r}: give more of the key")
-        raise ArtifactError(f"{self._folder}: no entry of run {run_key[:12]}")
+            raise ArtifactError(f"{len(found)} runs start with {run_key!r}: give more of the key")
+        for record in (*self.damaged, *self.quarantined):
+            if run_key and record.run is not None and record.run[1].startswith(run_key[:KEY_LENGTH]):
+                raise ArtifactError(record.why)
+        raise ArtifactError(f"no entry of run {run_key[:12]} in the registry: see registry list")
 
-    def _read(self, path: UPath) -> Record:
-        uri = self._store.uri_of(path)
+    def warnings(self) -> list[str]:
+        """What whoever looks at the registry has to know: a sentence for each damaged record."""
+        return [f"{record.short}; the run is not taken as champion: {record.why}" for record in self.damaged]
+
+    def lacks_verdict(self, record: Quarantined) -> bool:
+        """Whether the verdict of a run was set aside, and the run has not been entered again."""
+        parsed = RecordName.parse(record.name)
+        return (parsed is None or parsed.action is None) and record.run not in self.runs
+
+    def _is_open(self, record: Quarantined) -> bool:
+        """Whether a ruling that was set aside may still matter, as nobody has decided since."""
+        parsed = RecordName.parse(record.name)
+        if parsed is None or parsed.action is None:
+            return False
+        decisions = ((name, kept) for name, kept in self.placed if isinstance(kept, Ruling) and not kept.answer)
+        later = [name for name, kept in decisions if run_id(kept) == record.run]
+        return not any(name == record.name or _order(name)[0] > parsed.number for name in later)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Where a record stands among those of its as_of: by its number, then by its name.
+
+    A store that cannot refuse the second of two writers may hold two records of one number.
+    """
+    parsed = RecordName.parse(name)
+    return (0 if parsed is None else parsed.number), name
+
+
+def _ruled(run: Decided, ruling: Ruling, name: str) -> Decided:
+    if ruling.answer and (run.rulings or run.entry.decision != AWAITS_APPROVAL):
+        return replace(run, late=(*run.late, ruling))
+    return replace(run, rulings=(*run.rulings, ruling), last=_order(name))
+
+
+class Registry:
+    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
+
+    Rulings lie beside them, their action after the key. The number counts the records of an as_of, so that of two on
+    one day the later one is known; ``<number>.claim`` is what its writer has taken it with.
+    """
+
+    def __init__(self, store: Store, scenario: str) -> None:
+        self._store, self._scenario = store, scenario
+        self._folder = store.inside(scenario, "registry")
+
+    def read(self, run_key: str | None = None) -> Snapshot:
+        """Read everything, or all about one run; a record that is damaged is logged and set beside.
+
+        Parameters
+        ----------
+        run_key
+            The whole key of the run.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer.
+        SealError
+            If no record can be read as the store is sealed with another key, or without one.
+        """
+        placed: list[tuple[str, Record]] = []
+        damaged, sealed_otherwise = [], None
+        with answering(f"{self._folder}: the registry cannot be read"):
+            listing = self._listing()
+            for as_of, name in _records_in(listing):
+                parsed = RecordName.parse(name)
+                if run_key is not None and parsed is not None and parsed.key != run_key[:KEY_LENGTH]:
+                    continue
+                try:
+                    placed.append((name, self._read(as_of, name)))
+                except UNREADABLE as error:
+                    damaged.append(Damaged(as_of, name, self._fault(as_of, name, error)))
+                    sealed_otherwise = sealed_otherwise or (error if isinstance(error, SealError) else None)
+            aside = [self._set_aside(as_of, name) for as_of, name in _quarantined_in(listing)]
+        if sealed_otherwise is not None and not placed:  # the key is wrong, not the records
+            raise sealed_otherwise
+        if run_key is not None:
+            placed = [(name, record) for name, record in placed if record.run_key == run_key]
+            damaged = [record for record in damaged if record.run is not None or placed]
+        found = Snapshot(tuple(placed), tuple(damaged), tuple(aside))
+        for warning in found.warnings():
+            log.warning("%s", warning)
+        return found
+
+    def version(self) -> tuple[str, ...]:
+        """Names of all records: since none is ever changed, equal names mean equal records.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer.
+        """
+        with answering(f"{self._folder}: the registry cannot be read"):
+            return tuple(name for name in self._listing() if name.endswith(".json"))
+
+    def records(self) -> list[Record]:
+        """Every sound record, by as_of, and within one in the order it was appended."""
+        return [record for _, record in self.read().placed]
+
+    def entries(self) -> list[Entry]:
+        """See :class:`Snapshot`, as the ones below; for several questions :meth:`read` once."""
+        return self.read().entries
+
+    def rulings(self, run_key: str) -> list[Ruling]:
+        """What was ruled on a run and counts, oldest first."""
+        return self.read(run_key).rulings(run_key)
+
+    def standing(self) -> list[Entry]:
+        """The runs that are promoted and not retired."""
+        return self.read().standing
+
+    def champion(self, as_of: str | None = None) -> Entry | None:
+        """See :meth:`Snapshot.champion`."""
+        return self.read().champion(as_of)
+
+    def get(self, run_key: str) -> Entry:
+        """See :meth:`Snapshot.get`."""
+        return self.read().get(run_key)
+
+    def append(self, record: Record) -> None:
+        """Write a record once; the same record again is a no-op.
+
+        Raises
+        ------
+        ArtifactError
+            If another entry, or a damaged one, stands under its name.
+        StoreError
+            If the store cannot be written.
+        """
+        name = record_name(record)
+        with answering(f"{self._folder}: the registry cannot be written", "; no entry was made"):
+            listing = self._listing()
+            for as_of, there in _records_in(listing):
+                if as_of == record.as_of and there.partition("-")[2] == name:
+                    self._require_same(as_of, there, record)
+                    return
+            refuse_links(self._store.root, self._store.uri_of(self._folder / record.as_of))
+            (self._folder / record.as_of).mkdir(parents=True, exist_ok=True)
+            number = self._claim(record.as_of, name, listing)
+            document = sealed({"schema": SCHEMA, **record.to_json()}, self._store.key)
+            write_durably(self._folder / record.as_of / f"{number:04d}-{name}", document)
+
+    def quarantine(self, place: str, *, by: str, reason: str, at: str) -> Quarantined:
+        """Set a damaged record aside: its bytes are kept beside the records, with who, why and when.
+
+        Parameters
+        ----------
+        place
+            ``<as_of>/<file name>``, or the file name alone.
+
+        Raises
+        ------
+        GateError
+            If the record is sound, or there is no reason.
+        ArtifactError
+            If there is no such record.
+        """
+        if not reason.strip():
+            raise GateError("to quarantine a record, say why: --reason must not be empty")
+        damaged = self._find_damaged(place)
+        path = self._folder / damaged.as_of / damaged.name
+        with answering(f"{self._folder}: the registry cannot be written", "; the record was not moved"):
+            data = self._bytes_of(path)
+            aside = self._folder / damaged.as_of / QUARANTINE
+            aside.mkdir(parents=True, exist_ok=True)
+            kept = aside / f"{hashlib.sha256(data).hexdigest()[:8]}-{damaged.name}"
+            note = {"schema": SCHEMA, "by": by, "reason": reason.strip(), "at": at, "why": damaged.why}
+            write_durably(kept, data)
+            if kept.read_bytes() != data:
+                raise StoreError(f"{kept}: was written but reads otherwise; the record was not moved")
+            write_durably(aside / f"{kept.name}.note", sealed(note, self._store.key))
+            path.unlink()
+        return Quarantined(damaged.as_of, damaged.name, damaged.why, by, reason.strip(), at)
+
+    def _bytes_of(self, path: UPath) -> bytes:
+        """The bytes of a damaged record, which may be anything."""
+        data = read_file(self._store.root, self._store.uri_of(path), DOCUMENT_BYTES)
+        if data is None:
+            raise ArtifactError(f"{path}: has more than {DOCUMENT_BYTES:,} bytes and is not copied: move it by hand")
+        return data
+
+    def _find_damaged(self, place: str) -> Damaged:
+        snapshot = self.read()
+        found = [record for record in snapshot.damaged if place in (record.place, record.name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ArtifactError(f"{len(found)} damaged records are called {place}: write <as_of>/{place}")
+        if any(place in (name, f"{record.as_of}/{name}") for name, record in snapshot.placed):
+            raise GateError(
+                f"{place} is sound, and only damaged records are set aside: to take a run out, use registry rollback"
+            )
+        known = ", ".join(record.place for record in snapshot.damaged) or "none"
+        raise ArtifactError(f"no record {place!r} in the registry of {self._scenario} (damaged are: {known})")
+
+    def _claim(self, as_of: str, name: str, listing: list[str]) -> int:
+        """Take the next number of an as_of, which no other writer then gets."""
+        taken = re.compile(rf"{as_of}/(?:{QUARANTINE}/[0-9a-f]{{8}}-)?(\d+)[-.]")
+        numbers = [int(found[1]) for path in listing if (found := taken.match(path)) is not None]
+        for number in itertools.count(max(numbers, default=0) + 1):
+            if _create(self._folder / as_of / f"{number:04d}.claim", name.encode()):
+                return number
+        raise AssertionError("counting does not end")
+
+    def _read(self, as_of: str, name: str) -> Record:
+        document = self._store.read_document(self._store.uri_of(self._folder / as_of / name), _REMEDY)
+        return read_record(document, self._scenario, as_of, name)
+
+    def _require_same(self, as_of: str, name: str, record: Record) -> None:
         try:
-            document = self._store.read_document(uri, _REMEDY)
-            record = _record(document, self._scenario)
-            if f"{record.as_of}/{path.name.partition('-')[0]}-{_name(record)}" != f"{path.parent.name}/{path.name}":
-                raise ValueError(f"belongs to run {record.run_key[:12]} as of {record.as_of}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                f"{path}: not a registry entry ({error}): damaged or tampered with; {_REMEDY}"
-            ) from error
-        return record
+            there = self._read(as_of, name)
+        except UNREADABLE as error:
+            raise ArtifactError(self._fault(as_of, name, error)) from error
+        if there != record:
+            raise ArtifactError(f"{self._folder / as_of / name}: holds another entry; entries are never changed")
 
-    def _paths(self, as_of: str, name: str = "*") -> list[UPath]:
-        if not self._folder.exists():
-            return []
-        return sorted(self._folder.glob(f"{as_of}/{name}.json"), key=lambda path: (path.parent.name, path.name))
+    def _set_aside(self, as_of: str, name: str) -> Quarantined:
+        original = name.partition("-")[2]
+        path = self._folder / as_of / QUARANTINE / f"{name}.note"
+        try:
+            note = self._store.read_document(self._store.uri_of(path), _REMEDY)
+            said = [str(note[part]) for part in ("why", "by", "reason", "at")]
+        except (FileNotFoundError, *UNREADABLE):
+            said = [f"{path}: missing or damaged", "somebody", "the note that said why is missing or damaged", "?"]
+        return Quarantined(as_of, original, f"{as_of}/{original} was set aside: {said[0]}", *said[1:])
+
+    def _fault(self, as_of: str, name: str, error: Exception) -> str:
+        fault, remedy = f"not a registry entry ({error}): damaged or tampered with", _REMEDY
+        if isinstance(error, SchemaError):
+            fault, remedy = str(error), "run the code that wrote it"
+        aside = f"python -m mtl_tasks registry quarantine {self._scenario} {as_of}/{name} --reason TEXT"
+        return f"{self._folder / as_of / name}: {fault}; {remedy}, or set it aside: {aside}"
+
+    def _listing(self) -> list[str]:
+        """Paths of all files below the registry's folder, relative to it, in order; records are in that of time."""
+        files, root = self._folder.fs, self._folder.path.rstrip("/")
+        files.invalidate_cache()  # a client of a bucket would go on showing what it has once listed
+        if self._folder.protocol in ("", "file", "local"):
+            walk = os.walk(root, onerror=_raise_unless_missing)
+            found = [os.path.join(folder, name) for folder, _, names in walk for name in names]
+        else:
+            found = files.find(root)
+        relative = [path[len(root) + 1 :].replace(os.sep, "/") for path in found]
+        return sorted(relative, key=lambda path: (path.split("/")[:-1], _order(path.rsplit("/", 1)[-1])))
 
 
-def _name(record: Record) -> str:
-    """A record's file name without its number."""
-    if isinstance(record, Entry):
-        return f"{record.run_key[:32]}.json"
-    digest = hashlib.sha256(to_json(record.to_json())).hexdigest()
-    return f"{record.run_key[:32]}-{record.action}-{digest[:8]}.json"
+def _records_in(listing: list[str]) -> list[tuple[str, str]]:
+    """As_of and name of each record."""
+    parts = [path.split("/") for path in listing if path.endswith(".json")]
+    return [(part[0], part[1]) for part in parts if len(part) == 2]
 
 
-def _record(document: Json, scenario: str) -> Record:
-    """Invert ``to_json`` of a record; raises unless it is one of the scenario."""
-    if "action" in document:
-        return Ruling(**document)
-    if document["scenario"]["name"] != scenario:
-        raise ValueError(f"is of scenario {document['scenario']['name']!r:.50}")
+def _quarantined_in(listing: list[str]) -> list[tuple[str, str]]:
+    parts = [path.split("/") for path in listing if path.endswith(".json")]
+    return [(part[0], part[2]) for part in parts if len(part) == 3 and part[1] == QUARANTINE]
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _create(path: UPath, data: bytes) -> bool:
+    """Write a file unless there is one, and return whether it was written: of several writers one has it."""
     try:
-        return Entry.from_json(document)
-    except ArtifactError as error:  # of a reference
-        raise ValueError(str(error)) from error
+        if path.protocol in ("", "file", "local"):
+            with open(path.path, "xb") as handle:
+                handle.write(data)
+        else:
+            path.fs.pipe_file(path.path, data, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        path.write_bytes(data)  # a store without conditional writes: of two with one number, the names decide
+    return True

@@ -1,4 +1,4 @@
-"""The commands `python -m mtl_tasks registry …`: which runs there are, which is champion, what people may change."""
+"""The commands `mtl registry …`: which runs there are, which is champion, what people may change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.terminal import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json, store_key
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
-    from mtl_tasks.registry import Entry, Registry, Ruling
+    from mtl_tasks.registry import Entry, Registry, Ruling, Snapshot
     from mtl_tasks.store import Store
 
 app = typer.Typer(
@@ -34,15 +35,19 @@ By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decide
 def list_runs(
     scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")
 ) -> None:
-    """Show every run that was judged, the newest as_of last."""
+    """Show every run that was judged, the newest as_of last, and the records that were quarantined."""
     registry, _ = _open(scenario, store, root)
-    champion = registry.champion()
-    rows = [_row(entry, registry.rulings(entry.run_key), champion) for entry in registry.entries()]
+    snapshot = registry.read()
+    champion = snapshot.standing[-1] if snapshot.standing else None
+    rows = [_row(entry, snapshot, champion) for entry in snapshot.entries]
     if as_json:
         print_json(rows)
         return
     columns = ("as_of", "run", "standing", "why")
     _print_rows(columns, [(r["as_of"], r["run_key"][:12], r["standing"], r["why"]) for r in rows])
+    for record in snapshot.quarantined:
+        typer.echo(record.sentence)
+    _print_warnings(snapshot)
 
 
 @app.command()
@@ -51,12 +56,14 @@ def show(
 ) -> None:
     """Show one run: its verdict with the reasons, what was ruled since, and its artefacts."""
     registry, _ = _open(scenario, store, root)
-    entry = registry.get(run)
-    row = _row(entry, registry.rulings(entry.run_key), registry.champion())
+    snapshot = registry.read()
+    entry = snapshot.get(run)
+    row = _row(entry, snapshot, snapshot.standing[-1] if snapshot.standing else None)
     if as_json:
-        print_json({**row, "entry": entry.to_json()})
+        print_json({**row, "entry": entry.to_json(), "warnings": snapshot.warnings()})
         return
     _print_run(entry, row)
+    _print_warnings(snapshot)
 
 
 @app.command()
@@ -71,15 +78,32 @@ def champion(
 ) -> None:
     """Show today's champion, or that of a day in the past."""
     registry, _ = _open(scenario, store, root)
-    entry = registry.champion(as_of)
+    snapshot = registry.read()
+    entry = snapshot.champion(as_of)
     if entry is None:
         when = "yet" if as_of is None else f"before {as_of}"
-        raise ArtifactError(f"{scenario}: no run was promoted {when}: see registry list {scenario}")
-    row = _row(entry, registry.rulings(entry.run_key), registry.champion())
+        raise ArtifactError(f"{scenario}: no run was promoted {when}: see {PROGRAM} registry list {scenario}")
+    row = _row(entry, snapshot, snapshot.champion())
     if as_json:
-        print_json(row)
+        print_json({**row, "warnings": snapshot.warnings()})
         return
     _print_run(entry, row)
+    _print_warnings(snapshot)
+
+
+@app.command()
+def costs(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")) -> None:
+    """Show what the newest runs took, by stage: the median of the time, the maximum of the memory."""
+    from mtl_tasks.costs import read_costs
+
+    _, opened = _open(scenario, store, root)
+    found = read_costs(opened, scenario)
+    if as_json:
+        print_json(found.to_json())
+        return
+    typer.echo(f"{scenario}: {found.line()}")
+    if found.stages:
+        _print_rows(("stage", "time (median)", "memory (peak)"), found.rows())
 
 
 @app.command()
@@ -91,7 +115,7 @@ def promote(
     store: StoreUri = ".store",
     root: Root = Path("."),
 ) -> None:
-    """Promote a run that the gate did not, or that awaits approval; its artefacts are checked first."""
+    """Promote a run that the gate did not, or that awaits approval; what it needs as champion is checked first."""
     from mtl_tasks import promotion
 
     registry, opened = _open(scenario, store, root)
@@ -128,7 +152,8 @@ def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson =
     from mtl_tasks.promotion import verify_runs
 
     registry, opened = _open(scenario, store, root)
-    found = verify_runs(registry.entries(), opened)
+    snapshot = registry.read()
+    found = verify_runs(snapshot.entries, opened)
     if as_json:
         print_json(found)
     else:
@@ -141,6 +166,35 @@ def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson =
             "or delete them and run those dates again; where the results then differ, run with --force, which makes "
             "runs of their own beside, and roll a damaged champion back"
         )
+    for record in snapshot.damaged:
+        raise ArtifactError(f"{len(snapshot.damaged)} records of the registry are damaged: {record.why}")
+
+
+@app.command()
+def quarantine(
+    scenario: ScenarioName,
+    record: Annotated[
+        str, typer.Argument(metavar="ENTRY", help="The damaged record, as the warning names it: AS_OF/FILE.")
+    ],
+    reason: Reason,
+    by: By = None,
+    store: StoreUri = ".store",
+    root: Root = Path("."),
+) -> None:
+    """Set a damaged record of the registry aside; its bytes are kept, with who did it, when and why."""
+    registry, _ = _open(scenario, store, root)
+    moved = registry.quarantine(
+        record, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
+    )
+    typer.echo(moved.sentence)
+    snapshot = registry.read()
+    for entry in snapshot.entries:
+        if snapshot.standing_of(entry) == "record quarantined":
+            typer.echo(
+                f"run {entry.run_key[:12]} as of {entry.as_of} is not taken as champion until somebody decides: "
+                "registry promote"
+            )
+    _print_champion(snapshot)
 
 
 def _in_short(problems: list[str]) -> str:
@@ -213,10 +267,15 @@ def _open(scenario: str, store: str, root: Path) -> tuple[Registry, Store]:
     return Registry(opened, scenario), opened
 
 
-def _row(entry: Entry, rulings: list[Ruling], champion: Entry | None) -> dict[str, Any]:
-    from mtl_tasks.registry import standing_of
+def _print_warnings(snapshot: Snapshot) -> None:
+    """Say which records are damaged where the result is shown, as the log says on stderr."""
+    for warning in snapshot.warnings():
+        typer.echo(f"warning: {warning}")
 
-    standing = standing_of(entry, rulings)
+
+def _row(entry: Entry, snapshot: Snapshot, champion: Entry | None) -> dict[str, Any]:
+    standing, rulings = snapshot.standing_of(entry), snapshot.rulings(entry.run_key)
+    late = snapshot.late_answers(entry.run_key)
     is_champion = entry == champion
     return {
         "as_of": entry.as_of,
@@ -225,13 +284,15 @@ def _row(entry: Entry, rulings: list[Ruling], champion: Entry | None) -> dict[st
         "standing": f"{standing}, champion" if is_champion else standing,
         "champion": is_champion,
         "rulings": [ruling.sentence(entry, rulings) for ruling in rulings],
+        "ignored": [f"an answer that came too late: {answer.action} by {answer.by} at {answer.at}" for answer in late],
+        "problem": "; ".join(record.why for record in snapshot.damaged_of(entry)) or None,
         "why": rulings[-1].sentence(entry, rulings) if rulings else entry.reasons[0],
     }
 
 
 def _print_run(entry: Entry, row: dict[str, Any]) -> None:
     typer.echo(f"run {entry.run_key} as of {entry.as_of}: {row['standing']}")
-    for sentence in [*row["rulings"], *entry.reasons]:
+    for sentence in [*row["rulings"], *row["ignored"], *entry.reasons]:
         typer.echo(f"  {sentence}")
     _print_rows(("stage", "artefact"), [(stage, ref.uri) for stage, ref in entry.refs.items()])
 
@@ -250,10 +311,13 @@ def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
 
 
 def _tell_rulings(registry: Registry, rulings: list[Ruling]) -> None:
+    snapshot = registry.read()
     for ruling in rulings:
-        entry = registry.get(ruling.run_key)
-        said = ruling.sentence(entry, registry.rulings(ruling.run_key))
+        said = ruling.sentence(snapshot.get(ruling.run_key), snapshot.rulings(ruling.run_key))
         typer.echo(f"run {ruling.run_key[:12]} as of {ruling.as_of}: {said}")
-    champion = registry.champion()
-    if champion is not None:
+    _print_champion(snapshot)
+
+
+def _print_champion(snapshot: Snapshot) -> None:
+    for champion in snapshot.standing[-1:]:
         typer.echo(f"today's champion: run {champion.run_key[:12]} as of {champion.as_of}")

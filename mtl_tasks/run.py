@@ -247,7 +247,10 @@ def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -
 
 @contextmanager
 def measured() -> Iterator[dict[str, float]]:
-    """Fill a dict with the block's wall seconds, CPU seconds (user + system) and peak resident memory in MiB."""
+    """Fill a dict with what the block took: wall seconds, CPU seconds (user + system), peak resident memory in MiB.
+
+    And ``made_at``, when it ended, in seconds since 1970: of two results of one kind it says which is the newer.
+    """
     usage: dict[str, float] = {}
     release_free_memory()  # what stages before it have left is no part of this one's peak
     _reset_peak()
@@ -256,6 +259,7 @@ def measured() -> Iterator[dict[str, float]]:
     usage["seconds"] = round(time.monotonic() - wall, 3)
     usage["cpu_seconds"] = round(time.process_time() - cpu, 3)
     usage["peak_rss_mb"] = round(_peak_mb(), 1)
+    usage["made_at"] = round(time.time(), 3)
 
 
 def _reset_peak() -> None:

@@ -36,6 +36,7 @@ from mtl_tasks.safe_files import (
 )
 from mtl_tasks.sealing import StoreKey, sealed, unsealed
 from mtl_tasks.sealing import to_json as to_json
+from mtl_tasks.store_address import checked_address
 
 MANIFEST = "manifest.json"
 _REF: Final = {"uri": str, "key": str, "sha256": str, "rows": int}
@@ -270,7 +271,7 @@ class Store:
     key: StoreKey | None
 
     def __init__(self, root: str, key: StoreKey | None = None) -> None:
-        object.__setattr__(self, "root", UPath(root))
+        object.__setattr__(self, "root", UPath(checked_address(root)))
         object.__setattr__(self, "key", key)
 
     def inside(self, *names: str) -> UPath:

@@ -236,6 +236,8 @@ def _print_verdict(document: RunDocument, console: Console) -> None:
     console.print(heading)
     for ruling in document.rulings:
         _say(console, f"  {ruling}", style="bold")
+    for warning in verdict.get("warnings", []):
+        _say(console, f"  {warning}", style="bold yellow")
     rules = sorted(verdict["rules"], key=lambda rule: bool(rule["passed"]))
     lines = [(bool(rule["passed"]), rule["reason"]) for rule in rules]
     for passed, reason in lines or [(accepted, reason) for reason in verdict["reasons"]]:

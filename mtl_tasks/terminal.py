@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mtl_tasks.errors import ConfigError
+from mtl_tasks.store_address import DEFAULT, VARIABLE
 
 if TYPE_CHECKING:  # `--help` answers in well under a second without them
     import pandas as pd
@@ -20,14 +21,17 @@ if TYPE_CHECKING:  # `--help` answers in well under a second without them
 
     from mtl_tasks.sealing import StoreKey
 
-PROGRAM = "python -m mtl_tasks"
-
 ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="Name of a file in include/scenarios.")]
 AsOf = Annotated[
     str | None,
     typer.Option("--as-of", metavar="YYYY-MM-DD", help="The run knows nothing at or after this day (UTC)."),
 ]
-StoreUri = Annotated[str, typer.Option("--store", metavar="URI", help="Where artefacts live: a folder or s3://…")]
+StoreUri = Annotated[
+    str,
+    typer.Option(
+        "--store", metavar="URI", envvar=VARIABLE, help="Where artifacts live: a folder or s3://…", show_default=DEFAULT
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -4,14 +4,16 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from plugins.model_board.app import PREFIX, app
+from plugins.model_board.mounted import PREFIX, MountedBoard
 
 
 class ModelBoard(AirflowPlugin):
     """Shows every model, verdict and reason of a scenario."""
 
     name = "model_board"
-    fastapi_apps: list[Any] = [{"app": app, "url_prefix": PREFIX, "name": "Model board"}]  # noqa: RUF012 - Airflow's form
+    fastapi_apps: list[Any] = [  # noqa: RUF012 - Airflow's form
+        {"app": MountedBoard(), "url_prefix": PREFIX, "name": "Model board"}
+    ]
     external_views: list[Any] = [  # noqa: RUF012
         {"name": "Models", "href": f"{PREFIX[1:]}/", "destination": "nav", "category": "browse", "url_route": "models"},
         {

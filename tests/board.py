@@ -20,6 +20,7 @@ from tests.projects import NAME, write_log, write_scenario
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
+    from sqlalchemy.orm import Session
 
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
@@ -94,3 +95,13 @@ def reading(root: Path) -> Iterator[TestClient]:
         app.dependency_overrides[get_user] = lambda: "reader"
         yield TestClient(app)
         app.dependency_overrides.clear()
+
+
+def add_dag(session: Session, dag_id: str, *tags: str) -> None:
+    """Let Airflow know a DAG by its name and tags."""
+    from airflow.models.dag import DagModel, DagTag
+    from airflow.models.dagbundle import DagBundleModel
+
+    session.merge(DagBundleModel(name="tests"))
+    session.flush()
+    session.merge(DagModel(dag_id=dag_id, bundle_name="tests", tags=[DagTag(name=tag, dag_id=dag_id) for tag in tags]))

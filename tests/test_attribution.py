@@ -141,6 +141,7 @@ def test_a_log_of_events_becomes_exposures_with_labels(tmp_path: Path) -> None:
     assert (events[KNOWN] - events[DAY]).tolist() == [1] * len(wide)
 
 
+@pytest.mark.faults(12)
 @pytest.mark.parametrize("changed", [3, 4, 5])
 def test_what_happens_from_as_of_on_changes_no_label(tmp_path: Path, changed: int) -> None:
     rows, as_of = long_log(), FIRST_DAY + pd.Timedelta(days=changed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import typer
 
 from mtl_tasks import cli
 from mtl_tasks.errors import MtlError
+from mtl_tasks.program import PROGRAM
 
 PROJECT = Path(__file__).parents[1]
 
@@ -35,7 +38,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_overview_names_the_commands_with_examples(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert "python -m mtl_tasks run movies --as-of 2013-08-25" in out
+    assert "include/bin/mtl run movies --as-of 2013-08-25" in out
     assert "show" in out
     assert "Exit codes" in out
 
@@ -43,7 +46,7 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("run", ["--as-of", "--store", "--set", "--force", "--json", "--root", "--verbose"]),
+        ("run", ["--as-of", "--store", "MTL_STORE", "--set", "--force", "--json", "--root", "--verbose"]),
         ("check", ["--as-of", "--sample", "--set", "--json", "--root", "--verbose"]),
         ("init", ["--events", "--items", "--user", "--item", "--time", "--root", "--verbose"]),
         ("show", ["--as-of", "--run", "--store", "--json", "--root", "--verbose"]),
@@ -131,6 +134,49 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cli, "app", app_that_raises(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         cli.main(["fail"])
+
+
+def test_version_is_that_of_the_project(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"{project['name']} {project['version']}, Python 3.")
+
+
+def test_a_python_without_the_packages_says_what_to_type_in_one_line(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    command = [bare / "bin/python", "-m", "mtl_tasks", "run", "movies"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {bare}/bin/python lacks typer, pydantic, pandas")
+    assert "type include/bin/mtl instead" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_that_messages_name_works_as_typed_from_the_projects_folder() -> None:
+    done = subprocess.run(
+        [PROGRAM, "--version"], cwd=PROJECT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mtl-tasks ")
+
+
+def test_the_command_works_through_the_link_in_the_environment_and_from_any_folder(tmp_path: Path) -> None:
+    link = tmp_path / "bin/mtl"
+    link.parent.mkdir()
+    link.symlink_to(PROJECT / PROGRAM)
+    done = subprocess.run([link, "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: Missing argument 'SCENARIO'. (see {PROGRAM} --help)\n"
+
+
+def test_the_command_says_what_is_missing_where_nothing_is_installed(tmp_path: Path) -> None:
+    script = tmp_path / PROGRAM
+    script.parent.mkdir(parents=True)
+    shutil.copy(PROJECT / PROGRAM, script)
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path}/.venv is missing: run make setup in {tmp_path}\n"
 
 
 def test_module_runs_as_a_program() -> None:

@@ -98,21 +98,21 @@ def refused(data: bytes, match: str) -> Callable[[], None]:
     return work
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_a_zip_bomb_is_refused_and_not_unpacked() -> None:
     bomb = npz({"a.npy": npy(np.zeros(5_000_000))}, zipfile.ZIP_DEFLATED)
     assert len(bomb) < 100_000
     assert peak(refused(bomb, r"x\.npz: not a file of plain arrays \(a\.npy is compressed")) < 10_000_000
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("shape", ["(999999999999,)", "(4611686018427387905,)", "(-1,)", "(2,)"])
 def test_an_array_that_claims_more_or_fewer_bytes_than_there_are_is_refused(shape: str) -> None:
     work = refused(npz({"a.npy": npy(np.zeros(3), shape)}), r"not a file of plain arrays \(a: claims .* bytes")
     assert peak(work) < 10_000_000
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_members_that_overlap_are_refused() -> None:
     data = bytearray(npz({"a.npy": npy(np.zeros(3)), "b.npy": npy(np.zeros(3))}))
     second = data.rindex(b"PK\x01\x02")
@@ -151,7 +151,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("content", [0, "x" * 10_000_000])
 def test_a_small_table_that_claims_far_more_is_refused_by_its_footer(
     monkeypatch: pytest.MonkeyPatch, content: object
@@ -183,7 +183,7 @@ def test_a_column_that_is_not_there_is_refused() -> None:
         read_table(parquet(pd.DataFrame({"a": [1]})), ["b"], "x.parquet")
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("data", [b"[" * 1_000_000, b'{"a":' * 100_000, b"", b"{", b"\xff", b"1" * 10_000])
 def test_documents_that_are_nested_too_deeply_or_no_json_are_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"x\.json: not JSON, or nested too deeply"):

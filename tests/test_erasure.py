@@ -18,12 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mtl_tasks import cli
+from mtl_tasks.champions import listed_days
 from mtl_tasks.columns import USER
 from mtl_tasks.erasure import Erasure, past_erasures
 from mtl_tasks.history import find_lists
 from mtl_tasks.holdings import Person, snapshot_without
 from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.promotion import listed_days, verify_runs
+from mtl_tasks.promotion import verify_runs
 from mtl_tasks.pruning import artifact_folders
 from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.report.document import RunDocument

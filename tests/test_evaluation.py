@@ -92,6 +92,7 @@ def test_calibration_is_that_of_the_fusion() -> None:
     assert sum(int(entry["rows"]) for entry in curve) == 300
 
 
+@pytest.mark.faults(17)
 def test_cold_is_who_or_what_was_never_met_before() -> None:
     masks = slice_masks(pd.DataFrame({"user.count": [0, 2, 0], "item.count": [1, 0, 0]}))
     assert {name: mask.tolist() for name, mask in masks.items()} == {

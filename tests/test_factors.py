@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.errors import ConfigError, DeviceError
 from mtl_tasks.factors import (
     Interactions,
     ItemSpace,
@@ -203,6 +203,7 @@ def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_
     assert distance[1] < 0.7 * distance[2]
 
 
+@pytest.mark.faults(12)
 @pytest.mark.parametrize(("solver", "value"), solvers())
 @pytest.mark.parametrize("end", [10, 14, 21, 27])
 def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: int) -> None:
@@ -213,6 +214,51 @@ def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: in
     assert known.valid_from.max() <= end
 
 
+@pytest.mark.faults(18)
+@pytest.mark.parametrize(
+    ("solver", "value", "message"),
+    [
+        (taste(iterations=15), 1e30, r"'taste' cannot be computed .*lower factors\.alpha"),
+        (
+            LevelSolver("rating", 4, 3, 1e-300, seed=1),
+            1.0,
+            r"'level:rating' cannot .*raise factors\.rating_regularization",
+        ),
+        (level(), np.inf, r"'level:rating': 25 of 25 vectors are not finite: raise factors\.rating_regularization"),
+    ],
+    ids=["huge confidences", "a singular system", "an infinite value"],
+)
+def test_factors_that_are_not_finite_are_refused_with_the_setting_to_change(
+    solver: Solver, value: float, message: str
+) -> None:
+    events = interactions(np.random.default_rng(6), value=value)
+    with pytest.raises(ConfigError, match=f"^factors {message}"), np.errstate(invalid="ignore"):
+        fit_space(solver, events, START, END, REFRESH)
+
+
+@pytest.mark.faults(18)
+def test_users_whose_factors_are_not_finite_are_refused_when_they_are_folded_in() -> None:
+    taken = sparse.csr_matrix(np.full((3, 80), np.inf, dtype=np.float32))
+    vectors = np.random.default_rng(7).random((80, 4), dtype=np.float32)
+    with pytest.raises(ConfigError, match=r"^factors 'taste'.* lower factors\.alpha"):
+        taste().fold(taken, vectors)
+
+
+@pytest.mark.faults(27)
+def test_a_gpu_that_fails_at_work_is_an_error_and_not_a_silent_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import implicit.gpu
+
+    if implicit.gpu.HAS_CUDA:
+        pytest.skip("implicit has a GPU here, which does not fail")
+    monkeypatch.setattr(implicit.gpu, "HAS_CUDA", True)  # as if it had been there when it was asked for
+    solver = TasteSolver(4, 3, 2.0, device="gpu", threads=1, seed=1)
+    with pytest.raises(
+        DeviceError, match=r"factors\.device: 'gpu' failed while ALS was fitted \(.*factors\.device to 'cpu'"
+    ):
+        solver.fit(sparse.csr_matrix(np.eye(6, dtype=np.float32)))
+
+
+@pytest.mark.faults(27)
 def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +273,7 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(
     assert "ALS runs on the CPU" in caplog.text
 
 
+@pytest.mark.faults(28)
 def test_factors_fitted_on_a_gpu_order_pairs_as_those_of_the_cpu_do() -> None:
     import implicit.gpu
 

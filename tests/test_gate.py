@@ -12,6 +12,7 @@ from mtl_tasks.drift import compare, sketch
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.evaluation import FLOOR, FUSION, ScoredRows, evaluate_task
 from mtl_tasks.gate import Champion, check_comparable, check_rules, judge, verdict_line
+from mtl_tasks.metrics import compute
 from mtl_tasks.scenario import Scenario
 from tests.logs import DOCUMENT, tiny_scenario
 
@@ -71,6 +72,7 @@ def reasons_of(verdict: Any) -> str:
 # --------------------------------------------------------------------------------------- absolute and floor
 
 
+@pytest.mark.faults(19)
 def test_a_candidate_that_holds_every_rule_is_promoted_and_called_the_first() -> None:
     verdict = judged(scenario_of())
     assert verdict["decision"] == "promote"
@@ -154,6 +156,7 @@ def test_a_metric_that_is_missing_in_the_evaluation_fails() -> None:
     assert "rating rmse <= 2: fails, rmse is not available" in verdict["reasons"][0]
 
 
+@pytest.mark.faults(20)
 @pytest.mark.parametrize("gate", [{"absolute": []}, {"absolute": [], "beat_floor": False}])
 def test_a_gate_without_rules_fails(gate: dict[str, Any]) -> None:
     verdict = judged(scenario_of(**gate))
@@ -162,6 +165,7 @@ def test_a_gate_without_rules_fails(gate: dict[str, Any]) -> None:
     assert "include/scenarios/tiny.yaml" in verdict["reasons"][0]
 
 
+@pytest.mark.faults(19)
 def test_relative_rules_alone_let_no_first_candidate_through_unjudged() -> None:
     relative = [{"task": "rating", "metric": "rmse", "margin": 0.1}]
     verdict = judged(scenario_of(absolute=[], relative=relative, beat_floor=False))
@@ -169,6 +173,7 @@ def test_relative_rules_alone_let_no_first_candidate_through_unjudged() -> None:
     assert judged(scenario_of(absolute=[], relative=relative))["decision"] == "promote"  # it beat the floor
 
 
+@pytest.mark.faults(22)
 @pytest.mark.parametrize(("floor", "passed"), [(2.0, True), (0.49, False), (0.1, False)])
 def test_the_floor_must_be_beaten_beyond_doubt(floor: float, passed: bool) -> None:
     verdict = judged(scenario_of(), scored(fusion=0.5, floor=floor))
@@ -229,6 +234,52 @@ def test_the_champion_may_be_better_by_less_than_the_margin(champion: float, mar
     assert not verdict["first"]
     assert verdict["champion"] == "k" * 64
     assert f"the difference to the champion of {CHAMPION} is" in rule["reason"]
+
+
+@pytest.mark.faults(21)
+def test_purchase_five_percent_better_does_not_make_up_for_rating_five_percent_worse_and_both_are_said() -> None:
+    rows = scored(fusion=0.5, champion=0.75)
+    rating, purchase = rows["rating"], rows["purchase"]
+    rating.predictions["champion"] = rating.label + (rating.predictions[FUSION] - rating.label) / 1.05
+    gained, lost = (
+        compute(metric, part.label, part.predictions[FUSION])
+        / compute(metric, part.label, part.predictions["champion"])
+        for metric, part in (("auc", purchase), ("rmse", rating))
+    )
+    assert (gained, lost) == (pytest.approx(1.05, abs=0.01), pytest.approx(1.05))
+    margins = [
+        {"task": task, "metric": metric, "margin": 0.01} for task, metric in (("purchase", "auc"), ("rating", "rmse"))
+    ]
+    verdict = against_champion(margins, rows)
+    assert verdict["decision"] == "reject"
+    worse, better = "rating rmse at most 0.01 worse", "purchase auc at most 0.01 worse"
+    assert verdict["reasons"][0].startswith(f"{worse} than the champion: fails, the difference to the champion of")
+    assert f"{better} than the champion: holds, the difference to the champion of" in reasons_of(verdict)
+    assert [rule["passed"] for rule in verdict["rules"] if not rule["passed"]] == [False]
+
+
+@pytest.mark.faults(22)
+@pytest.mark.parametrize(("margin", "passed"), [(0.0, False), (0.05, True)])
+def test_a_difference_within_noise_is_judged_by_the_margin_and_stated_with_its_interval(
+    margin: float, passed: bool
+) -> None:
+    relative = [{"task": "rating", "metric": "rmse", "margin": margin}]
+    verdict = against_champion(relative, scored(fusion=0.5, champion=0.5, seed=3))
+    rule = verdict["rules"][-1]
+    assert rule["low"] < 0 < rule["high"]
+    assert rule["passed"] is passed
+    interval = f"[{rule['low']:.4f}, {rule['high']:.4f}] on 600 rows (positive is better)".replace("-", "−")
+    assert rule["reason"].endswith(interval)
+    assert ("holds" if passed else "fails") in rule["reason"]
+
+
+@pytest.mark.faults(22)
+def test_a_gain_over_the_floor_within_noise_does_not_count_and_is_stated_with_its_interval() -> None:
+    verdict = judged(scenario_of(), scored(fusion=0.5, floor=0.5, seed=3))
+    rule = next(rule for rule in verdict["rules"] if rule["rule"] == "rating rmse beats popularity")
+    assert rule["low"] < 0 < rule["high"]
+    assert verdict["decision"] == "reject"
+    assert f"{rule['rule']}: fails, better by" in reasons_of(verdict)
 
 
 def test_a_candidate_equal_to_its_champion_is_no_worse() -> None:

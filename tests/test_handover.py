@@ -39,7 +39,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
+def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) -> dict[str, Any]:
     params = {**DEFAULTS, **{key: value for key, value in conf.items() if key in DEFAULTS}}
     return handover.ask_run(
         "movies",
@@ -47,12 +47,13 @@ def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
         conf,
         run_id=RUN_ID,
         interval_end=interval_end,
-        run_after=NOW,
-        now=NOW,
+        run_after=now,
+        now=now,
         store="s3://bucket/models",
     )
 
 
+@pytest.mark.faults(9)
 @pytest.mark.parametrize(
     ("interval_end", "conf", "as_of"),
     [
@@ -66,9 +67,30 @@ def ask(interval_end: datetime | None = None, **conf: Any) -> dict[str, Any]:
     ],
 )
 def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_of_the_run(
-    interval_end: datetime | None, conf: dict[str, Any], as_of: str
+    interval_end: datetime | None, conf: dict[str, Any], as_of: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert ask(interval_end, **conf)["as_of"] == as_of
+    rule = "as it was asked for" if conf.get("as_of") else "the run's data interval ends" if interval_end else "no data"
+    with caplog.at_level("INFO", "mtl_tasks"):
+        assert ask(interval_end, **conf)["as_of"] == as_of
+    (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("as_of ")]
+    assert said.startswith(f"as_of {as_of}: ")
+    assert rule in said
+
+
+@pytest.mark.faults(10)
+@pytest.mark.parametrize(
+    ("interval_end", "now", "as_of"),
+    [
+        (None, datetime(2013, 9, 1, 23, tzinfo=UTC), "2013-09-01"),
+        (None, datetime(2013, 9, 2, tzinfo=UTC), "2013-09-02"),
+        (None, datetime(2026, 11, 28, tzinfo=UTC), "2013-09-02"),
+        (datetime(2013, 9, 5, tzinfo=UTC), datetime(2026, 11, 28, tzinfo=UTC), "2013-09-05"),  # as asked for: stale
+    ],
+)
+def test_without_a_date_a_run_of_a_log_that_has_ended_is_of_the_day_after_its_last(
+    interval_end: datetime | None, now: datetime, as_of: str
+) -> None:
+    assert ask(interval_end, now=now)["as_of"] == as_of
 
 
 @pytest.mark.parametrize(

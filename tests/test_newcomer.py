@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dic
 
 def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", "opinions", "--events", str(LOG)]) == 0
-    assert "then: python -m mtl_tasks check opinions" in capsys.readouterr().out
+    assert "then: include/bin/mtl check opinions" in capsys.readouterr().out
 
     code, found = asked(capsys, "check", "opinions")
     assert (code, found["as_of"], found["complete"]) == (1, "2023-12-12", True)
@@ -58,3 +60,24 @@ def test_an_unknown_log_is_drafted_checked_and_run(capsys: pytest.CaptureFixture
         assert run["tasks"][task]["fusion"]["metrics"]["auc"] > 0.8
         counts = found["windows"]["test"]
         assert counts["tasks"][task]["labelled"] < counts["rows"]  # where nothing was said, nothing is judged
+
+
+def test_each_command_that_is_printed_works_as_typed() -> None:
+    Path("include/bin").symlink_to(PROJECT / "include/bin")
+
+    def typed(command: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/bin:/bin", "COLUMNS": "200"}  # no environment is activated
+        return subprocess.run(shlex.split(command), env=environment, capture_output=True, text=True, check=False)
+
+    drafted = typed(f"include/bin/mtl init opinions --events {LOG}")
+    assert (drafted.returncode, drafted.stderr) == (0, "")
+    check = drafted.stdout.partition("then: ")[2].strip()
+    checked = typed(check)
+    assert checked.returncode == 1
+    assert "not ready: 1 problem" in checked.stdout
+    SCENARIO.write_text(SCENARIO.read_text(encoding="utf-8").replace("test: 4", "test: 6"), encoding="utf-8")
+    run = typed(check).stdout.partition("ready: ")[2].strip()
+    assert run == "include/bin/mtl run opinions --as-of 2023-12-12"
+    shown = typed(f"{run.replace(' run ', ' show ')}")
+    assert shown.returncode == 2
+    assert "run it first (include/bin/mtl run)" in shown.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import outcome
-from mtl_tasks.errors import ConfigError
-from mtl_tasks.handover import perform_stage, run_to_json
+from mtl_tasks.errors import ArtifactError, ConfigError, GateError
+from mtl_tasks.handover import perform_report, perform_stage, run_to_json
 from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.promotion import rollback
-from mtl_tasks.registry import Registry
+from mtl_tasks.promotion import promote, rollback
+from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.run import StageResult
 from mtl_tasks.store import Store
 from tests.projects import NAME, write_log, write_scenario
@@ -49,6 +50,7 @@ def make(store: Path, as_of: str, **overrides: Any) -> Made:
     return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in handed]
 
 
+@pytest.mark.faults(5)
 def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     newer = make(tmp_path, DAYS[1])
     older = make(tmp_path, DAYS[0])
@@ -60,10 +62,22 @@ def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     assert outcome.announcement(*older) is None
 
 
+@pytest.mark.faults(8)
+def test_a_backfill_of_five_older_dates_announces_nobody(tmp_path: Path) -> None:
+    champion = Entry("f" * 64, "2013-05-12", "promote", ["holds"], {"name": NAME}, {}, "c0de")
+    Registry(Store(str(tmp_path)), NAME).append(champion)
+    made = [make(tmp_path, f"2013-05-{day:02}", **{"windows.min_history": 7}) for day in range(7, 12)]
+    assert [outcome.announcement(*one) for one in made] == [None] * 5
+    registry = Registry(Store(str(tmp_path)), NAME)
+    assert registry.champion() == champion
+    assert [entry.promoted for entry in registry.entries()] == [True] * 6
+
+
 def test_who_need_not_be_asked_is_not(tmp_path: Path) -> None:
     assert not outcome.awaits_approval(*make(tmp_path, DAYS[1]))
 
 
+@pytest.mark.faults(30)
 @pytest.mark.parametrize(
     ("approved", "by", "note"),
     [
@@ -99,3 +113,58 @@ def test_lists_are_made_from_exactly_the_run_that_is_named(tmp_path: Path) -> No
     assert perform_stage("recommend", named["asked"], [named["results"]])["reused"]  # what the run itself has made
     rollback(registry, Store(str(tmp_path)), None, by="ada", reason="bad lists", at="2026-01-01")
     assert outcome.ask_lists(NAME, newer.run_key, str(tmp_path)) is None
+
+
+def test_an_answer_that_comes_after_a_decision_leaves_the_champion_as_it_is(tmp_path: Path) -> None:
+    made = make(tmp_path, DAYS[1], **{"gate.approval": "required", "gate.approvers": ["7"]})
+    assert outcome.approvers(made[0]) == ["7"]
+    store = Store(str(tmp_path))
+    registry = Registry(store, NAME)
+    [entry] = registry.entries()
+    with pytest.raises(
+        GateError, match=r"the answer of user '8' is not recorded: gate\.approvers names 7; clear this task"
+    ):
+        outcome.record_answer(*made, approved=True, by="bob", user_id="8", at="2026-01-01")
+    assert outcome.awaits_approval(*made)
+    promote(registry, store, entry.run_key, by="ada", reason="it is urgent", at="2026-01-01")
+    late = outcome.record_answer(*made, approved=False, by=None, at="2026-01-02")
+    assert late.promoted
+    assert late.said.startswith("the answer reject by nobody at 2026-01-02 (no answer in time) is ignored: run ")
+    assert late.said.endswith("was decided before it, approved by ada at 2026-01-01: it is urgent")
+    assert outcome.announcement(*made) is not None
+    registry.append(Ruling(entry.run_key, entry.as_of, "retire", "ada", "it is bad", "2026-01-03"))
+    after = outcome.record_answer(*made, approved=True, by="ada", user_id="7", at="2026-01-04")
+    assert not after.promoted
+    assert "is ignored" in after.said
+    assert registry.champion() is None
+    assert len(registry.records()) == 3
+
+
+def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path) -> None:
+    for day in DAYS:
+        make(tmp_path, day)
+    store = Store(str(tmp_path))
+    older, newer = Registry(store, NAME).standing()
+    for stage in ("split", "features"):
+        shutil.rmtree(store.open(newer.refs[stage]).folder)
+    found = outcome.ask_lists(NAME, None, str(tmp_path))
+    assert found is not None
+    assert found["asked"]["as_of"] == DAYS[1]
+    assert perform_stage("recommend", found["asked"], [found["results"]])["reused"]
+    assert perform_report(found["asked"], [found["results"]]) is None  # it shows the windows
+    assert outcome.run_note(found["asked"], [found["results"]]).startswith(f"{DAYS[1]}: promoted; promote")
+    model = store.open(newer.refs["member:als"])
+    path = model.folder / next(iter(model.manifest["files"].values()))["path"]
+    path.write_bytes(path.read_bytes()[:-1])
+    found = outcome.ask_lists(NAME, None, str(tmp_path))
+    assert found is not None
+    assert found["asked"]["as_of"] == DAYS[0]
+    warning = f"warning: run {newer.run_key[:12]} as of {DAYS[1]}: its member:als is missing or damaged"
+    assert outcome.run_note(found["asked"], [found["results"]]).endswith(warning)
+    with pytest.raises(
+        ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make lists: its member:als is missing"
+    ):
+        outcome.ask_lists(NAME, newer.run_key, str(tmp_path))
+    shutil.rmtree(store.open(older.refs["validate"]).folder)
+    with pytest.raises(ArtifactError, match=rf"was pruned .* mtl_tasks run {NAME} --as-of {DAYS[0]}"):
+        outcome.ask_lists(NAME, older.run_key, str(tmp_path))

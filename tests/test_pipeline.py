@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -107,6 +108,7 @@ def test_people_get_films_by_title_that_they_have_not_taken(finished: RunDocumen
         assert not set(offered) & set(person["history"])
 
 
+@pytest.mark.faults(4)
 def test_the_second_run_reuses_every_stage_with_the_same_keys(finished: RunDocument, inside: Path) -> None:
     again = run_pipeline(ask(), quiet)
     assert all(stage["reused"] for stage in again.stages)
@@ -181,6 +183,7 @@ def retire(store: str, run_key: str) -> None:
     Registry(Store(store), NAME).append(ruling)
 
 
+@pytest.mark.faults(4)
 def test_two_runs_from_scratch_give_identical_bytes(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
     run_pipeline(ask(str(tmp_path)), quiet)
     assert artefacts(tmp_path) == artefacts(inside / "pristine")
@@ -273,6 +276,7 @@ def test_an_edit_of_prose_makes_an_entry_of_its_own(finished: RunDocument, insid
     assert champion.run_key == document.run_key  # of two verdicts on one day the later one counts
 
 
+@pytest.mark.faults(23)
 def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reason(
     finished: RunDocument, inside: Path, tmp_path: Path
 ) -> None:
@@ -292,6 +296,7 @@ def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reas
     )
 
 
+@pytest.mark.faults(1)
 @pytest.mark.parametrize("stage", ["validate", "features", "member:independent", "publish"])
 def test_a_killed_run_is_finished_by_the_next_one(
     finished: RunDocument, inside: Path, tmp_path: Path, stage: str
@@ -308,6 +313,7 @@ def test_a_killed_run_is_finished_by_the_next_one(
     assert artefacts(tmp_path) == artefacts(inside / "pristine")
 
 
+@pytest.mark.faults(2)
 def test_a_run_killed_in_the_middle_of_writing_leaves_nothing_that_counts(
     finished: RunDocument, inside: Path, tmp_path: Path
 ) -> None:
@@ -319,6 +325,7 @@ def test_a_run_killed_in_the_middle_of_writing_leaves_nothing_that_counts(
     assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
 
 
+@pytest.mark.faults(24)
 @pytest.mark.parametrize("stage", ["resolve", "validate", "split", "factors", "features", "member-als", "fuse", "gate"])
 def test_one_flipped_byte_is_refused(finished: RunDocument, inside: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(inside / "pristine", tmp_path / "store")
@@ -393,6 +400,7 @@ def test_a_deleted_artefact_that_comes_out_otherwise_is_refused_until_the_run_is
     assert run_pipeline(ask(store, force="monday"), quiet).run_key != finished.run_key
 
 
+@pytest.mark.faults(11)
 @pytest.mark.parametrize(
     ("as_of", "message"),
     [
@@ -405,6 +413,28 @@ def test_a_deleted_artefact_that_comes_out_otherwise_is_refused_until_the_run_is
 def test_a_wrong_as_of_is_refused(inside: Path, as_of: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_run(NAME, as_of, {}, ".store", today=TODAY)
+
+
+@pytest.mark.faults(11)
+def test_an_as_of_in_the_future_is_refused_before_any_work(
+    inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["run", NAME, "--as-of", "2999-01-01", "--store", str(tmp_path / "store")], capsys)
+    assert "as_of 2999-01-01 is in the future (today is " in line
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.faults(20)
+def test_a_gate_without_a_rule_rejects_and_the_registry_holds_the_verdict(
+    finished: RunDocument, inside: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(inside / "pristine", tmp_path / "store", ignore=shutil.ignore_patterns("registry"))
+    document = run_pipeline(ask(str(tmp_path / "store"), **{"gate.absolute": []}), quiet)
+    reason = "the gate has no rule to judge by, so it fails closed: add gate.absolute rules to"
+    assert document.verdict["reasons"][0].startswith(reason)
+    (entry,) = Registry(Store(str(tmp_path / "store")), NAME).entries()
+    assert entry.decision == "reject"
+    assert entry.reasons == document.verdict["reasons"]
 
 
 @pytest.mark.parametrize(
@@ -438,6 +468,7 @@ def test_an_unknown_scenario_is_refused_with_the_nearest(inside: Path, capsys: p
     assert "did you mean 'small'?" in refused(["run", "smal", "--as-of", AS_OF], capsys)
 
 
+@pytest.mark.faults(10)
 def test_a_misspelt_key_is_refused_with_the_nearest(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(["run", NAME, "--as-of", AS_OF, "--set", "windows.trian=7"], capsys)
     assert "unknown key 'windows.trian', did you mean 'train'?" in line
@@ -468,6 +499,7 @@ def test_a_store_that_cannot_be_written_is_refused(inside: Path, capsys: pytest.
     assert "a-file" in line
 
 
+@pytest.mark.faults(29)
 def test_a_full_disk_is_refused_and_the_next_run_succeeds(
     finished: RunDocument, inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -497,6 +529,7 @@ def films(project: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in sorted((project / "log").glob("*/*.parquet"))])
 
 
+@pytest.mark.faults(16)
 @pytest.mark.parametrize(
     ("name", "edit", "message"),
     [
@@ -525,3 +558,40 @@ def test_a_log_like_this_is_judged_rightly(
     with pytest.raises(DataError, match=message):
         run_pipeline(ask(), quiet)
     assert Registry(Store(".store"), NAME).entries() == []
+
+
+@pytest.mark.faults(16)
+def test_a_log_without_a_purchase_is_refused_and_publishes_nothing(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited_log(tmp_path, films.assign(bought=0))
+    monkeypatch.chdir(tmp_path)
+    logged = {"tasks.purchase": {"kind": "binary", "label": "bought", "negatives": {"how": "logged"}}}
+    with pytest.raises(DataError, match=r"purchase: 0 positives in 'train' \(.* rows\), at least 10 are needed"):
+        run_pipeline(ask(**logged), quiet)
+    assert Registry(Store(".store"), NAME).entries() == []
+
+
+@pytest.mark.faults(17)
+def test_a_user_and_an_item_that_only_test_has_are_scored_and_counted(
+    films: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = films[films["rated_at"] >= "2013-05-10"]
+    new_user, new_item = last.head(7).assign(user_id=10**9), last.tail(5).assign(movie_id=10**9)
+    stranger = last.head(1).assign(user_id=10**9 + 1, movie_id=10**9)  # knows nothing, and is not known
+    edited_log(tmp_path, pd.concat([films, new_user, new_item, stranger]))
+    items = pd.read_parquet(tmp_path / "films.parquet")
+    pd.concat([items, items.head(1).assign(movie_id=10**9)]).to_parquet(tmp_path / "films.parquet", index=False)
+    monkeypatch.chdir(tmp_path)
+    films.to_parquet("known.parquet", index=False)
+    before = run_pipeline(ask("before", **{"source.events": "known.parquet"}), quiet)
+    document = run_pipeline(ask(), quiet)
+    for side, count in (("cold_users", 8), ("cold_items", 6)):
+        rows = [run.evaluation["slices"]["rating"][side]["rows"] for run in (document, before)]
+        assert rows[0] - rows[1] == count, side
+        metrics = document.evaluation["slices"]["rating"][side]["fusion"]
+        assert all(np.isfinite(measured["value"]) for measured in metrics.values())
+    (lists,) = (pd.read_parquet(path) for path in Path(".store").glob("*/*/recommend/*/*/*.parquet"))
+    theirs = lists[lists["user_id"].isin([10**9, 10**9 + 1])]
+    assert theirs["user_id"].nunique() == 2
+    assert np.isfinite(theirs.select_dtypes("number").to_numpy()).all()

@@ -43,7 +43,7 @@ def test_what_was_reused_is_as_young_as_what_was_made_then(root: str) -> None:
     assert store.find(made[1].folder) is None
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize("place", ["2013-05-07", "2013-05-07/factors", "days/2013-05-07"])
 def test_nothing_behind_a_symbolic_link_is_removed(tmp_path: Path, place: str) -> None:
     precious = tmp_path / "precious" / "one" / "two"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from typing import Any
 
+import pytest
 import yaml
 
+from mtl_tasks import cli
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.scenario import load_scenario, parse_scenario, scenario_names
 from tests.conftest import PROJECT
 
@@ -41,6 +46,41 @@ def test_every_file_it_links_to_exists() -> None:
 def test_every_make_target_it_names_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.MULTILINE)) <= targets
+
+
+DOCUMENTS = ("README.md", "include/docs/operations.md")
+
+
+def commands(program: str) -> list[list[str]]:
+    """Return the arguments of every command of the documents that begins with the program."""
+    texts = [(PROJECT / name).read_text(encoding="utf-8").replace("\\\n", " ") for name in DOCUMENTS]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{program} ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def test_every_command_it_shows_is_one_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands(PROGRAM)
+    assert len(found) > 10
+    for arguments in found:
+        assert cli.main([*arguments, "--help"]) == 0, (arguments, capsys.readouterr().err)
+
+
+def test_every_command_of_airflow_it_shows_is_one_of_airflows(capsys: pytest.CaptureFixture[str]) -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    found = commands("include/bin/airflow")
+    assert len(found) > 3
+    for arguments in found:
+        get_parser().parse_args(arguments)  # exits if it is none
+
+
+def test_every_command_works_as_typed_without_an_activated_environment() -> None:
+    for name in DOCUMENTS:
+        text = (PROJECT / name).read_text(encoding="utf-8")
+        assert re.findall(r"python3? -m mtl_tasks", text) == [], name
+        assert re.findall(r"^(?:mtl|airflow) .*", text, flags=re.MULTILINE) == [], name
+    for program in (PROGRAM, "include/bin/airflow"):
+        assert os.access(PROJECT / program, os.X_OK)
 
 
 def test_shipped_scenarios_are_valid() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
 import shutil
@@ -166,12 +167,81 @@ def test_rollback_to_a_run_retires_all_after_it(say: Any) -> None:
     assert f"today's champion: run {keys()[0][:12]}" in out
 
 
+@pytest.mark.faults(23, 31)
 def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> None:
     damage(project, DAYS[0], "factors")
     before = records(project)
     code, _, err = say("rollback", "--reason", "bad")
     assert code == 2
     assert "cannot be champion, 1 of its artefacts are missing or damaged: factors" in err
+    assert records(project) == before
+
+
+def test_rollback_to_a_run_whose_log_was_pruned_names_what_makes_it_again(say: Any, project: Path) -> None:
+    [entry, *_] = Registry(Store(".store"), NAME).entries()
+    shutil.rmtree(project / ".store" / entry.refs["validate"].uri)
+    before = records(project)
+    for arguments in ((), ("--to", entry.run_key)):
+        code, _, err = say("rollback", *arguments, "--reason", "bad")
+        assert code == 2
+        assert (
+            f"run {entry.run_key[:12]} as of {DAYS[0]} cannot be champion: the log that its lists are made from" in err
+        )
+        assert f"include/bin/mtl run {NAME} --as-of {DAYS[0]}" in err
+    assert records(project) == before
+
+
+def test_one_damaged_record_is_loud_everywhere_until_it_is_quarantined(say: Any, project: Path) -> None:
+    path = next((project / ".store" / NAME / "registry" / DAYS[1]).glob("*.json"))
+    path.write_bytes(path.read_bytes()[:-5])
+    for command in (("list",), ("show", keys()[0]), ("champion",)):
+        code, out, err = say(*command)
+        assert code == 0
+        assert f"run {path.name[5:17]} as of {DAYS[1]}" in out
+        assert f"registry quarantine {NAME} {DAYS[1]}/{path.name}" in err
+    assert json.loads(say("champion", "--json")[1])["as_of"] == DAYS[0]
+    assert say("verify")[0] == 2
+    code, _, err = say("prune", "--keep-days", "30")
+    assert code == 2
+    assert "nothing is pruned while what a damaged record needs is unknown" in err
+    code, out, _ = say("quarantine", f"{DAYS[1]}/{path.name}", "--reason", "a bad disk", "--by", "ada")
+    assert code == 0
+    assert f"today's champion: run {keys()[0][:12]} as of {DAYS[0]}" in out
+    code, out, err = say("list")
+    assert (code, err) == (0, "")
+    assert f"{DAYS[1]}/{path.name} quarantined by ada at " in out
+    assert "a bad disk" in out
+    age(project)
+    assert (
+        f"{NAME}/{DAYS[1]}/" not in say("prune", "--keep-days", "30")[1]
+    )  # what the verdict refers to may be wanted again
+    run = make_run(NAME, DAYS[1], {}, ".store", today=TODAY, force="again")
+    run_pipeline(run, lambda stage, result: None)
+    assert json.loads(say("champion", "--json")[1])["as_of"] == DAYS[1]
+
+
+def test_a_candidate_is_compared_with_the_newest_champion_that_is_whole_and_the_verdict_says_so(project: Path) -> None:
+    damage(project, DAYS[1], "member-als")
+    rules = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}]}
+    document = run_pipeline(make_run(NAME, DAYS[2], rules, ".store", today=TODAY), lambda stage, result: None)
+    first, second = keys()[:2]
+    assert document.verdict["champion"] == first
+    [warning] = document.verdict["warnings"]
+    assert warning == (
+        f"warning: run {second[:12]} as of {DAYS[1]}: its member:als is missing or damaged; compared with the champion "
+        f"before it, run {first[:12]} as of {DAYS[0]}"
+    )
+    assert document.verdict["reasons"][0] == warning
+    assert document.outcome == "promoted"
+    assert html.escape(warning) in Path(document.report).read_text(encoding="utf-8")
+
+
+@pytest.mark.faults(31)
+def test_rollback_to_a_run_that_is_not_there_changes_nothing(say: Any, project: Path) -> None:
+    before = records(project)
+    code, _, err = say("rollback", "--to", "f" * 64, "--reason", "bad")
+    assert code == 2
+    assert "no entry of run ffffffffffff" in err
     assert records(project) == before
 
 

@@ -52,6 +52,7 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+@pytest.mark.faults(4)
 def test_the_same_work_is_done_once(bench: Bench) -> None:
     first, second = bench.run(), bench.run()
     assert bench.calls == ["worked"]
@@ -61,6 +62,7 @@ def test_the_same_work_is_done_once(bench: Bench) -> None:
     assert find_stage(bench.stage(), bench.asked(), {}) is not None
 
 
+@pytest.mark.faults(4)
 def test_a_forced_run_does_it_again_beside_and_reuses_only_its_own(bench: Bench) -> None:
     first = bench.run()
     bench.chance = 1
@@ -181,7 +183,7 @@ def test_the_manifest_says_what_the_artefact_depends_on_and_cost(bench: Bench) -
     assert manifest["stage"] == "member:als"
     assert manifest["config"] == bench.config
     assert manifest["code"] == code_version()
-    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb"}
+    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb", "made_at"}
     assert manifest["usage"]["peak_rss_mb"] > 1
 
 

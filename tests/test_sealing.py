@@ -48,7 +48,7 @@ def test_what_is_sealed_is_read_back(key: StoreKey | None) -> None:
     assert unsealed(sealed(document, key), key) == document
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 def test_any_flipped_bit_in_a_document_sealed_with_a_key_is_an_error() -> None:
     data = sealed({"a": 1, "z": "é"}, KEY)
     for place in range(len(data)):
@@ -56,7 +56,7 @@ def test_any_flipped_bit_in_a_document_sealed_with_a_key_is_an_error() -> None:
             unsealed(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], KEY)
 
 
-@pytest.mark.faults
+@pytest.mark.faults(25)
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

@@ -148,6 +148,7 @@ def test_a_column_of_several_types_is_named(tmp_path: Path) -> None:
         snapshot(sql_scenario(url), tmp_path, url)
 
 
+@pytest.mark.faults(35)
 @pytest.mark.parametrize(
     ("given", "kind", "problem"),
     [
@@ -165,6 +166,7 @@ def test_a_wrong_url_is_refused_without_showing_it(
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.faults(35)
 @pytest.mark.parametrize("wrong", ["port", "password"])
 def test_a_database_that_cannot_be_reached_is_tried_again_then_named_without_the_password(
     tmp_path: Path, postgres: str, wrong: str, caplog: pytest.LogCaptureFixture

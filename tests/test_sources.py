@@ -99,6 +99,7 @@ def test_what_is_not_in_the_store_is_named(tmp_path: Path, bucket: s3fs.S3FileSy
         list_sources(tiny_scenario(source__events=missing, source__items=None), tmp_path, AS_OF_DAY)
 
 
+@pytest.mark.faults(35)
 def test_an_unreachable_bucket_is_tried_again_then_named_without_the_keys(
     tmp_path: Path, bucket: s3fs.S3FileSystem, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,20 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 as_of=${AS_OF:-2013-08-25}
 log=$AIRFLOW_HOME/demo.log
 
-# As `airflow dags test` does, which in Airflow 3.3 fails on a DAG with a deadline.
-run_dag() {
-    .venv/bin/python - "$@" <<'PYTHON'
-import json, sys
-from datetime import UTC, datetime
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DagRunState
-name, conf = sys.argv[1], json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}")
-dag = DagBag(dag_folder="dags").dags[name]
-dag.deadline = None
-logical_date = datetime.fromisoformat(conf["as_of"]).replace(tzinfo=UTC) if conf else None
-sys.exit(dag.test(logical_date=logical_date, run_conf=conf).state != DagRunState.SUCCESS)
-PYTHON
-}
+run_dag() { .venv/bin/python include/airflow/run_dag.py "$@"; }
 
 prepare
 export PYTHONUNBUFFERED=1 # a task's line is shown when it ends, not when a buffer is full
@@ -29,4 +16,4 @@ if ! { run_dag train_movies "{\"as_of\": \"$as_of\"}" && run_dag recommend_movie
     echo "error: train_movies failed as of $as_of${reason:+: $reason} (the whole log is in .airflow/demo.log)" >&2
     exit 1
 fi
-.venv/bin/python -m mtl_tasks show movies --as-of "$as_of" --store "$MTL_STORE"
+include/bin/mtl show movies --as-of "$as_of"

@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." # scenarios and data are named relative to the project
+[ -x .venv/bin/python ] || { echo "error: $PWD/.venv is missing: run make setup" >&2; exit 1; }
 umask 077                                 # Airflow's state holds its keys and the login
 
 port=${PORT:-8080}
@@ -10,9 +11,12 @@ export AIRFLOW_HOME="$PWD/.airflow"
 export MTL_STORE="${MTL_STORE:-$PWD/.store}"
 export PYTHONPATH="$PWD"
 export OMP_WAIT_POLICY=PASSIVE # see the Makefile
+# These warnings ask for packages that nothing here needs; every command of Airflow's would begin with them.
+export PYTHONWARNINGS='ignore:Using `httpx` with `starlette.testclient`,ignore:Could not import graphviz'
 
 export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$PWD/dags}"
 export AIRFLOW__CORE__PLUGINS_FOLDER="$PWD/plugins"
+export AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX=regexp # with glob, Airflow 3.3 warns of its own code
 export AIRFLOW__CORE__LOAD_EXAMPLES=False
 export AIRFLOW__CORE__EXECUTOR=LocalExecutor
 export AIRFLOW__CORE__PARALLELISM=4 # 1 GB in all; the default of 32 workers takes far more

@@ -33,6 +33,7 @@ make_venv() {
 }
 
 supported .venv/bin/python || make_venv
+ln -sf ../../include/bin/mtl .venv/bin/mtl # the command of an activated .venv
 echo "Installing $lock into .venv" >&2
 if command -v uv >/dev/null; then
     uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"

@@ -6,12 +6,14 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.errors import ConfigError, DeviceError
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,29 @@ def resolve_device(asked: str) -> str:
             f"{_remedy(asked)}, or set boosting.device to 'auto' or 'cpu'"
         )
     return asked
+
+
+@contextmanager
+def at_work(device: str) -> Iterator[None]:
+    """Say that a device failed while trees grew, for want of memory say: the processor never takes over unasked.
+
+    Raises
+    ------
+    DeviceError
+        If LightGBM fails on ``gpu`` or ``cuda``.
+    """
+    from lightgbm.basic import LightGBMError
+
+    try:
+        yield
+    except LightGBMError as error:
+        if device == "cpu":
+            raise
+        said = str(error).partition("\n")[0].rstrip(".")
+        raise DeviceError(
+            f"boosting.device: {device!r} failed while trees grew ({said}): free its memory, let fewer tasks share it, "
+            "or set boosting.device to 'cpu'"
+        ) from error
 
 
 @cache

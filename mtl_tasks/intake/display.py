@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mtl_tasks.intake.check import Inspection
 from mtl_tasks.intake.profile import Profile
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.report import labels
 from mtl_tasks.scenario import Scenario
 
@@ -47,7 +48,7 @@ def _print_verdict(found: Inspection, console: Console) -> None:
         console.print(Text("  ✗ ", style="red").append(problem, style="default"), soft_wrap=True)
     if found.ready:
         as_of = "" if found.as_of is None else f" --as-of {found.as_of}"
-        _say(console, f"ready: python -m mtl_tasks run {found.scenario}{as_of}", "bold green")
+        _say(console, f"ready: {PROGRAM} run {found.scenario}{as_of}", "bold green")
     else:
         count = len(found.problems)
         _say(console, f"not ready: {count} problem{'s' * (count > 1)}", "bold red")

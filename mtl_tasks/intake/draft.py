@@ -29,6 +29,7 @@ from mtl_tasks.intake.roles import (
     guess_type,
 )
 from mtl_tasks.intake.yaml_text import quoted
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.scenario import SCENARIO_FOLDER, parse_scenario
 
 # Of each window, backwards from as_of: its share of the rows, the days that it usually needs at most, and how many rows
@@ -79,7 +80,7 @@ def draft(name: str, events: str, items: str | None, chosen: Chosen) -> str:
     lines = [
         f"# A draft for {events}.",
         "# What follows `guess:` was guessed: read it, correct what is wrong, and then ask",
-        f"#   python -m mtl_tasks check {name}",
+        f"#   {PROGRAM} check {name}",
         "# include/scenarios/movies.yaml explains the keys.",
         "",
         f"name: {name}",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mtl_tasks.boosting.contributions import affordable_rows, contributions, importance_split, summarise
-from mtl_tasks.boosting.device import resolve_device
+from mtl_tasks.boosting.device import at_work, resolve_device
 from mtl_tasks.boosting.encoding import Encoder, Matrix
 from mtl_tasks.boosting.shared import Sharing
 from mtl_tasks.boosting.table import LeafTable
@@ -147,7 +147,9 @@ class BoostedMember(Member):
         device = resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
         train, tune = (_as_learnt(table, scenario) for table in (train, tune))
-        return cls(scenario, cls._learn(Learning(train, tune, scenario, device, None, earlier)), device)
+        with at_work(device):
+            learnt = cls._learn(Learning(train, tune, scenario, device, None, earlier))
+        return cls(scenario, learnt, device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
         """See :class:`Member`; the curves stay those on which the rounds were chosen.
@@ -158,7 +160,8 @@ class BoostedMember(Member):
             Where this member was grown from an earlier one: that one, refitted.
         """
         table = _as_learnt(table, self.scenario)
-        learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
+        with at_work(self._device):
+            learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
         return type(self)(self.scenario, learnt, self._device)
 
     @property

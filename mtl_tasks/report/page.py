@@ -11,6 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from mtl_tasks.program import PROGRAM
 from mtl_tasks.report import charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, Json, RunDocument
 
@@ -280,5 +281,5 @@ def _sources(document: RunDocument) -> Json:
 def _facts(document: RunDocument) -> dict[str, Any]:
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in document.overrides.items()}
     settings = [f"--set {shlex.quote(f'{key}={text}')}" for key, text in texts.items()]
-    command = ["python -m mtl_tasks run", document.scenario.name, "--as-of", document.as_of, *settings]
+    command = [f"{PROGRAM} run", document.scenario.name, "--as-of", document.as_of, *settings]
     return {"command": " ".join(command), "seed": document.scenario.seed}

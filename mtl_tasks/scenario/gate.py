@@ -71,6 +71,11 @@ class Gate(Model):
     approval: Literal["none", "required"] = Field(
         default="none", description="required: what passed is promoted only once somebody has approved it"
     )
+    approvers: tuple[Line, ...] = Field(
+        default=(),
+        description="who may answer, by the ids of Airflow's auth manager: the user name with SimpleAuthManager, the "
+        "user's number (`airflow users list`) with FAB. Empty: whoever may answer in Airflow",
+    )
     approval_hours: Real = Field(
         default=24.0, ge=0.001, le=8760, description="no answer for so long in Airflow is a no"
     )

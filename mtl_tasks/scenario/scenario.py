@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import keyword
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -14,7 +15,7 @@ from mtl_tasks.scenario.base import Days, Fraction, Line, Model, Name, Real, Who
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
-from mtl_tasks.scenario.source import Source
+from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
 from mtl_tasks.scenario.utility import Formula
 
@@ -80,6 +81,12 @@ class Scenario(Model):
     description: str = Field(default="", max_length=10_000)
     owner: Line = Field(default="ml-platform", max_length=100)
     schedule: Line = Field(default="0 0 * * *", max_length=100)
+    end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
+        default=None,
+        ge=datetime.date(1900, 1, 1),
+        le=datetime.date(2200, 1, 1),
+        description="last day of a log that has ended: nothing is scheduled after it",
+    )
     seed: Whole = Field(default=7, ge=0, le=2_000_000_000)  # with what is added to it, a C int
     source: Source
     tasks: dict[Name, Task] = Field(min_length=1)

@@ -102,7 +102,7 @@ class Prior(Model):
     )
 
 
-def _no_number(day: Any) -> Any:
+def no_number(day: Any) -> Any:
     """Refuse what pydantic would take for seconds since 1970: `20130501` without its hyphens."""
     if isinstance(day, (int, float)) or (isinstance(day, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day)):
         raise ValueError("write the day as YYYY-MM-DD")
@@ -122,7 +122,7 @@ class Sql(Model):
     query: str = Field(
         max_length=20_000, description="selects the rows with :start <= time < :end, in the unit of the time column"
     )
-    start: Annotated[datetime.date, BeforeValidator(_no_number)] = Field(
+    start: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
         ge=datetime.date(1900, 1, 1), le=datetime.date(2200, 1, 1), description="first day of the log (UTC)"
     )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from mtl_tasks import columns
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.stages.artifacts import load_events, load_scorer, load_tables
 
@@ -16,14 +14,3 @@ def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[s
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     return explain_pair(load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)
-
-
-def explain_offers(
-    run: Run, inputs: Inputs, offers: tuple[int | str, Sequence[int | str]], top: int
-) -> list[dict[str, Any]]:
-    """Say the same for a user and each of some items, by their ids."""
-    from mtl_tasks.explain import explain_items
-
-    events, tables = load_events(run, inputs), load_tables(inputs)
-    past = events[events[columns.DAY] < run.as_of_day]
-    return explain_items(load_scorer(run.scenario, inputs), past, tables, offers, run.as_of_day, top)

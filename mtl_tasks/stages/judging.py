@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks import columns, drift
-from mtl_tasks.errors import ArtifactError, ConfigError, DataError, StoreError
+from mtl_tasks.champions import Choice, choose_champion, comparison_fault, scoring_refs
+from mtl_tasks.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.evaluation import (
     FUSION,
     ListJudge,
@@ -21,7 +22,6 @@ from mtl_tasks.evaluation import (
     taken_in_test,
 )
 from mtl_tasks.gate import Champion, check_comparable, judge, verdict_line
-from mtl_tasks.promotion import lasting_refs
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
@@ -60,7 +60,9 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     champion = None
     if key is not None:
         entry = Registry(run.store, run.scenario.name).get(key)
-        champion = replace(_champion(run, inputs, entry), drift=_drift(run, inputs, entry))
+        met = _champion(run, inputs, entry)
+        passed_over = tuple(inputs.config.get("passed_over", ()))
+        champion = replace(met, drift=_drift(run, inputs, entry), passed_over=passed_over)
     for task, part in rows.items():
         if champion is not None and task in champion.predictions:
             part.predictions["champion"] = champion.predictions[task]
@@ -72,10 +74,17 @@ def gate(run: Run, inputs: Inputs) -> Payload:
 
 
 def gate_config(run: Run) -> dict[str, Any]:
-    """The rules, and the champion of the time: a verdict depends on whom the candidate met."""
-    champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
-    own = sections("gate", "seed")(run)
-    return {**own, "champion": champion.run_key if champion else None}
+    """The rules, and the champion of the time: a verdict depends on whom the candidate met, and on whom it did not."""
+    choice = _choose(run)
+    own = {**sections("gate", "seed")(run), "champion": choice.entry.run_key if choice.entry else None}
+    return {**own, "passed_over": list(choice.passed_over)} if choice.passed_over else own
+
+
+def _choose(run: Run) -> Choice:
+    """The newest champion of the time that can be compared with."""
+    scored = bool(run.scenario.gate.relative)
+    snapshot = Registry(run.store, run.scenario.name).read()
+    return choose_champion(snapshot, run.as_of_name, lambda entry: comparison_fault(entry, run.store, scored=scored))
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
@@ -146,8 +155,6 @@ def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:
     about = {"run_key": champion.run_key, "as_of": champion.as_of}
     try:
         theirs = drift.read_record(run.store.open(champion.refs["evaluate"]))
-    except StoreError:
-        raise
     except ArtifactError as error:
         return {**about, "problem": str(error), "shifts": [], "unmatched": []}
     own = inputs["evaluate"].json(drift.RECORD)
@@ -166,11 +173,9 @@ def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
     try:
         theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
         check_comparable(theirs, entry.as_of, run.scenario, day_text(int(test[columns.DAY].min())))
-        artifacts = Inputs({name: run.store.open(ref) for name, ref in lasting_refs(entry).items()})
+        artifacts = Inputs({name: run.store.open(ref) for name, ref in scoring_refs(entry).items()})
         predicted = _score(run, inputs, theirs, artifacts, test)
     except (ConfigError, DataError, ArtifactError) as error:
-        if isinstance(error, StoreError):
-            raise
         return Champion(entry.run_key, entry.as_of, {}, problem=str(error))
     made = {}
     for task in run.scenario.tasks:

@@ -42,7 +42,7 @@ def publish(run: Run, inputs: Inputs) -> Payload:
 
 def _refuse_other_results(registry: Registry, entry: Entry) -> None:
     """Refuse a run that was entered before with other results: nothing can replace its entry."""
-    for record in registry.records(entry.run_key):
+    for _, record in registry.read(entry.run_key).placed:
         if isinstance(record, Entry) and record != entry:
             changed = [stage for stage, ref in entry.refs.items() if record.refs.get(stage) != ref]
             raise ArtifactError(

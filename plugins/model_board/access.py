@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
 from fastapi import Depends, HTTPException
 from fastapi import Path as PathParameter
+from sqlalchemy.orm import Session
 
 from mtl_tasks.history import stored_scenarios
 from mtl_tasks.scenario import SCENARIO_FOLDER, scenario_names
 from mtl_tasks.sealing import key_from
 from mtl_tasks.store import Store
+from mtl_tasks.store_address import address_from, checked_address
+from plugins.model_board.own_dags import is_foreign, is_own
 
+TRAINS: Final = "train_"
 ROOT = Path(__file__).parents[2]  # the project's folder: a local store is named relative to it
 
 ScenarioName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
@@ -25,8 +30,7 @@ ScenarioName = Annotated[str, PathParameter(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
 def open_store() -> Store:
     """Return the store that the DAGs write to."""
-    root = os.environ.get("MTL_STORE", ".store")
-    return Store(root if "://" in root else str(ROOT / root), key_from(os.environ))
+    return Store(checked_address(address_from(os.environ), ROOT), key_from(os.environ))
 
 
 def known_scenarios(store: Store) -> list[str]:
@@ -35,9 +39,22 @@ def known_scenarios(store: Store) -> list[str]:
     return sorted(name for name in names if _lies_inside(store, name))
 
 
+def scenario_of(session: Session, dag_id: str) -> str | None:
+    """Return the scenario that a DAG trains; None if it is no training DAG of the project's."""
+    scenario = dag_id.removeprefix(TRAINS)
+    ours = scenario != dag_id and is_own(session, dag_id) and scenario in known_scenarios(open_store())
+    return scenario if ours else None
+
+
 def may_read(user: GetUserDep, scenario: str) -> bool:
-    """Whether Airflow lets the user see the runs of the scenario's DAG."""
-    dag_id = f"train_{scenario}"
+    """Whether Airflow lets the user see the runs of the scenario's DAG.
+
+    Nobody may if a DAG of that name is not the project's: access to it is not meant for the scenario.
+    """
+    dag_id = f"{TRAINS}{scenario}"
+    with create_session(scoped=False) as session:
+        if is_foreign(session, dag_id):
+            return False
     details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
     return get_auth_manager().is_authorized_dag(
         method="GET", access_entity=DagAccessEntity.RUN, details=details, user=user

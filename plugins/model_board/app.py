@@ -12,20 +12,23 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mtl_tasks.errors import ConfigError, DataError, MtlError, StoreError
 from mtl_tasks.history import read_history
 from plugins.model_board import access, dag_runs, pages, views
 from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
+from plugins.model_board.explorer import EXPLORER
+from plugins.model_board.turns import BusyError
 
-PREFIX = "/model-board"
 Json = dict[str, Any]
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
 AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
 MemberName = Annotated[str | None, Query(pattern="^[a-z_]{1,40}$")]
 OptionalId = Annotated[str | None, Query(max_length=200)]
+AirflowId = Annotated[str, Query(min_length=1, max_length=250)]  # as long as Airflow lets the id of a DAG or a run be
 
 app = FastAPI(
     title="Model board",
@@ -63,6 +66,15 @@ async def tell_fault(request: Request, error: MtlError) -> Response:
     return _refuse(request, status, str(error))
 
 
+@app.exception_handler(BusyError)
+async def tell_busy(request: Request, error: BusyError) -> Response:
+    """Answer that there is no answer yet, and when to ask again."""
+    page = pages.busy(request, str(error), error.seconds) if _wants_page(request) else None
+    answer = JSONResponse({"detail": str(error)}, 503) if page is None else HTMLResponse(page, 503)
+    answer.headers["Retry-After"] = str(error.seconds)
+    return answer
+
+
 @app.exception_handler(StarletteHTTPException)
 async def tell_refusal(request: Request, error: StarletteHTTPException) -> Response:
     """Answer with the refusal, as a page to who asked for a page."""
@@ -77,9 +89,13 @@ async def tell_misuse(request: Request, error: RequestValidationError) -> Respon
 
 
 def _refuse(request: Request, status: int, detail: str) -> Response:
-    if "/api/" in request.url.path or "text/html" not in request.headers.get("accept", ""):
-        return JSONResponse({"detail": detail}, status)
-    return HTMLResponse(pages.problem(request, status, detail), status)
+    if _wants_page(request):
+        return HTMLResponse(pages.problem(request, status, detail), status)
+    return JSONResponse({"detail": detail}, status)
+
+
+def _wants_page(request: Request) -> bool:
+    return "/api/" not in request.url.path and "text/html" in request.headers.get("accept", "")
 
 
 @app.get("/openapi.json", include_in_schema=False)
@@ -114,10 +130,9 @@ def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> Js
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
-def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
+async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
     """Return what a run offers a user, or predicts for a user and an item, and why."""
-    store = open_store()
-    return views.exploration(store, views.find(store, scenario, run), user, item or None)
+    return await EXPLORER.answer(open_store(), scenario, run, user, item or None)
 
 
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)
@@ -159,7 +174,7 @@ def compare_page(request: Request, scenario: ReadableScenario, first: AskedKey, 
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)
-def explore_page(
+async def explore_page(
     request: Request,
     scenario: ReadableScenario,
     run: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")] = None,
@@ -168,19 +183,25 @@ def explore_page(
 ) -> str:
     """Ask for a user or a pair, and show what the run makes of them."""
     store = open_store()
-    history = read_history(store, scenario)
-    return pages.explore(request, store, history, {"run": run, "user": user or None, "item": item or None})
+    history = await run_in_threadpool(read_history, store, scenario)
+    chosen = run or (history.champion.entry.run_key if history.champion else None)
+    asked = {"run": chosen, "user": user or None, "item": item or None}
+    found, fault = None, None
+    if chosen and user:
+        try:
+            found = await EXPLORER.answer(store, scenario, chosen, user, item or None)
+        except StoreError:
+            raise
+        except MtlError as error:
+            fault = str(error)
+    return await run_in_threadpool(pages.explore, request, history, asked, found, fault)
 
 
 @app.get("/dag-run", response_class=HTMLResponse, include_in_schema=False)
-def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id: Id, run_id: Id) -> str:
+def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id: AirflowId, run_id: AirflowId) -> str:
     """Show the run of the registry that a run of a training DAG has made."""
-    scenario = dag_id.removeprefix("train_")
-    if (
-        scenario == dag_id
-        or scenario not in access.known_scenarios(open_store())
-        or not access.may_read(user, scenario)
-    ):
+    scenario = access.scenario_of(session, dag_id)
+    if scenario is None or not access.may_read(user, scenario):
         raise HTTPException(404, "no model here: it is a run of a training DAG that has one")
     store = open_store()
     state = dag_runs.run_state(session, dag_id, run_id)

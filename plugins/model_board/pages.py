@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, Final
 
 from fastapi import Request
 from markupsafe import Markup
 
+from mtl_tasks.champions import BULK
 from mtl_tasks.errors import DataError, MtlError, StoreError
 from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document, read_card
-from mtl_tasks.promotion import BULK
 from mtl_tasks.store import Store
 from plugins.model_board import views
+from plugins.model_board.turns import BusyError
 
 Json = dict[str, Any]
 
 SHOWN_RUNS: Final = 100
 KEPT_PAGES: Final = 64  # of some 200 kB
 KEPT_CHARTS: Final = 64
+MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of the threads that Airflow answers with
+SECONDS: Final = 10  # after which one who was sent away may ask again
 _TEMPLATES = Path(__file__).parent / "templates"
 _drawing = Lock()  # matplotlib's settings are the process's, and requests come in threads
+_drawers = BoundedSemaphore(MOST_DRAWERS)
 
 
 def home(request: Request, scenarios: list[Json]) -> str:
@@ -62,7 +68,8 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     }
     lists = find_lists(store, past.entry)
     stored = store, past.entry.scenario_document["name"], past.entry.run_key
-    changing = past.rulings, None if lists is None else lists.ref, tuple(row["state"] for row in artifacts)
+    made = tuple(past.entry.refs.items()), None if lists is None else lists.ref
+    changing = past.rulings, made, tuple(row["state"] for row in artifacts)
     try:
         sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
     except (StoreError, DataError):
@@ -86,7 +93,7 @@ def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member:
         raise DataError(f"no member {shown} in this run: choose one of {', '.join(document.describe)}")
     page = f"{prefix}/scenarios/{scenario}/runs/{run_key}"
     others = {name: f"{page}?member={name}#learning" for name in document.describe if name != shown}
-    with _drawing:
+    with _turn_to_draw():
         drawn = page_context(document, shown)
     template = make_environment().get_template("sections.html")
     return Markup(template.render(other_members=others, **drawn))  # noqa: S704 - the template has escaped it
@@ -97,18 +104,9 @@ def compare(request: Request, scenario_name: str, compared: Json) -> str:
     return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, **compared)
 
 
-def explore(request: Request, store: Store, history: History, asked: Json) -> str:
-    """Return the page that answers for a user or a pair; a question without answer is told in its place."""
-    run_key = asked["run"] or (history.champion.entry.run_key if history.champion else None)
-    found, fault = None, None
-    if run_key is not None and asked["user"] is not None:
-        try:
-            found = views.exploration(store, views.find(store, history.scenario, run_key), asked["user"], asked["item"])
-        except StoreError:
-            raise
-        except MtlError as error:
-            fault = str(error)
-    facts = {"history": history, "run_key": run_key, "asked": asked, "found": found, "fault": fault}
+def explore(request: Request, history: History, asked: Json, found: Json | None, fault: str | None) -> str:
+    """Return the page that answers for a user or a pair; why there is no answer is said in its place."""
+    facts = {"history": history, "run_key": asked["run"], "asked": asked, "found": found, "fault": fault}
     return _render(request, "explore.html", title="Recommendations and their reasons", **facts)
 
 
@@ -121,7 +119,28 @@ def waiting(request: Request, scenario_name: str, run_id: str, state: str | None
 def problem(request: Request, status: int, detail: str) -> str:
     """Return the page that says why there is none."""
     title = {401: "Not logged in", 404: "Not here", 422: "Cannot be answered", 503: "The store does not answer"}
-    return _render(request, "problem.html", title=title.get(status, "Refused"), status=status, detail=detail)
+    hint = "Nothing is lost: the board only reads. Reload the page once the store answers again."
+    return _problem(request, title.get(status, "Refused"), detail, hint if status == 503 else None)
+
+
+def busy(request: Request, detail: str, seconds: int) -> str:
+    """Return the page that says why there is no answer yet."""
+    return _problem(request, "Busy", detail, f"Reload the page in {seconds} seconds.")
+
+
+def _problem(request: Request, title: str, detail: str, hint: str | None) -> str:
+    return _render(request, "problem.html", title=title, detail=detail, hint=hint)
+
+
+@contextmanager
+def _turn_to_draw() -> Iterator[None]:
+    if not _drawers.acquire(blocking=False):
+        raise BusyError(f"{MOST_DRAWERS} pages are being drawn, as many as may be at once: ask again.", SECONDS)
+    try:
+        with _drawing:
+            yield
+    finally:
+        _drawers.release()
 
 
 def _chart(history: History, task: str, metrics: Json) -> Json:
@@ -146,7 +165,7 @@ def _timeline(points: tuple[tuple[tuple[Any, ...], ...], ...], task: str, name: 
 
     runs = [dict(zip(("as_of", "standing", "value", "low", "high"), run, strict=True)) for run in points[0]]
     champions = [dict(zip(("as_of", "value"), champion, strict=True)) for champion in points[1]]
-    with _drawing:
+    with _turn_to_draw():
         return charts.history(runs, champions, name, f"{task}: {name} of all runs")
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from mtl_tasks.history import History, PastRun, read_card, read_history, read_run
 from mtl_tasks.store import Store
 
 Json = dict[str, Any]
-
-TOP_REASONS: Final = 6
 
 
 def find(store: Store, scenario: str, run_key: str) -> PastRun:
@@ -29,6 +26,7 @@ def summarise(store: Store, scenario: str) -> Json:
         "runs": len(history.runs),
         "newest": None if newest is None else newest.to_json(),
         "champion": None if champion is None else champion.to_json(),
+        "problem": history.problems[0] if history.problems else None,
     }
 
 
@@ -69,18 +67,3 @@ def comparison(store: Store, scenario: str, first: str, second: str) -> Json:
     runs = find(store, scenario, first), find(store, scenario, second)
     compared = compare_runs(*runs) | {"drift": compare_rows(store, *runs)}
     return {"first": runs[0].to_json(), "second": runs[1].to_json(), **compared}
-
-
-def exploration(store: Store, run: PastRun, user: str, item: str | None) -> Json:
-    """Return what a run offers a user, or predicts for a user and an item, and why."""
-    return _exploration(store, run.entry.scenario_document["name"], run.entry.run_key, user, item)
-
-
-@lru_cache(maxsize=64)
-def _exploration(store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Json:
-    from mtl_tasks.exploration import explore_pair, explore_user  # imports LightGBM
-
-    entry = find(store, scenario, run_key).entry
-    if item is not None:
-        return explore_pair(store, entry, user, item, TOP_REASONS)
-    return explore_user(store, entry, user, TOP_REASONS)

@@ -25,6 +25,20 @@ from tests.members.contract import draw_table, member_scenario
 
 KINDS: tuple[MemberKind, ...] = ("independent", "cascade", "shared", "shared_tail")
 ASK = "import sys; from mtl_tasks.boosting.device import resolve_device; print(resolve_device(sys.argv[1]))"
+FAIL = """
+import os
+from mtl_tasks.boosting.device import resolve_device
+from mtl_tasks.errors import DeviceError
+from mtl_tasks.members import member_class
+from tests.members.contract import draw_table, member_scenario
+assert resolve_device("gpu") == "gpu"
+os.environ["OCL_ICD_VENDORS"] = "/nonexistent"  # the trial had a process of its own: here the driver is not loaded yet
+for kind in ("independent", "cascade", "shared", "shared_tail"):
+    try:
+        member_class(kind).fit(draw_table(500, 1), draw_table(200, 2), member_scenario(device="gpu"))
+    except DeviceError as error:
+        print(error)
+"""
 LOAD = """
 import sys
 from pathlib import Path
@@ -82,6 +96,7 @@ def test_cpu_is_taken_as_asked(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
+@pytest.mark.faults(27)
 def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
     asked = run_without_device(ASK, "gpu")
     if "GPU Tree Learner was not enabled" in asked.stderr:
@@ -93,6 +108,7 @@ def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
     assert refusal.endswith("set boosting.device to 'auto' or 'cpu'")
 
 
+@pytest.mark.faults(27)
 def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> None:
     reason = r"'cuda' was asked for but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build\)"
     with pytest.raises(ConfigError, match=rf"boosting.device: {reason}.*include/bin/lightgbm-cuda.sh") as told:
@@ -100,6 +116,7 @@ def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> Non
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.faults(27)
 def test_auto_without_any_takes_the_cpu_and_says_why(no_cuda: None) -> None:
     asked = run_without_device(ASK, "auto")
     assert asked.stdout == "cpu\n"
@@ -134,6 +151,7 @@ def test_a_device_is_known_as_the_processor_by_its_name(name: str, on_cpu: bool)
     assert (device.Probed(name=name).drawback is not None) == on_cpu
 
 
+@pytest.mark.faults(27)
 @pytest.mark.parametrize(
     ("program", "problem"),
     [
@@ -164,6 +182,23 @@ def test_a_trial_loads_arrow_before_lightgbm_as_a_run_does(tmp_path: Path, monke
     assert problem.startswith("Arrow is <module 'pyarrow'")
 
 
+@pytest.mark.faults(27)
+def test_a_gpu_that_fails_at_work_is_an_error_and_not_a_silent_run_on_the_cpu(opencl: device.Probed) -> None:
+    known = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", FAIL],
+        env={**os.environ, "PYTHONPATH": known},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    told = [line for line in done.stdout.splitlines() if line.startswith("boosting.device: ")]
+    assert len(told) == len(KINDS), done.stdout
+    reason = "boosting.device: 'gpu' failed while trees grew (No OpenCL device found): free its memory"
+    assert all(line.startswith(reason) and line.endswith("set boosting.device to 'cpu'") for line in told)
+
+
 def draw_kinds(count: int, seed: int) -> Table:
     """The contract's rows with columns that name kinds, and many that are rarely not 0 and never two at a time."""
     table, rng = draw_table(count, seed), np.random.default_rng(seed)
@@ -189,6 +224,7 @@ def assert_agree(ours: Member, theirs: Member, unseen: Table, within: float = 1e
         assert np.abs(made[0][task] - made[1][task]).mean() < 10 * within, task
 
 
+@pytest.mark.faults(28)
 @pytest.mark.parametrize("kind", KINDS)
 def test_trees_grown_on_a_device_agree_with_the_cpu_and_need_no_device_later(
     accelerator: str, kind: MemberKind, tmp_path: Path
@@ -208,6 +244,7 @@ def test_trees_grown_on_a_device_agree_with_the_cpu_and_need_no_device_later(
         assert all(np.array_equal(predicted[task], theirs[task]) for task in theirs)
 
 
+@pytest.mark.faults(28)
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_of_kinds_and_bundled_ones_are_split_on_a_device_as_on_the_cpu(
     accelerator: str, kind: MemberKind

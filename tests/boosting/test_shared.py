@@ -109,6 +109,7 @@ def test_tasks_share_their_splits_and_not_their_leaves() -> None:
     assert rating.lines["leaf_value"] != like.lines["leaf_value"]
 
 
+@pytest.mark.faults(16)
 def test_a_task_that_nothing_can_be_learnt_of_is_a_constant() -> None:
     train, tune = draw(600, 1), draw(400, 2)
     rng = np.random.default_rng(5)

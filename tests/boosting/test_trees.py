@@ -8,6 +8,7 @@ from mtl_tasks.boosting.trees import digest_of, early_trees, from_bytes
 from mtl_tasks.errors import ArtifactError
 
 
+@pytest.mark.faults(26)
 @pytest.mark.parametrize(
     "text", [b"", b"hello", b"\xff", b"hello\npandas_categorical:null\n", b"\xff\npandas_categorical:null\n"]
 )

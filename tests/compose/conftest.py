@@ -13,6 +13,7 @@ import yaml
 from tests.conftest import PROJECT
 
 Services = dict[str, dict[str, Any]]
+PROFILES = ["--profile", "gpu", "--profile", "maintenance"]
 
 
 def make_secrets(folder: Path) -> str:
@@ -37,7 +38,7 @@ def configure(folder: Path, *options: str, override: Path | None = None) -> subp
     files = [PROJECT / "docker-compose.yaml", *([override] if override else [])]
     named = [word for file in files for word in ("--file", str(file))]
     return subprocess.run(
-        [program, "--env-file", str(folder / ".env"), *named, "--profile", "gpu", "config", *options],
+        [program, "--env-file", str(folder / ".env"), *named, *PROFILES, "config", *options],
         env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
         capture_output=True,
         text=True,
@@ -50,6 +51,13 @@ def read_services(read: subprocess.CompletedProcess[str]) -> Services:
     assert read.returncode == 0, read.stderr
     found: Services = yaml.safe_load(read.stdout.replace("$$", "$"))["services"]  # printed as it would be written
     return found
+
+
+def writable(service: dict[str, Any]) -> list[str]:
+    """Return the folders that a service may write to: those in memory, and its volumes that are not read-only."""
+    mounts = [mount.split(":") for mount in service["volumes"]]
+    memory = [mount.split(":")[0] for mount in service.get("tmpfs", [])]
+    return [*memory, *(target for _, target, mode in mounts if mode == "rw")]
 
 
 @pytest.fixture(scope="session")

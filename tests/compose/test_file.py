@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shutil
 import subprocess
 import sys
 from base64 import urlsafe_b64decode
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.compose.conftest import Services, configure, make_secrets, read_secrets, read_services
+from tests.compose.conftest import Services, configure, make_secrets, read_secrets, read_services, writable
 from tests.conftest import PROJECT
 
-AIRFLOW_SERVICES = {"init", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker"}
 WORKERS = {"worker", "gpu-worker"}
+ONCE = {"init", "clean"}  # end by themselves
+AIRFLOW_SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer", *WORKERS, *ONCE}
 # Held by those who log people in, sign for tasks and keep connections.
 SERVER_SECRETS = {"POSTGRES_PASSWORD", "FERNET_KEY", "JWT_SECRET", "ADMIN_PASSWORD"}
 
@@ -33,9 +35,11 @@ def test_it_follows_the_compose_specification() -> None:
 
 def test_it_has_the_services_of_a_server(services: Services) -> None:
     assert set(services) == AIRFLOW_SERVICES | {"postgres", "redis"}
-    assert [name for name, service in services.items() if "profiles" in service] == ["gpu-worker"]
+    profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
+    assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"]}
 
 
+@pytest.mark.faults(34)
 @pytest.mark.parametrize(
     "name",
     [*sorted(SERVER_SECRETS), "REDIS_PASSWORD", "API_SECRET_KEY", "MTL_STORE_KEY"],
@@ -50,6 +54,7 @@ def test_nothing_starts_without_a_secret(name: str, secrets: dict[str, str], tmp
     assert configure(tmp_path, "--quiet").returncode != 0
 
 
+@pytest.mark.faults(34)
 def test_every_name_of_a_secret_is_one_that_make_env_writes(written: dict[str, Any], secrets: dict[str, str]) -> None:
     required = set(re.findall(r"\$\{(\w+):\?", str(written)))
     optional = set(re.findall(r"\$\{(\w+):-", str(written)))
@@ -113,6 +118,44 @@ def test_nobody_is_root_or_can_become_it(services: Services) -> None:
         assert not service.get("privileged", False), name
 
 
+def test_every_container_is_bounded_and_its_image_cannot_be_changed(services: Services) -> None:
+    for name, service in services.items():
+        assert service["read_only"] is True, name
+        assert re.fullmatch(r"\d+g", service["mem_limit"]), name
+        assert int(service["pids_limit"]) > 0, name
+        assert service["cpus"] == (0 if name in WORKERS else 1), name  # 0: a worker may take all there are
+        options = service["logging"]["options"]
+        assert service["logging"]["driver"] == "json-file", name
+        assert (options["max-size"], int(options["max-file"])) == ("10m", 5), name
+
+
+def test_the_bounds_are_those_of_the_environment(secrets: dict[str, str], tmp_path: Path) -> None:
+    settings = {"SERVICE_MEMORY": "1g", "SERVICE_CPUS": "0.5", "SERVICE_PIDS": "256"}
+    settings |= {"WORKER_MEMORY": "32g", "WORKER_CPUS": "6", "WORKER_PIDS": "9999"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**secrets, **settings}.items()))
+    found = read_services(configure(tmp_path))
+    bounds = {name: (s["mem_limit"], s["cpus"], int(s["pids_limit"])) for name, s in found.items()}
+    assert bounds == {name: ("32g", 6, 9999) if name in WORKERS else ("1g", 0.5, 256) for name in found}
+
+
+def test_what_must_be_written_is_in_memory_or_in_a_volume(services: Services) -> None:
+    for name in AIRFLOW_SERVICES:
+        assert {"/tmp", "/opt/airflow", "/opt/airflow/logs"} <= set(writable(services[name])), name  # noqa: S108
+        assert services[name]["environment"]["HOME"] == "/tmp"  # noqa: S108 - of a container
+    assert set(writable(services["postgres"])) == {"/tmp", "/var/run/postgresql", "/var/lib/postgresql/data"}  # noqa: S108
+    assert set(writable(services["redis"])) == {"/tmp", "/data"}  # noqa: S108
+
+
+def test_only_workers_write_to_the_store_and_only_who_shows_it_reads_it(services: Services) -> None:
+    modes = {
+        name: mode
+        for name, service in services.items()
+        for source, _, mode in (mount.split(":") for mount in service["volumes"])
+        if source == "store"
+    }
+    assert modes == {"worker": "rw", "gpu-worker": "rw", "init": "rw", "api-server": "ro"}  # init sets the owner
+
+
 def test_code_is_mounted_read_only_and_all_of_it(services: Services) -> None:
     code = {path.name for path in PROJECT.iterdir() if path.is_dir() and any(path.glob("*.py"))} - {"tests"}
     for name in AIRFLOW_SERVICES:
@@ -131,12 +174,12 @@ def test_state_lies_in_named_volumes(services: Services, written: dict[str, Any]
 
 
 def test_every_process_has_a_health_check_and_starts_after_what_it_needs(services: Services) -> None:
-    assert {name for name, service in services.items() if "healthcheck" not in service} == {"init"}
+    assert {name for name, service in services.items() if "healthcheck" not in service} == ONCE
     assert services["init"]["depends_on"] == {
         "postgres": {"condition": "service_healthy"},
         "redis": {"condition": "service_healthy"},
     }
-    for name in AIRFLOW_SERVICES - {"init"}:
+    for name in AIRFLOW_SERVICES - ONCE:
         assert services[name]["depends_on"]["init"] == {"condition": "service_completed_successfully"}, name
 
 
@@ -182,11 +225,29 @@ def dockerfile() -> list[list[str]]:
     return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_the_image_is_the_official_one_of_the_locked_airflow(dockerfile: list[list[str]]) -> None:
+def test_the_image_is_the_official_one_of_the_locked_airflow(dockerfile: list[list[str]], services: Services) -> None:
     locked = dict(re.findall(r"^([a-z0-9-]+)==([^ ]+)", (PROJECT / "requirements.txt").read_text(), flags=re.MULTILINE))
-    (base,) = [words[1] for words in dockerfile if words[0] == "FROM"]
-    assert base == f"apache/airflow:slim-{locked['apache-airflow']}-python3.11"
+    official = f"apache/airflow:slim-{locked['apache-airflow']}-python3.11"
+    assert [words[1] for words in dockerfile if words[0] == "ARG"] == [f"AIRFLOW_IMAGE={official}"]
+    assert [words[1:] for words in dockerfile if words[0] == "FROM"] == [
+        ["${AIRFLOW_IMAGE}", "AS", "runtime"],
+        ["runtime", "AS", "project"],
+    ]
+    for name in AIRFLOW_SERVICES:
+        assert services[name]["build"]["target"] == "runtime"
+        assert services[name]["build"]["args"] == {"AIRFLOW_IMAGE": official}
     assert [words[1] for words in dockerfile if words[0] == "USER"][-1] == "airflow"
+
+
+def test_the_image_for_registries_holds_all_code_and_the_settings_of_the_compose_file(
+    dockerfile: list[list[str]], services: Services
+) -> None:
+    start = dockerfile.index(["FROM", "runtime", "AS", "project"])
+    code = {path.name for path in PROJECT.iterdir() if path.is_dir() and any(path.glob("*.py"))} - {"tests"}
+    assert {words[1] for words in dockerfile[start:] if words[0] == "COPY"} == code | {"include", "plugins"}
+    given = dict(word.split("=", 1) for words in dockerfile[start:] if words[0] == "ENV" for word in words[1:])
+    assert {"AIRFLOW__CORE__DAGS_FOLDER", "AIRFLOW__CORE__PLUGINS_FOLDER", "MTL_STORE"} <= set(given)
+    assert {name: services["worker"]["environment"][name] for name in given} == given
 
 
 def test_the_build_sees_what_the_image_copies_and_nothing_else(dockerfile: list[list[str]]) -> None:
@@ -194,5 +255,37 @@ def test_the_build_sees_what_the_image_copies_and_nothing_else(dockerfile: list[
     ignore = (PROJECT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in ignore if line and not line.startswith("#")]
     assert fnmatch.fnmatch(".env", rules[0])
-    assert {rule.removeprefix("!") for rule in rules[1:]} == copied
-    assert all((PROJECT / path).is_file() for path in copied)
+    shown = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert {path for path in copied if not any(path == rule or path.startswith(f"{rule}/") for rule in shown)} == set()
+    assert shown <= copied
+    assert all((PROJECT / path).exists() for path in copied)
+
+
+DOCKER = """#!/bin/sh
+case "$1" in
+pull) echo "$3" ;;
+image) echo "${5%%:*}@sha256:$(printf %s "$5" | sha256sum | cut -d' ' -f1)" ;;
+esac
+"""
+
+
+def test_images_are_pinned_by_what_the_engine_says_of_their_tags(
+    secrets: dict[str, str], written: dict[str, Any], tmp_path: Path
+) -> None:
+    make_secrets(tmp_path)
+    for name in ("docker-compose.yaml", "include/docker/pin-images.sh"):
+        shutil.copy(PROJECT / name, tmp_path / name)
+    engine = tmp_path / "bin/docker"
+    engine.parent.mkdir()
+    engine.write_text(DOCKER)
+    engine.chmod(0o755)
+    environment = {"PATH": f"{engine.parent}:/usr/bin:/bin"}
+    for _ in range(2):  # again: as the first time, and nothing twice
+        subprocess.run([tmp_path / "include/docker/pin-images.sh"], env=environment, check=True, capture_output=True)
+    lines = (tmp_path / ".env").read_text().splitlines()
+    assert len({line.partition("=")[0] for line in lines}) == len(lines)
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert set(read_secrets(tmp_path)) == {*secrets, "AIRFLOW_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE"}
+    services = read_services(configure(tmp_path))
+    used = [services["postgres"]["image"], services["redis"]["image"], *services["worker"]["build"]["args"].values()]
+    assert [bool(re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", image)) for image in used] == [True] * 3

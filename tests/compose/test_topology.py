@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from mtl_tasks.boosting import device
 from mtl_tasks.registry import Registry
 from mtl_tasks.sealing import StoreKey
 from mtl_tasks.store import Store
-from tests.compose.conftest import Services
+from tests.compose.conftest import Services, writable
 from tests.compose.topology import Topology, run_topology
 from tests.conftest import PROJECT
 from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 DAG = f"train_{NAME}"
+MAINTENANCE = "clean"
 RUN_S = 420
 FINAL = {"success", "failed"}
 
@@ -44,7 +48,8 @@ def topology(services: Services, project: Path, tmp_path_factory: pytest.TempPat
         pytest.skip(f"no OpenCL device: {found.problem}")
     with run_topology(services, project, tmp_path_factory.mktemp("state")) as started:
         for name in services:
-            started.start(name)
+            if name != MAINTENANCE:
+                started.start(name)
         yield started
 
 
@@ -83,7 +88,8 @@ def tasks(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def test_every_process_is_healthy_by_its_own_check(topology: Topology, services: Services) -> None:
-    assert [name for name in services if name != "init" and not topology.is_healthy(name)] == []
+    checked = [name for name, service in services.items() if "healthcheck" in service]
+    assert [name for name in checked if not topology.is_healthy(name)] == []
 
 
 def test_only_who_knows_the_password_comes_in(client: httpx.Client, topology: Topology) -> None:
@@ -146,8 +152,44 @@ def test_the_board_shows_a_scenario_to_whose_role_may_read_its_dag(
             assert (SCENARIO["title"] in answer.text) == shown
 
 
+AIRFLOW_SERVICES = ["init", "api-server", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker"]
+
+
+@pytest.mark.parametrize("name", AIRFLOW_SERVICES)
+def test_nothing_is_written_but_in_memory_and_in_volumes(
+    topology: Topology, services: Services, tasks: list[dict[str, Any]], name: str
+) -> None:
+    folders = [Path(folder) for folder in (*writable(services[name]), "/dev", "/proc")]
+    found = topology.written(name)
+    assert found
+    assert sorted(path for path in found if not any(Path(path).is_relative_to(folder) for folder in folders)) == []
+
+
 def test_starting_again_changes_nothing(topology: Topology, client: httpx.Client, secrets: dict[str, str]) -> None:
     before = client.get("/api/v2/pools").json()
     topology.start("init", again=True)
     assert client.get("/api/v2/pools").json() == before
     assert log_in(client, secrets["ADMIN_PASSWORD"]).status_code == 201
+
+
+def test_cleaning_removes_old_runs_and_their_logs_and_leaves_the_rest(
+    topology: Topology, client: httpx.Client, tasks: list[dict[str, Any]]
+) -> None:
+    run = tasks[0]["dag_run_id"]
+    address = f"/api/v2/dags/{DAG}/dagRuns/{run}"
+    logs = [path for path in (topology.state / "logs").rglob("*.log") if run in str(path)]
+    assert logs
+    topology.start(MAINTENANCE, again=True)
+    assert client.get(address).status_code == 200
+    assert all(path.exists() for path in logs)
+    old = datetime.now(UTC) - timedelta(days=100)
+    engine = create_engine(topology.database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE dag_run SET start_date = :old WHERE run_id = :run"), {"old": old, "run": run})
+    engine.dispose()
+    for path in logs:
+        os.utime(path, (old.timestamp(), old.timestamp()))
+    topology.start(MAINTENANCE, again=True)
+    assert client.get(address).status_code == 404
+    assert not any(path.exists() for path in logs)
+    assert client.get(f"/api/v2/dags/{DAG}").status_code == 200

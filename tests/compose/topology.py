@@ -24,6 +24,31 @@ from sqlalchemy import create_engine, text
 from tests.compose.conftest import Services
 from tests.databases import free_port, postgres_cluster, postgres_programs
 
+# Put where every Python process finds it: notes the paths that are opened for writing, made, moved or removed.
+WATCH = """
+import os, sys
+
+_notes = os.open(os.environ["WATCHED_WRITES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_CHANGED = {"os.remove": [0], "os.rmdir": [0], "os.rename": [0, 1], "os.symlink": [1], "os.link": [1]}
+
+
+def _changed(event, arguments):
+    if event == "open":
+        return arguments[:1] if (arguments[2] or 0) & _WRITE else []
+    if event == "os.mkdir":
+        return arguments[:1] if not os.path.exists(arguments[0]) else []
+    return [arguments[place] for place in _CHANGED.get(event, [])]
+
+
+def _note(event, arguments):
+    for path in _changed(event, arguments):
+        if isinstance(path, (str, bytes, os.PathLike)):
+            os.write(_notes, os.fsencode(os.path.abspath(os.fsdecode(path))) + b"\\n")
+
+
+sys.addaudithook(_note)
+"""
 START_S = 150  # for one service to be healthy, on a machine that has other work too
 STOP_S = 60
 
@@ -36,6 +61,8 @@ class Topology:
         self.project = project
         self.state = state
         self.ports = {port: free_port() for port in ("6379", "8080", "8974")}
+        (project / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+        self._temporary.mkdir()
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ready: set[str] = set()
 
@@ -44,9 +71,29 @@ class Topology:
         """Where the API answers."""
         return f"http://127.0.0.1:{self.ports['8080']}"
 
+    @property
+    def database(self) -> str:
+        """Where Airflow's database answers."""
+        return self._localised(self.services["init"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+
     def log(self, name: str) -> Path:
         """Return the file that holds what the service has printed."""
         return self.state / f"{name}.log"
+
+    @property
+    def _temporary(self) -> Path:
+        return self.state / "tmp"
+
+    def written(self, name: str) -> set[str]:
+        """Return the paths, as in the container, that the service's Python processes have written to."""
+        lines = (self.state / f"{name}.writes").read_text(encoding="utf-8").splitlines()
+        return {self._in_container(path) for path in set(lines)}
+
+    def _in_container(self, path: str) -> str:
+        for here, there in ((self._temporary, "/tmp"), (self.state, "/opt/airflow"), (self.project, "/opt/mtl")):  # noqa: S108
+            if Path(path).is_relative_to(here):
+                return there + path.removeprefix(str(here))
+        return path
 
     def start(self, name: str, again: bool = False) -> None:
         """Start the service after those it depends on, and wait until it is what they wait for."""
@@ -121,7 +168,10 @@ class Topology:
         given = self.services[name]["environment"]
         return {
             "PATH": ":".join(programs),
-            "HOME": os.environ["HOME"],
+            "TMPDIR": str(self._temporary),
+            "POCL_CACHE_DIR": str(Path.home() / ".cache/pocl"),  # kernels take long to compile on a busy machine
+            "PYTHONDONTWRITEBYTECODE": "1",  # where code cannot be written, Python does without
+            "WATCHED_WRITES": str(self.state / f"{name}.writes"),
             "AIRFLOW_HOME": str(self.state),  # the image has one a container, with the logs in a volume for all
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.ports["8080"]),
@@ -129,6 +179,7 @@ class Topology:
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_port("triggerer")),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_port(name)),
             **{key: self._localised(str(value)) for key, value in given.items()},
+            "HOME": str(self._temporary) if given.get("HOME") == "/tmp" else os.environ["HOME"],  # noqa: S108
         }
 
     def _log_port(self, name: str) -> int:

@@ -10,9 +10,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pendulum
 import pytest
 
 from mtl_tasks.errors import ConfigError
@@ -22,6 +24,7 @@ from tests.dags.conftest import ParseDags
 from tests.projects import SCENARIO, write_past_runs, write_scenario
 
 if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
     from airflow.sdk import DAG
 
 LAUGHS = "a0: &a0 [x]" + "".join(f"\na{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(12))
@@ -37,6 +40,21 @@ files = sorted({os.path.abspath(path) for path in opened if isinstance(path, str
 print(json.dumps({"modules": sorted(set(sys.modules) - before), "files": files}))
 """
 
+WATCHED = """
+import importlib, json, sys
+opened = []
+
+def note(event, arguments):
+    if event in ("open", "os.scandir", "os.listdir"):
+        opened.append(str(arguments[0]))
+
+sys.addaudithook(note)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps(opened))
+"""
+LAST_BUT_ONE = pendulum.datetime(2013, 5, 9, 12)
+
 
 @pytest.fixture
 def movies(parse_dags: ParseDags) -> DAG:
@@ -50,6 +68,7 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
 
 
+@pytest.mark.faults(33)
 def test_the_dag_files_import_nothing_heavy_and_read_nothing_but_the_scenarios(tmp_path: Path) -> None:
     files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
     command = [sys.executable, "-c", IMPORT, *files]
@@ -65,6 +84,34 @@ def test_the_dag_files_import_nothing_heavy_and_read_nothing_but_the_scenarios(t
     assert {path.parent for path in read} == {PROJECT / "include" / "scenarios"}
 
 
+PARSE = """
+import importlib, json, sys
+import airflow.sdk, croniter  # Airflow's own, which looks at the machine when it is imported
+reached = []
+def watch(event, arguments):
+    if event.startswith("socket.") or event in ("subprocess.Popen", "os.system", "os.exec", "sqlite3.connect"):
+        reached.append([event, str(arguments)])
+    if event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+        reached.append([event, str(arguments)])
+    if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir"):
+        reached.append([event, str(arguments)])
+sys.addaudithook(watch)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps(reached))
+"""
+
+
+@pytest.mark.faults(33)
+@pytest.mark.parametrize("store", [".store", "s3://nobody/knows", "postgresql://nobody:knows@host.invalid/it"])
+def test_the_dag_files_parse_without_a_connection_a_process_or_a_write(store: str) -> None:
+    files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MTL_STORE": store, "SHOP_DATABASE": store}
+    command = [sys.executable, "-c", PARSE, *files]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
 def test_every_dag_says_what_it_is_for_and_whose_it_is(parse_dags: ParseDags) -> None:
     from dags.tags import Tag
 
@@ -76,14 +123,15 @@ def test_every_dag_says_what_it_is_for_and_whose_it_is(parse_dags: ParseDags) ->
         assert dag.tags <= {tag.value for tag in Tag}
 
 
-def test_every_dag_serialises_alike_each_time(parse_dags: ParseDags) -> None:
+def serialized(bag: DagBag) -> dict[str, str]:
     from airflow.serialization.serialized_objects import DagSerialization
 
-    first, second = (
-        {name: json.dumps(DagSerialization.to_dict(dag)) for name, dag in parse_dags(PROJECT).dags.items()}
-        for _ in range(2)
-    )
-    assert first == second
+    assert bag.import_errors == {}
+    return {name: json.dumps(DagSerialization.to_dict(dag)) for name, dag in bag.dags.items()}
+
+
+def test_every_dag_serialises_alike_each_time(parse_dags: ParseDags) -> None:
+    assert serialized(parse_dags(PROJECT)) == serialized(parse_dags(PROJECT))
 
 
 def test_the_schedule_and_the_owner_are_the_scenarios(tmp_path: Path, parse_dags: ParseDags) -> None:
@@ -94,18 +142,64 @@ def test_the_schedule_and_the_owner_are_the_scenarios(tmp_path: Path, parse_dags
     assert {task.owner for task in dag.tasks} == {"film-team"}
 
 
-def test_the_docs_and_the_form_say_what_past_runs_took(
+def test_a_run_in_the_store_makes_no_new_version_of_a_dag(
     tmp_path: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MTL_STORE", "kept")  # named relative to the project, wherever the file is parsed
+    monkeypatch.setenv("MTL_STORE", str(tmp_path / ".store"))
     write_scenario(tmp_path)
-    dag = parse_dags(tmp_path).dags["train_small"]
-    assert "What past runs took: no run yet." in dag.doc_md
-    write_past_runs(tmp_path / "kept", ["2013-05-01"])
-    dag = parse_dags(tmp_path).dags["train_small"]
-    assert "| factors | 10 s | 100 MB |" in dag.doc_md
-    told = "The newest run took 30 s in all stages, and at most 100 MB."
-    assert dag.params.get_param("members").description.endswith(told)
+    before = serialized(parse_dags(tmp_path))
+    write_past_runs(tmp_path / ".store", ["2013-05-01"])
+    assert serialized(parse_dags(tmp_path)) == before
+
+
+def test_parsing_opens_no_file_of_the_store(tmp_path: Path) -> None:
+    write_past_runs(tmp_path, ["2013-05-01"])
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *(f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py"))],
+        cwd=PROJECT,
+        env={**os.environ, "MTL_STORE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    opened = json.loads(done.stdout.splitlines()[-1])
+    assert [path for path in opened if path.endswith("movies.yaml")]
+    assert [path for path in opened if path.startswith((str(tmp_path), str(PROJECT / ".store")))] == []
+
+
+def test_a_log_that_has_ended_is_scheduled_no_more_but_can_be_backfilled_and_run_by_hand(
+    tmp_path: Path, parse_dags: ParseDags
+) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    write_scenario(tmp_path, end_date=date(2013, 5, 10))
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(parse_dags(tmp_path).dags["train_small"]))
+    assert dag.next_dagrun_info(last_automated_run_info=None) is None
+    infos = dag.iter_dagrun_infos_between(datetime(2013, 5, 8, tzinfo=UTC), datetime(2013, 6, 1, tzinfo=UTC))
+    ends = [f"{info.data_interval.end:%Y-%m-%d %H:%M}" for info in infos]
+    assert ends == ["2013-05-09 02:30", "2013-05-10 02:30", "2013-05-11 02:30"]
+    by_hand = [dag.timetable.infer_manual_data_interval(run_after=day) for day in (pendulum.now("UTC"), LAST_BUT_ONE)]
+    assert [f"{interval.end:%Y-%m-%d %H:%M}" for interval in by_hand] == ["2013-05-11 02:30", "2013-05-09 02:30"]
+    # Where tasks have an end date, Airflow makes a run by hand of a later logical date without them.
+    assert [task.task_id for task in dag.tasks if task.end_date is not None] == []
+
+
+def test_a_log_that_goes_on_is_scheduled(tmp_path: Path, parse_dags: ParseDags) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    write_scenario(tmp_path)
+    dag = DagSerialization.from_dict(DagSerialization.to_dict(parse_dags(tmp_path).dags["train_small"]))
+    assert dag.next_dagrun_info(last_automated_run_info=None).logical_date > pendulum.now("UTC").subtract(days=3)
+
+
+def test_the_shipped_samples_schedule_nothing(parse_dags: ParseDags) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    training = [dag for name, dag in parse_dags(PROJECT).dags.items() if name.startswith("train_")]
+    assert training
+    for dag in training:
+        read = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        assert read.next_dagrun_info(last_automated_run_info=None) is None, dag.dag_id
 
 
 def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
@@ -123,6 +217,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
         assert missing == set(), name
 
 
+@pytest.mark.faults(13)
 def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: DAG) -> None:
     from airflow.sdk import RetryAction
 
@@ -135,7 +230,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
     policy = movies.task_dict["validate.validate"].retry_policy
     for error in (errors.ConfigError, errors.DataError, errors.ArtifactError):
         assert policy.evaluate(error("no"), try_number=1, max_tries=3).action is RetryAction.FAIL
-    for broken in (ConnectionError, TimeoutError, OSError):
+    for broken in (ConnectionError, TimeoutError, OSError, errors.DeviceError):
         assert policy.evaluate(broken("gone"), try_number=1, max_tries=3).action is RetryAction.RETRY
 
 

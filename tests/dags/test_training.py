@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pandas as pd
 import pytest
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, types
 
-from mtl_tasks import costs
 from mtl_tasks.history import choose_run, shown_document
 from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.promotion import verify_runs
@@ -21,8 +22,10 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.run import StageResult
 from mtl_tasks.sealing import StoreKey
 from mtl_tasks.store import Store
+from tests.conftest import AIRFLOW_HOME, PROJECT
 from tests.dags.conftest import ParseDags
-from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.databases import postgres_cluster
+from tests.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]
@@ -40,15 +43,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch, airflow_database: None) -> RunDag:
     """Return a function that runs the DAG, and returns the states of the run and of its tasks."""
     monkeypatch.delenv("MTL_STORE", raising=False)
-    # Docs that tell of the last run make another version of the DAG; `dag.test` then finds two for a run of one date.
-    monkeypatch.setattr(costs, "read_costs", lambda store, scenario, key: costs.PastCosts(0, {}, "not asked"))
 
-    def run(kind: str = "train", **conf: Any) -> tuple[str, dict[str, str]]:
-        dag = parse_dags(project).dags[f"{kind}_{NAME}"]
+    def run(
+        kind: str = "train", root: Path = project, date: datetime | None = SCHEDULED, **conf: Any
+    ) -> tuple[str, dict[str, str]]:
+        dag = parse_dags(root).dags[f"{kind}_{NAME}"]
         dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
         for task in dag.tasks:
             task.retries = 0  # a fault fails the test at once, not after minutes of backing off
-        done = dag.test(logical_date=SCHEDULED if kind == "train" else None, run_conf=conf)
+        done = dag.test(logical_date=date if kind == "train" else None, run_conf=conf)
         tasks = {task.rendered_map_index or task.task_id: str(task.state) for task in done.get_task_instances()}
         return str(done.state), tasks
 
@@ -76,6 +79,25 @@ def run_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dic
 
 def skipped(tasks: dict[str, str]) -> dict[str, str]:
     return {name: ended for name, ended in tasks.items() if ended != "success"}
+
+
+def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_were(
+    project: Path, parse_dags: ParseDags, run_dag: RunDag
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    demo = runpy.run_path(str(PROJECT / "include/airflow/run_dag.py"))
+    write_scenario(project, members=["popularity", "als"])
+    before = datetime.now(UTC)
+    runs = [demo["run"](parse_dags(project).dags[f"train_{NAME}"], {"as_of": AS_OF}).run_id for _ in range(2)]
+    with create_session() as session:
+        first, second = session.scalars(select(DagRun).where(DagRun.run_id.in_(runs))).all()
+        for run in (first, second):
+            assert run.note.startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
+            assert before <= run.start_date <= run.end_date
+            assert {str(task.state) for task in run.get_task_instances(session=session)} == {"success", "skipped"}
+        assert first.created_dag_version_id == second.created_dag_version_id
 
 
 def test_the_dag_and_one_process_make_the_same_artefacts(
@@ -111,6 +133,30 @@ def test_a_rejected_candidate_is_reported_and_recommends_nothing(
     assert results["report"].reused
 
 
+@pytest.mark.faults(9)
+def test_a_run_by_hand_without_a_logical_date_is_as_of_its_own_day_and_the_log_and_the_registry_say_so(
+    tmp_path: Path, run_dag: RunDag, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_recent_log(tmp_path)
+    write_scenario(tmp_path, source={**SCENARIO["source"], "events": "recent.parquet"}, members=["popularity", "als"])
+    days = [f"{datetime.now(UTC):%Y-%m-%d}"]
+    with caplog.at_level("INFO"):
+        state, tasks = run_dag(root=tmp_path, date=None)
+    days.append(f"{datetime.now(UTC):%Y-%m-%d}")
+    assert (state, skipped(tasks)) == ("success", QUIET)
+    (entry,) = Registry(Store(str(tmp_path / ".store")), NAME).entries()
+    assert entry.as_of in days
+    assert f"as_of {entry.as_of}: the day of the run, which has no data interval" in caplog.text
+
+
+def write_recent_log(root: Path) -> None:
+    """Write the log as one file, moved so that its last day is yesterday."""
+    write_log(root)
+    log = pd.concat([pd.read_parquet(path) for path in sorted((root / "log").glob("*/*.parquet"))])
+    moved = pd.Timestamp.now("UTC").normalize() - pd.Timestamp(AS_OF, tz="UTC")
+    log.assign(rated_at=log["rated_at"] + moved).to_parquet(root / "recent.parquet", index=False)
+
+
 def test_parameters_choose_members_and_fusion(project: Path, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch) -> None:
     write_scenario(project)
     state, tasks = run_dag(members=["als", "popularity"], fusion="mean")
@@ -123,6 +169,61 @@ def test_parameters_choose_members_and_fusion(project: Path, run_dag: RunDag, mo
     assert shown.overrides == {"members": ["popularity", "als"], "fusion.method": "mean"}
 
 
+SECRETS = {
+    "password": "s3cret/w@rd",
+    "AWS_SECRET_ACCESS_KEY": "a-key-of-a-bucket",
+    "AWS_SESSION_TOKEN": "a-token-of-a-bucket",
+    "MTL_STORE_KEY": "a-key-of-the-store-of-forty-characters-or-so",
+}
+
+
+@pytest.mark.faults(35)
+def test_no_secret_of_the_environment_is_in_a_log_an_xcom_an_artefact_or_a_report(
+    tmp_path: Path,
+    run_dag: RunDag,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write_log(tmp_path)
+    sql = {
+        "url_env": "SHOP_DATABASE",
+        "query": "SELECT * FROM log WHERE rated_at >= :start AND rated_at < :end ORDER BY rated_at, user_id",
+        "start": FIRST_DAY,
+    }
+    source = {key: value for key, value in SCENARIO["source"].items() if key != "events"}
+    write_scenario(tmp_path, source={**source, "sql": sql}, members=["popularity", "als"])
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    with caplog.at_level("DEBUG"), postgres_cluster(password=SECRETS["password"]) as raw:
+        url = raw.replace(SECRETS["password"], quote_plus(SECRETS["password"]))
+        fill_with_films(url, tmp_path)
+        monkeypatch.setenv("SHOP_DATABASE", url)
+        state, _ = run_dag(root=tmp_path)
+        monkeypatch.setenv("SHOP_DATABASE", url.replace("://tiny", "://nobody"))
+        refused, _ = run_dag(root=tmp_path, as_of="2013-05-10", force=True)
+    assert (state, refused) == ("success", "failed")
+    said = capfd.readouterr()
+    told = said.out + said.err + caplog.text
+    assert "SHOP_DATABASE in" in told  # the refusal is there, and names what to correct
+    hidden = [SECRETS["password"], quote_plus(SECRETS["password"]), *SECRETS.values()]
+    assert [secret for secret in hidden if secret in told] == []
+    written = [path for root in (tmp_path, Path(AIRFLOW_HOME)) for path in root.rglob("*") if path.is_file()]
+    assert {"airflow.db", "report.html", "manifest.json"} <= {path.name for path in written}
+    for path in written:
+        data = path.read_bytes()
+        assert [secret for secret in hidden if secret.encode() in data] == [], path
+
+
+def fill_with_films(url: str, root: Path) -> None:
+    """Write the log's days into the table ``log`` of a database."""
+    log = pd.concat([pd.read_parquet(path) for path in sorted((root / "log").glob("*/*.parquet"))])
+    engine = create_engine(url)
+    log.to_sql("log", engine, index=False, dtype={"rated_at": types.TIMESTAMP(timezone=True)})
+    engine.dispose()
+
+
+@pytest.mark.faults(10)
 def test_an_unknown_parameter_fails_the_run_at_its_first_task(project: Path, run_dag: RunDag) -> None:
     write_scenario(project)
     state, tasks = run_dag(as_off=AS_OF)

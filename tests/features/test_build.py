@@ -83,6 +83,7 @@ later_events = st.lists(
 )
 
 
+@pytest.mark.faults(12)
 @given(
     seed=st.integers(0, 2**16),
     text=st.booleans(),

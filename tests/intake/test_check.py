@@ -50,7 +50,7 @@ def test_a_sound_log_is_ready_with_columns_rates_and_windows(tmp_path: Path) -> 
     test = found.windows["test"]
     assert (test["first"], test["tasks"]["like"]["labelled"]) == ("2013-05-06", 20 * USERS)
     text = shown(found, scenario)
-    assert "ready: python -m mtl_tasks run tiny --as-of 2013-05-07" in text
+    assert "ready: include/bin/mtl run tiny --as-of 2013-05-07" in text
     assert "50.0 % of 200" in text
 
 

@@ -21,6 +21,7 @@ class TestIndependent(BoostedContract):
         refitted = fitted.refit(draw_table(500, 5))
         assert refitted.describe()["tasks"]["like"]["curve"] == fitted.describe()["tasks"]["like"]["curve"]
 
+    @pytest.mark.faults(26)
     @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
     def test_a_model_that_is_cut_short_is_refused_by_file(
         self, fitted: Member, scenario: Scenario, share: float
@@ -31,6 +32,7 @@ class TestIndependent(BoostedContract):
         with pytest.raises(ArtifactError, match=rf"{name}: not a whole LightGBM model"):
             type(fitted).load(files, scenario)
 
+    @pytest.mark.faults(26)
     def test_a_model_that_differs_in_one_byte_is_refused_by_file(self, fitted: Member, scenario: Scenario) -> None:
         files = fitted.files()
         name = "like.0.lightgbm.txt"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -30,6 +31,18 @@ def app(board_project: Path, monkeypatch: pytest.MonkeyPatch, airflow_database: 
     return app
 
 
+@pytest.fixture(scope="module")
+def dags(airflow_database: None) -> dict[str, str]:
+    """Two training DAGs that Airflow knows: the project's, and one of others."""
+    from airflow.utils.session import create_session
+
+    names = {"own": f"train_{NAME}", "foreign": "train_alien"}
+    with create_session() as session:
+        for kind, tags in (("own", ("training", "multi-task")), ("foreign", ("training",))):
+            board.add_dag(session, names[kind], *tags)
+    return names
+
+
 @pytest.fixture
 def stranger(app: FastAPI) -> TestClient:
     return TestClient(app)
@@ -41,6 +54,7 @@ def reader(app: FastAPI, board_project: Path) -> Iterator[TestClient]:
         yield client
 
 
+@pytest.mark.faults(32)
 def test_without_login_every_route_is_refused(app: FastAPI, stranger: TestClient) -> None:
     answers = {path: stranger.get(path, params=ASKED).status_code for path in paths(NAME)}
     assert len(answers) > 8
@@ -51,12 +65,20 @@ def test_no_route_takes_anything_but_a_question(app: FastAPI) -> None:
     assert {method for route in app.routes if isinstance(route, APIRoute) for method in route.methods} == {"GET"}
 
 
+@pytest.fixture
+def access_to(reader: TestClient) -> Iterator[pytest.MonkeyPatch]:
+    """Changes what the reader may read, and is undone before the reader's own access is."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.mark.faults(32)
 def test_without_access_a_scenario_does_not_exist(
-    app: FastAPI, reader: TestClient, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, reader: TestClient, access_to: pytest.MonkeyPatch
 ) -> None:
     from plugins.model_board import access
 
-    monkeypatch.setattr(access, "may_read", lambda user, scenario: False)
+    access_to.setattr(access, "may_read", lambda user, scenario: False)
     for path in paths(NAME):
         answer = reader.get(path, params=ASKED)
         assert f"train_{NAME}" not in answer.text
@@ -67,11 +89,13 @@ def test_without_access_a_scenario_does_not_exist(
     assert reader.get("/api/scenarios").json() == []
 
 
+@pytest.mark.faults(32)
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2f..", "%2fetc", "Small", "small%00", "a" * 50])
 def test_names_that_lead_elsewhere_are_refused(reader: TestClient, name: str) -> None:
     assert reader.get(f"/api/scenarios/{name}/runs/{'0' * 64}").status_code in (404, 422)
 
 
+@pytest.mark.faults(25)
 def test_a_link_out_of_the_store_is_no_scenario(reader: TestClient, board_project: Path, tmp_path: Path) -> None:
     from plugins.model_board import access
 
@@ -96,6 +120,7 @@ def test_a_runs_page_shows_its_evidence(reader: TestClient, board_project: Path,
     assert document["as_of"] == as_of
 
 
+@pytest.mark.faults(32)
 def test_hostile_text_is_shown_as_text_and_nothing_else_may_run(reader: TestClient, board_project: Path) -> None:
     forced = board.entry_of(board_project, "2013-05-11").run_key
     for path in ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{forced}"):
@@ -145,6 +170,21 @@ def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
     assert f'{path}?member=als#learning">als</a>' in shared
     assert "als, rating: feature importance" in reader.get(f"{path}?member=als").text
     assert reader.get(f"{path}?member=nobody").status_code == 422
+
+
+def test_only_so_many_pages_wait_to_be_drawn(
+    reader: TestClient, board_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.model_board import pages
+
+    path = f"/scenarios/{NAME}/runs/{board.entry_of(board_project, '2013-05-10').run_key}"
+    pages._sections.cache_clear()
+    monkeypatch.setattr(pages, "_drawers", BoundedSemaphore(1))
+    with pages._turn_to_draw():
+        answer = reader.get(path, headers={"Accept": "text/html"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+        assert "pages are being drawn" in answer.text
+    assert reader.get(path).status_code == 200
 
 
 def test_each_rule_is_drawn_beside_its_sentence(reader: TestClient, board_project: Path) -> None:
@@ -225,18 +265,54 @@ def test_a_store_that_does_not_answer_is_told_from_an_empty_one(
 @pytest.mark.parametrize(
     ("state", "told"), [("running", "has no verdict yet"), ("failed", "ended as failed before a verdict was entered")]
 )
-def test_a_dag_run_without_a_verdict_says_why(
-    reader: TestClient, airflow_database: None, state: str, told: str
-) -> None:
+def test_a_dag_run_without_a_verdict_says_why(reader: TestClient, dags: dict[str, str], state: str, told: str) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
 
-    asked = {"dag_id": f"train_{NAME}", "run_id": f"manual_{state}"}
+    asked = {"dag_id": dags["own"], "run_id": f"manual_{state}"}
     with create_session() as session:
         session.add(DagRun(**asked, run_type="manual", state=state, run_after=datetime.now(UTC)))
     page = reader.get("/dag-run", params=asked)
     assert told in page.text
     assert "Airflow knows no run" in reader.get("/dag-run", params={**asked, "run_id": "none"}).text
+
+
+def test_a_run_may_have_as_long_an_id_as_airflow_allows(reader: TestClient, dags: dict[str, str]) -> None:
+    assert "Airflow knows no run" in reader.get("/dag-run", params={"dag_id": dags["own"], "run_id": "r" * 250}).text
+    assert reader.get("/dag-run", params={"dag_id": "d" * 250, "run_id": "r" * 250}).status_code == 404
+    assert reader.get("/dag-run", params={"dag_id": dags["own"], "run_id": "r" * 251}).status_code == 422
+
+
+def test_a_dag_of_others_with_a_name_like_ours_shows_no_model(
+    reader: TestClient, dags: dict[str, str], board_project: Path, access_to: pytest.MonkeyPatch
+) -> None:
+    from plugins.model_board import access
+
+    access_to.setattr(access, "may_read", lambda user, scenario: True)
+    name = dags["foreign"].removeprefix("train_")
+    (board_project / ".store" / name / "registry").mkdir(parents=True, exist_ok=True)
+    try:
+        assert name in access.known_scenarios(access.open_store())
+        asked = {"dag_id": dags["foreign"], "run_id": "manual"}
+        assert (
+            reader.get("/dag-run", params=asked).json()
+            == reader.get("/dag-run", params={**asked, "dag_id": "train_nothing"}).json()
+        )
+    finally:
+        shutil.rmtree(board_project / ".store" / name)
+
+
+def test_access_to_a_dag_of_others_is_no_access_to_a_scenario(app: FastAPI, dags: dict[str, str]) -> None:
+    from airflow.api_fastapi.app import create_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    from plugins.model_board import access
+
+    create_auth_manager()
+    admin = SimpleAuthManagerUser(username="ada", role="ADMIN")
+    readable = {kind: access.may_read(admin, dag.removeprefix("train_")) for kind, dag in dags.items()}
+    assert readable == {"own": True, "foreign": False}
+    assert access.may_read(admin, "without_a_dag") is True
 
 
 def test_pages_can_be_used_by_keyboard_and_by_ear(reader: TestClient, board_project: Path) -> None:

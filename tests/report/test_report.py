@@ -119,7 +119,7 @@ def test_dry_run_is_said() -> None:
         "28 days: read by the gate and this report only",
         "member:independent",
         FILMS[8],
-        "python -m mtl_tasks run movies --as-of 2013-08-25 --set boosting.rounds=800",
+        "include/bin/mtl run movies --as-of 2013-08-25 --set boosting.rounds=800",
         "lightgbm 4.7.0",
     ],
 )

@@ -27,6 +27,7 @@ LONG: dict[str, Any] = {
 }
 
 
+@pytest.mark.faults(35)
 @pytest.mark.parametrize("url", ["postgresql://me:s3cret-word@host/log", "mysql://host/log?password=s3cret-word"])
 def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
     document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": url}})
@@ -48,6 +49,7 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.faults(10)
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

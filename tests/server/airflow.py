@@ -23,7 +23,8 @@ from sqlalchemy import create_engine, text
 from tests.conftest import PROJECT
 from tests.databases import postgres_cluster
 
-USERS = {"admin": "admin", "victor": "viewer", "nora": ""}  # nora has no role: she may log in and see nothing
+# nora has no role: she may log in and see nothing
+USERS = {"admin": "admin", "olga": "op", "victor": "viewer", "nora": ""}
 AIRFLOW = [sys.executable, "-m", "airflow"]
 SERVICES = {
     "api-server": ["api-server"],

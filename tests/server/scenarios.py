@@ -11,7 +11,7 @@ from mtl_tasks.pipeline import make_run, run_pipeline
 from mtl_tasks.registry import Entry, Registry
 from mtl_tasks.store import Store
 from tests.board import STRICT, TITLE
-from tests.projects import NAME, write_log, write_scenario
+from tests.projects import NAME, SCENARIO, write_log, write_scenario
 from tests.server.airflow import Airflow
 
 TRAIN = f"train_{NAME}"
@@ -41,10 +41,11 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     NAME: {},
     "one": {"schedule": "0 0 * * *"},
     SHOWN: {"schedule": "0 0 * * *", **BOOSTED},
-    "asked": {},
+    "asked": {"gate": {**GATE, "approvers": ["admin"]}},
     "denied": {},
-    "ahead": {"members": ["popularity", "independent"]},
+    "ahead": {"members": ["popularity", "independent"], "factors": {**SCENARIO["factors"], "warm_start": "champion"}},
     "late": {"gate": {**GATE, "approval_hours": 0.003}},
+    "overtaken": {"gate": {**GATE, "approval_hours": 0.02}},
     "killed": {},
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }

@@ -16,7 +16,7 @@ from mtl_tasks.daily_log import read_events
 from mtl_tasks.history import find_lists
 from mtl_tasks.promotion import promote
 from mtl_tasks.registry import Entry
-from plugins.model_board.app import PREFIX
+from plugins.model_board.mounted import PREFIX
 from tests.board import ASKED, TITLE, paths
 from tests.board import HOSTILE as REASON
 from tests.projects import AS_OF
@@ -196,6 +196,7 @@ def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, airflow: A
     page.faults.clear()
 
 
+@pytest.mark.faults(32)
 @in_a_browser
 def test_a_script_in_a_title_a_reason_or_a_run_id_is_shown_as_text(
     page: Page, airflow: Airflow, hostile: Entry
@@ -213,6 +214,7 @@ def test_a_script_in_a_title_a_reason_or_a_run_id_is_shown_as_text(
     assert page.evaluate("document.scripts.length") == 1
 
 
+@pytest.mark.faults(32)
 def test_without_login_every_url_is_refused(airflow: Airflow) -> None:
     answers = {path: httpx.get(f"{airflow.url}{PREFIX}{path}", params=ASKED).status_code for path in paths(SHOWN)}
     assert len(answers) > 8

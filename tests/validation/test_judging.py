@@ -89,6 +89,7 @@ def test_the_report_of_two_runs_is_the_same() -> None:
     assert validate(bad_log()).report == validate(bad_log()).report
 
 
+@pytest.mark.faults(12)
 def test_in_a_single_file_the_rows_from_as_of_on_are_the_future_and_no_fault() -> None:
     as_of = AS_OF - pd.Timedelta(days=2)
     result = validate_log(good_log().drop(columns=PARTITION), ITEMS, tiny_scenario(), as_of)

@@ -36,6 +36,7 @@ def test_a_log_without_a_gap_is_complete(caplog: pytest.LogCaptureFixture) -> No
     assert "no row on" not in caplog.text
 
 
+@pytest.mark.faults(14)
 def test_too_many_bad_rows_fail_with_reasons_example_and_remedy() -> None:
     log = repeat(spoil(spoil(good_log(), 12, "label_out_of_range:rating"), 13, "label_out_of_range:rating"), 50)
     with pytest.raises(
@@ -49,6 +50,7 @@ def test_too_many_bad_rows_fail_with_reasons_example_and_remedy() -> None:
         validate(log, validation__max_bad_fraction=0.01)
 
 
+@pytest.mark.faults(14)
 @pytest.mark.parametrize("bad", [1, 3, 6, 12])
 def test_as_many_bad_rows_as_tolerated_pass_and_one_more_fails(bad: int) -> None:
     log = good_log()

@@ -25,6 +25,7 @@ def test_great_expectations_counts_the_very_rows_that_are_masked() -> None:
         assert not outcome.success
 
 
+@pytest.mark.faults(14)
 @pytest.mark.parametrize("reason", SPOILERS)
 def test_a_bad_row_is_set_aside_with_its_reason(reason: str) -> None:
     result = validate(spoil(good_log(), 7, reason))
@@ -53,6 +54,7 @@ def test_the_first_failing_check_gives_the_reason() -> None:
     assert validate(log).quarantine[REASON].tolist() == ["null_user"]
 
 
+@pytest.mark.faults(15)
 def test_of_repeated_rows_the_first_is_kept() -> None:
     result = validate(repeat(good_log(), 50))
     assert result.quarantine[REASON].tolist() == ["duplicate"]
@@ -74,6 +76,7 @@ def test_a_label_that_was_not_observed_is_no_fault() -> None:
     assert result.events[RATING].isna().sum() == 31
 
 
+@pytest.mark.faults(15)
 def test_a_label_equal_to_a_limit_that_float32_cannot_hold_is_in_range() -> None:
     scenario = tiny_scenario(tasks={"rating": {"kind": "regression", "label": "stars", "range": [0.1, 0.3]}})
     log = good_log().drop(columns=LIKE)

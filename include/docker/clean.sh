@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Remove what Airflow keeps of runs that are older than KEEP_DAYS: rows of its database, and logs of tasks. The newest run
+# of each DAG stays, and so does the store: `mtl registry prune` is for that.
+set -euo pipefail
+
+before=$(date --utc --date="-$KEEP_DAYS days" +%Y-%m-%dT%H:%M:%S+00:00)
+airflow db clean --yes --skip-archive --error-on-cleanup-failure --clean-before-timestamp "$before"
+find "$AIRFLOW_HOME/logs" -type f ! -newermt "$before" -delete
+find "$AIRFLOW_HOME/logs" -mindepth 1 -type d -empty ! -newermt "$before" -delete

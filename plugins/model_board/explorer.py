@@ -1,0 +1,132 @@
+"""Answers to what a run offers a user or predicts for a pair: one run is prepared at a time, answers are kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.concurrency import run_in_threadpool
+
+from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.history import find_lists, read_run
+from mtl_tasks.registry import Entry
+from mtl_tasks.store import Artifact, Ref, Store
+from plugins.model_board.turns import Turns
+
+if TYPE_CHECKING:
+    from mtl_tasks.exploration import PreparedRun
+
+Json = dict[str, Any]
+Prepare = Callable[[Store, Entry], "PreparedRun"]
+
+TOP_REASONS: Final = 6
+KEPT_ANSWERS: Final = 64
+SECONDS: Final = 45
+PLACES: Final = 32
+
+
+@dataclass(frozen=True)
+class Question:
+    """A user, or a user and an item, as text, for a run with the lists that it has by now."""
+
+    store: Store
+    entry: Entry
+    lists: Artifact | None
+    user: str
+    item: str | None
+
+    @classmethod
+    def of(cls, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Question:
+        """Look the run and its lists up."""
+        entry = read_run(store, scenario, run_key).entry
+        return cls(store, entry, find_lists(store, entry), user, item)
+
+    @property
+    def run(self) -> tuple[str, str, tuple[tuple[str, Ref], ...]]:
+        """All that the prepared run depends on."""
+        return str(self.store.root), self.entry.run_key, tuple(self.entry.refs.items())
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """All that the answer depends on."""
+        return *self.run, None if self.lists is None else self.lists.ref, self.user, self.item
+
+
+class Explorer:
+    """Answers questions in turn and keeps the last answers, among them that there is none."""
+
+    def __init__(self, turns: Turns, prepare: Prepare) -> None:
+        self._turns, self._prepare = turns, prepare
+        self._answers: OrderedDict[tuple[Any, ...], Json | ConfigError | DataError] = OrderedDict()
+        self._lock = Lock()  # of the answers
+        self._prepared: tuple[tuple[Any, ...], PreparedRun] | None = None  # read and set in turns only
+
+    async def answer(self, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Json:
+        """Return what a run offers a user, or predicts for a user and an item, and why.
+
+        Raises
+        ------
+        ConfigError, DataError
+            If the id cannot be one of the log's, nothing is known of it, or the log is too large for a page.
+        ArtifactError
+            If there is no such run, or an artifact is gone or damaged.
+        BusyError
+            If there is no answer in time.
+        """
+        question = await run_in_threadpool(Question.of, store, scenario, run_key, user, item)
+        found = self._kept(question)
+        if found is None:
+            found = await self._turns.ask(partial(self._work_on, question))
+        if isinstance(found, Exception):
+            raise type(found)(*found.args)  # a new one: what is kept must not gather the tracebacks of all who ask
+        return found
+
+    def _work_on(self, question: Question) -> Json | ConfigError | DataError:
+        found = self._kept(question)  # the same was asked while this one waited
+        if found is not None:
+            return found
+        try:
+            found = self._ask(question)
+        except (ConfigError, DataError) as error:
+            found = type(error)(*error.args)  # without the traceback, which holds everything that was read
+        with self._lock:
+            self._answers[question.key] = found
+            while len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+        return found
+
+    def _ask(self, question: Question) -> Json:
+        run = self._run(question)
+        if question.item is not None:
+            return run.explore_pair(question.user, question.item, TOP_REASONS)
+        return run.explore_user(question.user, question.lists, TOP_REASONS)
+
+    def _run(self, question: Question) -> PreparedRun:
+        if self._prepared is None or self._prepared[0] != question.run:
+            self._prepared = None  # first, so that two are never held
+            self._prepared = question.run, self._prepare(question.store, question.entry)
+        return self._prepared[1]
+
+    def _kept(self, question: Question) -> Json | ConfigError | DataError | None:
+        with self._lock:
+            found = self._answers.get(question.key)
+            if found is not None:
+                self._answers.move_to_end(question.key)
+            return found
+
+
+def _prepare(store: Store, entry: Entry) -> PreparedRun:
+    from mtl_tasks.allocator import release_free_memory
+    from mtl_tasks.exploration import prepare_run  # imports LightGBM
+
+    release_free_memory()  # what the run before this one took
+    run = prepare_run(store, entry)
+    release_free_memory()
+    return run
+
+
+EXPLORER: Final = Explorer(Turns(SECONDS, PLACES), _prepare)

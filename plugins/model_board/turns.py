@@ -1,0 +1,67 @@
+"""Heavy questions, answered one after the other in a thread of their own.
+
+Airflow answers most of its requests in forty threads of its API server. A request that waits for its turn holds none of
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+
+class BusyError(Exception):
+    """There is no answer in time; asking again after ``seconds`` may help."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Turns:
+    """Lets one question at a time be worked on.
+
+    Parameters
+    ----------
+    seconds
+        How long a question may take, the time that it waits for its turn included.
+    places
+        How many questions there may be at once: the one that is worked on, and those that wait.
+    """
+
+    def __init__(self, seconds: int, places: int) -> None:
+        self._seconds, self._places = seconds, places
+        self._free = BoundedSemaphore(places)
+        self._thread = ThreadPoolExecutor(1, "model-board")
+
+    async def ask(self, work: Callable[[], Answer]) -> Answer:
+        """Return what ``work`` returns, or raise what it raises.
+
+        Raises
+        ------
+        BusyError
+            If there are too many questions, or it takes too long. What has not been begun by then is left; what has
+            been begun goes on, and the questions after it wait.
+        """
+        if not self._free.acquire(blocking=False):
+            raise self._busy(f"{self._places} questions wait already, as many as may")
+        future = self._thread.submit(work)
+        future.add_done_callback(lambda _: self._free.release())
+        answer = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait([answer], timeout=self._seconds)
+            if done:
+                return answer.result()
+        finally:  # also when whoever asked has gone
+            left = future.cancel()
+            answer.cancel()
+        state = "waits for questions before it" if left else "is being worked on"
+        raise self._busy(f"this one still {state} after {self._seconds} seconds")
+
+    def _busy(self, why: str) -> BusyError:
+        return BusyError(f"The model board answers one such question at a time, and {why}: ask again.", self._seconds)

@@ -1,0 +1,14 @@
+"""Registers the timetable of logs that have ended, which Airflow reads out of a stored DAG by its name."""
+
+from typing import Any
+
+from airflow.plugins_manager import AirflowPlugin
+
+from dags.timetables import EndingTimetable
+
+
+class Timetables(AirflowPlugin):
+    """Lets DAGs use the project's timetable."""
+
+    name = "timetables"
+    timetables: list[Any] = [EndingTimetable]  # noqa: RUF012 - Airflow's form

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mtl_tasks import __version__, registry_commands
+from mtl_tasks import __version__, erasure_commands, registry_commands
 from mtl_tasks.errors import MtlError
 from mtl_tasks.program import PROGRAM
 from mtl_tasks.terminal import (
@@ -62,6 +62,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} registry list movies
 
+  {PROGRAM} forget movies --user 4711
+
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or a fault
@@ -77,6 +79,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(registry_commands.app, name="registry")
+app.command()(erasure_commands.forget)
 
 
 def _print_version(wanted: bool) -> None:
@@ -193,6 +196,7 @@ def check(
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
     ] = 1_000_000,
+    store: StoreUri = ".store",
     settings: Settings = None,
     as_json: AsJson = False,
     root: Root = Path("."),
@@ -207,10 +211,11 @@ def check(
         from mtl_tasks.intake.check import inspect
         from mtl_tasks.pipeline import parse_as_of
         from mtl_tasks.scenario import load_scenario
+        from mtl_tasks.store import Store
 
         asked = load_scenario(scenario, overrides)
         day = None if as_of is None else parse_as_of(as_of, today())
-        found = inspect(asked, day, ".", sample, os.environ)
+        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()))
     if as_json:
         print_json(found.to_json())
     else:

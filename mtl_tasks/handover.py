@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 import pandas as pd
 
 from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.obstacles import refuse_obstacles
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario, load_scenario, parse_scenario
@@ -80,6 +81,8 @@ def ask_run(
     today = pd.Timestamp(now).tz_convert(UTC).normalize()
     force = run_id if params["force"] else None
     run = make_run(scenario_name, as_of, overrides, store, today=today, force=force, key=key)
+    # The members may be fitted on other machines, whose devices cannot be tried here.
+    refuse_obstacles(run.scenario, run.as_of_name, run.store, devices=False)
     return {**run_to_json(run), "overrides": overrides}
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mtl_tasks.drift import read_record
 from mtl_tasks.errors import ConfigError
+from mtl_tasks.obstacles import refuse_obstacles
 from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.run import Run, Stage, StageResult, library_versions, run_stage
@@ -84,10 +85,16 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
         Called with a stage's name and None before it runs, and with its result after.
     overrides
         What the caller changed in the scenario; shown in the report.
+
+    Raises
+    ------
+    ConfigError
+        If it is known before the first stage that one cannot run; see :func:`mtl_tasks.obstacles.find_obstacles`.
     """
+    refuse_obstacles(run.scenario, run.as_of_name, run.store, devices=True)
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
-        if stage.name == "recommend" and not promoted(results["publish"].summary):
+        if stage.name == "recommend" and not is_promoted(run, results["publish"]):
             continue
         results[stage.name] = _run(stage, run, results, on_stage)
     document = build_document(run, results, overrides or {})
@@ -153,9 +160,10 @@ def page_uri(run: Run, ref: Ref) -> str:
     return str(artifact.folder / artifact.manifest["files"]["report.html"]["path"])
 
 
-def promoted(summary: Mapping[str, Any]) -> bool:
-    """Whether the summary of the stage ``publish`` says that the candidate passed an enforced gate."""
-    return bool(summary["decision"] == "promote")
+def is_promoted(run: Run, published: StageResult) -> bool:
+    """Whether the run is promoted now: one that was reused may have been retired, or promoted by hand, since."""
+    standing = Registry(run.store, run.scenario.name).standing()
+    return published.summary["run_key"] in {entry.run_key for entry in standing}
 
 
 def refs_of(results: Mapping[str, StageResult]) -> dict[str, Ref]:

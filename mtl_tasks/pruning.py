@@ -57,7 +57,7 @@ def _removable(store: Store, scenario: str, snapshot: Snapshot, older_than: floa
     gates = {entry.refs["gate"].key for entry in whole}
     held = {record.as_of for record in snapshot.quarantined if snapshot.lacks_verdict(record)}
     found = []
-    for folder in _artefact_folders(store, scenario):
+    for folder in artifact_folders(store, scenario):
         kept = folder.parent.name in KEPT_STAGES or folder.parent.parent.name in held
         if kept or store.uri_of(folder) in needed or _made_from(store, folder, gates):
             needed |= _days_of(store, folder)
@@ -65,7 +65,7 @@ def _removable(store: Store, scenario: str, snapshot: Snapshot, older_than: floa
             found.append(removable)
         else:
             needed |= _days_of(store, folder)
-    days = (folder for folder in _day_folders(store, scenario) if store.uri_of(folder) not in needed)
+    days = (folder for folder in day_folders(store, scenario) if store.uri_of(folder) not in needed)
     return [*found, *filter(None, (_old(folder, older_than) for folder in days))]
 
 
@@ -97,7 +97,7 @@ def remove(removable: list[Removable]) -> None:
             entry.folder.fs.rm(entry.folder.path, recursive=True)
 
 
-def _artefact_folders(store: Store, scenario: str) -> list[UPath]:
+def artifact_folders(store: Store, scenario: str) -> list[UPath]:
     """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not among them."""
     root = store.inside(scenario)
     if not root.exists():
@@ -106,7 +106,8 @@ def _artefact_folders(store: Store, scenario: str) -> list[UPath]:
     return _folders(store, (key for day in days for key in day.glob("*/*")))
 
 
-def _day_folders(store: Store, scenario: str) -> list[UPath]:
+def day_folders(store: Store, scenario: str) -> list[UPath]:
+    """Folders ``days/<day>/<key>``."""
     return _folders(store, store.inside(scenario, DAYS).glob("*/*"))
 
 

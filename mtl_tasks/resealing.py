@@ -70,5 +70,6 @@ def _documents(store: Store, scenario: str) -> Iterator[UPath]:
     folder = store.inside(scenario)
     if folder.exists():
         yield from sorted(folder.glob("registry/*/*.json"), key=str)
+        yield from sorted(folder.glob("erasures/*.json"), key=str)
         yield from sorted(folder.glob("registry/*/quarantine/*.note"), key=str)
         yield from sorted(folder.glob(f"*/*/*/{MANIFEST}"), key=str)

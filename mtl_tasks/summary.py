@@ -74,7 +74,8 @@ def print_summary(document: RunDocument, console: Console) -> None:
         _print_drift(document.drift, console)
     _show(console, "Stages", _stages(document))
     if document.sample:
-        _show(console, f"Recommendations (utility: {scenario.utility})", _people(document))
+        since = "" if document.accepted else f", made before the run was: {document.outcome}"
+        _show(console, f"Recommendations (utility: {scenario.utility}{since})", _people(document))
     else:
         _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
     _say(console, f"\nReport: {document.report}")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.errors import ConfigError, nearest
 from mtl_tasks.members import Member, Table, member_class
 from mtl_tasks.members.boosted import BoostedMember
-from mtl_tasks.registry import Entry
-from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario
+from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario, scenario_names
+from mtl_tasks.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,43 @@ class WarmStart:
         return member.refit(table, self.refitted)
 
 
+def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -> Entry | str:
+    """Return the run whose member a run as of ``as_of`` grows on from, or why there is none.
+
+    A champion of the scenario's own that is not there yet is no fault, another scenario's is.
+
+    Raises
+    ------
+    ConfigError
+        If another scenario is unknown, or had no champion before.
+    """
+    asked = scenario.boosting.transfer
+    name = scenario.name if asked == "champion" else asked
+    if kind == "cascade":
+        return "a cascade's folds may not know trees that learnt from their rows"
+    champion = Registry(store, name).champion(as_of)
+    if champion is None:
+        if asked != "champion":
+            raise _no_champion(name, as_of, store)
+        return f"no run of {name} was published before {as_of}"
+    if f"member:{kind}" not in champion.refs:
+        return f"{name} as of {champion.as_of} has no member {kind}"
+    return champion
+
+
+def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
+    known = scenario_names()
+    if name not in known and not Registry(store, name).entries():
+        return ConfigError(
+            f"boosting.transfer: no scenario {name!r}{nearest(name, known)} (known: {', '.join(known) or 'none'}): "
+            "name another one, 'champion' for the scenario's own, or 'none'"
+        )
+    return ConfigError(
+        f"boosting.transfer: no run of {name} was published before {as_of}: run {name} for an earlier day first, or "
+        "set 'none'"
+    )
+
+
 def from_scratch(reason: str) -> WarmStart:
     """Grow from nothing, saying why."""
     note = f"grown from scratch: {reason}"
@@ -78,18 +116,37 @@ def warm_start(
     ConfigError
         If its features, tasks or seeds do not match, or it learnt from days that this run judges or chooses by.
     """
-    where = f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
-    theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-    _check_days(theirs, entry.as_of, ours, as_of, where)
+    where, theirs = _where(entry), check_entry(entry, ours, as_of)
     if not fitted and theirs.refit != "none":
         return from_scratch(f"{where} did not keep its trees of before the refit, as boosting.transfer was 'none'")
     before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
     for member in (before, after):
-        _check_features(member, ours, columns, where)
+        _check_features(member, columns, where)
         most = max(max(trees.rounds) for trees in member.learnt.trees.values())
         if most >= ours.boosting.rounds:
             return from_scratch(f"{where} has grown to {most} trees and boosting.rounds is {ours.boosting.rounds}")
     return WarmStart(before, after, f"grown on from {where}")
+
+
+def check_entry(entry: Entry, ours: Scenario, as_of: str) -> Scenario:
+    """Check what the registry alone tells of whether a run may grow on from an earlier one; return that one's scenario.
+
+    Raises
+    ------
+    ConfigError
+        If tasks or seeds do not match, it learnt from days that this run judges or chooses by, or its scenario is not
+        understood any more.
+    """
+    where = _where(entry)
+    theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    _check_days(theirs, entry.as_of, ours, as_of, where)
+    if theirs.boosting.transfer != "none" or theirs.refit == "none":  # else its trees were not kept: from scratch
+        _check_settings(theirs, ours, where)
+    return theirs
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
 
 
 def _load(kind: MemberKind, files: Mapping[str, bytes], scenario: Scenario) -> BoostedMember:
@@ -112,12 +169,28 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
             )
 
 
-def _check_features(member: BoostedMember, ours: Scenario, columns: list[str], where: str) -> None:
+def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     if ours.features.raw_factors:
         raise ConfigError(
             "boosting.transfer: with features.raw_factors no trees can be grown on from: the axes of two runs' factor "
             "spaces have nothing in common; set one of the two off"
         )
+    objectives = {name: task.objective for name, task in theirs.tasks.items()}
+    if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):
+        raise ConfigError(
+            f"boosting.transfer: {where} has none of the tasks ({', '.join(objectives)}) of this scenario "
+            f"({', '.join(ours.tasks)}) in the same kind and with the same loss: name tasks alike, or set "
+            "boosting.transfer to 'none'"
+        )
+    seeds = theirs.boosting.seeds
+    if seeds != ours.boosting.seeds:
+        raise ConfigError(
+            f"boosting.transfer: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
+            "set boosting.seeds alike, or boosting.transfer to 'none'"
+        )
+
+
+def _check_features(member: BoostedMember, columns: list[str], where: str) -> None:
     names = member.learnt.encoder.names
     lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
     if lacking or further:
@@ -125,17 +198,4 @@ def _check_features(member: BoostedMember, ours: Scenario, columns: list[str], w
             f"boosting.transfer: the trees of {where} know other features: {len(lacking)} that are not here "
             f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
             f"({', '.join(further[:3]) or 'none'}): set boosting.transfer to 'none'"
-        )
-    theirs = {name: member.scenario.tasks[name].objective for name in member.learnt.trees}
-    if not any(theirs.get(name) == task.objective for name, task in ours.tasks.items()):
-        raise ConfigError(
-            f"boosting.transfer: {where} has none of the tasks ({', '.join(theirs)}) of this scenario "
-            f"({', '.join(ours.tasks)}) in the same kind and with the same loss: name tasks alike, or set "
-            "boosting.transfer to 'none'"
-        )
-    seeds = member.scenario.boosting.seeds
-    if seeds != ours.boosting.seeds:
-        raise ConfigError(
-            f"boosting.transfer: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
-            "set boosting.seeds alike, or boosting.transfer to 'none'"
         )

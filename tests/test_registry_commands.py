@@ -139,6 +139,26 @@ def test_rollback_retires_the_champion_and_falls_back_to_the_one_before(say: Any
     assert "there is none to fall back to" in err
 
 
+def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
+    say: Any, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", NAME, "--as-of", DAYS[1]]) == 0
+    assert "Recommendations (utility: " in capsys.readouterr().out
+    assert say("rollback", "--reason", "it recommends one film to all")[0] == 0
+    assert cli.main(["run", NAME, "--as-of", DAYS[1]]) == 0
+    out = capsys.readouterr().out
+    assert "\nRETIRED" in out
+    assert "Recommendations: none, as lists are made of promoted runs only, and this one is: retired." in out
+    assert "Recommendations (" not in out
+
+
+def test_a_run_that_was_promoted_by_hand_gets_lists_when_it_is_run_again(say: Any) -> None:
+    asked = make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY)
+    assert run_pipeline(asked, lambda stage, result: None).sample == []
+    assert say("promote", keys()[2], "--reason", "the rule was too strict")[0] == 0
+    assert run_pipeline(asked, lambda stage, result: None).sample
+
+
 def test_rollback_to_a_run_retires_all_after_it(say: Any) -> None:
     say("promote", keys()[2], "--reason", "for the test")
     code, out, _ = say("rollback", "--to", keys()[0], "--reason", "both are bad")

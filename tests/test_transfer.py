@@ -130,7 +130,8 @@ def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Pa
             {"windows.test": 7, "windows.train": 8},
             r"learnt from days before 2013-04-27, of which this run chooses rounds on",
         ),
-        ({"boosting.transfer": "nobody"}, r"boosting\.transfer: no run of nobody was published before"),
+        ({"boosting.transfer": "nobody"}, r"boosting\.transfer: no scenario 'nobody' \(known: other, small\)"),
+        ({"boosting.transfer": "other"}, r"boosting\.transfer: no run of other was published before"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_with_the_reason(

@@ -22,11 +22,13 @@ from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
 from mtl_tasks.intake.files import HISTORY, Entry, day_of, in_turn, list_entries
 from mtl_tasks.intake.profile import Profile, profile
 from mtl_tasks.intake.sample import Sample, read_sample
+from mtl_tasks.obstacles import find_obstacles
 from mtl_tasks.prior import with_prior
 from mtl_tasks.reading import wanted_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_tables, patiently
 from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, log_days, window_faults
+from mtl_tasks.store import Store
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import Say, validate_log
 
@@ -90,7 +92,12 @@ class Inspection:
 
 
 def inspect(
-    scenario: Scenario, as_of: pd.Timestamp | None, root: str | Path, rows: int, environment: Mapping[str, str]
+    scenario: Scenario,
+    as_of: pd.Timestamp | None,
+    root: str | Path,
+    rows: int,
+    environment: Mapping[str, str],
+    store: Store | None = None,
 ) -> Inspection:
     """Read the scenario's log, or a part of it, and collect what is wrong with either.
 
@@ -103,6 +110,8 @@ def inspect(
         file some from all over it, of a single CSV file the first.
     environment
         Where the address of a database is looked up.
+    store
+        Where the run would write, and where it would find champions; None: only the log is looked at.
     """
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
@@ -118,6 +127,10 @@ def inspect(
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
                 _judge_log(scenario, frame, _day_after(entries, frame, as_of), first_day, root, found)
+    if store is not None:
+        day = found.as_of if as_of is None else f"{as_of:%Y-%m-%d}"
+        with found.caught():
+            found.problems.extend(find_obstacles(scenario, day, store, devices=True))
     return found
 
 

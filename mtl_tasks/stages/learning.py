@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mtl_tasks import columns
 from mtl_tasks.allocator import release_free_memory
-from mtl_tasks.errors import ConfigError
 from mtl_tasks.registry import Registry
 from mtl_tasks.run import Inputs, Run
 from mtl_tasks.scenario import BOOSTED, MemberKind
@@ -150,23 +149,17 @@ def member_config(kind: MemberKind) -> Config:
 
 
 def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
-    """Which run's member is grown on from; a champion that is not there yet is no fault, another scenario's is."""
+    """Which run's member is grown on from: the key of what is made depends on it."""
     asked = run.scenario.boosting.transfer
     if asked == "none":
         return {}
+    from mtl_tasks.transfer import find_start
+
+    start = find_start(run.scenario, run.as_of_name, run.store, kind)
     name = run.scenario.name if asked == "champion" else asked
-    champion = Registry(run.store, name).champion(run.as_of_name)
-    if kind == "cascade":
-        reason = "a cascade's folds may not know trees that learnt from their rows"
-    elif champion is None:
-        reason = f"no run of {name} was published before {run.as_of_name}"
-        if asked != "champion":
-            raise ConfigError(f"boosting.transfer: {reason}: run {name} for an earlier day first, or set 'none'")
-    elif f"member:{kind}" not in champion.refs:
-        reason = f"{name} as of {champion.as_of} has no member {kind}"
-    else:
-        return {"start": {"scenario": name, "run_key": champion.run_key}}
-    return {"start": {"scenario": name, "run_key": None, "reason": reason}}
+    if isinstance(start, str):
+        return {"start": {"scenario": name, "run_key": None, "reason": start}}
+    return {"start": {"scenario": name, "run_key": start.run_key}}
 
 
 def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) -> WarmStart:

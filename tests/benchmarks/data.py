@@ -29,7 +29,7 @@ from mtl_tasks.daily_features import read_days
 from mtl_tasks.daily_log import read_events
 from mtl_tasks.factors import ItemSpace, Solver, TasteSolver, fit_space
 from mtl_tasks.features.build import fit_spaces
-from mtl_tasks.pipeline import make_run, promoted, refs_of
+from mtl_tasks.pipeline import is_promoted, make_run, refs_of
 from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured, run_stage
 from mtl_tasks.scenario import parse_setting
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
@@ -112,7 +112,7 @@ def run_stages(log: str, as_of: str, store: str, last: str) -> None:
     """Run the stages up to ``last``; the lists only if the candidate is promoted."""
     run, results = _asked(pathlib.Path(log), as_of, store), dict[str, StageResult]()
     for name, stage in build_stages(run.scenario).items():
-        if name != "recommend" or promoted(results["publish"].summary):
+        if name != "recommend" or is_promoted(run, results["publish"]):
             results[name] = run_stage(stage, run, refs_of(results))
         if name == last:
             break

@@ -439,7 +439,7 @@ class Registry:
         files.invalidate_cache()  # a client of a bucket would go on showing what it has once listed
         if self._folder.protocol in ("", "file", "local"):
             walk = os.walk(root, onerror=_raise_unless_missing)
-            found = [os.path.join(folder, name) for folder, _, names in walk for name in names]
+            found = [os.path.join(folder, name) for folder, *names in walk for name in itertools.chain(*names)]
         else:
             found = files.find(root)
         relative = [path[len(root) + 1 :].replace(os.sep, "/") for path in found]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,9 @@ from mtl_tasks.conversion import Place
 from mtl_tasks.errors import DataError, nearest
 from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patiently, readable
 
+log = logging.getLogger(__name__)
+
+_RELEASE_SECONDS: Final = 30  # far more than the one read that may be under way takes
 _BLOCK: Final = 1 << 20  # bytes of CSV parsed at a time; a longer line is refused rather than held
 SHOWN: Final = 12  # names listed in a message
 
@@ -59,23 +65,73 @@ def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
-    with path.open("rb") as handle, open_csv(handle, path) as reader:
+    with CsvReader(path) as reader:
         wanted = wanted_columns(reader.schema.names, places)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
-    with path.open("rb") as handle, open_csv(handle, path, strings) as reader:
-        return reader.read_all()
+    with CsvReader(path, strings) as reader:
+        return pa.Table.from_batches(list(reader), reader.schema)
 
 
-def open_csv(
-    handle: BinaryIO, path: UPath, convert_options: pacsv.ConvertOptions | None = None
-) -> pacsv.CSVStreamingReader:
-    """Return a reader of a CSV file that is open, decompressed as it is read; a quoted value may hold line ends."""
-    raw = pa.PythonFile(handle, mode="r")
-    text = pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
-    quoted = pacsv.ParseOptions(newlines_in_values=True)
-    return pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, convert_options)
+class CsvReader:
+    """Batches of a CSV file, decompressed as it is read; a quoted value may hold line ends.
+
+    Arrow reads ahead in threads of its own, which call Python for the bytes. A thread that still does so when the
+    interpreter exits aborts the process or blocks it forever. So leaving the context, on an error too, waits until
+    Arrow has let go of the file.
+
+    Attributes
+    ----------
+    schema
+        Names and types of the columns.
+    """
+
+    def __init__(self, path: UPath, convert_options: pacsv.ConvertOptions | None = None) -> None:
+        self._path, self._options = path, convert_options
+        self._reader: pacsv.CSVStreamingReader | None = None
+        self._released = threading.Event()
+
+    def __enter__(self) -> CsvReader:
+        self._handle: BinaryIO = self._path.open("rb")
+        source = _Source(self._handle)
+        weakref.finalize(source, self._released.set)
+        raw = pa.PythonFile(source, mode="r")
+        text = pa.CompressedInputStream(raw, "gzip") if self._path.name.endswith(".gz") else raw
+        quoted = pacsv.ParseOptions(newlines_in_values=True)
+        try:
+            self._reader = pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, self._options)
+        except BaseException:
+            del source, raw, text  # the traceback keeps this frame
+            self._release()
+            raise
+        self.schema: pa.Schema = self._reader.schema
+        return self
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        assert self._reader is not None
+        return iter(self._reader)
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self._reader = None
+        if not self._released.wait(_RELEASE_SECONDS):
+            log.warning("%s: still read in the background after %d s", self._path, _RELEASE_SECONDS)
+        self._handle.close()
+
+
+class _Source:
+    """The bytes of a file; Arrow keeps it for as long as any of its threads may read."""
+
+    closed = False
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self.read = handle.read
+
+    def close(self) -> None:
+        """Nothing: who opened the file closes it."""
 
 
 def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from upath import UPath
 
-from mtl_tasks.reading import open_csv, parsed
+from mtl_tasks.reading import CsvReader, parsed
 from mtl_tasks.sources import SUFFIXES, readable
 
 _GROUPS: Final = 8  # places in a Parquet file that rows are taken from when it holds more than are wanted
@@ -55,10 +55,10 @@ def read_sample(path: UPath, name: str, text: bool, rows: int) -> Sample:
 
 
 def _first_lines(path: UPath, rows: int) -> Sample:
-    with path.open("rb") as handle, open_csv(handle, path) as reader:
+    with CsvReader(path) as reader:
         names = reader.schema.names
     types = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False)
-    with path.open("rb") as handle, open_csv(handle, path, types) as reader:
+    with CsvReader(path, types) as reader:
         batches: list[pa.RecordBatch] = []
         for batch in reader:
             batches.append(batch)

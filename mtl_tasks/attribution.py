@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.columns import ITEM, TIME, USER, label
-from mtl_tasks.errors import DataError, nearest
+from mtl_tasks.errors import DataError, nearest, quoted
 from mtl_tasks.scenario import Long, Scenario, Task
 
 log = logging.getLogger(__name__)
@@ -56,11 +56,16 @@ def _refuse_missing_types(events: pd.DataFrame, scenario: Scenario, long: Long) 
     wanted |= {str(task.label): scenario.label_key(name) for name, task in scenario.labels.items()}
     for value, key in wanted.items():
         if value not in types:
-            listed = ", ".join(types[:_SHOWN]) + (", …" if len(types) > _SHOWN else "")
+            listed = _listed(types)
             raise DataError(
                 f"{scenario.source.log}: column {long.type!r} (source.long.type in {scenario.file}) holds no event of"
-                f" the type {value!r}{nearest(value, types)} (it holds {listed or 'none'}): correct {key}"
+                f" the type {value!r}{quoted(nearest(value, types))} (it holds {listed}): correct {key}"
             )
+
+
+def _listed(types: list[str]) -> str:
+    shown = ", ".join(types[:_SHOWN]) + (", …" if len(types) > _SHOWN else "")
+    return (quoted(shown) or f"{len(types):,} types") if types else "none"
 
 
 def _keyed(events: pd.DataFrame) -> pd.DataFrame:

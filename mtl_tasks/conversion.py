@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.errors import ConfigError, DataError, quoted
 from mtl_tasks.scenario import Source
 
 UTC_TIME: Final = pa.timestamp("us", "UTC")
@@ -62,7 +62,8 @@ def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str 
     column = column.cast(pa.large_string())
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
     if place.text and _all_match(column, _FLOAT_TEXT):
-        raise place.error(f"holds floats such as {_first(column)!r}, ids must be integers or strings: cast the column")
+        example = quoted(f" such as {_first(column)!r}")
+        raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
     return column, "strings"
 
 
@@ -261,7 +262,13 @@ def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: Place, problem: str
     """Raise if any value is wrong, with the count and the first of them."""
     count = pc.sum(wrong).as_py() or 0
     if count:
-        raise place.error(f"has {count:,} values that {problem}; the first is {_first(column.filter(wrong))!r}")
+        value = quoted(f"{_first(column.filter(wrong))!r} ")
+        raise place.error(f"has {count:,} values that {problem}; the first is {value}in row {_row(wrong):,}")
+
+
+def _row(mask: pa.ChunkedArray | pa.Array) -> int:
+    """Number of the first row that a mask chooses, from 1."""
+    return int(pc.index(mask, True).as_py()) + 1
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -115,7 +115,7 @@ def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
     if pd.api.types.is_string_dtype(ids.dtype):
         return text
     if not re.fullmatch(r"[+-]?\d{1,18}", text):
-        raise ConfigError(f"{option} {text!r}: ids of this log are whole numbers, such as {ids.iloc[-1]}")
+        raise ConfigError(f"{option} {text!r}: ids of this log are whole numbers: give one")
     return int(text)
 
 

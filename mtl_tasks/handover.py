@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import pandas as pd
 
-from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.errors import ConfigError, nearest, quoting_rows
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.scenario import BOOSTED, MemberKind, load_scenario, parse_scenario
@@ -112,7 +112,8 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any]) ->
     run = run_from_json(asked)
     stage = build_stages(run.scenario)[name]
     refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
-    return result_to_json(run_stage(stage, run, refs))
+    with quoting_rows(False):  # a scheduler's logs are read by more people than the log itself
+        return result_to_json(run_stage(stage, run, refs))
 
 
 def perform_report(asked: Mapping[str, Any], handed: Sequence[Any]) -> Json:

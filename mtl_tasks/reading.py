@@ -17,7 +17,7 @@ from upath import UPath
 
 from mtl_tasks.conversion import Place
 from mtl_tasks.errors import DataError, nearest
-from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patiently, readable
+from mtl_tasks.sources import SourceFile, about_content, is_unchanged, locate, patiently, readable
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +157,8 @@ def parsed(file: str, text: bool) -> Iterator[None]:
             raise DataError(
                 f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: mend the file, often by"
                 " closing a quote or by writing the line ends"
-            ) from error
+            ) from None
         kind = "CSV" if text else "Parquet"
         raise DataError(
-            f"{file}: not a readable {kind} file, truncated or corrupt: {one_line(error)}: write it again"
-        ) from error
+            f"{file}: not a readable {kind} file, truncated or corrupt: {about_content(error)}: write it again"
+        ) from None

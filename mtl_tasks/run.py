@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from upath import UPath
 
 from mtl_tasks.allocator import release_free_memory
+from mtl_tasks.errors import quoting_rows
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
@@ -127,6 +128,11 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     MtlError
         Whatever the body, an input or the store has to say; nothing is then published.
     """
+    with quoting_rows(run.scenario.validation.quote_rows):
+        return _reused_or_made(stage, run, refs)
+
+
+def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     parts = _key_parts(stage, run, refs)
     if not run.force:
         found = _find(stage, run, parts)

@@ -12,6 +12,7 @@ from upath import UPath
 
 from mtl_tasks.columns import ITEM, TITLE, USER, VALID
 from mtl_tasks.conversion import Place, narrow_ids, to_ids, to_kinds, to_moments, to_numbers, to_pandas, to_texts
+from mtl_tasks.errors import quoted
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 from mtl_tasks.sources import SUFFIXES, SourceFile
@@ -142,8 +143,8 @@ def _one_row_a_version(frame: pd.DataFrame, id_column: str, places: dict[str, Pl
     key = [id_column, VALID] if versioned else [id_column]
     repeated = frame.loc[frame[key].duplicated(), id_column].unique()
     if len(repeated):
-        shown = ", ".join(repr(value) for value in repeated[:3].tolist())
+        shown = quoted(f", for example {', '.join(repr(value) for value in repeated[:3].tolist())}")
         what = "ids more than once at one time" if versioned else "ids more than once"
         remedy = "keep one row a version" if versioned else "keep one row an id, or name valid_from"
-        raise places[id_column].error(f"has {len(repeated):,} {what}, for example {shown}: {remedy}")
+        raise places[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
     return frame.sort_values(key, ignore_index=True) if versioned else frame

@@ -15,7 +15,7 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.conversion import Place
-from mtl_tasks.errors import MtlError
+from mtl_tasks.errors import MtlError, quoting_rows
 from mtl_tasks.events import join_parts, log_column, log_places
 from mtl_tasks.gate import check_rules
 from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
@@ -107,7 +107,7 @@ def inspect(
     """
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
-    with tempfile.TemporaryDirectory() as kept:
+    with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
         entries: list[Entry] = []
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))

@@ -42,6 +42,10 @@ class Validation(Model):
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="what to do about a day without a row between the first and the last"
     )
+    quote_rows: bool | None = Field(
+        default=None,
+        description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
+    )
 
 
 class Recommend(Model):

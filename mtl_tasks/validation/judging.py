@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.calendar import calendar
 from mtl_tasks.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text
 from mtl_tasks.validation.expectations import Expectation, Outcome, judge
@@ -277,7 +277,11 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
         if not outcome.success and expectation.severity == "critical":
             say.refuse(DataError(expectation.failure))
         elif outcome.error is not None:
-            say.refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
+            say.refuse(
+                DataError(
+                    f"{outcome.type} on {expectation.arguments}: could not be checked{quoted(f': {outcome.error}')}"
+                )
+            )
         elif not outcome.success:
             say.warn(expectation.failure or f"{outcome.observed} fail {outcome.type}")
     return outcomes

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.columns import DAY, FILE, ITEM, REASON, TIME, USER, context, label
+from mtl_tasks.errors import quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text, log_days
 from mtl_tasks.validation.expectations import Expectation, Severity
@@ -58,8 +59,8 @@ def _example(quarantine: pd.DataFrame) -> str:
         return ""
     row = quarantine.iloc[0]
     columns = [USER, ITEM, TIME, *(name for name in map(str, quarantine) if name.startswith(label("")))]
-    values = ", ".join(f"{name} {row[name]}" for name in columns)
-    return f"for example {values} ({row[REASON]}) in {row[FILE]}"
+    values = quoted(" ".join(["", ", ".join(f"{name} {row[name]}" for name in columns)]))
+    return f"for example{values} ({row[REASON]}) in {row[FILE]}"
 
 
 def log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:

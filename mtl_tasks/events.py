@@ -129,7 +129,8 @@ def _log_part(
     places = log_places(scenario, file.path)
     groups = None
     if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
-        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before)
+        latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before, latest=latest)
     part = read_columns(file, root, places, groups)
     for name, place in places.items():
         part[name] = log_column(name, part[name], place, scenario, seen)

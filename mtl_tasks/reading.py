@@ -54,9 +54,14 @@ def read_columns(
 
 def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
-        parquet = pq.ParquetFile(handle)
+        parquet = open_parquet(handle)
         wanted = wanted_columns(parquet.schema_arrow.names, places)
         return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
+
+
+def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
+    """Return a reader of an open file; old engines write times as INT96, which nanoseconds hold until 2262 only."""
+    return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
 
 
 def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,8 @@ from mtl_tasks.errors import quoted
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 from mtl_tasks.sources import SUFFIXES, SourceFile
+
+_KNOWN_TIMES: Final = (pd.Timestamp("1000-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC"))  # books are old
 
 
 def read_items(
@@ -91,6 +93,10 @@ def _read(
         frame[name] = to_pandas(to_texts(columns[name], places[name]))
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
         frame[name] = to_pandas(to_moments(columns[name], scenario.source, places[name]))
+        strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
+        if name != VALID and strange.any():  # a version may hold from the beginning of time on
+            span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
+            raise places[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
     _refuse_empty(frame, places)
     return _one_row_a_version(frame, id_column, places)
 

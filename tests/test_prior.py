@@ -83,3 +83,14 @@ def test_the_history_that_a_run_must_have_is_counted_without_what_was_before_the
     days = pd.DataFrame({DAY: [100, 500, 501]})
     assert log_days(days, tiny_scenario(source__prior=PRIOR)).tolist() == [500, 501]
     assert log_days(days, tiny_scenario()).tolist() == [100, 500, 501]
+
+
+def test_a_time_that_no_row_can_have_does_not_move_what_was_before_the_log(tmp_path: Path) -> None:
+    rows = tiny_log()
+    rows.loc[7, "seen_at"] = pd.Timestamp("0001-01-01", tz="UTC")
+    write_log(tmp_path)
+    rows.to_parquet(tmp_path / "log.parquet", index=False)
+    prior().to_parquet(tmp_path / "before.parquet", index=False)
+    scenario = tiny_scenario(source__prior=PRIOR, source__events="log.parquet")
+    log = read_log(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path)
+    assert (log[TIME].head(3) == AS_OF - pd.Timedelta(DAYS + 1, unit="D")).all()

@@ -118,7 +118,7 @@ def inspect(
             if frame is not None and found.complete and scenario.source.prior is not None:
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
-                _judge_log(scenario, frame, _day_after(entries, frame, as_of), first_day, root, found)
+                _judge_log(scenario, frame, _day_after(scenario, entries, frame, as_of), first_day, root, found)
     return found
 
 
@@ -227,11 +227,14 @@ def _converted(
         return None
 
 
-def _day_after(entries: list[Entry], frame: pd.DataFrame, as_of: pd.Timestamp | None) -> pd.Timestamp:
+def _day_after(
+    scenario: Scenario, entries: list[Entry], frame: pd.DataFrame, as_of: pd.Timestamp | None
+) -> pd.Timestamp:
     if as_of is not None:
         return as_of
     days = [day for _, _, day in entries if day is not None]
-    newest = frame[columns.TIME].max()
+    times = frame[columns.TIME]
+    newest = times[times < pd.Timestamp(scenario.validation.latest, tz="UTC")].max()
     if not days and pd.notna(newest):
         days = [day_of(newest)]
     return pd.Timestamp(max(days, default=-1) + 1, unit="D", tz="UTC")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
@@ -173,12 +174,21 @@ def _span(log: Log) -> tuple[int, str]:
     if log.days is not None:
         return log.days, f"the partitions span {log.days} days"
     time = next(c for c in log.columns if c.name in log.used and (c.kind == "time" or c.unit is not None))
-    low, high = (_instant(value, time.unit) for value in pc.min_max(time.values).as_py().values())
+    low, high = (_instant(value, time.unit) for value in _ends(time.values))
     days = int((high - low) / 86_400) + 1
     return (
         days,
         f"the {'log spans' if log.whole else f'{len(log.table):,} rows that were read span'} {days} days",
     )
+
+
+def _ends(values: pa.ChunkedArray) -> tuple[Any, Any]:
+    """The smallest and the largest value, but for what is so rare that it stands for a missing one."""
+    ordered = values.take(pc.sort_indices(values))
+    aside = len(ordered) // 1000
+    if pa.types.is_timestamp(ordered.type):
+        ordered = ordered.cast(pa.timestamp("us", ordered.type.tz), safe=False)
+    return ordered[aside].as_py(), ordered[len(ordered) - 1 - aside].as_py()
 
 
 def _instant(value: Any, unit: str | None) -> float:

@@ -78,6 +78,9 @@ def _range(known: pa.ChunkedArray) -> tuple[str | None, str | None]:
 def _shown(value: pa.Scalar) -> str | None:
     if not (value.is_valid and may_quote()):
         return None
-    plain = value.as_py()
+    try:
+        plain = value.as_py()
+    except (OverflowError, ValueError):  # a time beyond the year 9999
+        plain = "out of range"
     text = f"{plain:g}" if isinstance(plain, float) else str(plain)
     return text if len(text) <= _EXAMPLE_LENGTH else f"{text[: _EXAMPLE_LENGTH - 1]}…"

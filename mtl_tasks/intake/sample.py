@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from upath import UPath
 
-from mtl_tasks.reading import CsvReader, parsed
+from mtl_tasks.reading import CsvReader, open_parquet, parsed
 from mtl_tasks.sources import SUFFIXES, readable
 
 _GROUPS: Final = 8  # places in a Parquet file that rows are taken from when it holds more than are wanted
@@ -70,7 +70,7 @@ def _first_lines(path: UPath, rows: int) -> Sample:
 
 def _spread_rows(path: UPath, rows: int) -> Sample:
     with path.open("rb") as handle:
-        parquet = pq.ParquetFile(handle)
+        parquet = open_parquet(handle)
         if parquet.metadata.num_rows <= rows:
             return Sample(parquet.read(), whole=True)
         places = np.unique(np.linspace(0, parquet.num_row_groups - 1, _GROUPS).round().astype(int)).tolist()

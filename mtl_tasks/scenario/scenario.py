@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Final, Literal
 
@@ -34,6 +35,16 @@ class Validation(Model):
     """Limits of the data checks."""
 
     max_bad_fraction: float = Field(default=0.001, ge=0, lt=1)
+    earliest: datetime.date = Field(
+        default=datetime.date(1990, 1, 1),
+        ge=datetime.date(1900, 1, 1),
+        description="a row of an earlier day (UTC) is bad: its time is in another unit, or stands for a missing one",
+    )
+    latest: datetime.date = Field(
+        default=datetime.date(2100, 1, 1),
+        le=datetime.date(2200, 1, 1),
+        description="a row of this day or a later one is bad too; others from as_of on are left out, which is no fault",
+    )
     max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
     min_daily_ratio: float = Field(
         default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
@@ -46,6 +57,12 @@ class Validation(Model):
         default=None,
         description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
     )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Validation:
+        if not self.earliest < self.latest:
+            raise ValueError(f"`earliest` {self.earliest} must be before `latest` {self.latest}")
+        return self
 
 
 class Recommend(Model):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.calendar import calendar
+from mtl_tasks.calendar import EPOCH, calendar
 from mtl_tasks.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
 from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
@@ -165,7 +165,8 @@ def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], pla
 
 
 def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
-    future = (interactions[TIME] >= as_of).to_numpy()
+    latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+    future = (interactions[TIME].ge(as_of) & interactions[TIME].lt(latest)).to_numpy()  # later ones are no times at all
     if future.any():
         log.info("%s: left out %d rows from %s on", scenario.name, future.sum(), f"{as_of:%Y-%m-%d}")
     return interactions[~future]
@@ -187,7 +188,7 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
         frame = frame.assign(**calendar(frame[TIME], scenario.source))
     if scenario.source.long is not None:
         closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
-        frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")
+        frame[KNOWN] = ((closed - EPOCH) // pd.Timedelta(days=1)).astype("int32")
         frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
     return frame
 

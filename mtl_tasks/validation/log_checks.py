@@ -13,6 +13,7 @@ from mtl_tasks.errors import quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text, log_days
 from mtl_tasks.validation.expectations import Expectation, Severity
+from mtl_tasks.validation.row_checks import IMPLAUSIBLE_TIME
 
 _TRAILING_DAYS: Final = 28
 _SHOWN_DAYS: Final = 5
@@ -46,12 +47,20 @@ def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scena
     shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
     failure = (
         f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
-        f" {limit:.3%}): {shown}; {_example(quarantine)}: mend the log, or raise validation.max_bad_fraction in"
-        f" {scenario.file}"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: correct the log, or raise"
+        f" validation.max_bad_fraction in {scenario.file}"
     )
     # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
     arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
     return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
+
+
+def _about_times(counts: pd.Series, scenario: Scenario) -> str:
+    if not counts.get(IMPLAUSIBLE_TIME, 0):
+        return ""
+    settings, unit = scenario.validation, scenario.source.time_unit
+    span = f"before validation.earliest ({settings.earliest}) or from validation.latest ({settings.latest}) on"
+    return f"; a time {span} is implausible" + (f", often of another unit than source.time_unit {unit}" if unit else "")
 
 
 def _example(quarantine: pd.DataFrame) -> str:

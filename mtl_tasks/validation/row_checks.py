@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.columns import DAY, ITEM, PARTITION, REASON, TIME, USER, context, label
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.validation.expectations import Expectation
@@ -21,6 +22,7 @@ from mtl_tasks.validation.expectations import Expectation
 Mask = NDArray[np.bool_]
 
 DUPLICATE: Final = "duplicate"
+IMPLAUSIBLE_TIME: Final = "implausible_time"
 _KNOWN: Final = "known_item"  # bool: the item is in the item table
 _REPEAT: Final = "repeated"  # bool: an earlier good row has the same user, item and time
 _FLOAT_MAX: Final = float(np.finfo(np.float32).max)
@@ -126,6 +128,7 @@ def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
         RowCheck("null_user", NotNull(USER)),
         RowCheck("null_item", NotNull(ITEM)),
         RowCheck("null_time", NotNull(TIME)),
+        RowCheck(IMPLAUSIBLE_TIME, Between(DAY, *plausible_days(scenario))),
     ]
     if partitioned:  # in a single file the rows from as_of on are simply the future
         checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
@@ -138,6 +141,12 @@ def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
         for name in scenario.source.context.numeric
     ]
     return (*checks, RowCheck(DUPLICATE, OneOf(_REPEAT, (False,))))
+
+
+def plausible_days(scenario: Scenario) -> tuple[int, int]:
+    """The first and the last day (UTC, since 1970-01-01) that a row may be of."""
+    settings, epoch = scenario.validation, EPOCH.date()
+    return (settings.earliest - epoch).days, (settings.latest - epoch).days - 1
 
 
 def _label_checks(name: str, task: Task) -> list[RowCheck]:
@@ -167,7 +176,7 @@ def quarantine_codes(
     """
     probe = interactions.reset_index(drop=True)
     # A float, so that a missing time has a missing day.
-    probe[DAY] = np.floor((probe[TIME] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1))
+    probe[DAY] = np.floor((probe[TIME] - EPOCH) / pd.Timedelta(days=1))
     probe[_KNOWN] = probe[ITEM].isin(items[ITEM]) | probe[ITEM].isna()
     codes = np.full(len(probe), -1, dtype=np.int16)
     for code, check in enumerate(checks):

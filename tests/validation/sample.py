@@ -21,6 +21,7 @@ SPOILERS: dict[str, tuple[str, Any]] = {
     "null_user": (USER, pd.NA),
     "null_item": (ITEM, pd.NA),
     "null_time": (TIME, pd.NaT),
+    "implausible_time": (TIME, pd.Timestamp("9999-12-31", tz="UTC")),
     "outside_partition": (TIME, AS_OF - pd.Timedelta(24 * DAYS, unit="h") - pd.Timedelta(1, unit="us")),
     "unknown_item": (ITEM, 999),
     "label_not_finite:rating": (RATING, np.inf),

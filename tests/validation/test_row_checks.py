@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON
+from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME
+from mtl_tasks.errors import DataError
 from mtl_tasks.validation import validate_log
 from mtl_tasks.validation.expectations import judge
 from mtl_tasks.validation.row_checks import quarantine_codes, row_checks
@@ -92,3 +93,29 @@ def test_items_that_are_not_in_the_table_can_be_allowed() -> None:
     allowed = validate(log, source__items={**DOCUMENT["source"]["items"], "missing": "allow"})
     assert allowed.quarantine.empty
     assert (allowed.events[ITEM] == 999).sum() == 1
+
+
+@pytest.mark.parametrize("time", ["0001-01-02", "1970-01-20T12:00", "1989-12-31T23:59:59.999999", "2100-01-01"])
+def test_a_time_that_no_row_can_have_is_set_aside_also_in_a_single_file(time: str) -> None:
+    log = good_log().drop(columns=PARTITION)
+    log.loc[7, TIME] = pd.Timestamp(time, tz="UTC")
+    result = validate(log)
+    assert result.quarantine[REASON].tolist() == ["implausible_time"]
+    assert len(result.events) == 59
+
+
+@pytest.mark.parametrize("time", ["1990-01-01", "2099-12-31T23:59:59.999999"])
+def test_the_span_of_plausible_times_is_the_scenarios(time: str) -> None:
+    log = good_log().drop(columns=PARTITION)
+    log.loc[7, TIME] = pd.Timestamp(time, tz="UTC")
+    assert validate(log).quarantine.empty  # the later one is of the future, which is no fault
+    limits = {"validation__earliest": "2013-01-01", "validation__latest": "2014-01-01"}
+    assert validate(log, **limits).quarantine[REASON].tolist() == ["implausible_time"]
+
+
+def test_times_of_another_unit_are_named_with_the_keys() -> None:
+    log = good_log().drop(columns=PARTITION)
+    log.loc[::3, TIME] = pd.Timestamp("9999-12-31", tz="UTC")
+    problem = r"implausible_time 20; .*validation\.earliest \(1990-01-01\).*of another unit than source\.time_unit s"
+    with pytest.raises(DataError, match=problem):
+        validate(log, validation__max_bad_fraction=0.1, source__time_unit="s")

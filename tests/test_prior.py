@@ -66,7 +66,7 @@ def test_their_numbers_are_held_to_the_threshold_of_the_log(tmp_path: Path) -> N
 
 def test_they_are_judged_like_any_row(tmp_path: Path) -> None:
     table = prior(what=[1, 999, 1], liked=[1, 0, 1])
-    quarantine = read(tmp_path, table).quarantine
+    quarantine = read(tmp_path, table, validation__duplicates="quarantine").quarantine
     assert quarantine[REASON].tolist() == ["unknown_item", "duplicate"]
     assert quarantine[FILE].tolist() == ["before.parquet"] * 2
     assert PARTITION in quarantine

@@ -45,6 +45,11 @@ class Validation(Model):
         le=datetime.date(2200, 1, 1),
         description="a row of this day or a later one is bad too; others from as_of on are left out, which is no fault",
     )
+    duplicates: Literal["drop", "quarantine", "refuse"] = Field(
+        default="drop",
+        description="what to do about exact copies of a row: leave them out and count them, take them for bad rows, or "
+        "refuse the log",
+    )
     max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
     min_daily_ratio: float = Field(
         default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"

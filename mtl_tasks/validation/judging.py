@@ -19,11 +19,12 @@ from mtl_tasks.splits import day_text
 from mtl_tasks.validation.expectations import Expectation, Outcome, judge
 from mtl_tasks.validation.log_checks import (
     bad_fraction_expectation,
+    duplicates_error,
     log_expectations,
     schema_expectations,
     volume_expectations,
 )
-from mtl_tasks.validation.row_checks import quarantine_codes, row_checks
+from mtl_tasks.validation.row_checks import DUPLICATE, quarantine_codes, row_checks
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,9 @@ class ValidationResult:
     Attributes
     ----------
     events
-        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32); in the long layout
-        known_day (int32), in which the labels become final: those that do so from as_of on are null.
+        The good rows, in order, without exact copies if the scenario drops these: user_id, item_id, event_time, day
+        (int32), label columns (float32); in the long layout known_day (int32), in which the labels become final: those
+        that do so from as_of on are null.
     quarantine
         The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
     report
@@ -137,16 +139,26 @@ def judge_rows(
     )  # float32 goes value by value
     broken = [check.rule.broken(probe) for check in checks]
     good = codes < 0
+    dropped = np.isin(codes, [code for code, check in enumerate(checks) if check.dropped])
+    bad = ~good & ~dropped
     events = _canonical(probe[good], scenario, as_of)
-    quarantine = probe.loc[~good, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    copies = (probe[REASON] == DUPLICATE).to_numpy()
     schema = [outcome.to_json() for outcome in outcomes]
     places = [slice(0, len(good))] if days is None else _places(interactions[PARTITION].to_numpy(), days)
-    parts = zip(places, _split(events, good, places), _split(quarantine, ~good, places), strict=True)
+    parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
     return [
         JudgedRows(
-            kept, bad, {"rows": place.stop - place.start, "schema": schema, "checks": _found(per_row, broken, place)}
+            kept,
+            aside,
+            {
+                "rows": place.stop - place.start,
+                "duplicates": int(copies[place].sum()),
+                "schema": schema,
+                "checks": _found(per_row, broken, place),
+            },
         )
-        for place, kept, bad in parts
+        for place, kept, aside in parts
     ]
 
 
@@ -225,9 +237,9 @@ def judge_log(
     Raises
     ------
     DataError
-        If no row is before ``as_of``, more than ``validation.max_bad_fraction`` of the rows are bad, a label column is
-        empty, the log is stale, lacks days (if the scenario refuses that), or its last day is thin (if that is
-        ``critical``).
+        If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
+        ``validation.max_bad_fraction`` of the rows are bad, a label column is empty, the log is stale, lacks days (if
+        the scenario refuses that), or its last day is thin (if that is ``critical``).
     """
     reasons = _reasons(len(events), quarantine)
     if reasons.empty:
@@ -235,6 +247,9 @@ def judge_log(
             f"{scenario.source.log}: no event before {as_of:%Y-%m-%d} (source in {scenario.file}):"
             " choose a later as_of or add the data"
         )
+    copies = sum(record["duplicates"] for record in records)
+    if copies and scenario.validation.duplicates == "refuse":
+        say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
     fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
     outcomes = _judge(reasons, [fraction], say)
     if events.empty:
@@ -244,7 +259,7 @@ def judge_log(
         outcomes += _judge(*volume_expectations(events, scenario), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
     entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
-    return ValidationResult(events, quarantine, _report(events, quarantine, entries, scenario))
+    return ValidationResult(events, quarantine, _report(events, quarantine, copies, entries, scenario))
 
 
 def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -289,16 +304,18 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
 
 
 def _report(
-    events: pd.DataFrame, quarantine: pd.DataFrame, outcomes: list[dict[str, Any]], scenario: Scenario
+    events: pd.DataFrame, quarantine: pd.DataFrame, copies: int, outcomes: list[dict[str, Any]], scenario: Scenario
 ) -> dict[str, Any]:
     counts = quarantine[REASON].value_counts(sort=False)
-    read = len(events) + len(quarantine)
+    rule = scenario.validation.duplicates
+    read = len(events) + len(quarantine) + (copies if rule == "drop" else 0)
     return {
         "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == "critical"),
         "rows_read": read,
         "rows_kept": len(events),
         "bad_fraction": len(quarantine) / read,
         "max_bad_fraction": scenario.validation.max_bad_fraction,
+        "duplicates": {"rows": copies, "rule": rule},
         "quarantined": {str(reason): int(count) for reason, count in counts.items()},
         "expectations": outcomes,
         "first_day": day_text(int(events[DAY].min())),

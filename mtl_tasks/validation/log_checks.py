@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.columns import DAY, FILE, ITEM, REASON, TIME, USER, context, label
-from mtl_tasks.errors import quoted
+from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text, log_days
 from mtl_tasks.validation.expectations import Expectation, Severity
@@ -47,12 +47,20 @@ def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scena
     shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
     failure = (
         f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
-        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: correct the log, or raise"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: mend the log, or raise"
         f" validation.max_bad_fraction in {scenario.file}"
     )
     # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
     arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
     return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
+
+
+def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
+    """Return the error of a log with exact copies where the scenario refuses them."""
+    return DataError(
+        f"{scenario.name}: {copies:,} of {rows:,} rows are exact copies of another (validation.duplicates is refuse):"
+        f" write each row once, or set validation.duplicates to drop in {scenario.file}"
+    )
 
 
 def _about_times(counts: pd.Series, scenario: Scenario) -> str:

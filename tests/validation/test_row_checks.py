@@ -14,7 +14,18 @@ from mtl_tasks.validation import validate_log
 from mtl_tasks.validation.expectations import judge
 from mtl_tasks.validation.row_checks import quarantine_codes, row_checks
 from tests.logs import AS_OF, DOCUMENT, tiny_scenario
-from tests.validation.sample import ITEMS, LIKE, RATING, SPOILERS, bad_log, good_log, repeat, spoil, validate
+from tests.validation.sample import (
+    ITEMS,
+    LIKE,
+    RATING,
+    SPOILERS,
+    bad_log,
+    contradict,
+    good_log,
+    repeat,
+    spoil,
+    validate,
+)
 
 
 def test_great_expectations_counts_the_very_rows_that_are_masked() -> None:
@@ -52,6 +63,33 @@ def test_only_spoiled_rows_are_set_aside_each_for_one_of_its_reasons(spoiled: li
 def test_the_first_failing_check_gives_the_reason() -> None:
     log = spoil(spoil(spoil(good_log(), 5, "label_out_of_range:rating"), 5, "unknown_item"), 5, "null_user")
     assert validate(log).quarantine[REASON].tolist() == ["null_user"]
+
+
+def test_exact_copies_are_left_out_and_counted_whatever_their_share(caplog: pytest.LogCaptureFixture) -> None:
+    log = pd.concat([good_log(), good_log(), good_log()], ignore_index=True)
+    result = validate(log, validation__duplicates="drop", validation__max_bad_fraction=0)
+    pd.testing.assert_frame_equal(result.events, validate(good_log()).events)
+    assert result.quarantine.empty
+    assert result.report["duplicates"] == {"rows": 120, "rule": "drop"}
+    assert (result.report["rows_read"], result.report["bad_fraction"]) == (180, 0)
+    assert "120 of 180 rows (duplicate, left out) fail" in caplog.text
+
+
+def test_exact_copies_are_refused_where_the_scenario_says_so() -> None:
+    problem = (
+        r"^tiny: 1 of 61 rows are exact copies of another .*validation\.duplicates to drop in include/scenarios/tiny"
+    )
+    with pytest.raises(DataError, match=problem):
+        validate(repeat(good_log(), 50), validation__duplicates="refuse")
+    assert len(validate(good_log(), validation__duplicates="refuse").events) == 60
+
+
+@pytest.mark.parametrize("rule", ["drop", "quarantine"])
+def test_a_copy_with_another_label_is_no_exact_one_and_set_aside(rule: str) -> None:
+    log = repeat(contradict(good_log(), 50), 50)
+    result = validate(log, validation__duplicates=rule)
+    assert result.quarantine[REASON].tolist() == ["conflicting_duplicate", "duplicate"][: 1 + (rule == "quarantine")]
+    assert len(result.events) == 60
 
 
 def test_of_repeated_rows_the_first_is_kept() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +31,9 @@ class Windows(Model):
     min_history: int = Field(default=14, ge=1, description="fewest days of log before `train`")
 
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
 class Validation(Model):
     """Limits of the data checks."""
 
@@ -50,6 +53,11 @@ class Validation(Model):
         description="what to do about exact copies of a row: leave them out and count them, take them for bad rows, or "
         "refuse the log",
     )
+    max_unjoined: Fraction | dict[Name, Fraction] = Field(
+        default=0.5,
+        description="long layout: largest share of the events of a label's type that may follow no exposure; one for "
+        "all labels, or task or signal -> share (of others half)",
+    )
     max_age_days: int = Field(default=2, ge=1, description="as_of minus the last event, in days")
     min_daily_ratio: float = Field(
         default=0.2, ge=0, le=1, description="last day's rows over the mean of the 28 days before"
@@ -62,6 +70,10 @@ class Validation(Model):
         default=None,
         description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
     )
+
+    def unjoined_limit(self, name: str) -> float:
+        """Most events of the type of a task or signal that may follow no exposure, as a share of them."""
+        return self.max_unjoined.get(name, 0.5) if isinstance(self.max_unjoined, dict) else self.max_unjoined
 
     @model_validator(mode="after")
     def _ordered(self) -> Validation:
@@ -145,6 +157,10 @@ class Scenario(Model):
         return self
 
     def _check_types(self) -> None:
+        limits = self.validation.max_unjoined
+        for name in limits if isinstance(limits, dict) else ():
+            if name not in self.labels:
+                raise ValueError(f"validation.max_unjoined: {name!r} has no label{nearest(name, list(self.labels))}")
         long = self.source.long
         if long is None:
             return

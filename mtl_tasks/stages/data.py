@@ -76,6 +76,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
         "max_event_time": result.events[columns.TIME].max().isoformat(),
         "quarantined": len(result.quarantine),
         "duplicates": result.report["duplicates"]["rows"],
+        "attribution": result.report["attribution"],
         "success": result.report["success"],
     }
     payload.add_json(DAYS, [part.ref.to_json() for part in parts])

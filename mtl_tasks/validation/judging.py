@@ -22,6 +22,8 @@ from mtl_tasks.validation.log_checks import (
     duplicates_error,
     log_expectations,
     schema_expectations,
+    unjoined,
+    unread_types,
     volume_expectations,
 )
 from mtl_tasks.validation.row_checks import DUPLICATE, quarantine_codes, row_checks
@@ -88,12 +90,13 @@ def validate_log(
     *,
     say: Say = IN_A_RUN,
     whole: bool = True,
+    attribution: Mapping[str, Any] | None = None,
 ) -> ValidationResult:
     """Set bad rows aside, and refuse a log that is bad as a whole: :func:`judge_rows`, then :func:`judge_log`.
 
     Parameters and errors are theirs.
     """
-    [judged] = judge_rows(interactions, items, scenario, as_of, say=say)
+    [judged] = judge_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
     return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
 
 
@@ -105,6 +108,7 @@ def judge_rows(
     *,
     days: Sequence[int] | None = None,
     say: Say = IN_A_RUN,
+    attribution: Mapping[str, Any] | None = None,
 ) -> list[JudgedRows]:
     """Set bad rows aside.
 
@@ -121,6 +125,8 @@ def judge_rows(
         Partitions to hand back one by one; by default the rows are handed back together.
     say
         What to do about each fault.
+    attribution
+        What became of the events of a long log; it is kept in the record.
 
     Raises
     ------
@@ -154,6 +160,7 @@ def judge_rows(
             {
                 "rows": place.stop - place.start,
                 "duplicates": int(copies[place].sum()),
+                "attribution": dict(attribution or {}),
                 "schema": schema,
                 "checks": _found(per_row, broken, place),
             },
@@ -238,7 +245,8 @@ def judge_log(
     ------
     DataError
         If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
-        ``validation.max_bad_fraction`` of the rows are bad, a label column is empty, the log is stale, lacks days (if
+        ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unjoined`` of the events of a
+        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if
         the scenario refuses that), or its last day is thin (if that is ``critical``).
     """
     reasons = _reasons(len(events), quarantine)
@@ -250,6 +258,9 @@ def judge_log(
     copies = sum(record["duplicates"] for record in records)
     if copies and scenario.validation.duplicates == "refuse":
         say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
+    attribution = records[0]["attribution"]  # a log of events has one part
+    if attribution:
+        _judge_attribution(attribution, scenario, say, whole)
     fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
     outcomes = _judge(reasons, [fraction], say)
     if events.empty:
@@ -259,7 +270,22 @@ def judge_log(
         outcomes += _judge(*volume_expectations(events, scenario), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
     entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
-    return ValidationResult(events, quarantine, _report(events, quarantine, copies, entries, scenario))
+    return ValidationResult(events, quarantine, _report(events, quarantine, (copies, attribution), entries, scenario))
+
+
+def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: Say, whole: bool) -> None:
+    """Say which events count for nothing, and refuse a log in which they are too many of a type."""
+    unread = unread_types(attribution["unread"], scenario)
+    if unread:
+        say.warn(unread)
+    for name, counts in attribution["labels"].items() if whole else ():  # a sample may lack their exposures
+        if counts["joined"] < counts["events"]:
+            text = unjoined(name, counts, scenario)
+            share = 1 - counts["joined"] / counts["events"]
+            if share > scenario.validation.unjoined_limit(name):
+                say.refuse(DataError(text))
+            else:
+                say.warn(text)
 
 
 def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -304,8 +330,13 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
 
 
 def _report(
-    events: pd.DataFrame, quarantine: pd.DataFrame, copies: int, outcomes: list[dict[str, Any]], scenario: Scenario
+    events: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    counted: tuple[int, Mapping[str, Any]],
+    outcomes: list[dict[str, Any]],
+    scenario: Scenario,
 ) -> dict[str, Any]:
+    copies, attribution = counted
     counts = quarantine[REASON].value_counts(sort=False)
     rule = scenario.validation.duplicates
     read = len(events) + len(quarantine) + (copies if rule == "drop" else 0)
@@ -316,6 +347,7 @@ def _report(
         "bad_fraction": len(quarantine) / read,
         "max_bad_fraction": scenario.validation.max_bad_fraction,
         "duplicates": {"rows": copies, "rule": rule},
+        "attribution": dict(attribution),
         "quarantined": {str(reason): int(count) for reason, count in counts.items()},
         "expectations": outcomes,
         "first_day": day_text(int(events[DAY].min())),

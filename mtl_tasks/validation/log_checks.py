@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from mtl_tasks.attribution import REASONS
 from mtl_tasks.columns import DAY, FILE, ITEM, REASON, TIME, USER, context, label
 from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
@@ -18,6 +20,7 @@ from mtl_tasks.validation.row_checks import IMPLAUSIBLE_TIME
 _TRAILING_DAYS: Final = 28
 _SHOWN_DAYS: Final = 5
 _TOP_REASONS: Final = 5
+_SHOWN_TYPES: Final = 12
 _ID_TYPES: Final = ["int64", "Int64", "str"]
 _TIME_TYPE: Final = "datetime64[us, UTC]"
 
@@ -60,6 +63,35 @@ def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
     return DataError(
         f"{scenario.name}: {copies:,} of {rows:,} rows are exact copies of another (validation.duplicates is refuse):"
         f" write each row once, or set validation.duplicates to drop in {scenario.file}"
+    )
+
+
+def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
+    """Say how many events of a label's type follow no exposure, why, and what to do."""
+    events, lost = counts["events"], counts["events"] - counts["joined"]
+    reasons = ", ".join(f"{counts[reason]:,} {words}" for reason, words in REASONS.items() if counts[reason])
+    return (
+        f"{name}: {lost:,} of {events:,} events of the type {counts['type']!r} ({lost / events:.1%}, the limit is"
+        f" {scenario.validation.unjoined_limit(name):.1%}) follow no exposure, so that they are in no label: {reasons}:"
+        " correct the clock or the ids that wrote them, or change source.long.attribution_hours or"
+        f" validation.max_unjoined in {scenario.file}"
+    )
+
+
+def unread_types(unread: Mapping[str, int], scenario: Scenario) -> str | None:
+    """Say which types of events the scenario does not read, and which of them are another spelling of one it reads."""
+    long = scenario.source.long
+    if not unread or long is None:
+        return None
+    read = {kind.strip().lower(): kind for kind in (long.exposure, *(str(t.label) for t in scenario.labels.values()))}
+    shown = []
+    for kind, count in list(unread.items())[:_SHOWN_TYPES]:
+        alike = read.get(kind.strip().lower())
+        shown.append(f"{kind!r} {count:,}" + (f" (spelt otherwise than {alike!r})" if alike else ""))
+    listed = quoted(": " + ", ".join(shown) + (", …" if len(unread) > _SHOWN_TYPES else ""))
+    return (
+        f"{scenario.name}: the scenario reads no event of {len(unread):,} types in column {long.type!r}, in all"
+        f" {sum(unread.values()):,} events{listed}"
     )
 
 

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
 from mtl_tasks.columns import ITEM, TIME, USER, label
-from mtl_tasks.errors import DataError, nearest
+from mtl_tasks.errors import DataError, nearest, quoted
 from mtl_tasks.scenario import Long, Scenario, Task
-
-log = logging.getLogger(__name__)
 
 TYPE: Final = "event_type"  # str: what happened; only between reading and attribution
 VALUE: Final = "event_value"  # float32: how much of it, NaN where the type has none
+
+# Why an event counts for no exposure, and what that is called; the first have no key.
+REASONS: Final = {
+    "incomplete": "without a user, an item or a plausible time",
+    "before_exposure": "before their exposure",
+    "outside_window": "later than source.long.attribution_hours after it",
+    "no_exposure": "of a user and item without any",
+}
 
 _POSITION = "position"
 _SHOWN = 12  # types listed in a message
 
 
-def join_labels(events: pd.DataFrame, scenario: Scenario, long: Long) -> pd.DataFrame:
-    """Return the exposures, in order, with a label column a task and signal.
+def join_labels(
+    events: pd.DataFrame, scenario: Scenario, long: Long, before: pd.Timestamp | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the exposures, in order, with a label column a task and signal, and what became of the other events.
 
     An event counts for the last exposure of the same user and item at or before it, if that is at most
     ``attribution_hours`` ago; of several such events the first counts. A binary label is then 1, without an event 0; a
@@ -33,6 +40,15 @@ def join_labels(events: pd.DataFrame, scenario: Scenario, long: Long) -> pd.Data
     ----------
     events
         user, item, time, ``event_type``, ``event_value`` if the scenario names it; other columns are kept.
+    before
+        Later events are not counted in what became of them.
+
+    Returns
+    -------
+    tuple
+        The exposures; and a JSON-able document: ``labels``, by task or signal the ``type``, how many ``events`` there
+        are, how many follow an exposure (``joined``) and why the others do not (``REASONS``); and ``unread``, how many
+        events there are of each type that the scenario does not name, the most frequent first.
 
     Raises
     ------
@@ -40,14 +56,51 @@ def join_labels(events: pd.DataFrame, scenario: Scenario, long: Long) -> pd.Data
         If the log has no exposure, or no event of a label's type.
     """
     _refuse_missing_types(events, scenario, long)
-    made = events[events[TYPE] == long.exposure].drop(columns=[TYPE, VALUE], errors="ignore").reset_index(drop=True)
-    exposures = _keyed(made).drop_duplicates([USER, ITEM, TIME])  # later copies are duplicates, which get no label
+    shown = events[TYPE] == long.exposure
+    made = events[shown].drop(columns=[TYPE, VALUE], errors="ignore").reset_index(drop=True)
+    low, high = (pd.Timestamp(day, tz="UTC") for day in (scenario.validation.earliest, scenario.validation.latest))
+    events = events.assign(**{TIME: events[TIME].where(events[TIME].between(low, high, inclusive="left"))})
+    exposures = _keyed(made.assign(**{TIME: events.loc[shown, TIME].array})).drop_duplicates(
+        [USER, ITEM, TIME]
+    )  # later copies are duplicates, which get no label
     exposures = exposures.assign(**{_POSITION: exposures.index}).sort_values(TIME, kind="stable")
     known = made[[USER, ITEM, TIME]].notna().all(axis=1).to_numpy()
+    counts = {}
     for name, task in scenario.labels.items():
-        found = _first_after(exposures, _keyed(events[events[TYPE] == task.label]), long.attribution_hours)
-        made[label(name)] = np.where(known, _labels(found, task, len(made)), np.float32("nan"))
-    return made
+        mine = events[events[TYPE] == task.label]
+        found = _exposures_of(_keyed(mine), exposures, "backward", long.attribution_hours)
+        counted = found.dropna(subset=[_POSITION]).drop_duplicates(_POSITION).astype({_POSITION: "int64"})
+        made[label(name)] = np.where(known, _labels(counted, task, len(made)), np.float32("nan"))
+        counts[name] = {"type": task.label, **_fates(mine, found, exposures, long.attribution_hours, before)}
+    return made, {"labels": counts, "unread": _unread(events, scenario, long, before)}
+
+
+def _fates(
+    mine: pd.DataFrame, found: pd.DataFrame, exposures: pd.DataFrame, hours: float, before: pd.Timestamp | None
+) -> dict[str, int]:
+    """How many events of a type follow an exposure, and why the others do not; ``found`` is of those with a key."""
+    mine, found = _until(mine, before), _until(found, before)
+    lost = found.loc[found[_POSITION].isna(), [USER, ITEM, TIME]]
+    earlier = _exposures_of(lost, exposures, "backward")[_POSITION].notna()
+    later = _exposures_of(lost, exposures, "forward")[_POSITION].notna()
+    soon = _exposures_of(lost, exposures, "forward", hours)[_POSITION].notna()  # as of a clock that is slow
+    reasons = {
+        "incomplete": len(mine) - len(found),
+        "before_exposure": int((soon | (later & ~earlier)).sum()),
+        "outside_window": int((earlier & ~soon).sum()),
+        "no_exposure": int((~earlier & ~later).sum()),
+    }
+    return {"events": len(mine), "joined": len(found) - len(lost), **reasons}
+
+
+def _unread(events: pd.DataFrame, scenario: Scenario, long: Long, before: pd.Timestamp | None) -> dict[str, int]:
+    read = {long.exposure, *(str(task.label) for task in scenario.labels.values())}
+    types = _until(events, before)[TYPE].value_counts()
+    return {str(kind): int(count) for kind, count in types.items() if kind not in ("", *read)}
+
+
+def _until(events: pd.DataFrame, before: pd.Timestamp | None) -> pd.DataFrame:
+    return events if before is None else events[~(events[TIME] >= before)]
 
 
 def _refuse_missing_types(events: pd.DataFrame, scenario: Scenario, long: Long) -> None:
@@ -56,11 +109,16 @@ def _refuse_missing_types(events: pd.DataFrame, scenario: Scenario, long: Long) 
     wanted |= {str(task.label): scenario.label_key(name) for name, task in scenario.labels.items()}
     for value, key in wanted.items():
         if value not in types:
-            listed = ", ".join(types[:_SHOWN]) + (", …" if len(types) > _SHOWN else "")
+            listed = _listed(types)
             raise DataError(
                 f"{scenario.source.log}: column {long.type!r} (source.long.type in {scenario.file}) holds no event of"
-                f" the type {value!r}{nearest(value, types)} (it holds {listed or 'none'}): correct {key}"
+                f" the type {value!r}{quoted(nearest(value, types))} (it holds {listed}): correct {key}"
             )
+
+
+def _listed(types: list[str]) -> str:
+    shown = ", ".join(types[:_SHOWN]) + (", …" if len(types) > _SHOWN else "")
+    return (quoted(shown) or f"{len(types):,} types") if types else "none"
 
 
 def _keyed(events: pd.DataFrame) -> pd.DataFrame:
@@ -70,20 +128,21 @@ def _keyed(events: pd.DataFrame) -> pd.DataFrame:
     return keyed.astype(whole)
 
 
-def _first_after(exposures: pd.DataFrame, events: pd.DataFrame, hours: float) -> pd.DataFrame:
-    """Position of an exposure and the first event that counts for it."""
-    columns = [USER, ITEM, TIME]
-    found = pd.merge_asof(
+def _exposures_of(
+    events: pd.DataFrame,
+    exposures: pd.DataFrame,
+    direction: Literal["backward", "forward"],
+    hours: float | None = None,
+) -> pd.DataFrame:
+    """Events in order of time, with the position of the exposure before or after each; missing if there is none."""
+    return pd.merge_asof(
         events.sort_values(TIME, kind="stable"),
-        exposures[[*columns, _POSITION]],
+        exposures[[USER, ITEM, TIME, _POSITION]],
         on=TIME,
         by=[USER, ITEM],
-        tolerance=pd.Timedelta(hours=hours),
-        direction="backward",
+        tolerance=None if hours is None else pd.Timedelta(hours=hours),
+        direction=direction,
     )
-    counted = found.dropna(subset=[_POSITION]).drop_duplicates(_POSITION)
-    log.info("%d of %d events count for no exposure", int(found[_POSITION].isna().sum()), len(found))
-    return counted.astype({_POSITION: "int64"})
 
 
 def _labels(found: pd.DataFrame, task: Task, rows: int) -> np.ndarray:

@@ -1,12 +1,17 @@
-"""Hour and weekday of a moment where the scenario is at home."""
+"""Days since 1970, and hour and weekday of a moment where the scenario is at home."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import pandas as pd
 
 from mtl_tasks.columns import context
 from mtl_tasks.conversion import zone_of
 from mtl_tasks.scenario import Source
+
+# In microseconds, as times are: pd.Timestamp(0) is in nanoseconds, which hold no year after 2262.
+EPOCH: Final = pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")
 
 
 def calendar(times: pd.Series, source: Source) -> dict[str, pd.Series]:

@@ -10,19 +10,27 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.errors import ConfigError, DataError, quoted
 from mtl_tasks.scenario import Source
 
 UTC_TIME: Final = pa.timestamp("us", "UTC")
 MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00", "+0000", "-00:00", "-0000"})
 _PLAUSIBLE_YEARS: Final = (1980, 2200)
+# Times are held in microseconds between these two, 0001-01-02 and 9999-12-31: what prints, stores or localizes a time
+# goes no further. Times beyond are implausible in any case, and rows are judged by that.
+_FIRST_TIME: Final = -62_135_510_400_000_000
+_LAST_TIME: Final = 253_402_214_400_000_000
+_ZONED_YEARS: Final = (pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01"))  # offsets of zones are known in these
 _TIME_TEXT: Final = (  # ISO 8601
     r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?$"
 )
+_NANOSECONDS: Final = r"(\.\d{6})\d+"  # they would be read in a type that ends in 2262
 _DATE_TEXT: Final = r"^\d{4}-\d{2}-\d{2}$"
-_INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,17})$"  # "007" stays a string: as a number it would lose its zeros
+_INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,18})$"  # "007" stays a string: as a number it would lose its zeros
 _FLOAT_TEXT: Final = r"^-?\d+\.\d*(?:[eE][+-]?\d+)?$"
+_POINT_TEXT: Final = r"^(-?\d+)\.0*$"  # a whole number that was a float where it was written
+NULL_WORDS: Final = ("", "nan", "null", "none", r"\n")  # in small letters; what is missing, as text files write it
 
 
 @dataclass(frozen=True)
@@ -59,16 +67,61 @@ def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str 
         raise place.error(
             f"holds {column.type}, ids must be integers or strings (a float loses digits above 2**53): cast the column"
         )
-    column = column.cast(pa.large_string())
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
-    if place.text and _all_match(column, _FLOAT_TEXT):
-        raise place.error(f"holds floats such as {_first(column)!r}, ids must be integers or strings: cast the column")
+    column = _trimmed(column.cast(pa.large_string()), place)
+    if place.text:
+        _refuse_floats(column, place)
     return column, "strings"
 
 
+def _refuse_floats(column: pa.ChunkedArray, place: Place) -> None:
+    """Refuse ids of which all are floats, or some are spelt so that they differ from the same id without a point."""
+    if _all_match(column, _FLOAT_TEXT):
+        example = quoted(f" such as {_first(column)!r}")
+        raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
+    pointed = pc.fill_null(pc.match_substring_regex(column, _POINT_TEXT), False)
+    if not pc.any(pointed).as_py():
+        return
+    whole = pc.fill_null(pc.match_substring_regex(column, _INTEGER_TEXT), False)
+    plain = pc.replace_substring_regex(column, _POINT_TEXT, r"\1")
+    twice = pc.and_(pointed, pc.is_in(plain, pc.unique(column.filter(whole)))) if pc.any(whole).as_py() else None
+    if pc.all(pc.or_kleene(pc.or_(pointed, whole), column.is_null())).as_py() or (
+        twice is not None and pc.any(twice).as_py()
+    ):
+        example = quoted(f" such as {_first(column.filter(pointed))!r}")
+        raise place.error(
+            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example} and others without one, so that one"
+            " id counts as two: write all of them as integers"
+        )
+
+
 def narrow_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn ids read from text into int64 if every one of them is written as an integer, else leave them."""
-    return column.cast(pa.int64()) if _all_match(column, _INTEGER_TEXT) else column
+    """Turn ids read from text into int64 if every one of them is an integer that fits, else leave them."""
+    whole = whole_numbers(column)
+    return column if whole is None else whole
+
+
+def whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return texts as int64 if every one of them is written as an integer that fits, else None."""
+    if not _all_match(column, _INTEGER_TEXT):
+        return None
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def without_null_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts of a text file, null where one is empty or a word for what is missing (``NULL_WORDS``)."""
+    word = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), pa.array(NULL_WORDS, column.type))
+    return pc.if_else(word, pa.scalar(None, column.type), column)
+
+
+def _trimmed(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """Return texts that name something without blanks around them, null where that leaves nothing."""
+    column = pc.utf8_trim_whitespace(column)
+    if place.text:
+        return without_null_words(column)
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
 
 
 def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None) -> pa.ChunkedArray:
@@ -111,14 +164,14 @@ def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
             raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         column = column.cast(pa.large_string())
-    return to_texts(column, place)
+    return to_texts(_trimmed(column, place) if is_text(column.type) else column, place)
 
 
 def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
     """Return times of an attribute table as timestamp[us, UTC]: timestamps, dates (midnight), or ISO 8601 text."""
     column = _decoded(column)
     if is_text(column.type):
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+        column = without_null_words(column)
         column = column.cast(pa.date32()) if _all_match(column, _DATE_TEXT) else column
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
@@ -129,11 +182,18 @@ def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.Chun
 def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
     """Return times as timestamp[us, UTC], and in words what they were (None if all are null).
 
+    What lies before 0001-01-02 or after 9999-12-31 becomes the nearer of the two.
+
     Raises
     ------
     DataError
         If the column is of another type than the scenario says, or a time does not name one instant.
     """
+    moments, words = _moments(column, source, place)
+    return _limited(moments.cast(pa.int64()), 1).cast(UTC_TIME), words
+
+
+def _moments(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
     if pa.types.is_null(column.type):
         return column.cast(UTC_TIME), None
     if place.text and source.time_unit is not None:
@@ -148,8 +208,7 @@ def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.
         raise place.error(
             f"holds {column.type}, expected timestamps, or integers with source.time_unit: cast the column"
         )
-    # Only nanoseconds can lose digits here; any other unsafe cast would hide an overflow.
-    moments = _cast_times(column, pa.timestamp("us", column.type.tz), column.type.unit != "ns", place)
+    moments = _in_microseconds(column)
     if column.type.tz is None:
         return _localised(moments, source, place), "timestamps without a time zone"
     zone = "UTC" if column.type.tz in _UTC_NAMES else column.type.tz
@@ -188,23 +247,39 @@ def to_pandas(column: pa.ChunkedArray) -> pd.Series:
 def _times_of_integers(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
     if source.time_unit is None:
         raise place.error("holds integers: set source.time_unit to s, ms or us")
+    per = MICROSECONDS[source.time_unit]
     try:
-        moments = pc.multiply_checked(column.cast(pa.int64()), MICROSECONDS[source.time_unit]).cast(UTC_TIME)
+        column = column.cast(pa.int64())
     except pa.ArrowInvalid:
-        raise place.error(f"overflows in the unit {source.time_unit!r}: correct source.time_unit") from None
+        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
     # One wrong row is for the row checks; when the typical row is absurd, the unit is wrong.
-    middle = pc.approximate_median(moments.cast(pa.int64())).as_py()
+    middle = pc.approximate_median(column).as_py()
     if middle is not None:
-        year = 1970 + middle / (365.2425 * 86_400_000_000)
+        year = 1970 + middle * per / (365.2425 * 86_400_000_000)
         if not _PLAUSIBLE_YEARS[0] <= year < _PLAUSIBLE_YEARS[1]:
             raise place.error(
                 f"reads as the year {year:.0f} (median) in the unit {source.time_unit!r}: correct source.time_unit"
             )
-    return moments
+    return _limited(column, per).cast(UTC_TIME)
+
+
+def _in_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return timestamps of any unit in microseconds."""
+    unit, kind = column.type.unit, pa.timestamp("us", column.type.tz)
+    if unit in ("us", "ns"):
+        return column.cast(kind, safe=False)  # nanoseconds lose digits
+    return _limited(column.cast(pa.int64()), MICROSECONDS[unit]).cast(kind)
+
+
+def _limited(column: pa.ChunkedArray, per: int) -> pa.ChunkedArray:
+    """Return integers of ``per`` microseconds as microseconds, those of a time out of range as the limit."""
+    column = pc.max_element_wise(column, pa.scalar(-(-_FIRST_TIME // per), pa.int64()), skip_nulls=False)
+    column = pc.min_element_wise(column, pa.scalar(_LAST_TIME // per, pa.int64()), skip_nulls=False)
+    return pc.multiply(column, pa.scalar(per, pa.int64()))
 
 
 def _times_of_text(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+    column = without_null_words(column)
     parts = pc.extract_regex(column, _TIME_TEXT)
     _refuse(column, pc.and_(column.is_valid(), parts.is_null()), place, "are not ISO 8601, YYYY-MM-DDTHH:MM:SSZ")
     found = pc.unique(pc.struct_field(parts, "zone")).drop_null().to_pylist()
@@ -212,7 +287,7 @@ def _times_of_text(column: pa.ChunkedArray, source: Source, place: Place) -> tup
     if len(zones) > 1:
         named = ", ".join(zone or "none" for zone in zones[:5])
         raise place.error(f"mixes time zones ({named}): write every time in UTC")
-    texts = column.to_pandas()
+    texts = pc.replace_substring_regex(column, _NANOSECONDS, r"\1").to_pandas()
     parsed = pd.to_datetime(texts, format="ISO8601", utc=bool(zones and zones[0]), errors="coerce").dt.as_unit("us")
     moments = pa.chunked_array([pa.Array.from_pandas(parsed)])
     _refuse(column, pc.and_(column.is_valid(), moments.is_null()), place, "are not dates of the calendar")
@@ -228,30 +303,27 @@ def _localised(moments: pa.ChunkedArray, source: Source, place: Place) -> pa.Chu
     if source.timezone is None:
         raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
     local = moments.to_pandas()
-    placed = local.dt.tz_localize(zone_of(source), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    zoned = local.between(*_ZONED_YEARS)
+    placed = local.where(zoned).dt.tz_localize(zone_of(source), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    placed = placed.where(zoned, local.dt.tz_localize("UTC"))
     lost = pa.array((placed.isna() & local.notna()).to_numpy())
     problem = f"occur twice or never in {source.timezone} (the clock change): write the times in UTC"
     _refuse(moments, lost, place, problem)
     return pa.chunked_array([pa.Array.from_pandas(placed)]).cast(UTC_TIME)
 
 
-def _cast_times(column: pa.ChunkedArray, to: pa.DataType, safe: bool, place: Place) -> pa.ChunkedArray:
-    try:
-        return column.cast(to, safe=safe)
-    except pa.ArrowInvalid:
-        raise place.error(f"holds {column.type} out of the range of microseconds: correct the times") from None
-
-
 def _integers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+    column = without_null_words(column)
     wrong = pc.invert(pc.match_substring_regex(column, _INTEGER_TEXT))
     _refuse(column, pc.fill_null(wrong, False), place, "are not integers, as source.time_unit says they are")
-    return column.cast(pa.int64())
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
 
 
 def _numbers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
-    texts = column.to_pandas().str.strip().str.lower()
-    texts = texts.replace({"true": "1", "false": "0", "": None, "nan": None, "null": None, "none": None})
+    texts = without_null_words(column).to_pandas().str.strip().str.lower().replace({"true": "1", "false": "0"})
     numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
     _refuse(column, pa.array((numbers.isna() & texts.notna()).to_numpy()), place, "are not numbers")
     return pa.chunked_array([pa.Array.from_pandas(numbers)])
@@ -261,7 +333,13 @@ def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: Place, problem: str
     """Raise if any value is wrong, with the count and the first of them."""
     count = pc.sum(wrong).as_py() or 0
     if count:
-        raise place.error(f"has {count:,} values that {problem}; the first is {_first(column.filter(wrong))!r}")
+        value = quoted(f"{_first(column.filter(wrong))!r} ")
+        raise place.error(f"has {count:,} values that {problem}; the first is {value}in row {_row(wrong):,}")
+
+
+def _row(mask: pa.ChunkedArray | pa.Array) -> int:
+    """Number of the first row that a mask chooses, from 1."""
+    return int(pc.index(mask, True).as_py()) + 1
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -177,12 +177,14 @@ def _make(
     seen = {name: (kind, file) for part in reversed(known) for name, (kind, file) in part["types"].items()}
     wanted = {file.path for part in missing.values() for file in part}
     beside = scenario.source.tables.values()
-    read = read_log(scenario, [f for f in files if f.path in wanted or f.path in beside], of_log, run.as_of, seen)
+    attribution: dict[str, Any] = {}
+    wanted_files = [f for f in files if f.path in wanted or f.path in beside]
+    read = read_log(scenario, wanted_files, of_log, run.as_of, seen, attribution)
     read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
     checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
     items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
     days = [file.day for file, *_ in missing.values() if file.day is not None] if len(missing) > 1 or known else None
-    judged = judge_rows(read, items, scenario, run.as_of, days=days)
+    judged = judge_rows(read, items, scenario, run.as_of, days=days, attribution=attribution)
     return {
         key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
     }

@@ -6,9 +6,11 @@ A message is one line that says what was wrong, the value and the limit, where, 
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
 _CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp")  # clients of object stores, whose errors are no OSError
+_QUOTING: Final = ContextVar("quoting", default=True)
 
 
 class MtlError(Exception):
@@ -77,3 +79,28 @@ def nearest(word: str, known: list[str]) -> str:
     """
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def quoting_rows(allowed: bool | None) -> Iterator[None]:
+    """Say whether messages of the block may quote what rows hold; None leaves that as it is, at first allowed."""
+    token = _QUOTING.set(may_quote() if allowed is None else allowed)
+    try:
+        yield
+    finally:
+        _QUOTING.reset(token)
+
+
+def may_quote() -> bool:
+    """Whether messages may quote what rows hold, such as ids and labels."""
+    return _QUOTING.get()
+
+
+def quoted(text: str) -> str:
+    """Return a part of a message that quotes what rows hold, or an empty string where that is not allowed.
+
+    >>> with quoting_rows(False):
+    ...     f"2 values are not numbers{quoted(', the first is good')}"
+    '2 values are not numbers'
+    """
+    return text if may_quote() else ""

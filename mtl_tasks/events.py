@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ def read_log(
     root: str | Path | UPath,
     before: pd.Timestamp | None = None,
     seen: dict[str, tuple[str, str]] | None = None,
+    attribution: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
 
@@ -56,6 +58,9 @@ def read_log(
     seen
         Column to its type, in words, and the file that it was first found in: what other files of the log are held to.
         Those of these files are added.
+    attribution
+        Of a log in the long layout, what became of the events before ``before`` is added, as
+        :func:`~mtl_tasks.attribution.join_labels` says it.
 
     Returns
     -------
@@ -74,7 +79,7 @@ def read_log(
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     seen = {} if seen is None else seen
     parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
-    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts, seen)
+    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts, seen, before, attribution)
     if scenario.source.prior is not None:
         frame = with_prior(frame, scenario, files, root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
@@ -86,6 +91,8 @@ def join_parts(
     files: list[tuple[str, int | None]],
     parts: list[dict[str, pa.ChunkedArray]],
     seen: Collection[str] = (),
+    before: pd.Timestamp | None = None,
+    attribution: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
 
@@ -95,6 +102,8 @@ def join_parts(
         Path and partition day of each part.
     seen
         Columns that have values in other files, if not in these.
+    before, attribution
+        As of :func:`read_log`.
     """
     for name, place in log_places(scenario, scenario.source.log).items():
         if name in (USER, ITEM) and name not in seen and all(pa.types.is_null(part[name].type) for part in parts):
@@ -111,7 +120,9 @@ def join_parts(
     if days:
         frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
     if scenario.source.long is not None:
-        frame = join_labels(frame, scenario, scenario.source.long)
+        frame, became = join_labels(frame, scenario, scenario.source.long, before)
+        if attribution is not None:
+            attribution.update(became)
     return frame
 
 
@@ -129,7 +140,8 @@ def _log_part(
     places = log_places(scenario, file.path)
     groups = None
     if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
-        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before)
+        latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before, latest=latest)
     part = read_columns(file, root, places, groups)
     for name, place in places.items():
         part[name] = log_column(name, part[name], place, scenario, seen)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
-from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.errors import ConfigError, DataError, quoted
 from mtl_tasks.features.build import Tables, build_features
 from mtl_tasks.features.words import value_text, words
 from mtl_tasks.members.boosted import BoostedMember
@@ -138,8 +138,9 @@ def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
     """
     if pd.api.types.is_string_dtype(ids.dtype):
         return text
-    if not re.fullmatch(r"[+-]?\d{1,18}", text):
-        raise ConfigError(f"{option} {text!r}: ids of this log are whole numbers, such as {ids.iloc[-1]}")
+    if not (re.fullmatch(r"[+-]?\d{1,19}", text) and -(2**63) <= int(text) < 2**63):
+        example = quoted(f", such as {ids.iloc[-1]}")
+        raise ConfigError(f"{option} {text!r}: ids of this log are whole numbers{example}")
     return int(text)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 import pandas as pd
 
-from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.errors import ConfigError, nearest, quoting_rows
 from mtl_tasks.obstacles import refuse_obstacles
 from mtl_tasks.pipeline import build_document, make_run, refs_of
 from mtl_tasks.run import Run, StageResult, run_stage
@@ -161,7 +161,8 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], ke
     run = run_from_json(asked, key)
     stage = build_stages(run.scenario)[name]
     refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
-    return result_to_json(run_stage(stage, run, refs))
+    with quoting_rows(False):  # a scheduler's logs are read by more people than the log itself
+        return result_to_json(run_stage(stage, run, refs))
 
 
 def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:

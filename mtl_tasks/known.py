@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.daily_log import hash_rows
 from mtl_tasks.features.build import Tables
 from mtl_tasks.features.side import listed_kinds
@@ -95,5 +96,5 @@ def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) 
     met = np.where(place >= 0, np.append(days[new], _NEVER)[place], _NEVER)
     if columns.VALID not in table:
         return met
-    valid = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
+    valid = (table[columns.VALID] - EPOCH) // pd.Timedelta(days=1)
     return np.maximum(met, valid.to_numpy(dtype=np.int64) + 1)

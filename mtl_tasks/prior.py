@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from upath import UPath
 
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.columns import FILE, ITEM, PARTITION, TIME, USER, context, label
 from mtl_tasks.conversion import Place, narrow_ids, to_ids, to_numbers, to_pandas
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import Prior, Scenario
 from mtl_tasks.sources import SUFFIXES, SourceFile
+from mtl_tasks.validation.row_checks import plausible_days
 
 
 def with_prior(
@@ -29,7 +31,8 @@ def with_prior(
         If the file cannot be read, or its ids are of another type than the log's.
     """
     prior = scenario.source.prior
-    moments = log[PARTITION] if PARTITION in log else (log[TIME] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
+    moments = log[PARTITION] if PARTITION in log else (log[TIME] - EPOCH) // pd.Timedelta(days=1)
+    moments = moments[moments.between(*plausible_days(scenario))]
     if prior is None or moments.isna().all():
         return log
     file = next(file for file in files if file.path == prior.path)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +17,11 @@ from upath import UPath
 
 from mtl_tasks.conversion import Place
 from mtl_tasks.errors import DataError, nearest
-from mtl_tasks.sources import SourceFile, is_unchanged, locate, one_line, patiently, readable
+from mtl_tasks.sources import SourceFile, about_content, is_unchanged, locate, patiently, readable
 
+log = logging.getLogger(__name__)
+
+_RELEASE_SECONDS: Final = 30  # far more than the one read that may be under way takes
 _BLOCK: Final = 1 << 20  # bytes of CSV parsed at a time; a longer line is refused rather than held
 SHOWN: Final = 12  # names listed in a message
 
@@ -48,9 +54,14 @@ def read_columns(
 
 def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
-        parquet = pq.ParquetFile(handle)
+        parquet = open_parquet(handle)
         wanted = wanted_columns(parquet.schema_arrow.names, places)
         return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
+
+
+def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
+    """Return a reader of an open file; old engines write times as INT96, which nanoseconds hold until 2262 only."""
+    return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
 
 
 def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
@@ -59,23 +70,73 @@ def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
-    with path.open("rb") as handle, open_csv(handle, path) as reader:
+    with CsvReader(path) as reader:
         wanted = wanted_columns(reader.schema.names, places)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
-    with path.open("rb") as handle, open_csv(handle, path, strings) as reader:
-        return reader.read_all()
+    with CsvReader(path, strings) as reader:
+        return pa.Table.from_batches(list(reader), reader.schema)
 
 
-def open_csv(
-    handle: BinaryIO, path: UPath, convert_options: pacsv.ConvertOptions | None = None
-) -> pacsv.CSVStreamingReader:
-    """Return a reader of a CSV file that is open, decompressed as it is read; a quoted value may hold line ends."""
-    raw = pa.PythonFile(handle, mode="r")
-    text = pa.CompressedInputStream(raw, "gzip") if path.name.endswith(".gz") else raw
-    quoted = pacsv.ParseOptions(newlines_in_values=True)
-    return pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, convert_options)
+class CsvReader:
+    """Batches of a CSV file, decompressed as it is read; a quoted value may hold line ends.
+
+    Arrow reads ahead in threads of its own, which call Python for the bytes. A thread that still does so when the
+    interpreter exits aborts the process or blocks it forever. So leaving the context, on an error too, waits until
+    Arrow has let go of the file.
+
+    Attributes
+    ----------
+    schema
+        Names and types of the columns.
+    """
+
+    def __init__(self, path: UPath, convert_options: pacsv.ConvertOptions | None = None) -> None:
+        self._path, self._options = path, convert_options
+        self._reader: pacsv.CSVStreamingReader | None = None
+        self._released = threading.Event()
+
+    def __enter__(self) -> CsvReader:
+        self._handle: BinaryIO = self._path.open("rb")
+        source = _Source(self._handle)
+        weakref.finalize(source, self._released.set)
+        raw = pa.PythonFile(source, mode="r")
+        text = pa.CompressedInputStream(raw, "gzip") if self._path.name.endswith(".gz") else raw
+        quoted = pacsv.ParseOptions(newlines_in_values=True)
+        try:
+            self._reader = pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, self._options)
+        except BaseException:
+            del source, raw, text  # the traceback keeps this frame
+            self._release()
+            raise
+        self.schema: pa.Schema = self._reader.schema
+        return self
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        assert self._reader is not None
+        return iter(self._reader)
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self._reader = None
+        if not self._released.wait(_RELEASE_SECONDS):
+            log.warning("%s: still read in the background after %d s", self._path, _RELEASE_SECONDS)
+        self._handle.close()
+
+
+class _Source:
+    """The bytes of a file; Arrow keeps it for as long as any of its threads may read."""
+
+    closed = False
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self.read = handle.read
+
+    def close(self) -> None:
+        """Nothing: who opened the file closes it."""
 
 
 def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
@@ -101,8 +162,8 @@ def parsed(file: str, text: bool) -> Iterator[None]:
             raise DataError(
                 f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: mend the file, often by"
                 " closing a quote or by writing the line ends"
-            ) from error
+            ) from None
         kind = "CSV" if text else "Parquet"
         raise DataError(
-            f"{file}: not a readable {kind} file, truncated or corrupt: {one_line(error)}: write it again"
-        ) from error
+            f"{file}: not a readable {kind} file, truncated or corrupt: {about_content(error)}: write it again"
+        ) from None

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from upath import UPath
 
 from mtl_tasks.allocator import release_free_memory
-from mtl_tasks.errors import ArtifactError
+from mtl_tasks.errors import ArtifactError, quoting_rows
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store import Artifact, Payload, Ref, Store, to_json
 
@@ -153,6 +153,11 @@ def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     ArtifactError
         If what was made before was made from other results of the stage's inputs, or refers to such.
     """
+    with quoting_rows(run.scenario.validation.quote_rows):
+        return _reused_or_made(stage, run, refs)
+
+
+def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
     parts = _key_parts(stage, run, refs)
     found = _find(stage, run, refs, parts)
     if found is not None:

@@ -14,14 +14,14 @@ from typing import Any, Final
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import URL, Connection, create_engine, exc, make_url, text
+from sqlalchemy import URL, Connection, CursorResult, create_engine, exc, make_url, text
 from sqlalchemy.pool import NullPool
 from upath import UPath
 
 from mtl_tasks.conversion import MICROSECONDS, UTC_TIME, zone_of
 from mtl_tasks.errors import ConfigError, DataError, SourceError
 from mtl_tasks.scenario import Scenario, Source, Sql
-from mtl_tasks.sources import SourceFile, one_line, patiently, source_file
+from mtl_tasks.sources import SourceFile, about_content, one_line, patiently, source_file
 from mtl_tasks.store import to_json, write_once
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,14 @@ log = logging.getLogger(__name__)
 _BATCH = 50_000  # rows fetched at a time
 _CONNECT_SECONDS = 10
 _FILE: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.parquet")
+# What a statement says to a connection that shall not write; nothing is committed on any.
+_READ_ONLY: Final = {
+    "postgresql": "SET TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+_REMEDY: Final = "make it one statement that reads, SELECT … or WITH … SELECT"
 _EPOCH = datetime.date(1970, 1, 1)
 # What Airflow's connections and most people write; the driver is the one that the project installs.
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -132,13 +140,26 @@ def _rows_of_day(scenario: Scenario, url: URL, day: int) -> bytes:
     low, high = (_bound(scenario.source, bound, url) for bound in (day, day + 1))
     where = f"{sql.name} in {scenario.file}, {_iso(day)}"
     with _connected(url, where) as connection, _answered(url, where):
-        result = connection.execution_options(stream_results=True).execute(text(sql.query), {"start": low, "end": high})
-        names = list(result.keys())
-        tables = [_table(names, list(rows), where) for rows in result.partitions(_BATCH)]
+        if url.get_backend_name() in _READ_ONLY:
+            connection.exec_driver_sql(_READ_ONLY[url.get_backend_name()])
+        asked = connection.execution_options(stream_results=True)
+        with asked.execute(text(sql.query), {"start": low, "end": high}) as result:
+            names = _names(result, where)
+            tables = [_table(names, list(rows), where) for rows in result.partitions(_BATCH)]
     joined = _joined(tables or [_table(names, [], where)], where)
     buffer = io.BytesIO()
     pq.write_table(joined, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def _names(result: CursorResult[Any], where: str) -> list[str]:
+    if not result.returns_rows:
+        raise DataError(f"{where}: source.sql.query is no statement that returns rows: {_REMEDY}")
+    names = list(result.keys())
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{where}: source.sql.query returns the column {name!r} twice: name each column once")
+    return names
 
 
 def _table(names: list[str], rows: list[Any], where: str) -> pa.Table:
@@ -152,7 +173,7 @@ def _array(name: str, values: list[Any], where: str) -> pa.Array:
         array = pa.array(values)
     except pa.ArrowException as error:
         raise DataError(
-            f"{where}: column {name!r} holds values of several types ({one_line(error)}): cast it"
+            f"{where}: column {name!r} holds values of several types ({about_content(error)}): cast it"
         ) from None
     zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
     return array.cast(UTC_TIME) if zoned else array  # the zone is the session's, the instant is what counts
@@ -162,7 +183,7 @@ def _joined(tables: list[pa.Table], where: str) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError(f"{where}: a column holds values of several types ({one_line(error)}): cast it") from None
+        raise DataError(f"{where}: a column holds values of several types ({about_content(error)}): cast it") from None
 
 
 def _bound(source: Source, day: int, url: URL) -> Any:
@@ -201,14 +222,19 @@ def _answered(url: URL, where: str) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        message = _masked(one_line(_cause(error)), url)
+        message = _masked(about_content(_cause(error)), url)
         lost = isinstance(error, exc.OperationalError) and url.get_backend_name() != "sqlite"
-        if error.connection_invalidated or lost or "database is locked" in message:
+        if error.connection_invalidated or lost or "database is locked" in str(error):
             raise SourceError(f"{where}: the database broke off ({message}): try again") from None
-        raise DataError(f"{where}: the query failed ({message}): correct source.sql.query") from None
+        raise DataError(f"{where}: the query failed ({message}): correct source.sql.query; {_REMEDY}") from None
+    except exc.StatementError as error:
+        raise DataError(
+            f"{where}: the query cannot be asked ({_masked(one_line(_cause(error)), url)}): correct source.sql.query;"
+            " a colon before a word, but of :start and :end, is written \\:"
+        ) from None
 
 
-def _cause(error: exc.DBAPIError) -> Exception:
+def _cause(error: exc.StatementError) -> Exception:
     """The driver's own error: SQLAlchemy's repeats the query."""
     return error.orig if isinstance(error.orig, Exception) else error
 

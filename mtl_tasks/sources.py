@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from upath import UPath
 
-from mtl_tasks.errors import ConfigError, DataError, SourceError
+from mtl_tasks.errors import ConfigError, DataError, SourceError, may_quote
 from mtl_tasks.scenario import Scenario, Source
 
 log = logging.getLogger(__name__)
@@ -166,6 +166,11 @@ def readable(what: str) -> Iterator[None]:
 def one_line(error: Exception) -> str:
     """Return the start of an error's text, fit for the middle of a message."""
     return " ".join(str(error).split())[:200].rstrip(".")
+
+
+def about_content(error: Exception) -> str:
+    """As :func:`one_line` of an error that may quote what rows hold: its kind alone, where that is not allowed."""
+    return one_line(error) if may_quote() else type(error).__name__
 
 
 def _unreachable(what: str, error: Exception) -> SourceError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,12 @@ from mtl_tasks.conversion import (
     to_pandas,
     to_texts,
 )
+from mtl_tasks.errors import quoted
 from mtl_tasks.reading import read_columns
 from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 from mtl_tasks.sources import SUFFIXES, SourceFile
+
+_KNOWN_TIMES: Final = (pd.Timestamp("1000-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC"))  # books are old
 
 
 def read_items(
@@ -102,6 +105,10 @@ def _read(
         frame[name] = to_pandas(to_texts(_joined_by_bar(columns[name], table.separator, places[name]), places[name]))
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
         frame[name] = to_pandas(to_moments(columns[name], scenario.source, places[name]))
+        strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
+        if name != VALID and strange.any():  # a version may hold from the beginning of time on
+            span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
+            raise places[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
     _refuse_empty(frame, places)
     return _one_row_a_version(frame, id_column, places)
 
@@ -179,8 +186,8 @@ def _one_row_a_version(frame: pd.DataFrame, id_column: str, places: dict[str, Pl
     key = [id_column, VALID] if versioned else [id_column]
     repeated = frame.loc[frame[key].duplicated(), id_column].unique()
     if len(repeated):
-        shown = ", ".join(repr(value) for value in repeated[:3].tolist())
+        shown = quoted(f", for example {', '.join(repr(value) for value in repeated[:3].tolist())}")
         what = "ids more than once at one time" if versioned else "ids more than once"
         remedy = "keep one row a version" if versioned else "keep one row an id, or name valid_from"
-        raise places[id_column].error(f"has {len(repeated):,} {what}, for example {shown}: {remedy}")
+        raise places[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
     return frame.sort_values(key, ignore_index=True) if versioned else frame

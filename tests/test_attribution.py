@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from mtl_tasks.attribution import TYPE, VALUE, join_labels
 from mtl_tasks.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, WINDOW, label
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.events import read_log
+from mtl_tasks.intake.check import inspect
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.sources import list_sources
 from mtl_tasks.splits import Windows, make_rows
 from mtl_tasks.tables import read_items
-from mtl_tasks.validation import validate_log
+from mtl_tasks.validation import ValidationResult, validate_log
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, FIRST_DAY, tiny_log, tiny_scenario
 
 RATING, BUY = label("rating"), label("buy")
@@ -55,7 +56,7 @@ def story(*events: tuple[str, str, float] | tuple[str, str, float, float]) -> pd
 def joined(events: pd.DataFrame, hours: float = 24) -> pd.DataFrame:
     scenario = long_scenario(hours)
     assert scenario.source.long is not None
-    return join_labels(events, scenario, scenario.source.long)
+    return join_labels(events, scenario, scenario.source.long)[0]
 
 
 ELSEWHERE = (("buy", "99", 0.0), ("rate", "99", 0.0, 1.0))  # every type is in the log, for an item never shown
@@ -109,6 +110,111 @@ def test_a_type_that_the_log_has_not_is_named(missing: str, problem: str) -> Non
     rows = story(("view", "11", 0), ("rate", "11", 1, 2.0), ("rate", "11", 1, 2.0), ("buy", "11", 1))
     with pytest.raises(DataError, match=rf"^log: column 'what' \(source\.long\.type in .*\) holds {problem}"):
         joined(rows[rows[TYPE] != missing])
+
+
+def became(events: pd.DataFrame, hours: float = 24, before: pd.Timestamp | None = None) -> dict[str, Any]:
+    scenario = long_scenario(hours)
+    assert scenario.source.long is not None
+    return join_labels(events, scenario, scenario.source.long, before)[1]
+
+
+def test_of_events_that_follow_no_exposure_the_reasons_are_counted() -> None:
+    rows = story(
+        ("view", "11", 50), ("buy", "11", 50), ("buy", "11", 60),  # two that follow it
+        ("buy", "11", 48),  # a clock two hours behind
+        ("buy", "11", 80), ("buy", "11", 90),  # too late
+        ("view", "12", 10), ("view", "12", 60), ("buy", "12", 59),  # behind, though there is an earlier one
+        ("view", "13", 90), ("buy", "13", 1),  # long before the only one
+        ("buy", "21", 50),
+        ("buy", "11", 50), ("buy", "11", 50),
+        ("rate", "99", 0, 1.0), ("Buy ", "11", 51), ("scroll", "11", 51), ("scroll", "12", 51),
+    ).astype({USER: "Int64"})  # fmt: skip
+    rows.loc[12, USER] = pd.NA
+    rows.loc[13, TIME] = pd.Timestamp("9999-12-31", tz="UTC")
+    found = became(rows)
+    assert found["labels"]["buy"] == {
+        "type": "buy",
+        "events": 10,
+        "joined": 2,
+        "incomplete": 2,
+        "before_exposure": 3,
+        "outside_window": 2,
+        "no_exposure": 1,
+    }
+    assert found["labels"]["rating"]["no_exposure"] == 1
+    assert found["unread"] == {"scroll": 2, "Buy ": 1}
+
+
+def test_what_became_of_events_does_not_depend_on_what_happens_from_as_of_on() -> None:
+    rows = story(("view", "11", 0), ("buy", "11", 1), ("rate", "11", 1, 2.0), ("buy", "12", 2), ("scroll", "11", 3))
+    later = story(("buy", "11", 48), ("rate", "13", 50, 2.0), ("scroll", "11", 49))
+    as_of = FIRST_DAY + pd.Timedelta(days=1)
+    both = pd.concat([rows, later], ignore_index=True)
+    assert became(both, before=as_of) == became(rows, before=as_of) == became(rows)
+
+
+def slow_clock(share: float) -> pd.DataFrame:
+    """Return the tiny log of events, in which a share of the purchases stand two hours before their views."""
+    rows = long_log()
+    bought = np.flatnonzero(rows["what"] == "buy")
+    moved = bought[: round(share * len(bought))]
+    times = rows["seen_at"].copy()
+    times.iloc[moved] -= pd.Timedelta(hours=22)
+    return rows.assign(seen_at=times)
+
+
+def judged(root: Path, rows: pd.DataFrame, **settings: Any) -> ValidationResult:
+    pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), root / "log.parquet")
+    scenario = long_scenario(source={"events": "log.parquet"}, **settings)
+    files, attribution = list_sources(scenario, root, AS_OF_DAY), {}
+    log = read_log(scenario, files, root, AS_OF, attribution=attribution)
+    items = read_items(scenario, files, root, log[ITEM])
+    return validate_log(log, items, scenario, AS_OF, attribution=attribution)
+
+
+def test_a_log_in_which_most_events_follow_no_exposure_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    problem = (
+        r"^buy: 27 of 28 events of the type 'buy' \(96\.4%, the limit is 50\.0%\) follow no exposure,.*: 27 before"
+        r" their exposure:.*source\.long\.attribution_hours or validation\.max_unjoined in include/scenarios/tiny"
+    )
+    with pytest.raises(DataError, match=problem):
+        judged(tmp_path, slow_clock(0.9))
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"), [(0.9, False), ({"buy": 0.9}, False), ({"rating": 0.9}, True), (0, True)]
+)
+def test_the_limit_is_the_scenarios_for_all_labels_or_one(tmp_path: Path, limit: Any, refused: bool) -> None:
+    validation = {"max_bad_fraction": 0.1, "max_unjoined": limit}
+    if refused:
+        with pytest.raises(DataError, match="events of the type"):
+            judged(tmp_path, slow_clock(0.8), validation=validation)
+    else:
+        assert judged(tmp_path, slow_clock(0.8), validation=validation).report["success"]
+
+
+def test_fewer_are_a_warning_and_in_the_report(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = slow_clock(0.3)
+    rows.loc[rows.index[rows["what"] == "buy"][12:15], "what"] = "Buy"
+    report = judged(tmp_path, rows).report
+    assert report["attribution"]["labels"]["buy"]["before_exposure"] > 0
+    assert report["attribution"]["unread"] == {"Buy": 3}
+    assert "follow no exposure" in caplog.text
+    assert "'Buy' 3 (spelt otherwise than 'buy')" in caplog.text
+
+
+def test_an_unknown_label_in_the_limits_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"validation\.max_unjoined: 'buys' has no label, did you mean 'buy'\?"):
+        long_scenario(validation={"max_unjoined": {"buys": 0.2}})
+
+
+def test_a_check_says_it_too(tmp_path: Path) -> None:
+    rows = slow_clock(0.9)
+    rows.loc[rows.index[rows["what"] == "buy"][-3:], "what"] = "Buy"
+    rows.to_parquet(tmp_path / "log.parquet", index=False)
+    found = inspect(long_scenario(source={"events": "log.parquet"}), AS_OF, tmp_path, 1_000_000, {})
+    assert any("follow no exposure" in problem for problem in found.problems)
+    assert any("spelt otherwise than 'buy'" in note for note in found.notes)
 
 
 def long_log() -> pd.DataFrame:

@@ -271,18 +271,52 @@ class TestReadLog:
         [
             (1367409600_000, "s", r"reads as the year 4\d{4} \(median\) in the unit 's'"),
             (1367409600, "us", r"reads as the year 1970 \(median\) in the unit 'us'"),
-            (1367409600_000_000_000, "s", "overflows in the unit 's'"),
+            (1367409600_000_000_000, "s", r"reads as the year 4\d{10} \(median\) in the unit 's'"),
         ],
     )
     def test_a_wrong_time_unit_is_noticed(self, tmp_path: Path, values: int, unit: str, problem: str) -> None:
         with pytest.raises(DataError, match=problem):
             read_single(tmp_path, tiny_log().assign(seen_at=np.full(60, values)), source__time_unit=unit)
 
-    def test_a_time_beyond_the_range_of_microseconds_is_refused(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("kind", ["parquet", "csv"])
+    @pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Tokyo"])
+    @pytest.mark.parametrize("far", ["0001-01-01T00:00:00", "9999-12-31T23:59:59.999999"])
+    def test_a_time_far_from_all_others_is_read_as_such(
+        self, tmp_path: Path, far: str, zone: str | None, kind: str
+    ) -> None:
+        times = tiny_log()["seen_at"].dt.tz_localize(None) if zone else tiny_log()["seen_at"]
+        times.iloc[7] = pd.Timestamp(far, tz=None if zone else "UTC")
+        settings = {"source__timezone": zone} if zone else {}
+        frame = read_single(tmp_path, tiny_log().assign(seen_at=times), source__format=kind, **settings)
+        assert frame.loc[7, TIME].year == pd.Timestamp(far).year
+        assert (frame[TIME].drop(7).dt.year == 2013).all()
+
+    def test_a_csv_time_to_the_nanosecond_does_not_limit_the_others(self, tmp_path: Path) -> None:
+        rows = with_times(["2013-05-01T12:00:00.123456789Z", "9999-12-31T00:00:00Z"])
+        assert read_single(tmp_path, rows, source__format="csv")[TIME].dt.year.tolist() == [2013, 9999]
+
+    def test_a_time_of_an_old_engine_does_not_wrap_round(self, tmp_path: Path) -> None:
+        times = tiny_log()["seen_at"].dt.tz_localize(None)
+        times.iloc[7] = pd.Timestamp("9999-12-31")
+        table = pa.Table.from_pandas(tiny_log().assign(seen_at=times), preserve_index=False)
+        path = tmp_path / "log.parquet"
+        pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=False)
+        frame = read(tmp_path, tiny_scenario(source__events=path.name, source__items=None, source__timezone="UTC"))
+        assert frame.loc[7, TIME] == pd.Timestamp("9999-12-31", tz="UTC")
+        assert frame[TIME].drop(7).tolist() == tiny_log()["seen_at"].drop(7).tolist()
+
+    def test_a_time_beyond_the_calendar_is_held_as_its_last_day(self, tmp_path: Path) -> None:
         times = pa.array([2**60] * 60).cast(pa.timestamp("ms", "UTC"))
         table = pa.Table.from_pandas(tiny_log()).set_column(2, "seen_at", times)
-        with pytest.raises(DataError, match=r"column 'seen_at' .* out of the range of microseconds"):
-            read_single(tmp_path, table)
+        assert (read_single(tmp_path, table)[TIME] == pd.Timestamp("9999-12-31", tz="UTC")).all()
+
+    def test_of_seconds_beside_milliseconds_the_rarer_are_far_from_the_others(self, tmp_path: Path) -> None:
+        seconds = tiny_log()["seen_at"].astype("int64") // 1_000_000
+        for unit, per, year in (("s", 1_000, 9999), ("ms", 1, 1970)):
+            mixed = seconds * (1 if unit == "s" else 1_000)
+            mixed.iloc[:18] = seconds.iloc[:18] * per
+            frame = read_single(tmp_path, tiny_log().assign(seen_at=mixed), source__time_unit=unit)
+            assert (frame[TIME].dt.year == year).tolist() == [True] * 18 + [False] * 42
 
     def test_a_time_unit_for_timestamps_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"but source\.time_unit says integers"):
@@ -427,6 +461,11 @@ class TestRowGroups:
         rows.loc[45, "seen_at"] = rows.loc[0, "seen_at"]
         rows.loc[55, "seen_at"] = pd.NaT
         assert len(self.read(tmp_path, rows)) == 50
+
+    def test_a_group_with_a_time_that_no_row_can_have_is_read(self, tmp_path: Path) -> None:
+        rows = tiny_log()
+        rows.loc[45, "seen_at"] = pd.Timestamp("9999-12-31", tz="UTC")
+        assert len(self.read(tmp_path, rows)) == 40
 
     def test_a_file_without_statistics_is_read_whole(self, tmp_path: Path) -> None:
         pq.write_table(pa.Table.from_pandas(tiny_log()), tmp_path / "log.parquet", write_statistics=False)
@@ -581,6 +620,47 @@ class TestCsv:
         with pytest.raises(DataError, match=problem):
             read_single(tmp_path, rows, source__format="csv")
 
+    @pytest.mark.parametrize("word", ["NULL", "nan", "None", r"\N", "", " ", "null "])
+    def test_a_word_for_what_is_missing_is_missing_in_every_column(self, tmp_path: Path, word: str) -> None:
+        rows = tiny_log().astype("str").assign(tab="home", seen_at=tiny_log()["seen_at"].dt.strftime("%Y-%m-%dT%XZ"))
+        rows.loc[7] = word
+        context = {"categorical": {"tab": "tab"}}
+        frame = read_single(tmp_path, rows, source__format="csv", source__context=context)
+        assert frame.loc[7, [USER, ITEM, TIME, label("rating"), label("like")]].isna().all()
+        assert frame.loc[7, "context:tab"] == ""
+        assert str(frame[USER].dtype) == "Int64"
+        assert frame.drop(index=7).notna().all(axis=None)
+
+    def test_blanks_around_an_id_are_no_part_of_it(self, tmp_path: Path) -> None:
+        rows = tiny_log().astype({"person": "str", "film": "str"})
+        rows.loc[::2, "person"] += " "
+        rows.loc[::3, "film"] = " " + rows.loc[::3, "film"]
+        for kind in ("csv", "parquet"):
+            frame = read_single(tmp_path, rows, source__format=kind)
+            assert frame[USER].astype("int64").tolist() == tiny_log()["person"].tolist()
+            assert frame[ITEM].astype("int64").tolist() == tiny_log()["film"].tolist()
+
+    def test_ids_with_a_decimal_point_beside_ids_without_one_are_refused(self, tmp_path: Path) -> None:
+        rows = tiny_log().astype({"person": "str"})
+        rows.loc[::2, "person"] += ".0"
+        problem = r"column 'person' .* spells 30 ids with a decimal point such as '100\.0' and others without one"
+        with pytest.raises(DataError, match=problem):
+            read_single(tmp_path, rows, source__format="csv")
+        rows.loc[1, "person"] = "guest"
+        with pytest.raises(DataError, match="spells 30 ids with a decimal point"):
+            read_single(tmp_path, rows.assign(person=rows["person"].replace("101", "100")), source__format="csv")
+
+    def test_texts_that_look_like_versions_stay_texts(self, tmp_path: Path) -> None:
+        rows = tiny_log().assign(person=["v1", "2.0", "1.10"] * 20)
+        assert read_single(tmp_path, rows, source__format="csv")[USER].tolist() == ["v1", "2.0", "1.10"] * 20
+
+    @pytest.mark.parametrize(("shift", "kind"), [(2**63 - 110, "int64"), (2**63 - 105, "str"), (10**19, "str")])
+    def test_ids_are_integers_as_long_as_they_fit(self, tmp_path: Path, shift: int, kind: str) -> None:
+        people = [str(shift + person) for person in tiny_log()["person"].tolist()]
+        frame = read_single(tmp_path, tiny_log().assign(person=people), source__format="csv")
+        assert str(frame[USER].dtype) == kind
+        assert frame[USER].astype("str").tolist() == people
+
     def test_a_missing_column_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"column 'film' .* is not in the file, did you mean 'films'"):
             read_single(tmp_path, tiny_log().rename(columns={"film": "films"}), source__format="csv")
@@ -644,6 +724,25 @@ class TestReadItems:
     def test_an_infinite_attribute_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"column 'year' \(source\.items\.numeric\.year .* has 8 infinite values"):
             self.read(tmp_path, tiny_items().assign(year=np.inf))
+
+    @pytest.mark.parametrize("far", ["0001-01-01", "9999-12-31"])
+    def test_a_time_that_stands_for_a_missing_one_is_refused_but_as_the_begin_of_a_version(
+        self, tmp_path: Path, far: str
+    ) -> None:
+        times = pd.Series([pd.Timestamp(far), *[pd.Timestamp("1995-01-01")] * 7]).astype("datetime64[us]").dt.date
+        items = tiny_items().assign(released=times)
+        write_log(tmp_path, items=items)
+        table = {"path": "films.parquet", "id": "film"}
+        for key in ({"times": {"released": "released"}}, {"valid_from": "released"}):
+            scenario = tiny_scenario(source__items={**table, **key})
+            files = list_sources(scenario, tmp_path, AS_OF_DAY)
+            if "times" in key:
+                with pytest.raises(
+                    DataError, match=r"column 'released' .* has 1 times outside 1000-01-01 to 2200-01-01"
+                ):
+                    read_items(scenario, files, tmp_path, tiny_log()["film"])
+            else:
+                assert len(read_items(scenario, files, tmp_path, tiny_log()["film"])) == 8
 
     def test_a_text_attribute_of_numbers_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"column 'genres' .* holds int64, expected strings"):

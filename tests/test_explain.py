@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 
 from mtl_tasks import cli
+from mtl_tasks.errors import ConfigError
+from mtl_tasks.explain import parse_id
 from mtl_tasks.pipeline import make_run, run_pipeline
 from tests.projects import AS_OF, NAME, write_log, write_scenario
 
@@ -132,6 +134,18 @@ def test_what_cannot_be_explained_is_one_line(
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert expected in err
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"), [("1234567890123451001", True), (str(2**63 - 1), True), (str(2**63), False)]
+)
+def test_an_id_is_whatever_the_logs_type_holds(text: str, taken: bool) -> None:
+    ids = pd.Series([1234567890123451001])
+    if taken:
+        assert parse_id(text, ids, "--user") == int(text)
+    else:
+        with pytest.raises(ConfigError, match="ids of this log are whole numbers"):
+            parse_id(text, ids, "--user")
 
 
 def test_a_run_that_was_not_made_is_refused(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -540,7 +540,7 @@ def films(project: Path) -> pd.DataFrame:
         ("labels all null", lambda log: log.assign(rating=float("nan")), "rating"),
         ("naive times", lambda log: log.assign(rated_at=log["rated_at"].dt.tz_localize(None)), "source.timezone"),
         ("text labels", lambda log: log.assign(rating="good"), "rating"),
-        ("everything twice", lambda log: pd.concat([log, log]), "duplicate"),
+        ("everything twice", lambda log: pd.concat([log, log.assign(rating=1)]), "conflicting_duplicate"),
         ("an empty window", lambda log: log[log["rated_at"].dt.day != 4], None),
         ("a gap", lambda log: log[~log["rated_at"].dt.strftime("%m-%d").between("05-02", "05-05")], "'blend' .* empty"),
         ("no rows", lambda log: log.iloc[:0], "log.parquet|nothing|empty|no rows"),

@@ -66,7 +66,7 @@ def test_their_numbers_are_held_to_the_threshold_of_the_log(tmp_path: Path) -> N
 
 def test_they_are_judged_like_any_row(tmp_path: Path) -> None:
     table = prior(what=[1, 999, 1], liked=[1, 0, 1])
-    quarantine = read(tmp_path, table).quarantine
+    quarantine = read(tmp_path, table, validation__duplicates="quarantine").quarantine
     assert quarantine[REASON].tolist() == ["unknown_item", "duplicate"]
     assert quarantine[FILE].tolist() == ["before.parquet"] * 2
     assert PARTITION in quarantine
@@ -83,3 +83,14 @@ def test_the_history_that_a_run_must_have_is_counted_without_what_was_before_the
     days = pd.DataFrame({DAY: [100, 500, 501]})
     assert log_days(days, tiny_scenario(source__prior=PRIOR)).tolist() == [500, 501]
     assert log_days(days, tiny_scenario()).tolist() == [100, 500, 501]
+
+
+def test_a_time_that_no_row_can_have_does_not_move_what_was_before_the_log(tmp_path: Path) -> None:
+    rows = tiny_log()
+    rows.loc[7, "seen_at"] = pd.Timestamp("0001-01-01", tz="UTC")
+    write_log(tmp_path)
+    rows.to_parquet(tmp_path / "log.parquet", index=False)
+    prior().to_parquet(tmp_path / "before.parquet", index=False)
+    scenario = tiny_scenario(source__prior=PRIOR, source__events="log.parquet")
+    log = read_log(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path)
+    assert (log[TIME].head(3) == AS_OF - pd.Timedelta(DAYS + 1, unit="D")).all()

@@ -188,6 +188,54 @@ def test_a_query_that_fails_is_a_fault_of_the_scenario(tmp_path: Path, url: str)
     assert PASSWORD not in str(caught.value)
 
 
+SAME_ROWS = "seen_at >= :start AND seen_at < :end"
+
+
+def with_query(url: str, query: str) -> Scenario:
+    """Return the scenario with another query, in which ``DAY`` stands for what chooses the rows of a day."""
+    scenario = sql_scenario(url)
+    assert scenario.source.sql is not None
+    changed = scenario.source.sql.model_copy(update={"query": query.replace("DAY", SAME_ROWS)})
+    return scenario.model_copy(update={"source": scenario.source.model_copy(update={"sql": changed})})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "INSERT INTO log (person, seen_at) SELECT 1, :start WHERE :start < :end",
+        "UPDATE log SET stars = 1 WHERE DAY",
+        "DELETE FROM log WHERE DAY RETURNING *",
+        "SELECT * FROM log WHERE DAY; DELETE FROM log",
+        "-- :start :end",
+    ],
+)
+def test_a_query_that_does_not_read_is_refused_and_changes_nothing(tmp_path: Path, url: str, query: str) -> None:
+    with pytest.raises(
+        DataError, match=r"^source\.sql\..*query.*: make it|; make it one statement that reads"
+    ) as caught:
+        snapshot(with_query(url, query), tmp_path, url)
+    assert not isinstance(caught.value, SourceError)
+    assert "\n" not in str(caught.value)
+    assert len(read_log(sql_scenario(url), snapshot(sql_scenario(url), tmp_path, url), tmp_path / "kept")) == 60
+
+
+def test_a_function_that_writes_is_refused(tmp_path: Path, postgres: str) -> None:
+    fill(postgres, tiny_log())
+    change(postgres, "CREATE SEQUENCE counter")
+    with pytest.raises(DataError, match=r"cannot execute nextval\(\) in a read-only transaction"):
+        snapshot(with_query(postgres, "SELECT *, nextval('counter') AS n FROM log WHERE DAY"), tmp_path, postgres)
+
+
+def test_a_colon_in_a_text_of_the_query_is_explained(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DataError, match=r"the query cannot be asked .*'b'.*a colon before a word"):
+        snapshot(with_query(url, "SELECT * FROM log WHERE DAY AND 'a :b' <> 'c'"), tmp_path, url)
+
+
+def test_a_column_that_the_query_returns_twice_is_named(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DataError, match=r"source\.sql\.query returns the column 'person' twice"):
+        snapshot(with_query(url, "SELECT log.*, person FROM log WHERE DAY"), tmp_path, url)
+
+
 def test_a_run_keeps_its_snapshot_in_the_store_and_names_it_in_its_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

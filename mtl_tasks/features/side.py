@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks import columns
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.features.attributes import MultiValued
 from mtl_tasks.features.coding import Codes, Values
 from mtl_tasks.scenario import AttributeTable
@@ -41,7 +42,7 @@ class Versions:
             only = np.full(len(ids), len(table), dtype=np.int64)
             only[codes[wanted]] = wanted
             return cls(only[:0], only[:0], 1, len(table), only)
-        days = (table[columns.VALID] - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)
+        days = (table[columns.VALID] - EPOCH) // pd.Timedelta(days=1)
         valid = days.to_numpy(dtype=np.int64)
         span = int(valid.max(initial=_ALWAYS)) + 2
         keys = codes[wanted] * span + np.maximum(valid[wanted], _ALWAYS)
@@ -158,7 +159,7 @@ def _with_none(texts: pd.Series[str]) -> pd.Series[str]:
 
 
 def _days(moments: pd.Series[Any]) -> Values:
-    return np.asarray((moments - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1), dtype=np.float64)
+    return np.asarray((moments - EPOCH) / pd.Timedelta(days=1), dtype=np.float64)
 
 
 def _coded(texts: pd.Series[str]) -> tuple[Codes, pd.Index[Any]]:

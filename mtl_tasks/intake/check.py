@@ -15,7 +15,7 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.conversion import Place
-from mtl_tasks.errors import MtlError
+from mtl_tasks.errors import MtlError, quoting_rows
 from mtl_tasks.events import join_parts, log_column, log_places
 from mtl_tasks.gate import check_rules
 from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
@@ -115,18 +115,21 @@ def inspect(
     """
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
-    with tempfile.TemporaryDirectory() as kept:
+    with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
         entries: list[Entry] = []
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
         with found.caught():
             list_tables(scenario, root)
         if entries and found.ready:
-            frame, first_day = _read(scenario, entries, as_of, rows, found)
+            attribution: dict[str, Any] = {}
+            frame, first_day = _read(scenario, entries, as_of, rows, found, attribution)
             if frame is not None and found.complete and scenario.source.prior is not None:
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
-                _judge_log(scenario, frame, _day_after(entries, frame, as_of), first_day, root, found)
+                _judge_log(
+                    scenario, frame, _day_after(scenario, entries, frame, as_of), first_day, root, found, attribution
+                )
     if store is not None:
         day = found.as_of if as_of is None else f"{as_of:%Y-%m-%d}"
         with found.caught():
@@ -153,7 +156,12 @@ def _judge_settings(scenario: Scenario, found: Inspection) -> None:
 
 
 def _read(
-    scenario: Scenario, entries: list[Entry], as_of: pd.Timestamp | None, rows: int, found: Inspection
+    scenario: Scenario,
+    entries: list[Entry],
+    as_of: pd.Timestamp | None,
+    rows: int,
+    found: Inspection,
+    attribution: dict[str, Any],
 ) -> tuple[pd.DataFrame | None, int | None]:
     """Return the sampled interactions, None if a column cannot be read, and the first day of a partitioned log."""
     days = [day for _, _, day in entries if day is not None]
@@ -175,7 +183,7 @@ def _read(
         found.notes.append("--as-of is not given: it is taken after the newest event that was read, the log may go on")
     found.read = f"{'all ' * found.complete}{read:,} rows of {len(chosen):,} of {len(entries):,} files"
     _describe(scenario, chosen, found)
-    return _converted(scenario, chosen, found), min(days, default=None)
+    return _converted(scenario, chosen, found, as_of, attribution), min(days, default=None)
 
 
 def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) -> Sample | None:
@@ -209,7 +217,11 @@ def _key(place: Place) -> str:
 
 
 def _converted(
-    scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]], found: Inspection
+    scenario: Scenario,
+    chosen: list[tuple[str, int | None, pa.Table]],
+    found: Inspection,
+    as_of: pd.Timestamp | None,
+    attribution: dict[str, Any],
 ) -> pd.DataFrame | None:
     """Convert column by column, so that each says what is wrong with it, the first time that it is."""
     seen: dict[str, tuple[str, str]] = {}
@@ -231,17 +243,20 @@ def _converted(
         found.notes.append("the rows are checked once every column can be read")
         return None
     try:
-        return join_parts(scenario, [(file, day) for file, day, _ in chosen], parts)
+        return join_parts(scenario, [(file, day) for file, day, _ in chosen], parts, (), as_of, attribution)
     except MtlError as error:
         found.problems.append(str(error))
         return None
 
 
-def _day_after(entries: list[Entry], frame: pd.DataFrame, as_of: pd.Timestamp | None) -> pd.Timestamp:
+def _day_after(
+    scenario: Scenario, entries: list[Entry], frame: pd.DataFrame, as_of: pd.Timestamp | None
+) -> pd.Timestamp:
     if as_of is not None:
         return as_of
     days = [day for _, _, day in entries if day is not None]
-    newest = frame[columns.TIME].max()
+    times = frame[columns.TIME]
+    newest = times[times < pd.Timestamp(scenario.validation.latest, tz="UTC")].max()
     if not days and pd.notna(newest):
         days = [day_of(newest)]
     return pd.Timestamp(max(days, default=-1) + 1, unit="D", tz="UTC")
@@ -254,6 +269,7 @@ def _judge_log(
     first_day: int | None,
     root: str | Path,
     found: Inspection,
+    attribution: dict[str, Any],
 ) -> None:
     found.as_of = f"{as_of:%Y-%m-%d}"
     if not _judge_tables(scenario, frame, root, found):
@@ -261,7 +277,9 @@ def _judge_log(
     items = read_items(scenario, list_tables(scenario, root), root, frame[columns.ITEM])
     say = Say(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
-        events = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete).events
+        events = validate_log(
+            frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution
+        ).events
         first = int(log_days(events, scenario)[0]) if first_day is None else first_day
         windows = Windows.cut(scenario, day_of(as_of), first)
         rows = label_rows(events, scenario, windows)

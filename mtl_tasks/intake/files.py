@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 from upath import UPath
 
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.errors import ConfigError
 from mtl_tasks.intake.sample import read_sample
 from mtl_tasks.scenario import Scenario
@@ -77,4 +78,4 @@ def in_turn(entries: list[Entry], scenario: Scenario, as_of_day: int) -> list[En
 
 def day_of(moment: pd.Timestamp) -> int:
     """UTC days since 1970-01-01."""
-    return int((moment - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1))
+    return int((moment - EPOCH) // pd.Timedelta(days=1))

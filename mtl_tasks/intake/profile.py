@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_tasks.conversion import is_text
+from mtl_tasks.errors import may_quote
 
 _EXAMPLE_LENGTH: Final = 40
 
@@ -22,7 +23,7 @@ class Profile:
     nulls
         Share of values that are missing; in CSV the empty ones are.
     low, high
-        Smallest and largest value, None for what has no order, in which case the shortest and longest say nothing.
+        Smallest and largest value; None for what has no order, and where values of rows may not be quoted.
     """
 
     name: str
@@ -77,8 +78,11 @@ def _range(known: pa.ChunkedArray) -> tuple[str | None, str | None]:
 
 
 def _shown(value: pa.Scalar) -> str | None:
-    if not value.is_valid:
+    if not (value.is_valid and may_quote()):
         return None
-    plain = value.as_py()
+    try:
+        plain = value.as_py()
+    except (OverflowError, ValueError):  # a time beyond the year 9999
+        plain = "out of range"
     text = f"{plain:g}" if isinstance(plain, float) else str(plain)
     return text if len(text) <= _EXAMPLE_LENGTH else f"{text[: _EXAMPLE_LENGTH - 1]}…"

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tasks.conversion import is_text
+from mtl_tasks.conversion import is_text, whole_numbers
 from mtl_tasks.intake.profile import Profile, profile, without_blanks
 
 Kind = Literal["integer", "number", "flag", "time", "text", "other"]
@@ -62,7 +62,7 @@ _MOST_NULLS: Final = 0.01  # of a column of ids, where another will do
 _MOST_LEVELS: Final = 20  # distinct numbers of what people choose from, such as stars
 _YEARS: Final = (1995, 2100)
 _YEAR_SECONDS: Final = 365.2425 * 86_400
-_INTEGER: Final = r"^(?:0|-?[1-9]\d{0,17})$"
+_DIGITS: Final = r"^-?\d+$"
 _NUMBER: Final = r"^-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?$"
 _TIME: Final = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:Z|[+-]\d{2}:?\d{2})?$"
 _ZONE: Final = r"(?:Z|\d[+-]\d{2}:?\d{2})$"
@@ -137,7 +137,7 @@ def _hold_ids(texts: pa.ChunkedArray) -> bool:
     """Whether numbers are whole, and all but a stray few are written as such: as floats ids would lose digits."""
     numbers = texts.cast(pa.float64())
     whole = bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
-    return whole and float(pc.mean(pc.match_substring_regex(texts, _INTEGER).cast(pa.int8())).as_py()) >= 1.0 - _STRAY
+    return whole and float(pc.mean(pc.match_substring_regex(texts, _DIGITS).cast(pa.int8())).as_py()) >= 1.0 - _STRAY
 
 
 def _of_type(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
@@ -156,8 +156,9 @@ def _of_type(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
 def _of_text(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
     if not len(known):
         return "other", known
-    if _all(known, _INTEGER):
-        return "integer", known.cast(pa.int64())
+    whole = whole_numbers(known)
+    if whole is not None:
+        return "integer", whole
     if _all(known, _NUMBER):
         return "number", known.cast(pa.float64())
     lowered = pc.utf8_lower(known)

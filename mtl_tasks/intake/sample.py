@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from upath import UPath
 
-from mtl_tasks.reading import open_csv, parsed
+from mtl_tasks.reading import CsvReader, open_parquet, parsed
 from mtl_tasks.sources import SUFFIXES, readable
 
 _GROUPS: Final = 8  # places in a Parquet file that rows are taken from when it holds more than are wanted
@@ -55,10 +55,10 @@ def read_sample(path: UPath, name: str, text: bool, rows: int) -> Sample:
 
 
 def _first_lines(path: UPath, rows: int) -> Sample:
-    with path.open("rb") as handle, open_csv(handle, path) as reader:
+    with CsvReader(path) as reader:
         names = reader.schema.names
     types = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False)
-    with path.open("rb") as handle, open_csv(handle, path, types) as reader:
+    with CsvReader(path, types) as reader:
         batches: list[pa.RecordBatch] = []
         for batch in reader:
             batches.append(batch)
@@ -70,7 +70,7 @@ def _first_lines(path: UPath, rows: int) -> Sample:
 
 def _spread_rows(path: UPath, rows: int) -> Sample:
     with path.open("rb") as handle:
-        parquet = pq.ParquetFile(handle)
+        parquet = open_parquet(handle)
         if parquet.metadata.num_rows <= rows:
             return Sample(parquet.read(), whole=True)
         places = np.unique(np.linspace(0, parquet.num_row_groups - 1, _GROUPS).round().astype(int)).tolist()

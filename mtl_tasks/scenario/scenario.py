@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mtl_tasks import columns
 from mtl_tasks.errors import nearest
-from mtl_tasks.scenario.base import Days, Fraction, Line, Model, Name, Real, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
@@ -38,12 +38,48 @@ class Validation(Model):
     """Limits of the data checks."""
 
     max_bad_fraction: Real = Field(default=0.001, ge=0, lt=1)
+    earliest: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
+        default=datetime.date(1990, 1, 1),
+        ge=datetime.date(1900, 1, 1),
+        le=datetime.date(2200, 1, 1),
+        description="a row of an earlier day (UTC) is bad: its time is in another unit, or stands for a missing one",
+    )
+    latest: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
+        default=datetime.date(2100, 1, 1),
+        ge=datetime.date(1900, 1, 1),
+        le=datetime.date(2200, 1, 1),
+        description="a row of this day or a later one is bad too; others from as_of on are left out, which is no fault",
+    )
+    duplicates: Literal["drop", "quarantine", "refuse"] = Field(
+        default="drop",
+        description="what to do about exact copies of a row: leave them out and count them, take them for bad rows, or "
+        "refuse the log",
+    )
+    max_unjoined: Fraction | dict[Name, Fraction] = Field(
+        default=0.5,
+        description="long layout: largest share of the events of a label's type that may follow no exposure; one for "
+        "all labels, or task or signal -> share (of others half)",
+    )
     max_age_days: Days = Field(default=2, description="as_of minus the last event, in days")
     min_daily_ratio: Fraction = Field(default=0.2, description="last day's rows over the mean of the 28 days before")
     volume_severity: Literal["critical", "warning"] = "warning"
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="what to do about a day without a row between the first and the last"
     )
+    quote_rows: Flag | None = Field(
+        default=None,
+        description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
+    )
+
+    def unjoined_limit(self, name: str) -> float:
+        """Most events of the type of a task or signal that may follow no exposure, as a share of them."""
+        return self.max_unjoined.get(name, 0.5) if isinstance(self.max_unjoined, dict) else self.max_unjoined
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Validation:
+        if not self.earliest < self.latest:
+            raise ValueError(f"`earliest` {self.earliest} must be before `latest` {self.latest}")
+        return self
 
 
 class Recommend(Model):
@@ -155,6 +191,10 @@ class Scenario(Model):
         return self
 
     def _check_types(self) -> None:
+        limits = self.validation.max_unjoined
+        for name in limits if isinstance(limits, dict) else ():
+            if name not in self.labels:
+                raise ValueError(f"validation.max_unjoined: {name!r} has no label{nearest(name, list(self.labels))}")
         long = self.source.long
         if long is None:
             return

@@ -65,6 +65,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
     sections = {name: inputs.config[name] for name in ("source", "tasks")}
+    sections["rows"] = {name: inputs.config["validation"][name] for name in ("earliest", "latest", "duplicates")}
     snapshots = None if run.scenario.source.sql is None else _snapshots(run)
     parts = judge_parts(run, sections, files, ROOT, snapshots)
     events = joined_events([part.frame(EVENTS) for part in parts])
@@ -74,6 +75,8 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     payload.summary = {
         "max_event_time": result.events[columns.TIME].max().isoformat(),
         "quarantined": len(result.quarantine),
+        "duplicates": result.report["duplicates"]["rows"],
+        "attribution": result.report["attribution"],
         "success": result.report["success"],
     }
     payload.add_json(DAYS, [part.ref.to_json() for part in parts])

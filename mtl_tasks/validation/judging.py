@@ -11,19 +11,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.calendar import calendar
+from mtl_tasks.calendar import EPOCH, calendar
 from mtl_tasks.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
-from mtl_tasks.errors import DataError
+from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text
 from mtl_tasks.validation.expectations import Expectation, Outcome, judge
 from mtl_tasks.validation.log_checks import (
     bad_fraction_expectation,
+    duplicates_error,
     log_expectations,
     schema_expectations,
+    unjoined,
+    unread_types,
     volume_expectations,
 )
-from mtl_tasks.validation.row_checks import quarantine_codes, row_checks
+from mtl_tasks.validation.row_checks import DUPLICATE, quarantine_codes, row_checks
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,9 @@ class ValidationResult:
     Attributes
     ----------
     events
-        The good rows, in order: user_id, item_id, event_time, day (int32), label columns (float32); in the long layout
-        known_day (int32), in which the labels become final: those that do so from as_of on are null.
+        The good rows, in order, without exact copies if the scenario drops these: user_id, item_id, event_time, day
+        (int32), label columns (float32); in the long layout known_day (int32), in which the labels become final: those
+        that do so from as_of on are null.
     quarantine
         The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
     report
@@ -86,12 +90,13 @@ def validate_log(
     *,
     say: Say = IN_A_RUN,
     whole: bool = True,
+    attribution: Mapping[str, Any] | None = None,
 ) -> ValidationResult:
     """Set bad rows aside, and refuse a log that is bad as a whole: :func:`judge_rows`, then :func:`judge_log`.
 
     Parameters and errors are theirs.
     """
-    [judged] = judge_rows(interactions, items, scenario, as_of, say=say)
+    [judged] = judge_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
     return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
 
 
@@ -103,6 +108,7 @@ def judge_rows(
     *,
     days: Sequence[int] | None = None,
     say: Say = IN_A_RUN,
+    attribution: Mapping[str, Any] | None = None,
 ) -> list[JudgedRows]:
     """Set bad rows aside.
 
@@ -119,6 +125,8 @@ def judge_rows(
         Partitions to hand back one by one; by default the rows are handed back together.
     say
         What to do about each fault.
+    attribution
+        What became of the events of a long log; it is kept in the record.
 
     Raises
     ------
@@ -137,16 +145,27 @@ def judge_rows(
     )  # float32 goes value by value
     broken = [check.rule.broken(probe) for check in checks]
     good = codes < 0
+    dropped = np.isin(codes, [code for code, check in enumerate(checks) if check.dropped])
+    bad = ~good & ~dropped
     events = _canonical(probe[good], scenario, as_of)
-    quarantine = probe.loc[~good, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    copies = (probe[REASON] == DUPLICATE).to_numpy()
     schema = [outcome.to_json() for outcome in outcomes]
     places = [slice(0, len(good))] if days is None else _places(interactions[PARTITION].to_numpy(), days)
-    parts = zip(places, _split(events, good, places), _split(quarantine, ~good, places), strict=True)
+    parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
     return [
         JudgedRows(
-            kept, bad, {"rows": place.stop - place.start, "schema": schema, "checks": _found(per_row, broken, place)}
+            kept,
+            aside,
+            {
+                "rows": place.stop - place.start,
+                "duplicates": int(copies[place].sum()),
+                "attribution": dict(attribution or {}),
+                "schema": schema,
+                "checks": _found(per_row, broken, place),
+            },
         )
-        for place, kept, bad in parts
+        for place, kept, aside in parts
     ]
 
 
@@ -165,7 +184,8 @@ def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], pla
 
 
 def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
-    future = (interactions[TIME] >= as_of).to_numpy()
+    latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+    future = (interactions[TIME].ge(as_of) & interactions[TIME].lt(latest)).to_numpy()  # later ones are no times at all
     if future.any():
         log.info("%s: left out %d rows from %s on", scenario.name, future.sum(), f"{as_of:%Y-%m-%d}")
     return interactions[~future]
@@ -187,7 +207,7 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
         frame = frame.assign(**calendar(frame[TIME], scenario.source))
     if scenario.source.long is not None:
         closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
-        frame[KNOWN] = ((closed - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(days=1)).astype("int32")
+        frame[KNOWN] = ((closed - EPOCH) // pd.Timedelta(days=1)).astype("int32")
         frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
     return frame
 
@@ -224,9 +244,10 @@ def judge_log(
     Raises
     ------
     DataError
-        If no row is before ``as_of``, more than ``validation.max_bad_fraction`` of the rows are bad, a label column is
-        empty, the log is stale, lacks days (if the scenario refuses that), or its last day is thin (if that is
-        ``critical``).
+        If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
+        ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unjoined`` of the events of a
+        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if
+        the scenario refuses that), or its last day is thin (if that is ``critical``).
     """
     reasons = _reasons(len(events), quarantine)
     if reasons.empty:
@@ -234,6 +255,12 @@ def judge_log(
             f"{scenario.source.log}: no event before {as_of:%Y-%m-%d} (source in {scenario.file}):"
             " choose a later as_of or add the data"
         )
+    copies = sum(record["duplicates"] for record in records)
+    if copies and scenario.validation.duplicates == "refuse":
+        say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
+    attribution = records[0]["attribution"]  # a log of events has one part
+    if attribution:
+        _judge_attribution(attribution, scenario, say, whole)
     fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
     outcomes = _judge(reasons, [fraction], say)
     if events.empty:
@@ -243,7 +270,22 @@ def judge_log(
         outcomes += _judge(*volume_expectations(events, scenario), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
     entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
-    return ValidationResult(events, quarantine, _report(events, quarantine, entries, scenario))
+    return ValidationResult(events, quarantine, _report(events, quarantine, (copies, attribution), entries, scenario))
+
+
+def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: Say, whole: bool) -> None:
+    """Say which events count for nothing, and refuse a log in which they are too many of a type."""
+    unread = unread_types(attribution["unread"], scenario)
+    if unread:
+        say.warn(unread)
+    for name, counts in attribution["labels"].items() if whole else ():  # a sample may lack their exposures
+        if counts["joined"] < counts["events"]:
+            text = unjoined(name, counts, scenario)
+            share = 1 - counts["joined"] / counts["events"]
+            if share > scenario.validation.unjoined_limit(name):
+                say.refuse(DataError(text))
+            else:
+                say.warn(text)
 
 
 def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -277,23 +319,35 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
         if not outcome.success and expectation.severity == "critical":
             say.refuse(DataError(expectation.failure))
         elif outcome.error is not None:
-            say.refuse(DataError(f"{outcome.type} on {expectation.arguments}: could not be checked: {outcome.error}"))
+            say.refuse(
+                DataError(
+                    f"{outcome.type} on {expectation.arguments}: could not be checked{quoted(f': {outcome.error}')}"
+                )
+            )
         elif not outcome.success:
             say.warn(expectation.failure or f"{outcome.observed} fail {outcome.type}")
     return outcomes
 
 
 def _report(
-    events: pd.DataFrame, quarantine: pd.DataFrame, outcomes: list[dict[str, Any]], scenario: Scenario
+    events: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    counted: tuple[int, Mapping[str, Any]],
+    outcomes: list[dict[str, Any]],
+    scenario: Scenario,
 ) -> dict[str, Any]:
+    copies, attribution = counted
     counts = quarantine[REASON].value_counts(sort=False)
-    read = len(events) + len(quarantine)
+    rule = scenario.validation.duplicates
+    read = len(events) + len(quarantine) + (copies if rule == "drop" else 0)
     return {
         "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == "critical"),
         "rows_read": read,
         "rows_kept": len(events),
         "bad_fraction": len(quarantine) / read,
         "max_bad_fraction": scenario.validation.max_bad_fraction,
+        "duplicates": {"rows": copies, "rule": rule},
+        "attribution": dict(attribution),
         "quarantined": {str(reason): int(count) for reason, count in counts.items()},
         "expectations": outcomes,
         "first_day": day_text(int(events[DAY].min())),

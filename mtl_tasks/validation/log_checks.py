@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from mtl_tasks.attribution import REASONS
 from mtl_tasks.columns import DAY, FILE, ITEM, REASON, TIME, USER, context, label
+from mtl_tasks.errors import DataError, quoted
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.splits import day_text, log_days
 from mtl_tasks.validation.expectations import Expectation, Severity
+from mtl_tasks.validation.row_checks import IMPLAUSIBLE_TIME
 
 _TRAILING_DAYS: Final = 28
 _SHOWN_DAYS: Final = 5
 _TOP_REASONS: Final = 5
+_SHOWN_TYPES: Final = 12
 _ID_TYPES: Final = ["int64", "Int64", "str"]
 _TIME_TYPE: Final = "datetime64[us, UTC]"
 
@@ -45,12 +50,57 @@ def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scena
     shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
     failure = (
         f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
-        f" {limit:.3%}): {shown}; {_example(quarantine)}: mend the log, or raise validation.max_bad_fraction in"
-        f" {scenario.file}"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: mend the log, or raise"
+        f" validation.max_bad_fraction in {scenario.file}"
     )
     # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
     arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
     return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
+
+
+def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
+    """Return the error of a log with exact copies where the scenario refuses them."""
+    return DataError(
+        f"{scenario.name}: {copies:,} of {rows:,} rows are exact copies of another (validation.duplicates is refuse):"
+        f" write each row once, or set validation.duplicates to drop in {scenario.file}"
+    )
+
+
+def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
+    """Say how many events of a label's type follow no exposure, why, and what to do."""
+    events, lost = counts["events"], counts["events"] - counts["joined"]
+    reasons = ", ".join(f"{counts[reason]:,} {words}" for reason, words in REASONS.items() if counts[reason])
+    return (
+        f"{name}: {lost:,} of {events:,} events of the type {counts['type']!r} ({lost / events:.1%}, the limit is"
+        f" {scenario.validation.unjoined_limit(name):.1%}) follow no exposure, so that they are in no label: {reasons}:"
+        " correct the clock or the ids that wrote them, or change source.long.attribution_hours or"
+        f" validation.max_unjoined in {scenario.file}"
+    )
+
+
+def unread_types(unread: Mapping[str, int], scenario: Scenario) -> str | None:
+    """Say which types of events the scenario does not read, and which of them are another spelling of one it reads."""
+    long = scenario.source.long
+    if not unread or long is None:
+        return None
+    read = {kind.strip().lower(): kind for kind in (long.exposure, *(str(t.label) for t in scenario.labels.values()))}
+    shown = []
+    for kind, count in list(unread.items())[:_SHOWN_TYPES]:
+        alike = read.get(kind.strip().lower())
+        shown.append(f"{kind!r} {count:,}" + (f" (spelt otherwise than {alike!r})" if alike else ""))
+    listed = quoted(": " + ", ".join(shown) + (", …" if len(unread) > _SHOWN_TYPES else ""))
+    return (
+        f"{scenario.name}: the scenario reads no event of {len(unread):,} types in column {long.type!r}, in all"
+        f" {sum(unread.values()):,} events{listed}"
+    )
+
+
+def _about_times(counts: pd.Series, scenario: Scenario) -> str:
+    if not counts.get(IMPLAUSIBLE_TIME, 0):
+        return ""
+    settings, unit = scenario.validation, scenario.source.time_unit
+    span = f"before validation.earliest ({settings.earliest}) or from validation.latest ({settings.latest}) on"
+    return f"; a time {span} is implausible" + (f", often of another unit than source.time_unit {unit}" if unit else "")
 
 
 def _example(quarantine: pd.DataFrame) -> str:
@@ -58,8 +108,8 @@ def _example(quarantine: pd.DataFrame) -> str:
         return ""
     row = quarantine.iloc[0]
     columns = [USER, ITEM, TIME, *(name for name in map(str, quarantine) if name.startswith(label("")))]
-    values = ", ".join(f"{name} {row[name]}" for name in columns)
-    return f"for example {values} ({row[REASON]}) in {row[FILE]}"
+    values = quoted(" ".join(["", ", ".join(f"{name} {row[name]}" for name in columns)]))
+    return f"for example{values} ({row[REASON]}) in {row[FILE]}"
 
 
 def log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mtl_tasks.calendar import EPOCH
 from mtl_tasks.columns import DAY, ITEM, PARTITION, REASON, TIME, USER, context, label
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.validation.expectations import Expectation
@@ -21,8 +22,9 @@ from mtl_tasks.validation.expectations import Expectation
 Mask = NDArray[np.bool_]
 
 DUPLICATE: Final = "duplicate"
+IMPLAUSIBLE_TIME: Final = "implausible_time"
 _KNOWN: Final = "known_item"  # bool: the item is in the item table
-_REPEAT: Final = "repeated"  # bool: an earlier good row has the same user, item and time
+CONFLICTING: Final = "conflicting_duplicate"
 _FLOAT_MAX: Final = float(np.finfo(np.float32).max)
 
 
@@ -108,16 +110,44 @@ class Equal:
 
 
 @dataclass(frozen=True)
+class First:
+    """No row before it that is good so far has the same values; ``flag`` is the column that says which has one."""
+
+    columns: tuple[str, ...]
+    flag: str
+
+    def mark(self, frame: pd.DataFrame, good: Mask) -> None:
+        """Fill the column ``flag``."""
+        frame[self.flag] = False
+        frame.loc[good, self.flag] = frame.loc[good, list(self.columns)].duplicated()
+
+    def broken(self, frame: pd.DataFrame) -> Mask:
+        """See :class:`Rule`."""
+        return _mask(frame[self.flag])
+
+    def expectation(self) -> tuple[str, dict[str, Any]]:
+        """See :class:`Rule`."""
+        return "ExpectColumnValuesToBeInSet", {"column": self.flag, "value_set": [False]}
+
+
+@dataclass(frozen=True)
 class RowCheck:
-    """A rule and the reason code of the rows that break it."""
+    """A rule and the reason code of the rows that break it.
+
+    Attributes
+    ----------
+    dropped
+        Whether those rows are left out, rather than set aside as bad.
+    """
 
     reason: str
     rule: Rule
+    dropped: bool = False
 
     def expectation(self) -> Expectation:
         """Any broken row is worth a warning; how many are too many is one question of the whole log."""
         name, arguments = self.rule.expectation()
-        return Expectation(name, arguments, "warning", note=f" ({self.reason})")
+        return Expectation(name, arguments, "warning", note=f" ({self.reason}{', left out' * self.dropped})")
 
 
 def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
@@ -126,6 +156,7 @@ def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
         RowCheck("null_user", NotNull(USER)),
         RowCheck("null_item", NotNull(ITEM)),
         RowCheck("null_time", NotNull(TIME)),
+        RowCheck(IMPLAUSIBLE_TIME, Between(DAY, *plausible_days(scenario))),
     ]
     if partitioned:  # in a single file the rows from as_of on are simply the future
         checks.append(RowCheck("outside_partition", Equal(DAY, PARTITION)))
@@ -137,7 +168,24 @@ def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
         RowCheck(f"context_not_finite:{name}", Between(context(name), -_FLOAT_MAX, _FLOAT_MAX))
         for name in scenario.source.context.numeric
     ]
-    return (*checks, RowCheck(DUPLICATE, OneOf(_REPEAT, (False,))))
+    return (*checks, *_copy_checks(scenario))
+
+
+def _copy_checks(scenario: Scenario) -> list[RowCheck]:
+    """A copy is equal in all that is read; in the long layout but for labels, which the first copy alone was given."""
+    key, about = (USER, ITEM, TIME), scenario.source.context
+    labels = scenario.labels if scenario.source.long is None else ()
+    told = [*(label(name) for name in labels), *(context(name) for name in (*about.numeric, *about.categorical))]
+    return [
+        RowCheck(DUPLICATE, First((*key, *told), "copied"), dropped=scenario.validation.duplicates == "drop"),
+        RowCheck(CONFLICTING, First(key, "repeated")),
+    ]
+
+
+def plausible_days(scenario: Scenario) -> tuple[int, int]:
+    """The first and the last day (UTC, since 1970-01-01) that a row may be of."""
+    settings, epoch = scenario.validation, EPOCH.date()
+    return (settings.earliest - epoch).days, (settings.latest - epoch).days - 1
 
 
 def _label_checks(name: str, task: Task) -> list[RowCheck]:
@@ -161,19 +209,18 @@ def quarantine_codes(
     Returns
     -------
     tuple
-        The rows with the columns that the checks read (the day, whether the item is known, whether the row repeats
-        one that is good so far) and ``reason`` (category, null if good); and per row the position of the first
-        broken check, -1 if none.
+        The rows with the columns that the checks read (the day, whether the item is known, whether the row copies
+        or repeats one that is good so far) and ``reason`` (category, null if good); and per row the position of the
+        first broken check, -1 if none.
     """
     probe = interactions.reset_index(drop=True)
     # A float, so that a missing time has a missing day.
-    probe[DAY] = np.floor((probe[TIME] - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1))
+    probe[DAY] = np.floor((probe[TIME] - EPOCH) / pd.Timedelta(days=1))
     probe[_KNOWN] = probe[ITEM].isin(items[ITEM]) | probe[ITEM].isna()
     codes = np.full(len(probe), -1, dtype=np.int16)
     for code, check in enumerate(checks):
-        if check.reason == DUPLICATE:  # last: a good row must not be lost to an earlier copy that is bad
-            probe[_REPEAT] = False
-            probe.loc[codes < 0, _REPEAT] = probe.loc[codes < 0, [USER, ITEM, TIME]].duplicated()
+        if isinstance(check.rule, First):  # last: a good row must not be lost to an earlier copy that is bad
+            check.rule.mark(probe, codes < 0)
         codes[(codes < 0) & check.rule.broken(probe)] = code
     probe[REASON] = pd.Categorical.from_codes(codes, categories=pd.Index([check.reason for check in checks]))
     return probe, codes

@@ -217,7 +217,22 @@ def _validation() -> Json:
         "rows_kept": 96_500,
         "bad_fraction": 12 / 96_512,
         "max_bad_fraction": 0.001,
-        "quarantined": {"out_of_range:rating": 3, "duplicate": 9},
+        "duplicates": {"rows": 41, "rule": "drop"},
+        "attribution": {
+            "labels": {
+                "purchase": {
+                    "type": "buy",
+                    "events": 9_100,
+                    "joined": 9_000,
+                    "incomplete": 1,
+                    "before_exposure": 70,
+                    "outside_window": 9,
+                    "no_exposure": 20,
+                }
+            },
+            "unread": {"Buy": 12, "scroll": 400},
+        },
+        "quarantined": {"out_of_range:rating": 3, "conflicting_duplicate": 9},
         "expectations": [dict(zip(names, check, strict=True)) for check in checks],
         "first_day": "2013-02-28",
         "last_day": "2013-08-24",

@@ -21,6 +21,7 @@ SPOILERS: dict[str, tuple[str, Any]] = {
     "null_user": (USER, pd.NA),
     "null_item": (ITEM, pd.NA),
     "null_time": (TIME, pd.NaT),
+    "implausible_time": (TIME, pd.Timestamp("9999-12-31", tz="UTC")),
     "outside_partition": (TIME, AS_OF - pd.Timedelta(24 * DAYS, unit="h") - pd.Timedelta(1, unit="us")),
     "unknown_item": (ITEM, 999),
     "label_not_finite:rating": (RATING, np.inf),
@@ -58,15 +59,21 @@ def repeat(log: pd.DataFrame, row: int) -> pd.DataFrame:
     return pd.concat([log, log.iloc[[row]]], ignore_index=True)
 
 
+def contradict(log: pd.DataFrame, row: int) -> pd.DataFrame:
+    """Return the log with a row delivered a second time, at the end, with another label."""
+    return pd.concat([log, log.iloc[[row]].assign(**{LIKE: 1 - log.loc[row, LIKE]})], ignore_index=True)
+
+
 def bad_log() -> pd.DataFrame:
     """Return a log with one row for every reason, several for some."""
     log = good_log()
     for row, reason in enumerate(SPOILERS):
         log = spoil(log, 3 * row, reason)
     log = spoil(spoil(log, 40, "label_not_finite:rating"), 41, "unknown_item")
-    return repeat(repeat(log, 50), 50)
+    return contradict(repeat(repeat(log, 50), 50), 50)
 
 
 def validate(log: pd.DataFrame, **changes: Any) -> ValidationResult:
-    scenario = tiny_scenario(**{"validation__max_bad_fraction": 0.5, **changes})
+    defaults = {"validation__max_bad_fraction": 0.5, "validation__duplicates": "quarantine"}
+    scenario = tiny_scenario(**{**defaults, **changes})
     return validate_log(log, ITEMS, scenario, AS_OF)

@@ -61,12 +61,13 @@ def test_the_report_says_what_was_found() -> None:
     result = validate(bad_log())
     report = result.report
     assert report["success"] is True
-    assert (report["rows_read"], report["rows_kept"]) == (62, 49)
-    assert report["bad_fraction"] == pytest.approx(13 / 62)
+    assert (report["rows_read"], report["rows_kept"]) == (63, 48)
+    assert report["bad_fraction"] == pytest.approx(15 / 63)
     assert report["max_bad_fraction"] == 0.5
     assert report["quarantined"] == {
         **dict.fromkeys(SPOILERS, 1),
         "duplicate": 2,
+        "conflicting_duplicate": 1,
         "unknown_item": 2,
         "label_not_finite:rating": 2,
     }
@@ -79,7 +80,7 @@ def test_the_report_says_what_was_found() -> None:
             "column": RATING,
             "severity": "warning",
             "success": False,
-            "observed": "3 of 62 rows (label_out_of_range:rating)",  # the infinite ones are out of range, too
+            "observed": "3 of 63 rows (label_out_of_range:rating)",  # the infinite ones are out of range, too
             "unexpected": 3,
         }
     ]

@@ -47,8 +47,9 @@ def join_labels(
     -------
     tuple
         The exposures; and a JSON-able document: ``labels``, by task or signal the ``type``, how many ``events`` there
-        are, how many follow an exposure (``joined``) and why the others do not (``REASONS``); and ``unread``, how many
-        events there are of each type that the scenario does not name, the most frequent first.
+        are, how many follow an exposure (``joined``) and why the others do not (``REASONS``); and ``unread``, of the
+        types that the scenario does not name how many there are, how many events they have, and those of the ``most``
+        frequent (of none, if the scenario forbids to quote rows).
 
     Raises
     ------
@@ -93,10 +94,16 @@ def _fates(
     return {"events": len(mine), "joined": len(found) - len(lost), **reasons}
 
 
-def _unread(events: pd.DataFrame, scenario: Scenario, long: Long, before: pd.Timestamp | None) -> dict[str, int]:
-    read = {long.exposure, *(str(task.label) for task in scenario.labels.values())}
-    types = _until(events, before)[TYPE].value_counts()
-    return {str(kind): int(count) for kind, count in types.items() if kind not in ("", *read)}
+def _unread(events: pd.DataFrame, scenario: Scenario, long: Long, before: pd.Timestamp | None) -> dict[str, Any]:
+    read = {"", long.exposure, *(str(task.label) for task in scenario.labels.values())}
+    counts = _until(events, before)[TYPE].value_counts()
+    counts = counts[~counts.index.isin(read)]
+    most = counts.head(0 if scenario.validation.quote_rows is False else _SHOWN)
+    return {
+        "types": len(counts),
+        "events": int(counts.sum()),
+        "most": {str(kind): int(count) for kind, count in most.items()},
+    }
 
 
 def _until(events: pd.DataFrame, before: pd.Timestamp | None) -> pd.DataFrame:

@@ -142,7 +142,7 @@ def test_of_events_that_follow_no_exposure_the_reasons_are_counted() -> None:
         "no_exposure": 1,
     }
     assert found["labels"]["rating"]["no_exposure"] == 1
-    assert found["unread"] == {"scroll": 2, "Buy ": 1}
+    assert found["unread"] == {"types": 2, "events": 3, "most": {"scroll": 2, "Buy ": 1}}
 
 
 def test_what_became_of_events_does_not_depend_on_what_happens_from_as_of_on() -> None:
@@ -198,7 +198,10 @@ def test_fewer_are_a_warning_and_in_the_report(tmp_path: Path, caplog: pytest.Lo
     rows.loc[rows.index[rows["what"] == "buy"][12:15], "what"] = "Buy"
     report = judged(tmp_path, rows).report
     assert report["attribution"]["labels"]["buy"]["before_exposure"] > 0
-    assert report["attribution"]["unread"] == {"Buy": 3}
+    assert report["attribution"]["unread"] == {"types": 1, "events": 3, "most": {"Buy": 3}}
+    hidden = {"max_bad_fraction": 0.1, "quote_rows": False}
+    unread = judged(tmp_path, rows, validation=hidden).report["attribution"]["unread"]
+    assert unread == {"types": 1, "events": 3, "most": {}}
     assert "follow no exposure" in caplog.text
     assert "'Buy' 3 (spelt otherwise than 'buy')" in caplog.text
 

@@ -65,7 +65,9 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
     sections = {name: inputs.config[name] for name in ("source", "tasks")}
-    sections["rows"] = {name: inputs.config["validation"][name] for name in ("earliest", "latest", "duplicates")}
+    sections["rows"] = {
+        name: inputs.config["validation"][name] for name in ("earliest", "latest", "duplicates", "quote_rows")
+    }
     snapshots = None if run.scenario.source.sql is None else _snapshots(run)
     parts = judge_parts(run, sections, files, ROOT, snapshots)
     events = joined_events([part.frame(EVENTS) for part in parts])

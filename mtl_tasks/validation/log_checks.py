@@ -20,7 +20,6 @@ from mtl_tasks.validation.row_checks import IMPLAUSIBLE_TIME
 _TRAILING_DAYS: Final = 28
 _SHOWN_DAYS: Final = 5
 _TOP_REASONS: Final = 5
-_SHOWN_TYPES: Final = 12
 _ID_TYPES: Final = ["int64", "Int64", "str"]
 _TIME_TYPE: Final = "datetime64[us, UTC]"
 
@@ -78,20 +77,20 @@ def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
     )
 
 
-def unread_types(unread: Mapping[str, int], scenario: Scenario) -> str | None:
+def unread_types(unread: Mapping[str, Any], scenario: Scenario) -> str | None:
     """Say which types of events the scenario does not read, and which of them are another spelling of one it reads."""
     long = scenario.source.long
-    if not unread or long is None:
+    if not unread["types"] or long is None:
         return None
     read = {kind.strip().lower(): kind for kind in (long.exposure, *(str(t.label) for t in scenario.labels.values()))}
     shown = []
-    for kind, count in list(unread.items())[:_SHOWN_TYPES]:
+    for kind, count in unread["most"].items():
         alike = read.get(kind.strip().lower())
         shown.append(f"{kind!r} {count:,}" + (f" (spelt otherwise than {alike!r})" if alike else ""))
-    listed = quoted(": " + ", ".join(shown) + (", …" if len(unread) > _SHOWN_TYPES else ""))
+    listed = quoted(": " + ", ".join(shown) + (", …" if unread["types"] > len(shown) else "")) if shown else ""
     return (
-        f"{scenario.name}: the scenario reads no event of {len(unread):,} types in column {long.type!r}, in all"
-        f" {sum(unread.values()):,} events{listed}"
+        f"{scenario.name}: types in column {long.type!r} that the scenario does not read: {unread['types']:,}, with"
+        f" {unread['events']:,} events{listed}"
     )
 
 

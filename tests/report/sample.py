@@ -230,7 +230,7 @@ def _validation() -> Json:
                     "no_exposure": 20,
                 }
             },
-            "unread": {"Buy": 12, "scroll": 400},
+            "unread": {"types": 2, "events": 412, "most": {"scroll": 400, "Buy": 12}},
         },
         "quarantined": {"out_of_range:rating": 3, "conflicting_duplicate": 9},
         "expectations": [dict(zip(names, check, strict=True)) for check in checks],

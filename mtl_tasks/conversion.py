@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zoneinfo
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,6 +13,8 @@ import pyarrow.compute as pc
 
 from mtl_tasks.errors import ConfigError, DataError, quoted
 from mtl_tasks.scenario import Source
+
+log = logging.getLogger(__name__)
 
 UTC_TIME: Final = pa.timestamp("us", "UTC")
 MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -142,8 +145,19 @@ def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None
         column = column.cast(pa.int8())
     column = column.cast(pa.float64(), safe=False)
     if above is not None:
-        column = pc.if_else(pc.is_nan(column), None, pc.greater(column, above))
-    return column.cast(pa.float32(), safe=False)
+        column = pc.if_else(pc.is_nan(column), None, pc.greater(column, above)).cast(pa.float64())
+    made = column.cast(pa.float32(), safe=False)
+    _say_rounded(column, made, place)
+    return made
+
+
+def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: Place) -> None:
+    """Warn of whole numbers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
+    whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
+    count = pc.sum(whole).as_py() or 0
+    if count:
+        example = quoted(f", such as {_first(column.filter(whole)):.0f}")
+        log.warning("%s", place.error(f"has {count:,} whole numbers that are rounded to seven digits{example}"))
 
 
 def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
@@ -159,6 +173,8 @@ def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     column = _decoded(column)
     if pa.types.is_floating(column.type):
         try:
+            # Some writers store NaN for what is missing.
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
             column = column.cast(pa.int64())  # codes with nulls are floats wherever pandas wrote them
         except pa.ArrowInvalid:
             raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
@@ -196,6 +212,8 @@ def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.
 def _moments(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
     if pa.types.is_null(column.type):
         return column.cast(UTC_TIME), None
+    if is_text(column.type):  # in a Parquet file too
+        place = replace(place, text=True)
     if place.text and source.time_unit is not None:
         column = _integers_of_text(column, place)
     if pa.types.is_integer(column.type):

@@ -25,7 +25,7 @@ from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.known import Known
 from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.store import DAYS, Artifact, Payload, Ref, Store, day_refs
+from mtl_tasks.store import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,8 @@ def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: 
         maker.advance(day)
         facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
         folder = run.store.folder(*_place(run, day, key.hexdigest()))
-        run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
+        if not (folder / MANIFEST).exists():  # the same counts, though in another order if counted from the first day
+            run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
     return weeks[len(due) :]
 
 

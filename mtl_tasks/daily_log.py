@@ -179,7 +179,7 @@ def _make(
     beside = scenario.source.tables.values()
     attribution: dict[str, Any] = {}
     wanted_files = [f for f in files if f.path in wanted or f.path in beside]
-    read = read_log(scenario, wanted_files, of_log, run.as_of, seen, attribution)
+    read = read_log(scenario, wanted_files, of_log, run.as_of, seen, attribution, root)
     read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
     checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
     items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]

@@ -45,6 +45,7 @@ def read_log(
     before: pd.Timestamp | None = None,
     seen: dict[str, tuple[str, str]] | None = None,
     attribution: dict[str, Any] | None = None,
+    tables_root: str | Path | UPath | None = None,
 ) -> pd.DataFrame:
     """Read the log's needed columns under their canonical names: rows in file order, none dropped.
 
@@ -61,6 +62,9 @@ def read_log(
     attribution
         Of a log in the long layout, what became of the events before ``before`` is added, as
         :func:`~mtl_tasks.attribution.join_labels` says it.
+    tables_root
+        Where the files beside the log lie, such as ``source.prior``; by default where the log does. A log in a database
+        lies in the store, and they do not.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def read_log(
     parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
     frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts, seen, before, attribution)
     if scenario.source.prior is not None:
-        frame = with_prior(frame, scenario, files, root)
+        frame = with_prior(frame, scenario, files, root if tables_root is None else tables_root)
     log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
     return frame
 

@@ -145,8 +145,10 @@ def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
         count = names.count(place.column)
         if count != 1:
             listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-            problem = "is not in the file" if count == 0 else f"occurs {count} times"
-            raise place.error(f"{problem}{nearest(place.column, names)} (the file has {listed})")
+            problem = f"is not in the file{nearest(place.column, names)}"
+            if count:
+                problem = f"occurs {count} times in the file, so that it is not known which is meant: rename the others"
+            raise place.error(f"{problem} (the file has {listed})")
     return list(dict.fromkeys(place.column for place in places.values()))
 
 

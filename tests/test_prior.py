@@ -7,14 +7,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from upath import UPath
 
 from mtl_tasks.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER, context, label
+from mtl_tasks.daily_log import judge_parts
 from mtl_tasks.errors import ConfigError, DataError
 from mtl_tasks.events import read_log
-from mtl_tasks.sources import list_sources
+from mtl_tasks.run import Run
+from mtl_tasks.snapshots import snapshot_log
+from mtl_tasks.sources import list_sources, list_tables
 from mtl_tasks.splits import log_days
+from mtl_tasks.store import Store
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import ValidationResult, validate_log
+from tests.databases import fill, sql_scenario
 from tests.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
 
 PRIOR: dict[str, Any] = {"path": "before.parquet", "user": "who", "item": "what", "labels": {"like": "liked"}}
@@ -94,3 +100,16 @@ def test_a_time_that_no_row_can_have_does_not_move_what_was_before_the_log(tmp_p
     scenario = tiny_scenario(source__prior=PRIOR, source__events="log.parquet")
     log = read_log(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path)
     assert (log[TIME].head(3) == AS_OF - pd.Timedelta(DAYS + 1, unit="D")).all()
+
+
+def test_a_prior_beside_a_log_in_a_database_is_found_where_the_project_lies(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    fill(url, tiny_log())
+    write_log(tmp_path)
+    prior().to_parquet(tmp_path / "before.parquet", index=False)
+    scenario = sql_scenario(url, source__prior=PRIOR, boosting={"min_data_in_leaf": 2, "num_leaves": 2})
+    kept = UPath(tmp_path / "kept")
+    files = [*snapshot_log(scenario, kept, AS_OF_DAY, {}), *list_tables(scenario, tmp_path)]
+    run = Run(scenario, AS_OF, Store(str(tmp_path / "store")))
+    [part] = judge_parts(run, {}, files, tmp_path, kept)
+    assert len(part.frame("events")) == len(prior()) + len(tiny_log())

@@ -25,7 +25,7 @@ _LONGEST_VALUE: Final = 30  # letters of a value, on average; more are prose
 def item_lines(path: str, item: Column) -> list[str]:
     """Return the section `items` for a table of item attributes, and what the log's item ids are found in."""
     sample = read_sample(locate(".", path), f"--items {path}", is_csv(path), ROWS)
-    columns = look_at(sample.table)
+    columns = look_at(sample.table, not is_csv(path))
     ids = {str(value) for value in pc.unique(item.values).to_pylist()}
     shared = {column.name: _overlap(ids, column) for column in columns}
     best = max(columns, key=lambda column: (shared[column.name], column.found.distinct), default=None)

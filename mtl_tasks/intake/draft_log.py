@@ -62,7 +62,7 @@ def look_at_log(events: str) -> Log:
         raise DataError(f"--events {events}: no row in the {len(files)} files that were read: a draft needs some rows")
     whole = len(files) == max(len(partitions), 1) and all(sample.whole for sample in samples)
     days = _weighted_days(partitions) if partitions else None
-    return Log(events, "csv" if text else "parquet", bool(partitions), table, look_at(table), whole, days)
+    return Log(events, "csv" if text else "parquet", bool(partitions), table, look_at(table, not text), whole, days)
 
 
 def _weighted_days(partitions: list[UPath]) -> NDArray[np.int64]:

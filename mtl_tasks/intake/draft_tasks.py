@@ -59,7 +59,11 @@ def type_lines(log: Log, types: Types) -> list[str]:
     events = pc.fill_null(log.table.column(types.column.column.name).cast(pa.string()), "")
     for name in types.others:
         of_type = log.table.filter(pc.equal(events, name))
-        value = None if types.value is None else next(c for c in look_at(of_type) if c.name == types.value.name)
+        value = (
+            None
+            if types.value is None
+            else next(c for c in look_at(of_type, log.format == "parquet") if c.name == types.value.name)
+        )
         if value is not None and value.found.distinct > 1 and value.kind in ("integer", "number", "flag"):
             lines += [f"  {key(name)}: # guess: the value of this event", *_regression(name, value)]
         else:

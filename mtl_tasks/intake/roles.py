@@ -116,15 +116,23 @@ class Column:
         return None
 
 
-def look_at(table: pa.Table) -> list[Column]:
-    """Say of every column what it looks like."""
-    return [_look(name, table.column(position)) for position, name in enumerate(table.column_names)]
+def look_at(table: pa.Table, typed: bool) -> list[Column]:
+    """Say of every column what it looks like.
+
+    Parameters
+    ----------
+    typed
+        Whether the file has types, as Parquet does: a text that looks like a number is a text there, and read as such.
+    """
+    return [_look(name, table.column(position), typed) for position, name in enumerate(table.column_names)]
 
 
-def _look(name: str, column: pa.ChunkedArray) -> Column:
+def _look(name: str, column: pa.ChunkedArray, typed: bool) -> Column:
     known = without_blanks(column).drop_null()
     found = profile(name, column)
     kind, values = _of_text(known) if is_text(known.type) else _of_type(known)
+    if typed and is_text(known.type) and kind in ("integer", "number", "flag"):
+        return Column(name, "text", known, found)
     if kind in ("integer", "number") and len(values) and set(pc.unique(values.slice(0, 10_000)).to_pylist()) <= {0, 1}:
         kind = "flag" if set(pc.unique(values).to_pylist()) <= {0, 1} else kind
     looked = Column(name, kind, values, found)

@@ -148,9 +148,11 @@ def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
     )
     failure = (
         f"{scenario.source.log}: no row on {len(missing):,} of the {span:,} days from {day_text(int(present[0]))} to"
-        f" {day_text(int(present[-1]))}: {shown}: load them, or set validation.missing_days to warn in {scenario.file}"
+        f" {day_text(int(present[-1]))}: {shown}: load them"
     )
-    severity: Severity = "critical" if scenario.validation.missing_days == "refuse" else "warning"
+    severity: Severity = "warning"
+    if scenario.validation.missing_days == "refuse":
+        severity, failure = "critical", f"{failure}, or set validation.missing_days to warn in {scenario.file}"
     arguments = {"column": DAY, "min_value": span + (1 if scenario.source.prior else 0)}
     return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
 

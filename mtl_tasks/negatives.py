@@ -24,12 +24,16 @@ Codes = NDArray[np.int64]
 
 def draw_negatives(
     positives: pd.DataFrame, takes: pd.DataFrame, events: pd.DataFrame, per_positive: int, power: float, seed: int
-) -> dict[str, NDArray[Any]]:
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
     """Draw items that a user did not take, in proportion to their popularity up to the positive's day.
 
-    Popularity is counted over a trailing window that ends with the day: the day itself if ``MIN_USERS`` users took
-    something on it, else the last 2, 4, 8, … days, whichever holds as many first. A user who cannot be given
-    enough different items from it is given the rest from windows twice as long again.
+    Popularity is that of the positive's own day, if ``MIN_USERS`` users took something on it. A user who cannot be
+    given enough different items from it, and all users of quieter days, draw from the last 2, 4, 8, … days that end
+    with the day and hold as many users.
+
+    What was taken on earlier days is known by the positive's day, and a positive need not be: an item that nobody had
+    taken before would give itself away. So such a positive draws from other items that are new on its day, and is left
+    out if they are too few; a positive of a known item draws from earlier days what was known by then.
 
     A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
     share them. An item that the user took on that day or before is never drawn, and none is drawn twice for a user
@@ -46,44 +50,54 @@ def draw_negatives(
 
     Returns
     -------
-    dict
+    draws
         user, item and day (m,), m at most ``n * per_positive``, and ``drawn_for``: the position in ``positives`` of
         the one that each was drawn for.
+    left_out
+        bool (n,): positives of new items on quiet days that could not be given their number. They have no negatives.
     """
     users, items = np.unique(id_array(events[columns.USER])), np.unique(id_array(events[columns.ITEM]))
     owned = _FirstTaken(_codes(users, events[columns.USER]), _codes(items, events[columns.ITEM]), len(items), events)
-    pool = _Popularity(_codes(users, takes[columns.USER]), _codes(items, takes[columns.ITEM]), takes, power)
+    pool = _Popularity(_codes(users, takes[columns.USER]), _codes(items, takes[columns.ITEM]), len(items), takes, power)
     by_user = np.lexsort((id_array(positives[columns.ITEM]), id_array(positives[columns.USER])))
     drawn_for = np.repeat(by_user, per_positive)
     who = _codes(users, positives[columns.USER])[drawn_for]
     days = positives[columns.DAY].to_numpy()[drawn_for]
+    new = pool.is_new(_codes(items, positives[columns.ITEM])[drawn_for], days)
     what = np.full(len(who), -1, dtype=np.int64)
+    quiet = np.zeros(len(who), dtype=np.bool_)
     for day in np.unique(days):
         of_day = np.flatnonzero(days == day)
         rng = np.random.default_rng([seed, int(day)])
-        what[of_day] = _draw_day(who[of_day], int(day), pool, owned, rng)
-    found = np.flatnonzero(what >= 0)
+        quiet[of_day] = not pool.is_busy(int(day), int(day))
+        what[of_day] = _draw_day(who[of_day], new[of_day], int(day), pool, owned, rng)
+    left_out = np.zeros(len(positives), dtype=np.bool_)
+    left_out[drawn_for[(what < 0) & new & quiet]] = True
+    found = np.flatnonzero((what >= 0) & ~left_out[drawn_for])
     found = found[np.argsort(days[found], kind="stable")]
-    return {
+    draws = {
         columns.USER: users[who[found]],
         columns.ITEM: items[what[found]],
         columns.DAY: days[found].astype(np.int32),
         DRAWN_FOR: drawn_for[found],
     }
+    return draws, left_out
 
 
 def _codes(ids: NDArray[Any], wanted: pd.Series[Any]) -> Codes:
     return np.searchsorted(ids, id_array(wanted)).astype(np.int64)
 
 
-def _draw_day(who: Codes, day: int, pool: _Popularity, owned: _FirstTaken, rng: np.random.Generator) -> Codes:
+def _draw_day(
+    who: Codes, new: NDArray[np.bool_], day: int, pool: _Popularity, owned: _FirstTaken, rng: np.random.Generator
+) -> Codes:
     """An item for each user code (n,), -1 where there is none that the user had not taken or was given."""
     what = np.full(len(who), -1, dtype=np.int64)
-    open_ = np.arange(len(who))
-    for codes, cumulative in pool.windows(day):
+    for codes, cumulative, serves in pool.windows(day):
+        open_ = np.flatnonzero((what < 0) & (new == serves if serves is not None else True))
         for _ in range(MAX_DRAWS):
             if not len(open_):
-                return what
+                break
             drawn = codes[np.minimum(np.searchsorted(cumulative, rng.random(len(open_))), len(codes) - 1)]
             given = (what >= 0) & np.isin(who, who[open_])
             pairs = owned.pairs(who[open_], drawn)
@@ -123,22 +137,51 @@ class _FirstTaken:
 
 
 class _Popularity:
-    """Counts of the items that were taken in trailing windows."""
+    """Counts of the items that were taken in windows of days."""
 
-    def __init__(self, users: Codes, items: Codes, takes: pd.DataFrame, power: float) -> None:
+    def __init__(self, users: Codes, items: Codes, item_count: int, takes: pd.DataFrame, power: float) -> None:
         days = takes[columns.DAY].to_numpy()
         order = np.argsort(days, kind="stable")
         self._users, self._items, self._days, self._power = users[order], items[order], days[order], power
+        self._first = np.full(item_count, np.iinfo(np.int64).max)
+        np.minimum.at(self._first, items, days)
 
-    def windows(self, day: int) -> Iterator[tuple[Codes, NDArray[np.float64]]]:
-        """Yield item codes and cumulative chances of windows that end with ``day``, each twice as long as the last."""
-        end, length, before = int(np.searchsorted(self._days, day, side="right")), 1, -1
-        while end > 0 and before != 0:
-            start = int(np.searchsorted(self._days, day - length, side="right"))
+    def is_new(self, items: Codes, days: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether nobody had taken each item before its day, bool (n,)."""
+        new: NDArray[np.bool_] = self._first[items] >= days
+        return new
+
+    def is_busy(self, first: int, last: int) -> bool:
+        """Whether ``MIN_USERS`` users took something from one day to another."""
+        return len(np.unique(self._users[self._span(first, last)])) >= MIN_USERS
+
+    def windows(self, day: int) -> Iterator[tuple[Codes, NDArray[np.float64], bool | None]]:
+        """Yield item codes, cumulative chances and for whom they are.
+
+        That is positives of new items (True), of known ones (False), or all (None).
+        """
+        if self.is_busy(day, day):
+            yield from self._window(day, day, None)
+        else:
+            yield from self._window(day, day, True)
+        length, start = 1, day
+        while self._span(start, day).start > 0:
             length *= 2
-            crowded = start == 0 or len(np.unique(self._users[start:end])) >= MIN_USERS
-            if crowded and start != before:
-                codes, counts = np.unique(self._items[start:end], return_counts=True)
-                chances = counts.astype(np.float64) ** self._power
-                before = start
-                yield codes, np.cumsum(chances) / chances.sum()
+            start = day - length + 1
+            if self.is_busy(start, day) or self._span(start, day).start == 0:
+                yield from self._window(start, day, False)
+
+    def _window(
+        self, first: int, last: int, serves: bool | None
+    ) -> Iterator[tuple[Codes, NDArray[np.float64], bool | None]]:
+        codes, counts = np.unique(self._items[self._span(first, last)], return_counts=True)
+        if serves is not None:
+            wanted = self.is_new(codes, np.full(len(codes), last)) == serves
+            codes, counts = codes[wanted], counts[wanted]
+        if len(codes):
+            chances = counts.astype(np.float64) ** self._power
+            yield codes, np.cumsum(chances) / chances.sum(), serves
+
+    def _span(self, first: int, last: int) -> slice:
+        start, end = np.searchsorted(self._days, [first, last + 1])
+        return slice(int(start), int(end))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from mtl_tasks import columns
 from mtl_tasks.errors import DataError
 from mtl_tasks.negatives import DRAWN_FOR, draw_negatives
 from mtl_tasks.scenario import BOOSTED, Scenario
+
+log = logging.getLogger(__name__)
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
 MIN_SAMPLED: Final = 0.25  # of the negatives that a window should have
@@ -133,7 +136,16 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
     positives = rows[positive]
     takes = events[_taken(events, scenario, sampled)]
-    draws = draw_negatives(positives, takes, events, settings.per_positive, settings.power, scenario.seed)
+    draws, left_out = draw_negatives(positives, takes, events, settings.per_positive, settings.power, scenario.seed)
+    if left_out.any():
+        log.warning(
+            "%s: %d of %d positives are left out, of items that nobody had taken before their day: too few other such "
+            "items were taken on it to draw negatives from",
+            scenario.name,
+            left_out.sum(),
+            len(positives),
+        )
+        rows.loc[positives.index[left_out], [columns.label(name) for name in sampled]] = np.float32("nan")
     drawn_for = draws.pop(DRAWN_FOR)
     negatives = positives.iloc[drawn_for].reset_index(drop=True).assign(**draws)
     for name in scenario.tasks:

@@ -16,7 +16,7 @@ KEYS = [columns.USER, columns.ITEM, columns.DAY]
 
 
 def drawn_for(positives: pd.DataFrame, events: pd.DataFrame, per_positive: int = 3, power: float = 1.0) -> pd.DataFrame:
-    return pd.DataFrame(draw_negatives(positives, events, events, per_positive, power, seed=7))
+    return pd.DataFrame(draw_negatives(positives, events, events, per_positive, power, seed=7)[0])
 
 
 def one_user_a_day(days: int = 120, users: int = 80, items: int = 60) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def test_negatives_were_taken_by_somebody_and_by_then_not_by_the_user(
 ) -> None:
     events = log(seed=seed, items=40)
     positives = events[events[columns.DAY] >= FIRST + 2]
-    drawn = pd.DataFrame(draw_negatives(positives, events, events, per_positive, power, seed))
+    drawn = pd.DataFrame(draw_negatives(positives, events, events, per_positive, power, seed)[0])
     first_taken = events.groupby([columns.USER, columns.ITEM])[columns.DAY].min()
     taken = first_taken.reindex(pd.MultiIndex.from_frame(drawn[[columns.USER, columns.ITEM]])).to_numpy()
     assert not (taken <= drawn[columns.DAY].to_numpy()).any()
@@ -46,7 +46,7 @@ def test_negatives_were_taken_by_somebody_and_by_then_not_by_the_user(
     assert (counts <= wanted.reindex(counts.index)).all()
 
 
-def test_negatives_of_a_day_with_enough_users_were_taken_on_it() -> None:
+def test_negatives_of_a_busy_day_were_taken_on_it() -> None:
     events = log(users=2 * MIN_USERS, items=300, per_day=400)
     drawn = drawn_for(events, events, per_positive=2)
     on_the_day = pd.MultiIndex.from_frame(events[[columns.ITEM, columns.DAY]])
@@ -65,21 +65,33 @@ def test_each_positive_gets_its_number_of_negatives_where_there_are_enough_items
 def test_a_log_with_one_active_user_a_day_gets_all_its_negatives_and_none_twice() -> None:
     events = one_user_a_day()
     positives = events[events[columns.DAY] >= FIRST + 60]
-    drawn = drawn_for(positives, events, per_positive=4)
-    assert len(drawn) == 4 * len(positives)
+    draws, left_out = draw_negatives(positives, events, events, 4, 1.0, 7)
+    drawn = pd.DataFrame(draws)
     assert not drawn.duplicated(KEYS).any()
     assert (drawn.groupby(DRAWN_FOR).size() == 4).all()
+    assert len(drawn) == 4 * (~left_out).sum() > 600
 
 
-def test_a_heavy_user_of_a_crowded_day_is_given_items_of_the_days_before() -> None:
+def test_what_was_known_before_the_day_says_nothing_of_a_quiet_day_s_labels() -> None:
+    events = one_user_a_day(items=400)  # most positives are the first of their item
+    positives = events[events[columns.DAY] >= FIRST + 60].reset_index(drop=True)
+    draws, left_out = draw_negatives(positives, events, events, 4, 1.0, 7)
+    first = events.groupby(columns.ITEM)[columns.DAY].min()
+    kept = positives[~left_out]
+    assert left_out.sum() > len(kept) > 10
+    assert (first.reindex(kept[columns.ITEM]).to_numpy() < kept[columns.DAY].to_numpy()).all()
+    assert (first.reindex(draws[columns.ITEM]).to_numpy() < draws[columns.DAY]).all()
+
+
+def test_a_heavy_user_of_a_busy_day_is_given_known_items_of_the_days_before() -> None:
     others = pd.DataFrame({columns.USER: np.arange(60), columns.ITEM: np.arange(60) % 5, columns.DAY: FIRST + 1})
-    heavy = pd.DataFrame({columns.USER: 999, columns.ITEM: np.arange(100, 104), columns.DAY: FIRST + 1})
+    heavy = pd.DataFrame({columns.USER: 999, columns.ITEM: np.arange(200, 204), columns.DAY: FIRST + 1})
     before = pd.DataFrame({columns.USER: np.arange(60), columns.ITEM: np.arange(200, 260), columns.DAY: FIRST})
     events = pd.concat([before, others, heavy], ignore_index=True)
     drawn = drawn_for(heavy.reset_index(drop=True), events, per_positive=3)
     assert len(drawn) == 12
     assert drawn[columns.ITEM].between(0, 4).sum() == 5
-    assert drawn[columns.ITEM].between(200, 259).sum() == 7
+    assert drawn[columns.ITEM].between(204, 259).sum() == 7
 
 
 def test_a_days_draws_depend_neither_on_later_events_nor_on_as_of() -> None:
@@ -116,6 +128,6 @@ def test_a_user_who_took_everything_gets_no_negatives() -> None:
 def test_text_ids_are_drawn_alike() -> None:
     events = log(items=60)
     events[[columns.USER, columns.ITEM]] = events[[columns.USER, columns.ITEM]].astype("str")
-    drawn = draw_negatives(events, events, events, 2, 1.0, 7)
+    drawn, _ = draw_negatives(events, events, events, 2, 1.0, 7)
     assert drawn[columns.USER].dtype.kind == "U"
     assert len(drawn[columns.ITEM]) > 0

@@ -1,14 +1,17 @@
 """When training DAGs run: the scenario's schedule, up to the last day of a log that has ended."""
 
+from __future__ import annotations
+
 from datetime import datetime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.sdk import CronDataIntervalTimetable as EndlessTimetable
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
-from mtl_tasks.scenario import Scenario
+if TYPE_CHECKING:
+    from mtl_tasks.scenario import Scenario
 
 
 class EndingTimetable(CronDataIntervalTimetable):
@@ -32,7 +35,7 @@ class EndingTimetable(CronDataIntervalTimetable):
         return {"cron": self._expression, "end": self._end.isoformat()}
 
     @classmethod
-    def deserialize(cls, data: dict[str, Any]) -> "EndingTimetable":
+    def deserialize(cls, data: dict[str, Any]) -> EndingTimetable:
         """Invert :meth:`serialize`."""
         return cls(data["cron"], datetime.fromisoformat(data["end"]))
 

@@ -162,7 +162,7 @@ def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: S
     elif np.array_equal(rows.predictions[FUSION], rows.predictions[FLOOR]):
         why = f"{name}: fails, the fusion is {FLOOR} itself: no member did better on the blend window"
     else:
-        found = "worse than it" if gain < 0 else "no better than chance"
+        found = "worse than it" if high is not None and high < 0 else "not better beyond chance"
         difference = f"the difference is {_with_interval(gain, low, high)} {where} (positive is better)"
         why = f"{name}: fails, {found}: {difference}"
     return Finding(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)

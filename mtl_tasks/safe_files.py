@@ -6,6 +6,7 @@ devices to refuse.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -157,13 +158,15 @@ def _regular_file(local: str, names: list[str]) -> os.stat_result:
     if len(found) < len(names):
         os.lstat(place)  # raises the error that says why
         raise FileNotFoundError(place)
+    if stat.S_ISDIR(found[-1].st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place)
     if not stat.S_ISREG(found[-1].st_mode):
         raise _irregular(place)
     return found[-1]
 
 
 def _irregular(place: str) -> ArtifactError:
-    return ArtifactError(f"{place}: is not a regular file but a folder, pipe or device: remove it")
+    return ArtifactError(f"{place}: is not a regular file but a pipe or device: remove it")
 
 
 def _read_object(root: Root, path: str, limit: int) -> bytes | None:

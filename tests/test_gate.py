@@ -279,7 +279,7 @@ def test_a_gain_over_the_floor_within_noise_does_not_count_and_is_stated_with_it
     rule = next(rule for rule in verdict["rules"] if rule["rule"] == "rating rmse beats popularity")
     assert rule["low"] < 0 < rule["high"]
     assert verdict["decision"] == "reject"
-    assert f"{rule['rule']}: fails, better by" in reasons_of(verdict)
+    assert f"{rule['rule']}: fails, not better beyond chance: the difference is " in reasons_of(verdict)
 
 
 def test_a_candidate_equal_to_its_champion_is_no_worse() -> None:

@@ -166,5 +166,5 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
     ):
         outcome.ask_lists(NAME, newer.run_key, str(tmp_path))
     shutil.rmtree(store.open(older.refs["validate"]).folder)
-    with pytest.raises(ArtifactError, match=rf"was pruned .* mtl_tasks run {NAME} --as-of {DAYS[0]}"):
+    with pytest.raises(ArtifactError, match=rf"was pruned .*include/bin/mtl run {NAME} --as-of {DAYS[0]}"):
         outcome.ask_lists(NAME, older.run_key, str(tmp_path))

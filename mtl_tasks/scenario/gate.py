@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mtl_tasks.scenario.base import Count, Flag, Line, Model, Real, Value, Whole
+
+UserId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
 class Rule(Model):
@@ -71,7 +73,7 @@ class Gate(Model):
     approval: Literal["none", "required"] = Field(
         default="none", description="required: what passed is promoted only once somebody has approved it"
     )
-    approvers: tuple[Line, ...] = Field(
+    approvers: tuple[UserId, ...] = Field(
         default=(),
         description="who may answer, by the ids of Airflow's auth manager: the user name with SimpleAuthManager, the "
         "user's number (`airflow users list`) with FAB. Empty: whoever may answer in Airflow",

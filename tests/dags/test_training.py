@@ -45,9 +45,13 @@ def run_dag(project: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MTL_STORE", raising=False)
 
     def run(
-        kind: str = "train", root: Path = project, date: datetime | None = SCHEDULED, **conf: Any
+        kind: str = "train",
+        root: Path = project,
+        name: str = NAME,
+        date: datetime | None = SCHEDULED,
+        **conf: Any,
     ) -> tuple[str, dict[str, str]]:
-        dag = parse_dags(root).dags[f"{kind}_{NAME}"]
+        dag = parse_dags(root).dags[f"{kind}_{name}"]
         dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
         for task in dag.tasks:
             task.retries = 0  # a fault fails the test at once, not after minutes of backing off
@@ -82,15 +86,16 @@ def skipped(tasks: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_were(
-    project: Path, parse_dags: ParseDags, run_dag: RunDag
+    tmp_path: Path, parse_dags: ParseDags, run_dag: RunDag
 ) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
 
     demo = runpy.run_path(str(PROJECT / "include/airflow/run_dag.py"))
-    write_scenario(project, members=["popularity", "als"])
+    write_log(tmp_path)
+    write_scenario(tmp_path, "shown", members=["popularity", "als"])  # a DAG of its own, as its form makes a version
     before = datetime.now(UTC)
-    runs = [demo["run"](parse_dags(project).dags[f"train_{NAME}"], {"as_of": AS_OF}).run_id for _ in range(2)]
+    runs = [demo["run"](parse_dags(tmp_path).dags["train_shown"], {"as_of": AS_OF}).run_id for _ in range(2)]
     with create_session() as session:
         first, second = session.scalars(select(DagRun).where(DagRun.run_id.in_(runs))).all()
         for run in (first, second):
@@ -138,13 +143,14 @@ def test_a_run_by_hand_without_a_logical_date_is_as_of_its_own_day_and_the_log_a
     tmp_path: Path, run_dag: RunDag, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_recent_log(tmp_path)
-    write_scenario(tmp_path, source={**SCENARIO["source"], "events": "recent.parquet"}, members=["popularity", "als"])
+    source = {**SCENARIO["source"], "events": "recent.parquet"}
+    write_scenario(tmp_path, "recent", source=source, members=["popularity", "als"])
     days = [f"{datetime.now(UTC):%Y-%m-%d}"]
     with caplog.at_level("INFO"):
-        state, tasks = run_dag(root=tmp_path, date=None)
+        state, tasks = run_dag(root=tmp_path, name="recent", date=None)
     days.append(f"{datetime.now(UTC):%Y-%m-%d}")
     assert (state, skipped(tasks)) == ("success", QUIET)
-    (entry,) = Registry(Store(str(tmp_path / ".store")), NAME).entries()
+    (entry,) = Registry(Store(str(tmp_path / ".store")), "recent").entries()
     assert entry.as_of in days
     assert f"as_of {entry.as_of}: the day of the run, which has no data interval" in caplog.text
 
@@ -192,16 +198,16 @@ def test_no_secret_of_the_environment_is_in_a_log_an_xcom_an_artefact_or_a_repor
         "start": FIRST_DAY,
     }
     source = {key: value for key, value in SCENARIO["source"].items() if key != "events"}
-    write_scenario(tmp_path, source={**source, "sql": sql}, members=["popularity", "als"])
+    write_scenario(tmp_path, "guarded", source={**source, "sql": sql}, members=["popularity", "als"])
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     with caplog.at_level("DEBUG"), postgres_cluster(password=SECRETS["password"]) as raw:
         url = raw.replace(SECRETS["password"], quote_plus(SECRETS["password"]))
         fill_with_films(url, tmp_path)
         monkeypatch.setenv("SHOP_DATABASE", url)
-        state, _ = run_dag(root=tmp_path)
+        state, _ = run_dag(root=tmp_path, name="guarded")
         monkeypatch.setenv("SHOP_DATABASE", url.replace("://tiny", "://nobody"))
-        refused, _ = run_dag(root=tmp_path, as_of="2013-05-10", force=True)
+        refused, _ = run_dag(root=tmp_path, name="guarded", as_of="2013-05-10", force=True)
     assert (state, refused) == ("success", "failed")
     said = capfd.readouterr()
     told = said.out + said.err + caplog.text

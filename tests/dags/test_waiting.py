@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from mtl_tasks.pipeline import make_run
-from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.registry import Entry, Snapshot
 from mtl_tasks.stages import build_stages
 from tests.dags.conftest import ParseDags
 from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
@@ -64,11 +64,11 @@ def stages_that_look_a_champion_up(root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(root)
     asked: list[str] = []
 
-    def champion(registry: Registry, as_of: str | None = None) -> Entry | None:
+    def champion(snapshot: Snapshot, as_of: str | None = None) -> Entry | None:
         asked.append("champion")
         return None
 
-    monkeypatch.setattr(Registry, "champion", champion)
+    monkeypatch.setattr(Snapshot, "champion", champion)
     run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp(AS_OF, tz="UTC"))
     looking = set()
     for stage in build_stages(run.scenario).values():

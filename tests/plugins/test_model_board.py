@@ -248,6 +248,18 @@ def test_a_pruned_run_says_so_and_shows_what_is_left(reader: TestClient, spoilt:
     assert entry.reasons[0].partition(" ")[0] in page
 
 
+def test_a_damaged_record_is_named_on_the_pages_and_hides_no_run(reader: TestClient, spoilt: Path) -> None:
+    record = next((spoilt / ".store" / NAME / "registry" / "2013-05-11").glob("*-promote-*.json"))
+    record.write_bytes(record.read_bytes()[:-5])
+    page = reader.get(f"/scenarios/{NAME}")
+    assert page.status_code == 200
+    assert "A record of the registry is damaged" in page.text
+    assert record.name in page.text
+    assert "record damaged" in page.text
+    assert record.name in reader.get("/").text
+    assert reader.get(f"/api/scenarios/{NAME}").json()["champion"] == board.entry_of(spoilt, "2013-05-08").run_key
+
+
 def test_a_store_that_does_not_answer_is_told_from_an_empty_one(
     reader: TestClient, spoilt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

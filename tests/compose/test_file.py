@@ -94,7 +94,7 @@ def test_who_reads_or_writes_the_store_holds_its_key_and_nobody_else(
     services: Services, secrets: dict[str, str]
 ) -> None:
     holders = {name for name, service in services.items() if secrets["MTL_STORE_KEY"] in str(service)}
-    assert holders == {*WORKERS, "api-server", "dag-processor"}
+    assert holders == {*WORKERS, "api-server"}
 
 
 def test_no_secret_is_an_argument_that_everybody_on_the_machine_can_read(

@@ -38,6 +38,8 @@ def _changed(event, arguments):
         return arguments[:1] if (arguments[2] or 0) & _WRITE else []
     if event == "os.mkdir":
         return arguments[:1] if not os.path.exists(arguments[0]) else []
+    if event in ("os.remove", "os.rmdir") and arguments[1] not in (-1, None):  # named within a folder that is open
+        return [os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), os.fsdecode(arguments[0]))]
     return [arguments[place] for place in _CHANGED.get(event, [])]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mtl_tasks.columns import ITEM, TIME, USER, label
 from mtl_tasks.errors import DataError, nearest, quoted
@@ -61,9 +62,9 @@ def join_labels(
     made = events[shown].drop(columns=[TYPE, VALUE], errors="ignore").reset_index(drop=True)
     low, high = (pd.Timestamp(day, tz="UTC") for day in (scenario.validation.earliest, scenario.validation.latest))
     events = events.assign(**{TIME: events[TIME].where(events[TIME].between(low, high, inclusive="left"))})
-    exposures = _keyed(made.assign(**{TIME: events.loc[shown, TIME].array})).drop_duplicates(
-        [USER, ITEM, TIME]
-    )  # later copies are duplicates, which get no label
+    keyed = _keyed(made.assign(**{TIME: events.loc[shown, TIME].array}))
+    exposures = keyed.drop_duplicates([USER, ITEM, TIME])
+    copied = _first_copies(keyed, len(made)) if len(exposures) < len(keyed) else None
     exposures = exposures.assign(**{_POSITION: exposures.index}).sort_values(TIME, kind="stable")
     known = made[[USER, ITEM, TIME]].notna().all(axis=1).to_numpy()
     counts = {}
@@ -71,9 +72,20 @@ def join_labels(
         mine = events[events[TYPE] == task.label]
         found = _exposures_of(_keyed(mine), exposures, "backward", long.attribution_hours)
         counted = found.dropna(subset=[_POSITION]).drop_duplicates(_POSITION).astype({_POSITION: "int64"})
-        made[label(name)] = np.where(known, _labels(counted, task, len(made)), np.float32("nan"))
+        labels = _labels(counted, task, len(made))
+        # Copies have the label of the first, which may be a bad row where a later one is good.
+        made[label(name)] = np.where(known, labels if copied is None else labels[copied], np.float32("nan"))
         counts[name] = {"type": task.label, **_fates(mine, found, exposures, long.attribution_hours, before)}
     return made, {"labels": counts, "unread": _unread(events, scenario, long, before)}
+
+
+def _first_copies(keyed: pd.DataFrame, rows: int) -> NDArray[np.int64]:
+    """Position of the first copy of each of so many rows, which is its own where there is no other, (rows,)."""
+    group = keyed.groupby([USER, ITEM, TIME], sort=False).ngroup().to_numpy()
+    position = keyed.index.to_numpy()
+    first = np.arange(rows)
+    first[position] = position[np.unique(group, return_index=True)[1]][group]
+    return first
 
 
 def _fates(

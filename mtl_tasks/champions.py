@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mtl_tasks.errors import ArtifactError, ConfigError
+from mtl_tasks.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry, Snapshot
 from mtl_tasks.scenario import parse_scenario
@@ -105,6 +105,8 @@ def tables_fault(entry: Entry, store: Store) -> str | None:
         artifact.verify_sizes()
         for day in listed_days(artifact):
             store.open(day)
+    except SealError:
+        raise
     except ArtifactError as error:
         name = entry.scenario_document["name"]
         return (
@@ -124,6 +126,8 @@ def _first_fault(store: Store, refs: dict[str, Ref]) -> str | None:
     for stage, ref in refs.items():
         try:
             store.open(ref).verify()
+        except SealError:
+            raise
         except ArtifactError as error:
             log.warning("%s: %s", stage, error)
             return f"its {stage} is missing or damaged"

@@ -188,11 +188,26 @@ def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.Chun
     column = _decoded(column)
     if is_text(column.type):
         column = without_null_words(column)
-        column = column.cast(pa.date32()) if _all_match(column, _DATE_TEXT) else column
+        if _all_match(column, _DATE_TEXT):
+            column = _dates(column, place)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
     own_unit = source.model_copy(update={"time_unit": None})  # that of the log says nothing of a table
     return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
+
+
+def _dates(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.date32())
+    except pa.ArrowInvalid:
+        days = pd.to_datetime(column.to_pandas(), format="%Y-%m-%d", errors="coerce")
+        _refuse(
+            column,
+            pa.array((days.isna() & column.to_pandas().notna()).to_numpy()),
+            place,
+            "are no dates of the calendar",
+        )
+        raise place.error("has dates outside 1677 to 2262: write null instead") from None
 
 
 def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from upath import UPath
 
 from mtl_tasks import columns
-from mtl_tasks.errors import ArtifactError, ConfigError, MtlError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, MtlError, SealError, StoreError
 from mtl_tasks.history import read_run, shown_document
 from mtl_tasks.holdings import Holding, Holdings, Person, find_holdings, snapshot_without, user_columns
 from mtl_tasks.pruning import Removable, remove
@@ -73,9 +73,11 @@ class Erasure:
         """
         if not user.strip():
             raise ConfigError("--user: is empty: give the user's id as the log has it")
-        registry, person = Registry(store, scenario), Person(user)
-        named = user_columns(registry.entries(), document)
-        champion = registry.champion()
+        snapshot, person = Registry(store, scenario).read(), Person(user)
+        for record in snapshot.damaged:
+            raise ArtifactError(f"{scenario}: which models learned from the user is unknown: {record.why}")
+        named = user_columns(snapshot.entries, document)
+        champion = snapshot.champion()
         found = find_holdings(store, scenario, person, named)
         return cls(store, scenario, person, found, frozenset(named), None if champion is None else champion.run_key)
 
@@ -143,7 +145,7 @@ class Erasure:
             old = self.store.find(listed.place)
             if old is not None:
                 self._publish_lists(old)
-        except StoreError:
+        except (StoreError, SealError):
             raise
         except ArtifactError as error:
             notes.append(f"lists that were damaged are removed, not rewritten: {error}")
@@ -171,7 +173,7 @@ class Erasure:
             try:
                 artifact = self.store.find(page.place)
                 gates |= set() if artifact is None else {artifact.manifest["inputs"]["gate"]}
-            except StoreError:
+            except (StoreError, SealError):
                 raise
             except ArtifactError as error:
                 log.warning("a page is removed, not made again: %s", error)
@@ -179,7 +181,7 @@ class Erasure:
             if entry.refs["gate"].key in gates:
                 try:
                     shown_document(self.store, read_run(self.store, self.scenario, entry.run_key))
-                except StoreError:
+                except (StoreError, SealError):
                     raise
                 except MtlError as error:
                     notes.append(f"the page of run {entry.run_key[:12]} is removed, not made again: {error}")

@@ -50,8 +50,8 @@ class StoreError(MtlError):
 
 
 @contextmanager
-def answering(what: str, then: str = "") -> Iterator[None]:
-    """Turn what a store that does not answer raises into a :class:`StoreError`.
+def answering(what: str, then: str = "", but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what a store that does not answer raises into a :class:`StoreError`, but for one kind of error.
 
     >>> with answering("s3://shop: cannot be read", "; nothing was changed"):
     ...     raise ConnectionError("no route")
@@ -61,6 +61,8 @@ def answering(what: str, then: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except but:
+        raise
     except OSError as error:
         raise StoreError(f"{what} ({error}){then}") from error
     except Exception as error:

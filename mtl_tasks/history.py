@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mtl_tasks.errors import ArtifactError, ConfigError, StoreError, answering
+from mtl_tasks.errors import ArtifactError, ConfigError, SealError, answering
 from mtl_tasks.pipeline import build_document, page_uri
 from mtl_tasks.program import PROGRAM
 from mtl_tasks.registry import Entry, Registry, Ruling, Snapshot
@@ -348,15 +348,18 @@ def _overrides(store: Store, entry: Entry) -> Json:
 
 def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
     """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
-    for path in sorted((store.root / _scenario(entry) / entry.as_of / stage).glob(f"*/{MANIFEST}")):
+    folder = store.inside(_scenario(entry), entry.as_of, stage)
+    with answering(f"{folder}: cannot be read"):
+        manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
+    for path in manifests:
         try:
             artifact = store.find(path.parent)
-        except StoreError:
+        except SealError:
             raise
         except ArtifactError as error:
             log.warning("%s: passed over (%s)", stage, error)
             continue
-        if artifact is not None and artifact.manifest["inputs"]["gate"] == entry.refs["gate"].key:
+        if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
             yield artifact
 
 
@@ -365,15 +368,7 @@ def find_lists(store: Store, entry: Entry) -> Artifact | None:
 
     Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
     """
-    folder = store.inside(_scenario(entry), entry.as_of, "recommend")
-    with answering(f"{folder}: the lists cannot be read"):
-        manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
-    found = []
-    for path in manifests:
-        artifact = store.find(path.parent)
-        if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
-            found.append(artifact)
-    return max(found, key=_made_at, default=None)
+    return max(_made_of(store, entry, "recommend"), key=_made_at, default=None)
 
 
 def _made_at(artifact: Artifact) -> tuple[float, str]:

@@ -20,7 +20,7 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.champions import listed_days
-from mtl_tasks.errors import ArtifactError, ConfigError, StoreError
+from mtl_tasks.errors import ArtifactError, ConfigError, SealError, StoreError
 from mtl_tasks.pruning import artifact_folders, day_folders
 from mtl_tasks.registry import Entry, Registry, Ruling
 from mtl_tasks.safe_files import FILE_BYTES, read_file
@@ -203,15 +203,16 @@ class _Search:
         return int(self._person.among(ids).sum())
 
     def _column(self, path: UPath, name: str) -> pd.Series[Any] | None:
+        data = self._read(path)
         try:
-            return pd.read_parquet(io.BytesIO(self._read(path)), columns=[name])[name]
-        except (pa.ArrowException, ValueError, KeyError):  # a table that was cut off
+            return pd.read_parquet(io.BytesIO(data), columns=[name])[name]
+        except (pa.ArrowException, OSError, ValueError, KeyError):  # a table that was cut off, or is corrupt
             return None
 
     def _json(self, path: UPath) -> Any:
         try:
             return json.loads(self._read(path))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def _read(self, path: UPath) -> bytes:
@@ -277,7 +278,7 @@ class _Search:
     def _artifact(self, folder: UPath) -> Artifact | None:
         try:
             return self._store.find(folder)
-        except StoreError:
+        except (StoreError, SealError):
             raise
         except ArtifactError:  # whoever reads it is refused
             return None

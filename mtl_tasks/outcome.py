@@ -15,7 +15,7 @@ from mtl_tasks.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.gate import verdict_line
 from mtl_tasks.handover import result_to_json, results_of, run_from_json, run_to_json
 from mtl_tasks.history import earlier_results, rebuild_run
-from mtl_tasks.promotion import settle
+from mtl_tasks.promotion import settle, why_undecided
 from mtl_tasks.registry import AWAITING, PROMOTE, Entry, Registry, Snapshot
 from mtl_tasks.run import Run
 from mtl_tasks.scenario import Gate, load_scenario
@@ -46,6 +46,8 @@ def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey 
 def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> bool:
     """Whether the stage ``publish`` left a run that somebody has yet to approve, or to refuse."""
     entry, snapshot = _entry(run_from_json(asked, key), handed)
+    if snapshot.obstacle(entry) is not None:
+        raise ArtifactError(f"whether to ask for approval is unknown: {why_undecided(entry, snapshot)}")
     return snapshot.standing_of(entry) == AWAITING
 
 

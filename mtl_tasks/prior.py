@@ -37,7 +37,7 @@ def with_prior(
         return log
     file = next(file for file in files if file.path == prior.path)
     day = int(moments.min()) - prior.days_before
-    earlier = _read(scenario, prior, file, root)
+    earlier = _read(scenario, prior, file, root, log)
     earlier[TIME] = pd.Timestamp(day, unit="D", tz="UTC").as_unit("us")
     if PARTITION in log:
         earlier[PARTITION] = np.int32(day)
@@ -48,12 +48,15 @@ def with_prior(
     names = [*log[FILE].cat.categories, prior.path]
     log = log.assign(**{FILE: log[FILE].cat.set_categories(names)})
     earlier[FILE] = pd.Categorical([prior.path] * len(earlier), categories=names)
-    return pd.concat(
-        [earlier[log.columns].astype({USER: log[USER].dtype, ITEM: log[ITEM].dtype}), log], ignore_index=True
-    )
+    for name in (USER, ITEM):  # a missing id is for the checks of rows, which int64 cannot hold
+        kind = "Int64" if earlier[name].isna().any() and log[name].dtype == "int64" else log[name].dtype
+        earlier, log = earlier.astype({name: kind}), log.astype({name: kind})
+    return pd.concat([earlier[log.columns], log], ignore_index=True)
 
 
-def _read(scenario: Scenario, prior: Prior, file: SourceFile, root: str | Path | UPath) -> pd.DataFrame:
+def _read(
+    scenario: Scenario, prior: Prior, file: SourceFile, root: str | Path | UPath, log: pd.DataFrame
+) -> pd.DataFrame:
     keys = {USER: (prior.user, "user"), ITEM: (prior.item, "item")}
     keys |= {label(name): (column, f"labels.{name}") for name, column in prior.labels.items()}
     text = prior.path.endswith(SUFFIXES["csv"])
@@ -66,7 +69,8 @@ def _read(scenario: Scenario, prior: Prior, file: SourceFile, root: str | Path |
     for name, place in places.items():
         if name in (USER, ITEM):
             ids = to_ids(columns[name], place)[0]
-            frame[name] = to_pandas(narrow_ids(ids) if text else ids)
+            whole = text and pd.api.types.is_integer_dtype(log[name])
+            frame[name] = to_pandas(narrow_ids(ids) if whole else ids)
         else:
             frame[name] = to_pandas(to_numbers(columns[name], place, scenario.thresholds.get(name)))
     return frame

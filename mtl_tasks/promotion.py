@@ -124,11 +124,20 @@ def settle(
     """
     snapshot = registry.read(run_key)
     entry = snapshot.get(run_key)
+    if snapshot.obstacle(entry) is not None:
+        raise ArtifactError(f"the answer is not recorded: {why_undecided(entry, snapshot)}")
     answer = Ruling(entry.run_key, entry.as_of, "promote" if approved else "retire", by, reason, at, answer=True)
     if snapshot.standing_of(entry) == AWAITING:
         registry.append(answer)
         snapshot = registry.read(run_key)
     return answer, snapshot
+
+
+def why_undecided(entry: Entry, snapshot: Snapshot) -> str:
+    """Why it is not known what was decided of a run."""
+    damaged = [record.why for record in snapshot.damaged_of(entry)]
+    about = f"run {entry.run_key[:12]} as of {entry.as_of}: {snapshot.obstacle(entry)}"
+    return "; ".join([about, *damaged[:1], "clear this task once that is settled"])
 
 
 def _refuse_damaged(entry: Entry, store: Store, *, lists: bool) -> None:

@@ -449,7 +449,7 @@ class Registry:
 def _records_in(listing: list[str]) -> list[tuple[str, str]]:
     """As_of and name of each record."""
     parts = [path.split("/") for path in listing if path.endswith(".json")]
-    return [(part[0], part[1]) for part in parts if len(part) == 2]
+    return [(part[0], part[1]) for part in parts if len(part) == 2 and not part[1].startswith(".")]  # a Mac's ._x.json
 
 
 def _quarantined_in(listing: list[str]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from upath import UPath
 
-from mtl_tasks.errors import ArtifactError, SealError, StoreError
+from mtl_tasks.errors import ArtifactError, SealError, answering
 from mtl_tasks.sealing import StoreKey, sealed
 from mtl_tasks.store import MANIFEST, Store, write_durably
 
@@ -40,22 +40,25 @@ def reseal(store: Store, scenario: str, old: StoreKey | None) -> Resealed:
         If the store cannot be read or written; what was sealed by then is.
     """
     before, done = Store(str(store.root), old), Resealed(0, 0, [])
-    for path in _documents(store, scenario):
-        try:
-            uri = store.uri_of(path)
-            if _has_seal(store, uri):
-                done.before += 1
-                continue
-            write_durably(path, sealed(before.read_document(uri, _REMEDY), store.key))
-            done.sealed += 1
-        except SealError:
-            former = "a plain seal" if old is None else f"a seal of the old key {old.id}"
-            done.problems.append(f"{path}: has neither {former} nor one of the new key")
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be sealed ({error}); run the same command again") from error
-        except (ArtifactError, ValueError) as error:
-            done.problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+    with answering(f"{store.root}: cannot be sealed", "; run the same command again"):
+        for path in _documents(store, scenario):
+            _seal(path, store, before, done)
     return done
+
+
+def _seal(path: UPath, store: Store, before: Store, done: Resealed) -> None:
+    try:
+        uri = store.uri_of(path)
+        if _has_seal(store, uri):
+            done.before += 1
+            return
+        write_durably(path, sealed(before.read_document(uri, _REMEDY), store.key))
+        done.sealed += 1
+    except SealError:
+        former = "a plain seal" if before.key is None else f"a seal of the old key {before.key.id}"
+        done.problems.append(f"{path}: has neither {former} nor one of the new key")
+    except (ArtifactError, ValueError) as error:
+        done.problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
 
 
 def _has_seal(store: Store, uri: str) -> bool:

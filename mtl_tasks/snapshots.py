@@ -171,6 +171,10 @@ def _table(names: list[str], rows: list[Any], where: str) -> pa.Table:
 def _array(name: str, values: list[Any], where: str) -> pa.Array:
     try:
         array = pa.array(values)
+    except OverflowError:
+        raise DataError(
+            f"{where}: column {name!r} holds integers that do not fit 64 signed bits: cast it to text in the query"
+        ) from None
     except pa.ArrowException as error:
         raise DataError(
             f"{where}: column {name!r} holds values of several types ({about_content(error)}): cast it"

@@ -6,6 +6,7 @@ folder, so a disk and an object store behave alike.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
@@ -21,7 +22,7 @@ import pandas as pd
 from upath import UPath
 
 from mtl_tasks.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
-from mtl_tasks.errors import ArtifactError, StoreError
+from mtl_tasks.errors import ArtifactError, answering
 from mtl_tasks.safe_files import (
     DOCUMENT_BYTES,
     FILE_BYTES,
@@ -212,11 +213,10 @@ class Artifact:
 def _reading(path: UPath) -> Iterator[UPath]:
     """Say which file that a manifest names cannot be read."""
     try:
-        yield path
+        with answering(f"{path}: named by its manifest but cannot be read", but=FileNotFoundError):
+            yield path
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: named by its manifest but missing; {REMEDY}") from error
-    except OSError as error:
-        raise StoreError(f"{path}: named by its manifest but cannot be read ({error})") from error
 
 
 def _damaged(path: UPath) -> ArtifactError:
@@ -334,12 +334,11 @@ class Store:
         """
         uri, path = self.uri_of(folder), folder / MANIFEST
         try:
-            manifest = self.read_document(f"{uri}/{MANIFEST}", REMEDY)
+            with answering(f"{path}: cannot be read", but=FileNotFoundError):
+                manifest = self.read_document(f"{uri}/{MANIFEST}", REMEDY)
             _refuse_malformed(manifest, uri)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({error})") from error
         except ValueError as error:
             raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with ({error}); {REMEDY}") from error
         return Artifact(self, uri, manifest)
@@ -360,10 +359,8 @@ class Store:
             *split_names(ref.uri), _USED
         )  # an object store lets nobody set the time of a file that is there
         refuse_links(self.root, f"{ref.uri}/{_USED}")
-        try:
+        with answering(f"{path}: the store cannot be written"):
             path.write_bytes(b"")
-        except OSError as error:
-            raise StoreError(f"{path}: the store cannot be written ({error})") from error
 
     def open(self, ref: Ref) -> Artifact:
         """Return the artefact that a reference names.
@@ -406,19 +403,17 @@ class Store:
         manifest = {**facts, "key": key, "rows": payload.rows, "files": files, "summary": payload.summary}
         document = sealed(manifest, self.key)
         _refuse_unreadable(folder, {**payload.files, MANIFEST: document})
-        try:
+        with answering(f"{folder}: the store cannot be written", "; this artefact does not exist"):
             (folder / attempt).mkdir(parents=True, exist_ok=True)
             for name, data in payload.files.items():
                 write_durably(folder / attempt / name, data)
             first = write_once(folder / MANIFEST, document)
-        except OSError as error:
-            raise StoreError(
-                f"{folder}: the store cannot be written ({error}); this artefact does not exist"
-            ) from error
         found = self.find(folder)
         if found is None:
             raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
-        if not first:
+        # A put that was tried again after a lost answer finds its own manifest there.
+        own = any(entry["path"].startswith(f"{attempt}/") for entry in found.manifest["files"].values())
+        if not first and not own:
             _give_up(folder / attempt, equal=found.ref.sha256 == _content_sha256(manifest))
         return found
 
@@ -469,6 +464,12 @@ def write_once(path: UPath, data: bytes) -> bool:
                 _link(temporary, path.path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        if path.exists():  # a store without conditional writes: two writers at the same moment can meet
+            return False
+        path.write_bytes(data)
     return True
 
 

@@ -113,3 +113,12 @@ def test_a_prior_beside_a_log_in_a_database_is_found_where_the_project_lies(tmp_
     run = Run(scenario, AS_OF, Store(str(tmp_path / "store")))
     [part] = judge_parts(run, {}, files, tmp_path, kept)
     assert len(part.frame("events")) == len(prior()) + len(tiny_log())
+
+
+@pytest.mark.parametrize("path", ["before.parquet", "before.csv"])
+def test_a_missing_id_is_a_bad_row_like_any(tmp_path: Path, path: str) -> None:
+    table = prior(who=pd.array([100, None, 100], dtype="Int64"))
+    table.to_csv(tmp_path / "before.csv", index=False)
+    result = read(tmp_path, table, prior={"path": path}, validation={"max_bad_fraction": 0.5})
+    assert result.quarantine[REASON].tolist() == ["null_user"]
+    assert len(result.events) == 2 + len(tiny_log())

@@ -179,6 +179,18 @@ def test_a_manifest_is_never_replaced_by_one_of_other_content(tmp_path: Path, ca
     )
 
 
+def test_a_manifest_whose_put_was_tried_again_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mtl_tasks import store as module
+
+    def lost_answer(path: Any, data: bytes) -> bool:
+        write_once(path, data)
+        return write_once(path, data)
+
+    write_once = module.write_once
+    monkeypatch.setattr(module, "write_once", lost_answer)
+    publish(tmp_path).verify()
+
+
 def test_of_many_that_publish_at_once_one_is_heard_and_all_go_on_with_it(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda number: publish(tmp_path, code=str(number)), range(8)))

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import yaml
 from numpy.typing import NDArray
 
 from mtl_tasks.conversion import is_text
@@ -31,6 +30,7 @@ from mtl_tasks.intake.roles import (
 from mtl_tasks.intake.yaml_text import quoted
 from mtl_tasks.program import PROGRAM
 from mtl_tasks.scenario import SCENARIO_FOLDER, parse_scenario
+from mtl_tasks.scenario.document import read_yaml
 
 # Of each window, backwards from as_of: its share of the rows, the days that it usually needs at most, and how many rows
 # those must hold to be enough.
@@ -96,13 +96,14 @@ def draft(name: str, events: str, items: str | None, chosen: Chosen) -> str:
         *_gate(),
     ]
     text = "\n".join(lines) + "\n"
-    parse_scenario(yaml.safe_load(text), where=f"the draft of {name}")
+    parse_scenario(read_yaml(text), where=f"the draft of {name}")
     return text
 
 
 def _source(log: Log, items: str | None, chosen: Chosen) -> tuple[list[str], Types | None]:
     time = _chosen(log, chosen.time, "time") or _needed(log, "time", guess_time(log.left))
     log.used.add(time.column.name)
+    log.time = _refuse_other_times(log, time.column)
     user = _chosen(log, chosen.user, "user") or guess_id(log.left, USER_WORDS)
     log.used |= {user.column.name} if user else set()
     item = _chosen(log, chosen.item, "item") or guess_id(log.left, ITEM_WORDS)
@@ -126,6 +127,16 @@ def _source(log: Log, items: str | None, chosen: Chosen) -> tuple[list[str], Typ
         *(item_lines(items, item.column) if items else ["  # items: a table of item attributes helps with new items"]),
     ]
     return lines, types
+
+
+def _refuse_other_times(log: Log, time: Column) -> Column:
+    if not len(time.values) or (time.kind != "time" and time.unit is None):
+        what = f"holds {time.kind} and no times" if len(time.values) else "has no value"
+        raise ConfigError(
+            f"--time {time.name}: the column {what} in {log.path}: name one of timestamps, ISO 8601 texts, or integers "
+            "since 1970"
+        )
+    return time
 
 
 def _left(log: Log) -> list[str]:
@@ -210,8 +221,8 @@ def _row_days(log: Log) -> NDArray[np.int64]:
     """Days since 1970 of the rows that were read, or of the partitions as often as they have bytes."""
     if log.days is not None:
         return log.days
-    time = next(c for c in log.columns if c.name in log.used and (c.kind == "time" or c.unit is not None))
-    days = _seconds(time.values, time.unit) // 86_400
+    assert log.time is not None
+    days = _seconds(log.time.values, log.time.unit) // 86_400
     plausible = days[(days >= _FIRST_DAY) & (days < _LAST_DAY)]  # one row of the year 9999 is no span
     return np.asarray(plausible if len(plausible) else days, dtype=np.int64)
 

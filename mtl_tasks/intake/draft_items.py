@@ -11,7 +11,8 @@ from mtl_tasks.errors import ConfigError
 from mtl_tasks.intake.draft_log import ROWS
 from mtl_tasks.intake.roles import AGGREGATE_WORDS, Column, look_at
 from mtl_tasks.intake.sample import is_csv, read_sample
-from mtl_tasks.intake.yaml_text import key, quoted
+from mtl_tasks.intake.yaml_text import keys, quoted
+from mtl_tasks.scenario.source import RESERVED
 from mtl_tasks.sources import locate
 
 _NUMBERED: Final = ("integer", "number", "flag")
@@ -68,10 +69,11 @@ def _attributes(columns: list[Column]) -> list[str]:
         "multi": (several, f"lists, or texts that join several values by {separator}"),
         "times": ([c for c in columns if c.kind == "time"], "times, which become an age in days"),
     }
+    named = keys([column.name for found, _ in kinds.values() for column in found], RESERVED)
     lines = [f"    separator: {quoted(separator)}"] if separator != "|" else []
     for kind, (found, why) in kinds.items():
         if found:
-            lines += [f"    {kind}: # guess: {why}", *(f"      {key(c.name)}: {quoted(c.name)}" for c in found)]
+            lines += [f"    {kind}: # guess: {why}", *(f"      {named[c.name]}: {quoted(c.name)}" for c in found)]
     if totals:
         lines.append(
             f"    # left out, as counts and means of all time know what happens in the test window: {_names(totals)}"

@@ -32,6 +32,7 @@ class Log:
     whole: bool
     days: NDArray[np.int64] | None = None  # of the partitions' names, since 1970, as often as they have bytes
     used: set[str] = field(default_factory=set)
+    time: Column | None = None  # once it is chosen
 
     @property
     def left(self) -> list[Column]:

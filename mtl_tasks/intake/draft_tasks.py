@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from mtl_tasks.intake.draft_log import Log
 from mtl_tasks.intake.roles import EXPOSURE_WORDS, Column, Guess, is_label, look_at
-from mtl_tasks.intake.yaml_text import key, quoted
+from mtl_tasks.intake.yaml_text import keys, quoted
 
 _TAIL: Final = 50  # times the median
 _TAKEN: Final = "taken"
@@ -55,7 +55,7 @@ def find_types(log: Log, found: Guess | None) -> Types | None:
 
 def type_lines(log: Log, types: Types) -> list[str]:
     """Return the section `tasks` of a log of events: one a type, a number where its events have several values."""
-    lines = ["tasks:"]
+    lines, named = ["tasks:"], keys(types.others)
     events = pc.fill_null(log.table.column(types.column.column.name).cast(pa.string()), "")
     for name in types.others:
         of_type = log.table.filter(pc.equal(events, name))
@@ -65,9 +65,9 @@ def type_lines(log: Log, types: Types) -> list[str]:
             else next(c for c in look_at(of_type, log.format == "parquet") if c.name == types.value.name)
         )
         if value is not None and value.found.distinct > 1 and value.kind in ("integer", "number", "flag"):
-            lines += [f"  {key(name)}: # guess: the value of this event", *_regression(name, value)]
+            lines += [f"  {named[name]}: # guess: the value of this event", *_regression(name, value)]
         else:
-            lines += [f"  {key(name)}: # guess: whether this event follows", *_binary(name, "logged")]
+            lines += [f"  {named[name]}: # guess: whether this event follows", *_binary(name, "logged")]
     return lines
 
 
@@ -75,7 +75,8 @@ def label_lines(log: Log) -> list[str]:
     """Return the section `tasks` of a log with a column a label."""
     labels = [column for column in log.left if is_label(column)]
     log.used |= {column.name for column in labels}
-    lines = ["tasks:", *(line for column in labels for line in _task(column))]
+    named = keys([column.name for column in labels], (_TAKEN,))
+    lines = ["tasks:", *(line for column in labels for line in _task(column, named[column.name]))]
     if all(column.kind != "flag" for column in labels):
         why = "no column says yes or no" if labels else "no column looks like a label"
         lines += [
@@ -86,8 +87,8 @@ def label_lines(log: Log) -> list[str]:
     return lines
 
 
-def _task(column: Column) -> list[str]:
-    name = f"  {key(column.name)}:"
+def _task(column: Column, task: str) -> list[str]:
+    name = f"  {task}:"
     if column.kind != "flag":
         return [
             f"{name} # guess: a number with {column.found.distinct} values; take it away if it is known before",

@@ -189,7 +189,7 @@ class Guess:
 
 def guess_time(columns: list[Column]) -> Guess | None:
     """The column that says when: a time by its type, else integers that are plausible times since 1970."""
-    times = [c for c in columns if c.kind == "time"]
+    times = [c for c in columns if c.kind == "time" and len(c.values)]
     if not times:
         times = [c for c in columns if c.unit is not None and c.named(TIME_WORDS)]
     if not times:
@@ -235,7 +235,7 @@ def guess_type(columns: list[Column]) -> Guess | None:
 def is_label(column: Column) -> bool:
     """Whether a number looks like what somebody may want to predict: a few levels, or a telling name."""
     if column.kind == "flag":
-        return True
+        return len(column.values) > 0
     if column.named(TIME_WORDS) is not None or _ID_WORDS & set(column.words):
         return False
     few = 2 <= column.found.distinct <= _MOST_LEVELS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import keyword
 import re
@@ -23,6 +24,19 @@ def key(name: str) -> str:
     made = re.sub(r"[^a-z0-9]+", "_", words).strip("_")
     made = (made if made[:1].isalpha() else f"column_{made}")[:40].rstrip("_")
     return f"{made}_" if keyword.iskeyword(made) or made == LISTS or yaml.safe_load(made) != made else made
+
+
+def keys(names: list[str], taken: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return a key for each name, by name; of those that would be equal, all but the first are numbered.
+
+    >>> keys(["Cart", "cart", "title"], taken=("title",))
+    {'Cart': 'cart', 'cart': 'cart_2', 'title': 'title_2'}
+    """
+    made: dict[str, str] = {}
+    for name in names:
+        numbered = (key(name) if number == 1 else f"{key(name)[:36]}_{number}" for number in itertools.count(1))
+        made[name] = next(one for one in numbered if one not in (*made.values(), *taken))
+    return made
 
 
 def quoted(text: str) -> str:

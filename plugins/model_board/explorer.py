@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from mtl_tasks.errors import ConfigError, DataError
+from mtl_tasks.errors import ConfigError, DataError, quoting_rows
 from mtl_tasks.history import find_lists, read_run
 from mtl_tasks.registry import Entry
 from mtl_tasks.store import Artifact, Ref, Store
@@ -100,10 +100,12 @@ class Explorer:
         return found
 
     def _ask(self, question: Question) -> Json:
-        run = self._run(question)
-        if question.item is not None:
-            return run.explore_pair(question.user, question.item, TOP_REASONS)
-        return run.explore_user(question.user, question.lists, TOP_REASONS)
+        validation = question.entry.scenario_document.get("validation", {})
+        with quoting_rows(validation.get("quote_rows") is True):  # more people read a page than the log
+            run = self._run(question)
+            if question.item is not None:
+                return run.explore_pair(question.user, question.item, TOP_REASONS)
+            return run.explore_user(question.user, question.lists, TOP_REASONS)
 
     def _run(self, question: Question) -> PreparedRun:
         if self._prepared is None or self._prepared[0] != question.run:

@@ -258,6 +258,33 @@ def test_ids_of_other_things_are_no_labels_and_a_log_of_ratings_gets_a_task_of_c
     assert tasks["taken"].sampled
 
 
+def test_names_that_make_one_key_are_told_apart() -> None:
+    rows = tiny_log().assign(Liked=tiny_log()["liked"], taken=np.arange(len(tiny_log())) % 5).drop(columns="stars")
+    assert {task: t.label for task, t in drafted(rows).tasks.items()} == {
+        "liked": "liked",
+        "liked_2": "Liked",
+        "taken_2": "taken",
+    }
+    tiny_items().assign(Year=1.5, user_id=7).to_csv("films.csv", index=False)
+    section = drafted(tiny_log(), items="films.csv").source.items
+    assert section is not None
+    assert section.numeric == {"year": "year", "year_2": "Year", "user_id_2": "user_id"}
+
+
+@pytest.mark.parametrize("values", ["31/12/2013", None])
+def test_a_column_that_is_no_time_is_not_taken_for_one(values: str | None) -> None:
+    rows = tiny_log().assign(when=values, person=lambda log: log["person"] + 1_000_000_000)
+    with pytest.raises(
+        ConfigError, match=r"--time when: the column (holds text and no times|has no value) in log\.csv"
+    ):
+        drafted(rows, chosen=Chosen(time="when"))
+
+
+def test_a_flag_without_a_value_is_no_label() -> None:
+    rows = tiny_log().assign(never=pd.array([None] * len(tiny_log()), dtype="boolean"))
+    assert "never" not in drafted(rows, name="log.parquet").tasks
+
+
 @pytest.mark.parametrize("burst", [0.0, 0.9])
 def test_every_window_of_a_draft_holds_rows_however_they_lie_in_time(burst: float) -> None:
     rng = np.random.default_rng(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,7 @@ DOCUMENT: dict[str, Any] = {
 
 def tiny_scenario(**settings: Any) -> Scenario:
     """Return the scenario of the tiny log; ``source__format="csv"`` sets ``source.format``, None removes a key."""
-    sections = {name: {**DOCUMENT[name]} for name in ("source", "tasks", "validation")}
-    document: dict[str, Any] = {**DOCUMENT, **sections}
+    document = copy.deepcopy(DOCUMENT)
     for name, value in settings.items():
         *parents, leaf = name.split("__")
         section = document

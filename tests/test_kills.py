@@ -28,14 +28,16 @@ LEARNING = ("split", "factors", "features", "member-popularity", "member-als", "
 # The command line, which dies in the middle of the n-th write whose path has a pattern.
 DYING = """
 import os, re, signal, sys
-pattern, place, replace, seen = re.compile(sys.argv.pop(1)), int(sys.argv.pop(1)), os.replace, []
-def die_or_replace(source, target):
-    seen.extend(pattern.findall(str(target)))
-    if len(seen) == place:
-        os.truncate(source, os.path.getsize(source) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-os.replace = die_or_replace
+pattern, place, seen = re.compile(sys.argv.pop(1)), int(sys.argv.pop(1)), []
+def dying(put):
+    def die_or_put(source, target):
+        seen.extend(pattern.findall(str(target)))
+        if len(seen) == place:
+            os.truncate(source, os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(source, target)
+    return die_or_put
+os.replace, os.link = dying(os.replace), dying(os.link)
 from mtl_tasks.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
 from dags.alerts import say_next_step
+from dags.waiting import refuse_reversed_backfill
 from mtl_tasks.errors import DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.sealing import StoreKey, key_from
 from mtl_tasks.store_address import address_from
@@ -42,6 +43,7 @@ def resolve(scenario: str) -> Json:
     """Fix what the run is: its scenario, as_of and source files."""
     context = get_current_context()
     run = context["dag_run"]
+    refuse_reversed_backfill(run)
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
     with in_project():
         from mtl_tasks.handover import ask_run, perform_stage

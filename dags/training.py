@@ -23,8 +23,8 @@ through the cases.
 **What a backfill does.** Each date is judged against the champion of its time, so a run waits for the verdicts of those
 of earlier dates that are under way (`earlier_runs`): several active runs give what one after the other gives. A date
 that has failed, or that awaits approval, is not waited for. No date displaces a newer champion, and nobody is told
-unless today's champion changes. Run it forwards: backwards, no date has a champion to be compared with. A date that is
-done is reused; with other parameters it stands beside.
+unless today's champion changes. A backfill that runs backwards is refused: no date of it would have a champion to be
+compared with. A date that is done is reused; with other parameters it stands beside.
 
 **What past runs took.** `include/bin/mtl registry costs SCENARIO` says it by stage; the tab *Model* says it of a run.
 

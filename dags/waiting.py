@@ -1,7 +1,7 @@
 """Waits that keep runs of several dates in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -34,7 +34,8 @@ class EarlierRuns(BaseSensorOperator):
 
     def execute(self, context: Any, event: Any = None) -> None:
         """Look for such runs, and wait for them; then look again, as others may have been started meanwhile."""
-        runs = undecided(self.dag_id, running_before(self.dag_id, context["dag_run"].logical_date), self.publish)
+        running = [run.run_id for run in runs_before(self.dag_id, context["dag_run"].logical_date, "running")]
+        runs = undecided(self.dag_id, running, self.publish)
         if not runs:
             return
         self.log.info("waits for the verdicts of %s", ", ".join(runs))
@@ -65,20 +66,42 @@ class VerdictsTrigger(BaseTrigger):
         yield TriggerEvent({"decided": self.run_ids})  # type: ignore[no-untyped-call]
 
 
-def running_before(dag_id: str, logical_date: Any) -> list[str]:
-    """Return the runs of a DAG that are under way and of a date before a given one, the newest first."""
+def refuse_reversed_backfill(dag_run: Any) -> None:
+    """Fail a run of a backfill that starts before a run of an earlier date of the same backfill.
+
+    Its gate would compare with no champion. Airflow has one backfill of a DAG at a time and starts its runs in order,
+    so an earlier one that has never started means that the order is reversed. One that was cleared has started once.
+
+    Raises
+    ------
+    AirflowFailException
+        If there is such a run.
+    """
+    from airflow.sdk.exceptions import AirflowFailException
+
+    if dag_run.run_type != "backfill":
+        return
+    for earlier in runs_before(dag_run.dag_id, dag_run.logical_date, "queued"):
+        if earlier.run_type == "backfill" and not earlier.clear_number:
+            raise AirflowFailException(
+                f"this backfill runs backwards: {earlier.run_id} is of an earlier date and has not started, so this "
+                "run would be judged without the champion of that date; cancel the backfill and create it again "
+                "without --run-backwards"
+            )
+
+
+def runs_before(dag_id: str, logical_date: Any, state: str) -> Iterator[Any]:
+    """Yield the runs of a DAG that are in a state and of a date before a given one, the newest first."""
     # What a task's `get_previous_dagrun` asks, which only asks it from the task's own date.
     from airflow.sdk.execution_time.comms import GetPreviousDagRun, PreviousDagRunResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-    runs: list[str] = []
     while logical_date is not None:
-        answer = SUPERVISOR_COMMS.send(GetPreviousDagRun(dag_id=dag_id, logical_date=logical_date, state="running"))
+        answer = SUPERVISOR_COMMS.send(GetPreviousDagRun(dag_id=dag_id, logical_date=logical_date, state=state))
         if not isinstance(answer, PreviousDagRunResult) or answer.dag_run is None:
             break
-        runs.append(answer.dag_run.run_id)
+        yield answer.dag_run
         logical_date = answer.dag_run.logical_date
-    return runs
 
 
 def undecided(dag_id: str, run_ids: list[str], publish: str) -> list[str]:

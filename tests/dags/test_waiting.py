@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -179,10 +180,11 @@ def as_a_task() -> Iterator[None]:
 
 
 def waited_for(dag: Any, day: datetime) -> list[str]:
-    from dags.waiting import running_before, undecided
+    from dags.waiting import runs_before, undecided
 
     with as_a_task():
-        return sorted(undecided(dag.dag_id, running_before(dag.dag_id, day), "publish"))
+        running = [run.run_id for run in runs_before(dag.dag_id, day, "running")]
+        return sorted(undecided(dag.dag_id, running, "publish"))
 
 
 @pytest.mark.parametrize("publish", [None, "queued", "running", "up_for_retry"])
@@ -218,6 +220,39 @@ def test_a_failed_run_and_one_that_has_not_started_are_not_waited_for(dag: Any) 
     finally:
         for day in DAYS[:2]:
             set_states(dag, day, "success", "success")
+
+
+@pytest.mark.faults(6)
+@pytest.mark.parametrize(
+    ("mine", "earlier", "cleared", "refused"),
+    [
+        ("backfill", "backfill", 0, True),
+        ("backfill", "backfill", 1, False),  # it has started once, so the order is not reversed
+        ("backfill", "manual", 0, False),
+        ("scheduled", "backfill", 0, False),
+    ],
+)
+def test_a_backfill_that_runs_backwards_is_refused(
+    dag: Any, mine: str, earlier: str, cleared: int, refused: bool
+) -> None:
+    from airflow.models import DagRun
+    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.utils.session import create_session
+
+    from dags.waiting import refuse_reversed_backfill
+
+    def change(**values: Any) -> None:
+        with create_session() as session:
+            session.query(DagRun).filter_by(dag_id=dag.dag_id, logical_date=DAYS[0]).update(values)
+
+    change(state="queued", run_type=earlier, clear_number=cleared)
+    run = SimpleNamespace(dag_id=dag.dag_id, logical_date=DAYS[3], run_type=mine)
+    outcome = pytest.raises(AirflowFailException, match="backwards: 2013-05-07 is of an") if refused else nullcontext()
+    try:
+        with as_a_task(), outcome:
+            refuse_reversed_backfill(run)
+    finally:
+        change(state="success", run_type="manual", clear_number=0)
 
 
 def test_the_triggerer_finds_the_trigger_and_it_fires_at_once_if_nothing_is_to_be_waited_for() -> None:

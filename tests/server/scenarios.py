@@ -47,6 +47,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "late": {"gate": {**GATE, "approval_hours": 0.003}},
     "overtaken": {"gate": {**GATE, "approval_hours": 0.02}},
     "killed": {},
+    "reversed": {"schedule": "0 0 * * *", "members": ["popularity"]},
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }
 

@@ -84,6 +84,20 @@ def test_a_backfill_gives_what_one_date_after_the_other_gives(
     assert told == DAYS[1:]  # each was the newest when it was promoted
 
 
+@pytest.mark.faults(6)
+def test_a_backfill_that_runs_backwards_is_refused_but_for_its_first_date(airflow: Airflow) -> None:
+    dag = "train_reversed"
+    dates = {"from_date": "2013-05-08T00:00:00Z", "to_date": "2013-05-09T00:00:00Z", "run_backwards": True}
+    airflow.call("backfills", {"dag_id": dag, **dates, "max_active_runs": 1, "reprocess_behavior": "none"})
+
+    def states() -> list[str]:
+        return [run["state"] for run in runs_of(airflow, dag) if run["run_type"] == "backfill"]
+
+    airflow.until(lambda: set(states()) == {"success", "failed"}, dag, 300)
+    assert states() == ["success", "failed"]
+    assert [entry.as_of for entry in entries(airflow, "reversed")] == ["2013-05-09"]
+
+
 @pytest.fixture(scope="module")
 def questions(airflow: Airflow) -> dict[str, str]:
     """Two runs that wait for a person's answer, by scenario."""

@@ -1,4 +1,6 @@
-"""Features of a run, an artefact a day: runs of other dates that would make the same day take it as it is.
+"""Features of a run, an artefact a block of days: runs of other dates that would make the same take it as it is.
+
+A block is a day, or several quiet ones (:mod:`mtl_tasks.day_blocks`).
 
 What is counted for them is kept once a week, so that the next run need not count from the log's first day.
 """
@@ -14,9 +16,11 @@ from typing import Final, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.daily_log import day_digests, hash_rows, read_events
+from mtl_tasks.day_blocks import Block, block_name, divided
 from mtl_tasks.factors import ItemSpace
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.coding import encode
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _FILE: Final = "features"
 _ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held before they are written
+_BLOCK_ROWS: Final = 4_096  # below, what an artifact costs exceeds what its rows cost
 _WEEK: Final = 7  # counts are kept as they stood before days divisible by this
 
 
@@ -40,9 +45,9 @@ def make_days(
     tables: Tables,
     rows: pd.DataFrame,
     spaces: dict[str, ItemSpace],
-    lists_at: int,
+    windows: Mapping[str, tuple[int, int]],
 ) -> list[Ref]:
-    """Return an artefact for every day of ``rows``, made now where the store has none.
+    """Return an artefact for every block of days of ``rows``, made now where the store has none.
 
     Parameters
     ----------
@@ -52,8 +57,9 @@ def make_days(
         As :func:`mtl_tasks.features.build_features` takes them.
     rows
         user, item, day and context, ordered by day.
-    lists_at
-        A day at which lists will be made: counts are kept for that as well as for the next run.
+    windows
+        Those of the rows: first day of each and the day after its last. Counts are kept for the next run, and for the
+        lists of the test window.
 
     Raises
     ------
@@ -66,26 +72,33 @@ def make_days(
     keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
     days = rows[columns.DAY].to_numpy()
     places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
-    found = {day: run.store.find(run.store.folder(*_place(run, day, keys[day]))) for day in keys}
+    sizes = {day: place.stop - place.start for day, place in places.items()}
+    blocks = divided(sizes, range(windows["train"][0], windows["test"][1]), _BLOCK_ROWS)
+    named = {block: _block_key([keys[day] for day in block]) for block in blocks}
+    found = {block: run.store.find(_folder(run, block_name(block), key)) for block, key in named.items()}
     for artifact in found.values():
         if artifact is not None:
             run.store.reuse(artifact.ref)
             artifact.verify_sizes()  # who reads the day checks its hash; here that took a seventh of the next day's run
-    missing = [day for day, artifact in found.items() if artifact is None]
-    made = dict[int, Artifact]()
+    missing = [block for block, artifact in found.items() if artifact is None]
+    made = dict[Block, Artifact]()
     if missing:
-        memory = recall(run.store, run.scenario.name, known, missing[0])
+        memory = recall(run.store, run.scenario.name, known, missing[0][0])
         coded, coded_rows = encode(events, rows, run.scenario)
         del events, rows  # at ten million events .7 GB
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
-        weeks = _weeks([lists_at, days[-1]], missing[0], missing[-1])
-        for part in _batches(missing, weeks, places):
-            weeks = _keep(run, known, maker, weeks, part[0])
-            wanted = np.concatenate([np.arange(places[day].start, places[day].stop) for day in part])
-            made |= dict(_publish(run, part, keys, maker.make(coded_rows.at(wanted)), places))
+        wanted = [day for block in missing for day in block]
+        weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
+        parts = dict[int, pd.DataFrame]()
+        for batch in _batches(wanted, weeks, places):
+            weeks = _keep(run, known, maker, weeks, batch[0])
+            at = np.concatenate([np.arange(places[day].start, places[day].stop) for day in batch])
+            parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
+            for block in [block for block in missing if block not in made and block[-1] in parts]:
+                made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
         _keep(run, known, maker, weeks, run.as_of_day)
-    log.info("%s: features of %d days made, of %d reused", run.scenario.name, len(missing), len(keys) - len(missing))
-    return [(found[day] or made[day]).ref for day in keys]
+    log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(missing), len(blocks) - len(missing))
+    return [(found[block] or made[block]).ref for block in blocks]
 
 
 def read_days(
@@ -227,7 +240,7 @@ def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: 
     for day, key in known.before(due):
         maker.advance(day)
         facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
-        folder = run.store.folder(*_place(run, day, key.hexdigest()))
+        folder = _folder(run, day_text(day), key.hexdigest())
         if not (folder / MANIFEST).exists():  # the same counts, though in another order if counted from the first day
             run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
     return weeks[len(due) :]
@@ -253,21 +266,26 @@ def _batches(days: list[int], cuts: list[int], places: Mapping[int, slice]) -> I
         yield batch
 
 
-def _publish(
-    run: Run, days: list[int], keys: dict[int, str], features: pd.DataFrame, places: Mapping[int, slice]
-) -> Iterator[tuple[int, Artifact]]:
-    at = 0
-    for day in days:
-        size = places[day].stop - places[day].start
-        payload = Payload(rows=size, summary={"columns": len(features.columns)})
-        payload.add_frame(_FILE, own_kinds(features.iloc[at : at + size]), measurements=True)
-        at += size
-        facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": day_text(day), "usage": {}}
-        yield day, run.store.publish(run.store.folder(*_place(run, day, keys[day])), keys[day], payload, facts)
+def _by_day(features: pd.DataFrame, days: Sequence[int], sizes: Mapping[int, int]) -> dict[int, pd.DataFrame]:
+    """Divide the features of some days' rows, which are in order of days."""
+    ends = np.cumsum([sizes[day] for day in days]).tolist()
+    return {day: features.iloc[end - sizes[day] : end] for day, end in zip(days, ends, strict=True)}
 
 
-def _place(run: Run, day: int, key: str) -> tuple[str, str, str, str]:
-    return run.scenario.name, DAYS, day_text(day), key
+def _publish(run: Run, block: Block, key: str, parts: list[pd.DataFrame]) -> Artifact:
+    features = own_kinds(parts[0] if len(parts) == 1 else pd.concat(parts))
+    payload = Payload(rows=len(features), summary={"columns": len(features.columns)})
+    payload.add_frame(_FILE, features, measurements=True)
+    facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": block_name(block), "usage": {}}
+    return run.store.publish(_folder(run, block_name(block), key), key, payload, facts)
+
+
+def _block_key(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
+
+
+def _folder(run: Run, name: str, key: str) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, name, key)
 
 
 def _labels_and_window(rows: pd.DataFrame) -> list[str]:

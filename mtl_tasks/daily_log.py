@@ -1,18 +1,19 @@
 """The judged log, an artefact a day: a day is read and judged once, whichever runs ask for it.
 
-A wide log in partitions of days has a part for each of them. Any other log has one part, of all that lies before as_of:
-what single files, labels that are final later, and rows without a time hold of a day is known only once all is read.
+A wide log in partitions of days has a part for each block of them (:mod:`mtl_tasks.day_blocks`). Any other log has one
+part, of all that lies before as_of: what single files, labels that are final later, and rows without a time hold of a
+day is known only once all is read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,11 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.conversion import narrow_ids, to_pandas
+from mtl_tasks.day_blocks import BLOCK_DAYS, block_name, divided
 from mtl_tasks.events import read_log
 from mtl_tasks.kinds import joined_kinds, own_kinds
 from mtl_tasks.run import Run, code_version, library_versions
 from mtl_tasks.sources import SourceFile
-from mtl_tasks.splits import day_text
 from mtl_tasks.store import DAYS, Artifact, Payload, Store, day_refs, to_json
 from mtl_tasks.tables import read_items
 from mtl_tasks.validation import JudgedRows, judge_rows
@@ -36,9 +37,28 @@ log = logging.getLogger(__name__)
 EVENTS: Final = "events"
 _QUARANTINE: Final = "quarantine"
 _IDS: Final = (columns.USER, columns.ITEM)
+_BLOCK_BYTES: Final = 256 * 1024  # of the log's files: below, what an artifact costs exceeds what its rows cost
 
 Root = str | Path | UPath
-Parts = dict[str, list[SourceFile]]
+
+
+class Part(NamedTuple):
+    """What an artifact holds of the log.
+
+    Attributes
+    ----------
+    name
+        Of its folder.
+    days
+        Which it is of; empty if it is of the whole log.
+    """
+
+    name: str
+    days: range
+    files: list[SourceFile]
+
+
+Parts = dict[str, Part]
 
 
 def judge_parts(
@@ -149,25 +169,26 @@ def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Part
     known = run.in_key({**config, "code": code_version(), "libraries": library_versions()})
     if source.items is not None and source.items.missing == "quarantine":
         known["items"] = [asdict(file) for file in files if file.path == source.items.path]
-    groups = [list(part) for _, part in groupby(of_log, lambda file: file.day)] if daily else [of_log]
     parts = {}
-    for part in groups:
-        content = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part]}
+    for part in _blocks(of_log, run.as_of_day) if daily else [Part(run.as_of_name, range(0), of_log)]:
+        content = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part.files]}
         if not daily:
             content["beside"] = [asdict(file) for file in files]
         parts[hashlib.sha256(to_json(content)).hexdigest()] = part
     return parts
 
 
-def _folder(run: Run, key: str, part: list[SourceFile]) -> UPath:
-    return run.store.folder(run.scenario.name, DAYS, _name(run, part), key)
+def _blocks(files: list[SourceFile], as_of_day: int) -> Iterator[Part]:
+    """The files of each block of days."""
+    by_day = {int(day): list(group) for day, group in groupby(files, lambda file: file.day) if day is not None}
+    sizes = {day: sum(file.size for file in group) for day, group in by_day.items()}
+    for block in divided(sizes, range(min(sizes) - BLOCK_DAYS, as_of_day), _BLOCK_BYTES):
+        in_block = [file for day in block for file in by_day[day]]
+        yield Part(block_name(block), range(block[0], block[-1] + 1), in_block)
 
 
-def _name(run: Run, part: list[SourceFile]) -> str:
-    """The day of a part, or as_of where a part is of all days."""
-    days = {file.day for file in part}
-    day = days.pop() if len(days) == 1 else None
-    return run.as_of_name if day is None else day_text(day)
+def _folder(run: Run, key: str, part: Part) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, part.name, key)
 
 
 def _make(
@@ -175,7 +196,7 @@ def _make(
 ) -> dict[str, Artifact]:
     scenario, (root, of_log) = run.scenario, roots
     seen = {name: (kind, file) for part in reversed(known) for name, (kind, file) in part["types"].items()}
-    wanted = {file.path for part in missing.values() for file in part}
+    wanted = {file.path for part in missing.values() for file in part.files}
     beside = scenario.source.tables.values()
     attribution: dict[str, Any] = {}
     wanted_files = [f for f in files if f.path in wanted or f.path in beside]
@@ -183,16 +204,14 @@ def _make(
     read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
     checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
     items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
-    days = [file.day for file, *_ in missing.values() if file.day is not None] if len(missing) > 1 or known else None
-    judged = judge_rows(read, items, scenario, run.as_of, days=days, attribution=attribution)
+    spans = [part.days for part in missing.values()] if len(missing) > 1 or known else None
+    judged = judge_rows(read, items, scenario, run.as_of, spans=spans, attribution=attribution)
     return {
         key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
     }
 
 
-def _publish(
-    run: Run, key: str, part: list[SourceFile], judged: JudgedRows, seen: Mapping[str, tuple[str, str]]
-) -> Artifact:
+def _publish(run: Run, key: str, part: Part, judged: JudgedRows, seen: Mapping[str, tuple[str, str]]) -> Artifact:
     text = run.scenario.source.format == "csv"
     events, quarantine = own_kinds(_own_ids(judged.events, text)), _own_ids(judged.quarantine, text)
     payload = Payload(rows=len(events), summary={"quarantined": len(quarantine)})
@@ -200,13 +219,13 @@ def _publish(
     payload.add_frame(_QUARANTINE, quarantine)
     ids = {name: str(events[name].dtype) for name in _IDS}
     types = {
-        name: (kind, part[0].path)
+        name: (kind, part.files[0].path)
         for name, (kind, _) in seen.items()
         if events[name].notna().any() or quarantine[name].notna().any()
     }
     about = {"record": _own_record(judged.record, ids), "digests": digests_of(events), "types": types, "ids": ids}
     payload.add_json("part", about)
-    facts = {"scenario": run.scenario.name, "stage": "log", "as_of": _name(run, part), "usage": {}}
+    facts = {"scenario": run.scenario.name, "stage": "log", "as_of": part.name, "usage": {}}
     return run.store.publish(_folder(run, key, part), key, payload, facts)
 
 

@@ -20,6 +20,7 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.champions import listed_days
+from mtl_tasks.day_blocks import days_named
 from mtl_tasks.errors import ArtifactError, ConfigError, SealError, StoreError
 from mtl_tasks.pruning import artifact_folders, day_folders
 from mtl_tasks.registry import Entry, Registry, Ruling
@@ -230,6 +231,8 @@ class _Search:
         held = False
         for path in files:
             if path.name.startswith("part.json"):
+                named = days_named(folder.parent.name)
+                self._covered |= named if len(named) > 1 else set()  # one is as_of where the part is of the whole log
                 self._covered |= {day_text(int(day)) for day in (self._json(path) or {"digests": {}})["digests"]}
             if not path.name.startswith(("events.parquet", "quarantine.parquet")):
                 continue
@@ -258,7 +261,8 @@ class _Search:
         """Whether features of a day may have rows of the person; they hold no ids to tell by."""
         if not any(path.name.startswith("features.parquet") for path in files):
             return False
-        return folder.parent.name in self._days_of_rows or folder.parent.name not in self._covered
+        days = days_named(folder.parent.name)
+        return bool(days & self._days_of_rows) or not days <= self._covered
 
     def _shows(self, folder: UPath, files: list[UPath], lists: list[UPath]) -> bool:
         if any(self._person.shown_on(self._read(path).decode(errors="replace")) for path in files if _is_page(path)):

@@ -81,9 +81,10 @@ def features(run: Run, inputs: Inputs) -> Payload:
     from mtl_tasks.daily_features import make_days
 
     validated, cut = inputs["validate"], inputs["split"]
-    lists_at = load_windows(cut)["test"][0]
     # The rows are not held here, so that they can go once they are coded.
-    days = make_days(run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), lists_at)
+    days = make_days(
+        run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), load_windows(cut)
+    )
     newest = validated.summary["max_event_time"]
     payload = Payload(rows=sum(day.rows for day in days), summary={"days": len(days), "max_event_time": newest})
     payload.add_json(DAYS, [day.to_json() for day in days])

@@ -106,7 +106,7 @@ def judge_rows(
     scenario: Scenario,
     as_of: pd.Timestamp,
     *,
-    days: Sequence[int] | None = None,
+    spans: Sequence[range] | None = None,
     say: Say = IN_A_RUN,
     attribution: Mapping[str, Any] | None = None,
 ) -> list[JudgedRows]:
@@ -121,8 +121,8 @@ def judge_rows(
         The item table.
     as_of
         UTC midnight.
-    days
-        Partitions to hand back one by one; by default the rows are handed back together.
+    spans
+        Days of partitions to hand back as one part each, ascending; by default the rows are handed back together.
     say
         What to do about each fault.
     attribution
@@ -151,7 +151,7 @@ def judge_rows(
     quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
     copies = (probe[REASON] == DUPLICATE).to_numpy()
     schema = [outcome.to_json() for outcome in outcomes]
-    places = [slice(0, len(good))] if days is None else _places(interactions[PARTITION].to_numpy(), days)
+    places = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
     parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
     return [
         JudgedRows(
@@ -212,9 +212,9 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
     return frame
 
 
-def _places(partition: NDArray[np.int32], days: Sequence[int]) -> list[slice]:
-    """Where the rows of each partition are: a log is read a day after the other."""
-    return [slice(*np.searchsorted(partition, [day, day + 1]).tolist()) for day in days]
+def _places(partition: NDArray[np.int32], spans: Sequence[range]) -> list[slice]:
+    """Where the rows of each part are: a log is read a day after the other."""
+    return [slice(*np.searchsorted(partition, [days.start, days.stop]).tolist()) for days in spans]
 
 
 def judge_log(

@@ -20,14 +20,6 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads that spin slow each other down by an order of magnitude
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for `--dist loadgroup`: a file stays together, and so do the folders that share a server."""
-    for item in items:
-        path = item.path.relative_to(PROJECT / "tests")
-        shared = path.parts[0] if path.parts[0] in ("server", "compose") else str(path)
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 

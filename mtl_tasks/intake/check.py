@@ -200,7 +200,7 @@ def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]]
     for place in places.values():
         parts = [table.column(place.column) for _, _, table in chosen if table.column_names.count(place.column) == 1]
         if parts:
-            found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts))))
+            found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts), place.text)))
     named = {place.column for place in places.values()}
     every = dict.fromkeys(name for _, _, table in chosen for name in table.column_names)
     found.unused = [name for name in every if name not in named]

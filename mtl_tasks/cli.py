@@ -204,7 +204,7 @@ def check(
 ) -> None:
     """Read a scenario and a part of its log, and say everything that would stop a run; exit code 1 if anything would.
 
-    Without --as-of the day after the newest event is taken.
+    Without --as-of the day after the newest event is taken, or today if events go on.
     """
     overrides = enter(root, verbose, settings)
     with _stdout_kept_clean():
@@ -215,7 +215,7 @@ def check(
 
         asked = load_scenario(scenario, overrides)
         day = None if as_of is None else parse_as_of(as_of, today())
-        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()))
+        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()), today())
     if as_json:
         print_json(found.to_json())
     else:

@@ -157,6 +157,10 @@ def parsed(file: str, text: bool) -> Iterator[None]:
     """Say which file cannot be parsed."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: the names of its columns are not UTF-8 ({about_content(error)}): save the file as UTF-8"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk or the network, not the content

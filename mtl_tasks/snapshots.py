@@ -198,7 +198,7 @@ def _bound(source: Source, day: int, url: URL) -> Any:
     if source.timezone is not None:
         moment = moment.tz_convert(zone_of(source)).tz_localize(None)
     if url.get_backend_name() == "sqlite":  # it keeps times as text, of which a date alone sorts before any time
-        return f"{moment:%Y-%m-%d}" if source.timezone is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+        return f"{moment:%Y-%m-%d}" if moment == moment.normalize() else f"{moment:%Y-%m-%d %H:%M:%S}"
     return moment.to_pydatetime()
 
 

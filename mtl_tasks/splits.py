@@ -61,10 +61,10 @@ class Windows:
         return {name: [day_text(first), day_text(end - 1)] for name, (first, end) in sorted(self.ranges.items())}
 
 
-def log_days(events: pd.DataFrame, scenario: Scenario) -> NDArray[np.int32]:
-    """Days of the log in order, without that of what was before it."""
+def log_days(events: pd.DataFrame, prior: int) -> NDArray[np.int32]:
+    """Days of the log in order, without the one of so many good rows from before it."""
     days: NDArray[np.int32] = np.unique(events[columns.DAY].to_numpy())
-    return days[1:] if scenario.source.prior is not None and len(days) > 1 else days
+    return days[1:] if prior and len(days) > 1 else days
 
 
 def day_text(day: int) -> str:

@@ -87,8 +87,17 @@ def test_ids_of_another_type_and_unknown_labels_are_refused(tmp_path: Path) -> N
 
 def test_the_history_that_a_run_must_have_is_counted_without_what_was_before_the_log() -> None:
     days = pd.DataFrame({DAY: [100, 500, 501]})
-    assert log_days(days, tiny_scenario(source__prior=PRIOR)).tolist() == [500, 501]
-    assert log_days(days, tiny_scenario()).tolist() == [100, 500, 501]
+    assert log_days(days, 3).tolist() == [500, 501]
+    assert log_days(days, 0).tolist() == [100, 500, 501]
+
+
+@pytest.mark.parametrize("table", [prior().head(0), prior(what=[99, 98, 97])], ids=["empty", "all bad"])
+def test_a_prior_of_which_no_row_is_good_costs_the_log_no_day(tmp_path: Path, table: pd.DataFrame) -> None:
+    validation = {"max_bad_fraction": 0.5, "missing_days": "refuse"}
+    report = read(tmp_path, table, validation=validation).report
+    assert (report["prior"], report["rows_kept"]) == (0, len(tiny_log()))
+    [days] = [one for one in report["expectations"] if one["expectation"].endswith("unique_value_count_to_be_between")]
+    assert (days["success"], days["observed"]) == (True, str(DAYS))
 
 
 def test_a_time_that_no_row_can_have_does_not_move_what_was_before_the_log(tmp_path: Path) -> None:

@@ -135,6 +135,16 @@ def test_local_times_are_asked_for_in_the_scenarios_zone(tmp_path: Path) -> None
     assert frame[TIME].tolist() == moved.tolist()
 
 
+def test_dates_without_a_time_are_asked_for_on_their_own_day(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    engine = create_engine(url)
+    tiny_log().assign(seen_at=tiny_log()["seen_at"].dt.strftime("%Y-%m-%d")).to_sql("log", engine, index=False)
+    engine.dispose()
+    scenario = sql_scenario(url, source__timezone="UTC")
+    frame = read_log(scenario, snapshot(scenario, tmp_path, url), tmp_path / "kept")
+    assert frame[TIME].tolist() == tiny_log()["seen_at"].dt.normalize().tolist()
+
+
 def test_a_log_that_starts_at_as_of_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^source\.sql\.start 2013-05-01 in .*: not before as_of 2013-05-01"):
         snapshot(sql_scenario("sqlite://"), tmp_path, "", AS_OF_DAY - DAYS)

@@ -25,14 +25,15 @@ _READERS: Final = {"items": read_items, "users": read_users}
 
 def describe_table(table: AttributeTable, side: Side, root: str | Path) -> Iterator[tuple[str, Profile]]:
     """Yield the scenario's key and what was found for each column that it names and the table has."""
-    raw = read_sample(locate(root, table.path), table.path, is_csv(table.path), _ROWS).table
+    text = is_csv(table.path)
+    raw = read_sample(locate(root, table.path), table.path, text, _ROWS).table
     named = [("id", table.id)]
     named += [(key, getattr(table, key)) for key in _SINGLE if getattr(table, key, None) is not None]
     for kind in _KINDS:
         named += [(f"{kind}.{name}", column) for name, column in getattr(table, kind).items()]
     for key, column in named:
         if raw.column_names.count(column) == 1:
-            yield f"source.{side}.{key}", profile(column, raw.column(column))
+            yield f"source.{side}.{key}", profile(column, raw.column(column), text)
 
 
 def table_faults(scenario: Scenario, side: Side, root: str | Path, ids: pd.Series) -> list[str]:

@@ -15,7 +15,7 @@ from upath import UPath
 
 from mtl_tasks import columns
 from mtl_tasks.conversion import Place
-from mtl_tasks.errors import MtlError, quoting_rows
+from mtl_tasks.errors import DataError, MtlError, quoting_rows
 from mtl_tasks.events import join_parts, log_column, log_places
 from mtl_tasks.gate import check_rules
 from mtl_tasks.intake.attribute_table import Side, describe_table, table_faults
@@ -30,7 +30,7 @@ from mtl_tasks.sources import list_tables, patiently
 from mtl_tasks.splits import Windows, day_text, describe_rows, label_rows, log_days, window_faults
 from mtl_tasks.store import Store
 from mtl_tasks.tables import read_items
-from mtl_tasks.validation import Say, validate_log
+from mtl_tasks.validation import Say, ValidationResult, validate_log
 
 Parts = list[dict[str, pa.ChunkedArray]]
 
@@ -98,13 +98,14 @@ def inspect(
     rows: int,
     environment: Mapping[str, str],
     store: Store | None = None,
+    today: pd.Timestamp | None = None,
 ) -> Inspection:
     """Read the scenario's log, or a part of it, and collect what is wrong with either.
 
     Parameters
     ----------
     as_of
-        UTC midnight; None takes the day after the newest event.
+        UTC midnight; None takes the day after the newest event, or ``today`` if that is in the future.
     rows
         About as many rows of the log are read at most: of partitions the newest of every window, of a single Parquet
         file some from all over it, of a single CSV file the first.
@@ -112,6 +113,8 @@ def inspect(
         Where the address of a database is looked up.
     store
         Where the run would write, and where it would find champions; None: only the log is looked at.
+    today
+        The clock: no run may know a later day. None: any may.
     """
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
@@ -119,22 +122,36 @@ def inspect(
         entries: list[Entry] = []
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
+            entries = entries if as_of is not None else _until_today(scenario, entries, today, found)
         with found.caught():
             list_tables(scenario, root)
         if entries and found.ready:
             attribution: dict[str, Any] = {}
-            frame, first_day = _read(scenario, entries, as_of, rows, found, attribution)
+            frame, first_day = _read(scenario, entries, (as_of, today), rows, found, attribution)
             if frame is not None and found.complete and scenario.source.prior is not None:
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
-                _judge_log(
-                    scenario, frame, _day_after(scenario, entries, frame, as_of), first_day, root, found, attribution
-                )
+                end = _day_after(scenario, entries, frame, today, found) if as_of is None else as_of
+                _judge_log(scenario, frame, end, first_day, root, found, attribution)
     if store is not None:
         day = found.as_of if as_of is None else f"{as_of:%Y-%m-%d}"
         with found.caught():
             found.problems.extend(find_obstacles(scenario, day, store, devices=True))
     return found
+
+
+def _until_today(
+    scenario: Scenario, entries: list[Entry], today: pd.Timestamp | None, found: Inspection
+) -> list[Entry]:
+    """Return the files of days that are over, as a run takes no others."""
+    over = [entry for entry in entries if today is None or entry[2] is None or entry[2] < day_of(today)]
+    if len(over) < len(entries):
+        assert today is not None
+        left = f"{scenario.source.log}: {len(entries) - len(over):,} of {len(entries):,} files are of days that are"
+        found.notes.append(f"{left} not over yet (today is {today:%Y-%m-%d}): a run takes them from the next day on")
+    if not over:
+        raise DataError(f"{scenario.source.log}: no day of the log is over yet: wait, or correct the folders' dates")
+    return over
 
 
 def _with_prior(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found: Inspection) -> pd.DataFrame | None:
@@ -158,12 +175,16 @@ def _judge_settings(scenario: Scenario, found: Inspection) -> None:
 def _read(
     scenario: Scenario,
     entries: list[Entry],
-    as_of: pd.Timestamp | None,
+    ends: tuple[pd.Timestamp | None, pd.Timestamp | None],
     rows: int,
     found: Inspection,
     attribution: dict[str, Any],
 ) -> tuple[pd.DataFrame | None, int | None]:
-    """Return the sampled interactions, None if a column cannot be read, and the first day of a partitioned log."""
+    """Return the sampled interactions, None if a column cannot be read, and the first day of a partitioned log.
+
+    ``ends`` are ``as_of`` and ``today``, as :func:`inspect` has them.
+    """
+    as_of, today = ends
     days = [day for _, _, day in entries if day is not None]
     as_of_day = max(days, default=0) + 1 if as_of is None else day_of(as_of)
     chosen: list[tuple[str, int | None, pa.Table]] = []
@@ -183,7 +204,8 @@ def _read(
         found.notes.append("--as-of is not given: it is taken after the newest event that was read, the log may go on")
     found.read = f"{'all ' * found.complete}{read:,} rows of {len(chosen):,} of {len(entries):,} files"
     _describe(scenario, chosen, found)
-    return _converted(scenario, chosen, found, as_of, attribution), min(days, default=None)
+    before = today if as_of is None else as_of
+    return _converted(scenario, chosen, found, before, attribution), min(days, default=None)
 
 
 def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) -> Sample | None:
@@ -200,7 +222,7 @@ def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]]
     for place in places.values():
         parts = [table.column(place.column) for _, _, table in chosen if table.column_names.count(place.column) == 1]
         if parts:
-            found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts))))
+            found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts), place.text)))
     named = {place.column for place in places.values()}
     every = dict.fromkeys(name for _, _, table in chosen for name in table.column_names)
     found.unused = [name for name in every if name not in named]
@@ -220,7 +242,7 @@ def _converted(
     scenario: Scenario,
     chosen: list[tuple[str, int | None, pa.Table]],
     found: Inspection,
-    as_of: pd.Timestamp | None,
+    before: pd.Timestamp | None,
     attribution: dict[str, Any],
 ) -> pd.DataFrame | None:
     """Convert column by column, so that each says what is wrong with it, the first time that it is."""
@@ -243,23 +265,29 @@ def _converted(
         found.notes.append("the rows are checked once every column can be read")
         return None
     try:
-        return join_parts(scenario, [(file, day) for file, day, _ in chosen], parts, (), as_of, attribution)
+        return join_parts(scenario, [(file, day) for file, day, _ in chosen], parts, (), before, attribution)
     except MtlError as error:
         found.problems.append(str(error))
         return None
 
 
 def _day_after(
-    scenario: Scenario, entries: list[Entry], frame: pd.DataFrame, as_of: pd.Timestamp | None
+    scenario: Scenario, entries: list[Entry], frame: pd.DataFrame, today: pd.Timestamp | None, found: Inspection
 ) -> pd.Timestamp:
-    if as_of is not None:
-        return as_of
+    """The day after the newest event, but today at the latest, whose events are then left out."""
     days = [day for _, _, day in entries if day is not None]
     times = frame[columns.TIME]
     newest = times[times < pd.Timestamp(scenario.validation.latest, tz="UTC")].max()
     if not days and pd.notna(newest):
         days = [day_of(newest)]
-    return pd.Timestamp(max(days, default=-1) + 1, unit="D", tz="UTC")
+    after = pd.Timestamp(max(days, default=-1) + 1, unit="D", tz="UTC")
+    if today is None or after <= today:
+        return after
+    found.notes.append(
+        f"{scenario.source.log}: goes on to {day_text(max(days))}: the rows from today ({today:%Y-%m-%d}) on are left"
+        " out, as their day is not over yet"
+    )
+    return today
 
 
 def _judge_log(
@@ -277,17 +305,30 @@ def _judge_log(
     items = read_items(scenario, list_tables(scenario, root), root, frame[columns.ITEM])
     say = Say(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
-        events = validate_log(
-            frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution
-        ).events
-        first = int(log_days(events, scenario)[0]) if first_day is None else first_day
-        windows = Windows.cut(scenario, day_of(as_of), first)
+        judged = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution)
+        events = judged.events
+        windows = _windows(scenario, judged, as_of, first_day, found)
         rows = label_rows(events, scenario, windows)
         found.windows = {HISTORY: _history(events, windows), **describe_rows(rows, scenario, windows)}
         if found.complete:
             found.problems.extend(window_faults(rows, scenario, windows))
         else:
             found.notes.extend(_empty_windows(found.windows))
+
+
+def _windows(
+    scenario: Scenario, judged: ValidationResult, as_of: pd.Timestamp, first_day: int | None, found: Inspection
+) -> Windows:
+    """Cut the windows from the log's first day: to a run the first with a good row, which a part need not hold."""
+    end, with_rows = day_of(as_of), int(log_days(judged.events, judged.report["prior"])[0])
+    if first_day is None or not found.complete:
+        return Windows.cut(scenario, end, with_rows if first_day is None else first_day)
+    try:
+        return Windows.cut(scenario, end, with_rows)
+    except DataError as error:
+        windows = Windows.cut(scenario, end, first_day)  # the rows of the first folders are bad: the rest can be shown
+        found.problems.append(str(error))
+        return windows
 
 
 def _empty_windows(windows: Mapping[str, Any]) -> Iterator[str]:

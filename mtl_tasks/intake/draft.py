@@ -168,9 +168,8 @@ def _named(guess: Guess) -> str:
 def _clock(time: Column) -> list[str]:
     """Unit or zone of the times."""
     if time.unit is not None:
-        return [
-            f"  time_unit: {time.unit} # guess: in this unit {time.found.low} to {time.found.high} are plausible years"
-        ]
+        low, high = time.span
+        return [f"  time_unit: {time.unit} # guess: in this unit {low} to {high} are plausible years"]
     if time.kind == "time" and not time.zoned:
         return [
             "  timezone: UTC # guess: the times carry no zone; name the clock that wrote them, such as Europe/Paris"

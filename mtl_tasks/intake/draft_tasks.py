@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_tasks.intake.draft_log import Log
+from mtl_tasks.intake.profile import without_blanks
 from mtl_tasks.intake.roles import EXPOSURE_WORDS, Column, Guess, is_label, look_at
 from mtl_tasks.intake.yaml_text import keys, quoted
 
@@ -44,7 +45,9 @@ def find_types(log: Log, found: Guess | None) -> Types | None:
     """Tell which type of event is the exposure that the others may follow."""
     if found is None:
         return None
-    counts = pc.value_counts(found.column.values).to_pylist()
+    raw = log.table.column(found.column.name)  # types are read as they are written, blanks around them too
+    named = raw.filter(without_blanks(raw, log.format == "csv").is_valid())
+    counts = pc.value_counts(named.cast(pa.large_string())).to_pylist()
     types = [str(entry["values"]) for entry in sorted(counts, key=lambda entry: -entry["counts"])]
     shown = next((t for word in EXPOSURE_WORDS for t in types if word in t.lower()), None)
     why = "by its name" if shown is not None else "the most frequent; no type is named like an exposure"
@@ -64,7 +67,7 @@ def type_lines(log: Log, types: Types) -> list[str]:
             if types.value is None
             else next(c for c in look_at(of_type, log.format == "parquet") if c.name == types.value.name)
         )
-        if value is not None and value.found.distinct > 1 and value.kind in ("integer", "number", "flag"):
+        if value is not None and value.label_range is not None:
             lines += [f"  {named[name]}: # guess: the value of this event", *_regression(name, value)]
         else:
             lines += [f"  {named[name]}: # guess: whether this event follows", *_binary(name, "logged")]
@@ -108,12 +111,13 @@ def _binary(label: str, how: str) -> list[str]:
 
 
 def _regression(label: str, values: Column) -> list[str]:
-    low, high = (float(value) for value in pc.min_max(values.values).as_py().values())
+    assert values.label_range is not None
+    low, high = values.label_range
     median = float(pc.approximate_median(values.values).as_py())
-    tail = low >= 0 and high > _TAIL * max(median, 1)
+    tail = float(low) >= 0 and float(high) > _TAIL * max(median, 1)
     return [
         "    kind: regression",
         *(["    scale: log # guess: the largest value is far above the middle one"] if tail else []),
         f"    label: {quoted(label)}",
-        f"    range: [{low:.15g}, {high:.15g}] # guess: as found in {values.found.rows:,} rows; others are bad rows",
+        f"    range: [{low}, {high}] # guess: as found in {values.found.rows:,} rows; others are bad rows",
     ]

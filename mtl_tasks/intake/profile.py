@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tasks.conversion import is_text
+from mtl_tasks.conversion import is_text, without_null_words
 from mtl_tasks.errors import may_quote
 
 _EXAMPLE_LENGTH: Final = 40
@@ -21,7 +21,7 @@ class Profile:
     Attributes
     ----------
     nulls
-        Share of values that are missing; in CSV the empty ones are.
+        Share of values that are missing; in CSV the empty ones are, and words for what is missing.
     low, high
         Smallest and largest value; None for what has no order, and where values of rows may not be quoted.
     """
@@ -40,9 +40,9 @@ class Profile:
         return asdict(self)
 
 
-def profile(name: str, column: pa.ChunkedArray) -> Profile:
-    """Describe a column."""
-    values = without_blanks(column)
+def profile(name: str, column: pa.ChunkedArray, text: bool) -> Profile:
+    """Describe a column; ``text`` says that its file carries no types (CSV)."""
+    values = without_blanks(column, text)
     known = values.drop_null()
     low, high = _range(known)
     example = _shown(known[0]) if len(known) else None
@@ -50,15 +50,23 @@ def profile(name: str, column: pa.ChunkedArray) -> Profile:
     return Profile(name, str(values.type), len(values), nulls, _distinct(known), low, high, example)
 
 
-def without_blanks(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Decode a dictionary, and take an empty text for a missing one."""
+def without_blanks(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
+    """Decode a dictionary, and take values as a run does: texts without blanks around them, NaN and no text as missing.
+
+    In a file that carries no types, words for what is missing are missing values too.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # this machine need not know the file's zone
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     if is_text(column.type):
-        column = column.cast(pa.large_string())
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.large_string()), column)
+        column = pc.utf8_trim_whitespace(column.cast(pa.large_string()))
+        empty = pa.scalar(None, pa.large_string())
+        column = without_null_words(column) if text else pc.if_else(pc.equal(column, ""), empty, column)
     return column
 
 

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_tasks.conversion import is_text, whole_numbers
+from mtl_tasks.conversion import is_text, whole_numbers, without_null_words
 from mtl_tasks.intake.profile import Profile, profile, without_blanks
 
 Kind = Literal["integer", "number", "flag", "time", "text", "other"]
@@ -62,6 +62,9 @@ _MOST_NULLS: Final = 0.01  # of a column of ids, where another will do
 _MOST_LEVELS: Final = 20  # distinct numbers of what people choose from, such as stars
 _YEARS: Final = (1995, 2100)
 _YEAR_SECONDS: Final = 365.2425 * 86_400
+_LARGEST_LABEL: Final = 1e15  # that a scenario may give as the end of a range
+_UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6}
+_MOST_ODD: Final = 0.05  # of a column of times: what is left are bad rows, and how many those may be is for the check
 _DIGITS: Final = r"^-?\d+$"
 _NUMBER: Final = r"^-?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?$"
 _TIME: Final = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:Z|[+-]\d{2}:?\d{2})?$"
@@ -77,7 +80,7 @@ class Column:
     kind
         ``flag``: nothing but 0 and 1, or true and false; ``time``: timestamps, or text in ISO 8601.
     values
-        The known values: integers and numbers as such even where the file holds text.
+        The known values: integers and numbers as such even where the file holds text, finite ones alone.
     """
 
     name: str
@@ -96,6 +99,12 @@ class Column:
         own = set(self.words)
         return next((word for word in words if own & {word, *(word + ending for ending in _ENDINGS)}), None)
 
+    def names_ids(self, words: tuple[str, ...]) -> bool:
+        """Whether the name says who or what, as personId and user do, and not something of them, as userRegion does."""
+        word, own = self.named(words), self.words
+        alone = len(own) == 1 and own[0] in {word, *(f"{word}{ending}" for ending in _ENDINGS)}
+        return word is not None and (bool(_ID_WORDS & set(own)) or alone)
+
     @property
     def zoned(self) -> bool:
         """Whether its times say their zone."""
@@ -104,16 +113,37 @@ class Column:
         return bool(len(self.values)) and bool(pc.all(pc.match_substring_regex(self.values, _ZONE)).as_py())
 
     @property
-    def unit(self) -> str | None:
-        """The unit in which its integers are plausible times since 1970, None if in none."""
-        if self.kind != "integer" or not len(self.values):
+    def label_range(self) -> tuple[str, str] | None:
+        """The smallest and the largest number, as a scenario may hold them; None where these are no range of labels."""
+        if self.kind not in ("integer", "number", "flag") or not len(self.values):
             return None
         low, high = (float(value) for value in pc.min_max(self.values).as_py().values())
-        for unit, per_second in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-            years = [1970 + value / per_second / _YEAR_SECONDS for value in (low, high)]
-            if _YEARS[0] <= years[0] and years[1] < _YEARS[1]:
+        texts = f"{low:.15g}", f"{high:.15g}"
+        return texts if low >= -_LARGEST_LABEL and high <= _LARGEST_LABEL and texts[0] != texts[1] else None
+
+    @property
+    def unit(self) -> str | None:
+        """The unit in which its integers, but a few, are plausible times since 1970; None if in none."""
+        if self.kind != "integer" or not len(self.values):
+            return None
+        for unit, per_second in _UNITS.items():
+            plausible = pc.sum(self.plausible(per_second).cast(pa.int64())).as_py()
+            if plausible >= (1 - _MOST_ODD) * len(self.values):
                 return unit
         return None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and last of its plausible times, where it has a unit."""
+        assert self.unit is not None
+        found = pc.min_max(self.values.filter(self.plausible(_UNITS[self.unit]))).as_py()
+        return found["min"], found["max"]
+
+    def plausible(self, per_second: int) -> pa.ChunkedArray:
+        """Whether each of its integers is a time of these years, with so many of them in a second."""
+        low, high = ((year - 1970) * _YEAR_SECONDS * per_second for year in _YEARS)
+        numbers = self.values.cast(pa.float64(), safe=False)
+        return pc.and_(pc.greater_equal(numbers, low), pc.less(numbers, high))
 
 
 def look_at(table: pa.Table, typed: bool) -> list[Column]:
@@ -128,17 +158,26 @@ def look_at(table: pa.Table, typed: bool) -> list[Column]:
 
 
 def _look(name: str, column: pa.ChunkedArray, typed: bool) -> Column:
-    known = without_blanks(column).drop_null()
-    found = profile(name, column)
+    known = without_blanks(column, not typed).drop_null()
+    found = profile(name, column, not typed)
     kind, values = _of_text(known) if is_text(known.type) else _of_type(known)
     if typed and is_text(known.type) and kind in ("integer", "number", "flag"):
         return Column(name, "text", known, found)
-    if kind in ("integer", "number") and len(values) and set(pc.unique(values.slice(0, 10_000)).to_pylist()) <= {0, 1}:
-        kind = "flag" if set(pc.unique(values).to_pylist()) <= {0, 1} else kind
+    if kind == "number":
+        values = values.filter(pc.is_finite(values))
+        kind = "number" if len(values) else "other"
+    names_ids = Column(name, kind, values, found).names_ids((*USER_WORDS, *ITEM_WORDS))
+    if kind in ("integer", "number") and len(values) and not names_ids and _is_flag(values):
+        kind = "flag"
     looked = Column(name, kind, values, found)
     if kind == "number" and is_text(known.type) and looked.named((*USER_WORDS, *ITEM_WORDS)) and _hold_ids(known):
         return Column(name, "text", known, found)
     return looked
+
+
+def _is_flag(values: pa.ChunkedArray) -> bool:
+    """Whether there is nothing but 0 and 1; the first values mostly tell."""
+    return all(set(pc.unique(part).to_pylist()) <= {0, 1} for part in (values.slice(0, 10_000), values))
 
 
 def _hold_ids(texts: pa.ChunkedArray) -> bool:
@@ -172,7 +211,8 @@ def _of_text(known: pa.ChunkedArray) -> tuple[Kind, pa.ChunkedArray]:
     lowered = pc.utf8_lower(known)
     if _all(lowered, "^(?:true|false)$"):
         return "flag", pc.equal(lowered, "true").cast(pa.int8())
-    return ("time", known) if _all(known, _TIME) else ("text", known)
+    times = without_null_words(known).drop_null()
+    return ("time", times) if len(times) and _all(times, _TIME) else ("text", known)
 
 
 def _all(known: pa.ChunkedArray, pattern: str) -> bool:
@@ -206,7 +246,7 @@ def guess_id(columns: list[Column], words: tuple[str, ...]) -> Guess | None:
     """The column of ids whose name holds one of the words."""
     named = [(c.named(words), c) for c in columns if _is_id(c)]
     found = [
-        (not _names_ids(c, word), c.found.nulls > _MOST_NULLS, words.index(word), -c.found.distinct, c.name, word, c)
+        (not c.names_ids(words), c.found.nulls > _MOST_NULLS, words.index(word), -c.found.distinct, c.name, word, c)
         for word, c in named
         if word
     ]
@@ -238,19 +278,9 @@ def is_label(column: Column) -> bool:
         return len(column.values) > 0
     if column.named(TIME_WORDS) is not None or _ID_WORDS & set(column.words):
         return False
-    few = 2 <= column.found.distinct <= _MOST_LEVELS
-    return (
-        column.kind in ("integer", "number")
-        and column.found.distinct > 1
-        and (few or column.named(LABEL_WORDS) is not None)
-    )
+    few = column.found.distinct <= _MOST_LEVELS
+    return column.label_range is not None and (few or column.named(LABEL_WORDS) is not None)
 
 
 def _is_id(column: Column) -> bool:
     return column.kind in ("integer", "text")
-
-
-def _names_ids(column: Column, word: str) -> bool:
-    """Whether the name says who or what, as personId and user do, and not something of them, as userRegion does."""
-    own = column.words
-    return bool(_ID_WORDS & set(own)) or (len(own) == 1 and own[0] in {word, *(word + ending for ending in _ENDINGS)})

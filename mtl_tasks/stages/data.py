@@ -92,7 +92,8 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 def split(run: Run, inputs: Inputs) -> Payload:
     """Cut the windows and make their labelled rows."""
     events = load_events(run, inputs)
-    windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, run.scenario)[0]))
+    prior = inputs["validate"].json("validation")["prior"]
+    windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, prior)[0]))
     rows = make_rows(events, run.scenario, windows)
     described = describe_rows(rows, run.scenario, windows)
     payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": newest_time(events)})

@@ -150,6 +150,8 @@ def judge_rows(
     events = _canonical(probe[good], scenario, as_of)
     quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
     copies = (probe[REASON] == DUPLICATE).to_numpy()
+    before = scenario.source.prior
+    earlier = good & (False if before is None else (probe[FILE] == before.path).to_numpy())
     schema = [outcome.to_json() for outcome in outcomes]
     places = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
     parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
@@ -160,6 +162,7 @@ def judge_rows(
             {
                 "rows": place.stop - place.start,
                 "duplicates": int(copies[place].sum()),
+                "prior": int(earlier[place].sum()),
                 "attribution": dict(attribution or {}),
                 "schema": schema,
                 "checks": _found(per_row, broken, place),
@@ -265,12 +268,14 @@ def judge_log(
     outcomes = _judge(reasons, [fraction], say)
     if events.empty:
         raise DataError(fraction.failure)
-    outcomes += _judge(events, log_expectations(events, scenario, as_of, whole), say)
+    prior = sum(record["prior"] for record in records)
+    outcomes += _judge(events, log_expectations(events, scenario, as_of, whole, prior), say)
     if whole:
-        outcomes += _judge(*volume_expectations(events, scenario), say)
+        outcomes += _judge(*volume_expectations(events, scenario, prior), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
     entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
-    return ValidationResult(events, quarantine, _report(events, quarantine, (copies, attribution), entries, scenario))
+    report = _report(events, quarantine, (copies, prior, attribution), entries, scenario)
+    return ValidationResult(events, quarantine, report)
 
 
 def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: Say, whole: bool) -> None:
@@ -332,11 +337,11 @@ def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -
 def _report(
     events: pd.DataFrame,
     quarantine: pd.DataFrame,
-    counted: tuple[int, Mapping[str, Any]],
+    counted: tuple[int, int, Mapping[str, Any]],
     outcomes: list[dict[str, Any]],
     scenario: Scenario,
 ) -> dict[str, Any]:
-    copies, attribution = counted
+    copies, prior, attribution = counted
     counts = quarantine[REASON].value_counts(sort=False)
     rule = scenario.validation.duplicates
     read = len(events) + len(quarantine) + (copies if rule == "drop" else 0)
@@ -344,6 +349,7 @@ def _report(
         "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == "critical"),
         "rows_read": read,
         "rows_kept": len(events),
+        "prior": prior,
         "bad_fraction": len(quarantine) / read,
         "max_bad_fraction": scenario.validation.max_bad_fraction,
         "duplicates": {"rows": copies, "rule": rule},

@@ -111,8 +111,13 @@ def _example(quarantine: pd.DataFrame) -> str:
     return f"for example{values} ({row[REASON]}) in {row[FILE]}"
 
 
-def log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool) -> list[Expectation]:
-    """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing."""
+def log_expectations(
+    events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool, prior: int
+) -> list[Expectation]:
+    """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing.
+
+    So many of them, ``prior``, are from before the log.
+    """
     expectations = []
     for name, task in scenario.labels.items():
         where = f"{scenario.label_key(name)} in {scenario.file}"
@@ -121,7 +126,7 @@ def log_expectations(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timesta
         kind = "ExpectColumnProportionOfNonNullValuesToBeBetween"
         expectations.append(Expectation(kind, arguments, "critical", f"{failure}: map the right column"))
     if whole:
-        expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario)]
+        expectations += [_freshness(events, scenario, as_of), _completeness(events, scenario, prior)]
     return expectations
 
 
@@ -138,9 +143,9 @@ def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) ->
     return Expectation("ExpectColumnMaxToBeBetween", {"column": TIME, "min_value": oldest}, "critical", failure, note)
 
 
-def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
+def _completeness(events: pd.DataFrame, scenario: Scenario, prior: int) -> Expectation:
     """Every day between the first and the last has a row."""
-    present = log_days(events, scenario)
+    present = log_days(events, prior)
     span = int(present[-1] - present[0]) + 1
     missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
     shown = ", ".join(day_text(int(day)) for day in missing[:_SHOWN_DAYS]) + (
@@ -153,13 +158,13 @@ def _completeness(events: pd.DataFrame, scenario: Scenario) -> Expectation:
     severity: Severity = "warning"
     if scenario.validation.missing_days == "refuse":
         severity, failure = "critical", f"{failure}, or set validation.missing_days to warn in {scenario.file}"
-    arguments = {"column": DAY, "min_value": span + (1 if scenario.source.prior else 0)}
+    arguments = {"column": DAY, "min_value": span + (1 if prior else 0)}
     return Expectation("ExpectColumnUniqueValueCountToBeBetween", arguments, severity, failure)
 
 
-def volume_expectations(events: pd.DataFrame, scenario: Scenario) -> tuple[pd.DataFrame, list[Expectation]]:
+def volume_expectations(events: pd.DataFrame, scenario: Scenario, prior: int) -> tuple[pd.DataFrame, list[Expectation]]:
     """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
-    settings, present = scenario.validation, log_days(events, scenario)
+    settings, present = scenario.validation, log_days(events, prior)
     last, first = int(present[-1]), int(present[0])
     rows = events[events[DAY] == last]
     days = min(_TRAILING_DAYS, last - first)

@@ -141,6 +141,42 @@ def test_a_database_is_asked_for_its_newest_days_only(tmp_path: Path) -> None:
     assert (whole.columns[0].found.rows, whole.complete) == (DAYS * USERS, True)
 
 
+@pytest.mark.parametrize("single", [False, True], ids=["partitions", "one file"])
+def test_the_day_that_is_not_over_is_left_out_and_said(tmp_path: Path, single: bool) -> None:
+    large_log(tmp_path)
+    scenario = tiny_scenario()
+    if single:
+        pd.read_parquet(tmp_path / "log").drop(columns="dt").to_parquet(tmp_path / "log.parquet", index=False)
+        scenario = tiny_scenario(source__events="log.parquet")
+    today = AS_OF - pd.Timedelta(days=1)
+    windows = {"train": 1, "tune": 1, "blend": 1, "test": 1, "min_history": 1}
+    scenario = scenario.model_copy(update={"windows": scenario.windows.model_copy(update=windows)})
+    found = inspect(scenario, None, tmp_path, ALL, {}, today=today)
+    assert (found.problems, found.as_of) == ([], "2013-05-06")
+    assert any("over yet" in note for note in found.notes)
+    assert inspect(scenario, None, tmp_path, ALL, {}, today=AS_OF).as_of == "2013-05-07"
+    none = inspect(scenario, None, tmp_path, ALL, {}, today=AS_OF - pd.Timedelta(days=DAYS))
+    assert len(none.problems) == 1
+    assert ("no event before 2013-05-01" if single else "no day of the log is over yet") in none.problems[0]
+
+
+def test_a_partition_without_a_row_is_no_history(tmp_path: Path) -> None:
+    large_log(tmp_path)
+    write_partition(tmp_path, "2013-04-30", tiny_log().head(0))
+    found = check(tmp_path, tiny_scenario(windows__min_history=2))
+    assert matching(found, "history: the log starts on 2013-05-01, 1 days before the train window") == [True]
+    assert found.windows["test"]["rows"] >= 20 * USERS
+
+
+def test_words_for_what_is_missing_are_missing_in_a_text_file(tmp_path: Path) -> None:
+    rows = tiny_log().astype({"stars": "str"})
+    rows.loc[:5, "stars"] = ["NULL", "nan", "None", r"\N", "", " "]
+    rows.to_csv(tmp_path / "log.csv", index=False)
+    scenario = tiny_scenario(source__events="log.csv", source__format="csv", source__items=None)
+    [stars] = [mapped.found for mapped in check(tmp_path, scenario).columns if mapped.key == "tasks.rating.label"]
+    assert (stars.nulls, stars.distinct) == (6 / len(rows), 11)
+
+
 def test_nothing_is_written(tmp_path: Path) -> None:
     write_log(tmp_path)
     before = sorted(tmp_path.rglob("*"))

@@ -340,6 +340,59 @@ def test_a_zone_that_this_machine_does_not_know_is_no_obstacle() -> None:
     assert load_scenario("shop").source.columns.time == "seen_at"
 
 
+@pytest.mark.parametrize("word", ["NULL", "nan", "None", r"\N", " "])
+def test_words_for_what_is_missing_and_blanks_hide_no_column_of_a_text_file(word: str) -> None:
+    rows = tiny_log().astype("object").map(lambda value: f"{value} " if isinstance(value, int) else str(value))
+    for place, name in enumerate(rows):
+        rows.loc[place, name] = word
+    scenario = drafted(rows)
+    assert (scenario.source.columns.user, scenario.source.columns.time) == ("person", "seen_at")
+    assert {task: t.kind for task, t in scenario.tasks.items()} == {"stars": "regression", "liked": "binary"}
+
+
+def test_types_of_events_are_drafted_as_they_are_written() -> None:
+    rows = tiny_log().drop(columns=["stars", "liked"])
+    rows["event"] = np.array(["view ", "view ", "buy ", "NULL"])[np.arange(len(rows)) % 4]
+    scenario = drafted(rows)
+    assert scenario.source.long is not None
+    assert (scenario.source.long.exposure, [task.label for task in scenario.tasks.values()]) == ("view ", ["buy "])
+
+
+@pytest.mark.parametrize("odd", [0, -1, 253_402_214_400_000, 2**62])
+def test_a_few_odd_integers_do_not_hide_the_unit_of_times(odd: int) -> None:
+    rows = tiny_log().assign(seen_at=tiny_log()["seen_at"].astype("int64") // 1_000)
+    rows.loc[[3, 4], "seen_at"] = odd
+    assert drafted(rows).source.time_unit == "ms"
+    assert "in this unit 1367409600000 to 1367842140000 are" in Path("include/scenarios/shop.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_a_label_that_is_no_finite_number_is_no_end_of_a_range(name: str, odd: float) -> None:
+    rows = tiny_log().astype({"stars": "float64", "liked": "float64"})
+    rows.loc[3, ["stars", "liked"]] = odd
+    tasks = drafted(rows, name=name).tasks
+    if name == "log.parquet" or np.isnan(odd):  # in a text file infinity is a text
+        assert (tasks["stars"].range, tasks["liked"].kind) == ((0, 10), "binary")
+
+
+@pytest.mark.parametrize("values", [[1.5, np.nan], [1.5, np.inf], [1e16, -1e16], [2**63, 1], [2.0, 2.0 + 5e-16]])
+def test_numbers_that_make_no_range_are_no_label(values: list[float]) -> None:
+    rows = tiny_log().assign(score=np.array(values)[np.arange(len(tiny_log())) % 2])
+    assert set(drafted(rows, name="log.parquet").tasks) == {"stars", "liked"}
+
+
+def test_ids_that_are_but_0_and_1_are_ids() -> None:
+    assert drafted(tiny_log().assign(person=tiny_log()["person"] % 2)).source.columns.user == "person"
+    assert drafted(tiny_log().assign(user_liked=1 - tiny_log()["liked"])).tasks["user_liked"].kind == "binary"
+
+
+def test_a_text_file_that_is_not_utf_8_is_refused_in_one_line() -> None:
+    Path("log.csv").write_bytes(tiny_log().rename(columns={"film": "stück"}).to_csv(index=False).encode("latin-1"))
+    with pytest.raises(DataError, match=r"^log\.csv: the names of its columns are not UTF-8 .*: save the file"):
+        draft("shop", "log.csv", None, Chosen())
+
+
 def test_names_and_texts_survive_yaml() -> None:
     import yaml
 

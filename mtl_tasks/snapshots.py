@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from sqlalchemy import URL, Connection, CursorResult, create_engine, exc, make_url, text
 from sqlalchemy.pool import NullPool
@@ -147,6 +148,8 @@ def _rows_of_day(scenario: Scenario, url: URL, day: int) -> bytes:
             names = _names(result, where)
             tables = [_table(names, list(rows), where) for rows in result.partitions(_BATCH)]
     joined = _joined(tables or [_table(names, [], where)], where)
+    if " " in f"{low}{high}" and url.get_backend_name() == "sqlite":
+        _refuse_unsorted(joined, scenario.source, where)
     buffer = io.BytesIO()
     pq.write_table(joined, buffer, compression="zstd")
     return buffer.getvalue()
@@ -200,6 +203,23 @@ def _bound(source: Source, day: int, url: URL) -> Any:
     if url.get_backend_name() == "sqlite":  # it keeps times as text, of which a date alone sorts before any time
         return f"{moment:%Y-%m-%d}" if moment == moment.normalize() else f"{moment:%Y-%m-%d %H:%M:%S}"
     return moment.to_pydatetime()
+
+
+def _refuse_unsorted(rows: pa.Table, source: Source, where: str) -> None:
+    """Refuse local times in ISO form where SQLite compares them as text with a bound that has a time of day.
+
+    'T' sorts after the blank of the bound, so rows near the bound would fall into another day or be lost.
+    """
+    name = source.columns.time
+    if name not in rows.column_names or not pa.types.is_string(rows[name].type):
+        return
+    iso = pc.match_substring_regex(rows[name], r"^\d{4}-\d{2}-\d{2}T")
+    if pc.any(iso).as_py():
+        raise DataError(
+            f"{where}: column {name!r} holds times with a T before the time of day, which SQLite sorts after the "
+            f"bounds of a day in {source.timezone}: replace it by a blank in source.sql.query, where the column is "
+            f"compared and where it is returned, as in replace({name}, 'T', ' ')"
+        )
 
 
 @contextmanager

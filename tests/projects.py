@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
+from mtl_tasks.pipeline import make_run, refs_of
 from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.run import Run, StageResult, run_stage
+from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Payload, Store
 
 FILMS = Path(__file__).parents[1] / "include" / "data" / "movietweetings"
@@ -51,6 +56,20 @@ def write_log(root: Path) -> None:
         if FIRST_DAY <= day.name.removeprefix("dt=") < AS_OF:
             shutil.copytree(day, root / "log" / day.name)
     shutil.copy(FILMS / "films.parquet", root / "films.parquet")
+
+
+def run_until(
+    root: Path, last: str, as_of: str, store: str, *, force: str | None = None, **overrides: Any
+) -> tuple[Run, dict[str, StageResult]]:
+    """Run the stages up to one, in the project's folder, and return their results by name."""
+    results: dict[str, StageResult] = {}
+    with contextlib.chdir(root):
+        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
+        for name, stage in build_stages(run.scenario).items():
+            results[name] = run_stage(stage, run, refs_of(results))
+            if name == last:
+                return run, results
+    raise AssertionError(f"there is no stage {last}")
 
 
 def write_past_runs(store_root: Path, days: list[str]) -> None:

@@ -24,7 +24,7 @@ from mtl_tasks.registry import Registry
 from mtl_tasks.run import Run, StageResult, run_stage
 from mtl_tasks.stages import build_stages, judging
 from mtl_tasks.store import Ref, Store, day_refs
-from tests.projects import NAME, SCENARIO, write_log, write_scenario
+from tests.projects import NAME, SCENARIO, run_until, write_log, write_scenario
 from tests.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, tables, world_scenario
 
 # The train windows of both start after 2013-04-11 and no later than 2013-04-18, two days divisible by seven.
@@ -43,14 +43,8 @@ def made_features(
     project: Path, as_of: str, store: str, *, force: str | None = None, **overrides: Any
 ) -> tuple[Run, StageResult]:
     """Run the stages up to the features."""
-    with contextlib.chdir(project):
-        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
-        results: dict[str, StageResult] = {}
-        for name, stage in build_stages(run.scenario).items():
-            results[name] = run_stage(stage, run, refs_of(results))
-            if name == "features":
-                return run, results[name]
-    raise AssertionError("no stage makes features")
+    run, results = run_until(project, "features", as_of, store, force=force, **overrides)
+    return run, results["features"]
 
 
 def days_of(run: Run, result: StageResult) -> list[Ref]:

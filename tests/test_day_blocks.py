@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +11,10 @@ from mtl_tasks import daily_features, daily_log, day_blocks
 from mtl_tasks.daily_features import read_days
 from mtl_tasks.daily_log import read_events
 from mtl_tasks.day_blocks import BLOCK_DAYS, block_name, days_named, divided
-from mtl_tasks.pipeline import make_run, refs_of
-from mtl_tasks.run import Run, StageResult, run_stage
+from mtl_tasks.run import Run
 from mtl_tasks.splits import day_text
-from mtl_tasks.stages import build_stages
 from mtl_tasks.store import Artifact, day_refs
-from tests.projects import NAME, SCENARIO, write_log, write_scenario
+from tests.projects import SCENARIO, run_until, write_log, write_scenario
 
 START = 400 * BLOCK_DAYS  # 2005-01-17
 SIZES = {START + day: 10 for day in range(0, 2 * BLOCK_DAYS, 3)}
@@ -64,14 +61,8 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def made(project: Path, as_of: str, store: str) -> dict[str, tuple[Run, Artifact]]:
     """Run the stages up to the features, and return what `validate` and they have made."""
-    results: dict[str, StageResult] = {}
-    with contextlib.chdir(project):
-        run = make_run(NAME, as_of, {}, store, today=pd.Timestamp("2026-01-01", tz="UTC"))
-        for name, stage in build_stages(run.scenario).items():
-            results[name] = run_stage(stage, run, refs_of(results))
-            if name == "features":
-                return {stage: (run, run.store.open(results[stage].ref)) for stage in ("validate", "features")}
-    raise AssertionError("no stage makes features")
+    run, results = run_until(project, "features", as_of, store)
+    return {stage: (run, run.store.open(results[stage].ref)) for stage in ("validate", "features")}
 
 
 def names(stage: tuple[Run, Artifact]) -> list[str]:

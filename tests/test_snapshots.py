@@ -145,6 +145,37 @@ def test_dates_without_a_time_are_asked_for_on_their_own_day(tmp_path: Path) -> 
     assert frame[TIME].tolist() == tiny_log()["seen_at"].dt.normalize().tolist()
 
 
+def local_log(folder: Path, zone: str) -> tuple[str, list[pd.Timestamp]]:
+    """Write the log with local times that have a T, at midnight UTC, where a wrong bound loses rows."""
+    url = f"sqlite:///{folder}/log.db"
+    moved = tiny_log()["seen_at"] - pd.Timedelta(hours=12)
+    local = moved.dt.tz_convert(zone).dt.strftime("%Y-%m-%dT%H:%M:%S")
+    engine = create_engine(url)
+    tiny_log().assign(seen_at=local).to_sql("log", engine, index=False)
+    engine.dispose()
+    return url, moved.tolist()
+
+
+def test_local_times_with_a_t_are_refused_where_text_sorts_them_into_other_days(tmp_path: Path) -> None:
+    url, times = local_log(tmp_path, "America/New_York")
+    scenario = sql_scenario(url, source__timezone="America/New_York")
+    with pytest.raises(DataError, match=r"'seen_at' holds times with a T .* bounds of a day in America/New_York: repl"):
+        snapshot(scenario, tmp_path, url)
+    blanks = QUERY.replace(
+        "FROM log", "FROM (SELECT person, film, replace(seen_at, 'T', ' ') AS seen_at, stars, liked FROM log)"
+    )
+    remedied = sql_scenario(url, source__timezone="America/New_York", source__sql__query=blanks)
+    frame = read_log(remedied, snapshot(remedied, tmp_path, url), tmp_path / "kept")
+    assert frame[TIME].tolist() == times
+
+
+def test_local_times_with_a_t_are_read_where_a_day_begins_at_midnight(tmp_path: Path) -> None:
+    url, times = local_log(tmp_path, "UTC")
+    scenario = sql_scenario(url, source__timezone="UTC")
+    frame = read_log(scenario, snapshot(scenario, tmp_path, url), tmp_path / "kept")
+    assert frame[TIME].tolist() == times
+
+
 def test_a_log_that_starts_at_as_of_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^source\.sql\.start 2013-05-01 in .*: not before as_of 2013-05-01"):
         snapshot(sql_scenario("sqlite://"), tmp_path, "", AS_OF_DAY - DAYS)

@@ -51,4 +51,4 @@ def test_great_expectations_asks_nothing_of_the_network() -> None:
 @pytest.mark.faults(36)
 def test_great_expectations_is_not_imported_before_it_runs() -> None:
     code = "import sys, mtl_tasks.validation; sys.exit('great_expectations' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0

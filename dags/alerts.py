@@ -8,7 +8,7 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from mtl_tasks.errors import (
+from mtl_tasks.core.errors import (
     ArtifactError,
     ConfigError,
     DataError,

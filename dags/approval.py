@@ -30,7 +30,7 @@ class PromotionApproval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Put the verdict before people, or skip if nobody need be asked."""
         with in_project():
-            from mtl_tasks.outcome import approvers, awaits_approval, tell_verdict
+            from mtl_tasks.pipeline.outcome import approvers, awaits_approval, tell_verdict
 
             if not awaits_approval(asked(), self.handed, store_key()):
                 raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
@@ -42,7 +42,7 @@ class PromotionApproval(ApprovalOperator):
         """Record the answer, then go on or skip what follows."""
         if "error" not in event:
             with in_project():
-                from mtl_tasks.outcome import record_answer
+                from mtl_tasks.pipeline.outcome import record_answer
 
                 user = event["responded_by_user"] or {}
                 answer = record_answer(

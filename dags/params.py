@@ -15,7 +15,7 @@ WINDOWS = {
 
 
 def make_params(scenario: Scenario) -> dict[str, Param]:
-    """Return the fields by name; `mtl_tasks.handover` says which key of the scenario each one is."""
+    """Return the fields by name; `mtl_tasks.pipeline.tasks` says which key of the scenario each one is."""
     return {**_what(scenario), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
 
 

@@ -6,7 +6,7 @@ misspelt key would stop all scenarios; raised here it stops its own, and stands 
 
 from dags import recommending, training
 from dags.scenario_files import build_all
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 
 _, faults = build_all(training.make_dag, recommending.make_dag)
 if faults:

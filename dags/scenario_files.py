@@ -9,7 +9,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
-from mtl_tasks.errors import ConfigError, MtlError
+from mtl_tasks.core.errors import ConfigError, MtlError
 from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenario_names
 
 ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named relative to the project

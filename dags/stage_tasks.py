@@ -12,10 +12,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from dags import scenario_files
 from dags.alerts import say_next_step
 from dags.waiting import refuse_reversed_backfill
-from mtl_tasks.errors import DeviceError, MtlError, SourceError, StoreError
-from mtl_tasks.sealing import StoreKey, key_from
-from mtl_tasks.store_address import address_from
-from mtl_tasks.threads import settle_threads
+from mtl_tasks.core.errors import DeviceError, MtlError, SourceError, StoreError
+from mtl_tasks.core.process import settle_threads
+from mtl_tasks.store.address import address_from
+from mtl_tasks.store.sealing import StoreKey, key_from
 
 Json = dict[str, Any]
 
@@ -46,7 +46,7 @@ def resolve(scenario: str) -> Json:
     refuse_reversed_backfill(run)
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
     with in_project():
-        from mtl_tasks.handover import ask_run, perform_stage
+        from mtl_tasks.pipeline.tasks import ask_run, perform_stage
 
         document = ask_run(
             scenario,
@@ -69,8 +69,8 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
     events = context["triggering_asset_events"].get(champion)
     run_key = events[-1].extra["run_key"] if events else context["params"]["run"]
     with in_project():
-        from mtl_tasks.handover import check_known
-        from mtl_tasks.outcome import ask_lists
+        from mtl_tasks.pipeline.outcome import ask_lists
+        from mtl_tasks.pipeline.tasks import check_known
 
         check_known(context["dag_run"].conf or {}, context["dag"].params)
         found = ask_lists(scenario, run_key, store_uri(), store_key())
@@ -83,7 +83,7 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
 def stage(name: str, handed: list[Any]) -> Json:
     """Run one stage, given the results of those that it needs."""
     with in_project():
-        from mtl_tasks.handover import perform_stage
+        from mtl_tasks.pipeline.tasks import perform_stage
 
         result = perform_stage(name, asked(), handed, store_key())
     return _with_event(result)
@@ -93,7 +93,7 @@ def stage(name: str, handed: list[Any]) -> Json:
 def members(resolved: Json, accelerated: bool) -> list[str]:
     """List the stages that fit the members chosen for this run, on a GPU or not."""
     with in_project():
-        from mtl_tasks.handover import member_stages
+        from mtl_tasks.pipeline.tasks import member_stages
 
         return member_stages(asked(), accelerated=accelerated)
 
@@ -103,7 +103,7 @@ def announce(handed: list[Any], champion: Asset) -> Json:
     """Tell those who wait for a champion, once, if this run is today's; skip otherwise."""
     context = get_current_context()
     with in_project():
-        from mtl_tasks.outcome import announcement
+        from mtl_tasks.pipeline.outcome import announcement
 
         told = announcement(asked(), handed, store_key())
     if told is None:
@@ -119,8 +119,8 @@ def announce(handed: list[Any], champion: Asset) -> Json:
 def report(handed: list[Any]) -> Json:
     """Render the run's page, whatever the verdict is, and leave the run's note to `plugins/run_notes.py`."""
     with in_project():
-        from mtl_tasks.handover import perform_report
-        from mtl_tasks.outcome import run_note
+        from mtl_tasks.pipeline.outcome import run_note
+        from mtl_tasks.pipeline.tasks import perform_report
 
         get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
         page = perform_report(asked(), handed, store_key())

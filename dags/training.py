@@ -56,7 +56,7 @@ GO_ON = "none_failed"  # members that are on the other queue are skipped, which 
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.stages`."""
+    """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
     assets = ScenarioAssets.of(scenario.name)
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # a run a day; none of them holds up the next day's
 

@@ -3,7 +3,7 @@
 import sys
 from importlib.util import find_spec
 
-from mtl_tasks.program import PROGRAM
+from mtl_tasks.core.program import PROGRAM
 
 # Found, not imported: packages that only .venv has.
 if absent := [name for name in ("typer", "pydantic", "pandas", "upath", "lightgbm") if find_spec(name) is None]:
@@ -12,8 +12,8 @@ if absent := [name for name in ("typer", "pydantic", "pandas", "upath", "lightgb
         "python -m mtl_tasks (make setup makes .venv)"
     )
 
-from mtl_tasks.cli import main
-from mtl_tasks.threads import settle_threads
+from mtl_tasks.cli.main import main
+from mtl_tasks.core.process import settle_threads
 
 settle_threads()  # in time: commands import what is numerical when they run
 sys.exit(main())

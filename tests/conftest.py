@@ -44,7 +44,7 @@ def airflow_database() -> None:
 @pytest.fixture(scope="session")
 def board_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose store has a history; who changes it works on a copy."""
-    from tests import board
+    from tests.support import board
 
     root = tmp_path_factory.mktemp("board")
     board.make_history(root)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 PATTERNS = {
     "state": re.compile(r"new_state=([a-z_]+)"),
-    "stage": re.compile(r"\] ([a-z_:]+): .*\[mtl_tasks\.run\]"),
+    "stage": re.compile(r"\] ([a-z_:]+): .*\[mtl_tasks\.pipeline\.engine\]"),
     "ended": re.compile(r"\[DAG TEST\] end task task_id=(\S+) map_index=(\S+)"),
 }
 

@@ -26,9 +26,9 @@ class RunDocument:
     resolve, validation, split, fusion, evaluation, verdict
         The documents of the stages of those names.
     drift
-        ``champion``: what :func:`mtl_tasks.drift.compare` made of the champion's rows and this run's test rows, with
-        ``as_of`` and ``problem``, null without a champion; ``since_train``: the same of the run's own train rows. Null
-        of a run of before distributions were recorded.
+        ``champion``: what :func:`mtl_tasks.evaluation.drift.compare` made of the champion's rows and this run's test
+        rows, with ``as_of`` and ``problem``, null without a champion; ``since_train``: the same of the run's own train
+        rows. Null of a run of before distributions were recorded.
     describe
         Member name to what it says of itself.
     explain
@@ -40,7 +40,7 @@ class RunDocument:
     overrides
         What ``--set`` changed, so that the report can print the command again.
     standing
-        What the run is now, by its verdict and what was ruled since; see :func:`mtl_tasks.registry.standing_of`.
+        What the run is now, by its verdict and what was ruled since; see :func:`mtl_tasks.store.registry.standing_of`.
     rulings
         What people ruled on the run after its verdict, a sentence each, oldest first.
     report

@@ -58,12 +58,6 @@ WINDOW_USES: Final[dict[str, str]] = {
 
 SHIFTED: Final = (0.1, 0.25)  # a population stability index below the first is little, above the second large
 
-SCORE_UNITS: Final[dict[str, str]] = {
-    "regression": "label points",
-    "binary": "log-odds",
-    "fraction": "log-odds of the place in the range",
-}
-
 _LISTS: Final[dict[str, str]] = {
     "popular_7d": "popular, last 7 days",
     "popular": "popular, all time",

@@ -11,7 +11,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mtl_tasks.program import PROGRAM
+from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.report import charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, Json, RunDocument
 
@@ -201,7 +201,7 @@ def _learning(document: RunDocument, only: str | None) -> list[Json]:
         explained = document.explain.get(member, {})
         drawn = only in (None, member)
         panels = [
-            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].objective, drawn=drawn)
+            _panel(member, task, facts, explained.get(task), document.scenario.tasks[task].score_unit, drawn=drawn)
             for task, facts in described["tasks"].items()
         ]
         shown.append(
@@ -236,13 +236,12 @@ def _sharing(document: RunDocument, member: str, sharing: Json | None) -> Json:
     }
 
 
-def _panel(member: str, task: str, facts: Json, explained: Json | None, objective: str, *, drawn: bool) -> Json:
+def _panel(member: str, task: str, facts: Json, explained: Json | None, unit: str, *, drawn: bool) -> Json:
     about = {"task": task, "facts": facts, "rows": explained["rows"] if explained else None}
     if not drawn:
         return {**about, "split": False, "curve": None, "effects": None, "importance": None}
     curve, shares, name = facts.get("curve"), facts.get("importance"), f"{member}, {task}"
     gain = explained["gain"] if explained else None
-    unit = labels.SCORE_UNITS[objective]
     return {
         **about,
         "split": gain is not None,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from mtl_tasks.errors import ConfigError, nearest
+from mtl_tasks.core.errors import ConfigError, nearest
 from mtl_tasks.scenario.base import NAME, Model
 from mtl_tasks.scenario.document import MOST_BYTES, OutOfBoundsError, read_yaml
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from mtl_tasks import columns
-from mtl_tasks.errors import nearest
+from mtl_tasks.core import columns
+from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from mtl_tasks.errors import nearest
+from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value
 
 CALENDAR = ("hour", "weekday")

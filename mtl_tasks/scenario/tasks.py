@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
 from mtl_tasks.scenario.base import Fraction, Line, Model, Positive, Value, Whole
+
+# Units of a member's score, by what its trees learn.
+SCORE_UNITS: Final[dict[str, str]] = {
+    "regression": "label points",
+    "binary": "log-odds",
+    "fraction": "log-odds of the place in the range",
+}
 
 
 class Negatives(Model):
@@ -60,6 +67,11 @@ class Task(Model):
     def objective(self) -> Literal["regression", "binary", "fraction"]:
         """What boosted trees learn: a value, a probability, or a value's place in its range."""
         return "fraction" if self.kind == "regression" and self.loss == "log_loss" else self.kind
+
+    @property
+    def score_unit(self) -> str:
+        """Unit of what a member adds up before it is a prediction."""
+        return SCORE_UNITS[self.objective]
 
     @property
     def limits(self) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mtl_tasks.errors import nearest
+from mtl_tasks.core.errors import nearest
 
 LONGEST: Final = 500  # characters
 DEEPEST: Final = 100  # operations within each other: a sum of 100 tasks, far from Python's own limit

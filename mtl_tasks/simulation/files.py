@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_tasks.columns import ITEM, TITLE, USER
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.columns import ITEM, TITLE, USER
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.simulation.day import DAY_US, Rows, Shop
 from mtl_tasks.simulation.settings import FIRST_DAY, Settings, date_of
 from mtl_tasks.simulation.world import AGE_GROUPS, CATEGORIES, PRICE_BANDS, SEGMENTS

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_tasks.errors import DataError
-from mtl_tasks.metrics import compute
+from mtl_tasks.core.errors import DataError
+from mtl_tasks.metrics.pointwise import compute
 from mtl_tasks.simulation.files import EXPECTED, PROBABILITY, PURCHASE, RATING, part
 
 METRICS: Final = {"purchase": ("auc", "log_loss"), "rating": ("rmse",)}

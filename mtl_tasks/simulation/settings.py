@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 
 FIRST_DAY: Final = np.datetime64("2024-01-01", "D")  # a Monday
 WEEK: Final = (90, 85, 90, 95, 110, 120, 110)  # events from Monday to Sunday, in per cent of the mean day

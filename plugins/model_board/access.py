@@ -15,11 +15,11 @@ from fastapi import Depends, HTTPException
 from fastapi import Path as PathParameter
 from sqlalchemy.orm import Session
 
-from mtl_tasks.history import stored_scenarios
+from mtl_tasks.pipeline.past_runs import stored_scenarios
 from mtl_tasks.scenario import SCENARIO_FOLDER, scenario_names
-from mtl_tasks.sealing import key_from
-from mtl_tasks.store import Store
-from mtl_tasks.store_address import address_from, checked_address
+from mtl_tasks.store.address import address_from, checked_address
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.sealing import key_from
 from plugins.model_board.own_dags import is_foreign, is_own
 
 TRAINS: Final = "train_"

@@ -15,8 +15,8 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from mtl_tasks.errors import ConfigError, DataError, MtlError, StoreError
-from mtl_tasks.history import read_history
+from mtl_tasks.core.errors import ConfigError, DataError, MtlError, StoreError
+from mtl_tasks.pipeline.past_runs import read_history
 from plugins.model_board import access, dag_runs, pages, views
 from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
 from plugins.model_board.explorer import EXPLORER

@@ -7,7 +7,7 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mtl_tasks.store import Ref, Store
+from mtl_tasks.store.artifacts import Ref, Store
 
 PUBLISH = "publish.publish"
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.concurrency import run_in_threadpool
 
-from mtl_tasks.errors import ConfigError, DataError, quoting_rows
-from mtl_tasks.history import find_lists, read_run
-from mtl_tasks.registry import Entry
-from mtl_tasks.store import Artifact, Ref, Store
+from mtl_tasks.core.errors import ConfigError, DataError, quoting_rows
+from mtl_tasks.pipeline.past_runs import find_lists, read_run
+from mtl_tasks.store.artifacts import Artifact, Ref, Store
+from mtl_tasks.store.registry import Entry
 from plugins.model_board.turns import Turns
 
 if TYPE_CHECKING:
-    from mtl_tasks.exploration import PreparedRun
+    from mtl_tasks.pipeline.explore import PreparedRun
 
 Json = dict[str, Any]
 Prepare = Callable[[Store, Entry], "PreparedRun"]
@@ -122,8 +122,8 @@ class Explorer:
 
 
 def _prepare(store: Store, entry: Entry) -> PreparedRun:
-    from mtl_tasks.allocator import release_free_memory
-    from mtl_tasks.exploration import prepare_run  # imports LightGBM
+    from mtl_tasks.core.process import release_free_memory
+    from mtl_tasks.pipeline.explore import prepare_run  # imports LightGBM
 
     release_free_memory()  # what the run before this one took
     run = prepare_run(store, entry)

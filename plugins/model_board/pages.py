@@ -12,10 +12,10 @@ from typing import Any, Final
 from fastapi import Request
 from markupsafe import Markup
 
-from mtl_tasks.champions import BULK
-from mtl_tasks.errors import DataError, MtlError, StoreError
-from mtl_tasks.history import History, PastRun, find_lists, list_artifacts, past_document, read_card
-from mtl_tasks.store import Store
+from mtl_tasks.core.errors import DataError, MtlError, StoreError
+from mtl_tasks.pipeline.past_runs import History, PastRun, find_lists, list_artifacts, past_document, read_card
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.champions import BULK
 from plugins.model_board import views
 from plugins.model_board.turns import BusyError
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_tasks.history import History, PastRun, read_card, read_history, read_run
-from mtl_tasks.store import Store
+from mtl_tasks.pipeline.past_runs import History, PastRun, read_card, read_history, read_run
+from mtl_tasks.store.artifacts import Store
 
 Json = dict[str, Any]
 
 
 def find(store: Store, scenario: str, run_key: str) -> PastRun:
-    """Return a run of a scenario; see :func:`mtl_tasks.history.read_run`."""
+    """Return a run of a scenario; see :func:`mtl_tasks.pipeline.past_runs.read_run`."""
     return read_run(store, scenario, run_key)
 
 
@@ -44,7 +44,7 @@ def show_history(store: Store, scenario: str) -> Json:
 
 def evidence(store: Store, run: PastRun) -> Json:
     """Return all that a run has to show, with the state of its artefacts."""
-    from mtl_tasks.history import list_artifacts, past_document
+    from mtl_tasks.pipeline.past_runs import list_artifacts, past_document
 
     document = past_document(store, run)
     return {
@@ -61,8 +61,8 @@ def evidence(store: Store, run: PastRun) -> Json:
 
 
 def comparison(store: Store, scenario: str, first: str, second: str) -> Json:
-    """Return two runs side by side; see :func:`mtl_tasks.comparison.compare_runs`."""
-    from mtl_tasks.comparison import compare_rows, compare_runs
+    """Return two runs side by side; see :func:`mtl_tasks.pipeline.comparison.compare_runs`."""
+    from mtl_tasks.pipeline.comparison import compare_rows, compare_runs
 
     runs = find(store, scenario, first), find(store, scenario, second)
     compared = compare_runs(*runs) | {"drift": compare_rows(store, *runs)}

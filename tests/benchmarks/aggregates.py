@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.errors import DataError
-from mtl_tasks.features.sums import LARGEST, SCALE, Codes, Days, Moments, Values
+from mtl_tasks.core.errors import DataError
+from mtl_tasks.features.running_sums import LARGEST, SCALE, Codes, Days, Moments, Values
 
 
 class DailySums:

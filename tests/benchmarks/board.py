@@ -16,10 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mtl_tasks.registry import Entry, Registry, Ruling
-from mtl_tasks.store import Payload, Ref, Store
-from tests import board
-from tests.projects import NAME, write_log, write_scenario
+from mtl_tasks.store.artifacts import Payload, Ref, Store
+from mtl_tasks.store.registry import Entry, Registry, Ruling
+from tests.support import board
+from tests.support.projects import NAME, write_log, write_scenario
 
 FOLDER: Final = pathlib.Path(".bench/board")
 FIRST: Final = np.datetime64("2020-01-01")

@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 
 import mtl_tasks
-from mtl_tasks.run import library_versions
+from mtl_tasks.pipeline.engine import library_versions
 from tests.benchmarks.catalogue import FULL_ONLY, METHODS, PROBLEMS, REFERENCE
 from tests.benchmarks.comparison import Trial, compare, cost_table, quality_table
 from tests.benchmarks.problems import Problem
@@ -192,5 +192,5 @@ def _code(problem: str, peer: bool) -> str:
         files.append(HERE / "peers.py")
     else:
         library = pathlib.Path(str(mtl_tasks.__file__)).parent
-        files += sorted([*library.glob("boosting/*.py"), *library.glob("members/*.py")])
+        files += sorted((library / "models").rglob("*.py"))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 import pandas as pd
 
-from mtl_tasks.members import Predictions, Table, member_class
+from mtl_tasks.models import Predictions, Table, member_class
 from mtl_tasks.scenario import Scenario
 from tests.benchmarks.kuairand import kuairand
 from tests.benchmarks.movies import movies

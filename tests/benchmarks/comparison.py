@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from mtl_tasks.bootstrap import UserBootstrap
-from mtl_tasks.calibration import logit, sigmoid
-from mtl_tasks.metrics import PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics.bootstrap import UserBootstrap
+from mtl_tasks.metrics.pointwise import PRIMARY, Prepared, compute, improvement
+from mtl_tasks.models.calibration import logit, sigmoid
 from tests.benchmarks.catalogue import EQUAL_SIZE, METHODS, REFERENCE
 from tests.benchmarks.problems import Problem
 

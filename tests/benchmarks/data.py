@@ -22,18 +22,18 @@ from rich.table import Table
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from mtl_tasks import columns
-from mtl_tasks.boosting.encoding import Encoder
-from mtl_tasks.boosting.trees import early_trees, parameters
-from mtl_tasks.daily_features import read_days
-from mtl_tasks.daily_log import read_events
-from mtl_tasks.factors import ItemSpace, Solver, TasteSolver, fit_space
-from mtl_tasks.features.build import fit_spaces
-from mtl_tasks.pipeline import is_promoted, make_run, refs_of
-from mtl_tasks.run import Inputs, Run, StageResult, find_stage, measured, run_stage
+from mtl_tasks.core import columns
+from mtl_tasks.features.als import ItemSpace, Solver, TasteSolver, fit_space
+from mtl_tasks.features.builder import fit_spaces
+from mtl_tasks.models.boosting.binning import Encoder
+from mtl_tasks.models.boosting.trees import early_trees, parameters
+from mtl_tasks.pipeline.days.features import read_days
+from mtl_tasks.pipeline.days.log import read_events
+from mtl_tasks.pipeline.engine import Inputs, Run, StageResult, find_stage, measured, run_stage
+from mtl_tasks.pipeline.local import is_promoted, make_run, refs_of
+from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_setting
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
-from mtl_tasks.stages import build_stages
 from tests.benchmarks.windows import WAYS, Events
 
 FOLDER: Final = pathlib.Path(".bench/data")
@@ -187,9 +187,9 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             return super().fold(values, vectors)
 
     span = inputs["factors"].summary["fitted_before"], run.as_of_day
-    with unittest.mock.patch("mtl_tasks.features.build.fit_space", timed):
+    with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
         fit_spaces(events, run.scenario, *span)
-    with unittest.mock.patch("mtl_tasks.features.build.TasteSolver", Noted):
+    with unittest.mock.patch("mtl_tasks.features.builder.TasteSolver", Noted):
         fit_spaces(events, run.scenario, *span)
     took = {"fit": 0.0, "fold": 0.0}
     for matrix, vectors in calls:

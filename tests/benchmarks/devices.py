@@ -27,11 +27,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
-from mtl_tasks.boosting.device import probe, resolve_device
-from mtl_tasks.members import Table as Rows
-from mtl_tasks.members import member_class
-from mtl_tasks.metrics import compute
-from mtl_tasks.run import code_version, measured
+from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.models import Table as Rows
+from mtl_tasks.models import member_class
+from mtl_tasks.models.boosting.device import probe, resolve_device
+from mtl_tasks.pipeline.engine import code_version, measured
 from mtl_tasks.scenario import MemberKind
 from tests.benchmarks.problems import benchmark_scenario, binary, regression
 

@@ -10,8 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from mtl_tasks.metrics import PRIMARY, RANKING
-from mtl_tasks.pipeline import make_run, run_pipeline
+from mtl_tasks.metrics.pointwise import PRIMARY, RANKING
+from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
 
 DATES = ("2013-08-11", "2013-08-25", "2013-09-02")

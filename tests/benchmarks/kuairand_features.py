@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.factors import TasteSolver
-from mtl_tasks.features.sums import expand
+from mtl_tasks.features.als import TasteSolver
+from mtl_tasks.features.running_sums import expand
 from tests.benchmarks.aggregates import Aggregate, DailySums
 
 Keys = NDArray[np.int64]

@@ -6,11 +6,11 @@ from typing import Final
 
 import pandas as pd
 
-from mtl_tasks import columns
-from mtl_tasks.pipeline import make_run, refs_of
-from mtl_tasks.run import StageResult, run_stage
+from mtl_tasks.core import columns
+from mtl_tasks.pipeline.engine import StageResult, run_stage
+from mtl_tasks.pipeline.local import make_run, refs_of
+from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import Boosting
-from mtl_tasks.stages import build_stages
 from tests.benchmarks.films import REFERENCE_DATE
 from tests.benchmarks.problems import BOOSTING, Problem
 

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from mtl_tasks.members import Predictions, Table
-from mtl_tasks.members.base import within_range
+from mtl_tasks.models import Predictions, Table
+from mtl_tasks.models.member import within_range
 from mtl_tasks.scenario import Boosting, Scenario
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.members import Table
+from mtl_tasks.models import Table
 from mtl_tasks.scenario import Scenario, parse_scenario
 
 WINDOWS: Final = ("train", "tune", "blend", "test")

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from mtl_tasks.columns import ITEM, USER
-from mtl_tasks.daily_log import read_events
-from mtl_tasks.metrics import PRIMARY
-from mtl_tasks.registry import Entry, Registry
+from mtl_tasks.core.columns import ITEM, USER
+from mtl_tasks.metrics.pointwise import PRIMARY
+from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.scenario import Scenario, parse_scenario
-from mtl_tasks.sealing import key_from
-from mtl_tasks.store import Artifact, Ref, Store
+from mtl_tasks.store.artifacts import Artifact, Ref, Store
+from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.sealing import key_from
 
 HEADINGS = (
     *("scenario", "as of", "rows", "users", "items", "task", "metric"),

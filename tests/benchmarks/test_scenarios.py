@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.store import Store
+from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.store.artifacts import Store
 from tests.benchmarks.scenarios import HEADINGS, table
-from tests.projects import AS_OF, NAME, write_log, write_scenario
+from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 
 def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

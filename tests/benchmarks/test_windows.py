@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks import columns
+from mtl_tasks.core import columns
 from tests.benchmarks.windows import WAYS, Events
 
 

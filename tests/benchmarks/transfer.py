@@ -10,11 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mtl_tasks.bootstrap import UserBootstrap
-from mtl_tasks.members import member_class
-from mtl_tasks.members.boosted import BoostedMember
-from mtl_tasks.metrics import PRIMARY, Prepared, compute, improvement
-from mtl_tasks.run import measured
+from mtl_tasks.metrics.bootstrap import UserBootstrap
+from mtl_tasks.metrics.pointwise import PRIMARY, Prepared, compute, improvement
+from mtl_tasks.models import member_class
+from mtl_tasks.models.boosted import BoostedMember
+from mtl_tasks.pipeline.engine import measured
 from tests.benchmarks.films import REFERENCE_DATE
 from tests.benchmarks.movies import movies
 from tests.benchmarks.problems import Problem

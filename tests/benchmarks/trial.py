@@ -15,7 +15,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
-from mtl_tasks.run import measured
+from mtl_tasks.pipeline.engine import measured
 from mtl_tasks.scenario import Scenario
 from tests.benchmarks.catalogue import METHODS, PROBLEMS
 

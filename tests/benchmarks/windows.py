@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks import columns
-from mtl_tasks.features.sums import KeySpace, RunningSums, Timeline
+from mtl_tasks.core import columns
+from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline
 from tests.benchmarks.aggregates import DailySums
 
 LENGTHS: Final = (7, 28)

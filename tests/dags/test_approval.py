@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from mtl_tasks.errors import GateError
-from mtl_tasks.handover import result_to_json, run_to_json
-from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.promotion import promote
-from mtl_tasks.registry import Registry
-from mtl_tasks.run import StageResult
-from mtl_tasks.store import Store
-from tests.projects import AS_OF, NAME, write_log, write_scenario
+from mtl_tasks.core.errors import GateError
+from mtl_tasks.pipeline.engine import StageResult
+from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.pipeline.tasks import result_to_json, run_to_json
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.promotion import promote
+from mtl_tasks.store.registry import Registry
+from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 if TYPE_CHECKING:
     from dags.approval import PromotionApproval

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import pendulum
 import pytest
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import Scenario
 from tests.conftest import PROJECT
 from tests.dags.conftest import ParseDags
-from tests.projects import SCENARIO, write_past_runs, write_scenario
+from tests.support.projects import SCENARIO, write_past_runs, write_scenario
 
 if TYPE_CHECKING:
     from airflow.dag_processing.dagbag import DagBag
@@ -203,8 +203,8 @@ def test_the_shipped_samples_schedule_nothing(parse_dags: ParseDags) -> None:
 
 
 def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
+    from mtl_tasks.pipeline.stages import build_stages
     from mtl_tasks.scenario import load_scenario
-    from mtl_tasks.stages import build_stages
 
     scenario = load_scenario("movies", folder=PROJECT / "include" / "scenarios")
     tasks = {task.task_id.rpartition(".")[2]: task for task in movies.tasks}
@@ -221,7 +221,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
 def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: DAG) -> None:
     from airflow.sdk import RetryAction
 
-    from mtl_tasks import errors
+    from mtl_tasks.core import errors
 
     for task in movies.tasks:
         assert task.execution_timeout is not None

@@ -15,17 +15,17 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import create_engine, select, types
 
-from mtl_tasks.history import choose_run, shown_document
-from mtl_tasks.pipeline import make_run, run_pipeline
-from mtl_tasks.promotion import verify_runs
-from mtl_tasks.registry import Registry
-from mtl_tasks.run import StageResult
-from mtl_tasks.sealing import StoreKey
-from mtl_tasks.store import Store
+from mtl_tasks.pipeline.engine import StageResult
+from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.pipeline.past_runs import choose_run, shown_document
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.promotion import verify_runs
+from mtl_tasks.store.registry import Registry
+from mtl_tasks.store.sealing import StoreKey
 from tests.conftest import AIRFLOW_HOME, PROJECT
 from tests.dags.conftest import ParseDags
-from tests.databases import postgres_cluster
-from tests.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
+from tests.support.databases import postgres_cluster
+from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import structlog
 
-from mtl_tasks.pipeline import make_run
-from mtl_tasks.registry import Entry, Snapshot
-from mtl_tasks.stages import build_stages
+from mtl_tasks.pipeline.local import make_run
+from mtl_tasks.pipeline.stages import build_stages
+from mtl_tasks.store.registry import Entry, Snapshot
 from tests.dags.conftest import ParseDags
-from tests.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 if TYPE_CHECKING:
     pass

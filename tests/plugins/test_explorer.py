@@ -13,14 +13,14 @@ import httpx
 import pandas as pd
 import pytest
 
-from mtl_tasks.errors import DataError
-from mtl_tasks.exploration import PreparedRun, prepare_run
-from mtl_tasks.registry import Entry
-from mtl_tasks.store import Store
+from mtl_tasks.core.errors import DataError
+from mtl_tasks.pipeline.explore import PreparedRun, prepare_run
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.registry import Entry
 from plugins.model_board.explorer import Explorer
 from plugins.model_board.turns import Turns
-from tests import board
-from tests.projects import NAME
+from tests.support import board
+from tests.support.projects import NAME
 
 FIRST, LATER = "2013-05-08", "2013-05-10"
 

@@ -17,10 +17,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from tests import board
-from tests.board import ASKED, paths
 from tests.conftest import PROJECT
-from tests.projects import NAME
+from tests.support import board
+from tests.support.board import ASKED, paths
+from tests.support.projects import NAME
 
 
 @pytest.fixture

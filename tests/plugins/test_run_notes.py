@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests import board
+from tests.support import board
 
 OURS, FOREIGN = "train_notes", "train_theirs"
 END = "the end of its log says why, and the next step"

@@ -12,10 +12,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import load_scenario, parse_scenario, parse_setting, scenario_names
 from mtl_tasks.scenario.document import LONGEST_VALUE, MOST_BYTES, MOST_LEVELS, MOST_VALUES, read_yaml
-from tests.logs import DOCUMENT
+from tests.support.logs import DOCUMENT
 
 LAUGHS = "\n".join(["a0: &a0 [x]", *(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(12))])
 MERGES = "\n".join(

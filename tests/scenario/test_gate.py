@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mtl_tasks.errors import ConfigError
-from tests.logs import tiny_scenario
+from mtl_tasks.core.errors import ConfigError
+from tests.support.logs import tiny_scenario
 
 
 def test_anybody_may_approve_unless_somebody_is_named() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import load_scenario, parse_scenario, parse_setting, scenario_names
-from tests.logs import DOCUMENT
+from tests.support.logs import DOCUMENT
 
 
 def write(folder: Path, text: str | None = None, **changes: Any) -> Path:

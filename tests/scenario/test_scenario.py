@@ -11,10 +11,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import Scenario, parse_scenario
 from mtl_tasks.scenario.base import Model
-from tests.logs import DOCUMENT, tiny_scenario
+from tests.support.logs import DOCUMENT, tiny_scenario
 
 SQL = {"url": "sqlite:///log.db", "query": "SELECT * FROM log WHERE at >= :start AND at < :end", "start": "2013-05-01"}
 SQL_SOURCE = {"sql": SQL, "columns": {"user": "person", "item": "film", "time": "at"}}

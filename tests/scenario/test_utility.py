@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mtl_tasks.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import Formula
-from tests.logs import tiny_scenario
+from tests.support.logs import tiny_scenario
 
 TASKS = ["like", "rating", "purchase"]
 

@@ -1,0 +1,127 @@
+"""Order of rows by several whole numbers, such as user and day, in one sort, and the largest of many without a sort."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Places = NDArray[np.int64]
+_BITS: Final = 63
+_GROUP: Final = 16  # columns of which the largest is looked at first
+
+
+def starts_of(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the first of each run of equal values, bool (n,)."""
+    return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+
+
+def among_largest(groups: NDArray[Any], values: NDArray[np.floating[Any]], count: int) -> NDArray[np.bool_]:
+    """Mark the rows whose value is among the ``count`` largest of their group, bool (n,); all that tie with the last.
+
+    Groups are laid side by side, and a partition of each finds the value that must be reached: on lists of hundreds a
+    tenth of the time of sorting them.
+
+    Parameters
+    ----------
+    groups
+        (n,) of which each; rows of one group stand together.
+    values
+        float (n,); NaN is less than any number.
+
+    >>> among_largest(np.array([7, 7, 7, 3]), np.array([0.5, 2.0, 0.5, 0.1]), 2)
+    array([ True,  True,  True,  True])
+    """
+    first = starts_of(groups)
+    number = np.cumsum(first) - 1
+    lengths = np.bincount(number)
+    if not len(groups) or lengths.max() <= count:
+        return np.ones(len(groups), dtype=np.bool_)
+    known = np.where(np.isnan(values), -np.inf, values)
+    beside = np.full((len(lengths), lengths.max()), -np.inf, dtype=values.dtype)
+    beside[number, np.arange(len(groups)) - np.flatnonzero(first)[number]] = known
+    reached = np.partition(beside, -count, axis=1)[:, -count]
+    among: NDArray[np.bool_] = known >= reached[number]
+    return among
+
+
+def marked(mask: NDArray[np.bool_]) -> tuple[Places, Places]:
+    """Return row and column of what is true, as ``np.nonzero`` does, which takes five times as long on a table.
+
+    >>> marked(np.array([[False, True], [True, True]]))
+    (array([0, 1, 1]), array([1, 0, 1]))
+    """
+    row, column = np.divmod(np.flatnonzero(mask), max(mask.shape[1], 1))
+    return row, column
+
+
+def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Places]:
+    """Return row and column of the ``count`` largest of the positive scores of each row; of equal ones the first.
+
+    What is chosen of a row does not depend on the other rows.
+
+    Parameters
+    ----------
+    scores
+        float32 (rows, columns), finite, fewer than 2**29 columns.
+
+    >>> largest_of_rows(np.array([[0.5, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=np.float32), 2)
+    (array([0, 0, 1]), array([0, 1, 2]))
+    """
+    size = scores.shape[1]
+    bound = np.full(len(scores), np.finfo(np.float32).tiny)
+    groups = size // _GROUP
+    if groups > count:
+        # So many are reached by the largest of every few columns, and little more than what is looked for comes up to
+        # the last of them: a fifth of the time of partitioning all columns.
+        largest = scores[:, : groups * _GROUP].reshape(len(scores), _GROUP, groups).max(axis=1)
+        bound = np.maximum(bound, np.partition(largest, groups - count, axis=1)[:, groups - count])
+    row, column = marked(scores >= bound[:, None])
+    # No two are alike by what is put into the digits that a float64 has more than a float32.
+    distinct = scores[row, column].astype(np.float64)
+    distinct.view(np.int64)[:] += size - column
+    chosen = among_largest(row, distinct, count)
+    return row[chosen], column[chosen]
+
+
+def ordered_by(*keys: NDArray[Any]) -> Places:
+    """Return the places of rows in the order of their keys, int64 (n,); rows of equal keys stay as they are.
+
+    Keys and place are packed into one number, and the numbers are sorted: an eighth of the time of ``np.lexsort`` on
+    ten million rows, which is used where they do not fit into one.
+
+    Parameters
+    ----------
+    keys
+        Signed integers (n,), or narrower unsigned ones; the first is the most significant.
+
+    >>> ordered_by(np.array([2, 1, 2, 1]), np.array([5, 8, 4, 8]))
+    array([1, 3, 2, 0])
+    """
+    size = len(keys[0])
+    if not size:
+        return np.zeros(0, dtype=np.int64)
+    bits = (size - 1).bit_length()
+    lowest = [int(key.min()) for key in keys]
+    widths = [int(key.max()) - low + 1 for key, low in zip(keys, lowest, strict=True)]
+    if sum(width.bit_length() for width in widths) + bits > _BITS:
+        return np.lexsort(keys[::-1]).astype(np.int64, copy=False)
+    packed = np.zeros(size, dtype=np.int64)
+    for key, low, width in zip(keys, lowest, widths, strict=True):
+        packed *= width
+        packed += key
+        packed -= low
+    packed <<= bits
+    packed |= np.arange(size)
+    packed.sort()
+    packed &= (1 << bits) - 1
+    return packed
+
+
+def id_array(ids: pd.Series | pd.Index) -> NDArray[Any]:
+    """Return ids as an int64 or fixed-width text array, which sorts, searches and stores without pickling."""
+    if pd.api.types.is_integer_dtype(ids.dtype):
+        return ids.to_numpy(dtype=np.int64)
+    return ids.to_numpy(dtype=np.str_)

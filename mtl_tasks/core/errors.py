@@ -1,0 +1,108 @@
+"""The exceptions of the library: everything a caller may want to tell apart, and no more.
+
+A message is one line that says what was wrong, the value and the limit, where, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+_CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp")  # clients of object stores, whose errors are no OSError
+_QUOTING: Final = ContextVar("quoting", default=True)
+
+
+class MtlError(Exception):
+    """Base class. Trying again does not help unless a subclass says so."""
+
+
+class ConfigError(MtlError):
+    """The scenario file, a parameter or the command line is wrong."""
+
+
+class DataError(MtlError):
+    """The log or a table made from it cannot be used."""
+
+
+class SourceError(DataError):
+    """The bucket or database that holds the log did not answer this time; trying again may help."""
+
+
+class ArtifactError(MtlError):
+    """A stored artefact is missing, damaged, or cannot be written."""
+
+
+class DeviceError(MtlError):
+    """A GPU that was found failed at work; trying again may help, as others that share its memory come and go."""
+
+
+class GateError(MtlError):
+    """The rules of promotion forbid what was asked for."""
+
+
+class SealError(ArtifactError):
+    """A document of the store is sealed without the store's key, with another, or with one that was not given."""
+
+
+class StoreError(MtlError):
+    """The store could not be read or written this time; trying again may help."""
+
+
+@contextmanager
+def answering(what: str, then: str = "", but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turn what a store that does not answer raises into a :class:`StoreError`, but for one kind of error.
+
+    >>> with answering("s3://shop: cannot be read", "; nothing was changed"):
+    ...     raise ConnectionError("no route")
+    Traceback (most recent call last):
+        ...
+    mtl_tasks.core.errors.StoreError: s3://shop: cannot be read (no route); nothing was changed
+    """
+    try:
+        yield
+    except but:
+        raise
+    except OSError as error:
+        raise StoreError(f"{what} ({error}){then}") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        raise StoreError(f"{what} ({error}){then}") from error
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return ``", did you mean 'x'?"`` for the closest known word, or an empty string.
+
+    >>> nearest("perchase", ["rating", "purchase"])
+    ", did you mean 'purchase'?"
+    >>> nearest("zzz", ["rating"])
+    ''
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+@contextmanager
+def quoting_rows(allowed: bool | None) -> Iterator[None]:
+    """Say whether messages of the block may quote what rows hold; None leaves that as it is, at first allowed."""
+    token = _QUOTING.set(may_quote() if allowed is None else allowed)
+    try:
+        yield
+    finally:
+        _QUOTING.reset(token)
+
+
+def may_quote() -> bool:
+    """Whether messages may quote what rows hold, such as ids and labels."""
+    return _QUOTING.get()
+
+
+def quoted(text: str) -> str:
+    """Return a part of a message that quotes what rows hold, or an empty string where that is not allowed.
+
+    >>> with quoting_rows(False):
+    ...     f"2 values are not numbers{quoted(', the first is good')}"
+    '2 values are not numbers'
+    """
+    return text if may_quote() else ""

@@ -1,0 +1,29 @@
+"""The best rows of each user by a score, and the names of the scores that lists may be ordered by."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.arrays import among_largest
+
+POPULAR: Final = "popular_7d"
+ALS: Final = "als"
+UTILITY: Final = "utility"
+
+
+def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:
+    """Return the k best rows of each user by a score (NaN last), best first, with a ``rank`` column from 1.
+
+    Rows of a user stand together; they keep their index.
+
+    Ties are broken by last week's popularity, then by item id, so that a list is a function of its scores.
+    """
+    scored = scored[among_largest(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # few are left to sort
+    by = [columns.USER, score, POPULAR] if score != POPULAR else [columns.USER, POPULAR]
+    ascending = [True, *[False] * (len(by) - 1), True]
+    ordered = scored.sort_values([*by, columns.ITEM], ascending=ascending, na_position="last", kind="stable")
+    best = ordered.groupby(columns.USER, sort=False).head(k)
+    return best.assign(**{columns.RANK: best.groupby(columns.USER, sort=False).cumcount() + 1})

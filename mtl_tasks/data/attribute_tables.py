@@ -1,0 +1,193 @@
+"""The tables of users and items beside the log, read as strictly as the log itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from upath import UPath
+
+from mtl_tasks.core.columns import ITEM, TITLE, USER, VALID
+from mtl_tasks.core.errors import quoted
+from mtl_tasks.data.conversion import (
+    Place,
+    is_text,
+    narrow_ids,
+    to_ids,
+    to_kinds,
+    to_moments,
+    to_numbers,
+    to_pandas,
+    to_texts,
+)
+from mtl_tasks.data.files import SUFFIXES, SourceFile
+from mtl_tasks.data.reading import read_columns
+from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
+
+_KNOWN_TIMES: Final = (pd.Timestamp("1000-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC"))  # books are old
+
+
+def read_items(
+    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, item_ids: pd.Series
+) -> pd.DataFrame:
+    """Read the item table; without one, make a table of the log's items that has no attributes.
+
+    Parameters
+    ----------
+    item_ids
+        The log's item ids; the table's must be of the same type.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``item_id``, ``title`` (str, '' if none), ``valid_from`` (datetime64[us, UTC]; only in a table of versions,
+        which is in order of id and it), the numeric attributes (float32, NaN where unknown), the categorical and multi
+        ones (str, '' if none; several values joined by ``|``), and the times (datetime64[us, UTC]).
+
+    Raises
+    ------
+    DataError
+        As :func:`~mtl_tasks.data.interactions.read_log`; also for ids that are missing, repeated or of another type
+        than the log's, for attributes that are infinite, or null throughout.
+    """
+    table = scenario.source.items
+    if table is not None:
+        return _read(scenario, table, ITEM, files, root, item_ids)
+    ids = item_ids.dropna().drop_duplicates().sort_values(ignore_index=True)
+    return pd.DataFrame({ITEM: ids.astype(_id_dtype(item_ids)), TITLE: pd.Series("", ids.index, dtype="str")})
+
+
+def read_users(
+    scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, user_ids: pd.Series
+) -> pd.DataFrame:
+    """As :func:`read_items`, of users (``user_id``, no title); without a table, no rows."""
+    table = scenario.source.users
+    if table is not None:
+        return _read(scenario, table, USER, files, root, user_ids)
+    return pd.DataFrame({USER: user_ids.iloc[:0].astype(_id_dtype(user_ids))})
+
+
+def newest(table: pd.DataFrame, id_column: str, day: int) -> pd.DataFrame:
+    """Return of each id the newest version from before a day, or the only one of a table without versions."""
+    if VALID not in table:
+        return table
+    known = table[table[VALID] < pd.Timestamp(day, unit="D", tz="UTC")]
+    return known.drop_duplicates(id_column, keep="last")
+
+
+def _read(
+    scenario: Scenario,
+    table: AttributeTable,
+    id_column: str,
+    files: list[SourceFile],
+    root: str | Path | UPath,
+    log_ids: pd.Series,
+) -> pd.DataFrame:
+    file = next(file for file in files if file.path == table.path)
+    places = _places(scenario, table, id_column)
+    columns = read_columns(file, root, places)
+    frame = pd.DataFrame({id_column: _checked_ids(columns[id_column], log_ids, places[id_column])})
+    if id_column == ITEM:
+        frame[TITLE] = to_pandas(to_texts(columns[TITLE], places[TITLE])) if TITLE in columns else ""
+        frame[TITLE] = frame[TITLE].astype("str")
+    for name in table.numeric:
+        frame[name] = to_pandas(to_numbers(columns[name], places[name]))
+        if np.isinf(frame[name]).any():
+            raise places[name].error(f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead")
+    for name in table.categorical:
+        frame[name] = to_pandas(to_kinds(columns[name], places[name]))
+    for name in table.multi:
+        frame[name] = to_pandas(to_texts(_joined_by_bar(columns[name], table.separator, places[name]), places[name]))
+    for name in [*table.times, *([VALID] if table.valid_from else [])]:
+        frame[name] = to_pandas(to_moments(columns[name], scenario.source, places[name]))
+        strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
+        if name != VALID and strange.any():  # a version may hold from the beginning of time on
+            span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
+            raise places[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
+    _refuse_empty(frame, places)
+    return _one_row_a_version(frame, id_column, places)
+
+
+def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: Place) -> pa.ChunkedArray:
+    """Join several values by ``|``, whether they come as lists of texts or as texts with a separator of their own."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        try:
+            texts = column.cast(pa.large_list(pa.large_string()))
+        except pa.ArrowException:
+            raise place.error(f"holds {column.type}: a list of texts or numbers is needed") from None
+        return pa.chunked_array([_join_lists(chunk) for chunk in texts.chunks], type=pa.large_string())
+    if separator == "|" or not is_text(column.type):
+        return column
+    column = pc.replace_substring(column.cast(pa.large_string()), "|", "/")
+    return pc.replace_substring_regex(column, rf"\s*{re.escape(separator)}\s*", "|")
+
+
+def _join_lists(lists: pa.LargeListArray) -> pa.Array:
+    values = pc.replace_substring(pc.list_flatten(lists), "|", "/")
+    owner = pc.list_parent_indices(lists)
+    filled = pc.is_valid(values)  # a null among the values is none
+    values, owner = values.filter(filled), owner.filter(filled).to_numpy()
+    offsets = np.searchsorted(owner, np.arange(len(lists) + 1))
+    made = pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), values)
+    joined = pc.binary_join(made, pa.scalar("|", pa.large_string()))
+    return pc.if_else(pc.is_valid(lists), joined, pa.scalar(None, pa.large_string()))
+
+
+def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, Place]:
+    """Canonical name to the column that it is read from."""
+    key = "source.items" if isinstance(table, ItemTable) else "source.users"
+    keys = {id_column: (table.id, f"{key}.id")}
+    if isinstance(table, ItemTable) and table.title is not None:
+        keys[TITLE] = (table.title, f"{key}.title")
+    if table.valid_from is not None:
+        keys[VALID] = (table.valid_from, f"{key}.valid_from")
+    for kind in ("numeric", "categorical", "multi", "times"):
+        keys |= {name: (column, f"{key}.{kind}.{name}") for name, column in getattr(table, kind).items()}
+    text = table.path.endswith(SUFFIXES["csv"])
+    return {
+        name: Place(table.path, column, f"{said} in {scenario.file}", text) for name, (column, said) in keys.items()
+    }
+
+
+def _checked_ids(column: pa.ChunkedArray, log_ids: pd.Series, place: Place) -> pd.Series:
+    """Return the table's ids in the log's type."""
+    ids, _ = to_ids(column, place)
+    if ids.null_count:
+        raise place.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
+    dtype = _id_dtype(log_ids)
+    ids = narrow_ids(ids) if place.text and dtype == "int64" else ids
+    kind = "int64" if pa.types.is_integer(ids.type) else "str"
+    if kind != dtype:
+        words, whose = {"int64": "integers", "str": "strings"}, "user" if ".users." in place.key else "item"
+        raise place.error(f"holds {words[kind]}, but the log's {whose} ids are {words[dtype]}: cast one of the two")
+    return to_pandas(ids)
+
+
+def _id_dtype(ids: pd.Series) -> Literal["int64", "str"]:
+    return "int64" if pd.api.types.is_integer_dtype(ids) else "str"
+
+
+def _refuse_empty(frame: pd.DataFrame, places: dict[str, Place]) -> None:
+    for name, place in places.items():
+        if name not in (TITLE, VALID) and len(frame) and not (frame[name].notna() & (frame[name] != "")).any():
+            raise place.error("has no value in any row: map the right column, or leave the attribute out")
+
+
+def _one_row_a_version(frame: pd.DataFrame, id_column: str, places: dict[str, Place]) -> pd.DataFrame:
+    versioned = VALID in frame
+    undated = int(frame[VALID].isna().sum()) if versioned else 0
+    if undated:
+        raise places[VALID].error(f"has {undated:,} missing times: remove those rows or fill them in")
+    key = [id_column, VALID] if versioned else [id_column]
+    repeated = frame.loc[frame[key].duplicated(), id_column].unique()
+    if len(repeated):
+        shown = quoted(f", for example {', '.join(repr(value) for value in repeated[:3].tolist())}")
+        what = "ids more than once at one time" if versioned else "ids more than once"
+        remedy = "keep one row a version" if versioned else "keep one row an id, or name valid_from"
+        raise places[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
+    return frame.sort_values(key, ignore_index=True) if versioned else frame

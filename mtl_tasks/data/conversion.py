@@ -1,0 +1,384 @@
+"""Columns as they lie in a file, converted to the canonical types or refused; nothing is guessed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tasks.core.days import zone_of
+from mtl_tasks.core.errors import DataError, quoted
+from mtl_tasks.scenario import Source
+
+log = logging.getLogger(__name__)
+
+UTC_TIME: Final = pa.timestamp("us", "UTC")
+MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00", "+0000", "-00:00", "-0000"})
+_PLAUSIBLE_YEARS: Final = (1980, 2200)
+# Times are held in microseconds between these two, 0001-01-02 and 9999-12-31: what prints, stores or localizes a time
+# goes no further. Times beyond are implausible in any case, and rows are judged by that.
+_FIRST_TIME: Final = -62_135_510_400_000_000
+_LAST_TIME: Final = 253_402_214_400_000_000
+_ZONED_YEARS: Final = (pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01"))  # offsets of zones are known in these
+_TIME_TEXT: Final = (  # ISO 8601
+    r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?$"
+)
+_NANOSECONDS: Final = r"(\.\d{6})\d+"  # they would be read in a type that ends in 2262
+_DATE_TEXT: Final = r"^\d{4}-\d{2}-\d{2}$"
+_INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,18})$"  # "007" stays a string: as a number it would lose its zeros
+_FLOAT_TEXT: Final = r"^-?\d+\.\d*(?:[eE][+-]?\d+)?$"
+_POINT_TEXT: Final = r"^(-?\d+)\.0*$"  # a whole number that was a float where it was written
+NULL_WORDS: Final = ("", "nan", "null", "none", r"\n")  # in small letters; what is missing, as text files write it
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column of a file and the scenario key that names it: the "where" of a message.
+
+    ``text`` says that the file carries no types (CSV), so that every column arrives as strings.
+    """
+
+    file: str
+    column: str
+    key: str
+    text: bool
+
+    def error(self, problem: str) -> DataError:
+        """Return the error that says ``problem`` of this column."""
+        return DataError(f"{self.file}: column {self.column!r} ({self.key}) {problem}")
+
+
+def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+    """Return ids as int64 or large_string (an empty string is null), and which of the two in words.
+
+    A column that is null throughout may come without a type; it is returned as it is, and None.
+    """
+    column = _decoded(column)
+    if pa.types.is_null(column.type):
+        return column, None
+    if pa.types.is_integer(column.type):
+        try:
+            return column.cast(pa.int64()), "integers"
+        except pa.ArrowInvalid:
+            raise place.error("holds integers that do not fit 64 signed bits: write the ids as strings") from None
+    if not is_text(column.type):
+        raise place.error(
+            f"holds {column.type}, ids must be integers or strings (a float loses digits above 2**53): cast the column"
+        )
+    column = _trimmed(column.cast(pa.large_string()), place)
+    if place.text:
+        _refuse_floats(column, place)
+    return column, "strings"
+
+
+def _refuse_floats(column: pa.ChunkedArray, place: Place) -> None:
+    """Refuse ids of which all are floats, or some are spelt so that they differ from the same id without a point."""
+    if _all_match(column, _FLOAT_TEXT):
+        example = quoted(f" such as {_first(column)!r}")
+        raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
+    pointed = pc.fill_null(pc.match_substring_regex(column, _POINT_TEXT), False)
+    if not pc.any(pointed).as_py():
+        return
+    whole = pc.fill_null(pc.match_substring_regex(column, _INTEGER_TEXT), False)
+    plain = pc.replace_substring_regex(column, _POINT_TEXT, r"\1")
+    twice = pc.and_(pointed, pc.is_in(plain, pc.unique(column.filter(whole)))) if pc.any(whole).as_py() else None
+    if pc.all(pc.or_kleene(pc.or_(pointed, whole), column.is_null())).as_py() or (
+        twice is not None and pc.any(twice).as_py()
+    ):
+        example = quoted(f" such as {_first(column.filter(pointed))!r}")
+        raise place.error(
+            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example} and others without one, so that one"
+            " id counts as two: write all of them as integers"
+        )
+
+
+def narrow_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Turn ids read from text into int64 if every one of them is an integer that fits, else leave them."""
+    whole = whole_numbers(column)
+    return column if whole is None else whole
+
+
+def whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return texts as int64 if every one of them is written as an integer that fits, else None."""
+    if not _all_match(column, _INTEGER_TEXT):
+        return None
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def without_null_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts of a text file, null where one is empty or a word for what is missing (``NULL_WORDS``)."""
+    word = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), pa.array(NULL_WORDS, column.type))
+    return pc.if_else(word, pa.scalar(None, column.type), column)
+
+
+def _trimmed(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """Return texts that name something without blanks around them, null where that leaves nothing."""
+    column = pc.utf8_trim_whitespace(column)
+    if place.text:
+        return without_null_words(column)
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
+
+
+def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None) -> pa.ChunkedArray:
+    """Return a label or attribute as float32; null, and in text an empty field, is null.
+
+    Parameters
+    ----------
+    above
+        Larger numbers are 1 and all others 0; null: numbers are themselves.
+    """
+    column = _decoded(column)
+    if place.text:
+        column = _numbers_of_text(column, place)
+    kind = column.type
+    if not (pa.types.is_boolean(kind) or pa.types.is_null(kind) or _is_number(kind)):
+        raise place.error(f"holds {kind}, expected numbers or booleans: cast the column")
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    column = column.cast(pa.float64(), safe=False)
+    if above is not None:
+        column = pc.if_else(pc.is_nan(column), None, pc.greater(column, above)).cast(pa.float64())
+    made = column.cast(pa.float32(), safe=False)
+    _say_rounded(column, made, place)
+    return made
+
+
+def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: Place) -> None:
+    """Warn of whole numbers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
+    whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
+    count = pc.sum(whole).as_py() or 0
+    if count:
+        example = quoted(f", such as {_first(column.filter(whole)):.0f}")
+        log.warning("%s", place.error(f"has {count:,} whole numbers that are rounded to seven digits{example}"))
+
+
+def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """Return a text attribute as large_string, '' where null."""
+    column = _decoded(column)
+    if not (is_text(column.type) or pa.types.is_null(column.type)):
+        raise place.error(f"holds {column.type}, expected strings: cast the column")
+    return pc.fill_null(column.cast(pa.large_string()), "")
+
+
+def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    """Return a column that names kinds as large_string, '' where null; whole numbers are written without a point."""
+    column = _decoded(column)
+    if pa.types.is_floating(column.type):
+        try:
+            # Some writers store NaN for what is missing.
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+            column = column.cast(pa.int64())  # codes with nulls are floats wherever pandas wrote them
+        except pa.ArrowInvalid:
+            raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
+    if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        column = column.cast(pa.large_string())
+    return to_texts(_trimmed(column, place) if is_text(column.type) else column, place)
+
+
+def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+    """Return times of an attribute table as timestamp[us, UTC]: timestamps, dates (midnight), or ISO 8601 text."""
+    column = _decoded(column)
+    if is_text(column.type):
+        column = without_null_words(column)
+        if _all_match(column, _DATE_TEXT):
+            column = _dates(column, place)
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
+    own_unit = source.model_copy(update={"time_unit": None})  # that of the log says nothing of a table
+    return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
+
+
+def _dates(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.date32())
+    except pa.ArrowInvalid:
+        days = pd.to_datetime(column.to_pandas(), format="%Y-%m-%d", errors="coerce")
+        _refuse(
+            column,
+            pa.array((days.isna() & column.to_pandas().notna()).to_numpy()),
+            place,
+            "are no dates of the calendar",
+        )
+        raise place.error("has dates outside 1677 to 2262: write null instead") from None
+
+
+def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+    """Return times as timestamp[us, UTC], and in words what they were (None if all are null).
+
+    What lies before 0001-01-02 or after 9999-12-31 becomes the nearer of the two.
+
+    Raises
+    ------
+    DataError
+        If the column is of another type than the scenario says, or a time does not name one instant.
+    """
+    moments, words = _moments(column, source, place)
+    return _limited(moments.cast(pa.int64()), 1).cast(UTC_TIME), words
+
+
+def _moments(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+    if pa.types.is_null(column.type):
+        return column.cast(UTC_TIME), None
+    if is_text(column.type):  # in a Parquet file too
+        place = replace(place, text=True)
+    if place.text and source.time_unit is not None:
+        column = _integers_of_text(column, place)
+    if pa.types.is_integer(column.type):
+        return _times_of_integers(column, source, place), "integer times"
+    if source.time_unit is not None:
+        raise place.error(f"holds {column.type}, but source.time_unit says integers: remove that key, or cast")
+    if place.text:
+        return _times_of_text(column, source, place)
+    if not pa.types.is_timestamp(column.type):
+        raise place.error(
+            f"holds {column.type}, expected timestamps, or integers with source.time_unit: cast the column"
+        )
+    moments = _in_microseconds(column)
+    if column.type.tz is None:
+        return _localised(moments, source, place), "timestamps without a time zone"
+    zone = "UTC" if column.type.tz in _UTC_NAMES else column.type.tz
+    return moments.cast(UTC_TIME), f"timestamps in {zone}"
+
+
+def concatenated(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
+    """Join a column's parts; they have one type, but for those that are null throughout: theirs says nothing."""
+    typed = [column for column in columns if not pa.types.is_null(column.type)]
+    kinds = [column.type for column in typed if column.null_count < len(column)] or [column.type for column in typed]
+    kind = kinds[0] if kinds else pa.large_string()
+    return pa.chunked_array([chunk for column in columns for chunk in column.cast(kind).chunks], type=kind)
+
+
+def to_pandas(column: pa.ChunkedArray) -> pd.Series:
+    """Return a Series; integers with nulls become Int64, since a float would lose digits."""
+    nullable = column.null_count > 0 and pa.types.is_integer(column.type)
+    series: pd.Series = column.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get if nullable else None)
+    return series
+
+
+def _times_of_integers(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+    if source.time_unit is None:
+        raise place.error("holds integers: set source.time_unit to s, ms or us")
+    per = MICROSECONDS[source.time_unit]
+    try:
+        column = column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
+    # One wrong row is for the row checks; when the typical row is absurd, the unit is wrong.
+    middle = pc.approximate_median(column).as_py()
+    if middle is not None:
+        year = 1970 + middle * per / (365.2425 * 86_400_000_000)
+        if not _PLAUSIBLE_YEARS[0] <= year < _PLAUSIBLE_YEARS[1]:
+            raise place.error(
+                f"reads as the year {year:.0f} (median) in the unit {source.time_unit!r}: correct source.time_unit"
+            )
+    return _limited(column, per).cast(UTC_TIME)
+
+
+def _in_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return timestamps of any unit in microseconds."""
+    unit, kind = column.type.unit, pa.timestamp("us", column.type.tz)
+    if unit in ("us", "ns"):
+        return column.cast(kind, safe=False)  # nanoseconds lose digits
+    return _limited(column.cast(pa.int64()), MICROSECONDS[unit]).cast(kind)
+
+
+def _limited(column: pa.ChunkedArray, per: int) -> pa.ChunkedArray:
+    """Return integers of ``per`` microseconds as microseconds, those of a time out of range as the limit."""
+    column = pc.max_element_wise(column, pa.scalar(-(-_FIRST_TIME // per), pa.int64()), skip_nulls=False)
+    column = pc.min_element_wise(column, pa.scalar(_LAST_TIME // per, pa.int64()), skip_nulls=False)
+    return pc.multiply(column, pa.scalar(per, pa.int64()))
+
+
+def _times_of_text(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+    column = without_null_words(column)
+    parts = pc.extract_regex(column, _TIME_TEXT)
+    _refuse(column, pc.and_(column.is_valid(), parts.is_null()), place, "are not ISO 8601, YYYY-MM-DDTHH:MM:SSZ")
+    found = pc.unique(pc.struct_field(parts, "zone")).drop_null().to_pylist()
+    zones = sorted({"UTC" if zone in _UTC_NAMES else zone.replace(":", "") for zone in found})
+    if len(zones) > 1:
+        named = ", ".join(zone or "none" for zone in zones[:5])
+        raise place.error(f"mixes time zones ({named}): write every time in UTC")
+    texts = pc.replace_substring_regex(column, _NANOSECONDS, r"\1").to_pandas()
+    parsed = pd.to_datetime(texts, format="ISO8601", utc=bool(zones and zones[0]), errors="coerce").dt.as_unit("us")
+    moments = pa.chunked_array([pa.Array.from_pandas(parsed)])
+    _refuse(column, pc.and_(column.is_valid(), moments.is_null()), place, "are not dates of the calendar")
+    if not zones:
+        return moments.cast(UTC_TIME), None
+    if zones[0]:
+        return moments.cast(UTC_TIME), f"times in {zones[0]}"
+    return _localised(moments, source, place), "times without a zone"
+
+
+def _localised(moments: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+    """Give times without a zone the scenario's zone; an hour that a clock change repeats or skips is refused."""
+    if source.timezone is None:
+        raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
+    local = moments.to_pandas()
+    zoned = local.between(*_ZONED_YEARS)
+    zone = zone_of(source.timezone)
+    placed = local.where(zoned).dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    placed = placed.where(zoned, local.dt.tz_localize("UTC"))
+    lost = pa.array((placed.isna() & local.notna()).to_numpy())
+    problem = f"occur twice or never in {source.timezone} (the clock change): write the times in UTC"
+    _refuse(moments, lost, place, problem)
+    return pa.chunked_array([pa.Array.from_pandas(placed)]).cast(UTC_TIME)
+
+
+def _integers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    column = without_null_words(column)
+    wrong = pc.invert(pc.match_substring_regex(column, _INTEGER_TEXT))
+    _refuse(column, pc.fill_null(wrong, False), place, "are not integers, as source.time_unit says they are")
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
+
+
+def _numbers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+    texts = without_null_words(column).to_pandas().str.strip().str.lower().replace({"true": "1", "false": "0"})
+    numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
+    _refuse(column, pa.array((numbers.isna() & texts.notna()).to_numpy()), place, "are not numbers")
+    return pa.chunked_array([pa.Array.from_pandas(numbers)])
+
+
+def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: Place, problem: str) -> None:
+    """Raise if any value is wrong, with the count and the first of them."""
+    count = pc.sum(wrong).as_py() or 0
+    if count:
+        value = quoted(f"{_first(column.filter(wrong))!r} ")
+        raise place.error(f"has {count:,} values that {problem}; the first is {value}in row {_row(wrong):,}")
+
+
+def _row(mask: pa.ChunkedArray | pa.Array) -> int:
+    """Number of the first row that a mask chooses, from 1."""
+    return int(pc.index(mask, True).as_py()) + 1
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
+    return column.null_count < len(column) and bool(pc.all(pc.match_substring_regex(column, pattern)).as_py())
+
+
+def _first(column: pa.ChunkedArray) -> str | float:
+    value = column.drop_null()[0].as_py()
+    return value if isinstance(value, (str, int, float)) else str(value)

@@ -1,0 +1,275 @@
+"""A log in a database, asked once a day of the log and kept in the store: what a run read, a later one reads again."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from sqlalchemy import URL, Connection, CursorResult, create_engine, exc, make_url, text
+from sqlalchemy.pool import NullPool
+from upath import UPath
+
+from mtl_tasks.core.days import zone_of
+from mtl_tasks.core.errors import ConfigError, DataError, SourceError
+from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
+from mtl_tasks.data.files import SourceFile, about_content, one_line, patiently, source_file
+from mtl_tasks.scenario import Scenario, Source, Sql
+from mtl_tasks.store.artifacts import to_json, write_once
+
+log = logging.getLogger(__name__)
+
+_BATCH = 50_000  # rows fetched at a time
+_CONNECT_SECONDS = 10
+_FILE: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.parquet")
+# What a statement says to a connection that shall not write; nothing is committed on any.
+_READ_ONLY: Final = {
+    "postgresql": "SET TRANSACTION READ ONLY",
+    "sqlite": "PRAGMA query_only = ON",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+_REMEDY: Final = "make it one statement that reads, SELECT … or WITH … SELECT"
+_EPOCH = datetime.date(1970, 1, 1)
+# What Airflow's connections and most people write; the driver is the one that the project installs.
+_DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+
+
+def snapshot_log(
+    scenario: Scenario, folder: UPath, as_of_day: int, environment: Mapping[str, str], *, renew: bool = False
+) -> list[SourceFile]:
+    """Return the days of the log before ``as_of_day`` as files, after asking the database for those not yet kept.
+
+    Parameters
+    ----------
+    folder
+        Where snapshots are kept; those of another query lie beside.
+    environment
+        Where ``source.sql.url_env`` is looked up.
+    renew
+        Ask for every day again. What has changed is kept beside what was kept before, which runs have read or are
+        reading; from then on the newest counts.
+
+    Returns
+    -------
+    list of SourceFile
+        One a day, empty days too; their paths start from ``folder``.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is not in the environment, or cannot be used.
+    DataError
+        If the log starts at ``as_of_day`` or later, the query fails, or a column holds several types.
+    SourceError
+        If the database does not answer. No message holds the password.
+    """
+    sql = scenario.source.sql
+    assert sql is not None
+    days = range((sql.start - _EPOCH).days, as_of_day)
+    if not days:
+        raise DataError(
+            f"source.sql.start {sql.start} in {scenario.file}: not before as_of {_iso(as_of_day)}: choose a later as_of"
+        )
+    name = hashlib.sha256(to_json(_identity(scenario.source, sql))).hexdigest()[:16]
+    kept = _kept(folder / name)
+    missing = [day for day in days if renew or _iso(day) not in kept]
+    if missing:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        url = _url(scenario, sql, environment)
+        for day in missing:
+            content = patiently(lambda day=day: _rows_of_day(scenario, url, day))  # type: ignore[misc]
+            kept[_iso(day)] = _keep(folder / name, _iso(day), kept.get(_iso(day), 0), content)
+        log.info("%s: asked %s for %d days", scenario.name, sql.name, len(missing))
+    paths = {day: f"{name}/{_file(_iso(day), kept[_iso(day)])}" for day in days}
+    return [source_file(folder / path, path, day) for day, path in paths.items()]
+
+
+def _kept(folder: UPath) -> dict[str, int]:
+    """Number of the newest answer that is kept of each day; the first is 1."""
+    if not folder.exists():
+        return {}
+    found = [_FILE.fullmatch(entry.name) for entry in folder.iterdir()]
+    numbers = sorted((match[1], int(match[2] or 1)) for match in found if match)
+    return dict(numbers)
+
+
+def _keep(folder: UPath, day: str, newest: int, content: bytes) -> int:
+    """Keep the answer for a day unless the newest one is the same, and return its number; none is written over."""
+    if newest and (folder / _file(day, newest)).read_bytes() == content:
+        return newest
+    number = newest + 1
+    while not write_once(folder / _file(day, number), content):
+        number += 1
+    return number
+
+
+def _file(day: str, number: int) -> str:
+    return f"dt={day}.parquet" if number == 1 else f"dt={day}.{number}.parquet"
+
+
+def _identity(source: Source, sql: Sql) -> dict[str, Any]:
+    """What the rows of a day depend on, but for the database's content."""
+    return {"database": sql.name, "query": sql.query, "time_unit": source.time_unit, "timezone": source.timezone}
+
+
+def _url(scenario: Scenario, sql: Sql, environment: Mapping[str, str]) -> URL:
+    given = sql.url if sql.url_env is None else environment.get(sql.url_env)
+    if not given:
+        raise ConfigError(f"{sql.name} in {scenario.file}: no such environment variable: set it to the database's URL")
+    try:
+        url = make_url(given)
+    except (exc.ArgumentError, ValueError):
+        raise ConfigError(  # the parser's own message may quote the URL
+            f"{sql.name} in {scenario.file}: not a URL like postgresql://user:password@host:5432/database: correct it"
+        ) from None
+    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+
+
+def _rows_of_day(scenario: Scenario, url: URL, day: int) -> bytes:
+    """Return a day's rows as a Parquet file."""
+    sql = scenario.source.sql
+    assert sql is not None
+    low, high = (_bound(scenario.source, bound, url) for bound in (day, day + 1))
+    where = f"{sql.name} in {scenario.file}, {_iso(day)}"
+    with _connected(url, where) as connection, _answered(url, where):
+        if url.get_backend_name() in _READ_ONLY:
+            connection.exec_driver_sql(_READ_ONLY[url.get_backend_name()])
+        asked = connection.execution_options(stream_results=True)
+        with asked.execute(text(sql.query), {"start": low, "end": high}) as result:
+            names = _names(result, where)
+            tables = [_table(names, list(rows), where) for rows in result.partitions(_BATCH)]
+    joined = _joined(tables or [_table(names, [], where)], where)
+    if " " in f"{low}{high}" and url.get_backend_name() == "sqlite":
+        _refuse_unsorted(joined, scenario.source, where)
+    buffer = io.BytesIO()
+    pq.write_table(joined, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _names(result: CursorResult[Any], where: str) -> list[str]:
+    if not result.returns_rows:
+        raise DataError(f"{where}: source.sql.query is no statement that returns rows: {_REMEDY}")
+    names = list(result.keys())
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{where}: source.sql.query returns the column {name!r} twice: name each column once")
+    return names
+
+
+def _table(names: list[str], rows: list[Any], where: str) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    arrays = [_array(name, list(values), where) for name, values in zip(names, columns, strict=True)]
+    return pa.Table.from_arrays(arrays, names=names)
+
+
+def _array(name: str, values: list[Any], where: str) -> pa.Array:
+    try:
+        array = pa.array(values)
+    except OverflowError:
+        raise DataError(
+            f"{where}: column {name!r} holds integers that do not fit 64 signed bits: cast it to text in the query"
+        ) from None
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{where}: column {name!r} holds values of several types ({about_content(error)}): cast it"
+        ) from None
+    zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
+    return array.cast(UTC_TIME) if zoned else array  # the zone is the session's, the instant is what counts
+
+
+def _joined(tables: list[pa.Table], where: str) -> pa.Table:
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(f"{where}: a column holds values of several types ({about_content(error)}): cast it") from None
+
+
+def _bound(source: Source, day: int, url: URL) -> Any:
+    """Return midnight UTC in the form of the time column."""
+    moment = pd.Timestamp(day, unit="D", tz="UTC")
+    if source.time_unit is not None:
+        return day * 86_400 * MICROSECONDS["s"] // MICROSECONDS[source.time_unit]
+    if source.timezone is not None:
+        moment = moment.tz_convert(zone_of(source.timezone)).tz_localize(None)
+    if url.get_backend_name() == "sqlite":  # it keeps times as text, of which a date alone sorts before any time
+        return f"{moment:%Y-%m-%d}" if moment == moment.normalize() else f"{moment:%Y-%m-%d %H:%M:%S}"
+    return moment.to_pydatetime()
+
+
+def _refuse_unsorted(rows: pa.Table, source: Source, where: str) -> None:
+    """Refuse local times in ISO form where SQLite compares them as text with a bound that has a time of day.
+
+    'T' sorts after the blank of the bound, so rows near the bound would fall into another day or be lost.
+    """
+    name = source.columns.time
+    if name not in rows.column_names or not pa.types.is_string(rows[name].type):
+        return
+    iso = pc.match_substring_regex(rows[name], r"^\d{4}-\d{2}-\d{2}T")
+    if pc.any(iso).as_py():
+        raise DataError(
+            f"{where}: column {name!r} holds times with a T before the time of day, which SQLite sorts after the "
+            f"bounds of a day in {source.timezone}: replace it by a blank in source.sql.query, where the column is "
+            f"compared and where it is returned, as in replace({name}, 'T', ' ')"
+        )
+
+
+@contextmanager
+def _connected(url: URL, where: str) -> Iterator[Connection]:
+    seconds = {"connect_timeout": _CONNECT_SECONDS} if url.get_backend_name() == "postgresql" else {}
+    try:
+        engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=seconds)
+    except (exc.ArgumentError, ImportError) as error:
+        message = _masked(one_line(error), url)
+        raise ConfigError(f"{where}: {url.drivername} cannot be used ({message}): install its driver") from None
+    try:
+        connection = engine.connect()
+    except exc.DBAPIError as error:
+        raise SourceError(
+            f"{where}: the database does not answer or lets nobody in ({_masked(one_line(_cause(error)), url)}):"
+            " check the URL, the network and the password"
+        ) from None
+    with connection:
+        yield connection
+
+
+@contextmanager
+def _answered(url: URL, where: str) -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        message = _masked(about_content(_cause(error)), url)
+        lost = isinstance(error, exc.OperationalError) and url.get_backend_name() != "sqlite"
+        if error.connection_invalidated or lost or "database is locked" in str(error):
+            raise SourceError(f"{where}: the database broke off ({message}): try again") from None
+        raise DataError(f"{where}: the query failed ({message}): correct source.sql.query; {_REMEDY}") from None
+    except exc.StatementError as error:
+        raise DataError(
+            f"{where}: the query cannot be asked ({_masked(one_line(_cause(error)), url)}): correct source.sql.query;"
+            " a colon before a word, but of :start and :end, is written \\:"
+        ) from None
+
+
+def _cause(error: exc.StatementError) -> Exception:
+    """The driver's own error: SQLAlchemy's repeats the query."""
+    return error.orig if isinstance(error.orig, Exception) else error
+
+
+def _masked(message: str, url: URL) -> str:
+    secrets = [str(url.password or ""), *(str(value) for key, value in url.query.items() if "pass" in key.lower())]
+    for secret in filter(None, secrets):
+        message = message.replace(secret, "***")
+    return message
+
+
+def _iso(day: int) -> str:
+    return (_EPOCH + datetime.timedelta(days=day)).isoformat()

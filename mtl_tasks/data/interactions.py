@@ -1,0 +1,198 @@
+"""The interaction log, read strictly: what cannot be read in one way only is refused by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from upath import UPath
+
+from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER, label
+from mtl_tasks.core.columns import context as context_column
+from mtl_tasks.data.attribution import TYPE, VALUE, join_labels
+from mtl_tasks.data.conversion import (
+    Place,
+    concatenated,
+    is_text,
+    narrow_ids,
+    to_ids,
+    to_kinds,
+    to_numbers,
+    to_pandas,
+    to_texts,
+    to_times,
+)
+from mtl_tasks.data.files import SourceFile
+from mtl_tasks.data.prior import with_prior
+from mtl_tasks.data.reading import read_columns
+from mtl_tasks.data.row_groups import groups_before
+from mtl_tasks.scenario import Scenario
+
+log = logging.getLogger(__name__)
+
+
+def read_log(
+    scenario: Scenario,
+    files: list[SourceFile],
+    root: str | Path | UPath,
+    before: pd.Timestamp | None = None,
+    seen: dict[str, tuple[str, str]] | None = None,
+    attribution: dict[str, Any] | None = None,
+    tables_root: str | Path | UPath | None = None,
+) -> pd.DataFrame:
+    """Read the log's needed columns under their canonical names: rows in file order, none dropped.
+
+    Of a log in the long layout the exposures are returned, with the labels that they led to.
+
+    Parameters
+    ----------
+    before
+        Row groups of a single Parquet file that hold only later rows are not read; some later rows may still be
+        among those returned.
+    seen
+        Column to its type, in words, and the file that it was first found in: what other files of the log are held to.
+        Those of these files are added.
+    attribution
+        Of a log in the long layout, what became of the events before ``before`` is added, as
+        :func:`~mtl_tasks.data.attribution.join_labels` says it.
+    tables_root
+        Where the files beside the log lie, such as ``source.prior``; by default where the log does. A log in a database
+        lies in the store, and they do not.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``user_id`` and ``item_id`` (int64, Int64 if some are missing, or str), ``event_time``
+        (datetime64[us, UTC]), ``label:<task or signal>`` (float32, NaN where null), ``context:<name>`` (float32, or
+        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). What lies
+        before the log (``source.prior``) comes first.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, changed, truncated or corrupt, lacks a column, holds a wrong type or another one than
+        the first file, or has times that do not name one instant.
+    """
+    log_files = [file for file in files if file.path not in scenario.source.tables.values()]
+    seen = {} if seen is None else seen
+    parts = [_log_part(scenario, file, root, seen, before) for file in log_files]
+    frame = join_parts(scenario, [(file.path, file.day) for file in log_files], parts, seen, before, attribution)
+    if scenario.source.prior is not None:
+        frame = with_prior(frame, scenario, files, root if tables_root is None else tables_root)
+    log.info("%s: read %d rows from %d files", scenario.name, len(frame), len(log_files))
+    return frame
+
+
+def join_parts(
+    scenario: Scenario,
+    files: list[tuple[str, int | None]],
+    parts: list[dict[str, pa.ChunkedArray]],
+    seen: Collection[str] = (),
+    before: pd.Timestamp | None = None,
+    attribution: dict[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
+
+    Parameters
+    ----------
+    files
+        Path and partition day of each part.
+    seen
+        Columns that have values in other files, if not in these.
+    before, attribution
+        As of :func:`read_log`.
+    """
+    for name, place in log_places(scenario, scenario.source.log).items():
+        if name in (USER, ITEM) and name not in seen and all(pa.types.is_null(part[name].type) for part in parts):
+            raise place.error("has no value in any row: map the right column, or load the data")
+    text = scenario.source.format == "csv"
+    joined = {name: concatenated([part[name] for part in parts]) for name in parts[0]}
+    if text:
+        joined |= {name: narrow_ids(joined[name]) for name in (USER, ITEM)}
+    frame = pd.DataFrame({name: to_pandas(column) for name, column in joined.items()}, copy=False)
+    rows = [len(part[TIME]) for part in parts]
+    codes = np.repeat(np.arange(len(files), dtype=np.int32), rows)
+    frame[FILE] = pd.Categorical.from_codes(codes, categories=pd.Index([path for path, _ in files], dtype="str"))
+    days = [day for _, day in files if day is not None]
+    if days:
+        frame[PARTITION] = np.repeat(np.array(days, dtype=np.int32), rows)
+    if scenario.source.long is not None:
+        frame, became = join_labels(frame, scenario, scenario.source.long, before)
+        if attribution is not None:
+            attribution.update(became)
+    return frame
+
+
+# ------------------------------------------------------------------------------------------ reading a file
+
+
+def _log_part(
+    scenario: Scenario,
+    file: SourceFile,
+    root: str | Path | UPath,
+    seen: dict[str, tuple[str, str]],
+    before: pd.Timestamp | None,
+) -> dict[str, pa.ChunkedArray]:
+    """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
+    places = log_places(scenario, file.path)
+    groups = None
+    if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
+        latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before, latest=latest)
+    part = read_columns(file, root, places, groups)
+    for name, place in places.items():
+        part[name] = log_column(name, part[name], place, scenario, seen)
+    return part
+
+
+def log_column(
+    name: str, column: pa.ChunkedArray, place: Place, scenario: Scenario, seen: dict[str, tuple[str, str]]
+) -> pa.ChunkedArray:
+    """Return a column of the log in its canonical type; for ``seen`` see :func:`_log_part`."""
+    kind: str | None = None
+    if name == TIME:
+        # A database without a type for times keeps them as text.
+        text = place.text or (scenario.source.sql is not None and is_text(column.type))
+        column, kind = to_times(column, scenario.source, replace(place, text=text))
+    elif name in (USER, ITEM):
+        column, kind = to_ids(column, place)
+    elif name == TYPE:
+        column = to_texts(column, place)
+    elif name in {context_column(kind) for kind in scenario.source.context.categorical}:
+        column = to_kinds(column, place)
+    else:
+        column = to_numbers(column, place, scenario.thresholds.get(name))
+    if kind is not None and column.null_count < len(column):  # nulls alone hold no other file to their type
+        first, first_file = seen.setdefault(name, (kind, place.file))
+        if kind != first:
+            raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+    return column
+
+
+def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
+    """Canonical name to the column that it is read from."""
+    columns = scenario.source.columns
+    keys = {
+        USER: (columns.user, "source.columns.user"),
+        ITEM: (columns.item, "source.columns.item"),
+        TIME: (columns.time, "source.columns.time"),
+    }
+    long, context = scenario.source.long, scenario.source.context
+    for kind in ("numeric", "categorical"):
+        named = getattr(context, kind).items()
+        keys |= {context_column(name): (column, f"source.context.{kind}.{name}") for name, column in named}
+    if long is None:
+        named = scenario.labels.items()
+        keys |= {label(name): (str(task.label), scenario.label_key(name)) for name, task in named}
+    else:
+        keys[TYPE] = (long.type, "source.long.type")
+        keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}
+    text = scenario.source.format == "csv"
+    return {name: Place(file, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}

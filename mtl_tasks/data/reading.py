@@ -1,0 +1,175 @@
+"""The columns of one Parquet or CSV file: those that are wanted, each exactly once, of a file that has not changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from upath import UPath
+
+from mtl_tasks.core.errors import DataError, nearest
+from mtl_tasks.data.conversion import Place
+from mtl_tasks.data.files import SourceFile, about_content, is_unchanged, locate, patiently, readable
+
+log = logging.getLogger(__name__)
+
+_RELEASE_SECONDS: Final = 30  # far more than the one read that may be under way takes
+_BLOCK: Final = 1 << 20  # bytes of CSV parsed at a time; a longer line is refused rather than held
+SHOWN: Final = 12  # names listed in a message
+
+
+Groups = Callable[[pq.ParquetFile], list[int]]
+
+
+def read_columns(
+    file: SourceFile, root: str | Path | UPath, places: dict[str, Place], groups: Groups | None = None
+) -> dict[str, pa.ChunkedArray]:
+    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed.
+
+    Parameters
+    ----------
+    groups
+        Chooses the row groups to read if the file is Parquet; None reads all.
+    """
+    text = next(iter(places.values())).text
+
+    def table() -> pa.Table:
+        with readable(file.path), parsed(file.path, text):
+            path = locate(root, file.path)
+            if not is_unchanged(file, path):
+                raise DataError(f"{file.path}: changed since the run listed its sources: run again")
+            return _read_csv(path, places) if text else _read_parquet(path, places, groups)
+
+    found = patiently(table)
+    return {name: found.column(place.column) for name, place in places.items()}
+
+
+def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
+    with path.open("rb") as handle:
+        parquet = open_parquet(handle)
+        wanted = wanted_columns(parquet.schema_arrow.names, places)
+        return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
+
+
+def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
+    """Return a reader of an open file; old engines write times as INT96, which nanoseconds hold until 2262 only."""
+    return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
+
+
+def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
+    """Read every column as strings: a type inferred from the first rows would change the later ones silently.
+
+    The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
+    for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
+    """
+    with CsvReader(path) as reader:
+        wanted = wanted_columns(reader.schema.names, places)
+    strings = pacsv.ConvertOptions(
+        include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
+    )
+    with CsvReader(path, strings) as reader:
+        return pa.Table.from_batches(list(reader), reader.schema)
+
+
+class CsvReader:
+    """Batches of a CSV file, decompressed as it is read; a quoted value may hold line ends.
+
+    Arrow reads ahead in threads of its own, which call Python for the bytes. A thread that still does so when the
+    interpreter exits aborts the process or blocks it forever. So leaving the context, on an error too, waits until
+    Arrow has let go of the file.
+
+    Attributes
+    ----------
+    schema
+        Names and types of the columns.
+    """
+
+    def __init__(self, path: UPath, convert_options: pacsv.ConvertOptions | None = None) -> None:
+        self._path, self._options = path, convert_options
+        self._reader: pacsv.CSVStreamingReader | None = None
+        self._released = threading.Event()
+
+    def __enter__(self) -> CsvReader:
+        self._handle: BinaryIO = self._path.open("rb")
+        source = _Source(self._handle)
+        weakref.finalize(source, self._released.set)
+        raw = pa.PythonFile(source, mode="r")
+        text = pa.CompressedInputStream(raw, "gzip") if self._path.name.endswith(".gz") else raw
+        quoted = pacsv.ParseOptions(newlines_in_values=True)
+        try:
+            self._reader = pacsv.open_csv(text, pacsv.ReadOptions(block_size=_BLOCK), quoted, self._options)
+        except BaseException:
+            del source, raw, text  # the traceback keeps this frame
+            self._release()
+            raise
+        self.schema: pa.Schema = self._reader.schema
+        return self
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        assert self._reader is not None
+        return iter(self._reader)
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        self._reader = None
+        if not self._released.wait(_RELEASE_SECONDS):
+            log.warning("%s: still read in the background after %d s", self._path, _RELEASE_SECONDS)
+        self._handle.close()
+
+
+class _Source:
+    """The bytes of a file; Arrow keeps it for as long as any of its threads may read."""
+
+    closed = False
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self.read = handle.read
+
+    def close(self) -> None:
+        """Nothing: who opened the file closes it."""
+
+
+def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
+    """Return the columns to read, each exactly once in the file."""
+    for place in places.values():
+        count = names.count(place.column)
+        if count != 1:
+            listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+            problem = f"is not in the file{nearest(place.column, names)}"
+            if count:
+                problem = f"occurs {count} times in the file, so that it is not known which is meant: rename the others"
+            raise place.error(f"{problem} (the file has {listed})")
+    return list(dict.fromkeys(place.column for place in places.values()))
+
+
+@contextmanager
+def parsed(file: str, text: bool) -> Iterator[None]:
+    """Say which file cannot be parsed."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}: the names of its columns are not UTF-8 ({about_content(error)}): save the file as UTF-8"
+        ) from None
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk or the network, not the content
+        if text and "straddling" in str(error):
+            raise DataError(
+                f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: mend the file, often by"
+                " closing a quote or by writing the line ends"
+            ) from None
+        kind = "CSV" if text else "Parquet"
+        raise DataError(
+            f"{file}: not a readable {kind} file, truncated or corrupt: {about_content(error)}: write it again"
+        ) from None

@@ -1,0 +1,361 @@
+"""Judge a log by its rows and as a whole: bad rows are set aside with a reason, a bad log is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
+from mtl_tasks.core.days import EPOCH, calendar, day_text
+from mtl_tasks.core.errors import DataError, quoted
+from mtl_tasks.data.validation.expectations import Expectation, Outcome, judge
+from mtl_tasks.data.validation.log_checks import (
+    bad_fraction_expectation,
+    duplicates_error,
+    log_expectations,
+    schema_expectations,
+    unjoined,
+    unread_types,
+    volume_expectations,
+)
+from mtl_tasks.data.validation.row_checks import DUPLICATE, quarantine_codes, row_checks
+from mtl_tasks.scenario import Scenario
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """The judged log.
+
+    Attributes
+    ----------
+    events
+        The good rows, in order, without exact copies if the scenario drops these: user_id, item_id, event_time, day
+        (int32), label columns (float32); in the long layout known_day (int32), in which the labels become final: those
+        that do so from as_of on are null.
+    quarantine
+        The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
+    report
+        Counts, and one entry an expectation; JSON-able.
+    """
+
+    events: pd.DataFrame
+    quarantine: pd.DataFrame
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of the log, each judged by itself and by the rows of its day.
+
+    Attributes
+    ----------
+    record
+        How many there were, and what every expectation found among them; JSON-able.
+    """
+
+    events: pd.DataFrame
+    quarantine: pd.DataFrame
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Say:
+    """What to do about a fault of the whole log: a run refuses it, and a check before the first run collects it."""
+
+    refuse: Callable[[DataError], None]
+    warn: Callable[[str], None]
+
+
+def _raise(error: DataError) -> None:
+    raise error
+
+
+IN_A_RUN: Final = Say(_raise, log.warning)
+
+
+def validate_log(
+    interactions: pd.DataFrame,
+    items: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    say: Say = IN_A_RUN,
+    whole: bool = True,
+    attribution: Mapping[str, Any] | None = None,
+) -> ValidationResult:
+    """Set bad rows aside, and refuse a log that is bad as a whole: :func:`judge_rows`, then :func:`judge_log`.
+
+    Parameters and errors are theirs.
+    """
+    [judged] = judge_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
+    return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
+
+
+def judge_rows(
+    interactions: pd.DataFrame,
+    items: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    spans: Sequence[range] | None = None,
+    say: Say = IN_A_RUN,
+    attribution: Mapping[str, Any] | None = None,
+) -> list[JudgedRows]:
+    """Set bad rows aside.
+
+    Parameters
+    ----------
+    interactions
+        As :func:`mtl_tasks.data.interactions.read_log` returns it. Of an unpartitioned log, the rows from ``as_of``
+        on are left out first: they are the future, not a fault.
+    items
+        The item table.
+    as_of
+        UTC midnight.
+    spans
+        Days of partitions to hand back as one part each, ascending; by default the rows are handed back together.
+    say
+        What to do about each fault.
+    attribution
+        What became of the events of a long log; it is kept in the record.
+
+    Raises
+    ------
+    DataError
+        If the schema is wrong.
+    """
+    partitioned = PARTITION in interactions
+    outcomes = _judge(interactions, schema_expectations(interactions, scenario), say)
+    if not partitioned:
+        interactions = _without_future(interactions, scenario, as_of)
+    checks = row_checks(scenario, partitioned)
+    probe, codes = quarantine_codes(interactions, items, checks)
+    labels = {name: "float64" for name in probe if str(probe[name].dtype) == "float32"}
+    per_row = _judge(
+        probe.astype(labels), [check.expectation() for check in checks], say
+    )  # float32 goes value by value
+    broken = [check.rule.broken(probe) for check in checks]
+    good = codes < 0
+    dropped = np.isin(codes, [code for code, check in enumerate(checks) if check.dropped])
+    bad = ~good & ~dropped
+    events = _canonical(probe[good], scenario, as_of)
+    quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
+    copies = (probe[REASON] == DUPLICATE).to_numpy()
+    before = scenario.source.prior
+    earlier = good & (False if before is None else (probe[FILE] == before.path).to_numpy())
+    schema = [outcome.to_json() for outcome in outcomes]
+    places = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
+    parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
+    return [
+        JudgedRows(
+            kept,
+            aside,
+            {
+                "rows": place.stop - place.start,
+                "duplicates": int(copies[place].sum()),
+                "prior": int(earlier[place].sum()),
+                "attribution": dict(attribution or {}),
+                "schema": schema,
+                "checks": _found(per_row, broken, place),
+            },
+        )
+        for place, kept, aside in parts
+    ]
+
+
+def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], places: Sequence[slice]) -> list[pd.DataFrame]:
+    """Divide what a mask chose from the log by where it stood there."""
+    before = np.append(0, np.cumsum(mask))
+    return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in places]
+
+
+def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], place: slice) -> list[dict[str, Any]]:
+    """What each check of rows found in part of the log."""
+    return [
+        {**outcome.to_json(), "unexpected": int(mask[place].sum()), "observed": outcome.expectation.note}
+        for outcome, mask in zip(outcomes, broken, strict=True)
+    ]
+
+
+def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
+    latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
+    future = (interactions[TIME].ge(as_of) & interactions[TIME].lt(latest)).to_numpy()  # later ones are no times at all
+    if future.any():
+        log.info("%s: left out %d rows from %s on", scenario.name, future.sum(), f"{as_of:%Y-%m-%d}")
+    return interactions[~future]
+
+
+def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
+    labels, about = [label(name) for name in scenario.labels], scenario.source.context
+    read = [context(name) for name in (*about.numeric, *about.categorical)]
+    frame = good[[USER, ITEM, TIME, DAY, *labels, *read]].reset_index(drop=True)
+    whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(frame[name])}
+    frame = frame.astype({**whole, DAY: "int32"})
+    for name, task in scenario.tasks.items():
+        if task.scale == "log":
+            frame[label(name)] = np.log1p(frame[label(name)])
+    for name in about.categorical:
+        kinds = frame[context(name)]
+        frame[context(name)] = kinds.where(kinds != "").astype("category")
+    if about.calendar:
+        frame = frame.assign(**calendar(frame[TIME], scenario.source.timezone))
+    if scenario.source.long is not None:
+        closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
+        frame[KNOWN] = ((closed - EPOCH) // pd.Timedelta(days=1)).astype("int32")
+        frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
+    return frame
+
+
+def _places(partition: NDArray[np.int32], spans: Sequence[range]) -> list[slice]:
+    """Where the rows of each part are: a log is read a day after the other."""
+    return [slice(*np.searchsorted(partition, [days.start, days.stop]).tolist()) for days in spans]
+
+
+def judge_log(
+    records: Sequence[Mapping[str, Any]],
+    events: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    scenario: Scenario,
+    as_of: pd.Timestamp,
+    *,
+    say: Say = IN_A_RUN,
+    whole: bool = True,
+) -> ValidationResult:
+    """Refuse a log that is bad as a whole.
+
+    Parameters
+    ----------
+    records, events, quarantine
+        As :func:`judge_rows` returns them; the records are of the parts that the frames were joined from.
+    as_of
+        UTC midnight.
+    say
+        What to do about each fault; without a row there is nothing to go on with, and that is raised always.
+    whole
+        False if the rows are a sample: what only all of them can tell, how old the newest is, days without rows and
+        how many the last one has, is then not asked.
+
+    Raises
+    ------
+    DataError
+        If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
+        ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unjoined`` of the events of a
+        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if
+        the scenario refuses that), or its last day is thin (if that is ``critical``).
+    """
+    reasons = _reasons(len(events), quarantine)
+    if reasons.empty:
+        raise DataError(
+            f"{scenario.source.log}: no event before {as_of:%Y-%m-%d} (source in {scenario.file}):"
+            " choose a later as_of or add the data"
+        )
+    copies = sum(record["duplicates"] for record in records)
+    if copies and scenario.validation.duplicates == "refuse":
+        say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
+    attribution = records[0]["attribution"]  # a log of events has one part
+    if attribution:
+        _judge_attribution(attribution, scenario, say, whole)
+    fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
+    outcomes = _judge(reasons, [fraction], say)
+    if events.empty:
+        raise DataError(fraction.failure)
+    prior = sum(record["prior"] for record in records)
+    outcomes += _judge(events, log_expectations(events, scenario, as_of, whole, prior), say)
+    if whole:
+        outcomes += _judge(*volume_expectations(events, scenario, prior), say)
+    log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
+    entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
+    report = _report(events, quarantine, (copies, prior, attribution), entries, scenario)
+    return ValidationResult(events, quarantine, report)
+
+
+def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: Say, whole: bool) -> None:
+    """Say which events count for nothing, and refuse a log in which they are too many of a type."""
+    unread = unread_types(attribution["unread"], scenario)
+    if unread:
+        say.warn(unread)
+    for name, counts in attribution["labels"].items() if whole else ():  # a sample may lack their exposures
+        if counts["joined"] < counts["events"]:
+            text = unjoined(name, counts, scenario)
+            share = 1 - counts["joined"] / counts["events"]
+            if share > scenario.validation.unjoined_limit(name):
+                say.refuse(DataError(text))
+            else:
+                say.warn(text)
+
+
+def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
+    """A row for every row of the log, with the reason for which it was set aside, if it was."""
+    codes, kinds = pd.factorize(quarantine[REASON])
+    return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
+
+
+def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame) -> list[dict[str, Any]]:
+    """What was found in all parts together: rows are counted over all of them, ids are of the type that all make."""
+    rows = sum(record["rows"] for record in records)
+    schema = []
+    for entries in zip(*(record["schema"] for record in records), strict=True):
+        entry = {**entries[0], "success": all(entry["success"] for entry in entries)}
+        if entry["column"] in (USER, ITEM) and entry["observed"]:
+            entry["observed"] = str(events[entry["column"]].dtype)
+        schema.append(entry)
+    joined = []
+    for entries in zip(*(record["checks"] for record in records), strict=True):
+        unexpected = sum(entry["unexpected"] for entry in entries)
+        observed = f"{unexpected:,} of {rows:,} rows{entries[0]['observed']}"
+        joined.append({**entries[0], "success": unexpected == 0, "observed": observed, "unexpected": unexpected})
+    return schema + joined
+
+
+def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -> list[Outcome]:
+    """As :func:`judge`, and refuse what fails critically, or any check that could not run."""
+    outcomes = judge(frame, expectations) if expectations else []
+    for outcome in outcomes:
+        expectation = outcome.expectation
+        if not outcome.success and expectation.severity == "critical":
+            say.refuse(DataError(expectation.failure))
+        elif outcome.error is not None:
+            say.refuse(
+                DataError(
+                    f"{outcome.type} on {expectation.arguments}: could not be checked{quoted(f': {outcome.error}')}"
+                )
+            )
+        elif not outcome.success:
+            say.warn(expectation.failure or f"{outcome.observed} fail {outcome.type}")
+    return outcomes
+
+
+def _report(
+    events: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    counted: tuple[int, int, Mapping[str, Any]],
+    outcomes: list[dict[str, Any]],
+    scenario: Scenario,
+) -> dict[str, Any]:
+    copies, prior, attribution = counted
+    counts = quarantine[REASON].value_counts(sort=False)
+    rule = scenario.validation.duplicates
+    read = len(events) + len(quarantine) + (copies if rule == "drop" else 0)
+    return {
+        "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == "critical"),
+        "rows_read": read,
+        "rows_kept": len(events),
+        "prior": prior,
+        "bad_fraction": len(quarantine) / read,
+        "max_bad_fraction": scenario.validation.max_bad_fraction,
+        "duplicates": {"rows": copies, "rule": rule},
+        "attribution": dict(attribution),
+        "quarantined": {str(reason): int(count) for reason, count in counts.items()},
+        "expectations": outcomes,
+        "first_day": day_text(int(events[DAY].min())),
+        "last_day": day_text(int(events[DAY].max())),
+        "max_event_time": events[TIME].max().isoformat(),
+    }

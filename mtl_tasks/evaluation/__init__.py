@@ -1,0 +1,1 @@
+"""Evaluation of a run: metrics with intervals, drift, and the gate."""

@@ -1,0 +1,205 @@
+"""What the test window says: metrics with intervals by member, fusion and slice, and the quality of the lists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
+from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
+from mtl_tasks.metrics.pointwise import METRICS, RANKING, Prepared, calibration_curve, improvement, list_metrics
+from mtl_tasks.scenario import Scenario
+
+Values = NDArray[np.float64]
+Json = dict[str, Any]
+REPLICATES: Final = 200
+JUDGED: Final = 10_000  # people whose lists are judged: the interval of their mean NDCG is some .005 to either side
+NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
+FLOOR: Final = "popularity"
+FUSION: Final = "fusion"
+LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ordered by
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """The labelled test rows of one task.
+
+    Attributes
+    ----------
+    users
+        (n,) user id of each row.
+    label
+        float64 (n,).
+    predictions
+        Member name, or ``fusion``, to float64 (n,).
+    slices
+        Slice name to bool (n,).
+    """
+
+    users: NDArray[Any]
+    label: Values
+    predictions: dict[str, Values]
+    slices: dict[str, NDArray[np.bool_]]
+
+    def where(self, mask: NDArray[np.bool_]) -> ScoredRows:
+        """Some of the rows, without slices."""
+        predictions = {name: values[mask] for name, values in self.predictions.items()}
+        return ScoredRows(self.users[mask], self.label[mask], predictions, {})
+
+
+def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
+    """Rows whose user or item had no interaction before the row's day, and the others."""
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for side in ("user", "item"):
+        cold = features[f"{side}.count"].to_numpy() == 0
+        masks |= {f"cold_{side}s": cold, f"warm_{side}s": ~cold}
+    return masks
+
+
+def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
+    """Return the task's metrics, and those of its slices, in the form of the evaluation document."""
+    made, replicates = _measure(rows, METRICS[kind], seed)
+    against = {}
+    for name in made:
+        if name != FLOOR:
+            against[name] = {metric: _against_floor(made, replicates, name, metric) for metric in METRICS[kind]}
+    task: Json = {
+        "kind": kind,
+        "rows": len(rows.label),
+        "positives": int((rows.label == 1).sum()) if kind == "binary" else None,
+        "members": {name: made[name] for name in made if name != FUSION},
+        "fusion": made[FUSION],
+        "versus_floor": against,
+    }
+    slices: Json = {}
+    for name, mask in rows.slices.items():
+        part = rows.where(mask)
+        measures, _ = _measure(part, METRICS[kind], seed)
+        fusion = measures.pop(FUSION)
+        slices[name] = {"rows": int(mask.sum()), "members": measures, "fusion": fusion}
+    return task, slices
+
+
+def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[Json, dict[tuple[str, str], Values]]:
+    made: Json = {name: {} for name in rows.predictions}
+    if not len(rows.label):
+        return {name: dict.fromkeys(metrics, NOTHING) for name in made}, {}
+    prepared = {
+        (name, metric): one
+        for name, values in rows.predictions.items()
+        for metric, one in Prepared.several(metrics, rows.label, values).items()
+    }
+    replicates = UserBootstrap(rows.users, REPLICATES, seed).replicate(prepared)
+    everything = np.ones(len(rows.label))
+    for (name, metric), drawn in replicates.items():
+        made[name][metric] = measured(prepared[name, metric].under(everything), drawn, len(rows.label))
+    return made, replicates
+
+
+def _against_floor(made: Json, replicates: dict[tuple[str, str], Values], name: str, metric: str) -> Json:
+    mine, floor = made[name][metric], made[FLOOR][metric]
+    if mine["value"] is None or floor["value"] is None:
+        return {"value": None, "low": None, "high": None, "rows": mine["rows"]}
+    gain = improvement(metric, mine["value"], floor["value"])
+    drawn = replicates[name, metric] - replicates[FLOOR, metric]
+    sign = improvement(metric, 1.0, 0.0)
+    return measured(gain, sign * drawn, mine["rows"])
+
+
+def calibration_of(rows: ScoredRows) -> list[dict[str, float | int]]:
+    """Calibration curve of the fusion."""
+    return calibration_curve(rows.label, rows.predictions[FUSION])
+
+
+def list_target(scenario: Scenario) -> str | None:
+    """The task whose positives a list should hold: the first binary one."""
+    binary = scenario.tasks_of("binary")
+    return binary[0] if binary else None
+
+
+def taken_in_test(events: pd.DataFrame, scenario: Scenario, start: int) -> pd.DataFrame:
+    """User-item pairs taken from ``start`` on, by users that the log knew before."""
+    target = list_target(scenario)
+    later = events[events[columns.DAY] >= start]
+    if target is not None and scenario.tasks[target].label is not None:
+        later = later[later[columns.label(target)] == 1]
+    known = later[columns.USER].isin(events.loc[events[columns.DAY] < start, columns.USER])
+    return later.loc[known, [columns.USER, columns.ITEM]].drop_duplicates(ignore_index=True)
+
+
+def judged_people(truth: pd.DataFrame, seed: int, most: int = JUDGED) -> pd.DataFrame:
+    """Keep the pairs of at most so many users, drawn at random: scoring everybody's candidates is what costs."""
+    users = truth[columns.USER].unique()
+    if len(users) <= most:
+        return truth
+    drawn = np.random.default_rng(seed).choice(len(users), most, replace=False)
+    return truth[truth[columns.USER].isin(users[drawn])].reset_index(drop=True)
+
+
+class ListJudge:
+    """Collects top-k lists batch by batch and scores them against what was taken.
+
+    Lists are made once, at the start of the test window, from what was known then; the truth is all that a user took
+    in the window, whether or not the log had the item before.
+
+    Parameters
+    ----------
+    truth
+        User and item, of the people whose lists are judged.
+    people
+        How many there are of whom those are a sample.
+    known_items
+        Those that a list could hold.
+    """
+
+    def __init__(self, truth: pd.DataFrame, people: int, known_items: NDArray[Any], k: int, seed: int) -> None:
+        self._pairs = pd.MultiIndex.from_frame(truth)
+        self._count = truth.groupby(columns.USER).size()
+        self._hits = {name: np.zeros((len(self._count), k), dtype=bool) for name in LISTS}
+        self._shown: dict[str, set[Any]] = {name: set() for name in LISTS}
+        self._found = 0
+        self._scored = 0
+        self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean()) if len(truth) else None
+        self._people, self._catalogue, self._k, self._seed = people, len(known_items), k, seed
+
+    def add(self, scored: pd.DataFrame) -> None:
+        """Take a batch of scored candidates."""
+        self._found += int(self._taken(scored).sum())
+        self._scored += len(scored)
+        for name, score in LISTS.items():
+            best = top_lists(scored, score, self._k)
+            place = self._count.index.get_indexer(pd.Index(best[columns.USER]))
+            self._hits[name][place, best[columns.RANK] - 1] = self._taken(best)
+            self._shown[name].update(best[columns.ITEM])
+
+    def _taken(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        return pd.MultiIndex.from_frame(frame[[columns.USER, columns.ITEM]]).isin(self._pairs)
+
+    def document(self) -> Json:
+        """Return the ranking part of the evaluation document."""
+        lists = {}
+        for name, hits in self._hits.items():
+            lists[name] = self._measured(hits)
+            coverage = len(self._shown[name]) / max(self._catalogue, 1)
+            lists[name]["coverage"] = {"value": coverage, "low": None, "high": None, "rows": len(hits)}
+        return {
+            "k": self._k,
+            "users": len(self._count),
+            "people": self._people,
+            "lists": lists,
+            "unreachable": self._unreachable,
+            "candidate_recall": self._found / max(int(self._count.sum()), 1),
+            "candidates_per_user": self._scored / max(len(self._count), 1),
+        }
+
+    def _measured(self, hits: NDArray[np.bool_]) -> Json:
+        if not len(hits):
+            return dict.fromkeys(RANKING, NOTHING)
+        per_user = list_metrics(hits, self._count.to_numpy().astype(np.int64))
+        users = UserBootstrap(self._count.index.to_numpy(), REPLICATES, self._seed)
+        return {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in RANKING}

@@ -1,0 +1,431 @@
+"""Collaborative-filtering factors: one space, fixed before training starts, into which users and items are folded.
+
+Two models. *Taste*: implicit-feedback ALS (Hu, Koren & Volinsky 2008, the `implicit` library) on which items a user
+took. *Level*: explicit ALS on what is left of a regression label after damped item and user means (biased matrix
+factorisation, Koren, Bell & Volinsky 2009), since implicit ALS says nothing of rating levels.
+
+Both are fitted on the history window. From then on only fold-in happens, day by day, with events before that day: a
+user's vector against the item vectors, and, once every ``refresh_days``, vectors for items that history never saw
+against the vectors of the people who took them. Training rows, test rows and serving see the same space.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from mtl_tasks.core.arrays import ordered_by
+from mtl_tasks.core.errors import ConfigError, DeviceError
+
+log = logging.getLogger(__name__)
+Floats = NDArray[np.float32]
+RMM: Final = "rmm-cu13==26.2.*"  # the memory manager that the wheel of `implicit` 0.7.3 is linked with
+CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least-squares pass
+TAMER: Final = {
+    "taste": "lower factors.alpha or the weights of factors.signals, or raise factors.regularization",
+    "level": "raise factors.rating_regularization",
+}
+
+
+class Solver(Protocol):
+    """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are.
+
+    A pair met several times stands in a matrix several times; what that means is for the solver to say. Vectors that
+    are not finite are refused with a ConfigError: trees would take NaN for a missing value.
+    """
+
+    name: str
+
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
+        """Return item vectors, float32 (items, dimensions), learnt from values (users, items).
+
+        ``start`` holds the vectors to go on from, NaN for items that have none yet; fewer iterations then do.
+        """
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """Return one vector a row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
+
+        A row without values gets zeros. Users fold in against items and items against users alike.
+        """
+
+
+class TasteSolver:
+    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, those of one pair add up."""
+
+    def __init__(
+        self,
+        dimensions: int,
+        iterations: int,
+        regularization: float,
+        *,
+        warm_iterations: int = 5,
+        device: str,
+        threads: int,
+        seed: int,
+    ) -> None:
+        self.name = "taste"
+        self._warm_iterations = warm_iterations
+        self._settings: dict[str, Any] = {
+            "factors": dimensions,
+            "iterations": iterations,
+            "regularization": regularization,
+            "random_state": seed,
+        }
+        self._threads = threads
+        self.device = resolve_device(device)
+
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
+        """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
+        summed = _summed(user_items)
+        with _als(self.device) as als:
+            model = als(**self._settings) if self.device == "gpu" else als(**self._settings, num_threads=self._threads)
+            if start is not None:
+                # As `implicit` begins, where there is nothing to go on from.
+                random = np.random.default_rng(self._settings["random_state"]).random(start.shape) * 0.01
+                items = np.where(np.isnan(start), random, start).astype(np.float32)
+                model.iterations = self._warm_iterations
+                model.item_factors = _on(self.device, items)
+                model.user_factors = _on(self.device, self.fold(summed, items))
+            with _solvable(self.name):
+                model.fit(summed, show_progress=False)
+        factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
+        return _finite(np.asarray(factors, dtype=np.float32), self.name)
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
+        with _als("cpu") as als, _solvable(self.name):
+            model = als(**self._settings, num_threads=self._threads)
+            model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
+            folded = np.asarray(model.recalculate_user(np.arange(values.shape[0]), _summed(values)))
+        return _finite(folded, self.name)
+
+
+def _on(device: str, vectors: Floats) -> Any:
+    """Vectors as `implicit`'s models of a device hold them."""
+    import implicit.gpu
+
+    return implicit.gpu.Matrix(vectors) if device == "gpu" else np.ascontiguousarray(vectors)
+
+
+@contextmanager
+def _als(device: str) -> Iterator[Any]:
+    """Give `implicit`'s class with BLAS kept to one thread, which its own threads would otherwise fight with.
+
+    What a GPU fails with, for want of memory say, becomes a DeviceError: the processor never takes over unasked.
+    """
+    import implicit.cpu.als
+    import implicit.gpu.als
+
+    # After the imports: the limit reaches only the libraries that are loaded.
+    with threadpool_limits(1, "blas"):
+        try:
+            yield (implicit.gpu if device == "gpu" else implicit.cpu).als.AlternatingLeastSquares
+        except (RuntimeError, MemoryError, ValueError) as error:
+            if device == "cpu":
+                raise
+            said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+            raise DeviceError(
+                f"factors.device: 'gpu' failed while ALS was fitted ({said}): free its memory, lower "
+                "factors.dimensions, or set factors.device to 'cpu'"
+            ) from error
+
+
+def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
+    summed = values.astype(np.float32)
+    summed.sum_duplicates()
+    return summed
+
+
+class LevelSolver:
+    """Ridge regression of residuals on vectors, alternated: explicit ALS.
+
+    Values are residuals of a label; those of one pair are several observations of it.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        dimensions: int,
+        iterations: int,
+        regularization: float,
+        *,
+        warm_iterations: int = 5,
+        seed: int,
+    ) -> None:
+        self.name = f"level:{task}"
+        self._warm_iterations = warm_iterations
+        self._dimensions = dimensions
+        self._iterations = iterations
+        self._regularization = regularization
+        self._seed = seed
+
+    def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
+        """See :class:`Solver`."""
+        item_users = user_items.T.tocsr()
+        random = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self._dimensions))
+        items = (0.1 * random).astype(np.float32)
+        if start is not None:
+            items = np.where(np.isnan(start), items, start)
+        for _ in range(self._iterations if start is None else self._warm_iterations):
+            users = self.fold(user_items, items)
+            items = self.fold(item_users, users)
+        return items
+
+    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+        """See :class:`Solver`: ``argmin_x sum (value - x·v)^2 + regularization |x|^2`` a row."""
+        folded = np.zeros((values.shape[0], vectors.shape[1]), dtype=np.float32)
+        lengths = np.diff(values.indptr)
+        # Rows of one length form one batched solve. A row with fewer values than dimensions is solved in its dual,
+        # a system of its own length: most people rate a handful of items.
+        for length in np.unique(lengths[lengths > 0]):
+            rows = np.flatnonzero(lengths == length)
+            for part in np.array_split(rows, max(1, len(rows) * length // CHUNK)):
+                place = values.indptr[part][:, None] + np.arange(length)
+                met = vectors[values.indices[place]].astype(np.float64)
+                with _solvable(self.name):
+                    folded[part] = _ridge(met, values.data[place].astype(np.float64), self._regularization)
+        return _finite(folded, self.name)
+
+
+@contextmanager
+def _solvable(solver: str) -> Iterator[None]:
+    """Say which setting helps where a solver gives up: `implicit` on NaN and, like numpy, on a singular system."""
+    from implicit.recommender_base import ModelFitError
+
+    try:
+        yield
+    except (ModelFitError, ValueError) as error:
+        raise ConfigError(f"factors {solver!r} cannot be computed ({error}): {_tamer(solver)}") from error
+
+
+def _finite(vectors: Floats, solver: str) -> Floats:
+    """Return vectors as they are, or refuse them."""
+    broken = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if broken:
+        raise ConfigError(
+            f"factors {solver!r}: {broken:,} of {len(vectors):,} vectors are not finite: {_tamer(solver)}"
+        )
+    return vectors
+
+
+def _tamer(solver: str) -> str:
+    return TAMER[solver.partition(":")[0]]
+
+
+def _ridge(met: NDArray[np.float64], target: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
+    """Solve a batch of ridge regressions: (rows, n, dimensions) on (rows, n) to (rows, dimensions)."""
+    n, size = met.shape[1:]
+    across = met.transpose(0, 2, 1)
+    if n < size:
+        dual = np.linalg.solve(met @ across + regularization * np.eye(n), target[..., None])
+        return np.asarray((across @ dual)[..., 0])
+    return np.asarray(np.linalg.solve(across @ met + regularization * np.eye(size), across @ target[..., None])[..., 0])
+
+
+def resolve_device(asked: str) -> str:
+    """Return ``cpu`` or ``gpu`` for ALS.
+
+    Raises
+    ------
+    ConfigError
+        If ``gpu`` is asked for and `implicit` was built or started without it.
+    """
+    import implicit.gpu
+
+    if asked == "cpu":
+        return "cpu"
+    if implicit.gpu.HAS_CUDA:
+        return "gpu"
+    if asked == "gpu":
+        raise ConfigError(
+            f"factors.device: 'gpu' was asked for but implicit finds no CUDA device here ({_missing_on_gpu()}): its "
+            f"wheel needs an NVIDIA driver for CUDA 13, the toolkit's cuBLAS and cuRAND, and pip install {RMM!r} "
+            "(25.12 and 26.10 lack what it links to), or set factors.device to 'auto' or 'cpu'"
+        )
+    log.warning("factors.device 'auto': implicit finds no CUDA device (%s), ALS runs on the CPU", _missing_on_gpu())
+    return "cpu"
+
+
+def _missing_on_gpu() -> str:
+    import implicit.gpu
+
+    return "its CUDA part does not start" if implicit.gpu.HAS_RMM else "the package rmm is not installed"
+
+
+@dataclass(frozen=True)
+class ItemSpace:
+    """Item vectors of one model, each with the day from which it may be used.
+
+    An item has one version from ``start`` on if history saw it, else one from every refresh at which it had new
+    interactions: a slowly changing table, so that any day of the past can be looked at as it was.
+
+    Attributes
+    ----------
+    item_ids
+        (versions,) item id of each version, sorted, then by ``valid_from``.
+    valid_from
+        int32 (versions,); a version used interactions before this day only.
+    vectors
+        float32 (versions, dimensions).
+    """
+
+    item_ids: NDArray[Any]
+    valid_from: NDArray[np.int32]
+    vectors: Floats
+
+    @property
+    def start(self) -> int:
+        """The day from which the vectors fitted on history may be used."""
+        return int(self.valid_from.min())
+
+    def fitted(self) -> ItemSpace:
+        """The space without what was folded in."""
+        original = self.valid_from == self.start
+        return ItemSpace(self.item_ids[original], self.valid_from[original], self.vectors[original])
+
+    def vectors_of(self, item_ids: NDArray[Any]) -> Floats:
+        """The vectors of items, one version each, float32 (len(item_ids), dimensions); NaN where there is none."""
+        place = np.searchsorted(self.item_ids, item_ids)
+        inside = place < len(self.item_ids)
+        inside[inside] = self.item_ids[place[inside]] == item_ids[inside]
+        vectors = np.full((len(item_ids), self.vectors.shape[1]), np.nan, dtype=np.float32)
+        vectors[inside] = self.vectors[place[inside]]
+        return vectors
+
+    def at(self, day: int, item_ids: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
+        """Return the places in ``item_ids`` (sorted) of the items known on a day, ascending, and their vectors.
+
+        Only known items are returned, so that sums over them cannot depend on items that appear later.
+        """
+        usable = np.flatnonzero(self.valid_from <= day)
+        ids = self.item_ids[usable]
+        newest = np.append(ids[1:] != ids[:-1], True)[: len(ids)]
+        ids, usable = ids[newest], usable[newest]
+        place = np.searchsorted(item_ids, ids)
+        inside = (place < len(item_ids)) & (item_ids[np.minimum(place, len(item_ids) - 1)] == ids)
+        return place[inside].astype(np.int64), self.vectors[usable[inside]]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Coded interactions ordered by day: what a solver learns from.
+
+    ``users`` and ``items`` are int64 codes into the sorted id arrays; ``values`` are confidences or residuals.
+    """
+
+    user_ids: NDArray[Any]
+    item_ids: NDArray[Any]
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    days: NDArray[np.int32]
+    values: Floats
+
+    def before(self, day: int) -> Interactions:
+        """Those before a day (a view: the arrays are ordered by day)."""
+        n = int(np.searchsorted(self.days, day, side="left"))
+        return Interactions(
+            self.user_ids, self.item_ids, self.users[:n], self.items[:n], self.days[:n], self.values[:n]
+        )
+
+    def matrix_of(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> sparse.csr_matrix:
+        """Return the values (len(users), len(items)) of some users on some items, both sorted codes.
+
+        A pair met several times has several entries: a sum would turn two ratings of 1 above the mean into one of 2.
+        """
+        row = _places_in(users, len(self.user_ids))[self.users]
+        column = _places_in(items, len(self.item_ids))[self.items]
+        chosen = (row >= 0) & (column >= 0)
+        row, column = row[chosen], column[chosen]
+        order = ordered_by(row, column)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))])
+        entries = (self.values[chosen][order], column[order], starts)
+        return sparse.csr_matrix(entries, shape=(len(users), len(items)))
+
+
+def _places_in(chosen: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Place among the chosen codes of each code below ``size``, -1 for the others."""
+    places = np.full(size, -1, dtype=np.int64)
+    places[chosen] = np.arange(len(chosen))
+    return places
+
+
+def _met(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct codes, ascending: a tenth of the time of `np.unique`."""
+    return np.flatnonzero(np.bincount(codes))
+
+
+def fit_space(
+    solver: Solver,
+    interactions: Interactions,
+    start: int,
+    end: int,
+    refresh_days: int,
+    earlier: ItemSpace | None = None,
+) -> ItemSpace:
+    """Fit item vectors on what lies before ``start``, then fold new items in until ``end``.
+
+    Parameters
+    ----------
+    start
+        First day of the train window.
+    end
+        as_of: nothing at or after it is used.
+    refresh_days
+        New items get or renew their vector on days divisible by this.
+    earlier
+        A space to go on from; its vectors must have as many dimensions.
+    """
+    history = interactions.before(start)
+    users, items = _met(history.users), _met(history.items)
+    known = None if earlier is None else earlier.fitted().vectors_of(interactions.item_ids[items])
+    vectors = solver.fit(history.matrix_of(users, items), known)
+    base = ItemSpace(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
+    return extend_space(solver, base, interactions, end, refresh_days)
+
+
+def extend_space(
+    solver: Solver, space: ItemSpace, interactions: Interactions, end: int, refresh_days: int, since: int | None = None
+) -> ItemSpace:
+    """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``.
+
+    Parameters
+    ----------
+    since
+        The refresh day up to which the space was extended before; by default it was not.
+    """
+    start = space.start if since is None else since
+    frozen = np.isin(interactions.item_ids, space.fitted().item_ids)
+    since = start
+    for day in range((start // refresh_days + 1) * refresh_days, end + 1, refresh_days):
+        past = interactions.before(day)
+        met = past.items[past.days >= since]
+        renewed = np.unique(met[~frozen[met]])
+        if len(renewed):
+            space = _add_versions(space, renewed, day, _fold_items(solver, space, past, renewed, day), past)
+        since = day
+    return space
+
+
+def _fold_items(solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
+    known, vectors = space.at(day - 1, past.item_ids)
+    # Everybody, not only those who took a new item: to implicit ALS, not taking it is evidence too.
+    users = _met(past.users)
+    user_vectors = solver.fold(past.matrix_of(users, known), vectors)
+    return solver.fold(past.matrix_of(users, renewed).T.tocsr(), user_vectors)
+
+
+def _add_versions(
+    space: ItemSpace, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
+) -> ItemSpace:
+    ids = np.concatenate([space.item_ids, past.item_ids[renewed]])
+    valid_from = np.concatenate([space.valid_from, np.full(len(renewed), day, dtype=np.int32)])
+    order = np.lexsort((valid_from, ids))
+    return ItemSpace(ids[order], valid_from[order], np.concatenate([space.vectors, vectors])[order])

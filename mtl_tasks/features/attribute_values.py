@@ -1,0 +1,167 @@
+"""What the tables of users and items say of an id on a day: the version that was known before that day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.days import EPOCH
+from mtl_tasks.features.groups.attribute_affinity import MultiValued
+from mtl_tasks.features.interactions import Codes, Values
+from mtl_tasks.scenario import AttributeTable
+
+MODERATE: Final = 1000  # kinds; an attribute of more is nearly an id, of which the log tells more than shares can
+_ALWAYS: Final = 0  # the day from which a row without a version holds
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The rows of an attribute table by id and day.
+
+    ``keys`` (sorted) joins an id's code and the day of a version; ``rows`` is the table's row of each, ``missing``
+    the row that stands for none. Of a table without versions ``only`` is the row of each code, and nothing is searched.
+    """
+
+    keys: Codes
+    rows: Codes
+    span: int
+    missing: int
+    only: Codes | None = None
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, id_column: str, ids: NDArray[Any]) -> Versions:
+        """Index the versions of a table in order of id and time; of one day the last counts."""
+        codes = pd.Index(ids).get_indexer(pd.Index(table[id_column])).astype(np.int64)
+        wanted = np.flatnonzero(codes >= 0)
+        if columns.VALID not in table:
+            only = np.full(len(ids), len(table), dtype=np.int64)
+            only[codes[wanted]] = wanted
+            return cls(only[:0], only[:0], 1, len(table), only)
+        days = (table[columns.VALID] - EPOCH) // pd.Timedelta(days=1)
+        valid = days.to_numpy(dtype=np.int64)
+        span = int(valid.max(initial=_ALWAYS)) + 2
+        keys = codes[wanted] * span + np.maximum(valid[wanted], _ALWAYS)
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], wanted[order], span, len(table))
+
+    def at(self, codes: Codes, days: Codes) -> Codes:
+        """Return the row of each id from before each day, ``missing`` where there was none yet."""
+        if self.only is not None:
+            return self.only[codes]
+        if not len(self.keys):
+            return np.full(len(codes), self.missing, dtype=np.int64)
+        place = np.searchsorted(self.keys, codes * self.span + np.clip(days, _ALWAYS, self.span - 1)) - 1
+        found = (place >= 0) & (self.keys[place] // self.span == codes)
+        return np.where(found, self.rows[place], self.missing)
+
+
+@dataclass(frozen=True)
+class KnownValues:
+    """An attribute of several values, or of one kind, as it was known on a day."""
+
+    values: MultiValued
+    versions: Versions
+
+    @property
+    def name(self) -> str:
+        """The attribute's name."""
+        return self.values.name
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+        return self.values.size
+
+    @property
+    def labels(self) -> pd.Index[str]:
+        """What the codes of values stand for."""
+        return self.values.labels
+
+    def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
+        """List the values of many ids, each on a day: position in ``codes``, and value."""
+        return self.values.of(self.versions.at(codes, days))
+
+
+@dataclass(frozen=True)
+class SideTable:
+    """An attribute table for the ids that events and rows were coded with.
+
+    Attributes
+    ----------
+    numeric, times
+        Attribute to float64 (rows + 1,), the last NaN for an id that is not in the table; times in days since 1970.
+    kinds
+        Attribute to the code of each row (int64, -1 for none) and the kinds in order.
+    listed
+        What shares and residuals are made of: multi attributes, and categorical ones of a moderate number of kinds.
+    """
+
+    versions: Versions
+    numeric: dict[str, Values]
+    times: dict[str, Values]
+    kinds: dict[str, tuple[Codes, pd.Index[Any]]]
+    listed: list[KnownValues]
+
+    @classmethod
+    def prepare(
+        cls, table: pd.DataFrame, section: AttributeTable | None, id_column: str, ids: NDArray[Any]
+    ) -> SideTable:
+        """Index a table; ``ids`` are the sorted ids that codes stand for."""
+        versions = Versions.of(table, id_column, ids)
+        if section is None:
+            return cls(versions, {}, {}, {}, [])
+        several = [MultiValued.parse(name, _with_none(table[name])) for name in section.multi]
+        single = [MultiValued.of_kinds(name, _with_none(table[name])) for name in listed_kinds(table, section)]
+        return cls(
+            versions,
+            {name: np.append(table[name].to_numpy(dtype=np.float64), np.nan) for name in section.numeric},
+            {name: np.append(_days(table[name]), np.nan) for name in section.times},
+            {name: _coded(table[name]) for name in section.categorical},
+            [KnownValues(values, versions) for values in (*several, *single)],
+        )
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of what :meth:`numbers` returns."""
+        return [*self.numeric, *self.times]
+
+    def numbers(self, codes: Codes, days: Codes) -> dict[str, Values]:
+        """Numeric attributes, and the age in days of times (NaN where the time is after the day)."""
+        row = self.versions.at(codes, days)
+        made = {name: values[row] for name, values in self.numeric.items()}
+        for name, moments in self.times.items():
+            age = days - np.floor(moments[row])
+            made[name] = np.where(age >= 0, age, np.nan)
+        return made
+
+    def categories(self, codes: Codes, days: Codes) -> dict[str, pd.Categorical]:
+        """Categorical attributes; null where there is none."""
+        row = self.versions.at(codes, days)
+        return {
+            name: pd.Categorical.from_codes(kinds[row], categories=levels)
+            for name, (kinds, levels) in self.kinds.items()
+        }
+
+
+def listed_kinds(table: pd.DataFrame, section: AttributeTable | None) -> list[str]:
+    """Name the categorical attributes of a moderate number of kinds, those of all versions counted."""
+    categorical = section.categorical if section is not None else ()
+    return [name for name in categorical if table.loc[table[name] != "", name].nunique() <= MODERATE]
+
+
+def _with_none(texts: pd.Series[str]) -> pd.Series[str]:
+    return pd.concat([texts, pd.Series([""], dtype="str")], ignore_index=True)
+
+
+def _days(moments: pd.Series[Any]) -> Values:
+    return np.asarray((moments - EPOCH) / pd.Timedelta(days=1), dtype=np.float64)
+
+
+def _coded(texts: pd.Series[str]) -> tuple[Codes, pd.Index[Any]]:
+    codes, levels = pd.factorize(_with_none(texts).where(lambda text: text != ""), sort=True)
+    return codes.astype(np.int64), pd.Index(levels)

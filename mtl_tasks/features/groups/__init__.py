@@ -1,0 +1,1 @@
+"""Groups of features; each counts what it needs day by day."""

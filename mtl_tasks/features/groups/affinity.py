@@ -1,0 +1,266 @@
+"""Point-in-time affinity of a user and an item: users folded into the factor spaces as they stood on a row's day.
+
+The vectors of items change on refresh days only. All rows between two of those are taken together, and a user who had
+taken nothing new between two days is folded in once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks.core.arrays import ordered_by, starts_of
+from mtl_tasks.features.als import Floats, ItemSpace, Solver
+from mtl_tasks.features.interactions import CodedRows, Codes
+from mtl_tasks.features.running_sums import expand
+from mtl_tasks.features.user_history import Past, Places
+
+Columns = dict[str, Floats]
+NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
+_ROWS: Final = 1 << 17  # rows whose vectors are held at once
+_CELLS: Final = 1 << 22  # likewise pairs of a row and an item of the user's past
+_SIDE: Final = 64  # a row's or an item's vectors take about as much as so many pairs
+
+
+@dataclass(frozen=True)
+class FittedSpace:
+    """A factor space with what it folds in from."""
+
+    solver: Solver
+    space: ItemSpace
+    item_ids: NDArray[Any]
+    past: Past
+
+    def snapshot(self, day: int) -> Snapshot:
+        """The items known on a day."""
+        known, vectors = self.space.at(day, self.item_ids)
+        place = np.full(len(self.item_ids), -1, dtype=np.int64)
+        place[known] = np.arange(len(known))
+        return Snapshot(place, vectors)
+
+    def fold(self, snapshot: Snapshot, starts: Places, ends: Places) -> Floats:
+        """Return a vector for each slice of the past, float32 (slices, dimensions)."""
+        owner, position = expand(starts, ends)
+        place = snapshot.place[self.past.items[position]]
+        known = place >= 0
+        lengths = np.bincount(owner[known], minlength=len(starts))
+        pointers = np.concatenate([[0], np.cumsum(lengths)])
+        entries = (self.past.values[position][known], place[known], pointers)
+        values = sparse.csr_matrix(entries, shape=(len(starts), len(snapshot.vectors)))
+        return self.solver.fold(values, snapshot.vectors)
+
+
+@dataclass(frozen=True)
+class LevelSpace:
+    """What a label leaves unexplained, by user, and the space that was fitted on it, if any."""
+
+    past: Past
+    fitted: FittedSpace | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Item vectors of one day: ``place`` int64 (items,) says which is an item's, -1 if it has none."""
+
+    place: Codes
+    vectors: Floats
+
+    @cached_property
+    def unit(self) -> Floats:
+        """The vectors' directions, and a zero vector at place -1."""
+        return np.vstack([_unit(self.vectors), np.zeros((1, self.vectors.shape[1]), dtype=np.float32)])
+
+
+def affinity_columns(
+    rows: CodedRows,
+    taste: FittedSpace,
+    levels: dict[str, LevelSpace],
+    raw_factors: bool = False,
+) -> Columns:
+    """Return factor columns, float32; NaN where the item has no vector.
+
+    Parameters
+    ----------
+    levels
+        By task; they must know the residuals until the rows' last day.
+    raw_factors
+        Whether the taste vectors of user and item are columns as well, a column a dimension.
+    """
+    made: Columns = {}
+
+    def put(places: Places, columns: Columns) -> None:
+        for name, values in columns.items():
+            made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[places] = values
+
+    for snapshot, places in _epochs(rows, taste):
+        part = rows.at(places)
+        put(places, _taste_columns(part, taste, snapshot, raw_factors))
+        for task, level in levels.items():
+            put(places, {f"user_x_item.{task}.near_residual": _near_residual(part, level.past, snapshot)})
+    for task, level in levels.items():
+        if level.fitted is None:
+            continue
+        for snapshot, places in _epochs(rows, level.fitted):
+            part = rows.at(places)
+            users = _Users.fold(part, level.fitted, snapshot)
+            put(places, {f"user_x_item.{task}.factors": _dot(users, part, snapshot)})
+    return made
+
+
+def _epochs(rows: CodedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Places]]:
+    """Places of the rows of each time between two changes of the item vectors, in bounded parts."""
+    changes = np.unique(fitted.space.valid_from)
+    epoch = np.searchsorted(changes, rows.days, side="right")
+    for number in np.unique(epoch):
+        places = np.flatnonzero(epoch == number)
+        places = places[ordered_by(rows.users[places], rows.days[places])]
+        snapshot = fitted.snapshot(int(rows.days[places].max()))
+        # A user's rows of a day stay together: how they are computed, and with it their last bit, depends on them all.
+        first = np.flatnonzero(np.diff(rows.users[places]) | np.diff(rows.days[places])) + 1
+        cuts = first[np.flatnonzero(np.diff(first // _ROWS)) + 1] if len(first) else first
+        for part in np.split(places, cuts):
+            yield snapshot, part
+
+
+@dataclass(frozen=True)
+class _Users:
+    """The distinct pasts of some rows' users, folded in; row ``i`` has ``vectors[at[i]]``."""
+
+    vectors: Floats
+    at: Places
+    starts: Places
+    ends: Places
+
+    @classmethod
+    def fold(cls, rows: CodedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
+        starts, ends = fitted.past.before(rows.users, rows.days)
+        # A past is named by its end; all that are empty are alike.
+        _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
+        starts, ends = starts[first], ends[first]
+        return cls(fitted.fold(snapshot, starts, ends), at, starts, ends)
+
+
+def _dot(users: _Users, rows: CodedRows, snapshot: Snapshot) -> Floats:
+    place = snapshot.place[rows.items]
+    if not len(snapshot.vectors):
+        return np.full(len(rows), np.nan, dtype=np.float32)
+    dot = np.einsum("ij,ij->i", users.vectors[users.at], snapshot.vectors[place])
+    return np.where(place >= 0, dot, np.float32("nan"))
+
+
+def _taste_columns(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
+    """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
+    place = snapshot.place[rows.items]
+    known = place >= 0
+    names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
+    dimensions = range(snapshot.vectors.shape[1]) if raw_factors else range(0)
+    if not len(snapshot.vectors):
+        names += [f"{whose}_{axis}" for whose in ("user", "item") for axis in dimensions]
+        return {f"taste.{name}": np.full(len(rows), np.nan, dtype=np.float32) for name in names}
+    users = _Users.fold(rows, taste, snapshot)
+    dot = _dot(users, rows, snapshot)
+    user_norm = np.linalg.norm(users.vectors, axis=1)[users.at]
+    item_norm = np.where(known, np.linalg.norm(snapshot.vectors, axis=1)[place], np.float32("nan"))
+    columns = {"dot": dot, "cosine": _ratio(dot, user_norm * item_norm), "user_norm": user_norm, "item_norm": item_norm}
+    columns["recent_cosine"] = _recent_cosine(rows, taste, snapshot, users)
+    for axis in dimensions:
+        columns[f"user_{axis}"] = users.vectors[users.at, axis]
+        columns[f"item_{axis}"] = np.where(known, snapshot.vectors[place, axis], np.float32("nan"))
+    return {f"taste.{name}": values for name, values in columns.items()}
+
+
+def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, users: _Users) -> Floats:
+    owner, position = expand(np.maximum(users.starts, users.ends - NEAREST), users.ends)
+    near = snapshot.place[taste.past.items[position]]
+    shape = (len(users.vectors), len(snapshot.unit))
+    mood = sparse.csr_matrix((np.ones(len(near), dtype=np.float32), (owner, near % shape[1])), shape=shape)
+    place = snapshot.place[rows.items]
+    cosine = np.einsum("ij,ij->i", _unit(mood @ snapshot.unit)[users.at], snapshot.unit[place])
+    return np.where(place >= 0, cosine, np.float32("nan"))
+
+
+def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
+    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste.
+
+    The rows of a user and day have one past: all their pairs are one product of matrices. Those of about one size are
+    taken together, filled up with nothing. What the size of a product is, and with it a last bit, depends on the rows
+    of that user and day alone.
+    """
+    starts, ends = past.before(rows.users, rows.days)
+    values = np.zeros(len(rows), dtype=np.float32)
+    wanted = np.flatnonzero((snapshot.place[rows.items] >= 0) & (ends > starts))
+    for group in _blocks(rows, wanted, starts, ends):
+        row, in_row = _filled(group.first_row, group.rows)
+        event, in_event = _filled(group.first_event, group.events)
+        mine = np.where(in_row, snapshot.place[rows.items[wanted[row]]], -1)
+        near = np.where(in_event, snapshot.place[past.items[event]], -1)
+        weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].transpose(0, 2, 1))
+        residual = np.where(in_event, past.values[event], 0.0).astype(np.float32)
+        made = (weight @ residual[:, :, None])[:, :, 0] / (weight.sum(axis=2) + np.float32(1.0))
+        values[wanted[row[in_row]]] = made[in_row]
+    return values
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Rows of one user and day against that user's past: (blocks,) where both begin, and how many there are."""
+
+    first_row: Places
+    rows: Places
+    first_event: Places
+    events: Places
+
+    def at(self, places: Places) -> _Blocks:
+        return _Blocks(self.first_row[places], self.rows[places], self.first_event[places], self.events[places])
+
+
+def _blocks(rows: CodedRows, wanted: Places, starts: Places, ends: Places) -> Iterator[_Blocks]:
+    """Blocks of the wanted rows, by user and day in a row, those of about one size together and in bounded parts."""
+    users, days, lengths = rows.users[wanted], rows.days[wanted], (ends - starts)[wanted]
+    first = starts_of(users) | starts_of(days)
+    begin = np.flatnonzero(first)
+    rank = np.arange(len(wanted)) - begin[np.cumsum(first) - 1]
+    begin = np.flatnonzero(rank % np.maximum(_CELLS // np.maximum(lengths, 1), 1) == 0)
+    blocks = _Blocks(begin, np.diff(np.append(begin, len(wanted))), starts[wanted[begin]], lengths[begin])
+    tall, wide = _rounded(blocks.rows), _rounded(blocks.events)
+    order = ordered_by(tall, wide)
+    for places in np.split(order, np.flatnonzero(np.diff(tall[order]) | np.diff(wide[order])) + 1):
+        if len(places):
+            cells = max(tall[places[0]] * wide[places[0]], _SIDE * (tall[places[0]] + wide[places[0]]))
+            parts = min(len(places), len(places) * cells // _CELLS + 1)
+            yield from (blocks.at(part) for part in np.array_split(places, parts))
+
+
+def _filled(first: Places, lengths: Places) -> tuple[Places, NDArray[np.bool_]]:
+    """List positions from each first one on, (blocks, rounded length), and which are within the length."""
+    inside = np.arange(_rounded(lengths).max()) < lengths[:, None]
+    return np.where(inside, first[:, None] + np.arange(inside.shape[1]), 0), inside
+
+
+def _rounded(lengths: Places) -> Places:
+    """Round up to three significant bits: few sizes, and at most a quarter more than there is."""
+    step = 2 ** np.maximum(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 2, 0)
+    rounded: Places = -(-lengths // step) * step
+    return rounded
+
+
+def _nearness(cosine: Floats) -> Floats:
+    positive = np.maximum(cosine, np.float32(0.0))
+    nearness: Floats = positive * positive * positive  # a tenth of the time of np.power
+    return nearness
+
+
+def _unit(vectors: Floats) -> Floats:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.maximum(norms, np.float32(1e-9))
+    return unit
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    return np.where(denominator > 0, numerator / np.maximum(denominator, np.float32(1e-9)), np.float32("nan"))

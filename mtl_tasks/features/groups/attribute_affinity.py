@@ -1,0 +1,179 @@
+"""Point-in-time tastes by an attribute: genres of items to a user, groups of users to an item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.features.groups.label_statistics import TaskLevels
+from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values, expand
+
+Columns = dict[str, Values]
+RECENT = 28  # days in which the events of a value count as recent
+SMOOTHING = 2.0  # pseudo-events at the overall share in a user's share of a value
+
+
+@dataclass(frozen=True)
+class MultiValued:
+    """Values of an attribute by item: item ``i`` has ``values[starts[i]:starts[i + 1]]``."""
+
+    name: str
+    starts: NDArray[np.int64]
+    values: NDArray[np.int64]
+    labels: pd.Index[str]
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+        return len(self.labels)
+
+    @classmethod
+    def parse(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+        """Parse '|'-separated texts, one an item in code order; empty or missing means no value."""
+        parts = texts.fillna("").str.split("|").explode()
+        filled = (parts != "").to_numpy()
+        counts = np.bincount(np.cumsum(~parts.index.duplicated()) - 1, weights=filled, minlength=len(texts))
+        codes, uniques = pd.factorize(parts[filled], sort=True)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
+
+    @classmethod
+    def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+        """Take each text as one value; empty or missing means none."""
+        filled = (texts.fillna("") != "").to_numpy()
+        codes, uniques = pd.factorize(texts[filled], sort=True)
+        starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
+
+    def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """List the values of many items: position in ``items``, and value."""
+        owner, position = expand(self.starts[items], self.starts[items + 1])
+        return owner, self.values[position]
+
+
+class Attribute(Protocol):
+    """An attribute whose values are known by id and day."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+
+    def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
+        """List the values of many ids, each on a day: position in ``codes``, and value."""
+
+
+class AttributeTastes:
+    """Share, lift and residuals of the row's attribute values, averaged over those values.
+
+    Of an attribute of items they are the user's: how much the row's genres are for its user. Of an attribute of users
+    they are the item's: how much it is for users of the row's age group.
+
+    Parameters
+    ----------
+    levels
+        By task; they must be advanced to a day before this is.
+    whose
+        The side that is described; the values are those of the other side.
+    since
+        Events of earlier days, and labels that were final on them, are remembered from elsewhere.
+    """
+
+    def __init__(
+        self,
+        events: CodedEvents,
+        attribute: Attribute,
+        levels: dict[str, TaskLevels],
+        damping: float,
+        whose: Literal["user", "item"] = "user",
+        since: int | None = None,
+    ) -> None:
+        self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
+        self._whose: Literal["user", "item"] = whose
+        self.name = f"{whose}_x_{attribute.name}"
+        self._timeline = Timeline(events.days, since)
+        self._label_timelines = {name: Timeline(level.days, since) for name, level in levels.items()}
+        mine: dict[str, int] = {whose: len(events.user_ids if whose == "user" else events.item_ids)}
+        theirs = {value_axis(whose, attribute.name): attribute.size}
+        self._pairs = KeySpace({**mine, **theirs})
+        # Of a label that is final later, the value may be another one by then.
+        self._pairs.learn(*self._met(events, self._timeline.rest)[:2])
+        for name, level in levels.items():
+            self._pairs.learn(*self._met(level, self._label_timelines[name].rest)[:2])
+        self._by_value = RunningSums(KeySpace(theirs), (), (RECENT,))
+        self._by_pair = RunningSums(self._pairs)
+        self._by_mine = RunningSums(KeySpace(mine))
+        self._everything = RunningSums(KeySpace({"all": 1}))
+        self._residuals = {name: RunningSums(self._pairs, ("residual",)) for name in levels}
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name."""
+        of = {"value": self._by_value, "pair": self._by_pair, "mine": self._by_mine, "everything": self._everything}
+        return {**of, **{f"residual.{name}": sums for name, sums in self._residuals.items()}}
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+        for today, place in self._timeline.until(day):
+            whose, value, _ = self._met(self._events, place)
+            self._by_value.advance(today)
+            self._by_value.add(today, value)
+            self._by_pair.add(today, self._pairs.places(whose, value))
+            mine, _ = self._sides(self._events)
+            self._by_mine.add(today, mine[place])
+            self._everything.add(today, np.zeros(place.stop - place.start, dtype=np.int64))
+        self._by_value.advance(day)
+        for name, level in self._levels.items():
+            for today, place in self._label_timelines[name].until(day):
+                whose, value, owner = self._met(level, place)
+                residual = level.residual[place][owner].astype(np.float64)
+                self._residuals[name].add(today, self._pairs.places(whose, value), {"residual": residual})
+
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        whose, other = self._sides(rows)
+        owner, value = self._attribute.of(other, rows.days)
+        pairs = self._pairs.places(whose[owner], value)
+        prefix = f"{self._whose}_x_{self._attribute.name}"
+        values = np.bincount(owner, minlength=len(rows)).astype(np.float64)
+
+        def average(per_value: Values) -> Values:
+            total = np.bincount(owner, weights=per_value, minlength=len(rows))
+            return np.where(values > 0, total / np.maximum(values, 1), np.nan)
+
+        mine, met = self._by_mine.ever(whose[owner]).count, self._by_pair.ever(pairs).count
+        everyone = self._everything.ever(np.zeros(1, dtype=np.int64)).count[0]
+        overall = self._by_value.ever(value).count / max(everyone, 1.0)
+        lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
+        made = {
+            f"{prefix}.share": average(met / np.maximum(mine, 1.0)),
+            f"{prefix}.lift": average(np.log(np.maximum(lift, 1e-6))),
+        }
+        if self._whose == "user":
+            made[f"item.{self._attribute.name}.count_{RECENT}d"] = average(self._by_value.last(value, RECENT).count)
+            made[f"item.{self._attribute.name}.values"] = values
+        for name, sums in self._residuals.items():
+            residual = sums.ever(pairs).damped_mean("residual", 0.0, self._damping)
+            made[f"{prefix}.{name}.residual"] = average(residual)
+        return made
+
+    def _sides(self, of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
+        return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
+
+    def _met(self, of: CodedEvents | TaskLevels, place: slice) -> tuple[Codes, Codes, Codes]:
+        """Code of the described side and value met, for each value of each event, and the event's number."""
+        mine, other = self._sides(of)
+        owner, value = self._attribute.of(other[place], of.days[place])
+        return mine[place][owner], value, owner
+
+
+def value_axis(whose: Literal["user", "item"], attribute: str) -> str:
+    """Name the axis of an attribute's values, by the side that is described by them."""
+    return f"{'item' if whose == 'user' else 'user'}.{attribute}"

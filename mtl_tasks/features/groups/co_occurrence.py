@@ -1,0 +1,211 @@
+"""Point-in-time co-occurrence: how often two items were taken by the same people, added up day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from operator import add
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks.core.arrays import ordered_by, starts_of
+from mtl_tasks.features.als import Floats
+from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.running_sums import SCALE, expand
+from mtl_tasks.features.user_history import Past
+
+Columns = dict[str, Floats]
+PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
+_CHUNK: Final = 1 << 22  # pairs held at once, or scores of a user and an item
+_MANY: Final = 64  # rows of a user from which one product of tables beats looking every pair up
+
+
+class CoOccurrence:
+    """Item-item counts of takers, heavy users damped.
+
+    When a user takes their k-th item, it is paired with each of the last 100 before it, and the pair gains
+    ``1 / log(2 + k)``. An item taken again is not taken anew. A user and an item then score
+    ``sum over the user's items j of pair(item, j) / sqrt(n_j) / sqrt(n_item)``, n the takers of an item, without what
+    the user has contributed: a cosine-like overlap (Deshpande & Karypis 2004, item-based top-N).
+
+    Parameters
+    ----------
+    taken
+        The interactions in which an item was taken, ordered by day.
+    since
+        Those of earlier days are remembered from elsewhere.
+    """
+
+    def __init__(self, taken: CodedEvents, since: int | None = None) -> None:
+        self._size = len(taken.item_ids)
+        first = _first_takes(taken, self._size)
+        users, items, days = taken.users[first], taken.items[first], taken.days[first]
+        self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
+        rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
+        self._rank = rank.astype(np.int64)  # how many items the user had taken before
+        keys = self._past.users * self._size + self._past.items
+        self._by_pair = ordered_by(keys)
+        self._keys = keys[self._by_pair]
+        then = self._past.days
+        self._by_day = ordered_by(then)
+        self._days = then[self._by_day]
+        self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
+        self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
+        self._takers = np.zeros(self._size, dtype=np.int64)
+        self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users and day of the last scores; products
+
+    def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
+        upper = sparse.triu(self._pairs, format="coo")
+        pairs = {
+            "item": upper.row.astype(np.int32),
+            "other": upper.col.astype(np.int32),
+            "gain": upper.data.astype(np.int64),
+        }
+        met = np.flatnonzero(self._takers)
+        return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
+
+    def go_on_from(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
+        """Hold what another held, whose item ``i`` has the code ``items[i]`` here; before anything is taken in."""
+        item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
+        gain = pairs["gain"].to_numpy().astype(np.float64)
+        upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
+        self._pairs = upper + upper.T.tocsr()
+        self._takers[items[takers["item"].to_numpy()]] = takers["count"]
+        self._scored = None
+
+    def advance(self, day: int) -> None:
+        """Take in what happened before a day."""
+        end = int(np.searchsorted(self._days, day, side="left"))
+        places = self._by_day[self._at : end]
+        self._at = end
+        if not len(places):
+            return
+        self._takers += np.bincount(self._past.items[places], minlength=self._size)
+        partners = np.minimum(self._rank[places], PARTNERS)
+        parts = [self._pairs_of(part) for part in np.array_split(places, int(partners.sum() // _CHUNK) + 1)]
+        while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
+            parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
+        self._pairs = self._pairs + parts[0]
+        self._scored = None
+
+    def columns(self, rows: CodedRows, last_items: int) -> Columns:
+        """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
+        starts, ends = self._past.before(rows.users, rows.days)
+        starts = np.maximum(starts, ends - PARTNERS)
+        mine = self._taken_at(rows.users, rows.items, ends)
+        # Of an item that the user took, a part is what they have contributed: that is found pair by pair.
+        whole = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
+        overlap = {"recent": np.zeros(len(rows)), "all": np.zeros(len(rows))}
+        by_pair, by_product = np.flatnonzero(~whole), np.flatnonzero(whole)
+        pairs = np.cumsum((ends - starts)[by_pair])
+        for part in np.split(
+            by_pair, np.searchsorted(pairs, np.arange(_CHUNK, pairs[-1] if len(pairs) else 0, _CHUNK))
+        ):
+            owner, place = expand(starts[part], ends[part])
+            value = self._overlap(rows.items[part], mine[part], owner, place)
+            newest = place >= ends[part][owner] - last_items
+            overlap["recent"][part] = np.bincount(owner, weights=value * newest, minlength=len(part))
+            overlap["all"][part] = np.bincount(owner, weights=value, minlength=len(part))
+        for part in self._by_people(rows.users, by_product):
+            users, at = np.unique(rows.users[part], return_inverse=True)
+            day = int(rows.days[part[0]])
+            products = self._products_of_all(users, day).toarray()
+            overlap["all"][part] = products[at, rows.items[part]] / SCALE
+            longer = np.zeros(len(users), dtype=np.bool_)
+            longer[at] = (ends - starts)[part] > last_items
+            if longer.any():  # of the others, the last items are all items
+                products[longer] = self._products(users[longer], day, last_items).toarray()
+            overlap["recent"][part] = products[at, rows.items[part]] / SCALE
+        takers = self._takers[rows.items]
+        scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
+        return {f"co_occurrence.{name}": (value / scale).astype(np.float32) for name, value in overlap.items()}
+
+    def _by_people(self, users: Codes, places: Codes) -> Iterator[Codes]:
+        """Places in parts of so few users that a score of every item can be held for each."""
+        places = places[ordered_by(users[places])]
+        number = np.cumsum(starts_of(users[places])) - 1
+        at_once = max(1, _CHUNK // self._size) if len(places) else 1
+        yield from (part for part in np.split(places, np.flatnonzero(np.diff(number // at_once)) + 1) if len(part))
+
+    def scores(self, users: Codes, day: int) -> Floats:
+        """Return the scores of every item for some users (sorted), float32 (users, items)."""
+        self._scored = None  # before the next ones are made
+        products = self._products(users, day, PARTNERS)
+        self._scored = users, day, products
+        scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
+        scaled = np.divide(products.data, scale[products.indices], dtype=np.float32, casting="same_kind")
+        scores: Floats = sparse.csr_matrix((scaled, products.indices, products.indptr), shape=products.shape).toarray()
+        return scores
+
+    def _products_of_all(self, users: Codes, day: int) -> sparse.csr_matrix:
+        """Return what users' items say; for candidates that was found just now, when they were chosen."""
+        if self._scored is not None and len(self._scored[0]) and self._scored[1] == day:
+            place = np.minimum(np.searchsorted(self._scored[0], users), len(self._scored[0]) - 1)
+            if np.array_equal(self._scored[0][place], users):
+                return self._scored[2][place]
+        return self._products(users, day, PARTNERS)
+
+    def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
+        """Return what each user's last items say of all items, float64 (users, items), in units of 2**-20.
+
+        A user's items are added one after the other, as :meth:`columns` adds pairs: both come to the same bits, unless
+        scipy was compiled to fuse multiplication and addition, as on ARM.
+        """
+        starts, ends = self._past.before(users, np.full(len(users), day))
+        starts = np.maximum(starts, ends - most)
+        items = self._past.items[expand(starts, ends)[1]]
+        pointers = np.concatenate([[0], np.cumsum(ends - starts)])
+        baskets = sparse.csr_matrix((self._weight(items), items, pointers), shape=(len(users), self._size))
+        products: sparse.csr_matrix = baskets @ self._pairs
+        return products
+
+    def _weight(self, items: Codes) -> NDArray[np.float64]:
+        weight: NDArray[np.float64] = 1.0 / np.sqrt(self._takers[items])
+        return weight
+
+    def _pairs_of(self, places: NDArray[np.intp]) -> sparse.csr_matrix:
+        """Pairs that the takes at some places form with those before them, either way round."""
+        owner, before = expand(places - np.minimum(self._rank[places], PARTNERS), places)
+        gain = _gain(self._rank[places][owner]).astype(np.float64)
+        item, other = self._past.items[places][owner], self._past.items[before]
+        rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
+        return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
+
+    def _taken_at(self, users: Codes, items: Codes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Place at which each user had taken the item before a place, -1 if they had not."""
+        if not len(self._keys):
+            return np.full(len(users), -1, dtype=np.int64)
+        keys = users * self._size + items
+        found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        place = self._by_pair[found]
+        return np.where((self._keys[found] == keys) & (place < ends), place, -1)
+
+    def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, place: Codes) -> NDArray[np.float64]:
+        """What each item of a row's user adds to the row, whose item they had taken at ``mine``."""
+        item, other = items[owner], self._past.items[place]
+        pairs = np.zeros(len(owner))
+        if len(owner):
+            pairs = np.asarray(self._pairs[item, other]).ravel()
+        taken = mine[owner]
+        distance = np.abs(taken - place)
+        formed = (taken >= 0) & (distance > 0) & (distance <= PARTNERS)  # what the user has contributed
+        pairs[formed] -= _gain(self._rank[np.maximum(taken, place)[formed]])
+        return pairs / SCALE * self._weight(other)
+
+
+def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What a pair gains by a user who had taken ``rank`` items before, in units of 2**-20: sums of these are exact."""
+    gain: NDArray[np.int64] = np.rint(SCALE / np.log(3.0 + rank)).astype(np.int64)
+    return gain
+
+
+def _first_takes(taken: CodedEvents, size: int) -> NDArray[np.intp]:
+    """Places of the first take of each user and item, in order."""
+    pairs = taken.users * size + taken.items
+    order = ordered_by(pairs)
+    return np.sort(order[starts_of(pairs[order])])

@@ -1,0 +1,95 @@
+"""Point-in-time rates under circumstances: how a user, an item and everybody respond where a row is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.running_sums import KeySpace, Places, RunningSums, Timeline, Values
+
+Columns = dict[str, Values]
+_SIDES = ("user", "item")
+
+
+class ContextRates:
+    """Means of one label under each kind of one categorical context, and what goes beyond them.
+
+    ``context.<kind>.<task>.mean`` is everybody's mean under the kind, ``user_x_<kind>`` and ``item_x_<kind>`` those of
+    user and item, damped towards it; these are NaN for a row without a kind. ``user.<task>.beyond_<kind>`` is the mean
+    of what a user's labels were above what was known of their items under their kinds on the day, and the reverse for
+    items.
+
+    Parameters
+    ----------
+    kind
+        Name of the context.
+    since
+        Labels that were final on earlier days are remembered from elsewhere.
+    """
+
+    def __init__(self, events: CodedEvents, kind: str, task: str, damping: float, since: int | None = None) -> None:
+        self.name = f"context.{kind}.{task}"
+        self._name, self._task, self._damping = kind, task, damping
+        self._labelled = labelled = events.settled(~np.isnan(events.labels[task]))
+        self._timeline = Timeline(labelled.days, since)
+        kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # the first is none
+        sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
+        self._pairs = {side: KeySpace({side: sizes[side], **kinds}) for side in _SIDES}
+        rest = self._timeline.rest
+        for side, codes in (("user", labelled.users), ("item", labelled.items)):
+            self._pairs[side].learn(codes[rest], labelled.kinds[kind][rest] + 1)
+        self._everything = RunningSums(KeySpace({"all": 1}), ("value",))
+        self._by_kind = RunningSums(KeySpace(kinds), ("value",))
+        self._by_pair = {side: RunningSums(self._pairs[side], ("value",)) for side in _SIDES}
+        self._beyond = {side: RunningSums(KeySpace({side: sizes[side]}), ("beyond",)) for side in _SIDES}
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name."""
+        of = {"everything": self._everything, "kind": self._by_kind}
+        of |= {f"pair.{side}": sums for side, sums in self._by_pair.items()}
+        return of | {f"beyond.{side}": sums for side, sums in self._beyond.items()}
+
+    def advance(self, day: int) -> None:
+        """Take in the labels that were final before a day."""
+        for today, place in self._timeline.until(day):
+            users, items = self._labelled.users[place], self._labelled.items[place]
+            kind, value = self._labelled.kinds[self._name][place] + 1, self._labelled.labels[self._task][place]
+            means = self._means(users, items, kind)
+            self._beyond["user"].add(today, users, {"beyond": value - means["item"]})
+            self._beyond["item"].add(today, items, {"beyond": value - means["user"]})
+            self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
+            self._by_kind.add(today, kind, {"value": value})
+            for side, places in self._places(users, items, kind).items():
+                self._by_pair[side].add(today, places, {"value": value})
+
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        name, task = self._name, self._task
+        kind = rows.kinds[name] + 1
+        means = self._means(rows.users, rows.items, kind)
+        made = {f"context.{name}.{task}.mean": means["everybody"]}
+        made |= {f"{side}_x_{name}.{task}.mean": means[side] for side in _SIDES}
+        made = {column: np.where(kind > 0, values, np.nan) for column, values in made.items()}
+        for side, key in (("user", rows.users), ("item", rows.items)):
+            made[f"{side}.{task}.beyond_{name}"] = (
+                self._beyond[side].ever(key).damped_mean("beyond", 0.0, self._damping)
+            )
+        return made
+
+    def _means(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Values]:
+        """Means under a kind; a kind that no label was observed under has everybody's."""
+        overall = np.nan_to_num(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value"))
+        everybody = self._by_kind.ever(kind).damped_mean("value", overall, self._damping)
+        made = {"everybody": everybody}
+        for side, places in self._places(users, items, kind).items():
+            known = self._by_pair[side].ever(places)
+            made[side] = known.damped_mean("value", everybody, self._damping)
+        return made
+
+    def _places(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Places]:
+        return {"user": self._pairs["user"].places(users, kind), "item": self._pairs["item"].places(items, kind)}
+
+
+def kind_axis(context: str) -> str:
+    """Name the axis of a context's kinds."""
+    return f"context.{context}"

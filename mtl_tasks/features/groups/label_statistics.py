@@ -1,0 +1,128 @@
+"""Point-in-time levels of a label: damped means and biases of users and items, and what they leave unexplained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
+from mtl_tasks.scenario import Scenario, Task
+
+Columns = dict[str, Values]
+_SUMS = ("value", "square", "bias")
+
+
+class TaskLevels:
+    """Levels of one task's label.
+
+    Every event is first measured against what was known on its own day: the item's damped mean, then the user's
+    damped bias against those. What remains is the event's ``residual``. All later features are sums of such per-event
+    quantities, which do not change once the day is over.
+
+    Attributes
+    ----------
+    users, items, days
+        int64 (n,): the labelled events, each on the day in which its label became final.
+    residual
+        float32 (n,), NaN from the day of the last :meth:`advance` on.
+
+    Parameters
+    ----------
+    events
+        All interactions; those without this label are ignored.
+    damping
+        Pseudo-events at the prior in every mean.
+    since
+        Labels that were final on earlier days are remembered from elsewhere.
+    """
+
+    def __init__(
+        self,
+        events: CodedEvents,
+        name: str,
+        task: Task,
+        damping: float,
+        windows: tuple[int, ...] = (),
+        since: int | None = None,
+    ) -> None:
+        labelled = events.settled(~np.isnan(events.labels[name]))
+        self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
+        self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
+        self._value = labelled.labels[name]
+        self.name = f"levels.{name}"
+        self._task, self._damping, self._windows = name, damping, windows
+        self._prior = float(np.mean(task.limits)) if task.limits else 0.5
+        self._timeline = Timeline(self.days, since)
+        self._everything = RunningSums(KeySpace({"all": 1}), ("value",), (), name)
+        self._by_user = RunningSums(KeySpace({"user": len(events.user_ids)}), _SUMS, windows, name)
+        self._by_item = RunningSums(KeySpace({"item": len(events.item_ids)}), _SUMS, windows, name)
+
+    def memory(self) -> dict[str, RunningSums]:
+        """What it remembers of the past, by name; its residuals beside."""
+        return {"everything": self._everything, "user": self._by_user, "item": self._by_item}
+
+    @property
+    def settled_count(self) -> int:
+        """How many of the labels were final, and so taken in, by the day of the last :meth:`advance`."""
+        return int(self._timeline.rest.start)
+
+    def advance(self, day: int) -> None:
+        """Take in the labels that were final before a day."""
+        for today, place in self._timeline.until(day):
+            users, items, value = self.users[place], self.items[place], self._value[place]
+            overall = self._overall()
+            against_item = value - self._by_item.ever(items).damped_mean("value", overall, self._damping)
+            user_bias = self._by_user.ever(users).damped_mean("bias", 0.0, self._damping)
+            self.residual[place] = against_item - user_bias
+            self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
+            for sums, keys, bias in (
+                (self._by_user, users, against_item),
+                (self._by_item, items, value - overall - user_bias),
+            ):
+                sums.advance(today)
+                sums.add(today, keys, {"value": value, "square": value**2, "bias": bias})
+        self._by_user.advance(day)
+        self._by_item.advance(day)
+
+    def columns(self, rows: CodedRows) -> Columns:
+        """Return the columns of rows of the day of the last :meth:`advance`; NaN where there is nothing to tell."""
+        overall = self._overall()
+        made = {
+            **self._side("user", self._by_user, rows.users, overall),
+            **self._side("item", self._by_item, rows.items, overall),
+        }
+        for length in ("", *(f"_{days}d" for days in self._windows)):
+            made[f"{self._task}.level{length}"] = (
+                overall + made[f"user.{self._task}.bias"] + made[f"item.{self._task}.bias{length}"]
+            )
+        return made
+
+    def _overall(self) -> float:
+        mean = float(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value")[0])
+        return self._prior if np.isnan(mean) else mean
+
+    def _side(self, side: str, sums: RunningSums, keys: Codes, overall: float) -> Columns:
+        prefix, damping = f"{side}.{self._task}", self._damping
+        ever = sums.ever(keys)
+        made: dict[str, Any] = {
+            f"{prefix}.count": ever.count,
+            f"{prefix}.mean": ever.damped_mean("value", overall, damping),
+            f"{prefix}.bias": ever.damped_mean("bias", 0.0, damping),
+            f"{prefix}.spread": ever.deviation("value", "square"),
+        }
+        for length in self._windows:
+            recent = sums.last(keys, length)
+            made[f"{prefix}.mean_{length}d"] = recent.damped_mean("value", made[f"{prefix}.mean"], damping)
+            made[f"{prefix}.bias_{length}d"] = recent.damped_mean("bias", made[f"{prefix}.bias"], damping)
+        return made
+
+
+def task_levels(
+    events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
+) -> dict[str, TaskLevels]:
+    """Levels of every task that has a label column, and of every signal."""
+    damping = scenario.features.damping
+    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows, since) for name in events.labels}

@@ -1,0 +1,158 @@
+"""Events and rows as integer codes into sorted id arrays: what every feature is computed from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.arrays import id_array, ordered_by
+from mtl_tasks.scenario import Scenario
+
+Codes = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CodedEvents:
+    """Interactions ordered by day, then user, so that what is counted together lies together.
+
+    Attributes
+    ----------
+    user_ids, item_ids
+        Sorted unique ids of the events and of the rows they were coded with.
+    users, items, days
+        int64 (n,) codes and day numbers.
+    known
+        int64 (n,): the day in which the labels became final, that of the event or later.
+    labels
+        Task or signal to float64 (n,), NaN where not observed; those with a label column only.
+    kinds
+        Categorical context to int64 (n,) codes, -1 for none.
+    levels
+        Categorical context to what its codes stand for.
+    """
+
+    user_ids: NDArray[Any]
+    item_ids: NDArray[Any]
+    users: Codes
+    items: Codes
+    days: Codes
+    known: Codes
+    labels: dict[str, Values]
+    kinds: dict[str, Codes] = field(default_factory=dict)
+    levels: dict[str, pd.Index[Any]] = field(default_factory=dict)
+
+    def before(self, day: int) -> CodedEvents:
+        """Those before a day (views)."""
+        n = int(np.searchsorted(self.days, day, side="left"))
+        return self._at(slice(n))
+
+    def settled(self, mask: NDArray[np.bool_]) -> CodedEvents:
+        """Some of the events as one hears of their labels: the day is that in which these became final."""
+        if self.known is self.days and mask.all():  # nothing to leave out or to wait for: copies would be of gigabytes
+            return self
+        positions = np.flatnonzero(mask)
+        chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
+        return replace(chosen, days=chosen.known)
+
+    def _at(self, positions: slice | NDArray[np.intp]) -> CodedEvents:
+        labels = {task: label[positions] for task, label in self.labels.items()}
+        return replace(
+            self,
+            users=self.users[positions],
+            items=self.items[positions],
+            days=self.days[positions],
+            known=self.known[positions],
+            labels=labels,
+            kinds={name: kinds[positions] for name, kinds in self.kinds.items()},
+        )
+
+
+@dataclass(frozen=True)
+class CodedRows:
+    """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only.
+
+    ``kinds`` are codes of its categorical context as in :class:`CodedEvents`, ``numbers`` its numeric one, float32.
+    """
+
+    users: Codes
+    items: Codes
+    days: Codes
+    kinds: dict[str, Codes] = field(default_factory=dict)
+    numbers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.days)
+
+    def at(self, positions: NDArray[Any]) -> CodedRows:
+        """Some of the rows."""
+        kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
+        numbers = {name: values[positions] for name, values in self.numbers.items()}
+        return CodedRows(self.users[positions], self.items[positions], self.days[positions], kinds, numbers)
+
+
+def taken_weight(events: CodedEvents, scenario: Scenario) -> Values:
+    """Sum of the weights of the signals that an event showed; 1 for every event if no signal has a weight.
+
+    An exposure that led to nothing is not taken: the item may be offered again, and it says nothing of taste.
+    """
+    signals = scenario.taste_signals
+    weight = np.full(len(events.days), 0.0 if signals else 1.0)
+    for name, value in signals.items():
+        weight += value * (events.labels[name] == 1 if name in events.labels else 1.0)
+    return weight
+
+
+def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
+    """Interactions in which the item was taken."""
+    return taken_weight(events, scenario) > 0
+
+
+def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
+    """Those interactions only, each on the day in which it was known that the item was taken."""
+    return events.settled(taken_mask(events, scenario))
+
+
+def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[CodedEvents, CodedRows]:
+    """Code events (put in order of day, then user) and rows with one vocabulary."""
+    users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])
+    items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
+    days = events[columns.DAY].to_numpy().astype(np.int64)
+    order = ordered_by(days, event_users)
+    labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
+    levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
+    days = days[order]
+    known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days
+    kinds = {name: _codes(events[columns.context(name)], levels[name])[order] for name in levels}
+    coded = CodedEvents(users, items, event_users[order], event_items[order], days, known, labels, kinds, levels)
+    coded_rows = CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
+    return coded, with_context(coded_rows, rows, coded, scenario)
+
+
+def with_context(rows: CodedRows, raw: pd.DataFrame, events: CodedEvents, scenario: Scenario) -> CodedRows:
+    """Give coded rows the context that stands in ``raw``; a kind that is new to the events is none."""
+    kinds = {name: _codes(raw[columns.context(name)], levels) for name, levels in events.levels.items()}
+    numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in scenario.source.context.numbers}
+    return replace(rows, kinds=kinds, numbers=numbers)
+
+
+def _levels(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> pd.Index[Any]:
+    """The kinds of events and rows, sorted."""
+    event_kinds, row_kinds = (table[name].astype("category").cat.categories for table in (events, rows))
+    return event_kinds.union(row_kinds)
+
+
+def _codes(kinds: pd.Series[Any], levels: pd.Index[Any]) -> Codes:
+    """Code a categorical context column; -1 for none."""
+    return kinds.astype("category").cat.set_categories(levels).cat.codes.to_numpy().astype(np.int64)
+
+
+def _vocabulary(events: pd.Series[Any], rows: pd.Series[Any]) -> tuple[NDArray[Any], Codes, Codes]:
+    codes, ids = pd.factorize(pd.concat([events, rows], ignore_index=True), sort=True)
+    coded = codes.astype(np.int64)
+    return id_array(pd.Index(ids)), coded[: len(events)], coded[len(events) :]

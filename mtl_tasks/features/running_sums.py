@@ -1,0 +1,412 @@
+"""What was counted and added up by key so far: all of the past, and its last few days, a day at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core.arrays import starts_of
+from mtl_tasks.core.errors import DataError
+
+Days = NDArray[np.int64]
+Codes = NDArray[np.int64]
+Places = NDArray[np.int64]
+Values = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+# Sums are kept in fixed point: integer addition is exact, so that days may be taken back out of a sum, and a sum does
+# not depend on the steps in which it was reached.
+SCALE: Final = float(1 << 20)
+LARGEST: Final = float(1 << 42)
+SMALL_SPACE: Final = 1 << 24  # keys: 128 MiB a column of sums
+NEVER: Final = -1  # the day of what has not happened
+
+Translation = Mapping[str, Codes]
+
+
+class KeySpace:
+    """Codes of one or more axes as one key, such as pairs of user and genre, in tables as small as need be.
+
+    A space of one axis, or a small one, has a place for every key, found without a search; a large one for those keys
+    alone that it was told to :meth:`learn`. One more place, ``len(self)``, stands for what was never met: it is empty.
+
+    Parameters
+    ----------
+    sizes
+        Name of an axis to its number of codes; codes are int64 below it.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.axes = tuple(sizes)
+        self._shape = tuple(sizes.values())
+        self._size = int(np.prod(self._shape, dtype=np.float64))
+        self._small = len(sizes) == 1 or self._size <= SMALL_SPACE
+        self._told: list[Codes] = []
+
+    def __len__(self) -> int:
+        return self._size if self._small else len(self._keys)
+
+    def learn(self, *codes: Codes) -> None:
+        """Make room for keys, a code of each axis; before the first place was asked for."""
+        if not self._small:
+            if "_keys" in self.__dict__:
+                raise ValueError("a key space that is in use cannot grow")
+            self._told.append(_distinct(self._joined(codes)))
+
+    def places(self, *codes: Codes) -> Places:
+        """Place of each key."""
+        joined = self._joined(codes)
+        if self._small:
+            return joined
+        if not len(self._keys):
+            return np.zeros(len(joined), dtype=np.int64)
+        place = np.minimum(np.searchsorted(self._keys, joined), len(self._keys) - 1)
+        return np.where(self._keys[place] == joined, place, len(self._keys))
+
+    def codes(self, places: Places) -> dict[str, Codes]:
+        """By axis, the codes that places stand for."""
+        rest, made = places if self._small else self._keys[places], dict[str, Codes]()
+        for axis, size in reversed(list(zip(self.axes, self._shape, strict=True))):
+            rest, made[axis] = np.divmod(rest, size)
+        return made
+
+    @cached_property
+    def _keys(self) -> Codes:
+        told, self._told = self._told, []
+        return _distinct(np.concatenate(told)) if told else np.zeros(0, dtype=np.int64)
+
+    def _joined(self, codes: tuple[Codes, ...]) -> Codes:
+        joined = codes[0]
+        for size, more in zip(self._shape[1:], codes[1:], strict=True):
+            joined = joined * size + more
+        return joined
+
+
+def _distinct(keys: Codes) -> Codes:
+    """Return the distinct keys, ascending; np.unique hashes them, which took 18 times as long on ten million."""
+    ordered = np.sort(keys)
+    return ordered[starts_of(ordered)]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What running sums hold, by the codes of their axes: what another run can go on from.
+
+    Attributes
+    ----------
+    ever
+        A row a key: a column of codes an axis, ``count``, a column a value (in units of 2**-20), and, if days are
+        kept, ``first`` and ``last``.
+    recent
+        Likewise of each of the last days that windows look back to: a row a ``day`` and key.
+    magnitude
+        Value to what its magnitudes add up to.
+    """
+
+    ever: pd.DataFrame
+    recent: pd.DataFrame
+    magnitude: dict[str, float]
+
+
+class RunningSums:
+    """Counts and sums by key.
+
+    A question is answered by looking a key up, whatever the length of the log: at ten million events that is a
+    twentieth of the time of searching tables of all (key, day).
+
+    Parameters
+    ----------
+    space
+        Where the keys have their places.
+    names
+        The values that are added up, each rounded to a multiple of 2**-20. The magnitudes of one may add up to 4e12;
+        more is refused, as it would overflow.
+    windows
+        Lengths in days for which :meth:`last` answers.
+    of
+        What the values are of, for messages.
+    dated
+        Whether the first and last day of each key are kept too.
+    """
+
+    def __init__(
+        self,
+        space: KeySpace,
+        names: tuple[str, ...] = (),
+        windows: tuple[int, ...] = (),
+        of: str = "attribute",
+        *,
+        dated: bool = False,
+    ) -> None:
+        self._space, self._names, self._lengths, self._of, self._dated = space, names, windows, of, dated
+        self._recent: dict[int, deque[_Part]] = {length: deque() for length in windows}
+        self._magnitude = dict.fromkeys(names, 0.0)
+        self._earlier: Kept | None = None
+
+    def add(self, day: int, places: Places, values: Mapping[str, Values] | None = None) -> None:
+        """Take in the events of a day, later than any before.
+
+        Raises
+        ------
+        DataError
+            If a value is not finite or its magnitudes add up to too much.
+        """
+        given = values or {}
+        self._refuse_too_large(given)
+        whole = {name: np.rint(value * SCALE).astype(np.int64) for name, value in given.items()}
+        self._take_in(_Part.of(day, places, whole, len(self._space)))
+
+    def advance(self, day: int) -> None:
+        """Let the days go that are not among the last before ``day``."""
+        for length, totals in self._tables.windows.items():
+            recent = self._recent[length]
+            while recent and recent[0].day < day - length:
+                totals.add(recent.popleft(), -1)
+
+    def ever(self, places: Places) -> Aggregate:
+        """All events of each key so far."""
+        return Aggregate(self._tables.ever, places, self._tables.first, self._tables.last)
+
+    def last(self, places: Places, length: int) -> Aggregate:
+        """Those of the last ``length`` days before the day of the last :meth:`advance`."""
+        return Aggregate(self._tables.windows[length], places, self._tables.first, self._tables.last)
+
+    def kept(self) -> Kept:
+        """What is held now."""
+        tables = self._tables
+        met = np.flatnonzero(tables.ever.count)
+        ever = self._frame(met, tables.ever.count[met], {name: sums[met] for name, sums in tables.ever.sums.items()})
+        if self._dated:
+            ever["first"], ever["last"] = tables.first[met], tables.last[met]
+        longest = max(self._lengths, default=0)
+        parts = [
+            self._frame(part.places, part.count, part.added).assign(day=np.int32(part.day))
+            for part in (self._recent[longest] if longest else ())
+        ]
+        recent = pd.concat(parts, ignore_index=True) if parts else ever.iloc[:0].assign(day=np.int32(0))
+        return Kept(ever, recent, dict(self._magnitude))
+
+    def go_on_from(self, kept: Kept, translation: Translation) -> None:
+        """Hold what other sums held; before anything is added.
+
+        Parameters
+        ----------
+        translation
+            Axis to the code here of each code there.
+        """
+        codes = [
+            {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(kept)
+        ]
+        ever, recent = (frame.assign(**told) for frame, told in zip(_both(kept), codes, strict=True))
+        self._space.learn(*(ever[axis].to_numpy() for axis in self._space.axes))
+        self._earlier, self._magnitude = Kept(ever, recent, {}), dict(kept.magnitude)
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        tables = _Tables.of(len(self._space), self._names, self._lengths, self._dated)
+        if self._earlier is not None:
+            ever, recent = _both(self._earlier)
+            self._earlier = None
+            places = self._places(ever)
+            tables.ever.count[places] = ever["count"]
+            for name, sums in tables.ever.sums.items():
+                sums[places] = ever[name]
+            if self._dated:
+                tables.first[places], tables.last[places] = ever["first"], ever["last"]
+            for day, rows in recent.groupby("day", sort=True):
+                values = {name: rows[name].to_numpy() for name in self._names}
+                part = _Part(int(str(day)), self._places(rows), rows["count"].to_numpy(), values)
+                for length, totals in tables.windows.items():
+                    totals.add(part, 1)
+                    self._recent[length].append(part)
+        return tables
+
+    def _take_in(self, part: _Part) -> None:
+        tables = self._tables
+        tables.ever.add(part, 1)
+        for length, totals in tables.windows.items():
+            totals.add(part, 1)
+            self._recent[length].append(part)
+        if self._dated:
+            new = part.places[tables.first[part.places] == NEVER]
+            tables.first[new] = part.day
+            tables.last[part.places] = part.day
+
+    def _places(self, frame: pd.DataFrame) -> Places:
+        return self._space.places(*(frame[axis].to_numpy() for axis in self._space.axes))
+
+    def _frame(self, places: Places, count: Whole, values: dict[str, Whole]) -> pd.DataFrame:
+        codes = {axis: code.astype(np.int32) for axis, code in self._space.codes(places).items()}
+        return pd.DataFrame({**codes, "count": count, **{name: values[name] for name in self._names}})
+
+    def _refuse_too_large(self, values: Mapping[str, Values]) -> None:
+        for name, value in values.items():
+            self._magnitude[name] += float(np.abs(value).sum())
+            if not self._magnitude[name] < LARGEST:
+                raise DataError(
+                    f"{self._of}: magnitudes of its {name} add up to {self._magnitude[name]:.3g}, the limit of exact "
+                    f"sums is {LARGEST:.3g}: rescale this column in the source (thousands, say), or for a task's label "
+                    "set its scale to log"
+                )
+
+
+def _both(kept: Kept) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return kept.ever, kept.recent
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The events of one day; ``places`` may repeat."""
+
+    day: int
+    places: Places
+    count: Whole
+    added: dict[str, Whole]
+
+    @classmethod
+    def of(cls, day: int, places: Places, values: dict[str, Whole], size: int) -> _Part:
+        """Add up at once what has few keys: that is cheaper to keep, and to add to several totals."""
+        if size > len(places):
+            return cls(day, places, np.ones(len(places), dtype=np.int64), values)
+        count = np.bincount(places, minlength=size)
+        met = np.flatnonzero(count)
+        return cls(day, met, count[met], {name: _summed(places, value, size)[met] for name, value in values.items()})
+
+
+def _summed(places: Places, values: Whole, size: int) -> Whole:
+    sums = np.zeros(size, dtype=np.int64)
+    np.add.at(sums, places, values)
+    return sums
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Count and sums by key, one place more than there are keys: that one stays empty."""
+
+    count: Whole
+    sums: dict[str, Whole]
+
+    @classmethod
+    def of(cls, size: int, names: tuple[str, ...]) -> _Totals:
+        return cls(np.zeros(size + 1, dtype=np.int64), {name: np.zeros(size + 1, dtype=np.int64) for name in names})
+
+    def add(self, part: _Part, sign: int) -> None:
+        np.add.at(self.count, part.places, sign * part.count)
+        for name, value in part.added.items():
+            np.add.at(self.sums[name], part.places, sign * value)
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """All of the past, its last days by their number, and by key the first and last day if these are kept."""
+
+    ever: _Totals
+    windows: dict[int, _Totals]
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, size: int, names: tuple[str, ...], windows: tuple[int, ...], dated: bool) -> _Tables:
+        first, last = (np.full(size + 1 if dated else 0, NEVER, dtype=np.int32) for _ in range(2))
+        return cls(_Totals.of(size, names), {length: _Totals.of(size, names) for length in windows}, first, last)
+
+
+class Moments:
+    """Means and deviations, from counts and sums."""
+
+    count: Values
+
+    def total(self, name: str) -> Values:
+        """Sum of a value."""
+        raise NotImplementedError
+
+    def mean(self, name: str) -> Values:
+        """Mean of a value; NaN without events."""
+        return _divide(self.total(name), self.count)
+
+    def damped_mean(self, name: str, prior: Values | float, damping: float) -> Values:
+        """Mean of a value with ``damping`` pseudo-events worth ``prior``."""
+        damped: Values = (self.total(name) + damping * prior) / (self.count + damping)
+        return damped
+
+    def deviation(self, name: str, square: str) -> Values:
+        """Standard deviation from a value's and its square's sums; NaN below two events."""
+        variance = _divide(self.total(square), self.count) - self.mean(name) ** 2
+        return np.where(self.count >= 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+
+class Aggregate(Moments):
+    """The answer to one question about many keys."""
+
+    def __init__(self, totals: _Totals, places: Places, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
+        self._totals, self._places = totals, places
+        self._first, self._last = first, last
+        self.count: Values = totals.count[places].astype(np.float64)
+
+    def total(self, name: str) -> Values:
+        """Sum of a value."""
+        total: Values = self._totals.sums[name][self._places] / SCALE
+        return total
+
+    def first_day(self) -> Values:
+        """Day of the key's oldest event of all, where days are kept; NaN without events."""
+        return _day(self._first[self._places])
+
+    def last_day(self) -> Values:
+        """Likewise of its newest."""
+        return _day(self._last[self._places])
+
+
+def _divide(numerator: Values, denominator: Values) -> Values:
+    return np.where(denominator > 0, numerator / np.maximum(denominator, 1.0), np.nan)
+
+
+def _day(days: NDArray[np.int32]) -> Values:
+    return np.where(days >= 0, days.astype(np.float64), np.nan)
+
+
+class Timeline:
+    """Days of events that are ordered by day, handed out once each.
+
+    Parameters
+    ----------
+    since
+        Earlier days are not handed out: they were taken in elsewhere.
+    """
+
+    def __init__(self, days: Days, since: int | None = None) -> None:
+        self._days = days
+        self._at = 0 if since is None else int(np.searchsorted(days, since, side="left"))
+
+    @property
+    def rest(self) -> slice:
+        """Where the events are that were not handed out yet."""
+        return slice(self._at, len(self._days))
+
+    def until(self, day: int) -> Iterator[tuple[int, slice]]:
+        """Yield the days before ``day`` that were not handed out yet, each with the place of its events."""
+        end = int(np.searchsorted(self._days, day, side="left"))
+        while self._at < end:
+            today = int(self._days[self._at])
+            place = slice(self._at, int(np.searchsorted(self._days, today, side="right")))
+            self._at = place.stop
+            yield today, place
+
+
+def expand(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """List the positions of many half-open ranges: the range each belongs to, and the position.
+
+    >>> expand(np.array([0, 5]), np.array([2, 6]))
+    (array([0, 0, 1]), array([0, 1, 5]))
+    """
+    lengths = (ends - starts).astype(np.int64)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    offset = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return owner, starts.astype(np.int64)[owner] + offset

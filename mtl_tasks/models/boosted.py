@@ -1,0 +1,344 @@
+"""What boosted members have in common: ordinary LightGBM models of every task."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.models.boosting.binning import Encoder, Matrix
+from mtl_tasks.models.boosting.device import at_work, resolve_device
+from mtl_tasks.models.boosting.leaf_table import LeafTable
+from mtl_tasks.models.boosting.shap import affordable_rows, contributions, importance_split, summarise
+from mtl_tasks.models.boosting.shared_trees import Sharing
+from mtl_tasks.models.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
+from mtl_tasks.models.checks import check_features, check_learnable
+from mtl_tasks.models.member import Member, Predictions, Preview, Table, model_file, require_columns, within_range
+from mtl_tasks.scenario import Scenario, Task
+from mtl_tasks.store.artifacts import to_json
+
+Values = NDArray[np.float64]
+FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the file <kind>.json
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What fitting gives: the trees of every task, and how the tasks got on where they shared some."""
+
+    trees: dict[str, TaskTrees]
+    encoder: Encoder
+    sharing: Sharing | None = None
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What trees are grown from.
+
+    Attributes
+    ----------
+    tune
+        Where rounds and the like are chosen; null: those of ``chosen`` are taken over.
+    earlier
+        The member to grow on from, if any.
+    """
+
+    train: Table
+    tune: Table | None
+    scenario: Scenario
+    device: str
+    chosen: Learnt | None
+    earlier: BoostedMember | None
+
+    @cached_property
+    def _train(self) -> tuple[Encoder, lgb.Dataset]:
+        """Encoder and bins, by one reading of the features, which are not held."""
+        features = self._features(self.train, "train")
+        encoder = self.earlier.learnt.encoder if self.earlier else Encoder.learn(features)
+        return encoder, encoder.binned(features, self.device)
+
+    def _features(self, table: Table, window: str) -> pd.DataFrame:
+        features = table.features
+        if self.chosen is None:  # of what is refitted on, train and tune were checked when it was fitted
+            check_features(features, window, self.scenario.file)
+        return features
+
+    @property
+    def encoder(self) -> Encoder:
+        """Columns and levels: those of the earlier trees, which know no others."""
+        return self._train[0]
+
+    @cached_property
+    def matrix(self) -> Matrix:
+        """The features of ``train``, a copy: for those who need predictions for them."""
+        return self.encoder.matrix(self.train.features)
+
+    @cached_property
+    def tune_matrix(self) -> Matrix | None:
+        """The features of ``tune``, likewise."""
+        return None if self.tune is None else self.encoder.matrix(self.tune.features)
+
+    @property
+    def binned(self) -> lgb.Dataset:
+        """``train``, binned once for all tasks and seeds."""
+        return self._train[1]
+
+    @cached_property
+    def tune_binned(self) -> lgb.Dataset | None:
+        """``tune`` in the bins of ``train``."""
+        if self.tune is None:
+            return None
+        return self.encoder.binned(self._features(self.tune, "tune"), self.device, reference=self.binned)
+
+    def chosen_trees(self, task: str) -> TaskTrees | None:
+        """The trees whose rounds to take over."""
+        return None if self.chosen is None else self.chosen.trees[task]
+
+    def earlier_of(self, task: str) -> Earlier | None:
+        """The task's earlier trees with what they say of its labelled rows; null where there are none."""
+        if self.earlier is None or not _same_task(task, self.earlier.scenario, self.scenario):
+            return None
+        trees, threads = self.earlier.learnt.trees[task], self.scenario.boosting.threads
+        seeds = range(len(trees.boosters))
+        train = self.matrix[self.train.rows(task).places]
+        tune = None if self.tune is None or self.tune_matrix is None else self.tune_matrix[self.tune.rows(task).places]
+        return Earlier(
+            trees,
+            [trees.scores(train, number, threads) for number in seeds],
+            [] if tune is None else [trees.scores(tune, number, threads) for number in seeds],
+        )
+
+
+class BoostedMember(Member):
+    """A LightGBM model a task (several, averaged, where ``boosting.seeds`` says so), however they were grown."""
+
+    note: ClassVar[str]
+
+    def __init__(self, scenario: Scenario, learnt: Learnt, device: str) -> None:
+        super().__init__(scenario)
+        self._learnt = learnt
+        self._trees, self._encoder, self.sharing = learnt.trees, learnt.encoder, learnt.sharing
+        self._device = device
+
+    @classmethod
+    @abstractmethod
+    def _learn(cls, learning: Learning) -> Learnt:
+        """Grow the trees."""
+
+    @classmethod
+    def fit(cls, train: Table, tune: Table, scenario: Scenario, earlier: BoostedMember | None = None) -> Self:
+        """See :class:`Member`; the number of rounds of each task is chosen on ``tune``.
+
+        Parameters
+        ----------
+        earlier
+            A member of the same kind, fitted on rows that ended no later than ``train``: the trees of each of its
+            tasks are grown on from.
+        """
+        device = resolve_device(scenario.boosting.device)
+        check_learnable(train, tune, scenario)
+        train, tune = (_as_learnt(table, scenario) for table in (train, tune))
+        with at_work(device):
+            learnt = cls._learn(Learning(train, tune, scenario, device, None, earlier))
+        return cls(scenario, learnt, device)
+
+    def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
+        """See :class:`Member`; the curves stay those on which the rounds were chosen.
+
+        Parameters
+        ----------
+        earlier
+            Where this member was grown from an earlier one: that one, refitted.
+        """
+        table = _as_learnt(table, self.scenario)
+        with at_work(self._device):
+            learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
+        return type(self)(self.scenario, learnt, self._device)
+
+    @property
+    def learnt(self) -> Learnt:
+        """The trees, and how they came about."""
+        return self._learnt
+
+    def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
+        """See :class:`Member`."""
+        return self._predictions(self.raw_scores(features, list(self._trees if tasks is None else tasks)))
+
+    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
+        """See :class:`Member`."""
+        wanted = list(self._trees if tasks is None else tasks)
+        early = self._early_scores(self._matrix(features), wanted)
+
+        def complete(places: NDArray[np.int64]) -> Predictions:
+            # Encoded again: to hold every member's matrix of all rows would take more memory than the features.
+            matrix = self._matrix(features if len(places) == len(features) else features.iloc[places])
+            known = {task: scores[places] for task, scores in early.items()}
+            return self._predictions(self._continued(matrix, wanted, known))
+
+        return Preview(self._predictions({task: early[task] for task in wanted}), complete)
+
+    def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
+        """Return float64 (n,) for each task: a value, or log-odds; see :attr:`Task.objective`."""
+        return self._scores(self._matrix(features), tasks)
+
+    def _predictions(self, raw: dict[str, Values]) -> Predictions:
+        return {task: _as_predicted(values, self.scenario.tasks[task]) for task, values in raw.items()}
+
+    def _matrix(self, features: pd.DataFrame) -> Matrix:
+        known = self._encoder
+        return known.matrix(require_columns(features, known.names, self.kind, known.levels))
+
+    def contributions(self, features: pd.DataFrame, task: str) -> Values:
+        """Return SHAP values, float64 (n, columns + 1), of :meth:`contribution_names` and then the base value.
+
+        A row adds up to its raw score: a value, or log-odds.
+        """
+        return contributions(self._trees[task], self.told(features, task), self.scenario.boosting.threads)
+
+    def contribution_names(self, task: str) -> list[str]:
+        """Names of the columns that a task's trees read, in their order."""
+        return self._trees[task].boosters[0].feature_name()
+
+    def told(self, features: pd.DataFrame, task: str) -> Matrix:
+        """Return what a task's trees read, float32 (n, columns): kinds as codes."""
+        return self._told(self._matrix(features), task)
+
+    def _told(self, matrix: Matrix, task: str) -> Matrix:
+        """Return the encoded features with the columns that a task's trees are told beside."""
+        return matrix
+
+    def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
+        """See :class:`Member`; SHAP values of the first seed."""
+        encoded = self._matrix(features)
+        order = np.random.default_rng(seed).permutation(len(encoded))
+        return {task: self._explain_task(encoded, order, task) for task in self._trees}
+
+    def _explain_task(self, encoded: Matrix, order: NDArray[np.intp], task: str) -> dict[str, Any]:
+        trees, settings = self._trees[task], self.scenario.boosting
+        rows = affordable_rows(trees.rounds[0], settings.num_leaves, len(self._trees))
+        matrix = self._told(encoded[order[:rows]], task)
+        made = contributions(trees, matrix, settings.threads, seeds=1)
+        return {
+            "rows": len(matrix),
+            "features": summarise(made, matrix, self.contribution_names(task), self._encoder.levels),
+            "gain": importance_split(trees),
+        }
+
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        return predict_raw({task: self._trees[task] for task in tasks}, self._tables, matrix, self.scenario.boosting)
+
+    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        """Return raw scores by the first trees, of the tasks and of those that they need."""
+        return {task: self._trees[task].early_scores(matrix, self.scenario.boosting) for task in tasks}
+
+    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
+        """Return raw scores by all trees of rows of which :meth:`_early_scores` said the first part."""
+        trees = {task: self._trees[task] for task in tasks}
+        return predict_raw(trees, self._tables, matrix, self.scenario.boosting, early)
+
+    @cached_property
+    def _tables(self) -> list[LeafTable | None]:
+        tables: list[LeafTable | None] = []
+        for number in range(self.scenario.boosting.seeds):
+            shared = {task: trees.shared[number] for task, trees in self._trees.items()}
+            first = {task: trees.inherited[number] for task, trees in self._trees.items()}
+            boosters = {task: trees.boosters[number] for task, trees in self._trees.items()}
+            tables.append(LeafTable(boosters, shared, first) if any(shared.values()) else None)
+        return tables
+
+    def files(self) -> dict[str, bytes]:
+        """See :class:`Member`; a LightGBM text file a task and seed, and what the choices were."""
+        files: dict[str, bytes] = {}
+        facts: dict[str, Any] = {"device": self._device, "tasks": {}}
+        facts |= {"encoder": asdict(self._encoder), "sharing": asdict(self.sharing) if self.sharing else None}
+        for task, trees in self._trees.items():
+            for number, booster in enumerate(trees.boosters):
+                files[_model_name(task, number)] = to_bytes(booster)
+            curve = asdict(trees.curve) if trees.curve else None
+            counts = {"rounds": trees.rounds, "shared": trees.shared, "inherited": trees.inherited}
+            facts["tasks"][task] = {**counts, "curve": curve}
+        facts["sha256"] = {name: digest_of(data) for name, data in files.items()}
+        return files | {f"{self.kind}.json": to_json(facts)}
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
+        """See :class:`Member`."""
+        facts = _parse(model_file(files, f"{cls.kind}.json", cls.kind), f"{cls.kind}.json")
+        if set(facts["tasks"]) != set(scenario.tasks):
+            raise ArtifactError(f"{cls.kind}: has tasks {sorted(facts['tasks'])}, expected {sorted(scenario.tasks)}")
+        trees = {}
+        for task, entry in facts["tasks"].items():
+            names = [_model_name(task, number) for number in range(len(entry["rounds"]))]
+            texts = [(model_file(files, name, cls.kind), name) for name in names]
+            boosters = [from_bytes(data, name, facts["sha256"].get(name, "")) for data, name in texts]
+            curve = Curve(**entry["curve"]) if entry["curve"] else None
+            trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"], entry["inherited"])
+        sharing = Sharing(**facts["sharing"]) if facts["sharing"] else None
+        return cls(scenario, Learnt(trees, Encoder(**facts["encoder"]), sharing), facts["device"])
+
+    def describe(self) -> dict[str, Any]:
+        """See :class:`Member`."""
+        tasks = {
+            task: {
+                "note": f"{self.note}, {len(trees.boosters)} seed(s), rounds chosen on tune: {self._rounds(trees)}",
+                "rounds": trees.rounds[0],
+                "curve": asdict(trees.curve) if trees.curve else None,
+                "importance": trees.importance(),
+            }
+            for task, trees in self._trees.items()
+        }
+        sharing = asdict(self.sharing) if self.sharing else None
+        return {"kind": self.kind, "device": self._device, "tasks": tasks, "sharing": sharing}
+
+    @staticmethod
+    def _rounds(trees: TaskTrees) -> str:
+        return ", ".join(str(count) for count in trees.rounds)
+
+
+def _as_learnt(table: Table, scenario: Scenario) -> Table:
+    """Put labels that are learnt as fractions between 0 and 1."""
+    labels = dict(table.labels)
+    for name, task in scenario.tasks.items():
+        if task.objective == "fraction" and task.limits is not None:
+            low, high = task.limits
+            labels[name] = np.clip((labels[name] - low) / (high - low), 0, 1).astype(np.float32)
+    return replace(table, labels=labels)
+
+
+def _as_predicted(raw: Values, task: Task) -> Values:
+    """Return what raw scores stand for: a value inside the task's limits, or a probability."""
+    if task.objective == "regression":
+        return within_range(raw, task)
+    probability: Values = expit(raw)
+    if task.objective == "fraction" and task.limits is not None:
+        low, high = task.limits
+        return low + (high - low) * probability
+    return probability
+
+
+def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:
+    return task in theirs.tasks and theirs.tasks[task].objective == ours.tasks[task].objective
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(data)
+    except ValueError as error:
+        raise ArtifactError(f"{where}: not JSON ({error}); run again with --force") from error
+    for key in FACTS:
+        if key not in facts:
+            raise ArtifactError(f"{where}: has no {key!r}, another version wrote it; run again with --force")
+    return facts
+
+
+def _model_name(task: str, number: int) -> str:
+    return f"{task}.{number}.lightgbm.txt"

@@ -1,0 +1,347 @@
+"""Shared-tree boosting: each round grows one tree for all tasks, and every task gives it leaves of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Final
+
+import lightgbm as lgb
+import numpy as np
+
+from mtl_tasks.models.boosting.leaves import LeafReader, Leaves
+from mtl_tasks.models.boosting.losses import Loss, Values
+from mtl_tasks.models.boosting.model_text import Tree, split_text
+from mtl_tasks.models.boosting.split_gradient import SplitGradient, TaskWeights, cosine, directions
+from mtl_tasks.models.boosting.task_rows import Places, Span, TaskRows, span
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 256  # rounds of one LightGBM booster; short enough that sums of outputs keep their last digits
+WORTH_LEAVING: Final = 0.8  # fewer rows than this share are still needed: go on with those alone
+EMPTY: Final = 20  # draws in a row without a split, after which nothing is left to find
+CURVE_ROWS: Final = 20_000  # rows of train from which the curve of the training loss is drawn
+
+
+@dataclass(frozen=True)
+class Leafing:
+    """One task's leaves of one tree: outputs, and the sums of derivatives they came from, float64 (leaves,) each."""
+
+    value: Values
+    gradient: Values
+    hessian: Values
+
+
+@dataclass
+class TaskGrowth:
+    """A task while its trees grow.
+
+    Attributes
+    ----------
+    score, tune_score
+        Raw scores of the labelled rows so far.
+    base
+        The constant they started from.
+    limit
+        Rounds to grow, or null: stop where ``tune`` was best, after ``patience`` rounds without gain.
+    best_round
+        Rounds that count, once grown.
+    leafings
+        Leaves by round, of every round in which the task was alive.
+    train_loss
+        Mean loss of now, on a sample.
+    """
+
+    name: str
+    loss: Loss
+    leaf_l2: float
+    weight: float
+    rows: TaskRows
+    score: Values
+    base: float
+    tune: TaskRows | None = None
+    tune_score: Values | None = None
+    limit: int | None = None
+    best_round: int = 0
+    best_loss: float = np.inf
+    alive: bool = True
+    train_loss: float = np.nan
+    leafings: list[Leafing] = field(default_factory=list)
+    train_curve: list[float] = field(default_factory=list)
+    tune_curve: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._sample = slice(None, None, max(1, len(self.score) // CURVE_ROWS))
+        if self.tune is not None and self.tune_score is not None:
+            self.best_loss = self.loss.value(self.tune_score, self.tune.label, self.tune.weight)
+        self.alive = self.limit is None or self.limit > 0
+        self.note_train_loss()
+
+    def derivatives(self) -> tuple[Values, Values]:
+        """Weighted first and second derivatives at the score of now."""
+        gradient, hessian = self.loss.derivatives(self.score, self.rows.label)
+        if self.rows.weight is not None:
+            gradient, hessian = gradient * self.rows.weight, hessian * self.rows.weight
+        return gradient, hessian
+
+    def note_train_loss(self) -> None:
+        """Measure the mean loss on a sample of the training rows."""
+        weight = None if self.rows.weight is None else self.rows.weight[self._sample]
+        self.train_loss = self.loss.value(self.score[self._sample], self.rows.label[self._sample], weight)
+
+    def step(
+        self, leaf: Leaves, tune_leaf: Leaves | None, derivatives: tuple[Values, Values], count: int, rate: float
+    ) -> Leafing:
+        """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores.
+
+        An output is drawn towards the step of all rows together, not towards 0: a rare label's leaves are drawn so
+        much that its mean prediction would else fall short of its rate (by 8 % at a rate of 1 %).
+        """
+        gradient, hessian = (_sums(leaf, values, count) for values in derivatives)
+        common = gradient.sum() / hessian.sum()
+        made = Leafing(-rate * (gradient + self.leaf_l2 * common) / (hessian + self.leaf_l2), gradient, hessian)
+        self.leafings.append(made)
+        self.score += made.value[leaf]
+        if self.tune_score is not None and tune_leaf is not None:
+            self.tune_score += made.value[tune_leaf]
+        return made
+
+    def settle(self, patience: int) -> None:
+        """Note the losses after a round, and stop where nothing was gained for too long."""
+        rounds = len(self.leafings)
+        self.note_train_loss()
+        if self.limit is not None:
+            self.best_round, self.alive = rounds, rounds < self.limit
+            return
+        assert self.tune is not None
+        assert self.tune_score is not None
+        loss = self.loss.value(self.tune_score, self.tune.label, self.tune.weight)
+        self.train_curve.append(self.loss.on_curve(self.train_loss))
+        self.tune_curve.append(self.loss.on_curve(loss))
+        if loss < self.best_loss:
+            self.best_loss, self.best_round = loss, rounds
+        self.alive = rounds - self.best_round < patience
+
+
+def _sums(leaf: Leaves, values: Values, count: int) -> Values:
+    return np.bincount(leaf, weights=values, minlength=count).astype(np.float64, copy=False)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """How shared trees grow.
+
+    Attributes
+    ----------
+    parameters
+        LightGBM's, without objective, learning rate and seed.
+    grown
+        Rounds that were grown before. Directions and samples are drawn by seed and round: growing on from a multiple
+        of ``CHUNK`` on the same rows gives what growing at once would have given.
+    """
+
+    parameters: dict[str, Any]
+    combine: str
+    split_hessian: str
+    task_weighting: str
+    learning_rate: float
+    rounds: int
+    patience: int
+    seed: int
+    grown: int = 0
+
+
+@dataclass
+class Sharing:
+    """How the tasks got on with each other, by round of the first seed; null where a task had stopped.
+
+    Attributes
+    ----------
+    cosines
+        ``first|second`` to the cosine of their gradients: the gradients' sums over the leaves of the round's tree, each
+        scaled by its own second derivatives, so that it is defined for tasks that share no labelled row.
+    weights
+        Task to its weight in the round.
+    rounds
+        Task to the rounds it took part in, by seed.
+    """
+
+    cosines: dict[str, list[float | None]]
+    weights: dict[str, list[float | None]]
+    rounds: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass
+class Structures:
+    """What growing gave beside the tasks' leaves.
+
+    Attributes
+    ----------
+    trees
+        One tree a round, with LightGBM's own leaves.
+    head, tail
+        The model file's text around its trees.
+    """
+
+    trees: list[Tree]
+    head: str
+    tail: str
+    sharing: Sharing
+
+
+def grow(train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing) -> Structures:
+    """Grow trees until every task has stopped.
+
+    Parameters
+    ----------
+    train, tune
+        Binned rows; labels in them are not read.
+    tasks
+        They learn in place.
+
+    Notes
+    -----
+    A tree is found by LightGBM from one gradient a row (see :mod:`mtl_tasks.models.boosting.split_gradient`); then
+    every task sets its exact Newton leaves from its own labelled rows, so a row moves the leaves of no task for which
+    it is unlabelled.
+    """
+    grower = _Grower(train, tune, tasks, growing)
+    while grower.alive:
+        grower.grow_chunk()
+    if not grower.found.head:  # every task was to have no trees
+        grower.frame(lgb.Booster(growing.parameters, train))
+    return grower.found
+
+
+class _Grower:
+    def __init__(
+        self, train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing
+    ) -> None:
+        self._train, self._tune, self._tasks, self._growing = train, tune, tasks, growing
+        self._draws, self._empty = growing.grown, 0
+        self._weights = TaskWeights(growing.task_weighting, {task.name: task.weight for task in tasks})
+        names = [task.name for task in tasks]
+        sharing = Sharing({f"{a}|{b}": [] for a, b in combinations(names, 2)}, {name: [] for name in names})
+        self.found = Structures([], "", "", sharing)
+
+    @property
+    def alive(self) -> list[TaskGrowth]:
+        """The tasks that still grow."""
+        if len(self.found.trees) >= self._growing.rounds or self._empty >= EMPTY:
+            return []
+        return [task for task in self._tasks if task.alive]
+
+    def grow_chunk(self) -> None:
+        """Grow some rounds in one LightGBM booster, on the rows that a living task is labelled on."""
+        chunk = _Chunk(self._train, self._tune, self.alive, self._growing, self._draws)
+        for _ in range(CHUNK):
+            before = self.alive
+            self._grow_round(chunk, before)
+            after = self.alive
+            if not after or chunk.reader.tied or (len(after) < len(before) and chunk.outgrown(after)):
+                break
+        if not self.found.head:
+            self.frame(chunk.booster)
+
+    def frame(self, booster: lgb.Booster) -> None:
+        """Take the model file's text around its trees from a booster."""
+        self.found.head, _, self.found.tail = split_text(booster.model_to_string())
+
+    def _grow_round(self, chunk: _Chunk, alive: list[TaskGrowth]) -> None:
+        growing = self._growing
+        weights = self._weights.next({task.name: task.train_loss for task in alive})
+        names = [task.name for task in alive]
+        drawn = directions(growing.combine, names, weights, growing.seed, self._draws)
+        self._draws += 1
+        derivatives = [task.derivatives() for task in alive]
+        tree = chunk.next_tree(derivatives, alive, drawn)
+        if tree is None:
+            self._empty += 1
+            return
+        self._empty = 0
+        self.found.trees.append(tree)
+        leaf, *tune = chunk.reader.read(tree)
+        steps = {}
+        for task, own in zip(alive, derivatives, strict=True):
+            on_tune = tune[0][span(task.tune.places, len(tune[0]))] if task.tune is not None else None
+            places = chunk.places[task.name]
+            steps[task.name] = task.step(leaf[places], on_tune, own, tree.num_leaves, growing.learning_rate)
+            task.settle(growing.patience)
+        self._note(steps, alive, weights)
+
+    def _note(self, steps: dict[str, Leafing], alive: list[TaskGrowth], weights: dict[str, float]) -> None:
+        pull = {
+            task.name: steps[task.name].gradient / np.sqrt(steps[task.name].hessian + task.leaf_l2) for task in alive
+        }
+        for pair, cosines in self.found.sharing.cosines.items():
+            first, second = (pull.get(name) for name in pair.split("|"))
+            found = cosine(first, second) if first is not None and second is not None else None
+            cosines.append(None if found is None else round(found, 4))
+        for name, history in self.found.sharing.weights.items():
+            history.append(round(weights[name], 4) if name in weights else None)
+
+
+class _Chunk:
+    """A LightGBM booster that grows consecutive trees on one set of rows."""
+
+    def __init__(
+        self,
+        train: lgb.Dataset,
+        tune: lgb.Dataset | None,
+        tasks: Iterable[TaskGrowth],
+        growing: Growing,
+        draws: int,
+    ) -> None:
+        rows, self.places = _needed(train.num_data(), tasks)
+        self._rows = train.num_data() if rows is None else len(rows)
+        # Sampling of rows and columns inside LightGBM is seeded by the round at which the booster starts.
+        seed = int(np.random.default_rng((growing.seed, draws)).integers(2**31))
+        own = {"objective": "none", "learning_rate": 1.0, "seed": seed}
+        if growing.split_hessian == "newton":
+            own["min_sum_hessian_in_leaf"] = 0.0
+        parameters = {**growing.parameters, **own}
+        data = train if rows is None else train.subset(rows.tolist()).construct()
+        self.booster = lgb.Booster(parameters, data)
+        sets = [data]
+        if tune is not None:
+            self.booster.add_valid(tune, "tune")
+            sets.append(tune)
+        self.reader = LeafReader(self.booster, sets)
+        self._split = SplitGradient(self._rows, growing.split_hessian, seed)
+
+    def next_tree(
+        self, derivatives: Sequence[tuple[Values, Values]], tasks: Sequence[TaskGrowth], drawn: Values
+    ) -> Tree | None:
+        """Grow one tree; null where no split was found, or none whose leaves can be read."""
+        self._split.reset()
+        for task, (gradient, hessian), direction in zip(tasks, derivatives, drawn, strict=True):
+            self._split.add(self.places[task.name], gradient, hessian, float(direction))
+        known = self.booster.num_trees()
+        self.booster.update(fobj=lambda *_: (self._split.gradient, self._split.hessian))
+        if self.booster.num_trees() == known:
+            return None
+        _, (tree,), _ = split_text(self.booster.model_to_string(num_iteration=1, start_iteration=known))
+        if not self.reader.can_read(tree):
+            self.booster.rollback_one_iter()
+            return None
+        return tree if tree.num_leaves > 1 else None
+
+    def outgrown(self, tasks: Iterable[TaskGrowth]) -> bool:
+        """Whether the tasks that are left need so few of the rows that a booster on those alone is worth it."""
+        rows = np.zeros(self._rows, dtype=bool)
+        for task in tasks:
+            rows[self.places[task.name]] = True
+        return bool(rows.sum() < WORTH_LEAVING * self._rows)
+
+
+def _needed(total: int, tasks: Iterable[TaskGrowth]) -> tuple[Places | None, dict[str, Span]]:
+    """Rows that any of the tasks is labelled on (null: as good as all), and each task's places among them."""
+    seen = np.zeros(total, dtype=bool)
+    for task in tasks:
+        seen[task.rows.places] = True
+    if seen.sum() >= WORTH_LEAVING * total:
+        return None, {task.name: span(task.rows.places, total) for task in tasks}
+    position, count = np.cumsum(seen) - 1, int(seen.sum())
+    return np.flatnonzero(seen), {task.name: span(position[task.rows.places], count) for task in tasks}

@@ -1,0 +1,174 @@
+"""A chain of tasks: each is told what those before it predict."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Final
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core.errors import DataError
+from mtl_tasks.models.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.models.boosting.binning import Encoder, Matrix
+from mtl_tasks.models.boosting.task_rows import TaskRows, Values
+from mtl_tasks.models.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
+from mtl_tasks.models.member import Table
+from mtl_tasks.scenario import Scenario, Task
+
+# Trees are drawn otherwise than those of `independent`: the first task's would else be the very same.
+OWN_SEED: Final = 2_000_003
+COLUMN = "cascade."  # and the task's name: a feature that holds its raw score
+
+
+class CascadeMember(BoostedMember):
+    """One LightGBM a task in an order; a task's raw scores are a feature of every later task.
+
+    For the rows that later tasks learn from, a score comes from a model that has not seen any row of the same user:
+    scores of rows that the model learnt from look better than they are, and a cascade of those is worse than none.
+    """
+
+    kind = "cascade"
+    note = "LightGBM, told the predictions of the tasks before it"
+
+    @classmethod
+    def _learn(cls, learning: Learning) -> Learnt:
+        scenario, tune = learning.scenario, learning.tune
+        order = scenario.cascade_order
+        device, held = learning.device, None
+        known = _Wide(learning.matrix, order, device, learning.binned)
+        if learning.tune_matrix is not None:
+            held = _Wide(learning.tune_matrix, order, device, learning.tune_binned, known)
+        folds = _folds(learning.train, scenario.boosting.cascade.folds)
+        trees: dict[str, TaskTrees] = {}
+        for name in order:
+            task, rows = scenario.tasks[name], learning.train.rows(name)
+            held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
+            chosen, binned, seed = learning.chosen_trees(name), rows.binned(known.bins), scenario.seed + OWN_SEED
+            made = fit_task(binned, held_rows, task.objective, scenario.boosting, device, seed, chosen)
+            trees[name] = made
+            if name != order[-1]:
+                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
+                if held is not None:
+                    held.add(name, held.scores(made, scenario))
+        return Learnt({name: trees[name] for name in scenario.tasks}, learning.encoder)
+
+    @property
+    def _order(self) -> tuple[str, ...]:
+        """As it was learnt: each task's trees know a column more than those of the task before."""
+        return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
+
+    def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        if not tasks:
+            return {}
+        last = max(tasks, key=self._order.index)
+        wide, made = self._until(matrix, last)
+        made[last] = wide.scores(self._trees[last], self.scenario)
+        return {task: made[task] for task in tasks}
+
+    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
+        """Only of the last task the first trees are asked alone: the others' trees were told whole predictions."""
+        if not tasks:
+            return {}
+        last = max(tasks, key=self._order.index)
+        wide, made = self._until(matrix, last)
+        made[last] = self._trees[last].early_scores(wide.matrix, self.scenario.boosting)
+        return made
+
+    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
+        if not tasks:
+            return {}
+        last = max(tasks, key=self._order.index)
+        wide, made = self._until(matrix, last, early)
+        made[last] = wide.scores(self._trees[last], self.scenario, early[last])
+        return {task: made[task] for task in tasks}
+
+    def _told(self, matrix: Matrix, task: str) -> Matrix:
+        return self._until(matrix, task)[0].matrix
+
+    def _until(
+        self, matrix: Matrix, task: str, known: Mapping[str, Values] | None = None
+    ) -> tuple[_Wide, dict[str, Values]]:
+        """Return what a task's trees are told, and the raw scores of the tasks before it, which may be known."""
+        order, made = self._order, dict[str, Values]()
+        wide = _Wide(matrix, order)
+        for name in order[: order.index(task)]:
+            made[name] = wide.scores(self._trees[name], self.scenario) if known is None else known[name]
+            wide.add(name, made[name])
+        return wide, made
+
+
+class _Wide:
+    """A matrix, and its bins, that a column is added to after every task."""
+
+    def __init__(
+        self,
+        matrix: Matrix,
+        order: tuple[str, ...],
+        device: str = "cpu",
+        bins: lgb.Dataset | None = None,
+        reference: _Wide | None = None,
+    ) -> None:
+        self._device, self._reference, self._bins = device, reference, bins
+        self._filled = matrix.shape[1]
+        self._values = np.empty((len(matrix), self._filled + len(order) - 1), dtype=np.float32, order="F")
+        self._values[:, : self._filled] = matrix
+        self._added: dict[str, lgb.Dataset] = {}
+
+    @property
+    def bins(self) -> lgb.Dataset:
+        """The bins of :attr:`matrix`."""
+        assert self._bins is not None
+        return self._bins
+
+    @property
+    def matrix(self) -> Matrix:
+        """The features and what was added so far."""
+        return self._values[:, : self._filled]
+
+    def add(self, task: str, scores: Values) -> None:
+        """Add a task's raw scores as a column."""
+        self._values[:, self._filled] = scores
+        self._filled += 1
+        if self._bins is not None:
+            reference = self._reference._added[task] if self._reference else None
+            name = f"{COLUMN}{task}"
+            column = pd.DataFrame({name: self._values[:, self._filled - 1]}, copy=False)
+            self._added[task] = Encoder([name]).binned(column, self._device, reference)
+            with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
+                warnings.simplefilter("ignore", UserWarning)
+                self._bins.add_features_from(self._added[task])
+
+    def scores(self, trees: TaskTrees, scenario: Scenario, early: Values | None = None) -> Values:
+        """Return a task's raw scores, float64 (n,); ``early`` if what its first trees say is known."""
+        none, known = [None] * len(trees.boosters), None if early is None else {"": early}
+        return predict_raw({"": trees}, none, self.matrix, scenario.boosting, known)[""]
+
+
+def _folds(train: Table, count: int) -> NDArray[np.intp]:
+    """Return the fold of each row; all rows of a user are in one, the same whatever else is in the table."""
+    if train.users is None:
+        raise DataError("cascade: the table names no users, so its rows cannot be divided into folds by user")
+    return (pd.util.hash_array(train.users) % np.uint64(count)).astype(np.intp)
+
+
+def _out_of_fold(
+    rows: TaskRows, table: _Wide, folds: NDArray[np.intp], task: Task, rounds: int, scenario: Scenario, device: str
+) -> Values:
+    """Return raw scores, float64 (n,), each from a model of the other folds."""
+    scores = np.empty(len(folds))
+    given = parameters(scenario.boosting, task.objective, device, scenario.seed + OWN_SEED)
+    for fold in np.unique(folds):
+        others = rows.where(folds[rows.places] != fold)
+        if not len(others.places):
+            raise DataError(
+                f"cascade: every labelled row is of users in one fold, so none is left to learn from: lower "
+                f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"
+            )
+        model = boost_again(others.binned(table.bins), given, rounds)
+        inside = folds == fold
+        scores[inside] = TaskTrees.of([model]).scores(table.matrix[inside], 0, scenario.boosting.threads)
+    return scores

@@ -1,0 +1,33 @@
+"""One LightGBM a task: the multi-output structure in which tasks share features and factors but no trees."""
+
+from __future__ import annotations
+
+from mtl_tasks.models.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.models.boosting.trees import fit_task
+
+
+class IndependentMember(BoostedMember):
+    """A LightGBM model a task (several, averaged, where ``boosting.seeds`` says so)."""
+
+    kind = "independent"
+    note = "LightGBM"
+
+    @classmethod
+    def _learn(cls, learning: Learning) -> Learnt:
+        scenario, tune = learning.scenario, learning.tune
+        trees = {}
+        for name, task in scenario.tasks.items():
+            rows = learning.train.rows(name).binned(learning.binned)
+            held = learning.tune_binned
+            held_rows = None if tune is None or held is None else tune.rows(name).binned(held)
+            trees[name] = fit_task(
+                rows,
+                held_rows,
+                task.objective,
+                scenario.boosting,
+                learning.device,
+                scenario.seed,
+                learning.chosen_trees(name),
+                learning.earlier_of(name),
+            )
+        return Learnt(trees, learning.encoder)

@@ -1,0 +1,165 @@
+"""Trees that all tasks share, and then trees of each task's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from mtl_tasks.models.boosted import Learning, Learnt
+from mtl_tasks.models.boosting.leaf_table import LeafTable
+from mtl_tasks.models.boosting.losses import LOSSES
+from mtl_tasks.models.boosting.task_rows import Values, clustered_error
+from mtl_tasks.models.boosting.trees import Grown, TaskTrees, boost, boost_again, joined, parameters, predict_raw
+from mtl_tasks.models.shared import Finished, SharedMember, SharedTrees
+
+# Own trees are drawn otherwise than those of `independent`, so that a mean of the two members averages something.
+OWN_SEED: Final = 1_000_003
+
+
+class SharedTailMember(SharedMember):
+    """Shared-tree boosting up to a checkpoint, from where LightGBM grows trees for one task at a time.
+
+    For each task ``tune`` chooses how many own trees follow, or none, and, on the first seed for all seeds, the
+    checkpoint: the first of ``boosting.shared.checkpoints`` unless another is better by more than a standard error (by
+    less, two seeds of one model differ). After checkpoint 0 all trees are the task's own: it opts out.
+    """
+
+    kind = "shared_tail"
+    note = "LightGBM, trees shared by all tasks and then its own"
+
+    @classmethod
+    def _models(cls, learning: Learning, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
+        finishing = _Finishing(learning)
+        return finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
+
+
+class _Finishing:
+    """Puts each task's own trees after the shared ones."""
+
+    def __init__(self, learning: Learning) -> None:
+        self._learning, self._scenario = learning, learning.scenario
+
+    def with_best(self, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
+        """Choose by task and seed what is best on tune."""
+        tasks = self._scenario.tasks
+        parts = dict.fromkeys(tasks, self._scenario.boosting.shared.checkpoints)
+        made: dict[str, list[Finished]] = {task: [] for task in tasks}
+        for number, seed in enumerate(seeds):
+            wanted = sorted({part for some in parts.values() for part in some}, reverse=True)
+            starts = {part: _Starts.of(self._learning, seed, _rounds(seed, part)) for part in wanted}
+            for task in tasks:
+                tried = [self._best(seed, task, starts[part], number) for part in parts[task]]
+                taken = self._clearly_best(task, tried)
+                parts[task] = (parts[task][taken],)
+                made[task].append(tried[taken])
+        return made
+
+    def _clearly_best(self, task: str, tried: list[Finished]) -> int:
+        """Return the place of the first model, or of a later one whose loss on tune is lower by a standard error."""
+        learning, loss = self._learning, LOSSES[self._scenario.tasks[task].objective]
+        if len(tried) == 1 or learning.tune is None or learning.tune_matrix is None:
+            return 0
+        rows, threads = learning.tune.rows(task), self._scenario.boosting.threads
+        users = rows.places if learning.tune.users is None else learning.tune.users[rows.places]
+        matrix, taken = learning.tune_matrix[rows.places], 0
+        losses = [
+            loss.each(TaskTrees.of([model.grown]).scores(matrix, 0, threads), rows.label) * rows.shares
+            for model in tried
+        ]
+        for place in range(1, len(tried)):
+            gain = losses[taken] - losses[place]
+            if gain.sum() > clustered_error(gain, users):
+                taken = place
+        return taken
+
+    def with_known(self, seeds: list[SharedTrees], chosen: Learnt) -> dict[str, list[Finished]]:
+        """Take the rounds, shared and own, that were chosen before."""
+        made: dict[str, list[Finished]] = {task: [] for task in chosen.trees}
+        for number, seed in enumerate(seeds):
+            rounds = {task: trees.shared[number] for task, trees in chosen.trees.items()}
+            starts = _Starts.of(self._learning, seed, rounds)
+            for task, trees in chosen.trees.items():
+                made[task].append(self._again(seed, task, starts, number, trees.own_rounds(number)))
+        return made
+
+    def _parameters(self, task: str, number: int) -> dict[str, Any]:
+        kind, seed = self._scenario.tasks[task].objective, self._scenario.seed + number + OWN_SEED
+        return parameters(self._scenario.boosting, kind, self._learning.device, seed)
+
+    def _best(self, seed: SharedTrees, task: str, starts: _Starts, number: int) -> Finished:
+        """Grow own trees until tune is best, and take them if they made it better."""
+        learning, kind = self._learning, self._scenario.tasks[task].objective
+        assert learning.tune is not None
+        assert learning.tune_binned is not None
+        rows, held, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
+        known, before = seed.model(task, rounds), rounds + seed.inherited(task)
+        if rounds and before >= self._scenario.boosting.rounds:
+            return Finished(known, rounds)
+        own = boost(
+            rows.binned(learning.binned, starts.train.get(task)),
+            held.binned(learning.tune_binned, starts.tune.get(task)),
+            self._parameters(task, number),
+            kind,
+            self._scenario.boosting,
+            before,
+        )
+        if rounds and own.loss >= known.loss:
+            return Finished(known, rounds)
+        return Finished(_followed(known, own, kind, rounds) if task in starts.train else own, rounds)
+
+    def _again(self, seed: SharedTrees, task: str, starts: _Starts, number: int, own_rounds: int) -> Finished:
+        known, rounds, kind = (
+            seed.model(task, starts.rounds[task]),
+            starts.rounds[task],
+            self._scenario.tasks[task].objective,
+        )
+        if not own_rounds:
+            return Finished(known, rounds)
+        data = self._learning.train.rows(task).binned(self._learning.binned, starts.train.get(task))
+        own = boost_again(data, self._parameters(task, number), own_rounds)
+        return Finished(joined(known, own, kind) if task in starts.train else own, rounds)
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """What each task's trees up to a checkpoint say of its labelled rows; nothing for a task that has none.
+
+    They are predicted anew: keeping each task's scores of a round that may turn out best costs a copy a round.
+    """
+
+    rounds: dict[str, int]
+    train: dict[str, Values]
+    tune: dict[str, Values]
+
+    @classmethod
+    def of(cls, learning: Learning, seed: SharedTrees, rounds: dict[str, int]) -> _Starts:
+        there = [task for task, count in rounds.items() if count + seed.inherited(task)]
+        if not there:
+            return cls(rounds, {}, {})
+        grown = {task: seed.model(task, rounds[task]) for task in there}
+        trees = {task: TaskTrees.of([grown[task]], [rounds[task]], [seed.inherited(task)]) for task in there}
+        shared, first = ({task: part[task] for task in there} for part in (rounds, seed.all_inherited))
+        table = (
+            LeafTable({task: grown[task].booster for task in there}, shared, first) if any(shared.values()) else None
+        )
+        made: list[dict[str, Values]] = [{}, {}]
+        for scores, part, matrix in (
+            (made[0], learning.train, learning.matrix),
+            (made[1], learning.tune, learning.tune_matrix),
+        ):
+            if part is not None and matrix is not None:
+                raw = predict_raw(trees, [table], matrix, learning.scenario.boosting)
+                scores.update({task: raw[task][part.rows(task).places] for task in there})
+        return cls(rounds, *made)
+
+
+def _rounds(seed: SharedTrees, part: float) -> dict[str, int]:
+    return {name: round(part * task.best_round) for name, task in seed.tasks.items()}
+
+
+def _followed(known: Grown, own: Grown, kind: str, rounds: int) -> Grown:
+    """Return the model of the trees up to a checkpoint and then the task's own, with the curve of both."""
+    assert known.curve is not None
+    assert own.curve is not None
+    curve = replace(known.curve, train=known.curve.train[:rounds], tune=known.curve.tune[:rounds]).then(own.curve)
+    return replace(joined(known, own, kind), curve=curve)

@@ -1,0 +1,201 @@
+"""Warm start: which earlier member a run's trees may be grown on from, and why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl_tasks.core.errors import ConfigError, nearest
+from mtl_tasks.models import Member, Table, member_class
+from mtl_tasks.models.boosted import BoostedMember
+from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario, scenario_names
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.registry import Entry, Registry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a member grows on from.
+
+    Attributes
+    ----------
+    fitted, refitted
+        The earlier member as it learnt from its train window, and from all its windows but test; null: from scratch.
+    note
+        A sentence for the log, the manifest and the report; null where no transfer was asked for.
+    """
+
+    fitted: BoostedMember | None = None
+    refitted: BoostedMember | None = None
+    note: str | None = None
+
+    def fit(self, member: type[Member], train: Table, tune: Table, scenario: Scenario) -> Member:
+        """Fit a member, from here if there is something to grow on from."""
+        if self.fitted is None:
+            return member.fit(train, tune, scenario)
+        assert issubclass(member, BoostedMember)
+        return member.fit(train, tune, scenario, self.fitted)
+
+    def refit(self, member: Member, table: Table) -> Member:
+        """Refit what :meth:`fit` gave."""
+        if self.refitted is None:
+            return member.refit(table)
+        assert isinstance(member, BoostedMember)
+        return member.refit(table, self.refitted)
+
+
+def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -> Entry | str:
+    """Return the run whose member a run as of ``as_of`` grows on from, or why there is none.
+
+    A champion of the scenario's own that is not there yet is no fault, another scenario's is.
+
+    Raises
+    ------
+    ConfigError
+        If another scenario is unknown, or had no champion before.
+    """
+    asked = scenario.boosting.transfer
+    name = scenario.name if asked == "champion" else asked
+    if kind == "cascade":
+        return "a cascade's folds may not know trees that learnt from their rows"
+    champion = Registry(store, name).champion(as_of)
+    if champion is None:
+        if asked != "champion":
+            raise _no_champion(name, as_of, store)
+        return f"no run of {name} was published before {as_of}"
+    if f"member:{kind}" not in champion.refs:
+        return f"{name} as of {champion.as_of} has no member {kind}"
+    return champion
+
+
+def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
+    known = scenario_names()
+    if name not in known and not Registry(store, name).entries():
+        return ConfigError(
+            f"boosting.transfer: no scenario {name!r}{nearest(name, known)} (known: {', '.join(known) or 'none'}): "
+            "name another one, 'champion' for the scenario's own, or 'none'"
+        )
+    return ConfigError(
+        f"boosting.transfer: no run of {name} was published before {as_of}: run {name} for an earlier day first, or "
+        "set 'none'"
+    )
+
+
+def from_scratch(reason: str) -> WarmStart:
+    """Grow from nothing, saying why."""
+    note = f"grown from scratch: {reason}"
+    log.warning("boosting.transfer: %s", note)
+    return WarmStart(note=note)
+
+
+def warm_start(
+    kind: MemberKind,
+    entry: Entry,
+    fitted: Mapping[str, bytes],
+    refitted: Mapping[str, bytes],
+    ours: Scenario,
+    as_of: str,
+    columns: list[str],
+) -> WarmStart:
+    """Load the earlier member of a registry entry and check that a run as of ``as_of`` may grow on from it.
+
+    Parameters
+    ----------
+    fitted, refitted
+        The files of its member as it was before the refit (empty if they were not kept), and after.
+    columns
+        The features that this run has.
+
+    Raises
+    ------
+    ConfigError
+        If its features, tasks or seeds do not match, or it learnt from days that this run judges or chooses by.
+    """
+    where, theirs = _where(entry), check_entry(entry, ours, as_of)
+    if not fitted and theirs.refit != "none":
+        return from_scratch(f"{where} did not keep its trees of before the refit, as boosting.transfer was 'none'")
+    before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
+    for member in (before, after):
+        _check_features(member, columns, where)
+        most = max(max(trees.rounds) for trees in member.learnt.trees.values())
+        if most >= ours.boosting.rounds:
+            return from_scratch(f"{where} has grown to {most} trees and boosting.rounds is {ours.boosting.rounds}")
+    return WarmStart(before, after, f"grown on from {where}")
+
+
+def check_entry(entry: Entry, ours: Scenario, as_of: str) -> Scenario:
+    """Check what the registry alone tells of whether a run may grow on from an earlier one; return that one's scenario.
+
+    Raises
+    ------
+    ConfigError
+        If tasks or seeds do not match, it learnt from days that this run judges or chooses by, or its scenario is not
+        understood any more.
+    """
+    where = _where(entry)
+    theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    _check_days(theirs, entry.as_of, ours, as_of, where)
+    if theirs.boosting.transfer != "none" or theirs.refit == "none":  # else its trees were not kept: from scratch
+        _check_settings(theirs, ours, where)
+    return theirs
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
+
+
+def _load(kind: MemberKind, files: Mapping[str, bytes], scenario: Scenario) -> BoostedMember:
+    member = member_class(kind).load(files, scenario)
+    assert isinstance(member, BoostedMember)
+    return member
+
+
+def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, where: str) -> None:
+    """Its labels must end where those end that this run learns from: later ones would be judged by themselves."""
+    for after, what in ((("tune", "blend", "test"), "chooses rounds on"), (("test",), "is judged by")):
+        end, limit = (
+            np.datetime64(day) - np.timedelta64(sum(getattr(scenario.windows, name) for name in after), "D")
+            for scenario, day in ((theirs, their_as_of), (ours, as_of))
+        )
+        if end > limit:
+            raise ConfigError(
+                f"boosting.transfer: {where} learnt from days before {end}, of which this run {what} those from "
+                f"{limit} on: set boosting.transfer to 'none', or take windows of equal length in both scenarios"
+            )
+
+
+def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
+    if ours.features.raw_factors:
+        raise ConfigError(
+            "boosting.transfer: with features.raw_factors no trees can be grown on from: the axes of two runs' factor "
+            "spaces have nothing in common; set one of the two off"
+        )
+    objectives = {name: task.objective for name, task in theirs.tasks.items()}
+    if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):
+        raise ConfigError(
+            f"boosting.transfer: {where} has none of the tasks ({', '.join(objectives)}) of this scenario "
+            f"({', '.join(ours.tasks)}) in the same kind and with the same loss: name tasks alike, or set "
+            "boosting.transfer to 'none'"
+        )
+    seeds = theirs.boosting.seeds
+    if seeds != ours.boosting.seeds:
+        raise ConfigError(
+            f"boosting.transfer: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
+            "set boosting.seeds alike, or boosting.transfer to 'none'"
+        )
+
+
+def _check_features(member: BoostedMember, columns: list[str], where: str) -> None:
+    names = member.learnt.encoder.names
+    lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
+    if lacking or further:
+        raise ConfigError(
+            f"boosting.transfer: the trees of {where} know other features: {len(lacking)} that are not here "
+            f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
+            f"({', '.join(further[:3]) or 'none'}): set boosting.transfer to 'none'"
+        )

@@ -1,0 +1,109 @@
+"""The section ``source.items`` of a draft."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.data.files import locate
+from mtl_tasks.onboarding.column_roles import AGGREGATE_WORDS, Column, look_at
+from mtl_tasks.onboarding.draft_log import ROWS
+from mtl_tasks.onboarding.sample import is_csv, read_sample
+from mtl_tasks.onboarding.yaml_text import keys, quoted
+from mtl_tasks.scenario.source import RESERVED
+
+_NUMBERED: Final = ("integer", "number", "flag")
+_WORDS: Final = 200  # most kinds that a model may learn something of
+_COVERED: Final = 0.99  # share of the log's items that a table has where one that it lacks is a fault
+_SEPARATORS: Final = ("|", ";", ",")
+_JOINED: Final = 0.05  # least share of texts with a separator, if they are several values and not one with a stray sign
+_LONGEST_VALUE: Final = 30  # letters of a value, on average; more are prose
+
+
+def item_lines(path: str, item: Column) -> list[str]:
+    """Return the section `items` for a table of item attributes, and what the log's item ids are found in."""
+    sample = read_sample(locate(".", path), f"--items {path}", is_csv(path), ROWS)
+    columns = look_at(sample.table, not is_csv(path))
+    ids = {str(value) for value in pc.unique(item.values).to_pylist()}
+    shared = {column.name: _overlap(ids, column) for column in columns}
+    best = max(columns, key=lambda column: (shared[column.name], column.found.distinct), default=None)
+    if best is None or shared[best.name] == 0:
+        raise ConfigError(
+            f"--items {path}: no column holds an id of the log's column {item.name!r}: leave --items away"
+        )
+    rest = [column for column in columns if column is not best]
+    title = next((c for c in rest if c.named(("title", "name", "description")) and c.kind == "text"), None)
+    lines = [
+        "  items:",
+        f"    path: {quoted(path)}",
+        f"    id: {quoted(best.name)} # guess: holds {shared[best.name]:.0%} of the item ids that were read",
+    ]
+    if sample.whole and shared[best.name] < _COVERED:
+        lines.append("    missing: allow # guess: the other items have no attributes; quarantine would drop their rows")
+    if title is not None:
+        lines.append(f"    title: {quoted(title.name)} # guess: by its name; shown in reports and lists")
+    return [*lines, *_attributes([column for column in rest if column is not title])]
+
+
+def _overlap(ids: set[str], column: Column) -> float:
+    """Share of ids that a column holds."""
+    if column.kind not in ("integer", "text", "number"):
+        return 0.0
+    return len(ids & {str(value) for value in pc.unique(column.values).to_pylist()}) / max(len(ids), 1)
+
+
+def _attributes(columns: list[Column]) -> list[str]:
+    separators = {column.name: _separator(column) for column in columns}
+    separator = next((found for found in separators.values() if found), "|")
+    totals = [c for c in columns if c.kind in ("integer", "number") and c.named(AGGREGATE_WORDS)]
+    several = [c for c in columns if separators[c.name] == separator or _is_list(c)]
+    kinds = {
+        "numeric": ([c for c in columns if c.kind in _NUMBERED and c not in totals], "numbers; take away what are ids"),
+        "categorical": (
+            [c for c in columns if c.kind == "text" and c not in several and c.found.distinct <= _WORDS],
+            f"texts with at most {_WORDS} values",
+        ),
+        "multi": (several, f"lists, or texts that join several values by {separator}"),
+        "times": ([c for c in columns if c.kind == "time"], "times, which become an age in days"),
+    }
+    named = keys([column.name for found, _ in kinds.values() for column in found], RESERVED)
+    lines = [f"    separator: {quoted(separator)}"] if separator != "|" else []
+    for kind, (found, why) in kinds.items():
+        if found:
+            lines += [f"    {kind}: # guess: {why}", *(f"      {named[c.name]}: {quoted(c.name)}" for c in found)]
+    if totals:
+        lines.append(
+            f"    # left out, as counts and means of all time know what happens in the test window: {_names(totals)}"
+        )
+    used = {column.name for found, _ in kinds.values() for column in found}
+    left = [column for column in columns if column.name not in used and column not in totals]
+    return [*lines, *([f"    # not used: {_names(left)}"] if left else [])]
+
+
+def _names(columns: list[Column]) -> str:
+    return ", ".join(column.name for column in columns)
+
+
+def _is_list(column: Column) -> bool:
+    kind = column.values.type
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _separator(column: Column) -> str | None:
+    """What separates several values in the texts of a column; None if they are one each."""
+    if column.kind != "text":
+        return None
+    texts = column.values.cast(pa.large_string())
+    for sign in _SEPARATORS:
+        share = float(pc.mean(pc.match_substring(texts, sign).cast(pa.int8())).as_py())
+        if share < _JOINED:
+            continue
+        parts = pc.utf8_trim_whitespace(pc.list_flatten(pc.split_pattern(texts, sign)))
+        short = float(pc.mean(pc.utf8_length(parts)).as_py()) <= _LONGEST_VALUE
+        again = int(pc.count_distinct(parts).as_py()) <= len(texts) / 2
+        if sign == "|" or (short and again):  # commas and semicolons stand in prose too
+            return sign
+    return None

@@ -1,0 +1,77 @@
+"""Everything that would stop a run and can be known before its log is read: from settings, registry and machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.scenario import BOOSTED, Scenario
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.registry import Entry
+
+
+def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devices: bool) -> list[str]:
+    """Return what would stop a run, a sentence each with its remedy.
+
+    Rules of the gate and the utility are checked when the scenario is; what only features tell, such as columns that
+    earlier trees do not know, is checked when a member is fitted.
+
+    Parameters
+    ----------
+    as_of
+        ``YYYY-MM-DD``; None if no day is known: champions are then not looked at.
+    devices
+        Whether the members are fitted on this machine: only then can its devices be tried.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer.
+    """
+    checks: list[Callable[[], object]] = []
+    if as_of is not None and scenario.boosting.transfer != "none":
+        checks.append(lambda: _check_transfer(scenario, as_of, store))
+    if devices:
+        checks += _device_checks(scenario)
+    return list(_refusals(checks))
+
+
+def refuse_obstacles(scenario: Scenario, as_of: str, store: Store, *, devices: bool) -> None:
+    """Raise a ConfigError that names all that :func:`find_obstacles` finds; parameters are its own."""
+    found = find_obstacles(scenario, as_of, store, devices=devices)
+    if found:
+        raise ConfigError("; ".join(found))
+
+
+def _refusals(checks: list[Callable[[], object]]) -> Iterator[str]:
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            yield str(error)
+
+
+def _check_transfer(scenario: Scenario, as_of: str, store: Store) -> None:
+    """Check each member's start; all of them grow on from the same run."""
+    from mtl_tasks.models.warm_start import check_entry, find_start
+
+    starts: dict[str, Entry] = {}
+    for kind in scenario.members:
+        if kind in BOOSTED:
+            start = find_start(scenario, as_of, store, kind)
+            if isinstance(start, Entry):
+                starts[start.run_key] = start
+    for entry in starts.values():
+        check_entry(entry, scenario, as_of)
+
+
+def _device_checks(scenario: Scenario) -> Iterator[Callable[[], object]]:
+    if scenario.factors.device == "gpu":
+        from mtl_tasks.features.als import resolve_device as resolve_factors
+
+        yield lambda: resolve_factors("gpu")
+    device = scenario.boosting.device
+    if device in ("gpu", "cuda") and BOOSTED & set(scenario.members):
+        from mtl_tasks.models.boosting.device import resolve_device as resolve_boosting
+
+        yield lambda: resolve_boosting(device)

@@ -1,0 +1,1 @@
+"""Runs stages, in one process or one each, and reads finished runs."""

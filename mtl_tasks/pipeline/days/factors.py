@@ -1,0 +1,104 @@
+"""Factor spaces as artefacts: what was fitted, and how far new items were folded in, is shared by the runs that can."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from upath import UPath
+
+from mtl_tasks.core.days import day_text
+from mtl_tasks.features.als import ItemSpace
+from mtl_tasks.features.builder import Spaces, extend_spaces, fit_spaces
+from mtl_tasks.pipeline.days.fingerprints import Digests, Known, id_types
+from mtl_tasks.pipeline.engine import Run
+from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
+
+log = logging.getLogger(__name__)
+
+
+def make_spaces(
+    run: Run,
+    config: Mapping[str, Any],
+    events: pd.DataFrame,
+    digests: Digests,
+    start: int,
+    earlier: Spaces | None = None,
+) -> Spaces:
+    """Return the spaces fitted on what lies before ``start``, with new items folded in until as_of.
+
+    What an earlier run fitted on the very same events is taken from the store and folded into further; the spaces are
+    the same to the bit.
+
+    Parameters
+    ----------
+    config
+        What the spaces depend on beside the events, with what names ``earlier`` where there is such.
+    digests
+        A hash of the events of each day.
+    earlier
+        Spaces of another fit to go on from.
+    """
+    every = run.scenario.factors.refresh_days
+    refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
+    known = Known(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
+    keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
+    found = _newest(run, keys)
+    if found is None:
+        spaces = fit_spaces(events, run.scenario, start, run.as_of_day, earlier)
+    else:
+        reached, artifact = found
+        spaces = load_spaces(artifact)
+        log.info("%s: factors of %s folded into further", run.scenario.name, day_text(reached))
+        if reached == refreshed[-1]:
+            return spaces
+        spaces = extend_spaces(spaces, events, run.scenario, run.as_of_day, reached)
+    day, payload = refreshed[-1], Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
+    add_spaces(payload, spaces)
+    facts = {"scenario": run.scenario.name, "stage": "factors", "as_of": day_text(day), "usage": {}}
+    run.store.publish(_folder(run, day, keys[day]), keys[day], payload, facts)
+    return spaces
+
+
+def add_spaces(payload: Payload, spaces: Spaces) -> None:
+    """Add spaces to what is stored, for :func:`load_spaces` to find."""
+    for name, space in spaces.items():
+        payload.add_arrays(_file(name), asdict(space))
+    payload.summary["vectors"] = {name: list(space.vectors.shape) for name, space in spaces.items()}
+    payload.summary["text_ids"] = any(space.item_ids.dtype.kind == "U" for space in spaces.values())
+
+
+def load_spaces(artifact: Artifact) -> Spaces:
+    """Return the spaces of an artefact.
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged.
+    """
+    spaces = {}
+    for name in artifact.summary["vectors"]:
+        kind = "U" if artifact.summary["text_ids"] else "i"
+        expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
+        spaces[name] = ItemSpace(**artifact.arrays(_file(name), expected))
+    return spaces
+
+
+def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:
+    """The last day that the store has something for."""
+    for day in sorted(keys, reverse=True):
+        artifact = run.store.find(_folder(run, day, keys[day]))
+        if artifact is not None:
+            return day, artifact
+    return None
+
+
+def _folder(run: Run, day: int, key: str) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, day_text(day), key)
+
+
+def _file(space: str) -> str:
+    return space.replace(":", "-")

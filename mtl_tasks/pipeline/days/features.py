@@ -1,0 +1,301 @@
+"""Features of a run, an artefact a block of days: runs of other dates that would make the same take it as it is.
+
+A block is a day, or several quiet ones (:mod:`mtl_tasks.pipeline.days.blocks`).
+
+What is counted for them is kept once a week, so that the next run need not count from the log's first day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from upath import UPath
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.categories import joined_kinds, own_kinds
+from mtl_tasks.core.days import day_text
+from mtl_tasks.features import FeatureMaker, Tables
+from mtl_tasks.features.als import ItemSpace
+from mtl_tasks.features.interactions import encode
+from mtl_tasks.features.state import Memory
+from mtl_tasks.pipeline.days.blocks import Block, block_name, divided
+from mtl_tasks.pipeline.days.fingerprints import Known
+from mtl_tasks.pipeline.days.log import day_digests, hash_rows, read_events
+from mtl_tasks.pipeline.engine import Run
+from mtl_tasks.store.artifacts import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
+
+log = logging.getLogger(__name__)
+
+_FILE: Final = "features"
+_ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held before they are written
+_BLOCK_ROWS: Final = 4_096  # below, what an artifact costs exceeds what its rows cost
+_WEEK: Final = 7  # counts are kept as they stood before days divisible by this
+
+
+def make_days(
+    run: Run,
+    validated: Artifact,
+    tables: Tables,
+    rows: pd.DataFrame,
+    spaces: dict[str, ItemSpace],
+    windows: Mapping[str, tuple[int, int]],
+) -> list[Ref]:
+    """Return an artefact for every block of days of ``rows``, made now where the store has none.
+
+    Parameters
+    ----------
+    validated
+        The artefact of the validated log.
+    tables
+        As :func:`mtl_tasks.features.build_features` takes them.
+    rows
+        user, item, day and context, ordered by day.
+    windows
+        Those of the rows: first day of each and the day after its last. Counts are kept for the next run, and for the
+        lists of the test window.
+
+    Raises
+    ------
+    ArtifactError
+        If a file of a day that was made before is missing or of another size (who reads it finds any other damage), or
+        the store cannot be written.
+    """
+    events, digests = read_events(run.store, validated), day_digests(run.store, validated)
+    known = Known.of(run, run.scenario, digests, events, tables)
+    keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
+    days = rows[columns.DAY].to_numpy()
+    places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
+    sizes = {day: place.stop - place.start for day, place in places.items()}
+    blocks = divided(sizes, range(windows["train"][0], windows["test"][1]), _BLOCK_ROWS)
+    named = {block: _block_key([keys[day] for day in block]) for block in blocks}
+    found = {block: run.store.find(_folder(run, block_name(block), key)) for block, key in named.items()}
+    for artifact in found.values():
+        if artifact is not None:
+            run.store.reuse(artifact.ref)
+            artifact.verify_sizes()  # who reads the day checks its hash; here that took a seventh of the next day's run
+    missing = [block for block, artifact in found.items() if artifact is None]
+    made = dict[Block, Artifact]()
+    if missing:
+        memory = recall(run.store, run.scenario.name, known, missing[0][0])
+        coded, coded_rows = encode(events, rows, run.scenario)
+        del events, rows  # at ten million events .7 GB
+        maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
+        wanted = [day for block in missing for day in block]
+        weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
+        parts = dict[int, pd.DataFrame]()
+        for batch in _batches(wanted, weeks, places):
+            weeks = _keep(run, known, maker, weeks, batch[0])
+            at = np.concatenate([np.arange(places[day].start, places[day].stop) for day in batch])
+            parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
+            for block in [block for block in missing if block not in made and block[-1] in parts]:
+                made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
+        _keep(run, known, maker, weeks, run.as_of_day)
+    log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(missing), len(blocks) - len(missing))
+    return [(found[block] or made[block]).ref for block in blocks]
+
+
+def read_days(
+    store: Store,
+    features: Artifact,
+    names: Sequence[str] | None = None,
+    places: NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Return the features of a run's rows, in their order.
+
+    Parameters
+    ----------
+    features
+        The artefact of the stage.
+    names
+        Columns to read; by default all.
+    places
+        Which rows, ascending; by default all. Days without any of them are not read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        float32 columns that share one array, then those of kinds (category).
+    """
+    refs = day_refs(features)
+    ends = np.cumsum([ref.rows for ref in refs])
+    if places is None:
+        places = np.arange(ends[-1])
+    numbers: NDArray[np.float32] | None = None
+    at, kinds, labels = 0, [], []
+    for ref, end in zip(refs, ends.tolist(), strict=True):
+        first, last = np.searchsorted(places, [end - ref.rows, end]).tolist()
+        if first == last:
+            continue
+        frame = store.open(ref).frame(_FILE, None if names is None else list(names))
+        if last - first < ref.rows:
+            frame = frame.iloc[places[first:last] - (end - ref.rows)]
+        if numbers is None:
+            labels = [name for name in frame if frame[name].dtype == np.float32]
+            numbers = np.empty((len(labels), len(places)), dtype=np.float32)
+        for place, name in enumerate(labels):
+            numbers[place, at : at + len(frame)] = frame[name]
+        kinds.append(frame.drop(columns=labels))
+        at += len(frame)
+    assert numbers is not None  # there is a row in every window
+    made = pd.DataFrame(numbers.T, columns=labels, copy=False)
+    return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
+
+
+@dataclass(frozen=True)
+class DailyFeatures:
+    """Features of a run's rows that are kept by day; see :class:`mtl_tasks.models.member.KeptFeatures`.
+
+    Attributes
+    ----------
+    features
+        The artefact of the stage.
+    names
+        The columns that are wanted.
+    rows
+        Which of the run's rows.
+    """
+
+    store: Store
+    features: Artifact
+    names: list[str]
+    rows: range
+
+    @classmethod
+    def of(cls, store: Store, features: Artifact, names: list[str]) -> Self:
+        """Take all rows."""
+        return cls(store, features, names, range(sum(ref.rows for ref in day_refs(features))))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def read(self) -> pd.DataFrame:
+        """Return the features as :func:`read_days` does."""
+        return read_days(self.store, self.features, self.names, np.arange(self.rows.start, self.rows.stop))
+
+    def where(self, rows: slice) -> Self:
+        """Return some of the rows, unread."""
+        return replace(self, rows=self.rows[rows])
+
+
+def feature_names(store: Store, features: Artifact) -> list[str]:
+    """Return the columns that :func:`read_days` gives."""
+    return store.open(day_refs(features)[0]).column_names(_FILE)
+
+
+def all_there(store: Store, made: Artifact) -> bool:
+    """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
+    found = ((ref, store.look_up(ref)) for ref in day_refs(made))
+    return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
+
+
+def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
+    """Name, for each day of ``rows``, all that its features depend on; ascending.
+
+    That is what was known before the day, the rows themselves, and the factor spaces as they stood.
+    """
+    row_days, row_hashes = rows[columns.DAY].to_numpy(), hash_rows(rows)
+    keys = {}
+    for day, key in known.before(np.unique(row_days).tolist()):
+        first, last = np.searchsorted(row_days, [day, day + 1])
+        key.update(row_hashes[first:last].tobytes())
+        for name in sorted(spaces):
+            key.update(_space_hash(spaces[name], day))
+        keys[day] = key.hexdigest()
+    return keys
+
+
+def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None:
+    """Return the newest counts that were kept as they stood before a day, or before an earlier one, if there are any.
+
+    Parameters
+    ----------
+    scenario
+        Its name, which is where days are kept.
+
+    Raises
+    ------
+    ArtifactError
+        If they are damaged.
+    """
+    weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
+    for week in sorted(weeks, reverse=True):
+        found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
+        if found is not None:
+            log.info("%s: counting goes on from %s", scenario, day_text(week))
+            return Memory.read(found)
+    return None
+
+
+def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
+    """Keep what was counted before each of the weeks that begin by a day; return the other weeks."""
+    due = [week for week in weeks if week <= until]
+    for day, key in known.before(due):
+        maker.advance(day)
+        facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
+        folder = _folder(run, day_text(day), key.hexdigest())
+        if not (folder / MANIFEST).exists():  # the same counts, though in another order if counted from the first day
+            run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
+    return weeks[len(due) :]
+
+
+def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
+    """The last week's beginning by each day, if it is in a span of days."""
+    weeks = {int(day) - int(day) % _WEEK for day in days}
+    return sorted(week for week in weeks if first <= week <= last)
+
+
+def _batches(days: list[int], cuts: list[int], places: Mapping[int, slice]) -> Iterator[list[int]]:
+    """Days in batches of a bounded number of rows, a larger day by itself; none goes across a cut."""
+    batch, size = list[int](), 0
+    for day in days:
+        rows = places[day].stop - places[day].start
+        if batch and (size + rows > _ROWS_AT_ONCE or any(batch[-1] < cut <= day for cut in cuts)):
+            yield batch
+            batch, size = [], 0
+        batch.append(day)
+        size += rows
+    if batch:
+        yield batch
+
+
+def _by_day(features: pd.DataFrame, days: Sequence[int], sizes: Mapping[int, int]) -> dict[int, pd.DataFrame]:
+    """Divide the features of some days' rows, which are in order of days."""
+    ends = np.cumsum([sizes[day] for day in days]).tolist()
+    return {day: features.iloc[end - sizes[day] : end] for day, end in zip(days, ends, strict=True)}
+
+
+def _publish(run: Run, block: Block, key: str, parts: list[pd.DataFrame]) -> Artifact:
+    features = own_kinds(parts[0] if len(parts) == 1 else pd.concat(parts))
+    payload = Payload(rows=len(features), summary={"columns": len(features.columns)})
+    payload.add_frame(_FILE, features, measurements=True)
+    facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": block_name(block), "usage": {}}
+    return run.store.publish(_folder(run, block_name(block), key), key, payload, facts)
+
+
+def _block_key(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
+
+
+def _folder(run: Run, name: str, key: str) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, name, key)
+
+
+def _labels_and_window(rows: pd.DataFrame) -> list[str]:
+    """Columns that features do not depend on: labels, and the window that the rows are used in."""
+    return [str(name) for name in rows if name == columns.WINDOW or str(name).startswith(columns.label(""))]
+
+
+def _space_hash(space: ItemSpace, day: int) -> bytes:
+    usable = space.valid_from <= day
+    digest = hashlib.sha256(pd.util.hash_array(space.item_ids[usable].astype(object)).tobytes())
+    for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):
+        digest.update(values.tobytes())
+    return digest.digest()

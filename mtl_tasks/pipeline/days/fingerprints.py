@@ -1,0 +1,100 @@
+"""Names of all that was known by a day: what the keys of artefacts that belong to days are made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.arrays import ordered_by
+from mtl_tasks.core.days import EPOCH
+from mtl_tasks.features.attribute_values import listed_kinds
+from mtl_tasks.features.builder import Tables
+from mtl_tasks.pipeline.days.log import hash_rows
+from mtl_tasks.pipeline.engine import Run, code_version, library_versions
+from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario
+from mtl_tasks.store.artifacts import to_json
+
+Digests = Mapping[int, str]
+Hashes = NDArray[np.uint64]
+Days = NDArray[np.int64]
+_NEVER: Final = np.iinfo(np.int64).max
+
+
+class Known:
+    """Names all that was known by a day.
+
+    An event that was corrected later changes the names of the days after it, and of no other; so does an attribute of
+    a user or an item, from the day on which the log first met them.
+
+    Parameters
+    ----------
+    settings
+        What results depend on beside data, code and libraries; JSON-able.
+    digests
+        A hash of the events of each day.
+    sides
+        Hash of each row of a table beside the log, and the first day by which it is known.
+    """
+
+    def __init__(self, settings: dict[str, Any], digests: Digests, sides: Sequence[tuple[Hashes, Days]] = ()) -> None:
+        self.first = min(digests, default=0)
+        start = {**settings, "code": code_version(), "libraries": library_versions()}
+        self._start, self._digests, self._sides = to_json(start), digests, sides
+
+    @classmethod
+    def of(cls, run: Run, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
+        """What a run makes the features of a scenario of: its own, or that of a champion to compare with."""
+        source, document = scenario.source, scenario.model_dump(mode="json")
+        known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
+        known["ids"] = id_types(events)
+        # How many kinds there are, of all versions, decides which attributes make features of their own.
+        known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
+        sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
+        return cls(
+            run.in_key(known),
+            digests,
+            [(hash_rows(table), _first_known_day(table, name, events)) for table, name in sides],
+        )
+
+    def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Yield each of some ascending days with a hash of what was known before it, to be added to."""
+        digest, past = hashlib.sha256(self._start), sorted(self._digests)
+        at = 0
+        for day in days:
+            end = int(np.searchsorted(past, day))
+            for earlier in past[at:end]:
+                digest.update(self._digests[earlier].encode())
+            at, now = end, digest.copy()
+            for hashes, valid in self._sides:
+                now.update(hashes[valid <= day].tobytes())
+            yield day, now
+
+
+def id_types(events: pd.DataFrame) -> list[str]:
+    """What ids are written as: those of a text log are integers until a day brings one that is not."""
+    return [str(events[name].dtype) for name in (columns.USER, columns.ITEM)]
+
+
+def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:
+    """The first day by which each row is known: its id is in the log by then, and its version older than the day.
+
+    Of ids that come later nothing is known, so that a table to which the new ones are added every day changes no day
+    before theirs.
+    """
+    days, ids = events[columns.DAY].to_numpy().astype(np.int64), events[id_column]
+    if (days[1:] < days[:-1]).any():
+        order = ordered_by(days)
+        days, ids = days[order], ids.iloc[order]
+    new = ~ids.duplicated().to_numpy()
+    place = pd.Index(ids[new]).get_indexer(pd.Index(table[id_column]))
+    met = np.where(place >= 0, np.append(days[new], _NEVER)[place], _NEVER)
+    if columns.VALID not in table:
+        return met
+    valid = (table[columns.VALID] - EPOCH) // pd.Timedelta(days=1)
+    return np.maximum(met, valid.to_numpy(dtype=np.int64) + 1)

@@ -1,0 +1,256 @@
+"""The judged log, an artefact a day: a day is read and judged once, whichever runs ask for it.
+
+A wide log in partitions of days has a part for each block of them (:mod:`mtl_tasks.pipeline.days.blocks`). Any other
+log has one part, of all that lies before as_of: what single files, labels that are final later, and rows without a time
+hold of a day is known only once all is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from upath import UPath
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.categories import joined_kinds, own_kinds
+from mtl_tasks.data.attribute_tables import read_items
+from mtl_tasks.data.conversion import narrow_ids, to_pandas
+from mtl_tasks.data.files import SourceFile
+from mtl_tasks.data.interactions import read_log
+from mtl_tasks.data.validation import JudgedRows, judge_rows
+from mtl_tasks.pipeline.days.blocks import BLOCK_DAYS, block_name, divided
+from mtl_tasks.pipeline.engine import Run, code_version, library_versions
+from mtl_tasks.store.artifacts import DAYS, Artifact, Payload, Store, day_refs, to_json
+
+log = logging.getLogger(__name__)
+
+EVENTS: Final = "events"
+_QUARANTINE: Final = "quarantine"
+_IDS: Final = (columns.USER, columns.ITEM)
+_BLOCK_BYTES: Final = 256 * 1024  # of the log's files: below, what an artifact costs exceeds what its rows cost
+
+Root = str | Path | UPath
+
+
+class Part(NamedTuple):
+    """What an artifact holds of the log.
+
+    Attributes
+    ----------
+    name
+        Of its folder.
+    days
+        Which it is of; empty if it is of the whole log.
+    """
+
+    name: str
+    days: range
+    files: list[SourceFile]
+
+
+Parts = dict[str, Part]
+
+
+def judge_parts(
+    run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, snapshots: UPath | None
+) -> list[Artifact]:
+    """Return an artefact for every part of the log, made now where the store has none; in order of days.
+
+    Parameters
+    ----------
+    config
+        The sections of the scenario that the rows' judgement depends on.
+    files
+        All files of the run, as they stood when it began.
+    root
+        Folder that the scenario's relative paths start from.
+    snapshots
+        Folder of the log's files where these are what a database held.
+
+    Raises
+    ------
+    DataError
+        As :func:`~mtl_tasks.data.interactions.read_log` and :func:`~mtl_tasks.data.validation.judge_rows`.
+    """
+    parts = _parts(run, config, files)
+    found = {key: run.store.find(_folder(run, key, part)) for key, part in parts.items()}
+    for artifact in found.values():
+        if artifact is not None:
+            run.store.reuse(artifact.ref)
+    known = {key: artifact.json("part") for key, artifact in found.items() if artifact is not None}
+    missing = {key: part for key, part in parts.items() if found[key] is None}
+    made = _make(run, missing, files, (root, snapshots or root), list(known.values())) if missing else {}
+    log.info("%s: %d parts of the log judged, of %d reused", run.scenario.name, len(missing), len(known))
+    return [found[key] or made[key] for key in parts]
+
+
+def read_events(store: Store, validated: Artifact, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the good rows of a run's log, in order of days.
+
+    They are those of :class:`~mtl_tasks.data.validation.ValidationResult`.
+
+    Parameters
+    ----------
+    validated
+        The artefact of the stage ``validate``.
+    names
+        Columns to read; by default all.
+    """
+    parts = [store.open(ref) for ref in day_refs(validated)]
+    return joined_events([part.frame(EVENTS, None if names is None else list(names)) for part in parts])
+
+
+def events_bytes(store: Store, validated: Artifact) -> int:
+    """Return how large the files are that :func:`read_events` reads."""
+    parts = [store.open(ref) for ref in day_refs(validated)]
+    return sum(part.manifest["files"][f"{EVENTS}.parquet"]["size"] for part in parts)
+
+
+def day_digests(store: Store, validated: Artifact) -> dict[int, str]:
+    """Return a hash of the good rows of each day of a run's log."""
+    parts = [store.open(ref).json("part") for ref in day_refs(validated)]
+    return {int(day): digest for part in parts for day, digest in part["digests"].items()}
+
+
+def digests_of(events: pd.DataFrame) -> dict[int, str]:
+    """Return a hash of the rows of each day; equal rows in equal order have equal hashes, wherever they came from."""
+    days = events[columns.DAY].to_numpy()
+    order = np.argsort(days, kind="stable")
+    hashes, days = hash_rows(events)[order], days[order]
+    bounds = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)] if len(days) else []
+    return {
+        int(days[start]): hashlib.sha256(hashes[start:end].tobytes()).hexdigest() for start, end in pairwise(bounds)
+    }
+
+
+def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
+    """Return a hash of each row."""
+    return np.asarray(pd.util.hash_pandas_object(frame, index=False), dtype=np.uint64)
+
+
+def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Join the events of parts; one without rows says nothing of types."""
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
+    if len(frames) == 1:
+        return frames[0]
+    for name in _IDS:  # of text files: integers in some, so far as these can tell
+        if len({str(frame[name].dtype) for frame in frames if name in frame}) > 1:
+            frames = [frame.astype({name: "str"}) for frame in frames]
+    kinds = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
+    joined = pd.concat([frame.drop(columns=kinds) for frame in frames], ignore_index=True)
+    if kinds:
+        joined = pd.concat([joined, joined_kinds([frame[kinds] for frame in frames])], axis=1)
+    return joined[list(frames[0])]
+
+
+def joined_quarantine(parts: Sequence[Artifact]) -> pd.DataFrame:
+    """Return the bad rows of all parts."""
+    frames = [part.frame(_QUARANTINE) for part in parts if part.summary["quarantined"]] or [parts[0].frame(_QUARANTINE)]
+    for name in _IDS:
+        if len({str(frame[name].dtype) for frame in frames}) > 1:
+            whole = all(pd.api.types.is_integer_dtype(frame[name]) for frame in frames)
+            frames = [frame.astype({name: "Int64" if whole else "str"}) for frame in frames]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Parts:
+    """The files of each part, by the part's key."""
+    source = run.scenario.source
+    of_log = [file for file in files if file.path not in source.tables.values()]
+    daily = source.long is None and source.prior is None and all(file.day is not None for file in of_log)
+    known = run.in_key({**config, "code": code_version(), "libraries": library_versions()})
+    if source.items is not None and source.items.missing == "quarantine":
+        known["items"] = [asdict(file) for file in files if file.path == source.items.path]
+    parts = {}
+    for part in _blocks(of_log, run.as_of_day) if daily else [Part(run.as_of_name, range(0), of_log)]:
+        content = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part.files]}
+        if not daily:
+            content["beside"] = [asdict(file) for file in files]
+        parts[hashlib.sha256(to_json(content)).hexdigest()] = part
+    return parts
+
+
+def _blocks(files: list[SourceFile], as_of_day: int) -> Iterator[Part]:
+    """The files of each block of days."""
+    by_day = {int(day): list(group) for day, group in groupby(files, lambda file: file.day) if day is not None}
+    sizes = {day: sum(file.size for file in group) for day, group in by_day.items()}
+    for block in divided(sizes, range(min(sizes) - BLOCK_DAYS, as_of_day), _BLOCK_BYTES):
+        in_block = [file for day in block for file in by_day[day]]
+        yield Part(block_name(block), range(block[0], block[-1] + 1), in_block)
+
+
+def _folder(run: Run, key: str, part: Part) -> UPath:
+    return run.store.folder(run.scenario.name, DAYS, part.name, key)
+
+
+def _make(
+    run: Run, missing: Parts, files: list[SourceFile], roots: tuple[Root, Root], known: list[dict[str, Any]]
+) -> dict[str, Artifact]:
+    scenario, (root, of_log) = run.scenario, roots
+    seen = {name: (kind, file) for part in reversed(known) for name, (kind, file) in part["types"].items()}
+    wanted = {file.path for part in missing.values() for file in part.files}
+    beside = scenario.source.tables.values()
+    attribution: dict[str, Any] = {}
+    wanted_files = [f for f in files if f.path in wanted or f.path in beside]
+    read = read_log(scenario, wanted_files, of_log, run.as_of, seen, attribution, root)
+    read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
+    checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
+    items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
+    spans = [part.days for part in missing.values()] if len(missing) > 1 or known else None
+    judged = judge_rows(read, items, scenario, run.as_of, spans=spans, attribution=attribution)
+    return {
+        key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
+    }
+
+
+def _publish(run: Run, key: str, part: Part, judged: JudgedRows, seen: Mapping[str, tuple[str, str]]) -> Artifact:
+    text = run.scenario.source.format == "csv"
+    events, quarantine = own_kinds(_own_ids(judged.events, text)), _own_ids(judged.quarantine, text)
+    payload = Payload(rows=len(events), summary={"quarantined": len(quarantine)})
+    payload.add_frame(EVENTS, events)
+    payload.add_frame(_QUARANTINE, quarantine)
+    ids = {name: str(events[name].dtype) for name in _IDS}
+    types = {
+        name: (kind, part.files[0].path)
+        for name, (kind, _) in seen.items()
+        if events[name].notna().any() or quarantine[name].notna().any()
+    }
+    about = {"record": _own_record(judged.record, ids), "digests": digests_of(events), "types": types, "ids": ids}
+    payload.add_json("part", about)
+    facts = {"scenario": run.scenario.name, "stage": "log", "as_of": part.name, "usage": {}}
+    return run.store.publish(_folder(run, key, part), key, payload, facts)
+
+
+def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
+    """Ids in the type that these rows alone tell: an artefact of a day is the same whatever was read with it."""
+    made: dict[str, pd.Series[Any]] = {}
+    for name in _IDS:
+        ids = frame[name]
+        if ids.isna().all():
+            ids = pd.Series(pd.array([pd.NA] * len(ids), dtype="Int64"))
+        elif text and ids.dtype == "str":
+            ids = to_pandas(narrow_ids(pa.chunked_array([pa.array(ids, type=pa.large_string())])))
+        if pd.api.types.is_integer_dtype(ids):
+            ids = ids.astype("Int64" if columns.REASON in frame else "int64")
+        made[name] = ids
+    return frame.assign(**made)
+
+
+def _own_record(record: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """What was found, without what the rows of other parts brought into it."""
+    schema = [
+        {**entry, "observed": ids[entry["column"]]} if entry["column"] in ids and entry["observed"] else entry
+        for entry in record["schema"]
+    ]
+    checks = [{**entry, "success": entry["unexpected"] == 0} for entry in record["checks"]]
+    return {**record, "schema": schema, "checks": checks}

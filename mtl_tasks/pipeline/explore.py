@@ -1,0 +1,259 @@
+"""What a past run predicts for a user, and why: read from what is stored, nothing is trained."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.errors import DataError
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.features.builder import FeatureMaker, Tables
+from mtl_tasks.features.interactions import CodedRows, encode, with_context
+from mtl_tasks.pipeline.days.log import read_events
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.past_runs import rebuild_run
+from mtl_tasks.pipeline.stages import explain
+from mtl_tasks.pipeline.stages.inputs import load_scorer, load_tables
+from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
+from mtl_tasks.recommend.scorer import Scorer
+from mtl_tasks.recommend.serving_context import ServedContext
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.registry import Entry
+
+Json = dict[str, Any]
+
+SHOWN_HISTORY: Final = 20
+READABLE_ROWS: Final = 2_000_000  # of the log: they take 13 CPU seconds and 1.6 GB, of which 0.8 GB are held
+
+
+def prepare_run(store: Store, entry: Entry) -> PreparedRun:
+    """Read a past run's log and models and count its features once, for any number of questions.
+
+    Raises
+    ------
+    DataError
+        If the log has more rows than are read for a page.
+    ConfigError
+        If the scenario is not understood any more.
+    ArtifactError
+        If an artifact is gone or damaged.
+    """
+    run, inputs = _open(store, entry)
+    _check_size(run, inputs["validate"].ref.rows)
+    day, tables, scorer = run.as_of_day, load_tables(inputs), load_scorer(run.scenario, inputs)
+    events = read_events(store, inputs["validate"])
+    past = events[events[columns.DAY] < day]
+    context = ServedContext.of(past, run.scenario, day)
+    people = _people_without_events(past, tables).assign(**{columns.DAY: day})
+    coded, _ = encode(past, context.add(people), run.scenario)
+    maker = FeatureMaker(coded, tables, scorer.spaces, run.scenario)
+    maker.advance(day)
+    log = UserLog.of(past, pd.Index(coded.user_ids), people[columns.USER].iloc[-1], run.scenario)
+    return PreparedRun(run, scorer, maker, context, titles_of(tables, day), log)
+
+
+@dataclass(frozen=True)
+class UserLog:
+    """What each user did, the newest first.
+
+    Attributes
+    ----------
+    events
+        item, time and the labels, ordered by user.
+    starts
+        int64 (users + 1,): where the events of each user begin, by the users' codes.
+    sample
+        (1,): an id of a user, in the log's type.
+    nobody
+        The code that stands for all whom nothing knows.
+    """
+
+    events: pd.DataFrame
+    starts: NDArray[np.int64]
+    sample: pd.Series[Any]
+    nobody: int
+
+    @classmethod
+    def of(cls, past: pd.DataFrame, user_ids: pd.Index[Any], nobody: int | str, scenario: Scenario) -> UserLog:
+        """Order events by user; ``user_ids`` are what codes stand for, ``nobody`` one of them that no user has."""
+        labels = [columns.label(task) for task in scenario.tasks if columns.label(task) in past]
+        newest_first = past.sort_values(columns.TIME, kind="stable", ascending=False)
+        users = user_ids.get_indexer(pd.Index(newest_first[columns.USER]))
+        order = np.argsort(users, kind="stable")
+        starts = np.searchsorted(users[order], np.arange(len(user_ids) + 1))
+        events = newest_first[[columns.ITEM, columns.TIME, *labels]].iloc[order]
+        sample = newest_first[columns.USER].iloc[:1].copy()
+        return cls(events, starts.astype(np.int64), sample, int(user_ids.get_indexer(pd.Index([nobody]))[0]))
+
+    def of_user(self, code: int) -> pd.DataFrame:
+        """Return the events of a user, the newest first."""
+        return self.events.iloc[self.starts[code] : self.starts[code + 1]]
+
+
+class PreparedRun:
+    """A past run that answers for any user of its log; make it by :func:`prepare_run`.
+
+    It holds the log's rows and counts, some 300 bytes a row, and answers one question at a time.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        scorer: Scorer,
+        maker: FeatureMaker,
+        context: ServedContext,
+        titles: pd.Series[Any],
+        log: UserLog,
+    ) -> None:
+        self._run, self._scorer, self._maker, self._context = run, scorer, maker, context
+        self._titles, self._log = titles, log
+        self._users, self._items = pd.Index(maker.events.user_ids), pd.Index(maker.events.item_ids)
+
+    def explore_user(self, user: str, lists: Artifact | None, top: int) -> Json:
+        """Return what a person took last, the list made for them, and why each item stands on it.
+
+        Parameters
+        ----------
+        lists
+            The artifact of the stage `recommend`; None without one.
+        top
+            How many features to name for each task.
+
+        Returns
+        -------
+        dict
+            ``user_id``; ``events``, how many there are; ``history``: ``{item_id, title, at, labels}``, newest first;
+            and ``offers``, as :func:`mtl_tasks.recommend.explain.explain_items` gives them, in the order of the list
+            (empty without one).
+
+        Raises
+        ------
+        ConfigError
+            If the id cannot be one of the log's.
+        DataError
+            If the person has no event.
+        ArtifactError
+            If the lists are damaged.
+        """
+        person = parse_id(user, self._log.sample, "user")
+        code = self._code(person)
+        mine = self._log.of_user(code)
+        if mine.empty:
+            raise self._unknown("user", user)
+        offered = [] if lists is None else _offered(lists, person)
+        return {
+            "user_id": person,
+            "events": len(mine),
+            "history": [self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")],
+            "offers": self._explain((person, offered), top) if offered else [],
+        }
+
+    def explore_pair(self, user: str, item: str, top: int) -> Json:
+        """Return what is predicted for a person and an item, and why.
+
+        See :func:`mtl_tasks.recommend.explain.explain_pair`.
+
+        Raises
+        ------
+        ConfigError
+            If an id cannot be one of the log's.
+        DataError
+            If the item has no event.
+        """
+        person = parse_id(user, self._log.sample, "user")
+        wanted = parse_id(item, self._log.events[columns.ITEM], "item")
+        if wanted not in self._items:
+            raise self._unknown("item", item)
+        return self._explain((person, [wanted]), top)[0]
+
+    def _explain(self, offers: tuple[int | str, Sequence[int | str]], top: int) -> list[Json]:
+        (person, items), code = offers, self._code(offers[0])
+        day, ids = self._run.as_of_day, self._log
+        asked = pd.DataFrame(
+            {
+                columns.USER: pd.Series([person] * len(items), dtype=ids.sample.dtype),
+                columns.ITEM: pd.Series(list(items), dtype=ids.events[columns.ITEM].dtype),
+            }
+        )
+        codes = self._items.get_indexer(pd.Index(asked[columns.ITEM])).astype(np.int64)
+        rows = CodedRows(np.full(len(items), code), codes, np.full(len(items), day))
+        context = self._context.add(asked)
+        features = self._maker.make(with_context(rows, context, self._maker.events, self._run.scenario))
+        new_user = self._log.of_user(code).empty
+        return explain_features(self._scorer, features, offers, (self._titles, new_user), top)
+
+    def _code(self, person: int | str) -> int:
+        """Return the code of a person, or of the one who stands for all whom nothing knows."""
+        place = int(self._users.get_indexer(pd.Index([person], dtype=self._users.dtype))[0])
+        return self._log.nobody if place < 0 else place
+
+    def _shown(self, event: Mapping[Any, Any]) -> Json:
+        labels = [task for task in self._run.scenario.tasks if columns.label(task) in event]
+        return {
+            "item_id": event[columns.ITEM],
+            "title": self._titles.get(event[columns.ITEM]) or None,
+            "at": event[columns.TIME].isoformat(),
+            "labels": {
+                task: None if pd.isna(event[columns.label(task)]) else float(event[columns.label(task)])
+                for task in labels
+            },
+        }
+
+    def _unknown(self, kind: str, text: str) -> DataError:
+        rows = len(self._log.events)
+        return DataError(
+            f"{kind} {text}: no event before {self._run.as_of_name} in the {rows:,} that this run read: check the id"
+        )
+
+
+def _offered(lists: Artifact, person: int | str) -> list[int | str]:
+    """The items of a person's list, in its order; of the others nothing is kept."""
+    listed = pd.read_parquet(
+        io.BytesIO(lists.read("recommendations.parquet")),
+        columns=[columns.RANK, columns.ITEM],
+        filters=[(columns.USER, "==", person)],
+    )
+    return listed.sort_values(columns.RANK)[columns.ITEM].tolist()
+
+
+def _people_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    """Rows for those whom only the table of users knows, and for somebody whom nothing knows."""
+    active = pd.Index(past[columns.USER]).unique()
+    silent = pd.Index(tables.users[columns.USER]).unique().difference(active)
+    nobody = _unused(active.append(silent))
+    others = pd.Series([*silent, nobody], dtype=past[columns.USER].dtype)
+    return pd.DataFrame({columns.USER: others, columns.ITEM: past[columns.ITEM].iloc[0]})
+
+
+def _unused(ids: pd.Index[Any]) -> int | str:
+    """Return an id that is none of these: of the numbers up to their count one is not among them."""
+    numbers = pd.Index(np.arange(len(ids) + 1)).astype(ids.dtype)
+    unused: int | str = numbers.difference(ids)[0]
+    return unused
+
+
+def explain_pair(store: Store, entry: Entry, user: str, item: str, top: int) -> Json:
+    """Return what :meth:`PreparedRun.explore_pair` does, however large the log is, with the run that it is of."""
+    about = {"scenario": entry.scenario_document["name"], "as_of": entry.as_of, "run_key": entry.run_key}
+    return about | explain(*_open(store, entry), (user, item), top)
+
+
+def _open(store: Store, entry: Entry) -> tuple[Run, Inputs]:
+    needed = [name for name in entry.refs if name in ("validate", "factors", "fuse") or name.startswith("member:")]
+    return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
+
+
+def _check_size(run: Run, rows: int) -> None:
+    if rows > READABLE_ROWS:
+        raise DataError(
+            f"the log of this run has {rows:,} rows, more than the {READABLE_ROWS:,} read for a page: ask for a user "
+            f"and an item by {PROGRAM} explain {run.scenario.name} --as-of {run.as_of_name} --user … --item …"
+        )

@@ -1,0 +1,199 @@
+"""All stages of a run in one process, and what a finished run has to show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.evaluation.drift import read_record
+from mtl_tasks.onboarding.obstacles import refuse_obstacles
+from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
+from mtl_tasks.pipeline.stages import build_stages, report_stage, run_key
+from mtl_tasks.report.document import RunDocument
+from mtl_tasks.scenario import load_scenario
+from mtl_tasks.store.artifacts import Artifact, Ref, Store
+from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.sealing import StoreKey
+
+EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # with the longest windows before it still a timestamp in ns
+OnStage = Callable[[str, StageResult | None], None]
+
+
+def make_run(
+    scenario_name: str,
+    as_of: str | None,
+    overrides: Mapping[str, Any],
+    store: str,
+    *,
+    today: pd.Timestamp,
+    force: str | None = None,
+    key: StoreKey | None = None,
+) -> Run:
+    """Check what a run is asked for.
+
+    Parameters
+    ----------
+    as_of
+        ``YYYY-MM-DD``: the run knows nothing at or after this day (UTC).
+    today
+        The clock, so that a future as_of can be refused.
+    force
+        A token that no other run has, to make everything again beside what is there; see :class:`Run`.
+    key
+        What the store's documents are sealed with.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario, an override or as_of is wrong.
+    """
+    from mtl_tasks.scenario.gate_rules import check_rules
+
+    scenario = load_scenario(scenario_name, dict(overrides))
+    check_rules(scenario)
+    return Run(scenario, parse_as_of(as_of, today), Store(store, key), force)
+
+
+def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:
+    """Return UTC midnight of an ISO date that is not in the future."""
+    if text is None:
+        raise ConfigError("as_of is missing: give a date, for example --as-of 2013-08-25")
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        raise ConfigError(f"as_of {text!r} is not a date: write YYYY-MM-DD; runs know whole UTC days")
+    try:
+        as_of = pd.Timestamp(text, tz="UTC")
+    except ValueError as error:
+        raise ConfigError(f"as_of {text!r} is not a date: {error}") from error
+    if as_of < EARLIEST:
+        raise ConfigError(f"as_of {text} is before {EARLIEST:%Y-%m-%d}: take a day of the log")
+    if as_of > today:
+        raise ConfigError(f"as_of {text} is in the future (today is {today:%Y-%m-%d}): its days are not over yet")
+    return as_of
+
+
+def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | None = None) -> RunDocument:
+    """Run every stage, reusing what exists, and return what the run has to show.
+
+    Parameters
+    ----------
+    on_stage
+        Called with a stage's name and None before it runs, and with its result after.
+    overrides
+        What the caller changed in the scenario; shown in the report.
+
+    Raises
+    ------
+    ConfigError
+        If it is known before the first stage that one cannot run; see
+        :func:`mtl_tasks.onboarding.obstacles.find_obstacles`.
+    """
+    refuse_obstacles(run.scenario, run.as_of_name, run.store, devices=True)
+    results: dict[str, StageResult] = {}
+    for stage in build_stages(run.scenario).values():
+        if stage.name == "recommend" and not is_promoted(run, results["publish"]):
+            continue
+        results[stage.name] = _run(stage, run, results, on_stage)
+    document = build_document(run, results, overrides or {})
+    page = _run(report_stage(document), run, results, on_stage)
+    results["report"] = page
+    return replace(document, stages=_stage_rows(results), report=page_uri(run, page.ref))
+
+
+def build_document(
+    run: Run,
+    results: Mapping[str, StageResult],
+    overrides: Mapping[str, Any],
+    known: tuple[Entry, Sequence[Ruling], str] | None = None,
+) -> RunDocument:
+    """Gather what a run has to show from the artefacts of its stages.
+
+    Parameters
+    ----------
+    known
+        Its entry, the rulings on it and its standing; by default they are read from the registry.
+    """
+    artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
+    split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
+    entry, rulings, standing = known or _entered(run, key)
+    return RunDocument(
+        scenario=run.scenario,
+        as_of=run.as_of_name,
+        run_key=entry.run_key,
+        resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
+        validation=artifacts["validate"].json("validation"),
+        split=split.summary,
+        describe={kind: artifacts[f"member:{kind}"].json("describe") for kind in run.scenario.members},
+        explain={kind: artifacts[f"member:{kind}"].json("explain") for kind in run.scenario.members},
+        fusion=artifacts["fuse"].json("fusion"),
+        evaluation=artifacts["evaluate"].json("evaluation"),
+        verdict=artifacts["gate"].json("verdict"),
+        drift=_drift(artifacts),
+        sample=artifacts["recommend"].json("sample") if "recommend" in artifacts else [],
+        stages=_stage_rows(results),
+        libraries=library_versions(),
+        overrides=dict(overrides),
+        standing=standing,
+        rulings=[ruling.sentence(entry, rulings) for ruling in rulings],
+    )
+
+
+def _entered(run: Run, key: str) -> tuple[Entry, list[Ruling], str]:
+    snapshot = Registry(run.store, run.scenario.name).read(key)
+    entry = snapshot.get(key)
+    return entry, snapshot.rulings(key), snapshot.standing_of(entry)
+
+
+def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
+    record = read_record(artifacts["evaluate"])
+    if record is None:
+        return None
+    return {"champion": artifacts["gate"].json("drift"), "since_train": record["since_train"]}
+
+
+def page_uri(run: Run, ref: Ref) -> str:
+    """Where the report's HTML file is."""
+    artifact = run.store.open(ref)
+    return str(artifact.folder / artifact.manifest["files"]["report.html"]["path"])
+
+
+def is_promoted(run: Run, published: StageResult) -> bool:
+    """Whether the run is promoted now: one that was reused may have been retired, or promoted by hand, since."""
+    standing = Registry(run.store, run.scenario.name).standing()
+    return published.summary["run_key"] in {entry.run_key for entry in standing}
+
+
+def refs_of(results: Mapping[str, StageResult]) -> dict[str, Ref]:
+    """References of finished stages."""
+    return {name: result.ref for name, result in results.items()}
+
+
+def _run(stage: Stage, run: Run, results: Mapping[str, StageResult], on_stage: OnStage) -> StageResult:
+    on_stage(stage.name, None)
+    result = run_stage(stage, run, refs_of(results))
+    on_stage(stage.name, result)
+    return result
+
+
+def _stage_rows(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": result.stage,
+            "seconds": result.seconds,
+            "cpu_seconds": result.cpu_seconds,
+            "peak_rss_mb": result.peak_rss_mb,
+            "reused": result.reused,
+            "key": result.ref.key,
+        }
+        for result in results.values()
+    ]
+
+
+def _window_dates(split: Artifact) -> dict[str, list[str]]:
+    from mtl_tasks.data.splits import Windows
+
+    return Windows({name: (first, end) for name, (first, end) in split.json("windows").items()}).describe()

@@ -1,0 +1,200 @@
+"""What becomes of a run that a scheduler made: the question for approval, the announcement, the lists, the note.
+
+The argument ``key`` is what the store's documents are sealed with.
+"""
+
+from __future__ import annotations
+
+import logging
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
+from mtl_tasks.evaluation.gate import verdict_line
+from mtl_tasks.pipeline.engine import Run
+from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
+from mtl_tasks.pipeline.stages import build_stages, run_key
+from mtl_tasks.pipeline.tasks import result_to_json, results_of, run_from_json, run_to_json
+from mtl_tasks.scenario import Gate, load_scenario
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
+from mtl_tasks.store.promotion import settle, why_undecided
+from mtl_tasks.store.registry import AWAITING, PROMOTE, Entry, Registry, Snapshot
+from mtl_tasks.store.sealing import StoreKey
+
+Json = dict[str, Any]
+_SHOWN: Final = ("resolve", "split", "evaluate")  # what the page with the lists shows beside what they are made from
+log = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What became of an answer to the question for approval: a sentence, and whether the run is promoted now."""
+
+    said: str
+    promoted: bool
+
+
+def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
+    """Return the verdict of the stage ``gate`` as a Markdown table, for somebody who is to approve it."""
+    run = run_from_json(asked, key)
+    verdict = run.store.open(results_of(run, handed)["gate"].ref).json("verdict")
+    head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *(_table_row(rule) for rule in verdict["rules"]), "", *verdict["reasons"]])
+
+
+def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> bool:
+    """Whether the stage ``publish`` left a run that somebody has yet to approve, or to refuse."""
+    entry, snapshot = _entry(run_from_json(asked, key), handed)
+    if snapshot.obstacle(entry) is not None:
+        raise ArtifactError(f"whether to ask for approval is unknown: {why_undecided(entry, snapshot)}")
+    return snapshot.standing_of(entry) == AWAITING
+
+
+def approvers(asked: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the users who may answer the question for approval; empty: anybody may."""
+    return list(run_from_json(asked).scenario.gate.approvers)
+
+
+def record_answer(
+    asked: Mapping[str, Any],
+    handed: Sequence[Any],
+    *,
+    approved: bool,
+    by: str | None,
+    at: str,
+    key: StoreKey | None = None,
+    user_id: str | None = None,
+) -> Answer:
+    """Record who answered the question for approval, nobody (None) being a no, unless the run was decided before.
+
+    Parameters
+    ----------
+    by, user_id
+        The user's name, and what ``gate.approvers`` calls them; by default the name.
+
+    Raises
+    ------
+    GateError
+        If only others may answer.
+    """
+    run = run_from_json(asked, key)
+    if by is not None:
+        _require_approver(run.scenario.gate, user_id or by)
+    judged = run_key(run, results_of(run, handed)["gate"].ref)
+    reason = "answered in Airflow" if by is not None else "no answer in time"
+    registry = Registry(run.store, run.scenario.name)
+    answer, snapshot = settle(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
+    entry, rulings = snapshot.get(judged), snapshot.rulings(judged)
+    promoted = entry in snapshot.standing
+    if answer in rulings:
+        return Answer(answer.sentence(entry, rulings), promoted)
+    decided = rulings[-1].sentence(entry, rulings) if rulings else snapshot.standing_of(entry)
+    ignored = "the answer approve" if answer.action == PROMOTE else "the answer reject"
+    about = f"run {entry.run_key[:12]} as of {entry.as_of}"
+    said = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
+    log.warning("%s", said)
+    return Answer(said, promoted)
+
+
+def _require_approver(gate: Gate, user: str) -> None:
+    if gate.approvers and user not in gate.approvers:
+        raise GateError(
+            f"the answer of user {user!r} is not recorded: gate.approvers names {', '.join(gate.approvers)}; clear "
+            "this task to ask again"
+        )
+
+
+def announcement(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+    """Return what the world is told if the run is today's champion: its key, verdict, metrics and references.
+
+    None if it is not: it was rejected or not approved, or a newer run is promoted, as in a backfill.
+    """
+    run = run_from_json(asked, key)
+    entry, snapshot = _entry(run, handed)
+    if entry not in snapshot.standing or snapshot.champion() != entry:
+        return None
+    evaluation = run.store.open(entry.refs["evaluate"]).json("evaluation")
+    metrics = {
+        task: {metric: measured["value"] for metric, measured in part["fusion"].items()}
+        for task, part in evaluation["tasks"].items()
+    }
+    return {
+        "run_key": entry.run_key,
+        "as_of": entry.as_of,
+        "verdict": run.store.open(entry.refs["gate"]).summary["verdict"],
+        "standing": snapshot.standing_of(entry),
+        "metrics": metrics,
+        "refs": {stage: ref.to_json() for stage, ref in entry.refs.items()},
+    }
+
+
+def ask_lists(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
+    """Return what making the lists of a promoted run starts from, by default of today's champion.
+
+    Where today's champion cannot make lists, as an artifact of it is damaged, the newest before it that can does.
+
+    Parameters
+    ----------
+    run_key
+        The key of a run, or enough of its beginning; None for the champion. Checked, as a scheduler takes any value.
+
+    Returns
+    -------
+    dict or None
+        ``asked`` as :func:`ask_run` returns it, with ``warnings``, and ``results``, those of the run's stages that the
+        lists are made from, and of the others that are still there; None if the run has been retired since.
+
+    Raises
+    ------
+    ConfigError
+        If no run is promoted, or ``run_key`` is no text.
+    ArtifactError
+        If there is no such run, or an artefact that its lists are made from is gone or damaged.
+    """
+    if not isinstance(run_key, str | None):
+        raise ConfigError(f"run configuration: run: must be the key of a run, or null (got {reprlib.repr(run_key)})")
+    opened = Store(store, key)
+    snapshot = Registry(opened, load_scenario(scenario_name).name).read()
+    if run_key is None:
+        choice = choose_champion(snapshot, None, lambda entry: lists_fault(entry, opened))
+    else:
+        choice = Choice(snapshot.get(run_key))
+    entry = choice.entry
+    if entry is None:
+        raise ConfigError(f"{scenario_name}: no run is promoted yet: run train_{scenario_name} first")
+    if entry not in snapshot.standing:
+        standing = snapshot.standing_of(entry)
+        log.warning("run %s as of %s is not promoted (any more): %s", entry.run_key[:12], entry.as_of, standing)
+        return None
+    fault = lists_fault(entry, opened)
+    if fault is not None:
+        raise ArtifactError(f"run {entry.run_key[:12]} as of {entry.as_of} cannot make lists: {fault}")
+    run = rebuild_run(opened, entry)
+    results = earlier_results(entry, opened, build_stages(run.scenario)["recommend"].needs, _SHOWN)
+    warnings = [f"warning: {sentence}" for sentence in choice.passed_over]
+    asked = {**run_to_json(run), "warnings": warnings}
+    return {"asked": asked, "results": [result_to_json(result) for result in results.values()]}
+
+
+def run_note(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
+    """Return what became of a run in one line."""
+    run = run_from_json(asked, key)
+    entry, snapshot = _entry(run, handed)
+    verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
+    rulings = snapshot.rulings(entry.run_key)
+    ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
+    line = f"{run.as_of_name}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
+    return "; ".join([line, *asked.get("warnings", [])])
+
+
+def _entry(run: Run, handed: Sequence[Any]) -> tuple[Entry, Snapshot]:
+    snapshot = Registry(run.store, run.scenario.name).read()
+    return snapshot.get(run_key(run, results_of(run, handed)["gate"].ref)), snapshot
+
+
+def _table_row(rule: Mapping[str, Any]) -> str:
+    value = "–" if rule["value"] is None else f"{rule['value']:.4f}"
+    interval = "–" if rule["low"] is None else f"{rule['low']:.4f} to {rule['high']:.4f}"
+    mark = "✓" if rule["passed"] else "✗"
+    return f"| {mark} | {rule['rule']} | {value} | {rule['limit']:g} | {interval} | {rule['rows']:,} |"

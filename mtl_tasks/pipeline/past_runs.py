@@ -1,0 +1,440 @@
+"""What became of all runs of a scenario, and what each has to show, read by the registry's references.
+
+A run is found by its entry and not by the code or the scenario file of today, so that the oldest run can still be
+read. Nothing is written but a page that is missing or out of date.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+import pandas as pd
+
+from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError, answering
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
+from mtl_tasks.pipeline.local import build_document, page_uri
+from mtl_tasks.pipeline.stages import report_stage
+from mtl_tasks.report.document import RunDocument
+from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
+from mtl_tasks.store.registry import Entry, Registry, Ruling, Snapshot
+from mtl_tasks.store.stage_order import stage_place
+
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+
+KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
+KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
+HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One judged run.
+
+    Attributes
+    ----------
+    standing
+        What it is now; see :meth:`mtl_tasks.store.registry.Snapshot.standing_of`.
+    metrics
+        Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
+    problem
+        Why they cannot be read.
+    """
+
+    entry: Entry
+    rulings: tuple[Ruling, ...]
+    standing: str
+    metrics: Json
+    problem: str | None = None
+
+    @property
+    def why(self) -> str:
+        """What explains the standing: the last ruling, or the first reason of the verdict."""
+        if self.rulings:
+            return self.rulings[-1].sentence(self.entry, self.rulings)
+        return self.entry.reasons[0] if self.entry.reasons else ""
+
+    def to_json(self) -> Json:
+        """Return what the board shows of the run in a row."""
+        return {
+            "run_key": self.entry.run_key,
+            "as_of": self.entry.as_of,
+            "decision": self.entry.decision,
+            "standing": self.standing,
+            "why": self.why,
+            "rulings": [ruling.to_json() for ruling in self.rulings],
+            "metrics": self.metrics,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True)
+class History:
+    """The runs of a scenario, the oldest as_of first.
+
+    Attributes
+    ----------
+    champions
+        ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. What was retired since is left
+        out, since the champion of a time is computed, not stored.
+    problems
+        A sentence for each damaged record of the registry.
+    """
+
+    scenario: str
+    runs: list[PastRun]
+    champions: list[Json]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def champion(self) -> PastRun | None:
+        """Today's champion."""
+        if not self.champions:
+            return None
+        return next(run for run in self.runs if run.entry.run_key == self.champions[-1]["run_key"])
+
+    def to_json(self) -> Json:
+        """Return a JSON-able form."""
+        champion = self.champion
+        return {
+            "scenario": self.scenario,
+            "champion": None if champion is None else champion.entry.run_key,
+            "champions": self.champions,
+            "runs": [run.to_json() for run in self.runs],
+            "problems": list(self.problems),
+        }
+
+
+def stored_scenarios(store: Store) -> list[str]:
+    """Names of the scenarios of which the store holds a verdict.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer.
+    """
+    with answering(f"{store.root}: the store cannot be read"):
+        if not store.root.exists():
+            return []
+        return sorted(folder.name for folder in store.root.iterdir() if (folder / "registry").is_dir())
+
+
+def read_history(store: Store, scenario: str) -> History:
+    """Return all runs of a scenario; one whose metrics, or a record of which, cannot be read is still listed.
+
+    Raises
+    ------
+    StoreError
+        If the store does not answer.
+    """
+    registry = Registry(store, scenario)
+    snapshot = _snapshot(store, scenario, registry.version())
+    if snapshot.damaged:  # a file that is restored has the name of the damaged one
+        _snapshot.cache_clear()
+    runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
+    newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
+    champions = [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+    return History(scenario, runs, champions, tuple(snapshot.warnings()))
+
+
+@lru_cache(maxsize=32)
+def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot:
+    """Keyed by the names of the records, none of which is ever changed."""
+    return Registry(store, scenario).read() if version else Snapshot(())
+
+
+def _past_run(store: Store, snapshot: Snapshot, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
+    run = PastRun(entry, rulings, snapshot.standing_of(entry), entry.metrics)
+    if run.metrics:
+        return run
+    try:
+        return replace(run, metrics=_metrics(store, entry.refs["evaluate"]))
+    except (ArtifactError, KeyError) as error:
+        return replace(run, problem=str(error))
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _metrics(store: Store, ref: Ref) -> Json:
+    evaluation = store.open(ref).json("evaluation")
+    return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
+
+
+def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
+    """Return one run by its key, of which alone the records are read.
+
+    Raises
+    ------
+    ArtifactError
+        If there is none, or its verdict is damaged.
+    """
+    snapshot = Registry(store, scenario).read(run_key)
+    for run in snapshot.runs.values():
+        return _past_run(store, snapshot, run.entry, run.rulings)
+    for record in snapshot.damaged:
+        raise ArtifactError(record.why)
+    raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
+
+
+def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | None) -> tuple[PastRun, int]:
+    """Return the run of a key, or else the newest one of a day, and how many runs there are of its day.
+
+    Parameters
+    ----------
+    as_of
+        ``YYYY-MM-DD``; may be left out where there is a key.
+    run_key
+        The key, or as much of its beginning as no other run shares.
+
+    Raises
+    ------
+    ConfigError
+        If both are missing, or the run of the key is of another day.
+    ArtifactError
+        If there is no such run.
+    """
+    registry = Registry(store, scenario)
+    asked = None if run_key is None else registry.get(run_key)
+    if asked is None and as_of is None:
+        raise ConfigError("as_of is missing: give a date, for example --as-of 2013-08-25, or a run with --run")
+    if asked is not None and as_of not in (None, asked.as_of):
+        raise ConfigError(f"--run {run_key}: is as of {asked.as_of}, not {as_of}: leave --as-of out")
+    day = as_of if asked is None else asked.as_of
+    of_day = [entry for entry in registry.entries() if entry.as_of == day]
+    if not of_day:
+        raise ArtifactError(
+            f"{scenario} as of {day}: no run in {store.root}: run it first ({PROGRAM} run), or name another "
+            "place with --store"
+        )
+    return read_run(store, scenario, (asked or of_day[-1]).run_key), len(of_day)
+
+
+def read_card(store: Store, run: PastRun) -> Json:
+    """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
+
+    Returns
+    -------
+    dict
+        ``devices``: stage to device; ``windows``: name to ``[first day, last day]``, empty once the run's tables were
+        pruned; ``approved``: the ruling that promoted it in words, or that its own verdict did.
+    """
+    promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
+    by_verdict = "passed the gate, no approval was asked for"
+    summaries = _summaries(store, run.entry)
+    windows = summaries.get("split", {}).get("windows", {})
+    days = {name: [part["first"], part["last"]] for name, part in windows.items()}
+    return {
+        "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
+        "windows": dict(sorted(days.items(), key=lambda window: window[1])),
+        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
+    }
+
+
+def _summaries(store: Store, entry: Entry) -> dict[str, Mapping[str, Any]]:
+    """The summaries of a run's stages, without those of artefacts that cannot be read."""
+    summaries: dict[str, Mapping[str, Any]] = {}
+    for stage, ref in entry.refs.items():
+        try:
+            summaries[stage] = _summary(store, ref)
+        except ArtifactError:  # the list of artefacts says so
+            continue
+    return summaries
+
+
+@lru_cache(maxsize=KEPT_SUMMARIES)
+def _summary(store: Store, ref: Ref) -> Mapping[str, Any]:
+    """Keyed by a hash of what is read; what cannot be read now is tried again."""
+    return store.open(ref).summary
+
+
+def rebuild_run(store: Store, entry: Entry) -> Run:
+    """Return the run of an entry, with the scenario as it was; a forced one is so again.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario has keys that the code of today does not know any more.
+    ArtifactError
+        If its verdict is gone or damaged.
+    """
+    scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    force = store.open(entry.refs["gate"]).manifest.get("forced")
+    return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store, force)
+
+
+def earlier_results(
+    entry: Entry, store: Store, needed: Collection[str] | None = None, wanted: Collection[str] = ()
+) -> dict[str, StageResult]:
+    """Return the results of a run's stages as if they had been reused now.
+
+    Parameters
+    ----------
+    needed
+        Names of the stages; by default of all.
+    wanted
+        Further ones, of which those that are gone or damaged are left out.
+
+    Raises
+    ------
+    ArtifactError
+        If one that is needed is gone or damaged.
+    """
+    found = {}
+    for stage in _stages_of(entry):
+        if needed is not None and stage not in needed and stage not in wanted:
+            continue
+        try:
+            found[stage] = _result(stage, store.open(entry.refs[stage]))
+        except ArtifactError as error:
+            if needed is None or stage in needed:
+                raise
+            log.warning("%s of run %s is left out: %s", stage, entry.run_key[:12], error)
+    return found
+
+
+def past_document(store: Store, run: PastRun) -> RunDocument:
+    """Return all that a past run has to show.
+
+    Raises
+    ------
+    ArtifactError, ConfigError
+        If an artefact is gone or damaged, or the scenario is not understood any more.
+    """
+    entry = run.entry
+    results = earlier_results(entry, store)
+    for made in _made_of(store, entry, "publish"):
+        if made.summary["run_key"] == entry.run_key:  # runs that differ in prose alone share a verdict
+            results["publish"] = _result("publish", made)
+    lists = find_lists(store, entry)
+    if lists is not None:
+        results["recommend"] = _result("recommend", lists)
+    overrides = _overrides(store, entry)
+    document = build_document(rebuild_run(store, entry), results, overrides, (entry, run.rulings, run.standing))
+    gate = store.open(entry.refs["gate"]).manifest
+    usage = [_usage_row(name, store.open(result.ref)) for name, result in results.items()]
+    return replace(document, stages=usage, libraries=gate["libraries"])
+
+
+def shown_document(store: Store, run: PastRun) -> RunDocument:
+    """Return all that a past run has to show, with its page: made now if it was ruled on since, or the code is newer.
+
+    Raises
+    ------
+    ArtifactError, ConfigError
+        As :func:`past_document`.
+    """
+    document, rebuilt = past_document(store, run), rebuild_run(store, run.entry)
+    lists = find_lists(store, run.entry)
+    refs = {"gate": run.entry.refs["gate"]} | ({} if lists is None else {"recommend": lists.ref})
+    page = store.open(run_stage(report_stage(document), rebuilt, refs).ref)
+    stages = [*document.stages, _usage_row("report", page)]
+    # What making them took, then: nothing but a page was made now.
+    return replace(document, stages=[{**row, "reused": True} for row in stages], report=page_uri(rebuilt, page.ref))
+
+
+def _overrides(store: Store, entry: Entry) -> Json:
+    """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
+    for page in _made_of(store, entry, "report"):
+        if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
+            overrides: Json = page.summary.get("overrides", {})
+            return overrides
+    return {}
+
+
+def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
+    """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
+    folder = store.inside(_scenario(entry), entry.as_of, stage)
+    with answering(f"{folder}: cannot be read"):
+        manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
+    for path in manifests:
+        try:
+            artifact = store.find(path.parent)
+        except SealError:
+            raise
+        except ArtifactError as error:
+            log.warning("%s: passed over (%s)", stage, error)
+            continue
+        if artifact is not None and artifact.manifest["inputs"].get("gate") == entry.refs["gate"].key:
+            yield artifact
+
+
+def find_lists(store: Store, entry: Entry) -> Artifact | None:
+    """Return the lists that were made last with a run; None without any.
+
+    Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
+    """
+    return max(_made_of(store, entry, "recommend"), key=_made_at, default=None)
+
+
+def _made_at(artifact: Artifact) -> tuple[float, str]:
+    """Seconds since 1970 and, for what was made at one time, the key."""
+    made_at = artifact.manifest["usage"].get("made_at")
+    if made_at is None:
+        with answering(f"{artifact.folder}: cannot be read"):
+            made_at = (artifact.folder / MANIFEST).stat().st_mtime
+    return float(made_at), artifact.ref.key
+
+
+def list_artifacts(store: Store, entry: Entry) -> list[Json]:
+    """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artefacts.
+
+    ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
+    and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
+    """
+    return [_artifact_row(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
+
+
+def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
+    row: Json = {"stage": stage, "key": ref.key, "uri": ref.uri, "files": None, "bytes": None, "read_until": None}
+    try:
+        if store.look_up(ref) is None:
+            return {**row, "state": "missing"}
+        artifact = store.open(ref)
+        size = sum(file["size"] for file in artifact.manifest["files"].values())
+        row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
+        return {**row, "state": _check(store, artifact, size)}
+    except ArtifactError as error:
+        return {**row, "state": f"damaged: {error}"}
+
+
+def _check(store: Store, artifact: Artifact, size: int) -> str:
+    if size > HASHED_BYTES:
+        artifact.verify_sizes()
+        return "sizes match"
+    _verify(store, artifact.ref, artifact.stamp())
+    return "sound"
+
+
+@lru_cache(maxsize=KEPT_RUNS)
+def _verify(store: Store, ref: Ref, seen: tuple[Any, ...]) -> None:
+    """Read an artefact through; again only once sizes or times of its files have changed."""
+    store.open(ref).verify()
+
+
+def _read_until(summary: Mapping[str, Any]) -> str | None:
+    names = ("max_event_time", "fitted_max_event_time")
+    return next((str(summary[name]) for name in names if summary.get(name)), None)
+
+
+def _stages_of(entry: Entry) -> list[str]:
+    """Names of an entry's stages in the order they ran: it keeps them by name."""
+    return sorted(entry.refs, key=stage_place)
+
+
+def _result(stage: str, artifact: Artifact) -> StageResult:
+    usage = artifact.manifest["usage"]
+    return StageResult(stage, artifact.ref, True, usage["seconds"], 0.0, usage["peak_rss_mb"], artifact.summary)
+
+
+def _usage_row(stage: str, artifact: Artifact) -> Json:
+    return {"name": stage, **artifact.manifest["usage"], "reused": False, "key": artifact.ref.key}
+
+
+def _scenario(entry: Entry) -> str:
+    name: str = entry.scenario_document["name"]
+    return name

@@ -1,0 +1,16 @@
+"""Why a finished run predicts what it does: read from the artefacts of its stages, nothing is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tables
+
+
+def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[str, Any]:
+    """Say why the run predicts what it does for a user and an item as of now; nothing is stored."""
+    from mtl_tasks.recommend.explain import explain_pair
+
+    events, tables = load_events(run, inputs), load_tables(inputs)
+    return explain_pair(load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)

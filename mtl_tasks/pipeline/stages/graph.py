@@ -1,0 +1,41 @@
+"""Which stages a scenario has, in which order, and what each of them reads and depends on."""
+
+from __future__ import annotations
+
+from mtl_tasks.pipeline.engine import Stage
+from mtl_tasks.pipeline.stages.config import sections, whole_scenario
+from mtl_tasks.pipeline.stages.inputs import days_are_there
+from mtl_tasks.pipeline.stages.judge import evaluate, gate, gate_config
+from mtl_tasks.pipeline.stages.prepare import resolve, resolve_config, split, validate
+from mtl_tasks.pipeline.stages.publish import publish, recommend
+from mtl_tasks.pipeline.stages.train import factors, factors_config, features, fuse, member, member_config
+from mtl_tasks.scenario import FEATURE_SECTIONS, MemberKind, Scenario
+
+BEFORE_MODELS = ("resolve", "validate", "split", "features")
+
+
+def build_stages(scenario: Scenario) -> dict[str, Stage]:
+    """Return the stages of a scenario in the order they run, by name."""
+    members = tuple(f"member:{kind}" for kind in scenario.members)
+    models = ("factors", *members, "fuse")
+    stages = [
+        Stage("resolve", (), resolve_config, resolve),
+        Stage("validate", ("resolve",), sections("source", "tasks", "validation"), validate, whole=days_are_there),
+        Stage("split", ("validate",), sections("tasks", "windows", "seed"), split),
+        Stage("factors", ("validate", "split"), factors_config, factors),
+        Stage(
+            "features", ("validate", "split", "factors"), sections(*FEATURE_SECTIONS), features, whole=days_are_there
+        ),
+        *(_member_stage(kind) for kind in scenario.members),
+        Stage("fuse", ("split", *members), sections("fusion", "tasks"), fuse),
+        Stage("evaluate", ("validate", "split", "features", *models), sections("recommend", "seed"), evaluate),
+        Stage("gate", ("validate", "split", "features", *models, "evaluate"), gate_config, gate),
+        Stage("publish", (*BEFORE_MODELS, *models, "evaluate", "gate"), whole_scenario, publish),
+        # Not `publish`: a run that was promoted by hand, later, is published by its entry in the registry alone.
+        Stage("recommend", ("validate", *models, "gate"), sections("recommend"), recommend),
+    ]
+    return {stage.name: stage for stage in stages}
+
+
+def _member_stage(kind: MemberKind) -> Stage:
+    return Stage(f"member:{kind}", ("split", "features"), member_config(kind), member(kind))

@@ -1,0 +1,94 @@
+"""What stages read of one another's artefacts, in the form in which the domain takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mtl_tasks.core import columns
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.artifacts import Artifact, Store
+
+if TYPE_CHECKING:
+    from mtl_tasks.features.builder import Tables
+    from mtl_tasks.features.state import Memory
+    from mtl_tasks.recommend.scorer import Scorer
+
+MODEL = "model."  # prefix of a member's own files among those of its artefact
+FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
+
+
+def load_events(run: Run, inputs: Inputs) -> pd.DataFrame:
+    """The good rows of the run's log, in order of days."""
+    from mtl_tasks.pipeline.days.log import read_events
+
+    return read_events(run.store, inputs["validate"])
+
+
+def load_tables(inputs: Inputs) -> Tables:
+    """What is known of users and items beside the log."""
+    from mtl_tasks.features.builder import Tables
+
+    return Tables(inputs["validate"].frame("users"), inputs["validate"].frame("items"))
+
+
+def load_windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
+    """First day of each window and the day after its last, as the stage `split` cut them."""
+    return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
+
+
+def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:
+    """Where the rows of each window are: rows are ordered by day."""
+    days = rows[columns.DAY].to_numpy()
+    return {name: slice(*np.searchsorted(days, bounds).tolist()) for name, bounds in windows.items()}
+
+
+def load_memory(
+    run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
+) -> Memory | None:
+    """What was counted for features of a scenario like this by a day, if that was kept."""
+    from mtl_tasks.pipeline.days.features import recall
+    from mtl_tasks.pipeline.days.fingerprints import Known
+    from mtl_tasks.pipeline.days.log import day_digests
+
+    known = Known.of(run, scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    return recall(run.store, run.scenario.name, known, day)
+
+
+def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
+    """What scores any pair of user and item as the run of these artefacts does."""
+    from mtl_tasks.models import member_class
+    from mtl_tasks.pipeline.days.factors import load_spaces
+    from mtl_tasks.recommend.scorer import Scorer
+
+    members = {}
+    for kind in scenario.members:
+        artifact = inputs[f"member:{kind}"]
+        members[str(kind)] = member_class(kind).load(member_files(artifact), scenario)
+    return Scorer(scenario, load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+
+
+def member_files(artifact: Artifact, prefix: str = MODEL) -> dict[str, bytes]:
+    """A member's own files, by the names that the member gave them."""
+    return {name.removeprefix(prefix): artifact.read(name) for name in artifact.names if name.startswith(prefix)}
+
+
+def prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
+    """The same files by the names that they are stored under: the inverse of :func:`member_files`."""
+    return {f"{prefix}{name}": data for name, data in files.items()}
+
+
+def days_are_there(store: Store, artifact: Artifact) -> bool:
+    """Whether the artefacts of single days that this one refers to are in the store."""
+    from mtl_tasks.pipeline.days.features import all_there
+
+    return all_there(store, artifact)
+
+
+def newest_time(events: pd.DataFrame) -> str | None:
+    """Time of the newest event, None without any."""
+    newest = events[columns.TIME].max()
+    return None if pd.isna(newest) else newest.isoformat()

@@ -1,0 +1,102 @@
+"""The stages that get the data ready: `resolve`, `validate`, `split`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mtl_tasks.core import columns
+from mtl_tasks.data.splits import Windows, describe_rows, log_days, make_rows
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.stages.inputs import load_events, newest_time
+from mtl_tasks.store.artifacts import DAYS, Payload
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    from mtl_tasks.data.files import SourceFile
+
+ROOT = "."  # the project's folder is the working directory of every process that runs stages
+
+
+def resolve(run: Run, inputs: Inputs) -> Payload:
+    """Fix what the run reads: windows, source files and their hashes."""
+    files = inputs.config["files"]
+    days = [file["day"] for file in files if file["day"] is not None]
+    payload = Payload(summary={"files": len(files)}, rows=len(files))
+    document = {
+        "as_of": run.as_of_name,
+        "sources": files,
+        "first_partition": min(days) if days else None,
+    }
+    payload.add_json("resolve", document)
+    return payload
+
+
+def resolve_config(run: Run) -> dict[str, Any]:
+    """The files are looked at, or taken from the database, before there is a key: it depends on their hashes."""
+    files = _list_files(run)
+    return {"source": run.scenario.source.model_dump(mode="json"), "files": [asdict(file) for file in files]}
+
+
+def _list_files(run: Run) -> list[SourceFile]:
+    from mtl_tasks.data.files import list_sources, list_tables
+
+    if run.scenario.source.sql is None:
+        return list_sources(run.scenario, ROOT, run.as_of_day)
+    from mtl_tasks.data.database import snapshot_log
+
+    # Read here, by the process that asks the database: a password must not travel from task to task with the run.
+    days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force is not None)
+    return [*days, *list_tables(run.scenario, ROOT)]
+
+
+def _snapshots(run: Run) -> UPath:
+    return run.store.inside(run.scenario.name, "snapshots")
+
+
+def validate(run: Run, inputs: Inputs) -> Payload:
+    """Read the log, set bad rows aside, refuse a bad log."""
+    from mtl_tasks.data.attribute_tables import read_items, read_users
+    from mtl_tasks.data.files import SourceFile
+    from mtl_tasks.data.validation import judge_log
+    from mtl_tasks.pipeline.days.log import EVENTS, joined_events, joined_quarantine, judge_parts
+
+    files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
+    sections = {name: inputs.config[name] for name in ("source", "tasks")}
+    sections["rows"] = {
+        name: inputs.config["validation"][name] for name in ("earliest", "latest", "duplicates", "quote_rows")
+    }
+    snapshots = None if run.scenario.source.sql is None else _snapshots(run)
+    parts = judge_parts(run, sections, files, ROOT, snapshots)
+    events = joined_events([part.frame(EVENTS) for part in parts])
+    records = [part.json("part")["record"] for part in parts]
+    result = judge_log(records, events, joined_quarantine(parts), run.scenario, run.as_of)
+    payload = Payload(rows=len(result.events))
+    payload.summary = {
+        "max_event_time": result.events[columns.TIME].max().isoformat(),
+        "quarantined": len(result.quarantine),
+        "duplicates": result.report["duplicates"]["rows"],
+        "attribution": result.report["attribution"],
+        "success": result.report["success"],
+    }
+    payload.add_json(DAYS, [part.ref.to_json() for part in parts])
+    payload.add_frame("items", read_items(run.scenario, files, ROOT, events[columns.ITEM]))
+    payload.add_frame("users", read_users(run.scenario, files, ROOT, events[columns.USER]))
+    payload.add_frame("quarantine", result.quarantine)
+    payload.add_json("validation", result.report)
+    return payload
+
+
+def split(run: Run, inputs: Inputs) -> Payload:
+    """Cut the windows and make their labelled rows."""
+    events = load_events(run, inputs)
+    prior = inputs["validate"].json("validation")["prior"]
+    windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, prior)[0]))
+    rows = make_rows(events, run.scenario, windows)
+    described = describe_rows(rows, run.scenario, windows)
+    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": newest_time(events)})
+    payload.add_frame("rows", rows)
+    payload.add_json("windows", windows.ranges)
+    return payload

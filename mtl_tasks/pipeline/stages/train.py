@@ -1,0 +1,202 @@
+"""The stages that learn: `factors`, `features`, `member:<kind>`, `fuse`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.process import release_free_memory
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.stages.config import Config, sections
+from mtl_tasks.pipeline.stages.inputs import (
+    FITTED,
+    MODEL,
+    load_events,
+    load_tables,
+    load_windows,
+    member_files,
+    newest_time,
+    prefixed,
+    window_places,
+)
+from mtl_tasks.scenario import BOOSTED, MemberKind
+from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
+from mtl_tasks.store.registry import Registry
+
+if TYPE_CHECKING:
+    from mtl_tasks.models import Table
+    from mtl_tasks.models.warm_start import WarmStart
+
+Body = Callable[[Run, Inputs], Payload]
+
+
+def factors(run: Run, inputs: Inputs) -> Payload:
+    """Fit factor spaces on history, fold new items in until as_of."""
+    from mtl_tasks.pipeline.days.factors import add_spaces, load_spaces, make_spaces
+    from mtl_tasks.pipeline.days.log import day_digests
+
+    events, digests = load_events(run, inputs), day_digests(run.store, inputs["validate"])
+    start = load_windows(inputs["split"])["train"][0]
+    start -= start % run.scenario.factors.refit_days
+    begun = inputs.config.get("start")
+    earlier = None if begun is None else load_spaces(_factors_of(run, begun))
+    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
+    fitted_on = events[events[columns.DAY] < start]
+    payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
+    payload.summary = {
+        "fitted_before": start,
+        "fitted_max_event_time": newest_time(fitted_on),
+        "folded_in_max_event_time": newest_time(events),
+        "device": inputs.config["device"],
+        "warm_start": begun,
+    }
+    add_spaces(payload, spaces)
+    return payload
+
+
+def factors_config(run: Run) -> dict[str, Any]:
+    """The sections, the device that stands for `auto` on this machine, and the run whose factors are gone on from."""
+    from mtl_tasks.features.als import resolve_device
+
+    own = sections("factors", "features", "tasks", "seed")(run)
+    own["device"] = resolve_device(run.scenario.factors.device)
+    if run.scenario.factors.warm_start == "champion":
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        own["start"] = None if champion is None else champion.run_key
+    return own
+
+
+def _factors_of(run: Run, run_key: str) -> Artifact:
+    return run.store.open(Registry(run.store, run.scenario.name).get(run_key).refs["factors"])
+
+
+def features(run: Run, inputs: Inputs) -> Payload:
+    """Describe every row by what was known before its day."""
+    from mtl_tasks.pipeline.days.factors import load_spaces
+    from mtl_tasks.pipeline.days.features import make_days
+
+    validated, cut = inputs["validate"], inputs["split"]
+    # The rows are not held here, so that they can go once they are coded.
+    days = make_days(
+        run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), load_windows(cut)
+    )
+    newest = validated.summary["max_event_time"]
+    payload = Payload(rows=sum(day.rows for day in days), summary={"days": len(days), "max_event_time": newest})
+    payload.add_json(DAYS, [day.to_json() for day in days])
+    return payload
+
+
+def member(kind: MemberKind) -> Body:
+    """Return the stage body that fits one member, predicts blend, refits, and predicts test."""
+
+    def body(run: Run, inputs: Inputs) -> Payload:
+        from mtl_tasks.models import member_class
+        from mtl_tasks.pipeline.days.features import feature_names
+
+        names = member_class(kind).reads(run.scenario, feature_names(run.store, inputs["features"]))
+        table, place = _labelled(run, inputs, names)
+        start = _warm_start(run, inputs, kind, names)
+        train, tune = (table.where(place[name]) for name in ("train", "tune"))
+        fitted = start.fit(member_class(kind), train, tune, run.scenario)
+        blend = fitted.predict(table.where(place["blend"]).features)
+        kept = fitted.files() if "start" in inputs.config else {}
+        if run.scenario.refit == "through_blend":
+            release_free_memory()
+            fitted = start.refit(fitted, table.where(slice(place["test"].start)))
+        payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
+        test = table.where(place["test"]).features
+        payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
+        payload.add_frame("blend", _prediction_frame(blend))
+        payload.add_frame("test", _prediction_frame(fitted.predict(test)))
+        payload.add_json("describe", {**fitted.describe(), "transfer": start.note})
+        payload.add_json("explain", fitted.explain(test, run.scenario.seed))
+        return payload
+
+    return body
+
+
+def _labelled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
+    """The run's rows with some of their features, which are not read yet, and where each window's are."""
+    from mtl_tasks.models import Table
+    from mtl_tasks.pipeline.days.features import DailyFeatures
+
+    rows = inputs["split"].frame("rows")
+    labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
+    kept = DailyFeatures.of(run.store, inputs["features"], names)
+    users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows can go
+    return Table(kept, labels, users=users), window_places(rows, load_windows(inputs["split"]))
+
+
+def member_config(kind: MemberKind) -> Config:
+    """Return the configuration function of a member's stage: device and start count for those that grow trees."""
+    plain = sections("tasks", "seed", "refit", "features")
+    if kind not in BOOSTED:
+        return plain
+
+    def config(run: Run) -> dict[str, Any]:
+        device: str = run.scenario.boosting.device
+        if device == "auto":  # what it stands for on this machine belongs in the key
+            from mtl_tasks.models.boosting.device import resolve_device
+
+            device = resolve_device(device)
+        return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
+
+    return config
+
+
+def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
+    """Which run's member is grown on from: the key of what is made depends on it."""
+    asked = run.scenario.boosting.transfer
+    if asked == "none":
+        return {}
+    from mtl_tasks.models.warm_start import find_start
+
+    start = find_start(run.scenario, run.as_of_name, run.store, kind)
+    name = run.scenario.name if asked == "champion" else asked
+    if isinstance(start, str):
+        return {"start": {"scenario": name, "run_key": None, "reason": start}}
+    return {"start": {"scenario": name, "run_key": start.run_key}}
+
+
+def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) -> WarmStart:
+    """What a member grows on from: the configuration names it, so that the key of what is made depends on it."""
+    from mtl_tasks.models.warm_start import WarmStart, from_scratch, warm_start
+
+    start = inputs.config.get("start")
+    if start is None:
+        return WarmStart()
+    if start["run_key"] is None:
+        return from_scratch(start["reason"])
+    entry = Registry(run.store, start["scenario"]).get(start["run_key"])
+    artifact = run.store.open(entry.refs[f"member:{kind}"])
+    fitted, refitted = (member_files(artifact, prefix) for prefix in (FITTED, MODEL))
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, names)
+
+
+def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:
+    return pd.DataFrame({columns.prediction(task): values for task, values in predictions.items()})
+
+
+def fuse(run: Run, inputs: Inputs) -> Payload:
+    """Fit fusion and calibration of every task on blend."""
+    from mtl_tasks.models.fusion import fit_fusion
+
+    rows = inputs["split"].frame("rows")
+    blend = rows[rows[columns.WINDOW] == "blend"]
+    members = {name: artifact.frame("blend") for name, artifact in inputs.matching("member").items()}
+    payload = Payload(rows=len(blend))
+    fitted = {}
+    for task, settings in run.scenario.tasks.items():
+        label = blend[columns.label(task)].to_numpy().astype(np.float64)
+        seen = ~np.isnan(label)
+        predictions = {name: made[columns.prediction(task)].to_numpy()[seen] for name, made in members.items()}
+        users = blend[columns.USER].to_numpy()[seen]
+        fitted[task] = fit_fusion(predictions, label[seen], users, settings.kind, run.scenario.fusion.method)
+    payload.summary = {task: entry["note"] for task, entry in fitted.items()}
+    payload.add_json("fusion", fitted)
+    return payload

@@ -1,0 +1,1 @@
+"""Candidates, scores, recommendations and explanations from a trained run."""

@@ -1,0 +1,143 @@
+"""Which items are scored for a user: four cheap sources, united."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from mtl_tasks.core.arrays import largest_of_rows, marked
+from mtl_tasks.features.als import Floats
+from mtl_tasks.features.builder import FeatureMaker
+from mtl_tasks.features.groups.attribute_affinity import Attribute
+from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+
+RECENT_DAYS: Final = 28  # an item is offered by attribute only if somebody took it in these days
+
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # places among the users asked for, and items
+
+
+class Candidates:
+    """The candidates of a day: what all users have in common is looked up once.
+
+    Parameters
+    ----------
+    maker
+        It must be advanced to ``day``.
+    count
+        Items taken from each source: ALS top-N, most taken of the last seven days, co-occurrence with the user's
+        items, and recently taken items with the user's favourite attribute values.
+    """
+
+    def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:
+        self._maker, self._day, self._count = maker, day, count
+        past = maker.taken.before(day)
+        self.last_week = _times_taken(past, day - 7)
+        self._shape = len(past.user_ids), len(past.item_ids)
+        ones = np.ones(len(past.items), dtype=np.float32)
+        self._seen = sparse.csr_matrix((ones, (past.users, past.items)), shape=self._shape)
+        self._attributes = [_Described.of(one, past, day) for one in maker.about_items.listed]
+
+    def rows(self, users: Codes) -> CodedRows:
+        """List the candidates of some users.
+
+        Parameters
+        ----------
+        users
+            Sorted user codes.
+
+        Returns
+        -------
+        CodedRows
+            By user, then item; without items that the user already took and without doubles.
+        """
+        seen = self._seen[users]
+        sources = [
+            self._most_taken(users),
+            self._nearest(users, seen),
+            _top(self._maker.co_occurrence.scores(users, self._day), self._count),
+            *(_top(attribute.scores(seen), self._count, attribute.live) for attribute in self._attributes),
+        ]
+        offered = np.zeros((len(users), self._shape[1]), dtype=np.bool_)
+        for owner, item in sources:
+            offered[owner, item] = True
+        offered[seen.nonzero()] = False
+        owner, item = marked(offered)
+        return CodedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
+
+    def _most_taken(self, users: Codes) -> Pairs:
+        top = np.argsort(-self.last_week, kind="stable")[: self._count]
+        top = top[self.last_week[top] > 0]
+        return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
+
+    def _nearest(self, users: Codes, seen: sparse.csr_matrix) -> Pairs:
+        from implicit.cpu.topk import topk
+
+        taste = self._maker.taste
+        snapshot = taste.snapshot(self._day)
+        known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
+        if not len(known):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), self._day)))
+        found, scores = topk(items, vectors, min(self._count, len(known)), filter_query_items=seen[:, known].tocsr())
+        usable = np.isfinite(scores) & (scores > 0)
+        owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
+        return owner[usable], known[found[usable]]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """An attribute's values of all items, and the items that somebody took of late.
+
+    Attributes
+    ----------
+    has
+        float32 (items, values).
+    live
+        Codes of the items that are offered.
+    weight
+        float32 (live,): how much each was taken, as a logarithm.
+    """
+
+    has: sparse.csr_matrix
+    live: Codes
+    weight: Floats
+
+    @classmethod
+    def of(cls, attribute: Attribute, past: CodedEvents, day: int) -> _Described:
+        size = len(past.item_ids)
+        item, value = attribute.of(np.arange(size), np.full(size, day))
+        ones = np.ones(len(item), dtype=np.float32)
+        recent = _times_taken(past, day - RECENT_DAYS)
+        live = np.flatnonzero(recent)
+        has = sparse.csr_matrix((ones, (item, value)), shape=(size, attribute.size))
+        return cls(has, live, np.log1p(recent[live]).astype(np.float32))
+
+    def scores(self, seen: sparse.csr_matrix) -> Floats:
+        """Return float32 (users, live): how far each item is of the kinds that each user took."""
+        share = np.asarray((seen @ self.has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
+        matched: Floats = np.asarray((sparse.csr_matrix(share) @ self.has[self.live].T).toarray(), dtype=np.float32)
+        return matched * self.weight
+
+
+def _times_taken(past: CodedEvents, since: int) -> NDArray[np.int64]:
+    """How often each item was taken since a day."""
+    return np.bincount(past.items[past.days >= since], minlength=len(past.item_ids))
+
+
+def _top(scores: Floats, count: int, items: Codes | None = None) -> Pairs:
+    """The ``count`` largest positive scores of each row; ``items`` names the columns where they are not all items."""
+    owner, place = largest_of_rows(scores, count)
+    return owner, place if items is None else items[place]
+
+
+def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:
+    """Codes of wanted ids in sorted ids; those absent are left out."""
+    wanted = np.unique(wanted)
+    place = np.searchsorted(ids, wanted)
+    inside = place < len(ids)
+    inside[inside] = ids[place[inside]] == wanted[inside]
+    return place[inside].astype(np.int64)

@@ -1,0 +1,289 @@
+"""Tables of a finished run, for the terminal."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mtl_tasks.report import labels
+from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+
+_STYLES = {"better": "green", "worse": "red"}
+_PERSON_WIDTH = 30
+_MOST_FIGURES = 5
+
+
+def print_summary(document: RunDocument, console: Console) -> None:
+    """Print a finished run as tables, made for 100 columns."""
+    scenario, ranking = document.scenario, document.evaluation["ranking"]
+    _say(console, f"\n{scenario.title}", style="bold")
+    _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
+    for task, evaluation in document.evaluation["tasks"].items():
+        title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation['rows'])} test rows)"
+        _show(console, title, _metrics(document, task))
+    note = f"In brackets the gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
+    _say(console, note, style="dim")
+    _show(console, "Fusion", _fusion(document))
+    _show(console, f"Top-{ranking['k']} lists ({labels.people(ranking)})", _ranking(document))
+    _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
+    _say(console, _candidates(document), style="dim")
+    if shortlisted := labels.shortlist(ranking.get("shortlist")):
+        _say(console, shortlisted, style="dim")
+    _print_verdict(document, console)
+    if document.drift is not None:
+        _print_drift(document.drift, console)
+    _show(console, "Stages", _stages(document))
+    if document.sample:
+        since = "" if document.accepted else f", made before the run was: {document.outcome}"
+        _show(console, f"Recommendations (utility: {scenario.utility}{since})", _people(document))
+    else:
+        _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
+    _say(console, f"\nReport: {document.report}")
+
+
+def print_explanation(explanation: dict[str, Any], console: Console) -> None:
+    """Print why one user and one item get the predictions they get.
+
+    See :func:`mtl_tasks.recommend.explain.explain_pair`.
+    """
+    title = f": {explanation['title']}" if explanation["title"] else ""
+    new = f" (new user, no event before {explanation['as_of']})" if explanation["new_user"] else ""
+    _say(console, f"\nUser {explanation['user_id']}{new} and item {explanation['item_id']}{title}", style="bold")
+    run = f"run {explanation['run_key'][:12]}"
+    _say(console, f"{explanation['scenario']}, as of {explanation['as_of']}, {run}", style="dim")
+    for task, told in explanation["tasks"].items():
+        _show(console, f"{task}: {_predicted(told['prediction'], told['kind'])}", _own_predictions(told))
+        if told["explained"] is None:
+            _say(console, "\nNo member that grows trees has weight here: nothing to take apart.", style="dim")
+        else:
+            _print_contributions(told["explained"], told["kind"], console)
+
+
+def _print_contributions(explained: dict[str, Any], kind: str, console: Console) -> None:
+    _say(console, f"\nWhat moved {explained['member']}, in {explained['unit']}:", style="dim")
+    parts = [(part["contribution"], part["words"]) for part in explained["contributions"]]
+    others = explained["others"]
+    if others["features"]:
+        parts.append((others["contribution"], f"{others['features']} other features"))
+    _say(console, f"{labels.number(explained['base'], 2):>8}  on average")
+    for amount, words in parts:
+        shown = Text(f"{labels.signed(amount, 2):>8}", style="green" if amount > 0 else "red")
+        console.print(shown.append(f"  {words}", style="default"), soft_wrap=True)
+    _say(console, f"{labels.number(explained['score'], 2):>8}  {_in_all(explained['score'], kind)}")
+
+
+def _in_all(score: float, kind: str) -> str:
+    return f"in all, that is {labels.percent(1 / (1 + math.exp(-score)))}" if kind == "binary" else "in all"
+
+
+def _own_predictions(told: dict[str, Any]) -> Table:
+    table = _table()
+    table.add_column("member")
+    table.add_column("prediction", justify="right")
+    table.add_column("weight in the fusion", justify="right")
+    for own in sorted(told["members"], key=lambda own: -own["weight"]):
+        shown = _predicted(own["prediction"], told["kind"])
+        table.add_row(own["member"], shown, labels.number(own["weight"], 2), style="" if own["weight"] else "dim")
+    table.add_section()
+    how = ", ".join([told["method"], *([f"{told['calibration']} calibration"] * (told["calibration"] != "none"))])
+    table.add_row("fusion", _predicted(told["prediction"], told["kind"]), how, style="bold")
+    return table
+
+
+def _predicted(value: float, kind: str) -> str:
+    return labels.percent(value) if kind == "binary" else labels.number(value, 2)
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _show(console: Console, title: str, table: Table) -> None:
+    _say(console, f"\n{title}", style="bold")
+    console.print(table)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def _metrics(document: RunDocument, task: str) -> Table:
+    versus_floor, models = document.evaluation["tasks"][task]["versus_floor"], document.models(task)
+    table = _table()
+    table.add_column("model", no_wrap=True)
+    names = labels.in_order(models[FLOOR])
+    for name in names:
+        table.add_column(labels.metric(name).heading, justify="right", no_wrap=True)
+    best = {name: labels.best(models, name) for name in names}
+    for model, metrics in models.items():
+        gains = versus_floor.get(model, {}) if model != FLOOR else {}
+        cells = [_cell(name, metrics.get(name), gains.get(name), model in best[name]) for name in names]
+        table.add_row(model, *cells, style="bold" if model == FUSION else "")
+    return table
+
+
+def _cell(name: str, metric: dict[str, Any] | None, gain: dict[str, Any] | None, is_best: bool) -> Text:
+    digits = labels.metric(name).digits
+    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
+    if gain is not None and gain["value"] is not None:
+        standing = labels.stands(gain)
+        mark = "*" if standing in _STYLES else " "
+        text.append(
+            f" ({labels.signed(gain['value'], digits)}){mark}", style=f"not bold {_STYLES.get(standing, 'dim')}"
+        )
+    else:
+        text.append(" " * (len(labels.signed(0, digits)) + 4))
+    return text
+
+
+def _fusion(document: RunDocument) -> Table:
+    table = _table()
+    table.add_column("task", no_wrap=True)
+    table.add_column("method")
+    table.add_column("weights")
+    table.add_column("blend loss", justify="right")
+    table.add_column("calibration")
+    for task, fusion in document.fusion.items():
+        weights = sorted(document.weights(task).items(), key=lambda pair: -pair[1])
+        # Named only where they have a say: a column for each member would not fit.
+        shown = [f"{labels.number(weight, 2)} {member}" for member, weight in weights if weight > 0]
+        loss = labels.number(fusion["blend_loss"].get(document.taken(task)))
+        table.add_row(task, fusion["method"], ", ".join(shown) or "–", loss, fusion["calibration"]["kind"])
+    return table
+
+
+def _ranking(document: RunDocument) -> Table:
+    ranking = document.evaluation["ranking"]
+    table = _table()
+    table.add_column("list", no_wrap=True)
+    lists = ranking["lists"]
+    names = labels.in_order(next(iter(lists.values()), {}))
+    for name in names:
+        table.add_column(labels.metric(name).heading, justify="right")
+    best = {name: labels.best(lists, name) for name in names}
+    for title, metrics in lists.items():
+        cells = [_estimate(metrics.get(name), title in best[name]) for name in names]
+        table.add_row(labels.list_title(title), *cells, style="bold" if title == FUSION else "")
+    return table
+
+
+def _estimate(metric: dict[str, Any] | None, is_best: bool) -> Text:
+    digits = 3
+    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
+    if metric is not None and metric["low"] is not None and metric["high"] is not None:
+        text.append(f" ±{labels.number((metric['high'] - metric['low']) / 2, digits)}", style="not bold dim")
+    return text
+
+
+def _unreachable(document: RunDocument) -> str:
+    share = document.evaluation["ranking"]["unreachable"]
+    return f"{labels.percent(share)} of what they took are items not in the log before the test window."
+
+
+def _candidates(document: RunDocument) -> str:
+    ranking = document.evaluation["ranking"]
+    return (
+        f"{labels.percent(ranking['candidate_recall'])} of what they took were among the candidates, "
+        f"{ranking['candidates_per_user']:.0f} a person."
+    )
+
+
+def _print_verdict(document: RunDocument, console: Console) -> None:
+    verdict, accepted = document.verdict, document.accepted
+    notes = [
+        *(["dry run, nothing follows from it"] if verdict["mode"] == "dry_run" else []),
+        *(["first run, no champion yet"] if verdict["first"] else []),
+    ]
+    heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
+    heading.append(f"  ({'; '.join(notes)})" if notes else "", style="dim")
+    console.print(heading)
+    for ruling in document.rulings:
+        _say(console, f"  {ruling}", style="bold")
+    for warning in verdict.get("warnings", []):
+        _say(console, f"  {warning}", style="bold yellow")
+    rules = sorted(verdict["rules"], key=lambda rule: bool(rule["passed"]))
+    lines = [(bool(rule["passed"]), rule["reason"]) for rule in rules]
+    for passed, reason in lines or [(accepted, reason) for reason in verdict["reasons"]]:
+        mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
+        console.print(mark.append(reason, style="default"), soft_wrap=True)
+
+
+def _print_drift(drift: dict[str, Any], console: Console) -> None:
+    champion = drift["champion"]
+    if champion is None:
+        _say(console, "\nDrift: no champion to compare with.", style="dim")
+    elif champion["problem"] is not None:
+        why = f"the champion of {champion['as_of']} cannot be compared with: {champion['problem']}."
+        _say(console, f"\nDrift: {why}", style="dim")
+    else:
+        table = _table()
+        for heading in ("of", "furthest"):
+            table.add_column(heading)
+        for heading in ("PSI", "by chance"):
+            table.add_column(heading, justify="right")
+        for group, row in {row["group"]: row for row in reversed(champion["shifts"])}.items():
+            table.add_row(group, row["name"], labels.number(row["psi"], 3), labels.number(row["noise"], 3))
+        _show(console, f"Drift since the champion of {champion['as_of']}", table)
+        little, large = labels.SHIFTED
+        _say(console, f"Population stability index: below {little} is little, above {large} large.", style="dim")
+
+
+def _stages(document: RunDocument) -> Table:
+    table = _table()
+    table.add_column("stage", no_wrap=True)
+    for title in ("seconds", "CPU seconds", "peak MiB"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for stage in document.stages:
+        figures = [labels.number(stage[key], 1) for key in ("seconds", "cpu_seconds")]
+        reused = "reused" if stage["reused"] else ""
+        table.add_row(stage["name"], *figures, labels.count(stage["peak_rss_mb"]), reused)
+    totals = [labels.number(sum(stage[key] for stage in document.stages), 1) for key in ("seconds", "cpu_seconds")]
+    peak = max((stage["peak_rss_mb"] for stage in document.stages), default=0)
+    table.add_section()
+    table.add_row("all", *totals, labels.count(peak), "", style="bold")
+    return table
+
+
+def _why_no_lists(document: RunDocument) -> str:
+    if document.standing in ("promoted", "approved", "forced"):
+        return "none were made with this run"
+    return f"as lists are made of promoted runs only, and this one is: {document.standing}"
+
+
+def _people(document: RunDocument) -> Table:
+    table = _table()
+    columns = _figures(document)
+    table.add_column("person", max_width=_PERSON_WIDTH)
+    table.add_column("", justify="right")
+    table.add_column("title")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right", min_width=max(map(len, column.split("_"))))
+    for person in document.sample:
+        table.add_section()
+        about = [
+            str(person["user_id"]),
+            *textwrap.wrap(f"took {labels.listed(person['history'], most=3)}", _PERSON_WIDTH),
+        ]
+        rows = person["recommendations"]
+        for place, row in enumerate(rows):
+            note = about[place] if place < min(len(about), len(rows)) else ""
+            figures = [labels.number(row[column], 2) for column in columns]
+            table.add_row(Text(note, style="dim" if place else ""), str(place + 1), Text(row["title"]), *figures)
+    return table
+
+
+def _figures(document: RunDocument) -> list[str]:
+    """What is shown of a recommendation beside its title; of many tasks only those that order the lists."""
+    rows = [row for person in document.sample for row in person["recommendations"]]
+    figures = [key for key in (rows[0] if rows else {}) if key != "title"]
+    if len(figures) <= _MOST_FIGURES:
+        return figures
+    ordering = document.scenario.formula.tasks[: _MOST_FIGURES - 1]
+    return [key for key in figures if key in ordering or key not in document.scenario.tasks]

@@ -1,0 +1,1 @@
+"""What is kept: artifacts, the registry, and what people decide about runs."""

@@ -1,0 +1,499 @@
+"""Artefacts that cannot be half-written: files in a fresh attempt folder, then one manifest that names them.
+
+``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``. No manifest, no artefact. Nothing relies on renaming a
+folder, so a disk and an object store behave alike.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pandas as pd
+from upath import UPath
+
+from mtl_tasks.core.errors import ArtifactError, answering
+from mtl_tasks.store.address import checked_address
+from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
+from mtl_tasks.store.safe_files import (
+    DOCUMENT_BYTES,
+    FILE_BYTES,
+    LOCAL,
+    FileStatus,
+    file_status,
+    is_name,
+    join_names,
+    read_file,
+    refuse_links,
+    split_names,
+)
+from mtl_tasks.store.sealing import StoreKey, sealed, unsealed
+from mtl_tasks.store.sealing import to_json as to_json
+
+MANIFEST = "manifest.json"
+_REF: Final = {"uri": str, "key": str, "sha256": str, "rows": int}
+DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """All that passes between stages: where an artefact is (relative to the store) and what it must hash to.
+
+    ``sha256`` is that of the content: of all that the manifest says but where the files lie and what making them
+    cost. Work that is done again therefore gives an equal reference. ``rows`` is for people.
+    """
+
+    uri: str
+    key: str
+    sha256: str
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able form, fit for XCom."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Any) -> Ref:
+        """Invert :meth:`to_json`.
+
+        Raises
+        ------
+        ArtifactError
+            If the document is not one of a reference, or names a place outside of any store.
+        """
+        if not isinstance(document, Mapping) or set(document) != set(_REF):
+            raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(_REF)})")
+        for name, kind in _REF.items():
+            if type(document[name]) is not kind:
+                raise ArtifactError(f"{document!r:.200}: not a reference to an artifact ({name} is no {kind.__name__})")
+        split_names(document["uri"])
+        return cls(**document)
+
+
+@dataclass
+class Payload:
+    """What a stage wants stored: file name to bytes, and a summary for the manifest."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    rows: int = 0
+
+    def add_frame(self, name: str, frame: pd.DataFrame, *, measurements: bool = False) -> None:
+        """Add a table as ``name.parquet``.
+
+        Parameters
+        ----------
+        measurements
+            Whether its numbers seldom repeat: they are then written without a dictionary, in half the time.
+        """
+        numbers = [str(name) for name in frame if frame[name].dtype.kind in "fiu"] if measurements else []
+        others = [str(name) for name in frame if name not in numbers]
+        buffer = io.BytesIO()
+        frame.to_parquet(
+            buffer, index=False, compression="zstd", use_dictionary=others, use_byte_stream_split=numbers or False
+        )
+        self.files[f"{name}.parquet"] = buffer.getvalue()
+
+    def add_arrays(self, name: str, arrays: Arrays) -> None:
+        """Add arrays as ``name.npz`` (no Python objects)."""
+        self.files[f"{name}.npz"] = pack_arrays(arrays)
+
+    def add_json(self, name: str, document: Any) -> None:
+        """Add a document as ``name.json``; NaN is refused, a metric that could not be computed is null."""
+        self.files[f"{name}.json"] = to_json(document)
+
+    def add_text(self, name: str, text: str) -> None:
+        """Add a text file under its full name."""
+        self.files[name] = text.encode()
+
+
+def day_refs(artifact: Artifact) -> list[Ref]:
+    """Return where the days are that an artefact of a stage refers to, in their order."""
+    return [Ref.from_json(entry) for entry in artifact.json(DAYS)]
+
+
+class Artifact:
+    """A published artefact; every read is checked against the manifest before it is parsed."""
+
+    def __init__(self, store: Store, uri: str, manifest: dict[str, Any]) -> None:
+        self.folder = store.root / uri
+        self.manifest = manifest
+        self.ref = Ref(uri, manifest["key"], _content_sha256(manifest), manifest["rows"])
+        self._root = store.root
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The stage's own summary, as it stands in the manifest."""
+        summary: dict[str, Any] = self.manifest["summary"]
+        return summary
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files."""
+        return sorted(self.manifest["files"])
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises
+        ------
+        ArtifactError
+            If the file is unknown, missing, or differs in size or sha256 from the manifest.
+        """
+        entry = self.manifest["files"].get(name)
+        if entry is None:
+            raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
+        with _reading(self.folder / entry["path"]) as path:
+            data = read_file(self._root, f"{self.ref.uri}/{entry['path']}", entry["size"])
+        if data is None or len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise _damaged(path)
+        return data
+
+    def frame(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """Return the table ``name.parquet``."""
+        return read_table(self.read(f"{name}.parquet"), columns, f"{self.folder}/{name}.parquet")
+
+    def column_names(self, name: str) -> list[str]:
+        """Return the names of the columns of the table ``name.parquet``."""
+        return table_columns(self.read(f"{name}.parquet"), f"{self.folder}/{name}.parquet")
+
+    def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
+        """Return the arrays of ``name.npz``; see :func:`mtl_tasks.store.codecs.unpack_arrays`."""
+        return unpack_arrays(self.read(f"{name}.npz"), expected, f"{self.folder}/{name}.npz")
+
+    def json(self, name: str) -> Any:
+        """Return the document ``name.json``."""
+        return parse_json(self.read(f"{name}.json"), f"{self.folder}/{name}.json")
+
+    def verify(self) -> None:
+        """Check every file; raises like :meth:`read`."""
+        for name in self.names:
+            self.read(name)
+
+    def verify_sizes(self) -> None:
+        """Check that every file is there, and whole by its size, for one whose readers check the rest.
+
+        Raises
+        ------
+        ArtifactError
+            If one is missing or of another size.
+        """
+        for entry, status in self._statuses():
+            if status.size != entry["size"]:
+                raise _damaged(self.folder / entry["path"])
+
+    def stamp(self) -> tuple[tuple[str, int, float], ...]:
+        """Return path, size and time of each file: while these are as they were, so most likely is what they hold.
+
+        Raises
+        ------
+        ArtifactError
+            If one is missing.
+        """
+        return tuple((entry["path"], status.size, status.changed) for entry, status in self._statuses())
+
+    def _statuses(self) -> Iterator[tuple[dict[str, Any], FileStatus]]:
+        for entry in self.manifest["files"].values():
+            with _reading(self.folder / entry["path"]):
+                status = file_status(self._root, f"{self.ref.uri}/{entry['path']}")
+            yield entry, status
+
+
+@contextmanager
+def _reading(path: UPath) -> Iterator[UPath]:
+    """Say which file that a manifest names cannot be read."""
+    try:
+        with answering(f"{path}: named by its manifest but cannot be read", but=FileNotFoundError):
+            yield path
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: named by its manifest but missing; {REMEDY}") from error
+
+
+def _damaged(path: UPath) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: does not match its manifest (sha256 or size differs): damaged or tampered with; {REMEDY}"
+    )
+
+
+_USED: Final = "used"
+_PATH: Final = re.compile(r"attempt-[0-9a-f]{12}/(.+)")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def _refuse_malformed(manifest: dict[str, Any], uri: str) -> None:
+    """Raise ValueError unless a document is the manifest of the artifact that belongs at a place."""
+    key, rows, files = manifest.get("key"), manifest.get("rows"), manifest.get("files")
+    if not (isinstance(key, str) and type(rows) is int and isinstance(files, dict) and "summary" in manifest):
+        raise ValueError("has no key, rows, files or summary")
+    if key[:32] != uri.rpartition("/")[2]:
+        raise ValueError(f"belongs to key {key[:32]:.32}, not to this folder")
+    for name, entry in files.items():
+        if not isinstance(entry, dict) or not _is_file_entry(name, entry):
+            raise ValueError(f"what it says of file {name!r:.100} leads elsewhere or is no path, size and sha256")
+
+
+def _is_file_entry(name: str, entry: dict[str, Any]) -> bool:
+    path, size, sha256 = entry.get("path"), entry.get("size"), entry.get("sha256")
+    found = _PATH.fullmatch(path) if isinstance(path, str) else None
+    hashed = isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
+    placed = found is not None and found[1] == name and is_name(name)
+    return placed and hashed and type(size) is int and 0 <= size <= FILE_BYTES
+
+
+def _content_sha256(manifest: dict[str, Any]) -> str:
+    files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    content = {name: value for name, value in manifest.items() if name != "usage"} | {"files": files}
+    return hashlib.sha256(to_json(content)).hexdigest()
+
+
+@dataclass(frozen=True, init=False)
+class Store:
+    """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key.
+
+    Attributes
+    ----------
+    key
+        What manifests and the records of the registry are sealed with; None: with their plain hash. See
+        :mod:`mtl_tasks.store.sealing`.
+    """
+
+    root: UPath
+    key: StoreKey | None
+
+    def __init__(self, root: str, key: StoreKey | None = None) -> None:
+        object.__setattr__(self, "root", UPath(checked_address(root)))
+        object.__setattr__(self, "key", key)
+
+    def inside(self, *names: str) -> UPath:
+        """Return a folder by its names from the root on.
+
+        Raises
+        ------
+        ArtifactError
+            If one is not a plain name, such as ``..``.
+        """
+        return self.root / join_names(*names)
+
+    def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
+        """Where an artefact lives."""
+        return self.inside(scenario, as_of, stage, key[:32])
+
+    def uri_of(self, folder: UPath) -> str:
+        """Return the path of a folder below the root.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not below the root.
+        """
+        root, text = str(self.root).rstrip("/"), str(folder)
+        uri = text if root == "." else text.removeprefix(f"{root}/")
+        if uri == text and root != ".":
+            raise ArtifactError(f"{folder}: is not inside the store {self.root}")
+        split_names(uri)
+        return uri
+
+    def read_document(self, path: str, remedy: str) -> dict[str, Any]:
+        """Return a sealed document by its path below the root.
+
+        Raises
+        ------
+        SealError
+            If it is sealed without the store's key, or with another.
+        ArtifactError
+            If it is too large, or a link leads to it.
+        OSError
+            If it is missing or cannot be read.
+        ValueError
+            If it is not as it was written.
+        """
+        data = read_file(self.root, path, DOCUMENT_BYTES)
+        if data is None:
+            raise ArtifactError(
+                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, none of ours does; {remedy}"
+            )
+        return unsealed(data, self.key, str(self.root / path))
+
+    def find(self, folder: UPath) -> Artifact | None:
+        """Return the artefact in a folder, or None if it has no manifest.
+
+        Raises
+        ------
+        ArtifactError
+            If there is a manifest and it cannot be trusted.
+        """
+        uri, path = self.uri_of(folder), folder / MANIFEST
+        try:
+            with answering(f"{path}: cannot be read", but=FileNotFoundError):
+                manifest = self.read_document(f"{uri}/{MANIFEST}", REMEDY)
+            _refuse_malformed(manifest, uri)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ArtifactError(f"{path}: is not a manifest: damaged or tampered with ({error}); {REMEDY}") from error
+        return Artifact(self, uri, manifest)
+
+    def look_up(self, ref: Ref) -> Artifact | None:
+        """Return the artefact that is where a reference says, whatever it holds; raises like :meth:`find`."""
+        return self.find(self.inside(*split_names(ref.uri)))
+
+    def reuse(self, ref: Ref) -> None:
+        """Note that a run is about to refer to an artefact made before: to whoever prunes it is then young.
+
+        Raises
+        ------
+        StoreError
+            If the store cannot be written.
+        """
+        path = self.inside(
+            *split_names(ref.uri), _USED
+        )  # an object store lets nobody set the time of a file that is there
+        refuse_links(self.root, f"{ref.uri}/{_USED}")
+        with answering(f"{path}: the store cannot be written"):
+            path.write_bytes(b"")
+
+    def open(self, ref: Ref) -> Artifact:
+        """Return the artefact that a reference names.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not there, or its content is not what the reference says.
+        """
+        artifact = self.look_up(ref)
+        if artifact is None:
+            raise ArtifactError(f"{self.root / ref.uri}: no artefact here (no {MANIFEST})")
+        if artifact.ref.sha256 != ref.sha256:
+            raise ArtifactError(f"{self.root / ref.uri}/{MANIFEST}: does not match the reference's sha256; {REMEDY}")
+        return artifact
+
+    def publish(self, folder: UPath, key: str, payload: Payload, facts: Mapping[str, Any]) -> Artifact:
+        """Write the files, then the manifest, and return what then stands in the folder.
+
+        A manifest is never replaced by another: of two runs that do the same work at once the first to end is heard,
+        and the second goes on with what that one made.
+
+        Parameters
+        ----------
+        facts
+            What is recorded beside the summary: stage, configuration, inputs, versions, and under ``usage`` the
+            times, the only part that may differ when the same work is done again.
+
+        Raises
+        ------
+        ArtifactError
+            If the store cannot be written; nothing is then visible to readers.
+        """
+        refuse_links(self.root, self.uri_of(folder))
+        attempt = f"attempt-{uuid.uuid4().hex[:12]}"
+        files = {
+            name: {"path": f"{attempt}/{name}", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in payload.files.items()
+        }
+        manifest = {**facts, "key": key, "rows": payload.rows, "files": files, "summary": payload.summary}
+        document = sealed(manifest, self.key)
+        _refuse_unreadable(folder, {**payload.files, MANIFEST: document})
+        with answering(f"{folder}: the store cannot be written", "; this artefact does not exist"):
+            (folder / attempt).mkdir(parents=True, exist_ok=True)
+            for name, data in payload.files.items():
+                write_durably(folder / attempt / name, data)
+            first = write_once(folder / MANIFEST, document)
+        found = self.find(folder)
+        if found is None:
+            raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
+        # A put that was tried again after a lost answer finds its own manifest there.
+        own = any(entry["path"].startswith(f"{attempt}/") for entry in found.manifest["files"].values())
+        if not first and not own:
+            _give_up(folder / attempt, equal=found.ref.sha256 == _content_sha256(manifest))
+        return found
+
+
+def _give_up(attempt: UPath, *, equal: bool) -> None:
+    """Remove files that no manifest names, another having been first."""
+    if not equal:
+        log.warning("%s: another run made this at once, with another result: that one's is used", attempt.parent)
+    try:
+        attempt.fs.rm(attempt.path, recursive=True)
+    except OSError as error:
+        log.warning("%s: cannot be removed (%s); no artifact refers to it", attempt, error)
+
+
+def _refuse_unreadable(folder: UPath, files: Mapping[str, bytes]) -> None:
+    """Refuse to write what no reader would accept."""
+    for name, data in files.items():
+        limit = DOCUMENT_BYTES if name.endswith(".json") else FILE_BYTES
+        if not is_name(name) or len(data) > limit:
+            raise ArtifactError(
+                f"{folder}: file {name!r} of {len(data):,} bytes cannot be stored: names are of letters, digits and "
+                f"_.=-, and no such file has more than {limit:,} bytes; read fewer or larger source files"
+            )
+
+
+def write_durably(path: UPath, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or nothing.
+
+    On a disk by a temporary name, fsync and replace; an object store's put is already all or nothing.
+    """
+    if path.protocol not in LOCAL:
+        path.write_bytes(data)
+        return
+    with _written_aside(path.path, data) as temporary:
+        os.replace(temporary, path.path)
+
+
+def write_once(path: UPath, data: bytes) -> bool:
+    """Write a file as :func:`write_durably` does, unless there is one, and return whether it was written.
+
+    Of two writers at once one is told so: by a link on a disk, by a conditional put in an object store.
+    """
+    try:
+        if path.protocol not in LOCAL:
+            path.fs.pipe_file(path.path, data, mode="create")
+        else:
+            with _written_aside(path.path, data) as temporary:
+                _link(temporary, path.path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        if path.exists():  # a store without conditional writes: two writers at the same moment can meet
+            return False
+        path.write_bytes(data)
+    return True
+
+
+def _link(temporary: str, final: str) -> None:
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links, such as a mounted bucket: two writers at the same moment can meet
+        if os.path.exists(final):
+            raise FileExistsError(final) from None
+        os.replace(temporary, final)
+
+
+@contextmanager
+def _written_aside(final: str, data: bytes) -> Iterator[str]:
+    """Write a file under a temporary name in the same folder, where it is not left."""
+    temporary = f"{final}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with open(temporary, "wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)

@@ -1,0 +1,135 @@
+"""Which champion can be worked with: the newest whose artifacts are whole, and what was passed over for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
+from mtl_tasks.store.registry import Entry, Snapshot
+
+log = logging.getLogger(__name__)
+
+BULK: Final = ("validate", "split", "features")  # tables that only making the run and its lists needs
+LISTED: Final = "validate"  # the one of them that lists are made from
+_MODELS: Final = ("factors", "fuse")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A champion, and a sentence for each newer run that could not be taken."""
+
+    entry: Entry | None
+    passed_over: tuple[str, ...] = ()
+
+
+def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Entry], str | None]) -> Choice:
+    """Return the newest champion without a fault.
+
+    Where all have one the newest is returned: whoever works with it fails on the fault and names it.
+
+    Parameters
+    ----------
+    before
+        An as_of: the champion of that time; None: today's.
+    fault
+        What is wrong with a run, None if nothing is.
+
+    Raises
+    ------
+    ArtifactError
+        If no champion is known, but a damaged record may be that of one.
+    StoreError
+        Whatever ``fault`` raises: a store that does not answer says nothing of a run.
+    """
+    newest = snapshot.champion(before)
+    if newest is None:
+        return Choice(None)
+    passed_over: list[str] = []
+    for entry in reversed([entry for entry in snapshot.standing if before is None or entry.as_of < before]):
+        found = fault(entry)
+        if found is None:
+            damaged = [record.short for record in snapshot.newer_damage(entry, before)]
+            for sentence in passed_over:
+                log.warning("%s; fallen back to run %s as of %s", sentence, entry.run_key[:12], entry.as_of)
+            return Choice(entry, (*damaged, *passed_over))
+        passed_over.append(f"run {entry.run_key[:12]} as of {entry.as_of}: {found}")
+    return Choice(newest)
+
+
+def lasting_refs(entry: Entry) -> dict[str, Ref]:
+    """What a run needs as long as its entry stands, to be scored with or to be looked at; tables are not among it."""
+    return {stage: ref for stage, ref in entry.refs.items() if stage not in BULK}
+
+
+def scoring_refs(entry: Entry) -> dict[str, Ref]:
+    """What scores any rows as a run does."""
+    return {stage: ref for stage, ref in entry.refs.items() if stage in _MODELS or stage.startswith("member:")}
+
+
+def comparison_fault(entry: Entry, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:
+    """Return what of a champion keeps a candidate from being compared with it; the log names the file.
+
+    Parameters
+    ----------
+    parse
+        Reads a scenario's document, given ``where`` it is; it raises ConfigError for one that it does not understand.
+    scored
+        Whether it has to score rows; otherwise only what was recorded of its own is looked at.
+    """
+    if scored:
+        try:
+            parse(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        except ConfigError as error:
+            return f"this code does not understand its scenario ({error})"
+    record = {stage: ref for stage, ref in entry.refs.items() if stage == "evaluate"}
+    return _first_fault(store, record | (scoring_refs(entry) if scored else {}))
+
+
+def lists_fault(entry: Entry, store: Store) -> str | None:
+    """Return what keeps lists from being made with a run: models that are not whole, or tables that are gone."""
+    verdict = {stage: ref for stage, ref in entry.refs.items() if stage == "gate"}
+    return _first_fault(store, scoring_refs(entry) | verdict) or tables_fault(entry, store)
+
+
+def tables_fault(entry: Entry, store: Store) -> str | None:
+    """Return what of the log that lists are made from is missing or damaged, and how it is made again."""
+    ref = entry.refs.get(LISTED)
+    try:
+        if ref is None:
+            return None
+        artifact = store.open(ref)
+        artifact.verify_sizes()
+        for day in listed_days(artifact):
+            store.open(day)
+    except SealError:
+        raise
+    except ArtifactError as error:
+        name = entry.scenario_document["name"]
+        return (
+            f"the log that its lists are made from was pruned or is damaged ({error}): make it again first "
+            f"({PROGRAM} run {name} --as-of {entry.as_of}, with the settings and the code of that run; other "
+            "code makes another run of that day, which can be promoted instead)"
+        )
+    return None
+
+
+def listed_days(artifact: Artifact) -> list[Ref]:
+    """Return where the days are that an artefact refers to, if it is of a stage and a time that does so."""
+    return day_refs(artifact) if f"{DAYS}.json" in artifact.names else []
+
+
+def _first_fault(store: Store, refs: dict[str, Ref]) -> str | None:
+    for stage, ref in refs.items():
+        try:
+            store.open(ref).verify()
+        except SealError:
+            raise
+        except ArtifactError as error:
+            log.warning("%s: %s", stage, error)
+            return f"its {stage} is missing or damaged"
+    return None

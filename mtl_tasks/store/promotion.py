@@ -1,0 +1,158 @@
+"""What people may do about runs that are done: promote one, roll one back, check what is stored of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from mtl_tasks.core.errors import ArtifactError, GateError
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.store.artifacts import Artifact, Ref, Store
+from mtl_tasks.store.champions import BULK, listed_days, tables_fault
+from mtl_tasks.store.registry import AWAITING, Action, Entry, Registry, Ruling, Snapshot
+
+
+def verify_runs(entries: Iterable[Entry], store: Store) -> dict[str, list[str]]:
+    """Return by run one line for each artefact, its own or of a day, that is missing or damaged.
+
+    What several runs refer to is read once. Tables that were pruned are neither missing nor damaged; a day that tables
+    refer to which are there is.
+    """
+    known: dict[Ref, list[str]] = {}
+
+    def problems(ref: Ref) -> list[str]:
+        if ref not in known:
+            artifact, known[ref] = _check(store, ref)
+            if artifact is not None:
+                known[ref] += [problem for day in listed_days(artifact) for problem in problems(day)]
+        return known[ref]
+
+    return {entry.run_key: _by_stage(entry, store, problems) for entry in entries}
+
+
+def problems_of(entry: Entry, store: Store) -> list[str]:
+    """Return one line for each artefact of a run's own that is missing or damaged; pruned tables are neither."""
+    return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
+
+
+def _by_stage(entry: Entry, store: Store, problems: Callable[[Ref], list[str]]) -> list[str]:
+    refs = {stage: ref for stage, ref in entry.refs.items() if stage not in BULK or not _is_pruned(store, ref)}
+    return [f"{stage}: {problem}" for stage, ref in refs.items() for problem in problems(ref)]
+
+
+def _is_pruned(store: Store, ref: Ref) -> bool:
+    try:
+        return store.look_up(ref) is None
+    except ArtifactError:  # it is there, and damaged
+        return False
+
+
+def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
+    """An artefact if it is sound, else what is wrong with it."""
+    try:
+        artifact = store.open(ref)
+        artifact.verify()
+    except ArtifactError as error:
+        return None, [str(error)]
+    return artifact, []
+
+
+def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: str, at: str) -> Ruling:
+    """Make a run a champion of its time, whatever its verdict was.
+
+    Raises
+    ------
+    GateError
+        If it is promoted already, or there is no reason.
+    ArtifactError
+        If there is no such run, a record of it or what scoring with it takes is damaged, or it would be today's
+        champion and what its lists are made from is gone.
+    """
+    snapshot = registry.read()
+    entry = snapshot.get(run_key)
+    if entry in snapshot.standing:
+        raise GateError(f"run {entry.run_key[:12]} as of {entry.as_of} is promoted already: nothing to do")
+    for record in snapshot.damaged_of(entry):
+        raise ArtifactError(record.why)
+    newer = [other for other in snapshot.standing if other.as_of > entry.as_of]
+    _refuse_damaged(entry, store, lists=not newer)
+    return _rule(registry, entry, "promote", by, reason, at)
+
+
+def rollback(
+    registry: Registry, store: Store, to: str | None, *, by: str, reason: str, at: str
+) -> tuple[list[Ruling], Entry]:
+    """Retire today's champion, or every run promoted after ``to``, and return the rulings and the champion from now on.
+
+    Raises
+    ------
+    GateError
+        If there is nothing to fall back to, ``to`` is not an earlier promoted run, or there is no reason.
+    ArtifactError
+        If what scoring with the run to fall back to takes, or what its lists are made from, is gone or damaged; nothing
+        has then been changed.
+    """
+    snapshot = registry.read()
+    standing = snapshot.standing
+    if len(standing) < 2:
+        raise GateError(
+            f"{len(standing)} promoted runs: there is none to fall back to; promote another first "
+            f"({PROGRAM} registry promote)"
+        )
+    target = standing[-2] if to is None else snapshot.get(to)
+    if target not in standing[:-1]:
+        raise GateError(
+            f"run {target.run_key[:12]} as of {target.as_of} is not an earlier promoted run: "
+            f"see {PROGRAM} registry list"
+        )
+    _refuse_damaged(target, store, lists=True)
+    newer = standing[standing.index(target) + 1 :]
+    return [_rule(registry, entry, "retire", by, reason, at) for entry in reversed(newer)], target
+
+
+def settle(
+    registry: Registry, run_key: str, *, approved: bool, by: str, reason: str, at: str
+) -> tuple[Ruling, Snapshot]:
+    """Record the answer to the question whether a run that passed the gate may be promoted, if it still stands.
+
+    Returns
+    -------
+    Ruling
+        The answer. It counts if it is among the rulings of the snapshot.
+    Snapshot
+        What the registry says of the run then. Somebody may have decided between the look and the record: such an
+        answer is in the registry too, and counts for nothing.
+    """
+    snapshot = registry.read(run_key)
+    entry = snapshot.get(run_key)
+    if snapshot.obstacle(entry) is not None:
+        raise ArtifactError(f"the answer is not recorded: {why_undecided(entry, snapshot)}")
+    answer = Ruling(entry.run_key, entry.as_of, "promote" if approved else "retire", by, reason, at, answer=True)
+    if snapshot.standing_of(entry) == AWAITING:
+        registry.append(answer)
+        snapshot = registry.read(run_key)
+    return answer, snapshot
+
+
+def why_undecided(entry: Entry, snapshot: Snapshot) -> str:
+    """Why it is not known what was decided of a run."""
+    damaged = [record.why for record in snapshot.damaged_of(entry)]
+    about = f"run {entry.run_key[:12]} as of {entry.as_of}: {snapshot.obstacle(entry)}"
+    return "; ".join([about, *damaged[:1], "clear this task once that is settled"])
+
+
+def _refuse_damaged(entry: Entry, store: Store, *, lists: bool) -> None:
+    about = f"run {entry.run_key[:12]} as of {entry.as_of} cannot be champion"
+    problems = problems_of(entry, store)
+    if problems:
+        raise ArtifactError(f"{about}, {len(problems)} of its artefacts are missing or damaged: {problems[0]}")
+    gone = tables_fault(entry, store) if lists else None
+    if gone is not None:
+        raise ArtifactError(f"{about}: {gone}")
+
+
+def _rule(registry: Registry, entry: Entry, action: Action, by: str, reason: str, at: str) -> Ruling:
+    if not reason.strip():
+        raise GateError(f"to {action} a run, say why: --reason must not be empty")
+    ruling = Ruling(entry.run_key, entry.as_of, action, by, reason.strip(), at)
+    registry.append(ruling)
+    return ruling

@@ -1,0 +1,479 @@
+"""Which run was promoted when: an append-only list of verdicts and of what people ruled on them later.
+
+The champion is computed from it, never stored. A record that cannot be read takes its run out, and no other.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import logging
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
+
+from upath import UPath
+
+from mtl_tasks.core.errors import ArtifactError, GateError, SealError, StoreError, answering
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.store.artifacts import Store, write_durably
+from mtl_tasks.store.records import (
+    AWAITING,
+    AWAITS_APPROVAL,
+    KEY_LENGTH,
+    PROMOTE,
+    SCHEMA,
+    UNREADABLE,
+    Action,
+    Damaged,
+    Entry,
+    Quarantined,
+    Record,
+    RecordName,
+    Ruling,
+    RunId,
+    SchemaError,
+    read_record,
+    record_name,
+    run_id,
+    standing_of,
+)
+from mtl_tasks.store.safe_files import DOCUMENT_BYTES, read_file, refuse_links
+from mtl_tasks.store.sealing import sealed
+
+__all__ = [
+    "AWAITING",
+    "AWAITS_APPROVAL",
+    "PROMOTE",
+    "Action",
+    "Damaged",
+    "Entry",
+    "Quarantined",
+    "Record",
+    "Registry",
+    "Ruling",
+    "Snapshot",
+    "standing_of",
+]
+
+_REMEDY: Final = "restore the file from a backup"
+QUARANTINE: Final = "quarantine"  # a folder beside the records of an as_of
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A run and what became of it.
+
+    Attributes
+    ----------
+    rulings
+        Those that count, oldest first.
+    late
+        Answers to the question for approval that came after somebody had decided: they count for nothing.
+    last
+        Number of the record that decided last, and the name of its file.
+    """
+
+    entry: Entry
+    rulings: tuple[Ruling, ...]
+    late: tuple[Ruling, ...]
+    last: tuple[int, str]
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the run is promoted and not retired."""
+        return self.rulings[-1].action == PROMOTE if self.rulings else self.entry.promoted
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a registry held when it was read, so that many questions cost one reading.
+
+    Attributes
+    ----------
+    placed
+        File name and record, by as_of, and within one in the order they were appended.
+    """
+
+    placed: tuple[tuple[str, Record], ...]
+    damaged: tuple[Damaged, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+
+    @cached_property
+    def runs(self) -> dict[RunId, Decided]:
+        """The runs with a verdict, in the order of their verdicts; two writers at once may have left a record twice."""
+        found: dict[RunId, Decided] = {}
+        for name, record in self.placed:
+            if isinstance(record, Entry):
+                found.setdefault(run_id(record), Decided(record, (), (), _order(name)))
+        for name, record in self.placed:
+            run = found.get(run_id(record))
+            if run is None or isinstance(record, Entry) or record in (*run.rulings, *run.late):
+                continue
+            found[run_id(record)] = _ruled(run, record, name)
+        return found
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The verdicts."""
+        return [run.entry for run in self.runs.values()]
+
+    def rulings(self, run_key: str) -> list[Ruling]:
+        """What was ruled on a run and counts, oldest first."""
+        return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.rulings]
+
+    def late_answers(self, run_key: str) -> list[Ruling]:
+        """Answers to the question for approval that came after somebody had decided."""
+        return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.late]
+
+    @cached_property
+    def standing(self) -> list[Entry]:
+        """The runs that are promoted and not retired, and whose records are sound, the oldest as_of first."""
+        promoted = [run for run in self.runs.values() if run.promoted and self.obstacle(run.entry) is None]
+        return [run.entry for run in sorted(promoted, key=lambda run: (run.entry.as_of, run.last))]
+
+    def standing_of(self, entry: Entry) -> str:
+        """As the function of that name, or ``record damaged`` or ``record quarantined``: no such run is champion."""
+        return self.obstacle(entry) or standing_of(entry, self.rulings(entry.run_key))
+
+    def obstacle(self, entry: Entry) -> str | None:
+        """Why a run may not be champion whatever its other records say; None if they are all that there are."""
+        if self.damaged_of(entry):
+            return "record damaged"
+        if any(record.run == run_id(entry) and self._is_open(record) for record in self.quarantined):
+            return "record quarantined"
+        return None
+
+    def damaged_of(self, entry: Entry) -> list[Damaged]:
+        """The damaged records of a run; one whose name does not say whose it is counts for all runs of its as_of."""
+        same_day = [record for record in self.damaged if record.as_of == entry.as_of]
+        return [record for record in same_day if record.run in (None, run_id(entry))]
+
+    def champion(self, as_of: str | None = None) -> Entry | None:
+        """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none, but a damaged record may be that of one.
+        """
+        promoted = [entry for entry in self.standing if as_of is None or entry.as_of < as_of]
+        if promoted:
+            return promoted[-1]
+        for record in self.damaged:
+            if as_of is None or record.as_of < as_of:
+                raise ArtifactError(f"no champion is known, and none before it to fall back to: {record.why}")
+        return None
+
+    def newer_damage(self, champion: Entry, before: str | None = None) -> list[Damaged]:
+        """The damaged records of which one may be that of a newer champion than this one."""
+        return [
+            record
+            for record in self.damaged
+            if record.as_of >= champion.as_of and (before is None or record.as_of < before)
+        ]
+
+    def get(self, run_key: str) -> Entry:
+        """The entry of a run.
+
+        Parameters
+        ----------
+        run_key
+            The whole key, or as much of its beginning as no other run shares.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none, or more than one, or it is damaged.
+        """
+        found = [entry for entry in self.entries if entry.run_key.startswith(run_key)] if run_key else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ArtifactError(f"{len(found)} runs start with {run_key!r}: give more of the key")
+        for record in (*self.damaged, *self.quarantined):
+            if run_key and record.run is not None and record.run[1].startswith(run_key[:KEY_LENGTH]):
+                raise ArtifactError(record.why)
+        raise ArtifactError(f"no entry of run {run_key[:12]} in the registry: see registry list")
+
+    def warnings(self) -> list[str]:
+        """What whoever looks at the registry has to know: a sentence for each damaged record."""
+        return [f"{record.short}; the run is not taken as champion: {record.why}" for record in self.damaged]
+
+    def lacks_verdict(self, record: Quarantined) -> bool:
+        """Whether the verdict of a run was set aside, and the run has not been entered again."""
+        parsed = RecordName.parse(record.name)
+        return (parsed is None or parsed.action is None) and record.run not in self.runs
+
+    def _is_open(self, record: Quarantined) -> bool:
+        """Whether a ruling that was set aside may still matter, as nobody has decided since."""
+        parsed = RecordName.parse(record.name)
+        if parsed is None or parsed.action is None:
+            return False
+        decisions = ((name, kept) for name, kept in self.placed if isinstance(kept, Ruling) and not kept.answer)
+        later = [name for name, kept in decisions if run_id(kept) == record.run]
+        return not any(name == record.name or _order(name)[0] > parsed.number for name in later)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Where a record stands among those of its as_of: by its number, then by its name.
+
+    A store that cannot refuse the second of two writers may hold two records of one number.
+    """
+    parsed = RecordName.parse(name)
+    return (0 if parsed is None else parsed.number), name
+
+
+def _ruled(run: Decided, ruling: Ruling, name: str) -> Decided:
+    if ruling.answer and (run.rulings or run.entry.decision != AWAITS_APPROVAL):
+        return replace(run, late=(*run.late, ruling))
+    return replace(run, rulings=(*run.rulings, ruling), last=_order(name))
+
+
+class Registry:
+    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
+
+    Rulings lie beside them, their action after the key. The number counts the records of an as_of, so that of two on
+    one day the later one is known; ``<number>.claim`` is what its writer has taken it with.
+    """
+
+    def __init__(self, store: Store, scenario: str) -> None:
+        self._store, self._scenario = store, scenario
+        self._folder = store.inside(scenario, "registry")
+
+    def read(self, run_key: str | None = None) -> Snapshot:
+        """Read everything, or all about one run; a record that is damaged is logged and set beside.
+
+        Parameters
+        ----------
+        run_key
+            The whole key of the run.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer.
+        SealError
+            If no record can be read as the store is sealed with another key, or without one.
+        """
+        placed: list[tuple[str, Record]] = []
+        damaged, sealed_otherwise = [], None
+        with answering(f"{self._folder}: the registry cannot be read"):
+            listing = self._listing()
+            for as_of, name in _records_in(listing):
+                parsed = RecordName.parse(name)
+                if run_key is not None and parsed is not None and parsed.key != run_key[:KEY_LENGTH]:
+                    continue
+                try:
+                    placed.append((name, self._read(as_of, name)))
+                except UNREADABLE as error:
+                    damaged.append(Damaged(as_of, name, self._fault(as_of, name, error)))
+                    sealed_otherwise = sealed_otherwise or (error if isinstance(error, SealError) else None)
+            aside = [self._set_aside(as_of, name) for as_of, name in _quarantined_in(listing)]
+        if sealed_otherwise is not None and not placed:  # the key is wrong, not the records
+            raise sealed_otherwise
+        if run_key is not None:
+            placed = [(name, record) for name, record in placed if record.run_key == run_key]
+            damaged = [record for record in damaged if record.run is not None or placed]
+        found = Snapshot(tuple(placed), tuple(damaged), tuple(aside))
+        for warning in found.warnings():
+            log.warning("%s", warning)
+        return found
+
+    def version(self) -> tuple[str, ...]:
+        """Names of all records: since none is ever changed, equal names mean equal records.
+
+        Raises
+        ------
+        StoreError
+            If the store does not answer.
+        """
+        with answering(f"{self._folder}: the registry cannot be read"):
+            return tuple(name for name in self._listing() if name.endswith(".json"))
+
+    def records(self) -> list[Record]:
+        """Every sound record, by as_of, and within one in the order it was appended."""
+        return [record for _, record in self.read().placed]
+
+    def entries(self) -> list[Entry]:
+        """See :class:`Snapshot`, as the ones below; for several questions :meth:`read` once."""
+        return self.read().entries
+
+    def rulings(self, run_key: str) -> list[Ruling]:
+        """What was ruled on a run and counts, oldest first."""
+        return self.read(run_key).rulings(run_key)
+
+    def standing(self) -> list[Entry]:
+        """The runs that are promoted and not retired."""
+        return self.read().standing
+
+    def champion(self, as_of: str | None = None) -> Entry | None:
+        """See :meth:`Snapshot.champion`."""
+        return self.read().champion(as_of)
+
+    def get(self, run_key: str) -> Entry:
+        """See :meth:`Snapshot.get`."""
+        return self.read().get(run_key)
+
+    def append(self, record: Record) -> None:
+        """Write a record once; the same record again is a no-op.
+
+        Raises
+        ------
+        ArtifactError
+            If another entry, or a damaged one, stands under its name.
+        StoreError
+            If the store cannot be written.
+        """
+        name = record_name(record)
+        with answering(f"{self._folder}: the registry cannot be written", "; no entry was made"):
+            listing = self._listing()
+            for as_of, there in _records_in(listing):
+                if as_of == record.as_of and there.partition("-")[2] == name:
+                    self._require_same(as_of, there, record)
+                    return
+            refuse_links(self._store.root, self._store.uri_of(self._folder / record.as_of))
+            (self._folder / record.as_of).mkdir(parents=True, exist_ok=True)
+            number = self._claim(record.as_of, name, listing)
+            document = sealed({"schema": SCHEMA, **record.to_json()}, self._store.key)
+            write_durably(self._folder / record.as_of / f"{number:04d}-{name}", document)
+
+    def quarantine(self, place: str, *, by: str, reason: str, at: str) -> Quarantined:
+        """Set a damaged record aside: its bytes are kept beside the records, with who, why and when.
+
+        Parameters
+        ----------
+        place
+            ``<as_of>/<file name>``, or the file name alone.
+
+        Raises
+        ------
+        GateError
+            If the record is sound, or there is no reason.
+        ArtifactError
+            If there is no such record.
+        """
+        if not reason.strip():
+            raise GateError("to quarantine a record, say why: --reason must not be empty")
+        damaged = self._find_damaged(place)
+        path = self._folder / damaged.as_of / damaged.name
+        with answering(f"{self._folder}: the registry cannot be written", "; the record was not moved"):
+            data = self._bytes_of(path)
+            aside = self._folder / damaged.as_of / QUARANTINE
+            aside.mkdir(parents=True, exist_ok=True)
+            kept = aside / f"{hashlib.sha256(data).hexdigest()[:8]}-{damaged.name}"
+            note = {"schema": SCHEMA, "by": by, "reason": reason.strip(), "at": at, "why": damaged.why}
+            write_durably(kept, data)
+            if kept.read_bytes() != data:
+                raise StoreError(f"{kept}: was written but reads otherwise; the record was not moved")
+            write_durably(aside / f"{kept.name}.note", sealed(note, self._store.key))
+            path.unlink()
+        return Quarantined(damaged.as_of, damaged.name, damaged.why, by, reason.strip(), at)
+
+    def _bytes_of(self, path: UPath) -> bytes:
+        """The bytes of a damaged record, which may be anything."""
+        data = read_file(self._store.root, self._store.uri_of(path), DOCUMENT_BYTES)
+        if data is None:
+            raise ArtifactError(f"{path}: has more than {DOCUMENT_BYTES:,} bytes and is not copied: move it by hand")
+        return data
+
+    def _find_damaged(self, place: str) -> Damaged:
+        snapshot = self.read()
+        found = [record for record in snapshot.damaged if place in (record.place, record.name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ArtifactError(f"{len(found)} damaged records are called {place}: write <as_of>/{place}")
+        if any(place in (name, f"{record.as_of}/{name}") for name, record in snapshot.placed):
+            raise GateError(
+                f"{place} is sound, and only damaged records are set aside: to take a run out, use registry rollback"
+            )
+        known = ", ".join(record.place for record in snapshot.damaged) or "none"
+        raise ArtifactError(f"no record {place!r} in the registry of {self._scenario} (damaged are: {known})")
+
+    def _claim(self, as_of: str, name: str, listing: list[str]) -> int:
+        """Take the next number of an as_of, which no other writer then gets."""
+        taken = re.compile(rf"{as_of}/(?:{QUARANTINE}/[0-9a-f]{{8}}-)?(\d+)[-.]")
+        numbers = [int(found[1]) for path in listing if (found := taken.match(path)) is not None]
+        for number in itertools.count(max(numbers, default=0) + 1):
+            if _create(self._folder / as_of / f"{number:04d}.claim", name.encode()):
+                return number
+        raise AssertionError("counting does not end")
+
+    def _read(self, as_of: str, name: str) -> Record:
+        document = self._store.read_document(self._store.uri_of(self._folder / as_of / name), _REMEDY)
+        return read_record(document, self._scenario, as_of, name)
+
+    def _require_same(self, as_of: str, name: str, record: Record) -> None:
+        try:
+            there = self._read(as_of, name)
+        except UNREADABLE as error:
+            raise ArtifactError(self._fault(as_of, name, error)) from error
+        if there != record:
+            raise ArtifactError(f"{self._folder / as_of / name}: holds another entry; entries are never changed")
+
+    def _set_aside(self, as_of: str, name: str) -> Quarantined:
+        original = name.partition("-")[2]
+        path = self._folder / as_of / QUARANTINE / f"{name}.note"
+        try:
+            note = self._store.read_document(self._store.uri_of(path), _REMEDY)
+            said = [str(note[part]) for part in ("why", "by", "reason", "at")]
+        except (FileNotFoundError, *UNREADABLE):
+            said = [f"{path}: missing or damaged", "somebody", "the note that said why is missing or damaged", "?"]
+        return Quarantined(as_of, original, f"{as_of}/{original} was set aside: {said[0]}", *said[1:])
+
+    def _fault(self, as_of: str, name: str, error: Exception) -> str:
+        fault, remedy = f"not a registry entry ({error}): damaged or tampered with", _REMEDY
+        if isinstance(error, SchemaError):
+            fault, remedy = str(error), "run the code that wrote it"
+        aside = f"{PROGRAM} registry quarantine {self._scenario} {as_of}/{name} --reason TEXT"
+        return f"{self._folder / as_of / name}: {fault}; {remedy}, or set it aside: {aside}"
+
+    def _listing(self) -> list[str]:
+        """Paths of all files below the registry's folder, relative to it, in order; records are in that of time."""
+        files, root = self._folder.fs, self._folder.path.rstrip("/")
+        files.invalidate_cache()  # a client of a bucket would go on showing what it has once listed
+        if self._folder.protocol in ("", "file", "local"):
+            walk = os.walk(root, onerror=_raise_unless_missing)
+            found = [os.path.join(folder, name) for folder, *names in walk for name in itertools.chain(*names)]
+        else:
+            found = files.find(root)
+        relative = [path[len(root) + 1 :].replace(os.sep, "/") for path in found]
+        return sorted(relative, key=lambda path: (path.split("/")[:-1], _order(path.rsplit("/", 1)[-1])))
+
+
+def _records_in(listing: list[str]) -> list[tuple[str, str]]:
+    """As_of and name of each record."""
+    parts = [path.split("/") for path in listing if path.endswith(".json")]
+    return [(part[0], part[1]) for part in parts if len(part) == 2 and not part[1].startswith(".")]  # a Mac's ._x.json
+
+
+def _quarantined_in(listing: list[str]) -> list[tuple[str, str]]:
+    parts = [path.split("/") for path in listing if path.endswith(".json")]
+    return [(part[0], part[2]) for part in parts if len(part) == 3 and part[1] == QUARANTINE]
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _create(path: UPath, data: bytes) -> bool:
+    """Write a file unless there is one, and return whether it was written: of several writers one has it."""
+    try:
+        if path.protocol in ("", "file", "local"):
+            with open(path.path, "xb") as handle:
+                handle.write(data)
+        else:
+            path.fs.pipe_file(path.path, data, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        path.write_bytes(data)  # a store without conditional writes: of two with one number, the names decide
+    return True

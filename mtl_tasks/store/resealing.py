@@ -1,0 +1,78 @@
+"""Seals of another key for the documents of a scenario, which otherwise stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from upath import UPath
+
+from mtl_tasks.core.errors import ArtifactError, SealError, answering
+from mtl_tasks.store.artifacts import MANIFEST, Store, write_durably
+from mtl_tasks.store.sealing import StoreKey, sealed
+
+_REMEDY: Final = "it was not sealed"
+
+
+@dataclass
+class Resealed:
+    """How many documents were sealed now, how many had the seal before, and what is wrong with the rest."""
+
+    sealed: int
+    before: int
+    problems: list[str]
+
+
+def reseal(store: Store, scenario: str, old: StoreKey | None) -> Resealed:
+    """Seal manifests and records of the registry with the store's key.
+
+    What they say does not change, nor do references to them. To do it again does no harm.
+
+    Parameters
+    ----------
+    old
+        The key that they are sealed with; None: they have plain seals.
+
+    Raises
+    ------
+    StoreError
+        If the store cannot be read or written; what was sealed by then is.
+    """
+    before, done = Store(str(store.root), old), Resealed(0, 0, [])
+    with answering(f"{store.root}: cannot be sealed", "; run the same command again"):
+        for path in _documents(store, scenario):
+            _seal(path, store, before, done)
+    return done
+
+
+def _seal(path: UPath, store: Store, before: Store, done: Resealed) -> None:
+    try:
+        uri = store.uri_of(path)
+        if _has_seal(store, uri):
+            done.before += 1
+            return
+        write_durably(path, sealed(before.read_document(uri, _REMEDY), store.key))
+        done.sealed += 1
+    except SealError:
+        former = "a plain seal" if before.key is None else f"a seal of the old key {before.key.id}"
+        done.problems.append(f"{path}: has neither {former} nor one of the new key")
+    except (ArtifactError, ValueError) as error:
+        done.problems.append(str(error) if str(path) in str(error) else f"{path}: {error}")
+
+
+def _has_seal(store: Store, uri: str) -> bool:
+    try:
+        store.read_document(uri, _REMEDY)
+    except SealError:
+        return False
+    return True
+
+
+def _documents(store: Store, scenario: str) -> Iterator[UPath]:
+    folder = store.inside(scenario)
+    if folder.exists():
+        yield from sorted(folder.glob("registry/*/*.json"), key=str)
+        yield from sorted(folder.glob("erasures/*.json"), key=str)
+        yield from sorted(folder.glob("registry/*/quarantine/*.note"), key=str)
+        yield from sorted(folder.glob(f"*/*/*/{MANIFEST}"), key=str)

@@ -1,0 +1,107 @@
+"""What past runs took, by stage, for those who are about to start another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, Final
+
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.stage_order import stage_place
+
+Json = dict[str, Any]
+RUNS: Final = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took.
+
+    Attributes
+    ----------
+    seconds
+        From start to end, the median over the runs.
+    peak_mb
+        Largest memory of the process that ran it, in MB, the maximum over the runs.
+    """
+
+    seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class PastCosts:
+    """What the newest runs took.
+
+    Attributes
+    ----------
+    stages
+        By name, in the order of the run.
+    """
+
+    runs: int
+    stages: dict[str, Cost]
+
+    def to_json(self) -> Json:
+        """Return a JSON-able form."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """Return all stages together in a sentence."""
+        if not self.stages:
+            return "No run yet."
+        seconds = sum(cost.seconds for cost in self.stages.values())
+        peak = max(cost.peak_mb for cost in self.stages.values())
+        newest = "newest run" if self.runs == 1 else f"newest {self.runs} runs"
+        return f"The {newest} took {_time(seconds)} in all stages, and at most {_memory(peak)}."
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return stage, time and memory in words."""
+        return [(name, _time(cost.seconds), _memory(cost.peak_mb)) for name, cost in self.stages.items()]
+
+
+def read_costs(store: Store, scenario: str) -> PastCosts:
+    """Return what the newest runs of a scenario took, at most ``RUNS`` of them.
+
+    Raises
+    ------
+    ArtifactError
+        If a record or a manifest is damaged.
+    """
+    usages = [_usage(store, entry) for entry in Registry(store, scenario).entries()[-RUNS:]]
+    known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_place(stage), stage))
+    stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
+    return PastCosts(len(usages), stages)
+
+
+def _usage(store: Store, entry: Entry) -> Json:
+    """What each stage took that is still there: lists and old days may have been pruned."""
+    found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
+    return {stage: artifact.manifest["usage"] for stage, artifact in found.items() if artifact is not None}
+
+
+def _cost(usages: list[Json]) -> Cost:
+    return Cost(median(usage["seconds"] for usage in usages), max(usage["peak_rss_mb"] for usage in usages))
+
+
+def _time(seconds: float) -> str:
+    """Write a time as coarsely as people plan by.
+
+    >>> _time(0.42), _time(7.26), _time(49), _time(131), _time(4200)
+    ('under 1 s', '7 s', '50 s', '2 min', '70 min')
+    """
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{round(seconds) if seconds < 10 else round(seconds, -1):.0f} s"
+    return f"{round(seconds / 60):.0f} min"
+
+
+def _memory(megabytes: float) -> str:
+    """Write an amount of memory in steps that are a tenth or more of it.
+
+    >>> _memory(312.4), _memory(1433.0)
+    ('300 MB', '1.4 GB')
+    """
+    return f"{round(megabytes, -2):.0f} MB" if megabytes < 950 else f"{megabytes / 1000:.1f} GB"

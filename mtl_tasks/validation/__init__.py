@@ -1,9 +1,0 @@
-"""Whether a log can be learnt from, judged with Great Expectations.
-
-Great Expectations decides whether the schema holds, whether the share of bad rows is tolerable, and whether what is
-left is enough and fresh.
-"""
-
-from mtl_tasks.validation.judging import JudgedRows, Say, ValidationResult, judge_log, judge_rows, validate_log
-
-__all__ = ["JudgedRows", "Say", "ValidationResult", "judge_log", "judge_rows", "validate_log"]

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_tasks.core.arrays import among_largest, largest_of_rows, ordered_by
+
+WHOLE = st.integers(-(1 << 20), 1 << 20)
+
+
+@given(st.lists(st.tuples(WHOLE, st.integers(0, 3), st.integers(-1, 1)), max_size=60))
+def test_rows_are_ordered_as_lexsort_orders_them(rows: list[tuple[int, int, int]]) -> None:
+    keys = [np.array([row[place] for row in rows], dtype=np.int64) for place in range(3)]
+    assert ordered_by(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
+
+
+@pytest.mark.parametrize("largest", [1 << 20, 1 << 40, (1 << 62) - 1])  # the last two do not fit into one number
+def test_keys_that_do_not_fit_into_one_number_are_ordered_all_the_same(largest: int) -> None:
+    rng = np.random.default_rng(0)
+    keys = [rng.choice([-largest, 0, largest], 200), rng.choice([-largest, 5, largest], 200)]
+    assert ordered_by(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
+
+
+def test_narrow_types_are_ordered_without_overflow() -> None:
+    keys = [np.array([127, -128, 127, -128], dtype=np.int8), np.array([3, 2, 1, 2], dtype=np.uint16)]
+    assert ordered_by(*keys).tolist() == [1, 3, 2, 0]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([-1.0, 0.0, 0.5, np.nan])), max_size=40), st.integers(1, 5)
+)
+def test_among_the_largest_are_those_that_reach_the_last_of_them(rows: list[tuple[int, float]], count: int) -> None:
+    rows.sort(key=lambda row: row[0])
+    groups, values = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], dtype=np.float64)
+    known = np.where(np.isnan(values), -np.inf, values)
+    expected = []
+    for group, value in zip(groups, known, strict=True):
+        mine = np.sort(known[groups == group])[::-1]
+        expected.append(bool(value >= mine[min(count, len(mine)) - 1]))
+    assert among_largest(groups, values, count).tolist() == expected
+
+
+@given(st.integers(0, 4), st.integers(1, 120), st.integers(1, 6), st.integers(0, 1000))
+def test_the_largest_of_a_row_are_positive_and_of_equal_ones_the_first(
+    rows: int, columns: int, count: int, seed: int
+) -> None:
+    scores = np.random.default_rng(seed).choice([-1, 0, 0.25, 0.5, 1], (rows, columns)).astype(np.float32)
+    found = largest_of_rows(scores, count)
+    expected = []
+    for row in range(rows):
+        best = np.argsort(-scores[row], kind="stable")[:count]
+        expected += [(row, int(column)) for column in np.sort(best) if scores[row, column] > 0]
+    assert list(zip(*(places.tolist() for places in found), strict=True)) == expected

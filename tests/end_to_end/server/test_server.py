@@ -1,0 +1,256 @@
+"""What people do with the DAGs, on a real Airflow: by REST, on the command line, and with kill -9."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from mtl_tasks.store.promotion import promote
+from tests.end_to_end.server.scenarios import DAYS, TRAIN, backfill, entries, registry, run_here, runs_of, store
+from tests.support.airflow import Airflow, RefusedError
+from tests.support.browser import CHROMIUM, browser
+from tests.support.projects import AS_OF, NAME
+
+FORM = "[...document.querySelectorAll('[role=dialog]')].find(found => found.innerText.includes('Trigger Dag'))"
+
+
+def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: Airflow, here: None) -> None:
+    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    done = airflow.follow(TRAIN, run)
+    assert done["state"] == "success", airflow.tasks(TRAIN, run)
+    assert done["note"].startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
+    tasks = airflow.tasks(TRAIN, run)
+    assert {tasks[f"member:{kind}"]["pool"] for kind in ("popularity", "als")} == {"cpu_heavy"}
+    run_here(NAME, AS_OF, "quiet")
+    assert entries(airflow) == entries(airflow, store="quiet")
+    (event,) = airflow.events(f"{NAME}_champion")
+    assert event["extra"]["run_key"] == entries(airflow)[0].run_key
+    assert event["extra"]["metrics"]["rating"]["rmse"] > 0
+    (lists,) = airflow.until(lambda: runs_of(airflow, f"recommend_{NAME}"), "the lists", 60)
+    assert airflow.follow(f"recommend_{NAME}", lists["dag_run_id"])["state"] == "success"
+    again = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    assert airflow.follow(TRAIN, again)["state"] == "success"
+    assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
+    assert len(entries(airflow)) == 1
+    assert len(airflow.events(f"{NAME}_champion")) == 1
+
+
+@pytest.mark.faults(10)
+def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airflow) -> None:
+    run = airflow.trigger(TRAIN, {"train_day": 5})
+    done = airflow.follow(TRAIN, run)
+    assert done["state"] == "failed"
+    assert done["note"].startswith("failed: resolve")
+    assert "unknown parameter 'train_day', did you mean 'train_days'?" in done["note"]
+    log = airflow.log(TRAIN, run, "resolve")
+    assert "unknown parameter 'train_day', did you mean 'train_days'?" in log
+    assert "Next step: correct the parameter" in log
+
+
+@pytest.mark.faults(10)
+@pytest.mark.parametrize("conf", [{"as_of": "soon"}, {"threads": 64}, {"train_days": "x"}, {"gate_mode": "off"}])
+def test_an_ill_typed_value_is_refused_at_once(airflow: Airflow, conf: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError) as refused:
+        airflow.trigger(TRAIN, conf)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(("user", "status"), [("victor", 403), (None, 401)])
+def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | None, status: int) -> None:
+    with pytest.raises(RefusedError) as refused:
+        airflow.trigger(TRAIN, {"as_of": AS_OF}, user=user)
+    assert refused.value.status == status
+
+
+@pytest.mark.faults(6, 8)
+@pytest.mark.parametrize(("name", "active"), [("one", "1"), ("three", "3")])
+def test_a_backfill_gives_what_one_date_after_the_other_gives(
+    airflow: Airflow, here: None, name: str, active: str
+) -> None:
+    assert backfill(airflow, name, active) == ["failed", *["success"] * 4]
+    for day in DAYS[1:]:
+        run_here(name, day, "quiet")
+    promoted = [entry for entry in entries(airflow, name) if entry.promoted]  # the board's tests add one that is not
+    assert promoted == entries(airflow, name, "quiet")
+    assert [entry.as_of for entry in promoted] == DAYS[1:]
+    told = [event["extra"]["as_of"] for event in airflow.events(f"{name}_champion")]
+    assert told == DAYS[1:]  # each was the newest when it was promoted
+
+
+@pytest.mark.faults(6)
+def test_a_backfill_that_runs_backwards_is_refused_but_for_its_first_date(airflow: Airflow) -> None:
+    dag = "train_reversed"
+    dates = {"from_date": "2013-05-08T00:00:00Z", "to_date": "2013-05-09T00:00:00Z", "run_backwards": True}
+    airflow.call("backfills", {"dag_id": dag, **dates, "max_active_runs": 1, "reprocess_behavior": "none"})
+
+    def states() -> list[str]:
+        return [run["state"] for run in runs_of(airflow, dag) if run["run_type"] == "backfill"]
+
+    airflow.until(lambda: set(states()) == {"success", "failed"}, dag, 300)
+    assert states() == ["success", "failed"]
+    assert [entry.as_of for entry in entries(airflow, "reversed")] == ["2013-05-09"]
+
+
+@pytest.fixture(scope="module")
+def questions(airflow: Airflow) -> dict[str, str]:
+    """Two runs that wait for a person's answer, by scenario."""
+    return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, "approval": "required"}) for name in ANSWERS}
+
+
+ANSWERS = {"asked": "Approve", "denied": "Reject"}
+
+
+PAST = """
+UPDATE deadline SET deadline_time = now() - interval '1 minute' FROM dag_run
+WHERE dag_run.id = deadline.dagrun_id AND dag_run.run_id = :run AND dag_run.dag_id = :dag
+"""
+
+
+def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, questions: dict[str, str]) -> None:
+    dag, run = "train_asked", questions["asked"]
+    airflow.until(lambda: airflow.change(PAST, dag=dag, run=run), "the run to have a deadline", 60)
+    told = f"{dag}: run {run} has not ended within 7 hours of being queued. See include/docs/operations.md"
+    airflow.until(lambda: told in airflow.logged("triggerer"), "the alert", 60)
+
+
+@pytest.mark.faults(30)
+@pytest.mark.parametrize(
+    ("name", "told", "promoted"),
+    [("asked", "approved (approved by admin at ", True), ("denied", "not approved (not approved by admin at ", False)],
+)
+def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
+    airflow: Airflow, questions: dict[str, str], name: str, told: str, promoted: bool
+) -> None:
+    dag, run = f"train_{name}", questions[name]
+    path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
+    question = airflow.until(lambda: asked_for(airflow, path), "the question", 200)
+    assert "| ✓ | rating rmse <= 3 |" in question["body"]
+    assert registry(airflow, name).champion() is None
+    answer = {"chosen_options": [ANSWERS[name]], "params_input": {}}
+    time.sleep(15)  # answered while its process still ends, Airflow 3.3 takes the task for killed and asks again
+    for user in ("victor", *(["olga"] if name == "asked" else [])):  # she may answer where nobody is named
+        with pytest.raises(RefusedError) as refused:
+            airflow.call(path, answer, method="PATCH", user=user)
+        assert refused.value.status == 403
+    airflow.call(path, answer, method="PATCH")
+    done = airflow.follow(dag, run)
+    assert done["state"] == "success"
+    assert done["note"].startswith(f"{AS_OF}: {told}")
+    assert len(airflow.events(f"{name}_champion")) == int(promoted)
+    found = registry(airflow, name)
+    assert (found.champion() is not None) == promoted
+    (ruling,) = found.rulings(found.entries()[0].run_key)
+    assert (ruling.by, ruling.reason) == ("admin", "answered in Airflow")
+
+
+def asked_for(airflow: Airflow, path: str) -> Any:
+    with contextlib.suppress(RefusedError):
+        return airflow.call(path)
+    return None
+
+
+def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow: Airflow) -> None:
+    dag, waiting, question = "train_ahead", "decide.earlier_runs", "publish.approve"
+    airflow.command("pools", "set", "gpu", "0", "so that a run which needs it stays where it is")
+    first = airflow.trigger(dag, {"as_of": DAYS[-3], "device": "gpu"}, date=DAYS[-4])
+    quick = {"members": ["popularity"]}
+    second = airflow.trigger(dag, {"as_of": DAYS[-2], "approval": "required", **quick}, date=DAYS[-3])
+    airflow.until(lambda: airflow.tasks(dag, second)[waiting]["state"] == "deferred", "the wait for the first", 600)
+    assert f"waits for the verdicts of {first}" in airflow.log(dag, second, waiting)
+    airflow.call(f"dags/{dag}/dagRuns/{first}", {"state": "failed"}, method="PATCH")
+    airflow.until(lambda: airflow.tasks(dag, second)[question]["state"] == "awaiting_input", "the question", 600)
+    third = airflow.trigger(dag, {"as_of": DAYS[-1], **quick}, date=DAYS[-2])
+    assert airflow.follow(dag, third, 600)["state"] == "success"
+    assert airflow.tasks(dag, second)[question]["state"] == "awaiting_input"
+    champion = registry(airflow, "ahead").champion()
+    assert champion is not None
+    assert champion.as_of == DAYS[-1]
+    airflow.command("pools", "set", "gpu", "1", "for the tests")
+
+
+@pytest.mark.faults(30)
+def test_no_answer_in_time_promotes_nothing(airflow: Airflow) -> None:
+    run = airflow.trigger("train_late", {"as_of": AS_OF, "approval": "required"})
+    done = airflow.follow("train_late", run)
+    assert done["state"] == "success"
+    assert "not approved by nobody" in done["note"]
+    assert airflow.tasks("train_late", run)["publish.announce"]["state"] == "skipped"
+    late = registry(airflow, "late")
+    assert late.champion() is None
+    (ruling,) = late.rulings(late.entries()[0].run_key)
+    assert (ruling.action, ruling.by, ruling.reason) == ("retire", "nobody", "no answer in time")
+
+
+def test_a_run_that_is_promoted_while_the_question_waits_stays_champion(airflow: Airflow) -> None:
+    dag = "train_overtaken"
+    run = airflow.trigger(dag, {"as_of": AS_OF, "approval": "required"})
+    path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
+    airflow.until(lambda: asked_for(airflow, path), "the question", 200)
+    overtaken = registry(airflow, "overtaken")
+    [entry] = overtaken.entries()
+    promote(overtaken, store(airflow), entry.run_key, by="ada", reason="urgent", at="2026-01-01")
+    done = airflow.follow(dag, run)  # nobody answers
+    assert done["note"].startswith(f"{AS_OF}: approved (approved by ada at 2026-01-01: urgent); promote")
+    assert airflow.tasks(dag, run)["publish.announce"]["state"] == "success"
+    assert overtaken.champion() == entry
+    assert len(airflow.events("overtaken_champion")) == 1
+
+
+@pytest.mark.faults(1)
+def test_a_killed_task_and_a_killed_scheduler_leave_what_a_quiet_run_leaves(airflow: Airflow, here: None) -> None:
+    run = airflow.trigger("train_killed", {"as_of": AS_OF})
+    other = airflow.trigger("train_killed", {"as_of": AS_OF})
+    kill_task(airflow, "train_killed", run, "validate.validate")
+    airflow.until(lambda: airflow.tasks("train_killed", run)["validate.split"]["state"] == "success", "the split", 200)
+    airflow.kill("scheduler")
+    airflow.start("scheduler")
+    assert airflow.follow("train_killed", run, 400)["state"] == "success"
+    assert airflow.follow("train_killed", other, 400)["state"] == "success"
+    run_here("killed", AS_OF, "quiet")
+    assert entries(airflow, "killed") == entries(airflow, "killed", "quiet")
+    assert len(airflow.events("killed_champion")) == 1
+
+
+def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
+    """Kill the process of a task with SIGKILL while it is at work."""
+
+    def find() -> Any:
+        pid = airflow.tasks(dag, run)[task]["pid"]
+        return psutil.Process(pid) if pid and psutil.pid_exists(pid) else None
+
+    process = airflow.until(find, f"{task} to start", 120)
+    time.sleep(0.5)  # it is in the middle of its imports then
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
+def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path: Path) -> None:
+    """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    assert airflow.follow(TRAIN, run)["state"] == "success"
+    url = airflow.url
+    with browser(tmp_path / "profile") as page:
+        page.log_in(url, airflow.token("admin"))
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}")
+        page.wait(button("Trigger"))
+        page.evaluate(f"{button('Trigger')}.click()")
+        page.wait(FORM)
+        page.wait(f"{FORM}.innerText.includes('What to learn')")
+        page.picture(folder / "form.png")
+        page.evaluate("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
+        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}/runs/{run}")
+        page.wait("document.body.innerText.includes('publish')")
+        page.picture(folder / "graph.png")
+
+
+def button(text: str) -> str:
+    return f"[...document.querySelectorAll('button')].find(found => found.textContent.includes('{text}'))"

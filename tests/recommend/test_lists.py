@@ -1,0 +1,208 @@
+"""Every active user gets a list of unseen items in order of utility, and the sample shows people one can judge by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtl_tasks.core import columns
+from mtl_tasks.core.top_lists import UTILITY
+from mtl_tasks.features.builder import build_features, fit_spaces
+from mtl_tasks.models import Table, member_class
+from mtl_tasks.models.fusion import fit_fusion
+from mtl_tasks.models.independent import IndependentMember
+from mtl_tasks.recommend.lists import best_lists, sample_people
+from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.artifacts import to_json
+from tests.support.worlds import (
+    END,
+    ITEMS,
+    START,
+    canonical,
+    item_table,
+    random_events,
+    random_rows,
+    tables,
+    world_scenario,
+)
+
+ACTIVE_DAYS = 3
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    recommend = {"top_k": 3, "active_days": ACTIVE_DAYS, "candidates": 10, "utility": "purchase * rating"}
+    return world_scenario(recommend=recommend, members=["popularity", "als"])
+
+
+@pytest.fixture(scope="module")
+def events() -> pd.DataFrame:
+    return canonical(random_events(np.random.default_rng(0), 60))
+
+
+@pytest.fixture(scope="module")
+def items() -> pd.DataFrame:
+    return item_table([10 + 2 * code for code in range(ITEMS)])
+
+
+@pytest.fixture(scope="module")
+def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
+    return fitted(scenario, events, items)
+
+
+def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
+    rng = np.random.default_rng(1)
+    spaces = fit_spaces(events, scenario, START, END)
+    rows = random_rows(rng, 300)
+    features = build_features(events, tables(items), rows, spaces, scenario)
+    labels = {
+        task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
+        for task, settings in scenario.tasks.items()
+    }
+    table = Table(features, labels)
+    members = {kind: member_class(kind).fit(table, table, scenario) for kind in scenario.members}
+    fusions = {}
+    for task, settings in scenario.tasks.items():
+        made = {str(name): member.predict(features)[task] for name, member in members.items()}
+        users = rows[columns.USER].to_numpy()
+        fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean")
+    return Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+
+
+@pytest.fixture(scope="module")
+def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    made, kept = best_lists(scorer, events, tables(items), END)
+    assert kept == {"people": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
+    return made
+
+
+def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
+    active = events.loc[events[columns.DAY] >= END - ACTIVE_DAYS, columns.USER]
+    assert set(lists[columns.USER]) == set(active)
+
+
+def test_lists_are_ranked_by_utility_and_cut_at_k(lists: pd.DataFrame) -> None:
+    for _, mine in lists.groupby(columns.USER):
+        assert mine[columns.RANK].tolist() == list(range(1, len(mine) + 1))
+        assert len(mine) <= 3
+        assert mine[UTILITY].is_monotonic_decreasing
+
+
+def test_nothing_already_taken_is_recommended(lists: pd.DataFrame, events: pd.DataFrame) -> None:
+    taken = pd.MultiIndex.from_frame(events[[columns.USER, columns.ITEM]])
+    assert not pd.MultiIndex.from_frame(lists[[columns.USER, columns.ITEM]]).isin(taken).any()
+
+
+def shortlisting(scorer: Scorer, factor: int | None) -> Scorer:
+    recommend = scorer.scenario.recommend.model_copy(update={"shortlist_factor": factor})
+    return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
+
+
+def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
+) -> None:
+    for scored, features in shortlisting(scorer, 1).candidates(events, tables(items), np.unique(events.user_id), END):
+        chosen = scored[UTILITY].notna()
+        assert 0 < chosen.sum() < len(scored)
+        most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
+        assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
+        assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen])
+
+
+def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
+    scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame
+) -> None:
+    boosting = {"rounds": 40, "patience": 40, "learning_rate": 0.3, "min_data_in_leaf": 5, "threads": 1}
+    settings = {"members": ["independent"], "boosting": scenario.boosting.model_copy(update=boosting)}
+    scorer = shortlisting(fitted(scenario.model_copy(update=settings), events, items), 1)
+    (member,) = scorer.members.values()
+    assert isinstance(member, IndependentMember)
+    assert {task for task, trees in member.learnt.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
+    people = np.unique(events.user_id)
+    ((scored, features),) = scorer.candidates(events, tables(items), people, END)
+    chosen = scored[UTILITY].notna()
+    np.testing.assert_allclose(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen], rtol=1e-9)
+    for person in people:
+        ((alone, _),) = scorer.candidates(events, tables(items), np.array([person]), END)
+        mine = scored[scored[columns.USER] == person].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, mine, check_exact=True)
+
+
+def test_without_trees_a_shortlist_loses_nothing(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
+) -> None:
+    for factor in (1, None):
+        made, kept = best_lists(shortlisting(scorer, factor), events, tables(items), END)
+        pd.testing.assert_frame_equal(made, lists)
+        assert (kept is None) == (factor is None)
+
+
+def test_a_batch_without_anybody_who_is_asked_is_passed_over(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = np.unique(events[columns.USER])
+    check = ShortlistCheck(scorer, people[:1])
+    monkeypatch.setattr("mtl_tasks.recommend.scorer.BATCH_USERS", 1)
+    scored_rows = []
+    whole = Scorer.utilities
+
+    def counted(self: Scorer, scored: pd.DataFrame, features: pd.DataFrame) -> Any:
+        scored_rows.append(len(scored))
+        return whole(self, scored, features)
+
+    monkeypatch.setattr(Scorer, "utilities", counted)
+    for scored, features in scorer.candidates(events, tables(items), people, END):
+        check.add(scored, features)
+    assert min(scored_rows) > 0
+    assert check.document() == {"people": 1, "kept": 1.0}
+
+
+def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:
+    assert lists[columns.TITLE].tolist() == [f"Film {item}" for item in lists[columns.ITEM]]
+    for task in scenario.tasks:
+        assert np.isfinite(lists[columns.prediction(task)]).all()
+
+
+def test_the_sample_is_of_three_people_with_their_newest_items_first(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
+) -> None:
+    people = sample_people(lists, events.sample(frac=1.0, random_state=1), items, scenario)
+    assert len(people) == 3
+    for person in people:
+        mine = events[events[columns.USER] == person["user_id"]].sort_values(columns.TIME)
+        newest = mine.loc[mine[columns.DAY] == mine[columns.DAY].max(), columns.ITEM]
+        assert person["history"][0] in {f"Film {item}" for item in newest}
+        assert len(person["history"]) <= 8
+        offered = lists[lists[columns.USER] == person["user_id"]]
+        assert [entry["title"] for entry in person["recommendations"]] == offered[columns.TITLE].tolist()[:5]
+        assert set(person["recommendations"][0]) == {"title", "utility", *scenario.tasks}
+    to_json(people)
+
+
+@pytest.mark.parametrize("users", [0, 1, 2, 3])
+def test_the_sample_of_few_people_is_all_of_them(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, users: int
+) -> None:
+    few = lists[lists[columns.USER].isin(lists[columns.USER].unique()[:users])]
+    assert len(sample_people(few, events, items, scenario)) == users
+
+
+def test_an_item_without_a_title_is_shown_by_its_id(
+    lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
+) -> None:
+    untitled = {columns.TITLE: ""}
+    people = sample_people(lists.assign(**untitled), events, items.assign(**untitled), scenario)
+    assert people[0]["recommendations"][0]["title"].isdigit()
+    assert people[0]["history"][0].isdigit()
+
+
+def test_a_prediction_on_the_log_scale_comes_in_the_units_of_its_label() -> None:
+    scenario = world_scenario(tasks__rating={"kind": "regression", "label": "r", "range": [0, 10], "scale": "log"})
+    predicted = pd.DataFrame({columns.prediction("rating"): np.log1p([0.0, 4.0])})
+    assert utility(predicted, pd.Series([0.0, 0.0]), "2 * rating", scenario) == pytest.approx([0.0, 8.0])
+    assert scenario.tasks["rating"].limits == pytest.approx((0.0, np.log(11.0)))

@@ -1,0 +1,148 @@
+"""The terminal's tables fit, name everything, and stay plain when nobody is watching."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mtl_tasks.cli.progress import StageProgress
+from mtl_tasks.pipeline.engine import StageResult
+from mtl_tasks.report.terminal import print_summary
+from mtl_tasks.store.artifacts import Ref
+from tests.report.sample import FILMS, sample_document, wide_document
+
+
+def printed(decision: str = "promote", width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    print_summary(sample_document(decision), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_summary_fits_a_hundred_columns() -> None:
+    assert max(len(line) for line in printed().splitlines()) <= 100
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_six_members_and_many_tasks_fit_too(count: int) -> None:
+    tasks = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")[:count]
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    print_summary(wide_document(tasks), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "…" not in text  # nothing was cut off
+    assert "0.50 shared_tail, 0.10 popularity, 0.10 als" in text
+    for task in tasks:
+        assert f"{task} (" in text
+        assert any(line.startswith(f"{task} ") and "weighted" in line for line in text.splitlines())
+    assert all(any(f"   {title}  " in line for line in text.splitlines()) for title in FILMS[:5])
+
+
+def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out() -> None:
+    document = sample_document("promote")
+    recommend = document.scenario.recommend.model_copy(update={"utility": None})
+    plain = replace(document, scenario=document.scenario.model_copy(update={"recommend": recommend}))
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    print_summary(plain, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "Recommendations (utility: purchase)" in console.file.getvalue()
+
+
+def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
+    document = replace(sample_document("reject"), sample=[], standing="rejected")
+    console = Console(file=io.StringIO(), width=120, highlight=False)
+    print_summary(document, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "Recommendations: none, as lists are made of promoted runs only, and this one is: rejected." in text
+    assert "person" not in text.partition("Recommendations")[2]
+
+
+def test_summary_has_no_escape_codes_without_a_terminal() -> None:
+    assert "\x1b" not in printed()
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "Films tweeted about in 2013",
+        "1.5790 (+0.0680)*",
+        "1.7020 (−0.0550)*",
+        "weighted   0.93 independent, 0.07 popularity       1.5800   none",
+        "popular, last 7 days   0.106 ±0.011",
+        "18.1 % of what they took",
+        "PROMOTED",
+        "features      user_x_item.rating.factors   0.310       0.001",
+        "member:independent",
+        "reused",
+        "1,191",
+        FILMS[0],
+        "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html",
+    ],
+)
+def test_summary_tells(expected: str) -> None:
+    assert expected in printed()
+
+
+@pytest.mark.parametrize(
+    ("champion", "expected"),
+    [(None, "Drift: no champion"), ({"as_of": "2013-08-18", "problem": "it is gone"}, "of 2013-08-18 cannot be comp")],
+)
+def test_drift_without_anything_to_compare_with_says_why(champion: Any, expected: str) -> None:
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    document = sample_document()
+    print_summary(replace(document, drift={"champion": champion, "since_train": {"shifts": []}}), console)
+    print_summary(replace(document, drift=None), console)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count(expected) == console.file.getvalue().count("Drift") == 1
+
+
+def test_five_films_for_each_of_three_people() -> None:
+    lines = printed().splitlines()
+    listed = [
+        line
+        for line in lines
+        if any(f"   {title}  " in line for title in FILMS) and line.rstrip().endswith(tuple("27"))
+    ]
+    assert len(listed) == 15
+
+
+def test_rejection_shows_the_failed_rule_first() -> None:
+    text = printed("reject")
+    assert "REJECTED" in text
+    assert text.index("✗ purchase AUC is 0.6912, below 0.70") < text.index("✓ rating RMSE")
+
+
+def test_narrow_terminals_lose_nothing_of_the_verdict() -> None:
+    reason = "purchase AUC is 0.6912, below 0.70, on 71,760 rows of test."
+    assert reason in printed("reject", width=60)
+
+
+def result(reused: bool) -> StageResult:
+    return StageResult("features", Ref("store", "key", "sha256", 3), reused, 12.34, 11.0, 812.4, {})
+
+
+@pytest.mark.parametrize(("reused", "expected"), [(False, "12.3 s"), (True, "reused")])
+def test_progress_is_a_plain_line_a_stage_without_a_terminal(reused: bool, expected: str) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with StageProgress(console).shown() as progress:
+        progress("features", None)
+        progress("features", result(reused))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 1
+    assert "features" in lines[0]
+    assert expected in lines[0]
+
+
+def test_progress_on_a_terminal_names_the_stage_at_work() -> None:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with StageProgress(console).shown() as progress:
+        progress("factors", None)
+    assert isinstance(console.file, io.StringIO)
+    assert "factors" in console.file.getvalue()

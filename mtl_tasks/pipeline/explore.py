@@ -34,7 +34,7 @@ SHOWN_HISTORY: Final = 20
 READABLE_ROWS: Final = 2_000_000  # of the log: they take 13 CPU seconds and 1.6 GB, of which 0.8 GB are held
 
 
-def prepare_run(store: Store, entry: Entry) -> PreparedRun:
+def open_run(store: Store, entry: Entry) -> PreparedRun:
     """Read a past run's log and models and count its features once, for any number of questions.
 
     Raises
@@ -99,7 +99,7 @@ class UserLog:
 
 
 class PreparedRun:
-    """A past run that answers for any user of its log; make it by :func:`prepare_run`.
+    """A past run that answers for any user of its log; make it by :func:`open_run`.
 
     It holds the log's rows and counts, some 300 bytes a row, and answers one question at a time.
     """

@@ -123,10 +123,10 @@ class Explorer:
 
 def _prepare(store: Store, entry: Entry) -> PreparedRun:
     from mtl_tasks.core.process import release_free_memory
-    from mtl_tasks.pipeline.explore import prepare_run  # imports LightGBM
+    from mtl_tasks.pipeline.explore import open_run  # imports LightGBM
 
     release_free_memory()  # what the run before this one took
-    run = prepare_run(store, entry)
+    run = open_run(store, entry)
     release_free_memory()
     return run
 

@@ -14,7 +14,7 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreEr
 from mtl_tasks.pipeline import engine as run_module
 from mtl_tasks.pipeline.comparison import compare_runs
 from mtl_tasks.pipeline.engine import Inputs
-from mtl_tasks.pipeline.explore import prepare_run
+from mtl_tasks.pipeline.explore import open_run
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_runs import (
     find_lists,
@@ -234,7 +234,7 @@ def test_a_person_is_shown_with_history_list_and_reasons(board_project: Path) ->
     store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-08")
     lists = pd.read_parquet(next((board_project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))
     user = lists["user_id"].iloc[0]
-    run = prepare_run(store, entry)
+    run = open_run(store, entry)
     seen = run.explore_user(str(user), find_lists(store, entry), 3)
     mine = lists[lists["user_id"] == user].sort_values("rank")
     assert [offer["item_id"] for offer in seen["offers"]] == mine["item_id"].tolist()
@@ -268,12 +268,12 @@ def test_a_persons_history_is_told_by_the_titles_that_items_had_by_then(
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
     lists = pd.read_parquet(next((tmp_path / ".store" / NAME / AS_OF / "recommend").rglob("*.parquet")))
-    history = prepare_run(run.store, entry).explore_user(str(lists["user_id"].iloc[0]), None, 1)["history"]
+    history = open_run(run.store, entry).explore_user(str(lists["user_id"].iloc[0]), None, 1)["history"]
     assert {seen["title"].split()[0] for seen in history} == {"second"}
 
 
 def test_a_stranger_and_a_word_are_refused_in_a_line(board_project: Path) -> None:
-    run = prepare_run(board.store(board_project), board.entry_of(board_project, "2013-05-08"))
+    run = open_run(board.store(board_project), board.entry_of(board_project, "2013-05-08"))
     with pytest.raises(DataError, match="user 99999999: no event before 2013-05-08"):
         run.explore_user("99999999", None, 3)
     with pytest.raises(ConfigError, match="ids of this log are whole numbers"):
@@ -297,7 +297,7 @@ def test_a_prepared_run_answers_for_anybody_as_if_its_log_were_read_for_the_ques
     run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
-    prepared = prepare_run(run.store, entry)
+    prepared = open_run(run.store, entry)
     item = str(log["movie_id"].mode()[0])
     inputs = Inputs({stage: run.store.open(ref) for stage, ref in entry.refs.items()})
     told = {}
@@ -317,7 +317,7 @@ def test_a_log_of_too_many_rows_is_left_to_the_command_line(
 ) -> None:
     monkeypatch.setattr("mtl_tasks.pipeline.explore.READABLE_ROWS", 10)
     with pytest.raises(DataError) as refused:
-        prepare_run(board.store(board_project), board.entry_of(board_project, "2013-05-08"))
+        open_run(board.store(board_project), board.entry_of(board_project, "2013-05-08"))
     assert "rows, more than the 10 read for a page" in str(refused.value)
     assert f"include/bin/mtl explain {NAME} --as-of 2013-05-08 --user" in str(refused.value)
 

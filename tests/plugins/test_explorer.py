@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.pipeline.explore import PreparedRun, prepare_run
+from mtl_tasks.pipeline.explore import PreparedRun, open_run
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Entry
 from plugins.model_board.explorer import Explorer
@@ -33,7 +33,7 @@ class Counted:
 
     def __call__(self, store: Store, entry: Entry) -> PreparedRun:
         self.dates.append(entry.as_of)
-        return prepare_run(store, entry)
+        return open_run(store, entry)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def blocked(board_project: Path, airflow_database: None, monkeypatch: pytest.Mon
 
     def prepare(store: Store, entry: Entry) -> PreparedRun:
         event.wait()
-        return prepare_run(store, entry)
+        return open_run(store, entry)
 
     monkeypatch.setattr("plugins.model_board.app.EXPLORER", Explorer(Turns(0, 64), prepare))
     yield event

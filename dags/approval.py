@@ -30,11 +30,11 @@ class PromotionApproval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Put the verdict before people, or skip if nobody need be asked."""
         with in_project():
-            from mtl_tasks.pipeline.outcome import approvers, awaits_approval, tell_verdict
+            from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
 
             if not awaits_approval(asked(), self.handed, store_key()):
                 raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
-            self.body = tell_verdict(asked(), self.handed, store_key())
+            self.body = verdict_markdown(asked(), self.handed, store_key())
             self.assigned_users = [{"id": user, "name": user} for user in approvers(asked())] or None
         return super().execute(context)
 

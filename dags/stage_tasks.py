@@ -46,9 +46,9 @@ def resolve(scenario: str) -> Json:
     refuse_reversed_backfill(run)
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
     with in_project():
-        from mtl_tasks.pipeline.tasks import ask_run, perform_stage
+        from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
 
-        document = ask_run(
+        document = prepare_run(
             scenario,
             params,
             run.conf or {},
@@ -59,7 +59,7 @@ def resolve(scenario: str) -> Json:
             store=store_uri(),
             key=store_key(),
         )
-        return {"asked": document, "resolved": perform_stage("resolve", document, [], store_key())}
+        return {"asked": document, "resolved": execute_stage("resolve", document, [], store_key())}
 
 
 @task(task_id="resolve", multiple_outputs=True)
@@ -69,11 +69,11 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
     events = context["triggering_asset_events"].get(champion)
     run_key = events[-1].extra["run_key"] if events else context["params"]["run"]
     with in_project():
-        from mtl_tasks.pipeline.outcome import ask_lists
+        from mtl_tasks.pipeline.outcome import prepare_recommend
         from mtl_tasks.pipeline.tasks import check_known
 
         check_known(context["dag_run"].conf or {}, context["dag"].params)
-        found = ask_lists(scenario, run_key, store_uri(), store_key())
+        found = prepare_recommend(scenario, run_key, store_uri(), store_key())
     if found is None:
         raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
     return found
@@ -83,9 +83,9 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
 def stage(name: str, handed: list[Any]) -> Json:
     """Run one stage, given the results of those that it needs."""
     with in_project():
-        from mtl_tasks.pipeline.tasks import perform_stage
+        from mtl_tasks.pipeline.tasks import execute_stage
 
-        result = perform_stage(name, asked(), handed, store_key())
+        result = execute_stage(name, asked(), handed, store_key())
     return _with_event(result)
 
 
@@ -103,9 +103,9 @@ def announce(handed: list[Any], champion: Asset) -> Json:
     """Tell those who wait for a champion, once, if this run is today's; skip otherwise."""
     context = get_current_context()
     with in_project():
-        from mtl_tasks.pipeline.outcome import announcement
+        from mtl_tasks.pipeline.outcome import champion_event
 
-        told = announcement(asked(), handed, store_key())
+        told = champion_event(asked(), handed, store_key())
     if told is None:
         raise AirflowSkipException("today's champion is another run: nobody is told")
     for event in context["inlet_events"][champion].ascending(False).limit(1):
@@ -120,10 +120,10 @@ def report(handed: list[Any]) -> Json:
     """Render the run's page, whatever the verdict is, and leave the run's note to `plugins/run_notes.py`."""
     with in_project():
         from mtl_tasks.pipeline.outcome import run_note
-        from mtl_tasks.pipeline.tasks import perform_report
+        from mtl_tasks.pipeline.tasks import execute_report
 
         get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
-        page = perform_report(asked(), handed, store_key())
+        page = execute_report(asked(), handed, store_key())
     if page is None:
         raise AirflowSkipException(
             "the run's tables were pruned, so its page cannot be drawn again: the lists are made"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # imported inside the command, so that `--help` is quick
     from mtl_tasks.pipeline.erasure import Erasure
     from mtl_tasks.pipeline.holdings import Kind
     from mtl_tasks.store.artifacts import Store
-    from mtl_tasks.store.registry import Entry
+    from mtl_tasks.store.registry import RunRecord
 
 _WORDS: Final[dict[Kind, str]] = {
     "lists": "rewrite",
@@ -136,7 +136,7 @@ def _left(planned: Erasure) -> list[str]:
     return lines
 
 
-def _model(entry: Entry, what: str, planned: Erasure) -> str:
+def _model(entry: RunRecord, what: str, planned: Erasure) -> str:
     champion = ", today's champion" if entry.run_key == planned.champion else ""
     return (
         f"the model of run {entry.run_key[:12]} as of {entry.as_of}{champion}, which {what}: train again without a "

@@ -17,7 +17,7 @@ from mtl_tasks.core.program import PROGRAM
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
     from mtl_tasks.store.artifacts import Store
-    from mtl_tasks.store.registry import Entry, Registry, Ruling, Snapshot
+    from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 
 app = typer.Typer(
     help="List, check, promote and roll back the runs of a scenario. The registry is only ever added to.",
@@ -273,7 +273,7 @@ def _print_warnings(snapshot: Snapshot) -> None:
         typer.echo(f"warning: {warning}")
 
 
-def _row(entry: Entry, snapshot: Snapshot, champion: Entry | None) -> dict[str, Any]:
+def _row(entry: RunRecord, snapshot: Snapshot, champion: RunRecord | None) -> dict[str, Any]:
     standing, rulings = snapshot.standing_of(entry), snapshot.rulings(entry.run_key)
     late = snapshot.late_answers(entry.run_key)
     is_champion = entry == champion
@@ -290,7 +290,7 @@ def _row(entry: Entry, snapshot: Snapshot, champion: Entry | None) -> dict[str, 
     }
 
 
-def _print_run(entry: Entry, row: dict[str, Any]) -> None:
+def _print_run(entry: RunRecord, row: dict[str, Any]) -> None:
     typer.echo(f"run {entry.run_key} as of {entry.as_of}: {row['standing']}")
     for sentence in [*row["rulings"], *row["ignored"], *entry.reasons]:
         typer.echo(f"  {sentence}")
@@ -310,7 +310,7 @@ def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     console().print(table)
 
 
-def _tell_rulings(registry: Registry, rulings: list[Ruling]) -> None:
+def _tell_rulings(registry: Registry, rulings: list[Decision]) -> None:
     snapshot = registry.read()
     for ruling in rulings:
         said = ruling.sentence(snapshot.get(ruling.run_key), snapshot.rulings(ruling.run_key))

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 _BITS: Final = 63
 _GROUP: Final = 16  # columns of which the largest is looked at first
 
 
-def starts_of(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+def group_starts(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark the first of each run of equal values, bool (n,)."""
     return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
 
 
-def among_largest(groups: NDArray[Any], values: NDArray[np.floating[Any]], count: int) -> NDArray[np.bool_]:
+def top_n_mask(groups: NDArray[Any], values: NDArray[np.floating[Any]], count: int) -> NDArray[np.bool_]:
     """Mark the rows whose value is among the ``count`` largest of their group, bool (n,); all that tie with the last.
 
     Groups are laid side by side, and a partition of each finds the value that must be reached: on lists of hundreds a
@@ -34,7 +34,7 @@ def among_largest(groups: NDArray[Any], values: NDArray[np.floating[Any]], count
     >>> among_largest(np.array([7, 7, 7, 3]), np.array([0.5, 2.0, 0.5, 0.1]), 2)
     array([ True,  True,  True,  True])
     """
-    first = starts_of(groups)
+    first = group_starts(groups)
     number = np.cumsum(first) - 1
     lengths = np.bincount(number)
     if not len(groups) or lengths.max() <= count:
@@ -47,7 +47,7 @@ def among_largest(groups: NDArray[Any], values: NDArray[np.floating[Any]], count
     return among
 
 
-def marked(mask: NDArray[np.bool_]) -> tuple[Places, Places]:
+def marked(mask: NDArray[np.bool_]) -> tuple[Positions, Positions]:
     """Return row and column of what is true, as ``np.nonzero`` does, which takes five times as long on a table.
 
     >>> marked(np.array([[False, True], [True, True]]))
@@ -57,7 +57,7 @@ def marked(mask: NDArray[np.bool_]) -> tuple[Places, Places]:
     return row, column
 
 
-def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Places]:
+def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Positions, Positions]:
     """Return row and column of the ``count`` largest of the positive scores of each row; of equal ones the first.
 
     What is chosen of a row does not depend on the other rows.
@@ -82,11 +82,11 @@ def largest_of_rows(scores: NDArray[np.float32], count: int) -> tuple[Places, Pl
     # No two are alike by what is put into the digits that a float64 has more than a float32.
     distinct = scores[row, column].astype(np.float64)
     distinct.view(np.int64)[:] += size - column
-    chosen = among_largest(row, distinct, count)
+    chosen = top_n_mask(row, distinct, count)
     return row[chosen], column[chosen]
 
 
-def ordered_by(*keys: NDArray[Any]) -> Places:
+def stable_argsort(*keys: NDArray[Any]) -> Positions:
     """Return the places of rows in the order of their keys, int64 (n,); rows of equal keys stay as they are.
 
     Keys and place are packed into one number, and the numbers are sorted: an eighth of the time of ``np.lexsort`` on

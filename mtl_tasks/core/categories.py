@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 
-def own_kinds(frame: pd.DataFrame) -> pd.DataFrame:
+def drop_unused_categories(frame: pd.DataFrame) -> pd.DataFrame:
     """Forget the levels that no row has: what is stored of a day is then the same whoever read it, and with what."""
     made = {}
     for name in frame:
@@ -18,7 +18,7 @@ def own_kinds(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**made)
 
 
-def joined_kinds(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def union_categories(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Columns of kinds, each with the levels of all days; a day without any kind says nothing of their type."""
     joined = {}
     for name in parts[0]:

@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.arrays import among_largest
+from mtl_tasks.core.arrays import top_n_mask
 
 POPULAR: Final = "popular_7d"
 ALS: Final = "als"
@@ -21,7 +21,7 @@ def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:
 
     Ties are broken by last week's popularity, then by item id, so that a list is a function of its scores.
     """
-    scored = scored[among_largest(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # few are left to sort
+    scored = scored[top_n_mask(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # few are left to sort
     by = [columns.USER, score, POPULAR] if score != POPULAR else [columns.USER, POPULAR]
     ascending = [True, *[False] * (len(by) - 1), True]
     ordered = scored.sort_values([*by, columns.ITEM], ascending=ascending, na_position="last", kind="stable")

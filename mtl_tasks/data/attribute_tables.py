@@ -15,7 +15,7 @@ from upath import UPath
 from mtl_tasks.core.columns import ITEM, TITLE, USER, VALID
 from mtl_tasks.core.errors import quoted
 from mtl_tasks.data.conversion import (
-    Place,
+    ColumnRef,
     is_text,
     narrow_ids,
     to_ids,
@@ -89,31 +89,33 @@ def _read(
     log_ids: pd.Series,
 ) -> pd.DataFrame:
     file = next(file for file in files if file.path == table.path)
-    places = _places(scenario, table, id_column)
-    columns = read_columns(file, root, places)
-    frame = pd.DataFrame({id_column: _checked_ids(columns[id_column], log_ids, places[id_column])})
+    positions = _places(scenario, table, id_column)
+    columns = read_columns(file, root, positions)
+    frame = pd.DataFrame({id_column: _checked_ids(columns[id_column], log_ids, positions[id_column])})
     if id_column == ITEM:
-        frame[TITLE] = to_pandas(to_texts(columns[TITLE], places[TITLE])) if TITLE in columns else ""
+        frame[TITLE] = to_pandas(to_texts(columns[TITLE], positions[TITLE])) if TITLE in columns else ""
         frame[TITLE] = frame[TITLE].astype("str")
     for name in table.numeric:
-        frame[name] = to_pandas(to_numbers(columns[name], places[name]))
+        frame[name] = to_pandas(to_numbers(columns[name], positions[name]))
         if np.isinf(frame[name]).any():
-            raise places[name].error(f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead")
+            raise positions[name].error(f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead")
     for name in table.categorical:
-        frame[name] = to_pandas(to_kinds(columns[name], places[name]))
+        frame[name] = to_pandas(to_kinds(columns[name], positions[name]))
     for name in table.multi:
-        frame[name] = to_pandas(to_texts(_joined_by_bar(columns[name], table.separator, places[name]), places[name]))
+        frame[name] = to_pandas(
+            to_texts(_joined_by_bar(columns[name], table.separator, positions[name]), positions[name])
+        )
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
-        frame[name] = to_pandas(to_moments(columns[name], scenario.source, places[name]))
+        frame[name] = to_pandas(to_moments(columns[name], scenario.source, positions[name]))
         strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
         if name != VALID and strange.any():  # a version may hold from the beginning of time on
             span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
-            raise places[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
-    _refuse_empty(frame, places)
-    return _one_row_a_version(frame, id_column, places)
+            raise positions[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
+    _refuse_empty(frame, positions)
+    return _one_row_a_version(frame, id_column, positions)
 
 
-def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: Place) -> pa.ChunkedArray:
+def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: ColumnRef) -> pa.ChunkedArray:
     """Join several values by ``|``, whether they come as lists of texts or as texts with a separator of their own."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         try:
@@ -138,7 +140,7 @@ def _join_lists(lists: pa.LargeListArray) -> pa.Array:
     return pc.if_else(pc.is_valid(lists), joined, pa.scalar(None, pa.large_string()))
 
 
-def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, Place]:
+def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, ColumnRef]:
     """Canonical name to the column that it is read from."""
     key = "source.items" if isinstance(table, ItemTable) else "source.users"
     keys = {id_column: (table.id, f"{key}.id")}
@@ -150,11 +152,11 @@ def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[s
         keys |= {name: (column, f"{key}.{kind}.{name}") for name, column in getattr(table, kind).items()}
     text = table.path.endswith(SUFFIXES["csv"])
     return {
-        name: Place(table.path, column, f"{said} in {scenario.file}", text) for name, (column, said) in keys.items()
+        name: ColumnRef(table.path, column, f"{said} in {scenario.file}", text) for name, (column, said) in keys.items()
     }
 
 
-def _checked_ids(column: pa.ChunkedArray, log_ids: pd.Series, place: Place) -> pd.Series:
+def _checked_ids(column: pa.ChunkedArray, log_ids: pd.Series, place: ColumnRef) -> pd.Series:
     """Return the table's ids in the log's type."""
     ids, _ = to_ids(column, place)
     if ids.null_count:
@@ -172,22 +174,22 @@ def _id_dtype(ids: pd.Series) -> Literal["int64", "str"]:
     return "int64" if pd.api.types.is_integer_dtype(ids) else "str"
 
 
-def _refuse_empty(frame: pd.DataFrame, places: dict[str, Place]) -> None:
-    for name, place in places.items():
+def _refuse_empty(frame: pd.DataFrame, positions: dict[str, ColumnRef]) -> None:
+    for name, place in positions.items():
         if name not in (TITLE, VALID) and len(frame) and not (frame[name].notna() & (frame[name] != "")).any():
             raise place.error("has no value in any row: map the right column, or leave the attribute out")
 
 
-def _one_row_a_version(frame: pd.DataFrame, id_column: str, places: dict[str, Place]) -> pd.DataFrame:
+def _one_row_a_version(frame: pd.DataFrame, id_column: str, positions: dict[str, ColumnRef]) -> pd.DataFrame:
     versioned = VALID in frame
     undated = int(frame[VALID].isna().sum()) if versioned else 0
     if undated:
-        raise places[VALID].error(f"has {undated:,} missing times: remove those rows or fill them in")
+        raise positions[VALID].error(f"has {undated:,} missing times: remove those rows or fill them in")
     key = [id_column, VALID] if versioned else [id_column]
     repeated = frame.loc[frame[key].duplicated(), id_column].unique()
     if len(repeated):
         shown = quoted(f", for example {', '.join(repr(value) for value in repeated[:3].tolist())}")
         what = "ids more than once at one time" if versioned else "ids more than once"
         remedy = "keep one row a version" if versioned else "keep one row an id, or name valid_from"
-        raise places[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
+        raise positions[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
     return frame.sort_values(key, ignore_index=True) if versioned else frame

@@ -37,7 +37,7 @@ NULL_WORDS: Final = ("", "nan", "null", "none", r"\n")  # in small letters; what
 
 
 @dataclass(frozen=True)
-class Place:
+class ColumnRef:
     """A column of a file and the scenario key that names it: the "where" of a message.
 
     ``text`` says that the file carries no types (CSV), so that every column arrives as strings.
@@ -53,7 +53,7 @@ class Place:
         return DataError(f"{self.file}: column {self.column!r} ({self.key}) {problem}")
 
 
-def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     """Return ids as int64 or large_string (an empty string is null), and which of the two in words.
 
     A column that is null throughout may come without a type; it is returned as it is, and None.
@@ -76,7 +76,7 @@ def to_ids(column: pa.ChunkedArray, place: Place) -> tuple[pa.ChunkedArray, str 
     return column, "strings"
 
 
-def _refuse_floats(column: pa.ChunkedArray, place: Place) -> None:
+def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
     """Refuse ids of which all are floats, or some are spelt so that they differ from the same id without a point."""
     if _all_match(column, _FLOAT_TEXT):
         example = quoted(f" such as {_first(column)!r}")
@@ -119,7 +119,7 @@ def without_null_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(word, pa.scalar(None, column.type), column)
 
 
-def _trimmed(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def _trimmed(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     """Return texts that name something without blanks around them, null where that leaves nothing."""
     column = pc.utf8_trim_whitespace(column)
     if place.text:
@@ -127,7 +127,7 @@ def _trimmed(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
 
 
-def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None) -> pa.ChunkedArray:
+def to_numbers(column: pa.ChunkedArray, place: ColumnRef, above: float | None = None) -> pa.ChunkedArray:
     """Return a label or attribute as float32; null, and in text an empty field, is null.
 
     Parameters
@@ -151,7 +151,7 @@ def to_numbers(column: pa.ChunkedArray, place: Place, above: float | None = None
     return made
 
 
-def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: Place) -> None:
+def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: ColumnRef) -> None:
     """Warn of whole numbers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
     count = pc.sum(whole).as_py() or 0
@@ -160,7 +160,7 @@ def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: Place) -
         log.warning("%s", place.error(f"has {count:,} whole numbers that are rounded to seven digits{example}"))
 
 
-def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def to_texts(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     """Return a text attribute as large_string, '' where null."""
     column = _decoded(column)
     if not (is_text(column.type) or pa.types.is_null(column.type)):
@@ -168,7 +168,7 @@ def to_texts(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     return pc.fill_null(column.cast(pa.large_string()), "")
 
 
-def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     """Return a column that names kinds as large_string, '' where null; whole numbers are written without a point."""
     column = _decoded(column)
     if pa.types.is_floating(column.type):
@@ -183,7 +183,7 @@ def to_kinds(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
     return to_texts(_trimmed(column, place) if is_text(column.type) else column, place)
 
 
-def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+def to_moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
     """Return times of an attribute table as timestamp[us, UTC]: timestamps, dates (midnight), or ISO 8601 text."""
     column = _decoded(column)
     if is_text(column.type):
@@ -196,7 +196,7 @@ def to_moments(column: pa.ChunkedArray, source: Source, place: Place) -> pa.Chun
     return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
 
 
-def _dates(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def _dates(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     try:
         return column.cast(pa.date32())
     except pa.ArrowInvalid:
@@ -210,7 +210,7 @@ def _dates(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
         raise place.error("has dates outside 1677 to 2262: write null instead") from None
 
 
-def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+def to_times(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     """Return times as timestamp[us, UTC], and in words what they were (None if all are null).
 
     What lies before 0001-01-02 or after 9999-12-31 becomes the nearer of the two.
@@ -224,7 +224,7 @@ def to_times(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.
     return _limited(moments.cast(pa.int64()), 1).cast(UTC_TIME), words
 
 
-def _moments(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+def _moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     if pa.types.is_null(column.type):
         return column.cast(UTC_TIME), None
     if is_text(column.type):  # in a Parquet file too
@@ -263,7 +263,7 @@ def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     return series
 
 
-def _times_of_integers(column: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+def _times_of_integers(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
     if source.time_unit is None:
         raise place.error("holds integers: set source.time_unit to s, ms or us")
     per = MICROSECONDS[source.time_unit]
@@ -297,7 +297,7 @@ def _limited(column: pa.ChunkedArray, per: int) -> pa.ChunkedArray:
     return pc.multiply(column, pa.scalar(per, pa.int64()))
 
 
-def _times_of_text(column: pa.ChunkedArray, source: Source, place: Place) -> tuple[pa.ChunkedArray, str | None]:
+def _times_of_text(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     column = without_null_words(column)
     parts = pc.extract_regex(column, _TIME_TEXT)
     _refuse(column, pc.and_(column.is_valid(), parts.is_null()), place, "are not ISO 8601, YYYY-MM-DDTHH:MM:SSZ")
@@ -317,7 +317,7 @@ def _times_of_text(column: pa.ChunkedArray, source: Source, place: Place) -> tup
     return _localised(moments, source, place), "times without a zone"
 
 
-def _localised(moments: pa.ChunkedArray, source: Source, place: Place) -> pa.ChunkedArray:
+def _localised(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
     """Give times without a zone the scenario's zone; an hour that a clock change repeats or skips is refused."""
     if source.timezone is None:
         raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
@@ -332,7 +332,7 @@ def _localised(moments: pa.ChunkedArray, source: Source, place: Place) -> pa.Chu
     return pa.chunked_array([pa.Array.from_pandas(placed)]).cast(UTC_TIME)
 
 
-def _integers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def _integers_of_text(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     column = without_null_words(column)
     wrong = pc.invert(pc.match_substring_regex(column, _INTEGER_TEXT))
     _refuse(column, pc.fill_null(wrong, False), place, "are not integers, as source.time_unit says they are")
@@ -342,14 +342,14 @@ def _integers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
         raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
 
 
-def _numbers_of_text(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
+def _numbers_of_text(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
     texts = without_null_words(column).to_pandas().str.strip().str.lower().replace({"true": "1", "false": "0"})
     numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
     _refuse(column, pa.array((numbers.isna() & texts.notna()).to_numpy()), place, "are not numbers")
     return pa.chunked_array([pa.Array.from_pandas(numbers)])
 
 
-def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: Place, problem: str) -> None:
+def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: ColumnRef, problem: str) -> None:
     """Raise if any value is wrong, with the count and the first of them."""
     count = pc.sum(wrong).as_py() or 0
     if count:

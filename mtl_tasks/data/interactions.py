@@ -18,7 +18,7 @@ from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER, label
 from mtl_tasks.core.columns import context as context_column
 from mtl_tasks.data.attribution import TYPE, VALUE, join_labels
 from mtl_tasks.data.conversion import (
-    Place,
+    ColumnRef,
     concatenated,
     is_text,
     narrow_ids,
@@ -141,19 +141,19 @@ def _log_part(
     before: pd.Timestamp | None,
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
-    places = log_places(scenario, file.path)
+    positions = log_places(scenario, file.path)
     groups = None
     if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
         latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
-        groups = partial(groups_before, source=scenario.source, time=places[TIME], before=before, latest=latest)
-    part = read_columns(file, root, places, groups)
-    for name, place in places.items():
+        groups = partial(groups_before, source=scenario.source, time=positions[TIME], before=before, latest=latest)
+    part = read_columns(file, root, positions, groups)
+    for name, place in positions.items():
         part[name] = log_column(name, part[name], place, scenario, seen)
     return part
 
 
 def log_column(
-    name: str, column: pa.ChunkedArray, place: Place, scenario: Scenario, seen: dict[str, tuple[str, str]]
+    name: str, column: pa.ChunkedArray, place: ColumnRef, scenario: Scenario, seen: dict[str, tuple[str, str]]
 ) -> pa.ChunkedArray:
     """Return a column of the log in its canonical type; for ``seen`` see :func:`_log_part`."""
     kind: str | None = None
@@ -176,7 +176,7 @@ def log_column(
     return column
 
 
-def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
+def log_places(scenario: Scenario, file: str) -> dict[str, ColumnRef]:
     """Canonical name to the column that it is read from."""
     columns = scenario.source.columns
     keys = {
@@ -195,4 +195,4 @@ def log_places(scenario: Scenario, file: str) -> dict[str, Place]:
         keys[TYPE] = (long.type, "source.long.type")
         keys |= {} if long.value is None else {VALUE: (long.value, "source.long.value")}
     text = scenario.source.format == "csv"
-    return {name: Place(file, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}
+    return {name: ColumnRef(file, column, f"{key} in {scenario.file}", text) for name, (column, key) in keys.items()}

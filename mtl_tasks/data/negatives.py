@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.arrays import id_array, ordered_by, starts_of
+from mtl_tasks.core.arrays import group_starts, id_array, stable_argsort
 
 DRAWN_FOR: Final = "drawn_for"
 MIN_USERS: Final = (
@@ -119,9 +119,9 @@ class _FirstTaken:
         self._item_count = item_count
         days = events[columns.DAY].to_numpy()
         pairs = self.pairs(users, items)
-        order = ordered_by(pairs, days)
+        order = stable_argsort(pairs, days)
         ordered = pairs[order]
-        first = starts_of(ordered)
+        first = group_starts(ordered)
         self._pairs, self._days = ordered[first], days[order][first]
 
     def pairs(self, users: Codes, items: Codes) -> Codes:

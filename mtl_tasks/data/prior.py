@@ -10,7 +10,7 @@ from upath import UPath
 
 from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER, context, label
 from mtl_tasks.core.days import EPOCH
-from mtl_tasks.data.conversion import Place, narrow_ids, to_ids, to_numbers, to_pandas
+from mtl_tasks.data.conversion import ColumnRef, narrow_ids, to_ids, to_numbers, to_pandas
 from mtl_tasks.data.files import SUFFIXES, SourceFile
 from mtl_tasks.data.reading import read_columns
 from mtl_tasks.data.validation.row_checks import plausible_days
@@ -60,13 +60,13 @@ def _read(
     keys = {USER: (prior.user, "user"), ITEM: (prior.item, "item")}
     keys |= {label(name): (column, f"labels.{name}") for name, column in prior.labels.items()}
     text = prior.path.endswith(SUFFIXES["csv"])
-    places = {
-        name: Place(prior.path, column, f"source.prior.{key} in {scenario.file}", text)
+    positions = {
+        name: ColumnRef(prior.path, column, f"source.prior.{key} in {scenario.file}", text)
         for name, (column, key) in keys.items()
     }
-    columns = read_columns(file, root, places)
+    columns = read_columns(file, root, positions)
     frame = pd.DataFrame()
-    for name, place in places.items():
+    for name, place in positions.items():
         if name in (USER, ITEM):
             ids = to_ids(columns[name], place)[0]
             whole = text and pd.api.types.is_integer_dtype(log[name])
@@ -80,5 +80,5 @@ def _refuse_other_ids(earlier: pd.DataFrame, log: pd.DataFrame, scenario: Scenar
     for name, column, key in ((USER, prior.user, "user"), (ITEM, prior.item, "item")):
         kinds = ["integers" if pd.api.types.is_integer_dtype(ids[name]) else "strings" for ids in (earlier, log)]
         if kinds[0] != kinds[1]:
-            place = Place(prior.path, column, f"source.prior.{key} in {scenario.file}", text=False)
+            place = ColumnRef(prior.path, column, f"source.prior.{key} in {scenario.file}", text=False)
             raise place.error(f"holds {kinds[0]}, but the log's ids are {kinds[1]}: cast one of the two")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from mtl_tasks.core.errors import DataError, nearest
-from mtl_tasks.data.conversion import Place
+from mtl_tasks.data.conversion import ColumnRef
 from mtl_tasks.data.files import SourceFile, about_content, is_unchanged, locate, patiently, readable
 
 log = logging.getLogger(__name__)
@@ -30,32 +30,32 @@ Groups = Callable[[pq.ParquetFile], list[int]]
 
 
 def read_columns(
-    file: SourceFile, root: str | Path | UPath, places: dict[str, Place], groups: Groups | None = None
+    file: SourceFile, root: str | Path | UPath, positions: dict[str, ColumnRef], groups: Groups | None = None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that ``places`` names, by canonical name, after checking that the file has not changed.
+    """Return the columns that ``positions`` names, by canonical name, after checking that the file has not changed.
 
     Parameters
     ----------
     groups
         Chooses the row groups to read if the file is Parquet; None reads all.
     """
-    text = next(iter(places.values())).text
+    text = next(iter(positions.values())).text
 
     def table() -> pa.Table:
         with readable(file.path), parsed(file.path, text):
             path = locate(root, file.path)
             if not is_unchanged(file, path):
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
-            return _read_csv(path, places) if text else _read_parquet(path, places, groups)
+            return _read_csv(path, positions) if text else _read_parquet(path, positions, groups)
 
     found = patiently(table)
-    return {name: found.column(place.column) for name, place in places.items()}
+    return {name: found.column(place.column) for name, place in positions.items()}
 
 
-def _read_parquet(path: UPath, places: dict[str, Place], groups: Groups | None) -> pa.Table:
+def _read_parquet(path: UPath, positions: dict[str, ColumnRef], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
         parquet = open_parquet(handle)
-        wanted = wanted_columns(parquet.schema_arrow.names, places)
+        wanted = wanted_columns(parquet.schema_arrow.names, positions)
         return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
 
 
@@ -64,14 +64,14 @@ def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
     return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
 
 
-def _read_csv(path: UPath, places: dict[str, Place]) -> pa.Table:
+def _read_csv(path: UPath, positions: dict[str, ColumnRef]) -> pa.Table:
     """Read every column as strings: a type inferred from the first rows would change the later ones silently.
 
     The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
     for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
     """
     with CsvReader(path) as reader:
-        wanted = wanted_columns(reader.schema.names, places)
+        wanted = wanted_columns(reader.schema.names, positions)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
@@ -139,9 +139,9 @@ class _Source:
         """Nothing: who opened the file closes it."""
 
 
-def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
+def wanted_columns(names: list[str], positions: dict[str, ColumnRef]) -> list[str]:
     """Return the columns to read, each exactly once in the file."""
-    for place in places.values():
+    for place in positions.values():
         count = names.count(place.column)
         if count != 1:
             listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
@@ -149,7 +149,7 @@ def wanted_columns(names: list[str], places: dict[str, Place]) -> list[str]:
             if count:
                 problem = f"occurs {count} times in the file, so that it is not known which is meant: rename the others"
             raise place.error(f"{problem} (the file has {listed})")
-    return list(dict.fromkeys(place.column for place in places.values()))
+    return list(dict.fromkeys(place.column for place in positions.values()))
 
 
 @contextmanager

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.data.conversion import Place, to_times
+from mtl_tasks.data.conversion import ColumnRef, to_times
 from mtl_tasks.scenario import Source
 
 
 def groups_before(
-    parquet: pq.ParquetFile, source: Source, time: Place, before: pd.Timestamp, latest: pd.Timestamp
+    parquet: pq.ParquetFile, source: Source, time: ColumnRef, before: pd.Timestamp, latest: pd.Timestamp
 ) -> list[int]:
     """Return the row groups but those that hold nothing but rows from ``before`` on, by their statistics.
 
@@ -41,7 +41,7 @@ def _is_needed(
     column: int,
     kind: pa.DataType,
     source: Source,
-    time: Place,
+    time: ColumnRef,
     span: tuple[pd.Timestamp, pd.Timestamp],
 ) -> bool:
     statistics = parquet.metadata.row_group(group).column(column).statistics

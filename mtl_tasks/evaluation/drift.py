@@ -183,9 +183,9 @@ def _edges(own: Json) -> tuple[Counts, NDArray[np.bool_]]:
     if not len(at):
         return np.empty(0), np.empty(0, dtype=bool)
     share = upto[-1] / BINS
-    places = np.unique(np.searchsorted(upto, share * np.arange(1, BINS)))
-    alone = upto[places] - below[places] >= share
-    edges = [*((at[place], True) for place in places), *((at[place], False) for place in places[alone])]
+    positions = np.unique(np.searchsorted(upto, share * np.arange(1, BINS)))
+    alone = upto[positions] - below[positions] >= share
+    edges = [*((at[place], True) for place in positions), *((at[place], False) for place in positions[alone])]
     values, including = zip(*sorted(edges), strict=True)
     return np.array(values), np.array(including)
 

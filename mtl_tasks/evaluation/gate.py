@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleResult:
     """One rule, judged."""
 
     rule: str
@@ -65,7 +65,9 @@ class Champion:
         return [f"warning: {sentence}; {met}" for sentence in self.passed_over]
 
 
-def judge(scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None) -> Json:
+def evaluate_rules(
+    scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None
+) -> Json:
     """Judge a candidate by every rule; one failed rule rejects it.
 
     Parameters
@@ -118,7 +120,7 @@ def verdict_line(verdict: Json) -> str:
     return "; ".join([line, *([first] if first else []), *verdict.get("warnings", [])])
 
 
-def _absolute(rule: Rule, evaluation: Json) -> Finding:
+def _absolute(rule: Rule, evaluation: Json) -> RuleResult:
     sign, limit = (">=", rule.min) if rule.min is not None else ("<=", rule.max)
     assert limit is not None
     where = f" on {rule.slice}" if rule.slice else ""
@@ -127,15 +129,15 @@ def _absolute(rule: Rule, evaluation: Json) -> Finding:
     if found is None or found["value"] is None:
         rows_there = 0 if found is None else found["rows"]
         why = f"{name}: fails, {rule.metric} is not available{where} ({rows_there:,} rows): the gate fails closed"
-        return Finding(name, "absolute", False, None, limit, None, None, rows_there, why)
+        return RuleResult(name, "absolute", False, None, limit, None, None, rows_there, why)
     value, count = found["value"], found["rows"]
     if rule.slice and count < rule.min_rows:
         why = f"{name}: fails, {count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
-        return Finding(name, "absolute", False, value, limit, found["low"], found["high"], count, why)
+        return RuleResult(name, "absolute", False, value, limit, found["low"], found["high"], count, why)
     passed = value >= limit if rule.min is not None else value <= limit
     verb = "holds" if passed else "fails"
     why = f"{name}: {verb}, {rule.metric} is {_with_interval(value, found['low'], found['high'])} on {count:,} rows"
-    return Finding(name, "absolute", passed, value, limit, found["low"], found["high"], count, why)
+    return RuleResult(name, "absolute", passed, value, limit, found["low"], found["high"], count, why)
 
 
 def _look_up(rule: Rule, evaluation: Json) -> Json | None:
@@ -149,13 +151,13 @@ def _look_up(rule: Rule, evaluation: Json) -> Json | None:
     return found
 
 
-def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: Scenario) -> Finding:
+def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: Scenario) -> RuleResult:
     metric = PRIMARY[kind]
     name = f"{task} {metric} beats {FLOOR}"
     gain, low, high = _paired(rows, rows.predictions[FLOOR], metric, gate, scenario.seed, gate.confidence)
     if gain is None or low is None:
         why = f"{name}: fails, the difference cannot be computed on {len(rows.label):,} rows: the gate fails closed"
-        return Finding(name, "floor", False, None, 0.0, None, None, len(rows.label), why)
+        return RuleResult(name, "floor", False, None, 0.0, None, None, len(rows.label), why)
     passed, where = low > 0, f"on {len(rows.label):,} rows"
     if passed:
         why = f"{name}: holds, better by {_with_interval(gain, low, high)} {where}"
@@ -165,10 +167,10 @@ def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: S
         found = "worse than it" if high is not None and high < 0 else "not better beyond chance"
         difference = f"the difference is {_with_interval(gain, low, high)} {where} (positive is better)"
         why = f"{name}: fails, {found}: {difference}"
-    return Finding(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
+    return RuleResult(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
 
 
-def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: Champion) -> list[Finding]:
+def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: Champion) -> list[RuleResult]:
     """Non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
     gate, seed = scenario.gate, scenario.seed
     parts = [_comparable(rule, rows, scenario) for rule in gate.relative]
@@ -191,13 +193,13 @@ def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: C
 
 def _relative(
     rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int, confidence: float
-) -> Finding:
+) -> RuleResult:
     where = f" on {rule.slice}" if rule.slice else ""
     name = f"{rule.task} {rule.metric}{where} at most {rule.margin:g} worse than the champion"
     count = 0 if part is None else len(part.label)
 
-    def fails(why: str) -> Finding:
-        return Finding(name, "relative", False, None, -rule.margin, None, None, count, f"{name}: fails, {why}")
+    def fails(why: str) -> RuleResult:
+        return RuleResult(name, "relative", False, None, -rule.margin, None, None, count, f"{name}: fails, {why}")
 
     if champion.problem is not None:
         return fails(f"the champion of {champion.as_of} cannot score this run's test rows: {champion.problem}")
@@ -216,33 +218,33 @@ def _relative(
         f"{name}: {verb}, the difference to the champion of {champion.as_of} is {_with_interval(gain, low, high)} "
         f"on {count:,} rows (positive is better)"
     )
-    return Finding(name, "relative", passed, gain, -rule.margin, low, high, count, why)
+    return RuleResult(name, "relative", passed, gain, -rule.margin, low, high, count, why)
 
 
-def _drifted(group: str, limit: float, champion: Champion) -> Finding:
+def _drifted(group: str, limit: float, champion: Champion) -> RuleResult:
     name = f"{group} at most {limit:g} PSI from the champion's"
     found = champion.drift
     if found is None or found["problem"] is not None:
         problem = "nothing was compared" if found is None else found["problem"]
         why = f"{name}: fails, the champion of {champion.as_of} cannot be compared with: {problem}"
-        return Finding(name, "drift", False, None, limit, None, None, 0, why)
+        return RuleResult(name, "drift", False, None, limit, None, None, 0, why)
     lacking = [row["name"] for row in found["unmatched"] if row["group"] == group]
     worst = drift.worst(found, group)
     if worst is None or (lacking and group != "features"):
         why = f"{name}: fails, {', '.join(lacking) or group} cannot be compared: the gate fails closed"
-        return Finding(name, "drift", False, None, limit, None, None, 0, why)
+        return RuleResult(name, "drift", False, None, limit, None, None, 0, why)
     passed = worst["psi"] <= limit
     why = (
         f"{name}: {'holds' if passed else 'fails'}, the furthest is {worst['name']} with {worst['psi']:.4f} on "
         f"{worst['rows']:,} rows against {worst['reference_rows']:,} of the champion of {champion.as_of} (chance alone "
         f"gives about {worst['noise']:.4f})"
     )
-    return Finding(name, "drift", passed, worst["psi"], limit, None, None, worst["rows"], why)
+    return RuleResult(name, "drift", passed, worst["psi"], limit, None, None, worst["rows"], why)
 
 
-def _held_back(finding: Finding) -> Finding:
+def _held_back(finding: RuleResult) -> RuleResult:
     reason = finding.reason.replace(": holds,", ": fails (Holm: a slice with a smaller p-value failed),", 1)
-    return Finding(**{**asdict(finding), "passed": False, "reason": reason})
+    return RuleResult(**{**asdict(finding), "passed": False, "reason": reason})
 
 
 def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -> ScoredRows | None:
@@ -320,9 +322,9 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
         )
 
 
-def _nothing_to_judge(scenario: Scenario) -> Finding:
+def _nothing_to_judge(scenario: Scenario) -> RuleResult:
     reason = f"the gate has no rule to judge by, so it fails closed: add gate.absolute rules to {scenario.file}"
-    return Finding("at least one rule", "absolute", False, None, 1.0, None, None, 0, reason)
+    return RuleResult("at least one rule", "absolute", False, None, 1.0, None, None, 0, reason)
 
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:

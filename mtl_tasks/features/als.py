@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from mtl_tasks.core.arrays import ordered_by
+from mtl_tasks.core.arrays import stable_argsort
 from mtl_tasks.core.errors import ConfigError, DeviceError
 
 log = logging.getLogger(__name__)
@@ -50,14 +50,14 @@ class Solver(Protocol):
         ``start`` holds the vectors to go on from, NaN for items that have none yet; fewer iterations then do.
         """
 
-    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+    def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """Return one vector a row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
 
         A row without values gets zeros. Users fold in against items and items against users alike.
         """
 
 
-class TasteSolver:
+class ImplicitALS:
     """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, those of one pair add up."""
 
     def __init__(
@@ -93,13 +93,13 @@ class TasteSolver:
                 items = np.where(np.isnan(start), random, start).astype(np.float32)
                 model.iterations = self._warm_iterations
                 model.item_factors = _on(self.device, items)
-                model.user_factors = _on(self.device, self.fold(summed, items))
+                model.user_factors = _on(self.device, self.fold_in(summed, items))
             with _solvable(self.name):
                 model.fit(summed, show_progress=False)
         factors = model.item_factors if self.device == "cpu" else model.item_factors.to_numpy()
         return _finite(np.asarray(factors, dtype=np.float32), self.name)
 
-    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+    def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
         with _als("cpu") as als, _solvable(self.name):
             model = als(**self._settings, num_threads=self._threads)
@@ -144,7 +144,7 @@ def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
     return summed
 
 
-class LevelSolver:
+class ExplicitALS:
     """Ridge regression of residuals on vectors, alternated: explicit ALS.
 
     Values are residuals of a label; those of one pair are several observations of it.
@@ -175,11 +175,11 @@ class LevelSolver:
         if start is not None:
             items = np.where(np.isnan(start), items, start)
         for _ in range(self._iterations if start is None else self._warm_iterations):
-            users = self.fold(user_items, items)
-            items = self.fold(item_users, users)
+            users = self.fold_in(user_items, items)
+            items = self.fold_in(item_users, users)
         return items
 
-    def fold(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
+    def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
         """See :class:`Solver`: ``argmin_x sum (value - x·v)^2 + regularization |x|^2`` a row."""
         folded = np.zeros((values.shape[0], vectors.shape[1]), dtype=np.float32)
         lengths = np.diff(values.indptr)
@@ -261,7 +261,7 @@ def _missing_on_gpu() -> str:
 
 
 @dataclass(frozen=True)
-class ItemSpace:
+class ItemFactors:
     """Item vectors of one model, each with the day from which it may be used.
 
     An item has one version from ``start`` on if history saw it, else one from every refresh at which it had new
@@ -286,10 +286,10 @@ class ItemSpace:
         """The day from which the vectors fitted on history may be used."""
         return int(self.valid_from.min())
 
-    def fitted(self) -> ItemSpace:
+    def fitted(self) -> ItemFactors:
         """The space without what was folded in."""
         original = self.valid_from == self.start
-        return ItemSpace(self.item_ids[original], self.valid_from[original], self.vectors[original])
+        return ItemFactors(self.item_ids[original], self.valid_from[original], self.vectors[original])
 
     def vectors_of(self, item_ids: NDArray[Any]) -> Floats:
         """The vectors of items, one version each, float32 (len(item_ids), dimensions); NaN where there is none."""
@@ -344,7 +344,7 @@ class Interactions:
         column = _places_in(items, len(self.item_ids))[self.items]
         chosen = (row >= 0) & (column >= 0)
         row, column = row[chosen], column[chosen]
-        order = ordered_by(row, column)
+        order = stable_argsort(row, column)
         starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(users)))])
         entries = (self.values[chosen][order], column[order], starts)
         return sparse.csr_matrix(entries, shape=(len(users), len(items)))
@@ -352,9 +352,9 @@ class Interactions:
 
 def _places_in(chosen: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Place among the chosen codes of each code below ``size``, -1 for the others."""
-    places = np.full(size, -1, dtype=np.int64)
-    places[chosen] = np.arange(len(chosen))
-    return places
+    positions = np.full(size, -1, dtype=np.int64)
+    positions[chosen] = np.arange(len(chosen))
+    return positions
 
 
 def _met(codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -368,9 +368,9 @@ def fit_space(
     start: int,
     end: int,
     refresh_days: int,
-    earlier: ItemSpace | None = None,
-) -> ItemSpace:
-    """Fit item vectors on what lies before ``start``, then fold new items in until ``end``.
+    earlier: ItemFactors | None = None,
+) -> ItemFactors:
+    """Fit item vectors on what lies before ``start``, then fold_in new items in until ``end``.
 
     Parameters
     ----------
@@ -387,13 +387,18 @@ def fit_space(
     users, items = _met(history.users), _met(history.items)
     known = None if earlier is None else earlier.fitted().vectors_of(interactions.item_ids[items])
     vectors = solver.fit(history.matrix_of(users, items), known)
-    base = ItemSpace(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
+    base = ItemFactors(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
     return extend_space(solver, base, interactions, end, refresh_days)
 
 
 def extend_space(
-    solver: Solver, space: ItemSpace, interactions: Interactions, end: int, refresh_days: int, since: int | None = None
-) -> ItemSpace:
+    solver: Solver,
+    space: ItemFactors,
+    interactions: Interactions,
+    end: int,
+    refresh_days: int,
+    since: int | None = None,
+) -> ItemFactors:
     """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``.
 
     Parameters
@@ -414,18 +419,18 @@ def extend_space(
     return space
 
 
-def _fold_items(solver: Solver, space: ItemSpace, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
+def _fold_items(solver: Solver, space: ItemFactors, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
     known, vectors = space.at(day - 1, past.item_ids)
     # Everybody, not only those who took a new item: to implicit ALS, not taking it is evidence too.
     users = _met(past.users)
-    user_vectors = solver.fold(past.matrix_of(users, known), vectors)
-    return solver.fold(past.matrix_of(users, renewed).T.tocsr(), user_vectors)
+    user_vectors = solver.fold_in(past.matrix_of(users, known), vectors)
+    return solver.fold_in(past.matrix_of(users, renewed).T.tocsr(), user_vectors)
 
 
 def _add_versions(
-    space: ItemSpace, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
-) -> ItemSpace:
+    space: ItemFactors, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
+) -> ItemFactors:
     ids = np.concatenate([space.item_ids, past.item_ids[renewed]])
     valid_from = np.concatenate([space.valid_from, np.full(len(renewed), day, dtype=np.int32)])
     order = np.lexsort((valid_from, ids))
-    return ItemSpace(ids[order], valid_from[order], np.concatenate([space.vectors, vectors])[order])
+    return ItemFactors(ids[order], valid_from[order], np.concatenate([space.vectors, vectors])[order])

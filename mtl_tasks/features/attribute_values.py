@@ -88,7 +88,7 @@ class KnownValues:
 
 
 @dataclass(frozen=True)
-class SideTable:
+class AttributeLookup:
     """An attribute table for the ids that events and rows were coded with.
 
     Attributes
@@ -110,7 +110,7 @@ class SideTable:
     @classmethod
     def prepare(
         cls, table: pd.DataFrame, section: AttributeTable | None, id_column: str, ids: NDArray[Any]
-    ) -> SideTable:
+    ) -> AttributeLookup:
         """Index a table; ``ids`` are the sorted ids that codes stand for."""
         versions = Versions.of(table, id_column, ids)
         if section is None:

@@ -13,21 +13,28 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.features.als import Interactions, ItemSpace, LevelSolver, Solver, TasteSolver, extend_space, fit_space
-from mtl_tasks.features.attribute_values import SideTable
+from mtl_tasks.features.als import ExplicitALS, ImplicitALS, Interactions, ItemFactors, Solver, extend_space, fit_space
+from mtl_tasks.features.attribute_values import AttributeLookup
 from mtl_tasks.features.groups.activity import Activity
 from mtl_tasks.features.groups.affinity import FittedSpace, LevelSpace, affinity_columns
 from mtl_tasks.features.groups.attribute_affinity import AttributeTastes, value_axis
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
 from mtl_tasks.features.groups.context_rates import ContextRates, kind_axis
-from mtl_tasks.features.groups.label_statistics import TaskLevels, task_levels
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes, encode, taken_events, taken_weight
+from mtl_tasks.features.groups.label_statistics import LabelStatistics, task_levels
+from mtl_tasks.features.interactions import (
+    Codes,
+    IndexedInteractions,
+    IndexedRows,
+    encode,
+    positive_interactions,
+    taken_weight,
+)
 from mtl_tasks.features.running_sums import RunningSums, Values
-from mtl_tasks.features.state import Memory
-from mtl_tasks.features.user_history import Past
+from mtl_tasks.features.state import FeatureSnapshot
+from mtl_tasks.features.user_history import UserHistory
 from mtl_tasks.scenario import Scenario
 
-Spaces = dict[str, ItemSpace]
+FactorModels = dict[str, ItemFactors]
 TASTE = "taste"
 
 
@@ -42,7 +49,7 @@ class Tables:
 def solvers(scenario: Scenario) -> dict[str, Solver]:
     """The factor models of a scenario by name: ``taste``, and ``level:<task>`` for every regression."""
     settings = scenario.factors
-    taste = TasteSolver(
+    taste = ImplicitALS(
         settings.dimensions,
         settings.iterations,
         settings.regularization,
@@ -53,7 +60,7 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     )
     made: dict[str, Solver] = {TASTE: taste}
     for task in scenario.tasks_of("regression"):
-        made[f"level:{task}"] = LevelSolver(
+        made[f"level:{task}"] = ExplicitALS(
             task,
             settings.rating_dimensions,
             settings.rating_iterations,
@@ -64,7 +71,9 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     return made
 
 
-def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: Spaces | None = None) -> Spaces:
+def fit_spaces(
+    events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: FactorModels | None = None
+) -> FactorModels:
     """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
 
     Parameters
@@ -90,8 +99,8 @@ def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, e
 
 
 def extend_spaces(
-    spaces: Spaces, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
-) -> Spaces:
+    spaces: FactorModels, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
+) -> FactorModels:
     """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is.
 
     Parameters
@@ -127,7 +136,7 @@ class Part(Protocol):
     def advance(self, day: int) -> None:
         """Take in what happened before a day; days only ever go forward."""
 
-    def columns(self, rows: CodedRows) -> dict[str, Values]:
+    def columns(self, rows: IndexedRows) -> dict[str, Values]:
         """Return columns of rows of the day of the last :meth:`advance`, by name."""
 
 
@@ -149,18 +158,18 @@ class FeatureMaker:
 
     def __init__(
         self,
-        events: CodedEvents,
+        events: IndexedInteractions,
         tables: Tables,
-        spaces: Spaces,
+        spaces: FactorModels,
         scenario: Scenario,
-        memory: Memory | None = None,
+        memory: FeatureSnapshot | None = None,
     ) -> None:
         source, settings = scenario.source, scenario.features
         since = None if memory is None else memory.day
         self.events = events
-        self.taken = taken_events(events, scenario)
-        self.about_users = SideTable.prepare(tables.users, source.users, columns.USER, events.user_ids)
-        self.about_items = SideTable.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
+        self.taken = positive_interactions(events, scenario)
+        self.user_attributes = AttributeLookup.prepare(tables.users, source.users, columns.USER, events.user_ids)
+        self.about_items = AttributeLookup.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
         self.co_occurrence = CoOccurrence(self.taken, since)
         self._settings = settings
         self._levels = task_levels(events, scenario, settings.windows, since)
@@ -169,7 +178,10 @@ class FeatureMaker:
         self._parts: tuple[Part, ...] = (
             Activity(events, self.about_items, settings.windows, since),
             *(AttributeTastes(events, one, self._predicted, damping, "user", since) for one in self.about_items.listed),
-            *(AttributeTastes(events, one, self._predicted, damping, "item", since) for one in self.about_users.listed),
+            *(
+                AttributeTastes(events, one, self._predicted, damping, "item", since)
+                for one in self.user_attributes.listed
+            ),
             *(ContextRates(events, name, task, damping, since) for task in self._predicted for name in events.kinds),
         )
         self._spaces, self._scenario = spaces, scenario
@@ -182,15 +194,15 @@ class FeatureMaker:
     def taste(self) -> FittedSpace:
         """The space of what people take."""
         tastes = _tastes(self.taken, self._scenario)
-        past = Past.of(tastes.users, tastes.items, self.taken.days, tastes.values, len(tastes.user_ids))
+        past = UserHistory.of(tastes.users, tastes.items, self.taken.days, tastes.values, len(tastes.user_ids))
         return self._space(TASTE, past)
 
     @cached_property
-    def _labelled(self) -> dict[str, Past]:
+    def _labelled(self) -> dict[str, UserHistory]:
         """What was labelled, by task."""
         users = len(self.events.user_ids)
         return {
-            task: Past.of(level.users, level.items, level.days, level.residual, users)
+            task: UserHistory.of(level.users, level.items, level.days, level.residual, users)
             for task, level in self._predicted.items()
         }
 
@@ -198,13 +210,15 @@ class FeatureMaker:
         """By task, with the residuals that are known by now."""
         if self._residuals_until != self._day:
             self._residuals_until = self._day
-            self._labelled |= {task: past.saying(self._levels[task].residual) for task, past in self._labelled.items()}
+            self._labelled |= {
+                task: past.with_values(self._levels[task].residual) for task, past in self._labelled.items()
+            }
         return {
             task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
             for task, past in self._labelled.items()
         }
 
-    def _space(self, name: str, past: Past) -> FittedSpace:
+    def _space(self, name: str, past: UserHistory) -> FittedSpace:
         return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
 
     def advance(self, day: int) -> None:
@@ -224,56 +238,58 @@ class FeatureMaker:
         self.co_occurrence.advance(day)
         self._day = day
 
-    def memory(self) -> Memory:
+    def memory(self) -> FeatureSnapshot:
         """What was counted before the day of the last :meth:`advance`."""
-        return Memory(
+        return FeatureSnapshot(
             self._day,
             self._axes(),
-            {name: sums.kept() for name, sums in self._sums().items()},
+            {name: sums.snapshot() for name, sums in self._sums().items()},
             {name: level.residual[: level.settled_count] for name, level in self._levels.items()},
-            *self.co_occurrence.kept(),
+            *self.co_occurrence.snapshot(),
         )
 
-    def _go_on_from(self, memory: Memory) -> None:
+    def _go_on_from(self, memory: FeatureSnapshot) -> None:
         translation = memory.translation(self._axes())
         for name, sums in self._sums().items():
-            sums.go_on_from(memory.sums[name], translation)
+            sums.restore(memory.sums[name], translation)
         for name, level in self._levels.items():
             level.residual[: level.settled_count] = memory.residuals[name]
-        self.co_occurrence.go_on_from(memory.pairs, memory.takers, translation["item"])
+        self.co_occurrence.restore(memory.pairs, memory.takers, translation["item"])
         self._day = memory.day
 
     def _sums(self) -> dict[str, RunningSums]:
-        parts: tuple[Part | TaskLevels, ...] = (*self._levels.values(), *self._parts)
+        parts: tuple[Part | LabelStatistics, ...] = (*self._levels.values(), *self._parts)
         return {f"{part.name}.{name}": sums for part in parts for name, sums in part.memory().items()}
 
     def _axes(self) -> dict[str, pd.Index[Any]]:
         """What the codes of each axis of keys stand for."""
         axes = {"all": pd.Index([""]), "user": pd.Index(self.events.user_ids), "item": pd.Index(self.events.item_ids)}
         axes |= {value_axis("user", one.name): one.labels for one in self.about_items.listed}
-        axes |= {value_axis("item", one.name): one.labels for one in self.about_users.listed}
+        axes |= {value_axis("item", one.name): one.labels for one in self.user_attributes.listed}
         return axes | {kind_axis(name): levels.insert(0, "") for name, levels in self.events.levels.items()}
 
-    def make(self, rows: CodedRows) -> pd.DataFrame:
+    def make(self, rows: IndexedRows) -> pd.DataFrame:
         """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
         made: dict[str, NDArray[np.float32]] = {}
         for day in np.unique(rows.days):
-            places = np.flatnonzero(rows.days == day)
+            positions = np.flatnonzero(rows.days == day)
             self.advance(int(day))
-            users = rows.users[places]
-            if len(places) == len(rows) and (users[1:] >= users[:-1]).all():  # candidates of a day: nothing to reorder
+            users = rows.users[positions]
+            if (
+                len(positions) == len(rows) and (users[1:] >= users[:-1]).all()
+            ):  # candidates of a day: nothing to reorder
                 made |= {name: values.astype(np.float32, copy=False) for name, values in self._columns(rows).items()}
                 continue
             # By user: neighbours are then looked up next to each other, which at ten million events saves a fifth.
-            places = places[np.argsort(users, kind="stable")]
-            for name, values in self._columns(rows.at(places)).items():
-                made.setdefault(name, np.empty(len(rows), dtype=np.float32))[places] = values
+            positions = positions[np.argsort(users, kind="stable")]
+            for name, values in self._columns(rows.at(positions)).items():
+                made.setdefault(name, np.empty(len(rows), dtype=np.float32))[positions] = values
         made |= affinity_columns(rows, self.taste, self._level_spaces(), self._settings.raw_factors)
         return pd.DataFrame(_joined(made, self._given(rows), self._scenario), copy=False)
 
-    def _given(self, rows: CodedRows) -> dict[str, Any]:
+    def _given(self, rows: IndexedRows) -> dict[str, Any]:
         """Attributes and context themselves: numbers and ages as float32, then kinds as categories."""
-        sides = (("user", self.about_users, rows.users), ("item", self.about_items, rows.items))
+        sides = (("user", self.user_attributes, rows.users), ("item", self.about_items, rows.items))
         made: dict[str, Any] = {
             f"{side}.{name}": values.astype(np.float32)
             for side, about, codes in sides
@@ -286,7 +302,7 @@ class FeatureMaker:
             made[f"context.{name}"] = pd.Categorical.from_codes(codes, categories=self.events.levels[name])
         return made
 
-    def _columns(self, rows: CodedRows) -> dict[str, Any]:
+    def _columns(self, rows: IndexedRows) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for part in (*self._parts, *self._levels.values()):
             made |= part.columns(rows)
@@ -297,9 +313,9 @@ def build_features(
     events: pd.DataFrame,
     tables: Tables,
     rows: pd.DataFrame,
-    spaces: Spaces,
+    spaces: FactorModels,
     scenario: Scenario,
-    memory: Memory | None = None,
+    memory: FeatureSnapshot | None = None,
 ) -> pd.DataFrame:
     """Return the features of rows.
 
@@ -342,24 +358,24 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
     return made | given
 
 
-def _tastes(taken: CodedEvents, scenario: Scenario) -> Interactions:
+def _tastes(taken: IndexedInteractions, scenario: Scenario) -> Interactions:
     """What the solver of tastes learns from: takes, with a confidence."""
     confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
     return _interactions(taken, taken.users, taken.items, taken.days, confidence)
 
 
-def _residuals(events: CodedEvents, level: TaskLevels) -> Interactions:
+def _residuals(events: IndexedInteractions, level: LabelStatistics) -> Interactions:
     """What the solver of a task's levels learns from: what user and item leave unexplained."""
     return _interactions(events, level.users, level.items, level.days, level.residual)
 
 
 def _interactions(
-    events: CodedEvents, users: Codes, items: Codes, days: Codes, values: NDArray[np.float32]
+    events: IndexedInteractions, users: Codes, items: Codes, days: Codes, values: NDArray[np.float32]
 ) -> Interactions:
     return Interactions(events.user_ids, events.item_ids, users, items, days.astype(np.int32), values)
 
 
-def _nothing_to_learn(space: str, events: CodedEvents, scenario: Scenario, start: int) -> DataError:
+def _nothing_to_learn(space: str, events: IndexedInteractions, scenario: Scenario, start: int) -> DataError:
     kind = "positive interaction" if space == TASTE else f"{space.removeprefix('level:')!r} label"
     every = scenario.factors.refit_days
     where = "the train window" if every == 1 else "the train window, or up to factors.refit_days before it"
@@ -371,7 +387,7 @@ def _nothing_to_learn(space: str, events: CodedEvents, scenario: Scenario, start
     )
 
 
-def _refuse_other_ids(spaces: Spaces, item_ids: NDArray[Any]) -> None:
+def _refuse_other_ids(spaces: FactorModels, item_ids: NDArray[Any]) -> None:
     """None of the items would be found, which would look like a log of new items only."""
     words = {"i": "integers", "U": "texts"}
     for name, space in spaces.items():
@@ -383,11 +399,13 @@ def _refuse_other_ids(spaces: Spaces, item_ids: NDArray[Any]) -> None:
             )
 
 
-def _learnt_from(events: pd.DataFrame, scenario: Scenario, end: int) -> tuple[CodedEvents, dict[str, Interactions]]:
+def _learnt_from(
+    events: pd.DataFrame, scenario: Scenario, end: int
+) -> tuple[IndexedInteractions, dict[str, Interactions]]:
     coded, _ = encode(events, events.iloc[:0], scenario)
-    learnt_from = {TASTE: _tastes(taken_events(coded, scenario), scenario)}
+    learnt_from = {TASTE: _tastes(positive_interactions(coded, scenario), scenario)}
     for task in scenario.tasks_of("regression"):
-        level = TaskLevels(coded, task, scenario.labels[task], scenario.features.damping)
+        level = LabelStatistics(coded, task, scenario.labels[task], scenario.features.damping)
         level.advance(end)
         learnt_from[f"level:{task}"] = _residuals(coded, level)
     return coded, learnt_from

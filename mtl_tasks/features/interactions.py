@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.arrays import id_array, ordered_by
+from mtl_tasks.core.arrays import id_array, stable_argsort
 from mtl_tasks.scenario import Scenario
 
 Codes = NDArray[np.int64]
@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class CodedEvents:
+class IndexedInteractions:
     """Interactions ordered by day, then user, so that what is counted together lies together.
 
     Attributes
@@ -47,12 +47,12 @@ class CodedEvents:
     kinds: dict[str, Codes] = field(default_factory=dict)
     levels: dict[str, pd.Index[Any]] = field(default_factory=dict)
 
-    def before(self, day: int) -> CodedEvents:
+    def before(self, day: int) -> IndexedInteractions:
         """Those before a day (views)."""
         n = int(np.searchsorted(self.days, day, side="left"))
         return self._at(slice(n))
 
-    def settled(self, mask: NDArray[np.bool_]) -> CodedEvents:
+    def settled(self, mask: NDArray[np.bool_]) -> IndexedInteractions:
         """Some of the events as one hears of their labels: the day is that in which these became final."""
         if self.known is self.days and mask.all():  # nothing to leave out or to wait for: copies would be of gigabytes
             return self
@@ -60,7 +60,7 @@ class CodedEvents:
         chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
         return replace(chosen, days=chosen.known)
 
-    def _at(self, positions: slice | NDArray[np.intp]) -> CodedEvents:
+    def _at(self, positions: slice | NDArray[np.intp]) -> IndexedInteractions:
         labels = {task: label[positions] for task, label in self.labels.items()}
         return replace(
             self,
@@ -74,7 +74,7 @@ class CodedEvents:
 
 
 @dataclass(frozen=True)
-class CodedRows:
+class IndexedRows:
     """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only.
 
     ``kinds`` are codes of its categorical context as in :class:`CodedEvents`, ``numbers`` its numeric one, float32.
@@ -89,14 +89,14 @@ class CodedRows:
     def __len__(self) -> int:
         return len(self.days)
 
-    def at(self, positions: NDArray[Any]) -> CodedRows:
+    def at(self, positions: NDArray[Any]) -> IndexedRows:
         """Some of the rows."""
         kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
         numbers = {name: values[positions] for name, values in self.numbers.items()}
-        return CodedRows(self.users[positions], self.items[positions], self.days[positions], kinds, numbers)
+        return IndexedRows(self.users[positions], self.items[positions], self.days[positions], kinds, numbers)
 
 
-def taken_weight(events: CodedEvents, scenario: Scenario) -> Values:
+def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
     """Sum of the weights of the signals that an event showed; 1 for every event if no signal has a weight.
 
     An exposure that led to nothing is not taken: the item may be offered again, and it says nothing of taste.
@@ -108,33 +108,35 @@ def taken_weight(events: CodedEvents, scenario: Scenario) -> Values:
     return weight
 
 
-def taken_mask(events: CodedEvents, scenario: Scenario) -> NDArray[np.bool_]:
+def taken_mask(events: IndexedInteractions, scenario: Scenario) -> NDArray[np.bool_]:
     """Interactions in which the item was taken."""
     return taken_weight(events, scenario) > 0
 
 
-def taken_events(events: CodedEvents, scenario: Scenario) -> CodedEvents:
+def positive_interactions(events: IndexedInteractions, scenario: Scenario) -> IndexedInteractions:
     """Those interactions only, each on the day in which it was known that the item was taken."""
     return events.settled(taken_mask(events, scenario))
 
 
-def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[CodedEvents, CodedRows]:
+def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[IndexedInteractions, IndexedRows]:
     """Code events (put in order of day, then user) and rows with one vocabulary."""
     users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])
     items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
     days = events[columns.DAY].to_numpy().astype(np.int64)
-    order = ordered_by(days, event_users)
+    order = stable_argsort(days, event_users)
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
     levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
     days = days[order]
     known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days
     kinds = {name: _codes(events[columns.context(name)], levels[name])[order] for name in levels}
-    coded = CodedEvents(users, items, event_users[order], event_items[order], days, known, labels, kinds, levels)
-    coded_rows = CodedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
+    coded = IndexedInteractions(
+        users, items, event_users[order], event_items[order], days, known, labels, kinds, levels
+    )
+    coded_rows = IndexedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
     return coded, with_context(coded_rows, rows, coded, scenario)
 
 
-def with_context(rows: CodedRows, raw: pd.DataFrame, events: CodedEvents, scenario: Scenario) -> CodedRows:
+def with_context(rows: IndexedRows, raw: pd.DataFrame, events: IndexedInteractions, scenario: Scenario) -> IndexedRows:
     """Give coded rows the context that stands in ``raw``; a kind that is new to the events is none."""
     kinds = {name: _codes(raw[columns.context(name)], levels) for name, levels in events.levels.items()}
     numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in scenario.source.context.numbers}

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.core.arrays import starts_of
+from mtl_tasks.core.arrays import group_starts
 from mtl_tasks.core.errors import DataError
 
 Days = NDArray[np.int64]
 Codes = NDArray[np.int64]
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 Values = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
@@ -48,7 +48,7 @@ class KeySpace:
         self._shape = tuple(sizes.values())
         self._size = int(np.prod(self._shape, dtype=np.float64))
         self._small = len(sizes) == 1 or self._size <= SMALL_SPACE
-        self._told: list[Codes] = []
+        self._task_matrix: list[Codes] = []
 
     def __len__(self) -> int:
         return self._size if self._small else len(self._keys)
@@ -58,9 +58,9 @@ class KeySpace:
         if not self._small:
             if "_keys" in self.__dict__:
                 raise ValueError("a key space that is in use cannot grow")
-            self._told.append(_distinct(self._joined(codes)))
+            self._task_matrix.append(_distinct(self._joined(codes)))
 
-    def places(self, *codes: Codes) -> Places:
+    def positions(self, *codes: Codes) -> Positions:
         """Place of each key."""
         joined = self._joined(codes)
         if self._small:
@@ -70,16 +70,16 @@ class KeySpace:
         place = np.minimum(np.searchsorted(self._keys, joined), len(self._keys) - 1)
         return np.where(self._keys[place] == joined, place, len(self._keys))
 
-    def codes(self, places: Places) -> dict[str, Codes]:
+    def codes(self, positions: Positions) -> dict[str, Codes]:
         """By axis, the codes that places stand for."""
-        rest, made = places if self._small else self._keys[places], dict[str, Codes]()
+        rest, made = positions if self._small else self._keys[positions], dict[str, Codes]()
         for axis, size in reversed(list(zip(self.axes, self._shape, strict=True))):
             rest, made[axis] = np.divmod(rest, size)
         return made
 
     @cached_property
     def _keys(self) -> Codes:
-        told, self._told = self._told, []
+        told, self._task_matrix = self._task_matrix, []
         return _distinct(np.concatenate(told)) if told else np.zeros(0, dtype=np.int64)
 
     def _joined(self, codes: tuple[Codes, ...]) -> Codes:
@@ -92,11 +92,11 @@ class KeySpace:
 def _distinct(keys: Codes) -> Codes:
     """Return the distinct keys, ascending; np.unique hashes them, which took 18 times as long on ten million."""
     ordered = np.sort(keys)
-    return ordered[starts_of(ordered)]
+    return ordered[group_starts(ordered)]
 
 
 @dataclass(frozen=True)
-class Kept:
+class SumsSnapshot:
     """What running sums hold, by the codes of their axes: what another run can go on from.
 
     Attributes
@@ -148,9 +148,9 @@ class RunningSums:
         self._space, self._names, self._lengths, self._of, self._dated = space, names, windows, of, dated
         self._recent: dict[int, deque[_Part]] = {length: deque() for length in windows}
         self._magnitude = dict.fromkeys(names, 0.0)
-        self._earlier: Kept | None = None
+        self._earlier: SumsSnapshot | None = None
 
-    def add(self, day: int, places: Places, values: Mapping[str, Values] | None = None) -> None:
+    def add(self, day: int, positions: Positions, values: Mapping[str, Values] | None = None) -> None:
         """Take in the events of a day, later than any before.
 
         Raises
@@ -161,7 +161,7 @@ class RunningSums:
         given = values or {}
         self._refuse_too_large(given)
         whole = {name: np.rint(value * SCALE).astype(np.int64) for name, value in given.items()}
-        self._take_in(_Part.of(day, places, whole, len(self._space)))
+        self._take_in(_Part.of(day, positions, whole, len(self._space)))
 
     def advance(self, day: int) -> None:
         """Let the days go that are not among the last before ``day``."""
@@ -170,15 +170,15 @@ class RunningSums:
             while recent and recent[0].day < day - length:
                 totals.add(recent.popleft(), -1)
 
-    def ever(self, places: Places) -> Aggregate:
+    def ever(self, positions: Positions) -> Aggregate:
         """All events of each key so far."""
-        return Aggregate(self._tables.ever, places, self._tables.first, self._tables.last)
+        return Aggregate(self._tables.ever, positions, self._tables.first, self._tables.last)
 
-    def last(self, places: Places, length: int) -> Aggregate:
+    def last(self, positions: Positions, length: int) -> Aggregate:
         """Those of the last ``length`` days before the day of the last :meth:`advance`."""
-        return Aggregate(self._tables.windows[length], places, self._tables.first, self._tables.last)
+        return Aggregate(self._tables.windows[length], positions, self._tables.first, self._tables.last)
 
-    def kept(self) -> Kept:
+    def snapshot(self) -> SumsSnapshot:
         """What is held now."""
         tables = self._tables
         met = np.flatnonzero(tables.ever.count)
@@ -187,13 +187,13 @@ class RunningSums:
             ever["first"], ever["last"] = tables.first[met], tables.last[met]
         longest = max(self._lengths, default=0)
         parts = [
-            self._frame(part.places, part.count, part.added).assign(day=np.int32(part.day))
+            self._frame(part.positions, part.count, part.added).assign(day=np.int32(part.day))
             for part in (self._recent[longest] if longest else ())
         ]
         recent = pd.concat(parts, ignore_index=True) if parts else ever.iloc[:0].assign(day=np.int32(0))
-        return Kept(ever, recent, dict(self._magnitude))
+        return SumsSnapshot(ever, recent, dict(self._magnitude))
 
-    def go_on_from(self, kept: Kept, translation: Translation) -> None:
+    def restore(self, kept: SumsSnapshot, translation: Translation) -> None:
         """Hold what other sums held; before anything is added.
 
         Parameters
@@ -206,7 +206,7 @@ class RunningSums:
         ]
         ever, recent = (frame.assign(**told) for frame, told in zip(_both(kept), codes, strict=True))
         self._space.learn(*(ever[axis].to_numpy() for axis in self._space.axes))
-        self._earlier, self._magnitude = Kept(ever, recent, {}), dict(kept.magnitude)
+        self._earlier, self._magnitude = SumsSnapshot(ever, recent, {}), dict(kept.magnitude)
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -214,12 +214,12 @@ class RunningSums:
         if self._earlier is not None:
             ever, recent = _both(self._earlier)
             self._earlier = None
-            places = self._places(ever)
-            tables.ever.count[places] = ever["count"]
+            positions = self._places(ever)
+            tables.ever.count[positions] = ever["count"]
             for name, sums in tables.ever.sums.items():
-                sums[places] = ever[name]
+                sums[positions] = ever[name]
             if self._dated:
-                tables.first[places], tables.last[places] = ever["first"], ever["last"]
+                tables.first[positions], tables.last[positions] = ever["first"], ever["last"]
             for day, rows in recent.groupby("day", sort=True):
                 values = {name: rows[name].to_numpy() for name in self._names}
                 part = _Part(int(str(day)), self._places(rows), rows["count"].to_numpy(), values)
@@ -235,15 +235,15 @@ class RunningSums:
             totals.add(part, 1)
             self._recent[length].append(part)
         if self._dated:
-            new = part.places[tables.first[part.places] == NEVER]
+            new = part.positions[tables.first[part.positions] == NEVER]
             tables.first[new] = part.day
-            tables.last[part.places] = part.day
+            tables.last[part.positions] = part.day
 
-    def _places(self, frame: pd.DataFrame) -> Places:
-        return self._space.places(*(frame[axis].to_numpy() for axis in self._space.axes))
+    def _places(self, frame: pd.DataFrame) -> Positions:
+        return self._space.positions(*(frame[axis].to_numpy() for axis in self._space.axes))
 
-    def _frame(self, places: Places, count: Whole, values: dict[str, Whole]) -> pd.DataFrame:
-        codes = {axis: code.astype(np.int32) for axis, code in self._space.codes(places).items()}
+    def _frame(self, positions: Positions, count: Whole, values: dict[str, Whole]) -> pd.DataFrame:
+        codes = {axis: code.astype(np.int32) for axis, code in self._space.codes(positions).items()}
         return pd.DataFrame({**codes, "count": count, **{name: values[name] for name in self._names}})
 
     def _refuse_too_large(self, values: Mapping[str, Values]) -> None:
@@ -257,32 +257,32 @@ class RunningSums:
                 )
 
 
-def _both(kept: Kept) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _both(kept: SumsSnapshot) -> tuple[pd.DataFrame, pd.DataFrame]:
     return kept.ever, kept.recent
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The events of one day; ``places`` may repeat."""
+    """The events of one day; ``positions`` may repeat."""
 
     day: int
-    places: Places
+    positions: Positions
     count: Whole
     added: dict[str, Whole]
 
     @classmethod
-    def of(cls, day: int, places: Places, values: dict[str, Whole], size: int) -> _Part:
+    def of(cls, day: int, positions: Positions, values: dict[str, Whole], size: int) -> _Part:
         """Add up at once what has few keys: that is cheaper to keep, and to add to several totals."""
-        if size > len(places):
-            return cls(day, places, np.ones(len(places), dtype=np.int64), values)
-        count = np.bincount(places, minlength=size)
+        if size > len(positions):
+            return cls(day, positions, np.ones(len(positions), dtype=np.int64), values)
+        count = np.bincount(positions, minlength=size)
         met = np.flatnonzero(count)
-        return cls(day, met, count[met], {name: _summed(places, value, size)[met] for name, value in values.items()})
+        return cls(day, met, count[met], {name: _summed(positions, value, size)[met] for name, value in values.items()})
 
 
-def _summed(places: Places, values: Whole, size: int) -> Whole:
+def _summed(positions: Positions, values: Whole, size: int) -> Whole:
     sums = np.zeros(size, dtype=np.int64)
-    np.add.at(sums, places, values)
+    np.add.at(sums, positions, values)
     return sums
 
 
@@ -298,9 +298,9 @@ class _Totals:
         return cls(np.zeros(size + 1, dtype=np.int64), {name: np.zeros(size + 1, dtype=np.int64) for name in names})
 
     def add(self, part: _Part, sign: int) -> None:
-        np.add.at(self.count, part.places, sign * part.count)
+        np.add.at(self.count, part.positions, sign * part.count)
         for name, value in part.added.items():
-            np.add.at(self.sums[name], part.places, sign * value)
+            np.add.at(self.sums[name], part.positions, sign * value)
 
 
 @dataclass(frozen=True)
@@ -345,10 +345,12 @@ class Moments:
 class Aggregate(Moments):
     """The answer to one question about many keys."""
 
-    def __init__(self, totals: _Totals, places: Places, first: NDArray[np.int32], last: NDArray[np.int32]) -> None:
-        self._totals, self._places = totals, places
+    def __init__(
+        self, totals: _Totals, positions: Positions, first: NDArray[np.int32], last: NDArray[np.int32]
+    ) -> None:
+        self._totals, self._places = totals, positions
         self._first, self._last = first, last
-        self.count: Values = totals.count[places].astype(np.float64)
+        self.count: Values = totals.count[positions].astype(np.float64)
 
     def total(self, name: str) -> Values:
         """Sum of a value."""

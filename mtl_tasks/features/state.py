@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.features.running_sums import Codes, Kept
+from mtl_tasks.features.running_sums import Codes, SumsSnapshot
 from mtl_tasks.store.artifacts import Artifact, Payload
 
 _EVER: Final = -1  # in the place of a day: all of the past
@@ -18,7 +18,7 @@ _DAY: Final = "day"
 
 
 @dataclass(frozen=True)
-class Memory:
+class FeatureSnapshot:
     """All running sums of a :class:`~mtl_tasks.features.builder.FeatureMaker`, before a day.
 
     Attributes
@@ -37,7 +37,7 @@ class Memory:
 
     day: int
     axes: dict[str, pd.Index[Any]]
-    sums: dict[str, Kept]
+    sums: dict[str, SumsSnapshot]
     residuals: dict[str, NDArray[np.float32]]
     pairs: pd.DataFrame
     takers: pd.DataFrame
@@ -80,7 +80,7 @@ class Memory:
         for place, (name, magnitude) in enumerate(names["sums"]):
             frame = artifact.frame(f"sums-{place}")
             ever = (frame[_DAY] == _EVER).to_numpy()
-            sums[name] = Kept(frame[ever], frame[~ever], magnitude)
+            sums[name] = SumsSnapshot(frame[ever], frame[~ever], magnitude)
         kept = artifact.arrays("residuals", {str(place): ("f", 1) for place in range(len(names["residuals"]))})
         return cls(
             names["day"],

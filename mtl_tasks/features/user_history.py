@@ -8,15 +8,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.core.arrays import ordered_by
+from mtl_tasks.core.arrays import stable_argsort
 from mtl_tasks.features.interactions import Codes
 from mtl_tasks.features.running_sums import Days
 
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Past:
+class UserHistory:
     """Events ordered by user, then day.
 
     Attributes
@@ -29,16 +29,16 @@ class Past:
 
     items: Codes
     values: NDArray[Any]
-    _order: Places
-    _place: Places
-    _starts: Places
+    _order: Positions
+    _place: Positions
+    _starts: Positions
     _first: int
     _span: int
 
     @classmethod
     def of(cls, users: Codes, items: Codes, days: Days, values: NDArray[Any], size: int) -> Self:
         """Order events; ``size`` is how many users there are."""
-        order = ordered_by(users, days)  # within a user and day, as given
+        order = stable_argsort(users, days)  # within a user and day, as given
         first = int(days.min()) if len(days) else 0
         span = (int(days.max()) - first + 2) if len(days) else 1
         place = users[order] * span + (days[order] - first)
@@ -57,11 +57,11 @@ class Past:
         days: Days = self._place % self._span + self._first
         return days
 
-    def saying(self, values: NDArray[Any]) -> Self:
+    def with_values(self, values: NDArray[Any]) -> Self:
         """The same events, other values; these in the order in which the events were given."""
         return replace(self, values=values[self._order])
 
-    def before(self, users: Codes, days: Days) -> tuple[Places, Places]:
+    def before(self, users: Codes, days: Days) -> tuple[Positions, Positions]:
         """Return where the events of each user before a day start and end."""
         clipped = np.clip(days - self._first, 0, self._span - 1)
         return self._starts[users], np.searchsorted(self._place, users * self._span + clipped, side="left")

@@ -46,14 +46,14 @@ class Ranking:
         ranked = prediction[self.order]
         starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])[: len(ranked)])
         positive = label[self.order] == 1
-        places = np.flatnonzero(positive)
-        run = np.searchsorted(starts, places, side="right") - 1
+        positions = np.flatnonzero(positive)
+        run = np.searchsorted(starts, positions, side="right") - 1
         begin, end = starts[run], np.append(starts[1:], len(ranked))[run]  # of the run of ties of each positive
         self._negatives = np.flatnonzero(~positive)
         # Between these rows, weights need only be added up.
-        self._places, self._bounds = places, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
+        self._places, self._bounds = positions, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
         self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
-        self._before, self._until = (np.searchsorted(places, edge) for edge in (begin, end))  # counts of positives
+        self._before, self._until = (np.searchsorted(positions, edge) for edge in (begin, end))  # counts of positives
         self._bins = _bin_starts(ranked[::-1])
         self._known: tuple[Values, Values] | None = None
         self._found: dict[str, float] | None = None

@@ -20,8 +20,8 @@ from mtl_tasks.models.boosting.binning import Encoder, Matrix
 from mtl_tasks.models.boosting.device import at_work, resolve_device
 from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.shap import affordable_rows, contributions, importance_split, summarise
-from mtl_tasks.models.boosting.shared_trees import Sharing
-from mtl_tasks.models.boosting.trees import Curve, Earlier, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
+from mtl_tasks.models.boosting.shared_trees import TaskInteraction
+from mtl_tasks.models.boosting.trees import Curve, EarlierTrees, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.models.checks import check_features, check_learnable
 from mtl_tasks.models.member import Member, Predictions, Preview, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario, Task
@@ -32,16 +32,16 @@ FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the fil
 
 
 @dataclass(frozen=True)
-class Learnt:
+class FittedTrees:
     """What fitting gives: the trees of every task, and how the tasks got on where they shared some."""
 
     trees: dict[str, TaskTrees]
     encoder: Encoder
-    sharing: Sharing | None = None
+    sharing: TaskInteraction | None = None
 
 
 @dataclass(frozen=True)
-class Learning:
+class FitContext:
     """What trees are grown from.
 
     Attributes
@@ -56,7 +56,7 @@ class Learning:
     tune: Table | None
     scenario: Scenario
     device: str
-    chosen: Learnt | None
+    chosen: FittedTrees | None
     earlier: BoostedMember | None
 
     @cached_property
@@ -103,15 +103,17 @@ class Learning:
         """The trees whose rounds to take over."""
         return None if self.chosen is None else self.chosen.trees[task]
 
-    def earlier_of(self, task: str) -> Earlier | None:
+    def earlier_of(self, task: str) -> EarlierTrees | None:
         """The task's earlier trees with what they say of its labelled rows; null where there are none."""
         if self.earlier is None or not _same_task(task, self.earlier.scenario, self.scenario):
             return None
         trees, threads = self.earlier.learnt.trees[task], self.scenario.boosting.threads
         seeds = range(len(trees.boosters))
-        train = self.matrix[self.train.rows(task).places]
-        tune = None if self.tune is None or self.tune_matrix is None else self.tune_matrix[self.tune.rows(task).places]
-        return Earlier(
+        train = self.matrix[self.train.rows(task).positions]
+        tune = (
+            None if self.tune is None or self.tune_matrix is None else self.tune_matrix[self.tune.rows(task).positions]
+        )
+        return EarlierTrees(
             trees,
             [trees.scores(train, number, threads) for number in seeds],
             [] if tune is None else [trees.scores(tune, number, threads) for number in seeds],
@@ -123,7 +125,7 @@ class BoostedMember(Member):
 
     note: ClassVar[str]
 
-    def __init__(self, scenario: Scenario, learnt: Learnt, device: str) -> None:
+    def __init__(self, scenario: Scenario, learnt: FittedTrees, device: str) -> None:
         super().__init__(scenario)
         self._learnt = learnt
         self._trees, self._encoder, self.sharing = learnt.trees, learnt.encoder, learnt.sharing
@@ -131,7 +133,7 @@ class BoostedMember(Member):
 
     @classmethod
     @abstractmethod
-    def _learn(cls, learning: Learning) -> Learnt:
+    def _learn(cls, learning: FitContext) -> FittedTrees:
         """Grow the trees."""
 
     @classmethod
@@ -148,7 +150,7 @@ class BoostedMember(Member):
         check_learnable(train, tune, scenario)
         train, tune = (_as_learnt(table, scenario) for table in (train, tune))
         with at_work(device):
-            learnt = cls._learn(Learning(train, tune, scenario, device, None, earlier))
+            learnt = cls._learn(FitContext(train, tune, scenario, device, None, earlier))
         return cls(scenario, learnt, device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
@@ -161,11 +163,11 @@ class BoostedMember(Member):
         """
         table = _as_learnt(table, self.scenario)
         with at_work(self._device):
-            learnt = self._learn(Learning(table, None, self.scenario, self._device, self._learnt, earlier))
+            learnt = self._learn(FitContext(table, None, self.scenario, self._device, self._learnt, earlier))
         return type(self)(self.scenario, learnt, self._device)
 
     @property
-    def learnt(self) -> Learnt:
+    def learnt(self) -> FittedTrees:
         """The trees, and how they came about."""
         return self._learnt
 
@@ -178,10 +180,10 @@ class BoostedMember(Member):
         wanted = list(self._trees if tasks is None else tasks)
         early = self._early_scores(self._matrix(features), wanted)
 
-        def complete(places: NDArray[np.int64]) -> Predictions:
+        def complete(positions: NDArray[np.int64]) -> Predictions:
             # Encoded again: to hold every member's matrix of all rows would take more memory than the features.
-            matrix = self._matrix(features if len(places) == len(features) else features.iloc[places])
-            known = {task: scores[places] for task, scores in early.items()}
+            matrix = self._matrix(features if len(positions) == len(features) else features.iloc[positions])
+            known = {task: scores[positions] for task, scores in early.items()}
             return self._predictions(self._continued(matrix, wanted, known))
 
         return Preview(self._predictions({task: early[task] for task in wanted}), complete)
@@ -202,17 +204,17 @@ class BoostedMember(Member):
 
         A row adds up to its raw score: a value, or log-odds.
         """
-        return contributions(self._trees[task], self.told(features, task), self.scenario.boosting.threads)
+        return contributions(self._trees[task], self.task_matrix(features, task), self.scenario.boosting.threads)
 
     def contribution_names(self, task: str) -> list[str]:
         """Names of the columns that a task's trees read, in their order."""
         return self._trees[task].boosters[0].feature_name()
 
-    def told(self, features: pd.DataFrame, task: str) -> Matrix:
+    def task_matrix(self, features: pd.DataFrame, task: str) -> Matrix:
         """Return what a task's trees read, float32 (n, columns): kinds as codes."""
-        return self._told(self._matrix(features), task)
+        return self._task_matrix(self._matrix(features), task)
 
-    def _told(self, matrix: Matrix, task: str) -> Matrix:
+    def _task_matrix(self, matrix: Matrix, task: str) -> Matrix:
         """Return the encoded features with the columns that a task's trees are told beside."""
         return matrix
 
@@ -225,7 +227,7 @@ class BoostedMember(Member):
     def _explain_task(self, encoded: Matrix, order: NDArray[np.intp], task: str) -> dict[str, Any]:
         trees, settings = self._trees[task], self.scenario.boosting
         rows = affordable_rows(trees.rounds[0], settings.num_leaves, len(self._trees))
-        matrix = self._told(encoded[order[:rows]], task)
+        matrix = self._task_matrix(encoded[order[:rows]], task)
         made = contributions(trees, matrix, settings.threads, seeds=1)
         return {
             "rows": len(matrix),
@@ -282,8 +284,8 @@ class BoostedMember(Member):
             boosters = [from_bytes(data, name, facts["sha256"].get(name, "")) for data, name in texts]
             curve = Curve(**entry["curve"]) if entry["curve"] else None
             trees[task] = TaskTrees(boosters, entry["rounds"], curve, entry["shared"], entry["inherited"])
-        sharing = Sharing(**facts["sharing"]) if facts["sharing"] else None
-        return cls(scenario, Learnt(trees, Encoder(**facts["encoder"]), sharing), facts["device"])
+        sharing = TaskInteraction(**facts["sharing"]) if facts["sharing"] else None
+        return cls(scenario, FittedTrees(trees, Encoder(**facts["encoder"]), sharing), facts["device"])
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Member`."""

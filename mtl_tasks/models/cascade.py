@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.models.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.models.boosted import BoostedMember, FitContext, FittedTrees
 from mtl_tasks.models.boosting.binning import Encoder, Matrix
 from mtl_tasks.models.boosting.task_rows import TaskRows, Values
 from mtl_tasks.models.boosting.trees import TaskTrees, boost_again, fit_task, parameters, predict_raw
@@ -35,7 +35,7 @@ class CascadeMember(BoostedMember):
     note = "LightGBM, told the predictions of the tasks before it"
 
     @classmethod
-    def _learn(cls, learning: Learning) -> Learnt:
+    def _learn(cls, learning: FitContext) -> FittedTrees:
         scenario, tune = learning.scenario, learning.tune
         order = scenario.cascade_order
         device, held = learning.device, None
@@ -54,7 +54,7 @@ class CascadeMember(BoostedMember):
                 known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
                 if held is not None:
                     held.add(name, held.scores(made, scenario))
-        return Learnt({name: trees[name] for name in scenario.tasks}, learning.encoder)
+        return FittedTrees({name: trees[name] for name in scenario.tasks}, learning.encoder)
 
     @property
     def _order(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class CascadeMember(BoostedMember):
         made[last] = wide.scores(self._trees[last], self.scenario, early[last])
         return {task: made[task] for task in tasks}
 
-    def _told(self, matrix: Matrix, task: str) -> Matrix:
+    def _task_matrix(self, matrix: Matrix, task: str) -> Matrix:
         return self._until(matrix, task)[0].matrix
 
     def _until(
@@ -162,8 +162,8 @@ def _out_of_fold(
     scores = np.empty(len(folds))
     given = parameters(scenario.boosting, task.objective, device, scenario.seed + OWN_SEED)
     for fold in np.unique(folds):
-        others = rows.where(folds[rows.places] != fold)
-        if not len(others.places):
+        others = rows.where(folds[rows.positions] != fold)
+        if not len(others.positions):
             raise DataError(
                 f"cascade: every labelled row is of users in one fold, so none is left to learn from: lower "
                 f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl_tasks.models.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.models.boosted import BoostedMember, FitContext, FittedTrees
 from mtl_tasks.models.boosting.trees import fit_task
 
 
@@ -13,7 +13,7 @@ class IndependentMember(BoostedMember):
     note = "LightGBM"
 
     @classmethod
-    def _learn(cls, learning: Learning) -> Learnt:
+    def _learn(cls, learning: FitContext) -> FittedTrees:
         scenario, tune = learning.scenario, learning.tune
         trees = {}
         for name, task in scenario.tasks.items():
@@ -30,4 +30,4 @@ class IndependentMember(BoostedMember):
                 learning.chosen_trees(name),
                 learning.earlier_of(name),
             )
-        return Learnt(trees, learning.encoder)
+        return FittedTrees(trees, learning.encoder)

@@ -132,7 +132,7 @@ class Member(ABC):
     def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
         """Return what is seen at little cost of all rows, to choose those by that deserve :meth:`predict`."""
         made = self.predict(features, tasks)
-        return Preview(made, lambda places: {task: values[places] for task, values in made.items()})
+        return Preview(made, lambda positions: {task: values[positions] for task, values in made.items()})
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import lightgbm as lgb
 import numpy as np
 
-from mtl_tasks.models.boosted import BoostedMember, Learning, Learnt
+from mtl_tasks.models.boosted import BoostedMember, FitContext, FittedTrees
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.model_text import constant, join_text, split_text
-from mtl_tasks.models.boosting.shared_trees import Growing, Sharing, Structures, TaskGrowth, grow
-from mtl_tasks.models.boosting.trees import Curve, Earlier, Grown, TaskTrees, parameters
+from mtl_tasks.models.boosting.shared_trees import GrowthConfig, TaskInteraction, TaskState, TreeStructures, grow
+from mtl_tasks.models.boosting.trees import Curve, EarlierTrees, TaskTrees, TrainedBooster, parameters
 
 
 class SharedMember(BoostedMember):
@@ -25,7 +25,7 @@ class SharedMember(BoostedMember):
     note = "LightGBM, trees shared by all tasks"
 
     @classmethod
-    def _learn(cls, learning: Learning) -> Learnt:
+    def _learn(cls, learning: FitContext) -> FittedTrees:
         seeds = grow_seeds(learning)
         trees = {}
         for name, made in cls._models(learning, seeds).items():
@@ -36,10 +36,10 @@ class SharedMember(BoostedMember):
                 [seed.inherited(name) for seed in seeds],
                 None if chosen is None else chosen.curve,
             )
-        return Learnt(trees, learning.encoder, sharing_of(seeds, learning.chosen))
+        return FittedTrees(trees, learning.encoder, sharing_of(seeds, learning.chosen))
 
     @classmethod
-    def _models(cls, learning: Learning, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
+    def _models(cls, learning: FitContext, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
         """Return each task's models by seed, made of the trees that were grown for all tasks."""
         return {
             name: [Finished(seed.model(name), seed.tasks[name].best_round) for seed in seeds]
@@ -51,7 +51,7 @@ class SharedMember(BoostedMember):
 class Finished:
     """A task's model of one seed: its trees, of which ``shared`` are those of all tasks."""
 
-    grown: Grown
+    grown: TrainedBooster
     shared: int
 
 
@@ -59,9 +59,9 @@ class Finished:
 class SharedTrees:
     """One seed's shared trees, and what each task made of them."""
 
-    found: Structures
-    tasks: dict[str, TaskGrowth]
-    earlier: dict[str, Grown]
+    found: TreeStructures
+    tasks: dict[str, TaskState]
+    earlier: dict[str, TrainedBooster]
 
     def inherited(self, name: str) -> int:
         """Number of a task's trees that come before the shared ones."""
@@ -72,7 +72,7 @@ class SharedTrees:
         """That number for every task."""
         return {name: self.inherited(name) for name in self.tasks}
 
-    def model(self, name: str, rounds: int | None = None) -> Grown:
+    def model(self, name: str, rounds: int | None = None) -> TrainedBooster:
         """Return a task's model: what it was grown from, and the trees up to its best round or the given one."""
         task = self.tasks[name]
         count = task.best_round if rounds is None else rounds
@@ -87,17 +87,17 @@ class SharedTrees:
             trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
         text = join_text(self.found.head, trees, self.found.tail, task.loss.objective)
         loss = task.tune_curve[count - 1] if task.tune_curve and count else math.nan
-        return Grown(lgb.Booster(model_str=text), len(trees), _curve(task), loss)
+        return TrainedBooster(lgb.Booster(model_str=text), len(trees), _curve(task), loss)
 
 
-def grow_seeds(learning: Learning) -> list[SharedTrees]:
+def grow_seeds(learning: FitContext) -> list[SharedTrees]:
     """Grow every seed's trees, until tune is best for each task or for the rounds that were known to be best."""
     earlier = {name: learning.earlier_of(name) for name in learning.scenario.tasks}
     there = {name: known for name, known in earlier.items() if known is not None}
     return [_grow(learning, there, number) for number in range(learning.scenario.boosting.seeds)]
 
 
-def sharing_of(seeds: list[SharedTrees], chosen: Learnt | None) -> Sharing | None:
+def sharing_of(seeds: list[SharedTrees], chosen: FittedTrees | None) -> TaskInteraction | None:
     """Return how the tasks of the first seed got on, with the rounds of all; as it was where rounds were chosen."""
     if chosen is not None:
         return chosen.sharing
@@ -105,14 +105,14 @@ def sharing_of(seeds: list[SharedTrees], chosen: Learnt | None) -> Sharing | Non
     return replace(seeds[0].found.sharing, rounds=rounds)
 
 
-def _grow(learning: Learning, earlier: dict[str, Earlier], number: int) -> SharedTrees:
+def _grow(learning: FitContext, earlier: dict[str, EarlierTrees], number: int) -> SharedTrees:
     settings, seed = learning.scenario.boosting, learning.scenario.seed + number
     tasks = {name: _start(name, learning, earlier.get(name), number) for name in learning.scenario.tasks}
     given = parameters(settings, "regression", learning.device, seed)
     for key in ("objective", "metric", "learning_rate", "seed", "min_sum_hessian_in_leaf"):
         del given[key]
     grown = max((known.trees.rounds[number] for known in earlier.values()), default=0)
-    growing = Growing(
+    growing = GrowthConfig(
         given,
         settings.shared.combine,
         settings.shared.split_hessian,
@@ -127,19 +127,19 @@ def _grow(learning: Learning, earlier: dict[str, Earlier], number: int) -> Share
     return SharedTrees(found, tasks, {name: known.model(number) for name, known in earlier.items()})
 
 
-def _start(name: str, learning: Learning, earlier: Earlier | None, number: int) -> TaskGrowth:
+def _start(name: str, learning: FitContext, earlier: EarlierTrees | None, number: int) -> TaskState:
     task, leaf_l2 = learning.scenario.tasks[name], learning.scenario.boosting.shared.leaf_l2
     loss, rows = LOSSES[task.objective], learning.train.rows(name)
     held = None if learning.tune is None else learning.tune.rows(name)
     if earlier is None:
         base = loss.base(rows.label, rows.weight)
-        score = np.full(len(rows.places), base)
-        held_score = None if held is None else np.full(len(held.places), base)
+        score = np.full(len(rows.positions), base)
+        held_score = None if held is None else np.full(len(held.positions), base)
     else:
         base, score = 0.0, earlier.train[number].copy()
         held_score = None if held is None else earlier.tune[number].copy()
     known = None if learning.chosen is None else learning.chosen.sharing
-    return TaskGrowth(
+    return TaskState(
         name,
         loss,
         leaf_l2[name] if isinstance(leaf_l2, dict) else leaf_l2,
@@ -153,7 +153,7 @@ def _start(name: str, learning: Learning, earlier: Earlier | None, number: int) 
     )
 
 
-def _curve(task: TaskGrowth) -> Curve | None:
+def _curve(task: TaskState) -> Curve | None:
     if task.tune is None:
         return None
     train, tune = ([round(value, 6) for value in curve] for curve in (task.train_curve, task.tune_curve))

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from mtl_tasks.models.boosted import Learning, Learnt
+from mtl_tasks.models.boosted import FitContext, FittedTrees
 from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import Values, clustered_error
-from mtl_tasks.models.boosting.trees import Grown, TaskTrees, boost, boost_again, joined, parameters, predict_raw
+from mtl_tasks.models.boosting.trees import (
+    TaskTrees,
+    TrainedBooster,
+    boost,
+    boost_again,
+    joined,
+    parameters,
+    predict_raw,
+)
 from mtl_tasks.models.shared import Finished, SharedMember, SharedTrees
 
 # Own trees are drawn otherwise than those of `independent`, so that a mean of the two members averages something.
@@ -28,7 +36,7 @@ class SharedTailMember(SharedMember):
     note = "LightGBM, trees shared by all tasks and then its own"
 
     @classmethod
-    def _models(cls, learning: Learning, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
+    def _models(cls, learning: FitContext, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
         finishing = _Finishing(learning)
         return finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
 
@@ -36,7 +44,7 @@ class SharedTailMember(SharedMember):
 class _Finishing:
     """Puts each task's own trees after the shared ones."""
 
-    def __init__(self, learning: Learning) -> None:
+    def __init__(self, learning: FitContext) -> None:
         self._learning, self._scenario = learning, learning.scenario
 
     def with_best(self, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
@@ -60,8 +68,8 @@ class _Finishing:
         if len(tried) == 1 or learning.tune is None or learning.tune_matrix is None:
             return 0
         rows, threads = learning.tune.rows(task), self._scenario.boosting.threads
-        users = rows.places if learning.tune.users is None else learning.tune.users[rows.places]
-        matrix, taken = learning.tune_matrix[rows.places], 0
+        users = rows.positions if learning.tune.users is None else learning.tune.users[rows.positions]
+        matrix, taken = learning.tune_matrix[rows.positions], 0
         losses = [
             loss.each(TaskTrees.of([model.grown]).scores(matrix, 0, threads), rows.label) * rows.shares
             for model in tried
@@ -72,7 +80,7 @@ class _Finishing:
                 taken = place
         return taken
 
-    def with_known(self, seeds: list[SharedTrees], chosen: Learnt) -> dict[str, list[Finished]]:
+    def with_known(self, seeds: list[SharedTrees], chosen: FittedTrees) -> dict[str, list[Finished]]:
         """Take the rounds, shared and own, that were chosen before."""
         made: dict[str, list[Finished]] = {task: [] for task in chosen.trees}
         for number, seed in enumerate(seeds):
@@ -132,7 +140,7 @@ class _Starts:
     tune: dict[str, Values]
 
     @classmethod
-    def of(cls, learning: Learning, seed: SharedTrees, rounds: dict[str, int]) -> _Starts:
+    def of(cls, learning: FitContext, seed: SharedTrees, rounds: dict[str, int]) -> _Starts:
         there = [task for task, count in rounds.items() if count + seed.inherited(task)]
         if not there:
             return cls(rounds, {}, {})
@@ -149,7 +157,7 @@ class _Starts:
         ):
             if part is not None and matrix is not None:
                 raw = predict_raw(trees, [table], matrix, learning.scenario.boosting)
-                scores.update({task: raw[task][part.rows(task).places] for task in there})
+                scores.update({task: raw[task][part.rows(task).positions] for task in there})
         return cls(rounds, *made)
 
 
@@ -157,7 +165,7 @@ def _rounds(seed: SharedTrees, part: float) -> dict[str, int]:
     return {name: round(part * task.best_round) for name, task in seed.tasks.items()}
 
 
-def _followed(known: Grown, own: Grown, kind: str, rounds: int) -> Grown:
+def _followed(known: TrainedBooster, own: TrainedBooster, kind: str, rounds: int) -> TrainedBooster:
     """Return the model of the trees up to a checkpoint and then the task's own, with the curve of both."""
     assert known.curve is not None
     assert own.curve is not None

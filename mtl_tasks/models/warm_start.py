@@ -13,7 +13,7 @@ from mtl_tasks.models import Member, Table, member_class
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.scenario import MemberKind, Scenario, parse_scenario, scenario_names
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class WarmStart:
         return member.refit(table, self.refitted)
 
 
-def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -> Entry | str:
+def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -> RunRecord | str:
     """Return the run whose member a run as of ``as_of`` grows on from, or why there is none.
 
     A champion of the scenario's own that is not there yet is no fault, another scenario's is.
@@ -95,7 +95,7 @@ def from_scratch(reason: str) -> WarmStart:
 
 def warm_start(
     kind: MemberKind,
-    entry: Entry,
+    entry: RunRecord,
     fitted: Mapping[str, bytes],
     refitted: Mapping[str, bytes],
     ours: Scenario,
@@ -128,7 +128,7 @@ def warm_start(
     return WarmStart(before, after, f"grown on from {where}")
 
 
-def check_entry(entry: Entry, ours: Scenario, as_of: str) -> Scenario:
+def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
     """Check what the registry alone tells of whether a run may grow on from an earlier one; return that one's scenario.
 
     Raises
@@ -145,7 +145,7 @@ def check_entry(entry: Entry, ours: Scenario, as_of: str) -> Scenario:
     return theirs
 
 
-def _where(entry: Entry) -> str:
+def _where(entry: RunRecord) -> str:
     return f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
 
 

@@ -17,15 +17,15 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError, MtlError, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.conversion import Place
+from mtl_tasks.data.conversion import ColumnRef
 from mtl_tasks.data.files import list_tables, patiently
 from mtl_tasks.data.interactions import join_parts, log_column, log_places
 from mtl_tasks.data.prior import with_prior
 from mtl_tasks.data.reading import wanted_columns
 from mtl_tasks.data.splits import Windows, describe_rows, label_rows, log_days, window_faults
-from mtl_tasks.data.validation import Say, ValidationResult, validate_log
+from mtl_tasks.data.validation import FaultPolicy, ValidationResult, validate_log
 from mtl_tasks.onboarding.attribute_table import Side, describe_table, table_faults
-from mtl_tasks.onboarding.files import HISTORY, Entry, day_of, in_turn, list_entries
+from mtl_tasks.onboarding.files import HISTORY, RunRecord, day_of, in_turn, list_entries
 from mtl_tasks.onboarding.obstacles import find_obstacles
 from mtl_tasks.onboarding.profile import Profile, profile
 from mtl_tasks.onboarding.sample import Sample, read_sample
@@ -120,7 +120,7 @@ def inspect(
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
     with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
-        entries: list[Entry] = []
+        entries: list[RunRecord] = []
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
             entries = entries if as_of is not None else _until_today(scenario, entries, today, found)
@@ -142,8 +142,8 @@ def inspect(
 
 
 def _until_today(
-    scenario: Scenario, entries: list[Entry], today: pd.Timestamp | None, found: Inspection
-) -> list[Entry]:
+    scenario: Scenario, entries: list[RunRecord], today: pd.Timestamp | None, found: Inspection
+) -> list[RunRecord]:
     """Return the files of days that are over, as a run takes no others."""
     over = [entry for entry in entries if today is None or entry[2] is None or entry[2] < day_of(today)]
     if len(over) < len(entries):
@@ -175,7 +175,7 @@ def _judge_settings(scenario: Scenario, found: Inspection) -> None:
 
 def _read(
     scenario: Scenario,
-    entries: list[Entry],
+    entries: list[RunRecord],
     ends: tuple[pd.Timestamp | None, pd.Timestamp | None],
     rows: int,
     found: Inspection,
@@ -219,12 +219,12 @@ def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) ->
 
 def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]], found: Inspection) -> None:
     """Note what the columns hold that the scenario names, in those files that have them, and which it does not."""
-    places = log_places(scenario, scenario.source.log)
-    for place in places.values():
+    positions = log_places(scenario, scenario.source.log)
+    for place in positions.values():
         parts = [table.column(place.column) for _, _, table in chosen if table.column_names.count(place.column) == 1]
         if parts:
             found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts), place.text)))
-    named = {place.column for place in places.values()}
+    named = {place.column for place in positions.values()}
     every = dict.fromkeys(name for _, _, table in chosen for name in table.column_names)
     found.unused = [name for name in every if name not in named]
 
@@ -235,7 +235,7 @@ def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in parts if part.type == kind for chunk in part.chunks], type=kind)
 
 
-def _key(place: Place) -> str:
+def _key(place: ColumnRef) -> str:
     return place.key.partition(" in ")[0]
 
 
@@ -273,7 +273,7 @@ def _converted(
 
 
 def _day_after(
-    scenario: Scenario, entries: list[Entry], frame: pd.DataFrame, today: pd.Timestamp | None, found: Inspection
+    scenario: Scenario, entries: list[RunRecord], frame: pd.DataFrame, today: pd.Timestamp | None, found: Inspection
 ) -> pd.Timestamp:
     """The day after the newest event, but today at the latest, whose events are then left out."""
     days = [day for _, _, day in entries if day is not None]
@@ -304,7 +304,7 @@ def _judge_log(
     if not _judge_tables(scenario, frame, root, found):
         return
     items = read_items(scenario, list_tables(scenario, root), root, frame[columns.ITEM])
-    say = Say(lambda error: found.problems.append(str(error)), found.notes.append)
+    say = FaultPolicy(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
         judged = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution)
         events = judged.events

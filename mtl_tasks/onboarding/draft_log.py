@@ -47,8 +47,8 @@ def look_at_log(events: str) -> Log:
         if not path.exists():
             raise FileNotFoundError
         partitions = _partitions(path, events) if path.is_dir() else []
-    places = np.unique(np.linspace(0, len(partitions) - 1, min(_PARTITIONS, len(partitions))).round().astype(int))
-    files = [partitions[place] for place in places] if partitions else [path]
+    positions = np.unique(np.linspace(0, len(partitions) - 1, min(_PARTITIONS, len(partitions))).round().astype(int))
+    files = [partitions[place] for place in positions] if partitions else [path]
     text = is_csv(files[0].name)
     if not text and not files[0].name.endswith(SUFFIXES["parquet"]):
         raise DataError(f"--events {events}: {files[0].name} is neither a .parquet nor a .csv or .csv.gz file")

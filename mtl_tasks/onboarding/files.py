@@ -21,7 +21,7 @@ from mtl_tasks.scenario import Scenario
 HISTORY: Final = "history"
 _EVER: Final = 10**6  # a day after every other
 
-Entry = tuple[UPath, str, int | None]  # where, the name in messages, the day of the partition
+RunRecord = tuple[UPath, str, int | None]  # where, the name in messages, the day of the partition
 
 
 def list_entries(
@@ -31,7 +31,7 @@ def list_entries(
     kept: UPath,
     rows: int,
     environment: Mapping[str, str],
-) -> list[Entry]:
+) -> list[RunRecord]:
     """Return the log's files before ``as_of``; of a database the newest days, written into ``kept``."""
     if scenario.source.events is None:
         if as_of is None:
@@ -46,10 +46,10 @@ def list_entries(
 
 def _newest_days(
     scenario: Scenario, as_of_day: int, kept: UPath, rows: int, environment: Mapping[str, str]
-) -> list[Entry]:
+) -> list[RunRecord]:
     sql = scenario.source.sql
     assert sql is not None
-    entries: list[Entry] = []
+    entries: list[RunRecord] = []
     seen = 0
     for day in range(as_of_day - 1, day_of(pd.Timestamp(sql.start, tz="UTC")) - 1, -1):
         asked = sql.model_copy(update={"start": pd.Timestamp(day, unit="D").date()})
@@ -62,12 +62,12 @@ def _newest_days(
     return entries
 
 
-def in_turn(entries: list[Entry], scenario: Scenario, as_of_day: int) -> list[Entry]:
+def in_turn(entries: list[RunRecord], scenario: Scenario, as_of_day: int) -> list[RunRecord]:
     """The newest file of each window, then each one's next: a part of them shows something of every window."""
     edges = {"test": as_of_day}
     for window, earlier in itertools.pairwise((*reversed(WINDOWS), HISTORY)):
         edges[earlier] = edges[window] - getattr(scenario.windows, window)
-    groups: dict[str, list[Entry]] = {window: [] for window in edges}
+    groups: dict[str, list[RunRecord]] = {window: [] for window in edges}
     for entry in reversed(entries):
         day = as_of_day - 1 if entry[2] is None else entry[2]
         groups[next((w for w in WINDOWS[::-1] if day >= edges[w] - getattr(scenario.windows, w)), HISTORY)].append(

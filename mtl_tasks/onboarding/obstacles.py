@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import BOOSTED, Scenario
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Entry
+from mtl_tasks.store.registry import RunRecord
 
 
 def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devices: bool) -> list[str]:
@@ -55,11 +55,11 @@ def _check_transfer(scenario: Scenario, as_of: str, store: Store) -> None:
     """Check each member's start; all of them grow on from the same run."""
     from mtl_tasks.models.warm_start import check_entry, find_start
 
-    starts: dict[str, Entry] = {}
+    starts: dict[str, RunRecord] = {}
     for kind in scenario.members:
         if kind in BOOSTED:
             start = find_start(scenario, as_of, store, kind)
-            if isinstance(start, Entry):
+            if isinstance(start, RunRecord):
                 starts[start.run_key] = start
     for entry in starts.values():
         check_entry(entry, scenario, as_of)

@@ -73,9 +73,9 @@ def _spread_rows(path: UPath, rows: int) -> Sample:
         parquet = open_parquet(handle)
         if parquet.metadata.num_rows <= rows:
             return Sample(parquet.read(), whole=True)
-        places = np.unique(np.linspace(0, parquet.num_row_groups - 1, _GROUPS).round().astype(int)).tolist()
-        each = -(-rows // len(places))
-        batches = [batch for place in places for batch in _group_head(parquet, place, each)]
+        positions = np.unique(np.linspace(0, parquet.num_row_groups - 1, _GROUPS).round().astype(int)).tolist()
+        each = -(-rows // len(positions))
+        batches = [batch for place in positions for batch in _group_head(parquet, place, each)]
         return Sample(pa.Table.from_batches(batches, parquet.schema_arrow), whole=False)
 
 

@@ -22,7 +22,7 @@ from mtl_tasks.pipeline.holdings import Holding, Holdings, Person, find_holdings
 from mtl_tasks.pipeline.past_runs import read_run, shown_document
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json, write_durably, write_once
 from mtl_tasks.store.pruning import Removable, remove
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import sealed
 
 Json = dict[str, Any]
@@ -236,5 +236,5 @@ def _remove(holdings: list[Holding]) -> None:
     remove([Removable(one.place, one.bytes) for one in holdings])
 
 
-def _named(entry: Entry) -> Json:
+def _named(entry: RunRecord) -> Json:
     return {"run_key": entry.run_key, "as_of": entry.as_of}

@@ -15,7 +15,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.features.builder import FeatureMaker, Tables
-from mtl_tasks.features.interactions import CodedRows, encode, with_context
+from mtl_tasks.features.interactions import IndexedRows, encode, with_context
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.past_runs import rebuild_run
@@ -23,10 +23,10 @@ from mtl_tasks.pipeline.stages import explain
 from mtl_tasks.pipeline.stages.inputs import load_scorer, load_tables
 from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.scorer import Scorer
-from mtl_tasks.recommend.serving_context import ServedContext
+from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
-from mtl_tasks.store.registry import Entry
+from mtl_tasks.store.registry import RunRecord
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ SHOWN_HISTORY: Final = 20
 READABLE_ROWS: Final = 2_000_000  # of the log: they take 13 CPU seconds and 1.6 GB, of which 0.8 GB are held
 
 
-def open_run(store: Store, entry: Entry) -> PreparedRun:
+def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     """Read a past run's log and models and count its features once, for any number of questions.
 
     Raises
@@ -51,7 +51,7 @@ def open_run(store: Store, entry: Entry) -> PreparedRun:
     day, tables, scorer = run.as_of_day, load_tables(inputs), load_scorer(run.scenario, inputs)
     events = read_events(store, inputs["validate"])
     past = events[events[columns.DAY] < day]
-    context = ServedContext.of(past, run.scenario, day)
+    context = ServingContext.of(past, run.scenario, day)
     people = _people_without_events(past, tables).assign(**{columns.DAY: day})
     coded, _ = encode(past, context.add(people), run.scenario)
     maker = FeatureMaker(coded, tables, scorer.spaces, run.scenario)
@@ -109,7 +109,7 @@ class PreparedRun:
         run: Run,
         scorer: Scorer,
         maker: FeatureMaker,
-        context: ServedContext,
+        context: ServingContext,
         titles: pd.Series[Any],
         log: UserLog,
     ) -> None:
@@ -184,7 +184,7 @@ class PreparedRun:
             }
         )
         codes = self._items.get_indexer(pd.Index(asked[columns.ITEM])).astype(np.int64)
-        rows = CodedRows(np.full(len(items), code), codes, np.full(len(items), day))
+        rows = IndexedRows(np.full(len(items), code), codes, np.full(len(items), day))
         context = self._context.add(asked)
         features = self._maker.make(with_context(rows, context, self._maker.events, self._run.scenario))
         new_user = self._log.of_user(code).empty
@@ -240,13 +240,13 @@ def _unused(ids: pd.Index[Any]) -> int | str:
     return unused
 
 
-def explain_pair(store: Store, entry: Entry, user: str, item: str, top: int) -> Json:
+def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> Json:
     """Return what :meth:`PreparedRun.explore_pair` does, however large the log is, with the run that it is of."""
     about = {"scenario": entry.scenario_document["name"], "as_of": entry.as_of, "run_key": entry.run_key}
     return about | explain(*_open(store, entry), (user, item), top)
 
 
-def _open(store: Store, entry: Entry) -> tuple[Run, Inputs]:
+def _open(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
     needed = [name for name in entry.refs if name in ("validate", "factors", "fuse") or name.startswith("member:")]
     return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
 

@@ -25,7 +25,7 @@ from mtl_tasks.pipeline.days.blocks import days_named
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import listed_days
 from mtl_tasks.store.pruning import artifact_folders, day_folders
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.safe_files import FILE_BYTES, read_file
 
 Kind = Literal["lists", "pages", "tables", "days", "snapshots", "log"]
@@ -106,9 +106,9 @@ class Holdings:
 
     found: list[Holding] = field(default_factory=list)
     rows: dict[tuple[str, str], int] = field(default_factory=dict)
-    learned: list[Entry] = field(default_factory=list)
-    may_have_learned: list[Entry] = field(default_factory=list)
-    quoted: list[Ruling] = field(default_factory=list)
+    learned: list[RunRecord] = field(default_factory=list)
+    may_have_learned: list[RunRecord] = field(default_factory=list)
+    quoted: list[Decision] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Return the number of files by kind."""
@@ -303,7 +303,7 @@ class _Search:
                 self._made.learned.append(entry)
             elif validated is None and self._made.found and (first is None or entry.as_of > first[:10]):
                 self._made.may_have_learned.append(entry)
-        rulings = [record for record in registry.records() if isinstance(record, Ruling)]
+        rulings = [record for record in registry.records() if isinstance(record, Decision)]
         self._made.quoted = [one for one in rulings if self._person.quoted_in(f"{one.reason} {one.by}")]
 
 
@@ -333,7 +333,7 @@ def snapshot_without(data: bytes, person: Person, user_columns: Collection[str])
     return buffer.getvalue()
 
 
-def user_columns(entries: Collection[Entry], document: Mapping[str, Any] | None) -> set[str]:
+def user_columns(entries: Collection[RunRecord], document: Mapping[str, Any] | None) -> set[str]:
     """What the log's column of users is called in a scenario's document of today, if any, and in those of past runs."""
     documents = [entry.scenario_document for entry in entries] + ([] if document is None else [dict(document)])
     return {str(one["source"]["columns"]["user"]) for one in documents if "source" in one}

@@ -17,7 +17,7 @@ from mtl_tasks.pipeline.stages import build_stages, report_stage, run_key
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.sealing import StoreKey
 
 EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # with the longest windows before it still a timestamp in ns
@@ -108,7 +108,7 @@ def build_document(
     run: Run,
     results: Mapping[str, StageResult],
     overrides: Mapping[str, Any],
-    known: tuple[Entry, Sequence[Ruling], str] | None = None,
+    known: tuple[RunRecord, Sequence[Decision], str] | None = None,
 ) -> RunDocument:
     """Gather what a run has to show from the artefacts of its stages.
 
@@ -142,7 +142,7 @@ def build_document(
     )
 
 
-def _entered(run: Run, key: str) -> tuple[Entry, list[Ruling], str]:
+def _entered(run: Run, key: str) -> tuple[RunRecord, list[Decision], str]:
     snapshot = Registry(run.store, run.scenario.name).read(key)
     entry = snapshot.get(key)
     return entry, snapshot.rulings(key), snapshot.standing_of(entry)

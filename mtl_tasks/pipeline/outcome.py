@@ -19,8 +19,8 @@ from mtl_tasks.pipeline.tasks import result_to_json, results_of, run_from_json, 
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
-from mtl_tasks.store.promotion import settle, why_undecided
-from mtl_tasks.store.registry import AWAITING, PROMOTE, Entry, Registry, Snapshot
+from mtl_tasks.store.promotion import record_approval, why_undecided
+from mtl_tasks.store.registry import AWAITING, PROMOTE, Registry, RunRecord, Snapshot
 from mtl_tasks.store.sealing import StoreKey
 
 Json = dict[str, Any]
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     promoted: bool
 
 
-def tell_verdict(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
+def verdict_markdown(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
     """Return the verdict of the stage ``gate`` as a Markdown table, for somebody who is to approve it."""
     run = run_from_json(asked, key)
     verdict = run.store.open(results_of(run, handed)["gate"].ref).json("verdict")
@@ -84,7 +84,7 @@ def record_answer(
     judged = run_key(run, results_of(run, handed)["gate"].ref)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
-    answer, snapshot = settle(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
+    answer, snapshot = record_approval(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
     entry, rulings = snapshot.get(judged), snapshot.rulings(judged)
     promoted = entry in snapshot.standing
     if answer in rulings:
@@ -105,7 +105,7 @@ def _require_approver(gate: Gate, user: str) -> None:
         )
 
 
-def announcement(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+def champion_event(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
     """Return what the world is told if the run is today's champion: its key, verdict, metrics and references.
 
     None if it is not: it was rejected or not approved, or a newer run is promoted, as in a backfill.
@@ -129,7 +129,7 @@ def announcement(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey 
     }
 
 
-def ask_lists(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
+def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
     """Return what making the lists of a promoted run starts from, by default of today's champion.
 
     Where today's champion cannot make lists, as an artifact of it is damaged, the newest before it that can does.
@@ -188,7 +188,7 @@ def run_note(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | No
     return "; ".join([line, *asked.get("warnings", [])])
 
 
-def _entry(run: Run, handed: Sequence[Any]) -> tuple[Entry, Snapshot]:
+def _entry(run: Run, handed: Sequence[Any]) -> tuple[RunRecord, Snapshot]:
     snapshot = Registry(run.store, run.scenario.name).read()
     return snapshot.get(run_key(run, results_of(run, handed)["gate"].ref)), snapshot
 

@@ -22,7 +22,7 @@ from mtl_tasks.pipeline.stages import report_stage
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
-from mtl_tasks.store.registry import Entry, Registry, Ruling, Snapshot
+from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 from mtl_tasks.store.stage_order import stage_place
 
 Json = dict[str, Any]
@@ -47,8 +47,8 @@ class PastRun:
         Why they cannot be read.
     """
 
-    entry: Entry
-    rulings: tuple[Ruling, ...]
+    entry: RunRecord
+    rulings: tuple[Decision, ...]
     standing: str
     metrics: Json
     problem: str | None = None
@@ -149,7 +149,7 @@ def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot
     return Registry(store, scenario).read() if version else Snapshot(())
 
 
-def _past_run(store: Store, snapshot: Snapshot, entry: Entry, rulings: tuple[Ruling, ...]) -> PastRun:
+def _past_run(store: Store, snapshot: Snapshot, entry: RunRecord, rulings: tuple[Decision, ...]) -> PastRun:
     run = PastRun(entry, rulings, snapshot.standing_of(entry), entry.metrics)
     if run.metrics:
         return run
@@ -235,7 +235,7 @@ def read_card(store: Store, run: PastRun) -> Json:
     }
 
 
-def _summaries(store: Store, entry: Entry) -> dict[str, Mapping[str, Any]]:
+def _summaries(store: Store, entry: RunRecord) -> dict[str, Mapping[str, Any]]:
     """The summaries of a run's stages, without those of artefacts that cannot be read."""
     summaries: dict[str, Mapping[str, Any]] = {}
     for stage, ref in entry.refs.items():
@@ -252,7 +252,7 @@ def _summary(store: Store, ref: Ref) -> Mapping[str, Any]:
     return store.open(ref).summary
 
 
-def rebuild_run(store: Store, entry: Entry) -> Run:
+def rebuild_run(store: Store, entry: RunRecord) -> Run:
     """Return the run of an entry, with the scenario as it was; a forced one is so again.
 
     Raises
@@ -268,7 +268,7 @@ def rebuild_run(store: Store, entry: Entry) -> Run:
 
 
 def earlier_results(
-    entry: Entry, store: Store, needed: Collection[str] | None = None, wanted: Collection[str] = ()
+    entry: RunRecord, store: Store, needed: Collection[str] | None = None, wanted: Collection[str] = ()
 ) -> dict[str, StageResult]:
     """Return the results of a run's stages as if they had been reused now.
 
@@ -337,7 +337,7 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
     return replace(document, stages=[{**row, "reused": True} for row in stages], report=page_uri(rebuilt, page.ref))
 
 
-def _overrides(store: Store, entry: Entry) -> Json:
+def _overrides(store: Store, entry: RunRecord) -> Json:
     """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
     for page in _made_of(store, entry, "report"):
         if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
@@ -346,7 +346,7 @@ def _overrides(store: Store, entry: Entry) -> Json:
     return {}
 
 
-def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
+def _made_of(store: Store, entry: RunRecord, stage: str) -> Iterator[Artifact]:
     """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
     folder = store.inside(_scenario(entry), entry.as_of, stage)
     with answering(f"{folder}: cannot be read"):
@@ -363,7 +363,7 @@ def _made_of(store: Store, entry: Entry, stage: str) -> Iterator[Artifact]:
             yield artifact
 
 
-def find_lists(store: Store, entry: Entry) -> Artifact | None:
+def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
     """Return the lists that were made last with a run; None without any.
 
     Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
@@ -380,7 +380,7 @@ def _made_at(artifact: Artifact) -> tuple[float, str]:
     return float(made_at), artifact.ref.key
 
 
-def list_artifacts(store: Store, entry: Entry) -> list[Json]:
+def list_artifacts(store: Store, entry: RunRecord) -> list[Json]:
     """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artefacts.
 
     ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
@@ -421,7 +421,7 @@ def _read_until(summary: Mapping[str, Any]) -> str | None:
     return next((str(summary[name]) for name in names if summary.get(name)), None)
 
 
-def _stages_of(entry: Entry) -> list[str]:
+def _stages_of(entry: RunRecord) -> list[str]:
     """Names of an entry's stages in the order they ran: it keeps them by name."""
     return sorted(entry.refs, key=stage_place)
 
@@ -435,6 +435,6 @@ def _usage_row(stage: str, artifact: Artifact) -> Json:
     return {"name": stage, **artifact.manifest["usage"], "reused": False, "key": artifact.ref.key}
 
 
-def _scenario(entry: Entry) -> str:
+def _scenario(entry: RunRecord) -> str:
     name: str = entry.scenario_document["name"]
     return name

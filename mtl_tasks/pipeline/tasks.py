@@ -37,7 +37,7 @@ ACCELERATED: Final = ("gpu", "cuda")
 log = logging.getLogger(__name__)
 
 
-def ask_run(
+def prepare_run(
     scenario_name: str,
     params: Mapping[str, Any],
     conf: Mapping[str, Any],
@@ -145,13 +145,13 @@ def member_stages(asked: Mapping[str, Any], *, accelerated: bool) -> list[str]:
     return [f"member:{kind}" for kind in scenario.members if (on_gpu and kind in BOOSTED) == accelerated]
 
 
-def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
+def execute_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
     """Run one stage and return its result as JSON.
 
     Parameters
     ----------
     asked
-        What :func:`ask_run` returned.
+        What :func:`prepare_run` returned.
     handed
         Results of the stages that it needs, as this function returned them; more do no harm, lists of them are
         flattened, and None (a stage that was skipped) is passed over.
@@ -165,7 +165,7 @@ def perform_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], ke
         return result_to_json(run_stage(stage, run, refs))
 
 
-def perform_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+def execute_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
     """Render the report of a run out of the results of all its stages; None where some of a past run were pruned."""
     run = run_from_json(asked, key)
     results = results_of(run, handed)

@@ -13,7 +13,7 @@ from mtl_tasks.core.arrays import largest_of_rows, marked
 from mtl_tasks.features.als import Floats
 from mtl_tasks.features.builder import FeatureMaker
 from mtl_tasks.features.groups.attribute_affinity import Attribute
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 
 RECENT_DAYS: Final = 28  # an item is offered by attribute only if somebody took it in these days
 
@@ -41,7 +41,7 @@ class Candidates:
         self._seen = sparse.csr_matrix((ones, (past.users, past.items)), shape=self._shape)
         self._attributes = [_Described.of(one, past, day) for one in maker.about_items.listed]
 
-    def rows(self, users: Codes) -> CodedRows:
+    def rows(self, users: Codes) -> IndexedRows:
         """List the candidates of some users.
 
         Parameters
@@ -66,7 +66,7 @@ class Candidates:
             offered[owner, item] = True
         offered[seen.nonzero()] = False
         owner, item = marked(offered)
-        return CodedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
+        return IndexedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
 
     def _most_taken(self, users: Codes) -> Pairs:
         top = np.argsort(-self.last_week, kind="stable")[: self._count]
@@ -81,7 +81,7 @@ class Candidates:
         known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
         if not len(known):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        vectors = taste.fold(snapshot, *taste.past.before(users, np.full(len(users), self._day)))
+        vectors = taste.fold_in(snapshot, *taste.past.before(users, np.full(len(users), self._day)))
         found, scores = topk(items, vectors, min(self._count, len(known)), filter_query_items=seen[:, known].tocsr())
         usable = np.isfinite(scores) & (scores > 0)
         owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
@@ -107,7 +107,7 @@ class _Described:
     weight: Floats
 
     @classmethod
-    def of(cls, attribute: Attribute, past: CodedEvents, day: int) -> _Described:
+    def of(cls, attribute: Attribute, past: IndexedInteractions, day: int) -> _Described:
         size = len(past.item_ids)
         item, value = attribute.of(np.arange(size), np.full(size, day))
         ones = np.ones(len(item), dtype=np.float32)
@@ -123,7 +123,7 @@ class _Described:
         return matched * self.weight
 
 
-def _times_taken(past: CodedEvents, since: int) -> NDArray[np.int64]:
+def _times_taken(past: IndexedInteractions, since: int) -> NDArray[np.int64]:
     """How often each item was taken since a day."""
     return np.bincount(past.items[past.days >= since], minlength=len(past.item_ids))
 

@@ -19,7 +19,7 @@ from mtl_tasks.features.builder import Tables, build_features
 from mtl_tasks.features.descriptions import value_text, words
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.recommend.scorer import Scorer
-from mtl_tasks.recommend.serving_context import ServedContext
+from mtl_tasks.recommend.serving_context import ServingContext
 
 Json = dict[str, Any]
 
@@ -92,7 +92,7 @@ def explain_items(
             columns.DAY: pd.Series([day] * len(offered), dtype=past[columns.DAY].dtype),
         }
     )
-    rows = ServedContext.of(past, scorer.scenario, day).add(rows)
+    rows = ServingContext.of(past, scorer.scenario, day).add(rows)
     features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
     new_user = not (past[columns.USER] == user).any()
     return explain_features(scorer, features, offers, (titles_of(tables, day), new_user), top)
@@ -176,11 +176,14 @@ def _explained(
         return [None] * len(features)
     name = max(weighing, key=lambda one: weights[one])
     member = boosted[name]
-    names, told = member.contribution_names(task), member.told(features, task)
+    names, task_matrix = member.contribution_names(task), member.task_matrix(features, task)
     return [
         {"member": name, "unit": scorer.scenario.tasks[task].score_unit}
         | _moved(
-            parts, [features[n].iloc[row] if n in features else told[row][k] for k, n in enumerate(names)], names, top
+            parts,
+            [features[n].iloc[row] if n in features else task_matrix[row][k] for k, n in enumerate(names)],
+            names,
+            top,
         )
         for row, parts in enumerate(member.contributions(features, task))
     ]

@@ -13,7 +13,7 @@ from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.top_lists import UTILITY, top_lists
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables
-from mtl_tasks.features.state import Memory
+from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
 from mtl_tasks.scenario import Scenario
 
@@ -24,7 +24,7 @@ KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a rea
 
 
 def best_lists(
-    scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: Memory | None = None
+    scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: FeatureSnapshot | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any] | None]:
     """Make the top-k list of every user with an interaction in the last ``active_days``.
 
@@ -71,9 +71,9 @@ def sample_people(
     enough = taken[taken >= KNOWN_ENOUGH]
     ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index
     inner = np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2)[1:-1]
-    places = np.arange(len(ordered)) if len(ordered) <= SAMPLE_PEOPLE else np.unique(inner.astype(int))
+    positions = np.arange(len(ordered)) if len(ordered) <= SAMPLE_PEOPLE else np.unique(inner.astype(int))
     titles = items.set_index(columns.ITEM)[columns.TITLE]
-    return [_person(ordered[int(place)], lists, events, titles, scenario) for place in places]
+    return [_person(ordered[int(place)], lists, events, titles, scenario) for place in positions]
 
 
 def _person(

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
-from mtl_tasks.features.builder import FeatureMaker, Spaces, Tables, build_features
+from mtl_tasks.features.builder import FactorModels, FeatureMaker, Tables, build_features
 from mtl_tasks.features.interactions import encode, with_context
-from mtl_tasks.features.state import Memory
+from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.models.fusion import Fitted, fuse
 from mtl_tasks.recommend.candidates import Candidates, sorted_codes
-from mtl_tasks.recommend.serving_context import ServedContext
+from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Formula, Scenario, Task
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ class Scorer:
     """
 
     scenario: Scenario
-    spaces: Spaces
+    spaces: FactorModels
     members: dict[str, Member]
     fusions: dict[str, Fitted]
 
     def score(
-        self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: Memory | None = None
+        self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: FeatureSnapshot | None = None
     ) -> pd.DataFrame:
         """Return a float64 prediction column a task for rows (user, item, day), aligned with them.
 
@@ -85,7 +85,7 @@ class Scorer:
         )
 
     def candidates(
-        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int, memory: Memory | None = None
+        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int, memory: FeatureSnapshot | None = None
     ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Score the candidates of some users on a day, a batch of users at a time.
 
@@ -107,7 +107,7 @@ class Scorer:
         maker.advance(day)
         codes = sorted_codes(coded.user_ids, users)
         candidates = Candidates(maker, day, self.scenario.recommend.candidates)
-        context = ServedContext.of(past, self.scenario, day)
+        context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
             rows = candidates.rows(batch)

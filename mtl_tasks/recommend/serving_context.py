@@ -16,7 +16,7 @@ _KEYS = {"user": columns.USER, "item": columns.ITEM}
 
 
 @dataclass(frozen=True)
-class ServedContext:
+class ServingContext:
     """What is known of the context of an exposure to come.
 
     Attributes
@@ -34,7 +34,7 @@ class ServedContext:
     weekday: float | None
 
     @classmethod
-    def of(cls, past: pd.DataFrame, scenario: Scenario, day: int) -> ServedContext:
+    def of(cls, past: pd.DataFrame, scenario: Scenario, day: int) -> ServingContext:
         """Look up the last values before a day; ``past`` holds the events before it."""
         context = scenario.source.context
         ordered = past.sort_values(columns.TIME, kind="stable") if any(context.serve.values()) else past

@@ -10,7 +10,7 @@ from typing import Final
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
-from mtl_tasks.store.registry import Entry, Snapshot
+from mtl_tasks.store.registry import RunRecord, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,11 @@ _MODELS: Final = ("factors", "fuse")
 class Choice:
     """A champion, and a sentence for each newer run that could not be taken."""
 
-    entry: Entry | None
+    entry: RunRecord | None
     passed_over: tuple[str, ...] = ()
 
 
-def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Entry], str | None]) -> Choice:
+def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[RunRecord], str | None]) -> Choice:
     """Return the newest champion without a fault.
 
     Where all have one the newest is returned: whoever works with it fails on the fault and names it.
@@ -61,17 +61,17 @@ def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Ent
     return Choice(newest)
 
 
-def lasting_refs(entry: Entry) -> dict[str, Ref]:
+def lasting_refs(entry: RunRecord) -> dict[str, Ref]:
     """What a run needs as long as its entry stands, to be scored with or to be looked at; tables are not among it."""
     return {stage: ref for stage, ref in entry.refs.items() if stage not in BULK}
 
 
-def scoring_refs(entry: Entry) -> dict[str, Ref]:
+def scoring_refs(entry: RunRecord) -> dict[str, Ref]:
     """What scores any rows as a run does."""
     return {stage: ref for stage, ref in entry.refs.items() if stage in _MODELS or stage.startswith("member:")}
 
 
-def comparison_fault(entry: Entry, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:
+def comparison_fault(entry: RunRecord, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:
     """Return what of a champion keeps a candidate from being compared with it; the log names the file.
 
     Parameters
@@ -90,13 +90,13 @@ def comparison_fault(entry: Entry, store: Store, parse: Callable[..., object], *
     return _first_fault(store, record | (scoring_refs(entry) if scored else {}))
 
 
-def lists_fault(entry: Entry, store: Store) -> str | None:
+def lists_fault(entry: RunRecord, store: Store) -> str | None:
     """Return what keeps lists from being made with a run: models that are not whole, or tables that are gone."""
     verdict = {stage: ref for stage, ref in entry.refs.items() if stage == "gate"}
     return _first_fault(store, scoring_refs(entry) | verdict) or tables_fault(entry, store)
 
 
-def tables_fault(entry: Entry, store: Store) -> str | None:
+def tables_fault(entry: RunRecord, store: Store) -> str | None:
     """Return what of the log that lists are made from is missing or damaged, and how it is made again."""
     ref = entry.refs.get(LISTED)
     try:

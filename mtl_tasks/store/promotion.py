@@ -8,10 +8,10 @@ from mtl_tasks.core.errors import ArtifactError, GateError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.champions import BULK, listed_days, tables_fault
-from mtl_tasks.store.registry import AWAITING, Action, Entry, Registry, Ruling, Snapshot
+from mtl_tasks.store.registry import AWAITING, Action, Decision, Registry, RunRecord, Snapshot
 
 
-def verify_runs(entries: Iterable[Entry], store: Store) -> dict[str, list[str]]:
+def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[str]]:
     """Return by run one line for each artefact, its own or of a day, that is missing or damaged.
 
     What several runs refer to is read once. Tables that were pruned are neither missing nor damaged; a day that tables
@@ -29,12 +29,12 @@ def verify_runs(entries: Iterable[Entry], store: Store) -> dict[str, list[str]]:
     return {entry.run_key: _by_stage(entry, store, problems) for entry in entries}
 
 
-def problems_of(entry: Entry, store: Store) -> list[str]:
+def problems_of(entry: RunRecord, store: Store) -> list[str]:
     """Return one line for each artefact of a run's own that is missing or damaged; pruned tables are neither."""
     return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
 
 
-def _by_stage(entry: Entry, store: Store, problems: Callable[[Ref], list[str]]) -> list[str]:
+def _by_stage(entry: RunRecord, store: Store, problems: Callable[[Ref], list[str]]) -> list[str]:
     refs = {stage: ref for stage, ref in entry.refs.items() if stage not in BULK or not _is_pruned(store, ref)}
     return [f"{stage}: {problem}" for stage, ref in refs.items() for problem in problems(ref)]
 
@@ -56,7 +56,7 @@ def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
     return artifact, []
 
 
-def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: str, at: str) -> Ruling:
+def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: str, at: str) -> Decision:
     """Make a run a champion of its time, whatever its verdict was.
 
     Raises
@@ -80,7 +80,7 @@ def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: 
 
 def rollback(
     registry: Registry, store: Store, to: str | None, *, by: str, reason: str, at: str
-) -> tuple[list[Ruling], Entry]:
+) -> tuple[list[Decision], RunRecord]:
     """Retire today's champion, or every run promoted after ``to``, and return the rulings and the champion from now on.
 
     Raises
@@ -109,9 +109,9 @@ def rollback(
     return [_rule(registry, entry, "retire", by, reason, at) for entry in reversed(newer)], target
 
 
-def settle(
+def record_approval(
     registry: Registry, run_key: str, *, approved: bool, by: str, reason: str, at: str
-) -> tuple[Ruling, Snapshot]:
+) -> tuple[Decision, Snapshot]:
     """Record the answer to the question whether a run that passed the gate may be promoted, if it still stands.
 
     Returns
@@ -126,21 +126,21 @@ def settle(
     entry = snapshot.get(run_key)
     if snapshot.obstacle(entry) is not None:
         raise ArtifactError(f"the answer is not recorded: {why_undecided(entry, snapshot)}")
-    answer = Ruling(entry.run_key, entry.as_of, "promote" if approved else "retire", by, reason, at, answer=True)
+    answer = Decision(entry.run_key, entry.as_of, "promote" if approved else "retire", by, reason, at, answer=True)
     if snapshot.standing_of(entry) == AWAITING:
         registry.append(answer)
         snapshot = registry.read(run_key)
     return answer, snapshot
 
 
-def why_undecided(entry: Entry, snapshot: Snapshot) -> str:
+def why_undecided(entry: RunRecord, snapshot: Snapshot) -> str:
     """Why it is not known what was decided of a run."""
     damaged = [record.why for record in snapshot.damaged_of(entry)]
     about = f"run {entry.run_key[:12]} as of {entry.as_of}: {snapshot.obstacle(entry)}"
     return "; ".join([about, *damaged[:1], "clear this task once that is settled"])
 
 
-def _refuse_damaged(entry: Entry, store: Store, *, lists: bool) -> None:
+def _refuse_damaged(entry: RunRecord, store: Store, *, lists: bool) -> None:
     about = f"run {entry.run_key[:12]} as of {entry.as_of} cannot be champion"
     problems = problems_of(entry, store)
     if problems:
@@ -150,9 +150,9 @@ def _refuse_damaged(entry: Entry, store: Store, *, lists: bool) -> None:
         raise ArtifactError(f"{about}: {gone}")
 
 
-def _rule(registry: Registry, entry: Entry, action: Action, by: str, reason: str, at: str) -> Ruling:
+def _rule(registry: Registry, entry: RunRecord, action: Action, by: str, reason: str, at: str) -> Decision:
     if not reason.strip():
         raise GateError(f"to {action} a run, say why: --reason must not be empty")
-    ruling = Ruling(entry.run_key, entry.as_of, action, by, reason.strip(), at)
+    ruling = Decision(entry.run_key, entry.as_of, action, by, reason.strip(), at)
     registry.append(ruling)
     return ruling

@@ -31,7 +31,7 @@ _NAME: Final = re.compile(r"(\d+)-([^-.]+)(?:-(promote|retire)-[^-.]+)?\.json")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRecord:
     """One verdict, for ever.
 
     Attributes
@@ -76,7 +76,7 @@ class Entry:
         }
 
     @classmethod
-    def from_json(cls, document: Json) -> Entry:
+    def from_json(cls, document: Json) -> RunRecord:
         """Invert :meth:`to_json`."""
         refs = {name: Ref.from_json(ref) for name, ref in document["refs"].items()}
         return cls(
@@ -92,7 +92,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Ruling:
+class Decision:
     """What a person, or the lack of an answer, decided about a run after its verdict; the latest one counts.
 
     Attributes
@@ -120,7 +120,7 @@ class Ruling:
             del document["answer"]
         return document
 
-    def sentence(self, entry: Entry, rulings: Sequence[Ruling]) -> str:
+    def sentence(self, entry: RunRecord, rulings: Sequence[Decision]) -> str:
         """The ruling in words, given the run's entry and all that was ruled on it, oldest first."""
         before = rulings[: rulings.index(self)]
         verb = {"promote": "promoted by force", "retire": "retired"}[self.action]
@@ -131,10 +131,10 @@ class Ruling:
         return f"{verb} by {self.by} at {self.at}: {self.reason}"
 
 
-Record = Entry | Ruling
+RegistryEvent = RunRecord | Decision
 
 
-def standing_of(entry: Entry, rulings: Sequence[Ruling]) -> str:
+def standing_of(entry: RunRecord, rulings: Sequence[Decision]) -> str:
     """What a run is now, in a word or two: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
     if not rulings:
         plain = {PROMOTE: "promoted", "reject": "rejected", AWAITS_APPROVAL: AWAITING}
@@ -219,20 +219,20 @@ class SchemaError(ValueError):
     """A record of a version that this code does not know."""
 
 
-def run_id(record: Record) -> RunId:
+def run_id(record: RegistryEvent) -> RunId:
     """Which run a record is about."""
     return record.as_of, record.run_key[:KEY_LENGTH]
 
 
-def record_name(record: Record) -> str:
+def record_name(record: RegistryEvent) -> str:
     """A record's file name without its number."""
-    if isinstance(record, Entry):
+    if isinstance(record, RunRecord):
         return f"{record.run_key[:KEY_LENGTH]}.json"
     digest = hashlib.sha256(to_json(record.to_json())).hexdigest()
     return f"{record.run_key[:KEY_LENGTH]}-{record.action}-{digest[:8]}.json"
 
 
-def read_record(document: Json, scenario: str, as_of: str, name: str) -> Record:
+def read_record(document: Json, scenario: str, as_of: str, name: str) -> RegistryEvent:
     """Return the record of a document that lies under a name in the registry of a scenario.
 
     Raises
@@ -244,8 +244,8 @@ def read_record(document: Json, scenario: str, as_of: str, name: str) -> Record:
     if schema not in READABLE_SCHEMAS:
         known = " and ".join(map(str, READABLE_SCHEMAS))
         raise SchemaError(f"written with version {schema!r} of the registry's schema, and this code reads {known}")
-    record = Ruling(**document) if "action" in document else Entry.from_json(document)
-    if isinstance(record, Entry) and record.scenario_document["name"] != scenario:
+    record = Decision(**document) if "action" in document else RunRecord.from_json(document)
+    if isinstance(record, RunRecord) and record.scenario_document["name"] != scenario:
         raise ValueError(f"is of scenario {record.scenario_document['name']!r:.50}")
     if record.as_of != as_of or record_name(record) != name.partition("-")[2]:
         raise ValueError(f"it is the record {record.as_of}/*-{record_name(record)} under another name")

@@ -29,12 +29,12 @@ from mtl_tasks.store.records import (
     UNREADABLE,
     Action,
     Damaged,
-    Entry,
+    Decision,
     Quarantined,
-    Record,
     RecordName,
-    Ruling,
+    RegistryEvent,
     RunId,
+    RunRecord,
     SchemaError,
     read_record,
     record_name,
@@ -50,11 +50,11 @@ __all__ = [
     "PROMOTE",
     "Action",
     "Damaged",
-    "Entry",
+    "Decision",
     "Quarantined",
-    "Record",
     "Registry",
-    "Ruling",
+    "RegistryEvent",
+    "RunRecord",
     "Snapshot",
     "standing_of",
 ]
@@ -78,9 +78,9 @@ class Decided:
         Number of the record that decided last, and the name of its file.
     """
 
-    entry: Entry
-    rulings: tuple[Ruling, ...]
-    late: tuple[Ruling, ...]
+    entry: RunRecord
+    rulings: tuple[Decision, ...]
+    late: tuple[Decision, ...]
     last: tuple[int, str]
 
     @property
@@ -99,7 +99,7 @@ class Snapshot:
         File name and record, by as_of, and within one in the order they were appended.
     """
 
-    placed: tuple[tuple[str, Record], ...]
+    placed: tuple[tuple[str, RegistryEvent], ...]
     damaged: tuple[Damaged, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
 
@@ -108,39 +108,39 @@ class Snapshot:
         """The runs with a verdict, in the order of their verdicts; two writers at once may have left a record twice."""
         found: dict[RunId, Decided] = {}
         for name, record in self.placed:
-            if isinstance(record, Entry):
+            if isinstance(record, RunRecord):
                 found.setdefault(run_id(record), Decided(record, (), (), _order(name)))
         for name, record in self.placed:
             run = found.get(run_id(record))
-            if run is None or isinstance(record, Entry) or record in (*run.rulings, *run.late):
+            if run is None or isinstance(record, RunRecord) or record in (*run.rulings, *run.late):
                 continue
             found[run_id(record)] = _ruled(run, record, name)
         return found
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RunRecord]:
         """The verdicts."""
         return [run.entry for run in self.runs.values()]
 
-    def rulings(self, run_key: str) -> list[Ruling]:
+    def rulings(self, run_key: str) -> list[Decision]:
         """What was ruled on a run and counts, oldest first."""
         return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.rulings]
 
-    def late_answers(self, run_key: str) -> list[Ruling]:
+    def late_answers(self, run_key: str) -> list[Decision]:
         """Answers to the question for approval that came after somebody had decided."""
         return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.late]
 
     @cached_property
-    def standing(self) -> list[Entry]:
+    def standing(self) -> list[RunRecord]:
         """The runs that are promoted and not retired, and whose records are sound, the oldest as_of first."""
         promoted = [run for run in self.runs.values() if run.promoted and self.obstacle(run.entry) is None]
         return [run.entry for run in sorted(promoted, key=lambda run: (run.entry.as_of, run.last))]
 
-    def standing_of(self, entry: Entry) -> str:
+    def standing_of(self, entry: RunRecord) -> str:
         """As the function of that name, or ``record damaged`` or ``record quarantined``: no such run is champion."""
         return self.obstacle(entry) or standing_of(entry, self.rulings(entry.run_key))
 
-    def obstacle(self, entry: Entry) -> str | None:
+    def obstacle(self, entry: RunRecord) -> str | None:
         """Why a run may not be champion whatever its other records say; None if they are all that there are."""
         if self.damaged_of(entry):
             return "record damaged"
@@ -148,12 +148,12 @@ class Snapshot:
             return "record quarantined"
         return None
 
-    def damaged_of(self, entry: Entry) -> list[Damaged]:
+    def damaged_of(self, entry: RunRecord) -> list[Damaged]:
         """The damaged records of a run; one whose name does not say whose it is counts for all runs of its as_of."""
         same_day = [record for record in self.damaged if record.as_of == entry.as_of]
         return [record for record in same_day if record.run in (None, run_id(entry))]
 
-    def champion(self, as_of: str | None = None) -> Entry | None:
+    def champion(self, as_of: str | None = None) -> RunRecord | None:
         """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none.
 
         Raises
@@ -169,7 +169,7 @@ class Snapshot:
                 raise ArtifactError(f"no champion is known, and none before it to fall back to: {record.why}")
         return None
 
-    def newer_damage(self, champion: Entry, before: str | None = None) -> list[Damaged]:
+    def newer_damage(self, champion: RunRecord, before: str | None = None) -> list[Damaged]:
         """The damaged records of which one may be that of a newer champion than this one."""
         return [
             record
@@ -177,7 +177,7 @@ class Snapshot:
             if record.as_of >= champion.as_of and (before is None or record.as_of < before)
         ]
 
-    def get(self, run_key: str) -> Entry:
+    def get(self, run_key: str) -> RunRecord:
         """The entry of a run.
 
         Parameters
@@ -214,7 +214,7 @@ class Snapshot:
         parsed = RecordName.parse(record.name)
         if parsed is None or parsed.action is None:
             return False
-        decisions = ((name, kept) for name, kept in self.placed if isinstance(kept, Ruling) and not kept.answer)
+        decisions = ((name, kept) for name, kept in self.placed if isinstance(kept, Decision) and not kept.answer)
         later = [name for name, kept in decisions if run_id(kept) == record.run]
         return not any(name == record.name or _order(name)[0] > parsed.number for name in later)
 
@@ -228,7 +228,7 @@ def _order(name: str) -> tuple[int, str]:
     return (0 if parsed is None else parsed.number), name
 
 
-def _ruled(run: Decided, ruling: Ruling, name: str) -> Decided:
+def _ruled(run: Decided, ruling: Decision, name: str) -> Decided:
     if ruling.answer and (run.rulings or run.entry.decision != AWAITS_APPROVAL):
         return replace(run, late=(*run.late, ruling))
     return replace(run, rulings=(*run.rulings, ruling), last=_order(name))
@@ -260,7 +260,7 @@ class Registry:
         SealError
             If no record can be read as the store is sealed with another key, or without one.
         """
-        placed: list[tuple[str, Record]] = []
+        placed: list[tuple[str, RegistryEvent]] = []
         damaged, sealed_otherwise = [], None
         with answering(f"{self._folder}: the registry cannot be read"):
             listing = self._listing()
@@ -295,31 +295,31 @@ class Registry:
         with answering(f"{self._folder}: the registry cannot be read"):
             return tuple(name for name in self._listing() if name.endswith(".json"))
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[RegistryEvent]:
         """Every sound record, by as_of, and within one in the order it was appended."""
         return [record for _, record in self.read().placed]
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RunRecord]:
         """See :class:`Snapshot`, as the ones below; for several questions :meth:`read` once."""
         return self.read().entries
 
-    def rulings(self, run_key: str) -> list[Ruling]:
+    def rulings(self, run_key: str) -> list[Decision]:
         """What was ruled on a run and counts, oldest first."""
         return self.read(run_key).rulings(run_key)
 
-    def standing(self) -> list[Entry]:
+    def standing(self) -> list[RunRecord]:
         """The runs that are promoted and not retired."""
         return self.read().standing
 
-    def champion(self, as_of: str | None = None) -> Entry | None:
+    def champion(self, as_of: str | None = None) -> RunRecord | None:
         """See :meth:`Snapshot.champion`."""
         return self.read().champion(as_of)
 
-    def get(self, run_key: str) -> Entry:
+    def get(self, run_key: str) -> RunRecord:
         """See :meth:`Snapshot.get`."""
         return self.read().get(run_key)
 
-    def append(self, record: Record) -> None:
+    def append(self, record: RegistryEvent) -> None:
         """Write a record once; the same record again is a no-op.
 
         Raises
@@ -404,11 +404,11 @@ class Registry:
                 return number
         raise AssertionError("counting does not end")
 
-    def _read(self, as_of: str, name: str) -> Record:
+    def _read(self, as_of: str, name: str) -> RegistryEvent:
         document = self._store.read_document(self._store.uri_of(self._folder / as_of / name), _REMEDY)
         return read_record(document, self._scenario, as_of, name)
 
-    def _require_same(self, as_of: str, name: str, record: Record) -> None:
+    def _require_same(self, as_of: str, name: str, record: RegistryEvent) -> None:
         try:
             there = self._read(as_of, name)
         except UNREADABLE as error:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, Final
 
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.stage_order import stage_place
 
 Json = dict[str, Any]
@@ -75,7 +75,7 @@ def read_costs(store: Store, scenario: str) -> PastCosts:
     return PastCosts(len(usages), stages)
 
 
-def _usage(store: Store, entry: Entry) -> Json:
+def _usage(store: Store, entry: RunRecord) -> Json:
     """What each stage took that is still there: lists and old days may have been pruned."""
     found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
     return {stage: artifact.manifest["usage"] for stage, artifact in found.items() if artifact is not None}

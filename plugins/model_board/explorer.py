@@ -14,14 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from mtl_tasks.core.errors import ConfigError, DataError, quoting_rows
 from mtl_tasks.pipeline.past_runs import find_lists, read_run
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
-from mtl_tasks.store.registry import Entry
+from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.turns import Turns
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.explore import PreparedRun
 
 Json = dict[str, Any]
-Prepare = Callable[[Store, Entry], "PreparedRun"]
+Prepare = Callable[[Store, RunRecord], "PreparedRun"]
 
 TOP_REASONS: Final = 6
 KEPT_ANSWERS: Final = 64
@@ -34,7 +34,7 @@ class Question:
     """A user, or a user and an item, as text, for a run with the lists that it has by now."""
 
     store: Store
-    entry: Entry
+    entry: RunRecord
     lists: Artifact | None
     user: str
     item: str | None
@@ -121,7 +121,7 @@ class Explorer:
             return found
 
 
-def _prepare(store: Store, entry: Entry) -> PreparedRun:
+def _prepare(store: Store, entry: RunRecord) -> PreparedRun:
     from mtl_tasks.core.process import release_free_memory
     from mtl_tasks.pipeline.explore import open_run  # imports LightGBM
 

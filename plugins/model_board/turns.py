@@ -34,9 +34,9 @@ class Turns:
         How many questions there may be at once: the one that is worked on, and those that wait.
     """
 
-    def __init__(self, seconds: int, places: int) -> None:
-        self._seconds, self._places = seconds, places
-        self._free = BoundedSemaphore(places)
+    def __init__(self, seconds: int, positions: int) -> None:
+        self._seconds, self._places = seconds, positions
+        self._free = BoundedSemaphore(positions)
         self._thread = ThreadPoolExecutor(1, "model-board")
 
     async def ask(self, work: Callable[[], Answer]) -> Answer:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_tasks.store.artifacts import Payload, Ref, Store
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support import board
 from tests.support.projects import NAME, write_log, write_scenario
 
@@ -78,10 +78,12 @@ def write_runs(root: pathlib.Path, count: int) -> None:
         entry = replace(made, run_key=key, as_of=as_of, decision=decision, reasons=reasons, metrics=metrics)
         registry.append(replace(entry, refs={**made.refs, "evaluate": evaluated}))
         if number % 50 == 49:
-            registry.append(Ruling(key, as_of, "retire", "someone", "a benchmark", f"{as_of}T08:00:00+00:00"))
+            registry.append(Decision(key, as_of, "retire", "someone", "a benchmark", f"{as_of}T08:00:00+00:00"))
 
 
-def _evaluated(store: Store, made: Entry, as_of: str, key: str, rng: np.random.Generator) -> tuple[Ref, dict[str, Any]]:
+def _evaluated(
+    store: Store, made: RunRecord, as_of: str, key: str, rng: np.random.Generator
+) -> tuple[Ref, dict[str, Any]]:
     artifact = store.open(made.refs["evaluate"])
     document = artifact.json("evaluation")
     payload = Payload({name: artifact.read(name) for name in artifact.names}, artifact.summary, artifact.ref.rows)

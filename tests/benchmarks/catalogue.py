@@ -114,7 +114,7 @@ FULL_ONLY: Final = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRecord:
     """A problem of the benchmark: how it is made from a seed, and how many seeds it gets."""
 
     make: Callable[[int], Problem]
@@ -124,19 +124,19 @@ class Entry:
     default: bool = True
 
 
-def _simulated() -> dict[str, Entry]:
+def _simulated() -> dict[str, RunRecord]:
     entries = {}
     for rows, size, seeds in ((100_000, "100k", 3), (500_000, "500k", 1)):
         for relation in RELATIONS:
             for rated in (0.10, 0.01):
                 default = rows == 100_000 or (relation, rated) == ("related", 0.10)
                 make = partial(simulate, relation, rated, rows)
-                entries[problem_name(relation, rated, rows)] = Entry(make, size, seeds, 3, default)
+                entries[problem_name(relation, rated, rows)] = RunRecord(make, size, seeds, 3, default)
     return entries
 
 
-PROBLEMS: Final[dict[str, Entry]] = {
-    "kuairand": Entry(lambda seed: kuairand(), "real", 1, 3),
-    "films": Entry(lambda seed: movies(), "real", 1, 3),
+PROBLEMS: Final[dict[str, RunRecord]] = {
+    "kuairand": RunRecord(lambda seed: kuairand(), "real", 1, 3),
+    "films": RunRecord(lambda seed: movies(), "real", 1, 3),
     **_simulated(),
 }

@@ -23,7 +23,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from mtl_tasks.core import columns
-from mtl_tasks.features.als import ItemSpace, Solver, TasteSolver, fit_space
+from mtl_tasks.features.als import ImplicitALS, ItemFactors, Solver, fit_space
 from mtl_tasks.features.builder import fit_spaces
 from mtl_tasks.models.boosting.binning import Encoder
 from mtl_tasks.models.boosting.trees import early_trees, parameters
@@ -171,13 +171,13 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
     calls: list[tuple[sparse.csr_matrix, NDArray[np.float32] | None]] = []
     spaces: dict[str, float] = {}
 
-    def timed(solver: Solver, *arguments: Any) -> ItemSpace:
+    def timed(solver: Solver, *arguments: Any) -> ItemFactors:
         with measured() as usage:
             space = fit_space(solver, *arguments)
         spaces[solver.name] = usage["cpu_seconds"]
         return space
 
-    class Noted(TasteSolver):
+    class Noted(ImplicitALS):
         def fit(self, user_items: sparse.csr_matrix, start: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
             calls.append((_summed(user_items), None))
             return super().fit(user_items, start)
@@ -189,7 +189,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
     span = inputs["factors"].summary["fitted_before"], run.as_of_day
     with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
         fit_spaces(events, run.scenario, *span)
-    with unittest.mock.patch("mtl_tasks.features.builder.TasteSolver", Noted):
+    with unittest.mock.patch("mtl_tasks.features.builder.ImplicitALS", Noted):
         fit_spaces(events, run.scenario, *span)
     took = {"fit": 0.0, "fold": 0.0}
     for matrix, vectors in calls:
@@ -237,8 +237,8 @@ def _boosted(log: pathlib.Path, store: str) -> dict[str, float]:
     return usage
 
 
-def _matrix(run: Run, inputs: Inputs, places: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-    features = read_days(run.store, inputs["features"], None, places)
+def _matrix(run: Run, inputs: Inputs, positions: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    features = read_days(run.store, inputs["features"], None, positions)
     return Encoder.learn(features).matrix(features)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.features.als import TasteSolver
+from mtl_tasks.features.als import ImplicitALS
 from mtl_tasks.features.running_sums import expand
 from tests.benchmarks.aggregates import Aggregate, DailySums
 
@@ -264,7 +264,7 @@ def _taste(log: Log) -> Columns:
     """What factors and co-occurrence fitted before the first day say, users folded in from events before a row's."""
     users, items = len(log.people), len(log.videos)
     _, both = _timeline(log)
-    solver = TasteSolver(DIMENSIONS, 15, 10.0, device="cpu", threads=1, seed=7)
+    solver = ImplicitALS(DIMENSIONS, 15, 10.0, device="cpu", threads=1, seed=7)
     past = both["day"].to_numpy() == 0
     vectors = solver.fit(_positives(both[past], (users, items)))
     dot = np.full(len(log.rows), np.nan)

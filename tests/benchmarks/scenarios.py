@@ -11,7 +11,7 @@ from mtl_tasks.metrics.pointwise import PRIMARY
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.scenario import Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import key_from
 
 HEADINGS = (
@@ -26,7 +26,7 @@ class Finished:
     """The newest run of a scenario."""
 
     scenario: Scenario
-    entry: Entry
+    entry: RunRecord
     artifacts: dict[str, Artifact]
     store: Store
 
@@ -60,7 +60,7 @@ def newest(store: Store, name: str) -> Finished:
     return Finished(scenario, entry, artifacts, store)
 
 
-def _open(store: Store, name: str, entry: Entry, stage: str, key: str) -> Artifact:
+def _open(store: Store, name: str, entry: RunRecord, stage: str, key: str) -> Artifact:
     ref: Ref | None = entry.refs.get(stage)
     if ref is not None:
         return store.open(ref)

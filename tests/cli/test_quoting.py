@@ -17,7 +17,7 @@ from mtl_tasks.data.interactions import read_log
 from mtl_tasks.onboarding.check import inspect
 from mtl_tasks.pipeline.engine import Run, run_stage
 from mtl_tasks.pipeline.stages import build_stages
-from mtl_tasks.pipeline.tasks import perform_stage, run_to_json
+from mtl_tasks.pipeline.tasks import execute_stage, run_to_json
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store
 from tests.data.validation.sample import good_log, spoil, validate
@@ -110,9 +110,9 @@ def test_rows_are_quoted_on_the_command_line_and_not_in_a_schedulers_logs_unless
         run_stage(stages["validate"], run, {"resolve": run_stage(stages["resolve"], run, {}).ref})
     assert (str(100 + int(HELD)) in str(said.value)) == bool(command_line)
     asked = run_to_json(run)
-    resolved = perform_stage("resolve", asked, [])
+    resolved = execute_stage("resolve", asked, [])
     with pytest.raises(MtlError, match="are bad") as said:
-        perform_stage("validate", asked, [resolved])
+        execute_stage("validate", asked, [resolved])
     assert (str(100 + int(HELD)) in str(said.value)) == bool(scheduler)
 
 

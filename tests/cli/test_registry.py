@@ -305,11 +305,11 @@ def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path
     code, out, _ = say("prune", "--keep-days", "30", "--delete")
     assert code == 0
     gone = {path for path in kept if not path.exists()}
-    places = {path.relative_to(project).parts[2:4] for path in gone}
-    of_runs = {(day, stage) for day, stage in places if day != "days"}
+    positions = {path.relative_to(project).parts[2:4] for path in gone}
+    of_runs = {(day, stage) for day, stage in positions if day != "days"}
     # The other two days are those of the champion and of the last known good; `validate` was reused just now.
     assert of_runs == {(DAYS[2], stage) for stage in ("split", "features")}
-    assert places - of_runs  # features by day that only the pruned run had listed
+    assert positions - of_runs  # features by day that only the pruned run had listed
     assert not gone & young
     assert out.startswith(f"{NAME}: removed {len(listed.splitlines()) - 1} artefacts")
     assert say("verify")[0] == 0

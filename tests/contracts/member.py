@@ -127,13 +127,13 @@ class MemberContract:
     @pytest.mark.parametrize("seeds", [1, 2])
     def test_a_preview_is_completed_where_it_is_asked_to_be(self, unseen: Table, seeds: int) -> None:
         member = self.fit(member_scenario(learning_rate=0.3, seeds=seeds))
-        places = np.arange(0, len(unseen), 3)
+        positions = np.arange(0, len(unseen), 3)
         for tasks in ([], ["purchase"], ["rating", "purchase"]):
             whole, preview = member.predict(unseen.features, tasks), member.preview(unseen.features, tasks)
-            completed = preview.complete(places)
+            completed = preview.complete(positions)
             assert list(completed) == list(preview.predictions) == tasks
             for task, values in completed.items():
-                np.testing.assert_allclose(values, whole[task][places], rtol=1e-12, atol=1e-12)
+                np.testing.assert_allclose(values, whole[task][positions], rtol=1e-12, atol=1e-12)
             unfinished = [task for task in tasks if not np.allclose(preview.predictions[task], whole[task], rtol=1e-6)]
             assert bool(unfinished) == (isinstance(member, BoostedMember) and bool(tasks))
 

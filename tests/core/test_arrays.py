@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_tasks.core.arrays import among_largest, largest_of_rows, ordered_by
+from mtl_tasks.core.arrays import largest_of_rows, stable_argsort, top_n_mask
 
 WHOLE = st.integers(-(1 << 20), 1 << 20)
 
@@ -11,19 +11,19 @@ WHOLE = st.integers(-(1 << 20), 1 << 20)
 @given(st.lists(st.tuples(WHOLE, st.integers(0, 3), st.integers(-1, 1)), max_size=60))
 def test_rows_are_ordered_as_lexsort_orders_them(rows: list[tuple[int, int, int]]) -> None:
     keys = [np.array([row[place] for row in rows], dtype=np.int64) for place in range(3)]
-    assert ordered_by(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
+    assert stable_argsort(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
 
 
 @pytest.mark.parametrize("largest", [1 << 20, 1 << 40, (1 << 62) - 1])  # the last two do not fit into one number
 def test_keys_that_do_not_fit_into_one_number_are_ordered_all_the_same(largest: int) -> None:
     rng = np.random.default_rng(0)
     keys = [rng.choice([-largest, 0, largest], 200), rng.choice([-largest, 5, largest], 200)]
-    assert ordered_by(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
+    assert stable_argsort(*keys).tolist() == np.lexsort(keys[::-1]).tolist()
 
 
 def test_narrow_types_are_ordered_without_overflow() -> None:
     keys = [np.array([127, -128, 127, -128], dtype=np.int8), np.array([3, 2, 1, 2], dtype=np.uint16)]
-    assert ordered_by(*keys).tolist() == [1, 3, 2, 0]
+    assert stable_argsort(*keys).tolist() == [1, 3, 2, 0]
 
 
 @given(
@@ -37,7 +37,7 @@ def test_among_the_largest_are_those_that_reach_the_last_of_them(rows: list[tupl
     for group, value in zip(groups, known, strict=True):
         mine = np.sort(known[groups == group])[::-1]
         expected.append(bool(value >= mine[min(count, len(mine)) - 1]))
-    assert among_largest(groups, values, count).tolist() == expected
+    assert top_n_mask(groups, values, count).tolist() == expected
 
 
 @given(st.integers(0, 4), st.integers(1, 120), st.integers(1, 6), st.integers(0, 1000))
@@ -50,4 +50,4 @@ def test_the_largest_of_a_row_are_positive_and_of_equal_ones_the_first(
     for row in range(rows):
         best = np.argsort(-scores[row], kind="stable")[:count]
         expected += [(row, int(column)) for column in np.sort(best) if scores[row, column] > 0]
-    assert list(zip(*(places.tolist() for places in found), strict=True)) == expected
+    assert list(zip(*(positions.tolist() for positions in found), strict=True)) == expected

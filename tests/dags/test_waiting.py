@@ -17,7 +17,7 @@ import structlog
 
 from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.stages import build_stages
-from mtl_tasks.store.registry import Entry, Snapshot
+from mtl_tasks.store.registry import RunRecord, Snapshot
 from tests.dags.conftest import ParseDags
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -65,7 +65,7 @@ def stages_that_look_a_champion_up(root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(root)
     asked: list[str] = []
 
-    def champion(snapshot: Snapshot, as_of: str | None = None) -> Entry | None:
+    def champion(snapshot: Snapshot, as_of: str | None = None) -> RunRecord | None:
         asked.append("champion")
         return None
 

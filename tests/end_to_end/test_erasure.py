@@ -29,7 +29,7 @@ from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import listed_days
 from mtl_tasks.store.promotion import verify_runs
 from mtl_tasks.store.pruning import artifact_folders
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support.buckets import empty_bucket, s3_server
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -125,7 +125,7 @@ def lists(store: Store) -> pd.DataFrame:
     return found.frame("recommendations")
 
 
-def champion(store: Store) -> Entry:
+def champion(store: Store) -> RunRecord:
     entry = Registry(store, NAME).champion()
     assert entry is not None
     return entry
@@ -280,7 +280,7 @@ def test_an_unknown_scenario_is_refused_and_an_unknown_person_is_not(
 def test_a_decision_that_quotes_the_id_is_named(store: Store, person: str, capsys: pytest.CaptureFixture[str]) -> None:
     run_key = champion(store).run_key
     Registry(store, NAME).append(
-        Ruling(run_key, AS_OF, "promote", "ops", f"{person} complained", "2026-01-01T00:00:00")
+        Decision(run_key, AS_OF, "promote", "ops", f"{person} complained", "2026-01-01T00:00:00")
     )
     capsys.readouterr()
     assert forget("--user", person) == 0

@@ -26,7 +26,7 @@ from mtl_tasks.pipeline.past_runs import choose_run, shown_document
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import problems_of
-from mtl_tasks.store.registry import Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry
 from tests.conftest import PROJECT
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -180,7 +180,7 @@ def test_of_several_runs_of_a_day_the_newest_or_the_one_asked_for_is_shown_with_
 
 
 def retire(store: str, run_key: str) -> None:
-    ruling = Ruling(run_key, AS_OF, "retire", "ada", "too eager", "2013-05-12T08:00:00+00:00")
+    ruling = Decision(run_key, AS_OF, "retire", "ada", "too eager", "2013-05-12T08:00:00+00:00")
     Registry(Store(store), NAME).append(ruling)
 
 

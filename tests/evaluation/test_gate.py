@@ -11,7 +11,7 @@ import pytest
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation.drift import compare, sketch
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows, evaluate_task
-from mtl_tasks.evaluation.gate import Champion, check_comparable, judge, verdict_line
+from mtl_tasks.evaluation.gate import Champion, check_comparable, evaluate_rules, verdict_line
 from mtl_tasks.metrics.pointwise import compute
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.gate_rules import check_rules
@@ -55,7 +55,7 @@ def evaluated(rows: dict[str, ScoredRows]) -> dict[str, Any]:
 
 def judged(scenario: Scenario, rows: dict[str, ScoredRows] | None = None, champion: Champion | None = None) -> Any:
     rows = scored() if rows is None else rows
-    return judge(scenario, evaluated(rows), rows, champion)
+    return evaluate_rules(scenario, evaluated(rows), rows, champion)
 
 
 def against_champion(
@@ -153,7 +153,7 @@ def test_a_metric_that_is_missing_in_the_evaluation_fails() -> None:
     rows, scenario = scored(), scenario_of()
     document = evaluated(rows)
     del document["tasks"]["rating"]["fusion"]["rmse"]
-    verdict = judge(scenario, document, rows, None)
+    verdict = evaluate_rules(scenario, document, rows, None)
     assert "rating rmse <= 2: fails, rmse is not available" in verdict["reasons"][0]
 
 

@@ -10,11 +10,11 @@ from scipy import sparse
 
 from mtl_tasks.core.errors import ConfigError, DeviceError
 from mtl_tasks.features.als import (
+    ExplicitALS,
+    ImplicitALS,
     Interactions,
-    ItemSpace,
-    LevelSolver,
+    ItemFactors,
     Solver,
-    TasteSolver,
     extend_space,
     fit_space,
     resolve_device,
@@ -23,12 +23,12 @@ from mtl_tasks.features.als import (
 START, END, REFRESH = 10, 31, 7
 
 
-def taste(seed: int = 1, threads: int = 1, iterations: int = 3) -> TasteSolver:
-    return TasteSolver(4, iterations, 2.0, device="cpu", threads=threads, seed=seed)
+def taste(seed: int = 1, threads: int = 1, iterations: int = 3) -> ImplicitALS:
+    return ImplicitALS(4, iterations, 2.0, device="cpu", threads=threads, seed=seed)
 
 
-def level(dimensions: int = 4) -> LevelSolver:
-    return LevelSolver("rating", dimensions, 3, 2.0, seed=1)
+def level(dimensions: int = 4) -> ExplicitALS:
+    return ExplicitALS("rating", dimensions, 3, 2.0, seed=1)
 
 
 def interactions(rng: np.random.Generator, count: int = 400, value: float | None = None) -> Interactions:
@@ -54,7 +54,7 @@ def test_level_fold_is_the_ridge_regression(met: int) -> None:
     rng = np.random.default_rng(met)
     vectors, values = rng.standard_normal((9, 4)).astype(np.float32), rng.standard_normal(met).astype(np.float32)
     row = sparse.csr_matrix((values, np.arange(met), [0, met]), shape=(1, 9))
-    found = level().fold(row, vectors)[0]
+    found = level().fold_in(row, vectors)[0]
     a = vectors[:met].astype(np.float64)
     expected = np.linalg.solve(a.T @ a + 2.0 * np.eye(4), a.T @ values)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
@@ -64,22 +64,22 @@ def test_level_fold_does_not_depend_on_the_other_rows() -> None:
     rng = np.random.default_rng(0)
     values = sparse.random(40, 15, density=0.3, random_state=1, format="csr", dtype=np.float32)
     vectors = rng.standard_normal((15, 4)).astype(np.float32)
-    together = level().fold(values, vectors)
+    together = level().fold_in(values, vectors)
     for row in range(40):
-        assert np.array_equal(level().fold(values[row], vectors)[0], together[row])
+        assert np.array_equal(level().fold_in(values[row], vectors)[0], together[row])
 
 
 @pytest.mark.parametrize("solver", [taste(), level()], ids=["taste", "level"])
 def test_a_row_without_values_folds_to_zeros(solver: Solver) -> None:
     vectors = np.ones((3, 4), dtype=np.float32)
-    assert not solver.fold(sparse.csr_matrix((2, 3), dtype=np.float32), vectors).any()
+    assert not solver.fold_in(sparse.csr_matrix((2, 3), dtype=np.float32), vectors).any()
 
 
 def test_a_repeated_pair_is_two_observations_of_a_level_and_not_their_sum() -> None:
     users, items, days = (np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int32))
     twice = Interactions(np.array([1]), np.array([1]), users, items, days, np.ones(2, dtype=np.float32))
     vectors = np.array([[1.0, 0.0, 0.0, 0.0]], dtype=np.float32)
-    folded = level().fold(twice.matrix_of(np.array([0]), np.array([0])), vectors)
+    folded = level().fold_in(twice.matrix_of(np.array([0]), np.array([0])), vectors)
     np.testing.assert_allclose(folded[0, 0], 2 / (2 + 2.0))  # a sum would give 2 / (1 + 2)
 
 
@@ -87,7 +87,7 @@ def test_taste_fold_is_the_regularised_weighted_regression() -> None:
     rng = np.random.default_rng(2)
     vectors = rng.standard_normal((6, 4)).astype(np.float32)
     row = sparse.csr_matrix(np.array([[11.0, 0, 0, 11.0, 0, 0]], dtype=np.float32))
-    found = taste().fold(row, vectors)[0]
+    found = taste().fold_in(row, vectors)[0]
     y = vectors.astype(np.float64)
     confidence = np.diag([11.0, 1, 1, 11.0, 1, 1])
     expected = np.linalg.solve(y.T @ confidence @ y + 2.0 * np.eye(4), y.T @ confidence @ [1, 0, 0, 1, 0, 0])
@@ -107,14 +107,14 @@ def test_level_fit_explains_what_has_a_low_rank() -> None:
     truth = rng.standard_normal((60, 2)) @ rng.standard_normal((2, 40))
     seen = rng.random(truth.shape) < 0.5
     values = sparse.csr_matrix(np.where(seen, truth, 0).astype(np.float32))
-    solver = LevelSolver("rating", 2, 10, 0.1, seed=1)
+    solver = ExplicitALS("rating", 2, 10, 0.1, seed=1)
     items = solver.fit(values)
-    guessed = solver.fold(values, items) @ items.T
+    guessed = solver.fold_in(values, items) @ items.T
     assert np.sqrt(np.mean((guessed - truth)[~seen] ** 2)) < 0.3 * truth.std()
 
 
 def test_a_space_shows_each_item_as_it_was_on_a_day() -> None:
-    space = ItemSpace(
+    space = ItemFactors(
         np.array(["a", "b", "b", "c"]),
         np.array([10, 14, 21, 14], dtype=np.int32),
         np.array([[1.0], [2.0], [3.0], [4.0]], dtype=np.float32),
@@ -180,8 +180,8 @@ def test_a_space_folded_into_step_by_step_equals_one_folded_into_at_once(
 @pytest.mark.parametrize(
     ("warm", "cold", "value"),
     [
-        (TasteSolver(4, 30, 2.0, warm_iterations=1, device="cpu", threads=1, seed=1), taste(iterations=1), 5.0),
-        (LevelSolver("rating", 4, 30, 2.0, warm_iterations=1, seed=1), LevelSolver("rating", 4, 1, 2.0, seed=1), None),
+        (ImplicitALS(4, 30, 2.0, warm_iterations=1, device="cpu", threads=1, seed=1), taste(iterations=1), 5.0),
+        (ExplicitALS("rating", 4, 30, 2.0, warm_iterations=1, seed=1), ExplicitALS("rating", 4, 1, 2.0, seed=1), None),
     ],
     ids=["taste", "level"],
 )
@@ -198,7 +198,7 @@ def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_
     assert set(earlier.item_ids) < set(near.item_ids) == set(end.item_ids)  # new items have vectors too
     history = events.before(day + 1)
     matrix = history.matrix_of(np.unique(history.users), np.searchsorted(events.item_ids, end.item_ids))
-    scores = [warm.fold(matrix, space.vectors) @ space.vectors.T for space in (end, near, far)]
+    scores = [warm.fold_in(matrix, space.vectors) @ space.vectors.T for space in (end, near, far)]
     distance = [float(np.abs(score - scores[0]).mean()) for score in scores]
     assert distance[1] < 0.7 * distance[2]
 
@@ -220,7 +220,7 @@ def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: in
     [
         (taste(iterations=15), 1e30, r"'taste' cannot be computed .*lower factors\.alpha"),
         (
-            LevelSolver("rating", 4, 3, 1e-300, seed=1),
+            ExplicitALS("rating", 4, 3, 1e-300, seed=1),
             1.0,
             r"'level:rating' cannot .*raise factors\.rating_regularization",
         ),
@@ -241,7 +241,7 @@ def test_users_whose_factors_are_not_finite_are_refused_when_they_are_folded_in(
     taken = sparse.csr_matrix(np.full((3, 80), np.inf, dtype=np.float32))
     vectors = np.random.default_rng(7).random((80, 4), dtype=np.float32)
     with pytest.raises(ConfigError, match=r"^factors 'taste'.* lower factors\.alpha"):
-        taste().fold(taken, vectors)
+        taste().fold_in(taken, vectors)
 
 
 @pytest.mark.faults(27)
@@ -251,7 +251,7 @@ def test_a_gpu_that_fails_at_work_is_an_error_and_not_a_silent_run_on_the_cpu(mo
     if implicit.gpu.HAS_CUDA:
         pytest.skip("implicit has a GPU here, which does not fail")
     monkeypatch.setattr(implicit.gpu, "HAS_CUDA", True)  # as if it had been there when it was asked for
-    solver = TasteSolver(4, 3, 2.0, device="gpu", threads=1, seed=1)
+    solver = ImplicitALS(4, 3, 2.0, device="gpu", threads=1, seed=1)
     with pytest.raises(
         DeviceError, match=r"factors\.device: 'gpu' failed while ALS was fitted \(.*factors\.device to 'cpu'"
     ):
@@ -282,9 +282,9 @@ def test_factors_fitted_on_a_gpu_order_pairs_as_those_of_the_cpu_do() -> None:
     rng = np.random.default_rng(5)
     users, items = (rng.standard_normal((count, 4)) for count in (400, 100))
     liked = sparse.csr_matrix((users @ items.T + rng.standard_normal((400, 100)) > 2).astype(np.float32))
-    first, again = (TasteSolver(4, 15, 2.0, device="gpu", threads=1, seed=1) for _ in range(2))
+    first, again = (ImplicitALS(4, 15, 2.0, device="gpu", threads=1, seed=1) for _ in range(2))
     vectors = first.fit(liked)
     found = [vectors, again.fit(liked, vectors), taste(iterations=15).fit(liked)]
-    scores = [taste().fold(liked, made) @ made.T for made in found]
+    scores = [taste().fold_in(liked, made) @ made.T for made in found]
     for made in scores[:2]:
         assert np.corrcoef(made.ravel(), scores[2].ravel())[0, 1] > 0.95

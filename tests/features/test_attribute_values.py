@@ -8,7 +8,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.features.attribute_values import MODERATE, SideTable
+from mtl_tasks.features.attribute_values import MODERATE, AttributeLookup
 from mtl_tasks.features.builder import Tables, build_features, fit_spaces
 from mtl_tasks.scenario import UserTable
 from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, world_scenario
@@ -42,7 +42,7 @@ def people(valid: pd.Series | None = None) -> pd.DataFrame:
 
 
 def test_without_versions_a_row_holds_on_every_day() -> None:
-    side = SideTable.prepare(people(), SECTION, columns.USER, IDS)
+    side = AttributeLookup.prepare(people(), SECTION, columns.USER, IDS)
     codes, days = np.array([0, 1, 2, 0]), np.array([11, 11, 11, 15_000])
     assert side.numbers(codes, days)["fans"].tolist() == pytest.approx([2, np.nan, 4, 2], nan_ok=True)
     assert side.categories(codes, days)["segment"].tolist() == ["b", np.nan, np.nan, "b"]
@@ -50,7 +50,7 @@ def test_without_versions_a_row_holds_on_every_day() -> None:
 
 def test_a_version_is_known_from_the_day_after_it() -> None:
     valid = moments(10.0, 12.9, 0, 0)
-    side = SideTable.prepare(people(valid), SECTION, columns.USER, IDS)
+    side = AttributeLookup.prepare(people(valid), SECTION, columns.USER, IDS)
     codes, days = np.zeros(5, dtype=np.int64), np.array([9, 10, 11, 12, 13])
     fans = side.numbers(codes, days)["fans"]
     np.testing.assert_equal(fans, [np.nan, np.nan, 1, 1, 2])
@@ -60,7 +60,7 @@ def test_a_version_is_known_from_the_day_after_it() -> None:
 
 
 def test_a_time_is_an_age_and_nothing_before_it() -> None:
-    side = SideTable.prepare(people(), SECTION, columns.USER, IDS)
+    side = AttributeLookup.prepare(people(), SECTION, columns.USER, IDS)
     joined = side.numbers(np.array([2, 2, 2, 1]), np.array([11, 12, 20, 20]))["joined"]
     np.testing.assert_equal(joined, [np.nan, 0, 8, np.nan])
 
@@ -70,8 +70,8 @@ def test_an_attribute_of_very_many_kinds_makes_no_shares() -> None:
     many = table.assign(name=[f"kind {place}" for place in range(MODERATE + 1)])
     section = UserTable(path="people.parquet", id="id", categorical={"name": "name"})
     ids = np.arange(MODERATE + 1)
-    assert SideTable.prepare(many, section, columns.USER, ids).listed == []
-    assert len(SideTable.prepare(many.iloc[1:], section, columns.USER, ids).listed) == 1
+    assert AttributeLookup.prepare(many, section, columns.USER, ids).listed == []
+    assert len(AttributeLookup.prepare(many.iloc[1:], section, columns.USER, ids).listed) == 1
 
 
 def features(users: pd.DataFrame, section: dict[str, object]) -> tuple[pd.DataFrame, pd.DataFrame]:

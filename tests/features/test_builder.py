@@ -16,9 +16,17 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.features import running_sums as sums
-from mtl_tasks.features.builder import TASTE, FeatureMaker, Spaces, Tables, build_features, extend_spaces, fit_spaces
+from mtl_tasks.features.builder import (
+    TASTE,
+    FactorModels,
+    FeatureMaker,
+    Tables,
+    build_features,
+    extend_spaces,
+    fit_spaces,
+)
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
-from mtl_tasks.features.interactions import CodedRows, encode, taken_events
+from mtl_tasks.features.interactions import IndexedRows, encode, positive_interactions
 from mtl_tasks.scenario import Scenario
 from tests.support.worlds import (
     END,
@@ -271,7 +279,7 @@ def test_a_refit_that_falls_before_the_log_names_its_day_and_the_setting_that_pu
 class Oracle:
     """Features of one row at a time, by their definitions, in plain Python."""
 
-    def __init__(self, events: list[Event], spaces: Spaces) -> None:
+    def __init__(self, events: list[Event], spaces: FactorModels) -> None:
         self.events = sorted(events, key=lambda event: event.day)
         self.spaces = spaces
         self.rated = [event for event in self.events if not math.isnan(event.rating)]
@@ -467,9 +475,9 @@ def test_what_only_the_user_has_taken_goes_with_nothing_however_long_ago() -> No
     scenario = world_scenario()
     events = [Event(100, 10 + 2 * item, FIRST + item // 60, 5.0, 1.0) for item in range(250)]
     coded, _ = encode(canonical(events), canonical(events).iloc[:0], scenario)
-    pairs = CoOccurrence(taken_events(coded, scenario))
+    pairs = CoOccurrence(positive_interactions(coded, scenario))
     pairs.advance(END)
-    rows = CodedRows(np.zeros(250, dtype=np.int64), np.arange(250), np.full(250, END))
+    rows = IndexedRows(np.zeros(250, dtype=np.int64), np.arange(250), np.full(250, END))
     assert not pairs.columns(rows, 20)["co_occurrence.all"].any()
 
 
@@ -480,10 +488,10 @@ def test_overlap_is_the_same_to_the_bit_for_a_row_alone_and_in_a_list(monkeypatc
     takes += [(0, item, FIRST) for item in range(120)]  # one who has taken more than goes into a list
     frame = canonical([Event(100 + 2 * user, 10 + 2 * item, day, 5.0, 1.0) for user, item, day in takes])
     coded, _ = encode(frame, frame.iloc[:0], scenario)
-    pairs = CoOccurrence(taken_events(coded, scenario))
+    pairs = CoOccurrence(positive_interactions(coded, scenario))
     pairs.advance(END)
     users, items = np.repeat(np.arange(40), 200), np.tile(np.arange(200), 40)  # what was taken is among them
-    rows = CodedRows(users, items, np.full(len(users), END))
+    rows = IndexedRows(users, items, np.full(len(users), END))
     alone = [pairs.columns(rows.at(np.arange(place, len(users), 200)), 5) for place in range(200)]
     monkeypatch.setattr("mtl_tasks.features.groups.co_occurrence._CHUNK", 3 * 200)
     for name, listed in pairs.columns(rows, 5).items():

@@ -91,16 +91,16 @@ LARGE = SMALL_SPACE // 10 + 1
 def test_what_was_never_met_has_an_empty_place(users: int) -> None:
     pairs = pairs_of(users, [(0, 7), (0, 3), (0, 7)])
     sums = RunningSums(pairs)
-    sums.add(0, pairs.places(np.array([0, 0]), np.array([7, 7])))
-    found: Aggregate = sums.ever(pairs.places(np.array([0, 0, 0]), np.array([3, 5, 7])))
+    sums.add(0, pairs.positions(np.array([0, 0]), np.array([7, 7])))
+    found: Aggregate = sums.ever(pairs.positions(np.array([0, 0, 0]), np.array([3, 5, 7])))
     assert found.count.tolist() == [0, 0, 2]
 
 
 def test_a_large_space_takes_no_more_places_than_there_are_keys() -> None:
     pairs = pairs_of(LARGE, [(0, 7), (0, 3), (0, 7)])
     assert len(pairs) == 2
-    assert pairs.places(np.array([0, 0, 0, 9]), np.array([3, 5, 7, 9])).tolist() == [0, 2, 1, 2]
-    assert pairs_of(LARGE, []).places(np.array([1]), np.array([1])).tolist() == [0]
+    assert pairs.positions(np.array([0, 0, 0, 9]), np.array([3, 5, 7, 9])).tolist() == [0, 2, 1, 2]
+    assert pairs_of(LARGE, []).positions(np.array([1]), np.array([1])).tolist() == [0]
     with pytest.raises(ValueError, match="in use"):
         pairs.learn(np.array([1]), np.array([1]))
 
@@ -125,13 +125,13 @@ def test_sums_go_on_from_others_as_if_they_had_counted_all_themselves(users: int
             sums.advance(day)
             if part:
                 user, kind, value = (np.array(values) for values in zip(*part, strict=True))
-                sums.add(day, pairs.places(user, kind), {"value": value.astype(np.float64)})
+                sums.add(day, pairs.positions(user, kind), {"value": value.astype(np.float64)})
         sums.advance(end)
 
     earlier, its_pairs = counting([one for one in records if one[2] < cut], np.arange(5), cut)
     add(earlier, its_pairs, np.arange(5), 0, cut)
     later, pairs = counting([one for one in records if one[2] >= cut], moved, 12)
-    later.go_on_from(earlier.kept(), {"user": moved, "kind": np.arange(10)})
+    later.restore(earlier.kept(), {"user": moved, "kind": np.arange(10)})
     add(later, pairs, moved, cut, 12)
     alone, all_pairs = counting(records, moved, 12)
     add(alone, all_pairs, moved, 0, 12)
@@ -141,7 +141,7 @@ def test_sums_go_on_from_others_as_if_they_had_counted_all_themselves(users: int
         lambda sums, at: sums.last(at, 3),
         lambda sums, at: sums.last(at, 7),
     ):
-        one, other = question(later, pairs.places(*asked)), question(alone, all_pairs.places(*asked))
+        one, other = question(later, pairs.positions(*asked)), question(alone, all_pairs.positions(*asked))
         for answer in ("count", "first_day", "last_day"):
             mine, wanted = (getattr(found, answer) for found in (one, other))
             np.testing.assert_array_equal(mine() if callable(mine) else mine, wanted() if callable(wanted) else wanted)

@@ -14,7 +14,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.features import running_sums as sums
 from mtl_tasks.features.builder import FeatureMaker, Tables, fit_spaces
 from mtl_tasks.features.interactions import encode
-from mtl_tasks.features.state import Memory
+from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.store.artifacts import Store
 from tests.support.worlds import (
     END,
@@ -54,7 +54,7 @@ def test_counting_on_equals_counting_everything(
         pd.testing.assert_frame_equal(made, expected, check_exact=True)
 
 
-def before(events: pd.DataFrame, tables: Tables, day: int) -> Memory:
+def before(events: pd.DataFrame, tables: Tables, day: int) -> FeatureSnapshot:
     """Count what was before a day, knowing nothing of any other."""
     scenario = world_scenario(**RICH)
     past = events[events[columns.DAY] < day].reset_index(drop=True)
@@ -64,7 +64,9 @@ def before(events: pd.DataFrame, tables: Tables, day: int) -> Memory:
     return maker.memory()
 
 
-def stored(memory: Memory, day: int, folder: Path) -> Memory:
+def stored(memory: FeatureSnapshot, day: int, folder: Path) -> FeatureSnapshot:
     store = Store(str(folder))
     facts = {"stage": "counts before a day", "usage": {}}
-    return Memory.read(store.publish(store.folder("world", "days", str(day), "key"), "key", memory.payload(), facts))
+    return FeatureSnapshot.read(
+        store.publish(store.folder("world", "days", str(day), "key"), "key", memory.payload(), facts)
+    )

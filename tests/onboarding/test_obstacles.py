@@ -14,10 +14,10 @@ from mtl_tasks.models.boosting.device import probe
 from mtl_tasks.onboarding.check import inspect
 from mtl_tasks.onboarding.obstacles import find_obstacles
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.tasks import SETTINGS, ask_run
+from mtl_tasks.pipeline.tasks import SETTINGS, prepare_run
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Ref, Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, SCENARIO, write_scenario
 
 FIRST, SECOND = "2013-05-10", "2013-05-11"
@@ -43,7 +43,7 @@ def scenario(project: Path, transfer: str, name: str = NAME, **sections: Any) ->
 def enter_champion(store: Store, name: str = NAME) -> None:
     document = load_scenario(name).model_dump(mode="json")
     refs = {"member:independent": Ref(f"{name}/{FIRST}/member-independent/{'a' * 32}", "a" * 64, "b" * 64, 1)}
-    Registry(store, name).append(Entry("c" * 64, FIRST, "promote", ["holds"], document, refs, "c0de"))
+    Registry(store, name).append(RunRecord("c" * 64, FIRST, "promote", ["holds"], document, refs, "c0de"))
 
 
 def obstacles(store: Store, **overrides: Any) -> list[str]:
@@ -71,7 +71,7 @@ def test_check_run_and_a_schedulers_run_refuse_an_unknown_scenario_in_the_same_w
     params |= {"as_of": SECOND, "members": list(run.scenario.members), "force": False}
     now = datetime(2026, 1, 1, tzinfo=UTC)
     with pytest.raises(ConfigError) as asked:
-        ask_run(NAME, params, {}, interval_end=None, run_after=now, now=now, store=".store", run_id="manual")
+        prepare_run(NAME, params, {}, interval_end=None, run_after=now, now=now, store=".store", run_id="manual")
     assert str(asked.value) == known
 
 

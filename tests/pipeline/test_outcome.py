@@ -13,10 +13,10 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.pipeline import outcome
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.tasks import perform_report, perform_stage, run_to_json
+from mtl_tasks.pipeline.tasks import execute_report, execute_stage, run_to_json
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import promote, rollback
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support.projects import NAME, write_log, write_scenario
 
 TODAY = pd.Timestamp("2026-01-01", tz="UTC")
@@ -54,20 +54,20 @@ def make(store: Path, as_of: str, **overrides: Any) -> Made:
 def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     newer = make(tmp_path, DAYS[1])
     older = make(tmp_path, DAYS[0])
-    told = outcome.announcement(*newer)
+    told = outcome.champion_event(*newer)
     assert told is not None
     assert told["as_of"] == DAYS[1]
     assert told["verdict"].startswith("promote: 1 of 1 rules passed")
     assert set(told["refs"]) >= {"validate", "factors", "member:als", "gate"}
-    assert outcome.announcement(*older) is None
+    assert outcome.champion_event(*older) is None
 
 
 @pytest.mark.faults(8)
 def test_a_backfill_of_five_older_dates_announces_nobody(tmp_path: Path) -> None:
-    champion = Entry("f" * 64, "2013-05-12", "promote", ["holds"], {"name": NAME}, {}, "c0de")
+    champion = RunRecord("f" * 64, "2013-05-12", "promote", ["holds"], {"name": NAME}, {}, "c0de")
     Registry(Store(str(tmp_path)), NAME).append(champion)
     made = [make(tmp_path, f"2013-05-{day:02}", **{"windows.min_history": 7}) for day in range(7, 12)]
-    assert [outcome.announcement(*one) for one in made] == [None] * 5
+    assert [outcome.champion_event(*one) for one in made] == [None] * 5
     registry = Registry(Store(str(tmp_path)), NAME)
     assert registry.champion() == champion
     assert [entry.promoted for entry in registry.entries()] == [True] * 6
@@ -89,30 +89,30 @@ def test_who_need_not_be_asked_is_not(tmp_path: Path) -> None:
 def test_the_answer_decides_and_is_in_the_note(tmp_path: Path, approved: bool, by: str | None, note: str) -> None:
     made = make(tmp_path, DAYS[1], **{"gate.approval": "required"})
     assert outcome.awaits_approval(*made)
-    assert outcome.announcement(*made) is None
-    assert "| ✓ | rating rmse <= 3 |" in outcome.tell_verdict(*made)
+    assert outcome.champion_event(*made) is None
+    assert "| ✓ | rating rmse <= 3 |" in outcome.verdict_markdown(*made)
     for _ in range(2):  # a task that was cut off after it had recorded the answer does so again
         outcome.record_answer(*made, approved=approved, by=by, at="2026-01-01")
     assert not outcome.awaits_approval(*made)
-    assert (outcome.announcement(*made) is not None) == approved
+    assert (outcome.champion_event(*made) is not None) == approved
     assert outcome.run_note(*made).startswith(f"{DAYS[1]}: {note}")
     assert len(Registry(Store(str(tmp_path)), NAME).records()) == 2
 
 
 def test_lists_are_made_from_exactly_the_run_that_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no run is promoted yet: run train_small first"):
-        outcome.ask_lists(NAME, None, str(tmp_path))
+        outcome.prepare_recommend(NAME, None, str(tmp_path))
     make(tmp_path, DAYS[0])
     make(tmp_path, DAYS[1])
     registry = Registry(Store(str(tmp_path)), NAME)
     older, newer = registry.standing()
-    named, default = (outcome.ask_lists(NAME, key, str(tmp_path)) for key in (older.run_key[:12], None))
+    named, default = (outcome.prepare_recommend(NAME, key, str(tmp_path)) for key in (older.run_key[:12], None))
     assert named is not None
     assert default is not None
     assert (named["asked"]["as_of"], default["asked"]["as_of"]) == DAYS
-    assert perform_stage("recommend", named["asked"], [named["results"]])["reused"]  # what the run itself has made
+    assert execute_stage("recommend", named["asked"], [named["results"]])["reused"]  # what the run itself has made
     rollback(registry, Store(str(tmp_path)), None, by="ada", reason="bad lists", at="2026-01-01")
-    assert outcome.ask_lists(NAME, newer.run_key, str(tmp_path)) is None
+    assert outcome.prepare_recommend(NAME, newer.run_key, str(tmp_path)) is None
 
 
 def test_an_answer_that_comes_after_a_decision_leaves_the_champion_as_it_is(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_an_answer_that_comes_after_a_decision_leaves_the_champion_as_it_is(tmp_
     assert late.promoted
     assert late.said.startswith("the answer reject by nobody at 2026-01-02 (no answer in time) is ignored: run ")
     assert late.said.endswith("was decided before it, approved by ada at 2026-01-01: it is urgent")
-    assert outcome.announcement(*made) is not None
-    registry.append(Ruling(entry.run_key, entry.as_of, "retire", "ada", "it is bad", "2026-01-03"))
+    assert outcome.champion_event(*made) is not None
+    registry.append(Decision(entry.run_key, entry.as_of, "retire", "ada", "it is bad", "2026-01-03"))
     after = outcome.record_answer(*made, approved=True, by="ada", user_id="7", at="2026-01-04")
     assert not after.promoted
     assert "is ignored" in after.said
@@ -147,16 +147,16 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
     older, newer = Registry(store, NAME).standing()
     for stage in ("split", "features"):
         shutil.rmtree(store.open(newer.refs[stage]).folder)
-    found = outcome.ask_lists(NAME, None, str(tmp_path))
+    found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
     assert found["asked"]["as_of"] == DAYS[1]
-    assert perform_stage("recommend", found["asked"], [found["results"]])["reused"]
-    assert perform_report(found["asked"], [found["results"]]) is None  # it shows the windows
+    assert execute_stage("recommend", found["asked"], [found["results"]])["reused"]
+    assert execute_report(found["asked"], [found["results"]]) is None  # it shows the windows
     assert outcome.run_note(found["asked"], [found["results"]]).startswith(f"{DAYS[1]}: promoted; promote")
     model = store.open(newer.refs["member:als"])
     path = model.folder / next(iter(model.manifest["files"].values()))["path"]
     path.write_bytes(path.read_bytes()[:-1])
-    found = outcome.ask_lists(NAME, None, str(tmp_path))
+    found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
     assert found["asked"]["as_of"] == DAYS[0]
     warning = f"warning: run {newer.run_key[:12]} as of {DAYS[1]}: its member:als is missing or damaged"
@@ -164,7 +164,7 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
     with pytest.raises(
         ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make lists: its member:als is missing"
     ):
-        outcome.ask_lists(NAME, newer.run_key, str(tmp_path))
+        outcome.prepare_recommend(NAME, newer.run_key, str(tmp_path))
     shutil.rmtree(store.open(older.refs["validate"]).folder)
     with pytest.raises(ArtifactError, match=rf"was pruned .*include/bin/mtl run {NAME} --as-of {DAYS[0]}"):
-        outcome.ask_lists(NAME, older.run_key, str(tmp_path))
+        outcome.prepare_recommend(NAME, older.run_key, str(tmp_path))

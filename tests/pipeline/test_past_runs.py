@@ -29,7 +29,7 @@ from mtl_tasks.pipeline.past_runs import (
 from mtl_tasks.pipeline.stages import explain
 from mtl_tasks.report import render_report
 from mtl_tasks.store.artifacts import MANIFEST, Payload, Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support import board
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
@@ -83,13 +83,13 @@ def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
     assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
 
 
-def past_entry(store: Store, **usage: float) -> Entry:
+def past_entry(store: Store, **usage: float) -> RunRecord:
     """Enter a run of which only the stages `evaluate` and `gate` are left."""
     refs = {}
     for stage in ("evaluate", "gate"):
         folder = store.folder(NAME, AS_OF, stage, stage[0] * 64)
         refs[stage] = store.publish(folder, stage[0] * 64, Payload(), {"usage": usage}).ref
-    entry = Entry("1" * 64, AS_OF, "promote", ["holds"], {"name": NAME}, refs, "c0de")
+    entry = RunRecord("1" * 64, AS_OF, "promote", ["holds"], {"name": NAME}, refs, "c0de")
     Registry(store, NAME).append(entry)
     return entry
 

@@ -41,7 +41,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) -> dict[str, Any]:
     params = {**DEFAULTS, **{key: value for key, value in conf.items() if key in DEFAULTS}}
-    return handover.ask_run(
+    return handover.prepare_run(
         "movies",
         params,
         conf,
@@ -179,11 +179,11 @@ def test_a_run_survives_json() -> None:
 
 def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artefacts_they_name(tmp_path: Path) -> None:
     asked = {**ask(as_of="2013-08-25"), "store": str(tmp_path)}
-    first = json.loads(json.dumps(handover.perform_stage("resolve", asked, [])))
-    again = handover.perform_stage("resolve", asked, [None, [first]])
+    first = json.loads(json.dumps(handover.execute_stage("resolve", asked, [])))
+    again = handover.execute_stage("resolve", asked, [None, [first]])
     assert not first["reused"]
     assert again["reused"]
     assert again["ref"] == first["ref"]
     changed = {**first, "ref": {**first["ref"], "sha256": "0" * 64}}
     with pytest.raises(ArtifactError, match="does not match the reference"):
-        handover.perform_stage("validate", asked, [[changed], None])
+        handover.execute_stage("validate", asked, [[changed], None])

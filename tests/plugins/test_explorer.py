@@ -16,7 +16,7 @@ import pytest
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.pipeline.explore import PreparedRun, open_run
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Entry
+from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.explorer import Explorer
 from plugins.model_board.turns import Turns
 from tests.support import board
@@ -31,7 +31,7 @@ class Counted:
     def __init__(self) -> None:
         self.dates: list[str] = []
 
-    def __call__(self, store: Store, entry: Entry) -> PreparedRun:
+    def __call__(self, store: Store, entry: RunRecord) -> PreparedRun:
         self.dates.append(entry.as_of)
         return open_run(store, entry)
 
@@ -116,7 +116,7 @@ def blocked(board_project: Path, airflow_database: None, monkeypatch: pytest.Mon
     """The board, whose questions wait for an event: for 0 seconds, unless a test says otherwise."""
     event = Event()
 
-    def prepare(store: Store, entry: Entry) -> PreparedRun:
+    def prepare(store: Store, entry: RunRecord) -> PreparedRun:
         event.wait()
         return open_run(store, entry)
 

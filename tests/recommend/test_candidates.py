@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtl_tasks.features.builder import FeatureMaker, fit_spaces
-from mtl_tasks.features.interactions import CodedRows, encode
+from mtl_tasks.features.interactions import IndexedRows, encode
 from mtl_tasks.recommend.candidates import Candidates, sorted_codes
 from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
 
@@ -25,7 +25,7 @@ def maker(request: pytest.FixtureRequest) -> FeatureMaker:
     return made
 
 
-def rows_of(maker: FeatureMaker, users: Any, count: int = 3) -> CodedRows:
+def rows_of(maker: FeatureMaker, users: Any, count: int = 3) -> IndexedRows:
     return Candidates(maker, END, count).rows(np.array(users, dtype=np.int64))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.core import columns
-from mtl_tasks.recommend.serving_context import ServedContext
+from mtl_tasks.recommend.serving_context import ServingContext
 from tests.support.logs import tiny_scenario
 
 DAY = 15_830
@@ -36,7 +36,7 @@ def test_the_last_value_of_item_or_user_stands_in_and_else_nothing_does() -> Non
     }
     scenario = tiny_scenario(source__context=context, source__timezone="Asia/Shanghai")
     rows = pd.DataFrame({columns.USER: [1, 2, 3], columns.ITEM: [7, 8, 9], columns.DAY: DAY}, index=[5, 6, 7])
-    made = ServedContext.of(past(), scenario, DAY).add(rows)
+    made = ServingContext.of(past(), scenario, DAY).add(rows)
     np.testing.assert_equal(made[PRICE].to_numpy(), np.array([6, 8, np.nan], dtype=np.float32))
     assert made[TAB].tolist() == ["home", "search", np.nan]
     assert made[TAB].dtype == past()[TAB].dtype
@@ -48,4 +48,4 @@ def test_the_last_value_of_item_or_user_stands_in_and_else_nothing_does() -> Non
 
 def test_without_context_rows_stay_as_they_are() -> None:
     rows = pd.DataFrame({columns.USER: [1], columns.ITEM: [7]})
-    pd.testing.assert_frame_equal(ServedContext.of(past(), tiny_scenario(), DAY).add(rows), rows)
+    pd.testing.assert_frame_equal(ServingContext.of(past(), tiny_scenario(), DAY).add(rows), rows)

@@ -311,8 +311,8 @@ LINKED = ["", "2013-05-07", "2013-05-07/factors", f"2013-05-07/factors/{KEY[:32]
 def test_a_symbolic_link_anywhere_below_the_root_is_refused(tmp_path: Path, place: str) -> None:
     artifact = publish(tmp_path / "store")
     file = path_of(artifact, "vectors.npz")
-    places = {"attempt": file.parent, "vectors.npz": file, MANIFEST: manifest_of(artifact)}
-    path = places.get(place, tmp_path / "store" / "tiny" / place)
+    positions = {"attempt": file.parent, "vectors.npz": file, MANIFEST: manifest_of(artifact)}
+    path = positions.get(place, tmp_path / "store" / "tiny" / place)
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ArtifactError, match="is a symbolic link, and nothing in a store may be one"):

@@ -10,7 +10,7 @@ from mtl_tasks.core.errors import ArtifactError, StoreError
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import MANIFEST, Store
 from mtl_tasks.store.champions import choose_champion, comparison_fault, lists_fault
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, write_past_runs
 
 DAYS = ["2013-05-09", "2013-05-10", "2013-05-11"]
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
 
 
-def spoil(store: Store, entry: Entry, stage: str) -> None:
+def spoil(store: Store, entry: RunRecord, stage: str) -> None:
     path = Path(store.root / entry.refs[stage].uri / MANIFEST)
     path.write_bytes(path.read_bytes()[:-3])
 

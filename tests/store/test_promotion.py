@@ -13,7 +13,7 @@ from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import MANIFEST, Store
 from mtl_tasks.store.champions import BULK, LISTED
 from mtl_tasks.store.promotion import promote, rollback, verify_runs
-from mtl_tasks.store.registry import Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry
 from tests.support.projects import NAME, SCENARIO, write_past_runs
 
 DAYS = ["2013-05-09", "2013-05-10", "2013-05-11"]
@@ -52,7 +52,7 @@ def test_a_store_that_does_not_answer_is_not_damage(store: Store, registry: Regi
     silence(store, registry, 0)
     with pytest.raises(StoreError, match="cannot be read"):
         verify_runs(registry.entries(), store)
-    registry.append(Ruling("1" * 64, DAYS[0], "retire", **SAID))
+    registry.append(Decision("1" * 64, DAYS[0], "retire", **SAID))
     before = records(store)
     with pytest.raises(StoreError, match="cannot be read"):
         promote(registry, store, "1" * 64, **SAID)
@@ -70,7 +70,7 @@ def test_a_rollback_on_a_store_that_does_not_answer_says_so(store: Store, regist
 def test_a_run_with_a_damaged_record_is_not_promoted_and_one_beside_it_may_be_rolled_back(
     store: Store, registry: Registry
 ) -> None:
-    registry.append(Ruling("3" * 64, DAYS[2], "retire", **SAID))
+    registry.append(Decision("3" * 64, DAYS[2], "retire", **SAID))
     (retirement,) = Path(store.root).rglob("*-retire-*.json")
     retirement.write_bytes(retirement.read_bytes()[:-5])
     with pytest.raises(ArtifactError, match=r"not a registry entry .* registry quarantine small 2013-05-11/0002-3333"):

@@ -12,14 +12,14 @@ import s3fs
 
 from mtl_tasks.core.errors import ArtifactError, GateError, StoreError
 from mtl_tasks.store.artifacts import Ref, Store, sealed
-from mtl_tasks.store.promotion import settle
-from mtl_tasks.store.registry import AWAITS_APPROVAL, Action, Entry, Registry, Ruling, standing_of
+from mtl_tasks.store.promotion import record_approval
+from mtl_tasks.store.registry import AWAITS_APPROVAL, Action, Decision, Registry, RunRecord, standing_of
 from tests.support.buckets import empty_bucket, s3_server
 
 
-def entry(as_of: str, decision: str = "promote", run_key: str = "a" * 64) -> Entry:
+def entry(as_of: str, decision: str = "promote", run_key: str = "a" * 64) -> RunRecord:
     refs = {"factors": Ref("tiny/x/factors/k", "k", "s", 3)}
-    return Entry(run_key, as_of, decision, ["rating rmse <= 5: holds"], {"name": "tiny"}, refs, "c0de")
+    return RunRecord(run_key, as_of, decision, ["rating rmse <= 5: holds"], {"name": "tiny"}, refs, "c0de")
 
 
 @pytest.fixture
@@ -150,8 +150,8 @@ def test_a_registry_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         Registry(Store(str(tmp_path / "file")), "tiny").append(entry("2013-05-05"))
 
 
-def ruling(as_of: str, run_key: str, action: Action, reason: str = "because") -> Ruling:
-    return Ruling(run_key, as_of, action, "ada", reason, "2026-01-02T03:04:05+00:00")
+def ruling(as_of: str, run_key: str, action: Action, reason: str = "because") -> Decision:
+    return Decision(run_key, as_of, action, "ada", reason, "2026-01-02T03:04:05+00:00")
 
 
 def test_a_retired_run_is_champion_of_no_time(registry: Registry) -> None:
@@ -240,8 +240,8 @@ def test_a_tampered_ruling_is_an_error(registry: Registry, tmp_path: Path) -> No
         registry.champion()
 
 
-def answer(action: Action, by: str = "nobody", reason: str = "no answer in time") -> Ruling:
-    return Ruling("a" * 64, "2013-05-05", action, by, reason, "2026-01-03T00:00:00+00:00", answer=True)
+def answer(action: Action, by: str = "nobody", reason: str = "no answer in time") -> Decision:
+    return Decision("a" * 64, "2013-05-05", action, by, reason, "2026-01-03T00:00:00+00:00", answer=True)
 
 
 def flip(path: Path) -> None:
@@ -288,7 +288,7 @@ def test_settling_is_refused_once_the_run_was_decided(registry: Registry) -> Non
     said = {"by": "nobody", "reason": "no answer in time", "at": "2026-01-03T00:00:00+00:00"}
     registry.append(ruling("2013-05-05", "a" * 64, "promote", "it is urgent"))
     for _ in range(2):
-        given, snapshot = settle(registry, "a" * 64, approved=False, **said)
+        given, snapshot = record_approval(registry, "a" * 64, approved=False, **said)
         assert given not in snapshot.rulings("a" * 64)
     assert len(registry.records()) == 2
     assert champion_of(registry) == "a"

@@ -12,7 +12,7 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry
 from mtl_tasks.store.run_costs import RUNS, read_costs
 from mtl_tasks.store.stage_order import STAGE_ORDER
 from tests.support.forging import forge
@@ -25,7 +25,7 @@ DAYS = [f"2013-05-{day:02d}" for day in range(1, 9)]
 def root(tmp_path: Path) -> Path:
     """Eight runs; a ruling lies beside the newest."""
     write_past_runs(tmp_path, DAYS)
-    ruling = Ruling("8" * 64, DAYS[-1], "retire", "ada", "too eager", "2013-05-09T08:00:00+00:00")
+    ruling = Decision("8" * 64, DAYS[-1], "retire", "ada", "too eager", "2013-05-09T08:00:00+00:00")
     Registry(Store(str(tmp_path)), NAME).append(ruling)
     return tmp_path
 

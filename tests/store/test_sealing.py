@@ -16,7 +16,7 @@ from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.tasks import run_from_json, run_to_json
 from mtl_tasks.store.artifacts import Artifact, Payload, Store
 from mtl_tasks.store.promotion import verify_runs
-from mtl_tasks.store.registry import Entry, Registry, Ruling
+from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.resealing import reseal
 from mtl_tasks.store.run_costs import read_costs
 from mtl_tasks.store.sealing import KEY_VARIABLE, OLD_KEY_VARIABLE, StoreKey, key_from, sealed, unsealed
@@ -36,8 +36,8 @@ def publish(store: Store, key: str = "b" * 64) -> Artifact:
     return store.publish(store.folder(NAME, DAY, "gate", key), key, made, facts)
 
 
-def enter_run(store: Store, decision: str = "reject") -> Entry:
-    entry = Entry(RUN, DAY, decision, ["a reason"], {"name": NAME}, {"gate": publish(store).ref}, "c0de", {"a": {}})
+def enter_run(store: Store, decision: str = "reject") -> RunRecord:
+    entry = RunRecord(RUN, DAY, decision, ["a reason"], {"name": NAME}, {"gate": publish(store).ref}, "c0de", {"a": {}})
     Registry(store, NAME).append(entry)
     return entry
 
@@ -206,7 +206,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_scenario(tmp_path)
     enter_run(Store(".store"), "promote")
     publish(Store(".store"), "d" * 64)
-    Registry(Store(".store"), NAME).append(Ruling(RUN, DAY, "retire", "ada", "too eager", f"{DAY}T08:00:00+00:00"))
+    Registry(Store(".store"), NAME).append(Decision(RUN, DAY, "retire", "ada", "too eager", f"{DAY}T08:00:00+00:00"))
     return tmp_path
 
 

@@ -15,7 +15,7 @@ from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_runs import PastRun, read_run
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import promote, rollback
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, write_log, write_scenario
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def registry(root: Path) -> Registry:
     return Registry(store(root), NAME)
 
 
-def entry_of(root: Path, as_of: str) -> Entry:
+def entry_of(root: Path, as_of: str) -> RunRecord:
     """The run of a day."""
     return next(entry for entry in registry(root).entries() if entry.as_of == as_of)
 

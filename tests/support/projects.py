@@ -14,7 +14,7 @@ from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Payload, Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 
 FILMS = Path(__file__).parents[2] / "include" / "data" / "movietweetings"
 FIRST_DAY, AS_OF = "2013-04-01", "2013-05-11"
@@ -80,4 +80,6 @@ def write_past_runs(store_root: Path, days: list[str]) -> None:
         for stage, seconds in (("fuse", 20 * number), ("factors", 10 * number)):
             facts = {"usage": {"seconds": seconds, "peak_rss_mb": 100.0 * number}}
             refs[stage] = store.publish(store.folder(NAME, as_of, stage, "a" * 64), "a" * 64, Payload(), facts).ref
-        Registry(store, NAME).append(Entry(f"{number}" * 64, as_of, "promote", ["holds"], {"name": NAME}, refs, "c0de"))
+        Registry(store, NAME).append(
+            RunRecord(f"{number}" * 64, as_of, "promote", ["holds"], {"name": NAME}, refs, "c0de")
+        )

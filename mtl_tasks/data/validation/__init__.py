@@ -4,6 +4,13 @@ Great Expectations decides whether the schema holds, whether the share of bad ro
 left is enough and fresh.
 """
 
-from mtl_tasks.data.validation.validate import JudgedRows, Say, ValidationResult, judge_log, judge_rows, validate_log
+from mtl_tasks.data.validation.validate import (
+    FaultPolicy,
+    ValidatedRows,
+    ValidationResult,
+    judge_log,
+    validate_log,
+    validate_rows,
+)
 
-__all__ = ["JudgedRows", "Say", "ValidationResult", "judge_log", "judge_rows", "validate_log"]
+__all__ = ["FaultPolicy", "ValidatedRows", "ValidationResult", "judge_log", "validate_log", "validate_rows"]

@@ -52,7 +52,7 @@ class ValidationResult:
 
 
 @dataclass(frozen=True)
-class JudgedRows:
+class ValidatedRows:
     """Rows of the log, each judged by itself and by the rows of its day.
 
     Attributes
@@ -67,7 +67,7 @@ class JudgedRows:
 
 
 @dataclass(frozen=True)
-class Say:
+class FaultPolicy:
     """What to do about a fault of the whole log: a run refuses it, and a check before the first run collects it."""
 
     refuse: Callable[[DataError], None]
@@ -78,7 +78,7 @@ def _raise(error: DataError) -> None:
     raise error
 
 
-IN_A_RUN: Final = Say(_raise, log.warning)
+IN_A_RUN: Final = FaultPolicy(_raise, log.warning)
 
 
 def validate_log(
@@ -87,28 +87,28 @@ def validate_log(
     scenario: Scenario,
     as_of: pd.Timestamp,
     *,
-    say: Say = IN_A_RUN,
+    say: FaultPolicy = IN_A_RUN,
     whole: bool = True,
     attribution: Mapping[str, Any] | None = None,
 ) -> ValidationResult:
-    """Set bad rows aside, and refuse a log that is bad as a whole: :func:`judge_rows`, then :func:`judge_log`.
+    """Set bad rows aside, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`judge_log`.
 
     Parameters and errors are theirs.
     """
-    [judged] = judge_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
+    [judged] = validate_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
     return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
 
 
-def judge_rows(
+def validate_rows(
     interactions: pd.DataFrame,
     items: pd.DataFrame,
     scenario: Scenario,
     as_of: pd.Timestamp,
     *,
     spans: Sequence[range] | None = None,
-    say: Say = IN_A_RUN,
+    say: FaultPolicy = IN_A_RUN,
     attribution: Mapping[str, Any] | None = None,
-) -> list[JudgedRows]:
+) -> list[ValidatedRows]:
     """Set bad rows aside.
 
     Parameters
@@ -152,10 +152,10 @@ def judge_rows(
     before = scenario.source.prior
     earlier = good & (False if before is None else (probe[FILE] == before.path).to_numpy())
     schema = [outcome.to_json() for outcome in outcomes]
-    places = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
-    parts = zip(places, _split(events, good, places), _split(quarantine, bad, places), strict=True)
+    positions = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
+    parts = zip(positions, _split(events, good, positions), _split(quarantine, bad, positions), strict=True)
     return [
-        JudgedRows(
+        ValidatedRows(
             kept,
             aside,
             {
@@ -171,10 +171,10 @@ def judge_rows(
     ]
 
 
-def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], places: Sequence[slice]) -> list[pd.DataFrame]:
+def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], positions: Sequence[slice]) -> list[pd.DataFrame]:
     """Divide what a mask chose from the log by where it stood there."""
     before = np.append(0, np.cumsum(mask))
-    return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in places]
+    return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in positions]
 
 
 def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], place: slice) -> list[dict[str, Any]]:
@@ -226,7 +226,7 @@ def judge_log(
     scenario: Scenario,
     as_of: pd.Timestamp,
     *,
-    say: Say = IN_A_RUN,
+    say: FaultPolicy = IN_A_RUN,
     whole: bool = True,
 ) -> ValidationResult:
     """Refuse a log that is bad as a whole.
@@ -234,7 +234,7 @@ def judge_log(
     Parameters
     ----------
     records, events, quarantine
-        As :func:`judge_rows` returns them; the records are of the parts that the frames were joined from.
+        As :func:`validate_rows` returns them; the records are of the parts that the frames were joined from.
     as_of
         UTC midnight.
     say
@@ -277,7 +277,7 @@ def judge_log(
     return ValidationResult(events, quarantine, report)
 
 
-def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: Say, whole: bool) -> None:
+def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: FaultPolicy, whole: bool) -> None:
     """Say which events count for nothing, and refuse a log in which they are too many of a type."""
     unread = unread_types(attribution["unread"], scenario)
     if unread:
@@ -315,7 +315,7 @@ def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame)
     return schema + joined
 
 
-def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: Say) -> list[Outcome]:
+def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: FaultPolicy) -> list[Outcome]:
     """As :func:`judge`, and refuse what fails critically, or any check that could not run."""
     outcomes = judge(frame, expectations) if expectations else []
     for outcome in outcomes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtl_tasks.features.attribute_values import SideTable
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.attribute_values import AttributeLookup
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
@@ -26,7 +26,7 @@ class Activity:
     name = "activity"
 
     def __init__(
-        self, events: CodedEvents, about: SideTable, windows: tuple[int, ...], since: int | None = None
+        self, events: IndexedInteractions, about: AttributeLookup, windows: tuple[int, ...], since: int | None = None
     ) -> None:
         users, items = KeySpace({"user": len(events.user_ids)}), KeySpace({"item": len(events.item_ids)})
         self._events, self._about, self._windows = events, about, windows
@@ -58,7 +58,7 @@ class Activity:
             self._by_item.add(today, items)
         self._turn(day)
 
-    def columns(self, rows: CodedRows) -> Columns:
+    def columns(self, rows: IndexedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
         made: Columns = {}
         for side, sums, keys in (("user", self._by_user, rows.users), ("item", self._by_item, rows.items)):
@@ -89,7 +89,7 @@ class Activity:
         }
         return traits | self._about.numbers(items, days)
 
-    def _distance_from_habit(self, rows: CodedRows) -> Columns:
+    def _distance_from_habit(self, rows: IndexedRows) -> Columns:
         made: Columns = {}
         for name, trait in self._traits(rows.items, rows.days).items():
             habit = self._usual.get(name, self._habits).ever(rows.users).mean(name)

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.core.arrays import ordered_by, starts_of
-from mtl_tasks.features.als import Floats, ItemSpace, Solver
-from mtl_tasks.features.interactions import CodedRows, Codes
+from mtl_tasks.core.arrays import group_starts, stable_argsort
+from mtl_tasks.features.als import Floats, ItemFactors, Solver
+from mtl_tasks.features.interactions import Codes, IndexedRows
 from mtl_tasks.features.running_sums import expand
-from mtl_tasks.features.user_history import Past, Places
+from mtl_tasks.features.user_history import Positions, UserHistory
 
 Columns = dict[str, Floats]
 NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
@@ -33,9 +33,9 @@ class FittedSpace:
     """A factor space with what it folds in from."""
 
     solver: Solver
-    space: ItemSpace
+    space: ItemFactors
     item_ids: NDArray[Any]
-    past: Past
+    past: UserHistory
 
     def snapshot(self, day: int) -> Snapshot:
         """The items known on a day."""
@@ -44,7 +44,7 @@ class FittedSpace:
         place[known] = np.arange(len(known))
         return Snapshot(place, vectors)
 
-    def fold(self, snapshot: Snapshot, starts: Places, ends: Places) -> Floats:
+    def fold_in(self, snapshot: Snapshot, starts: Positions, ends: Positions) -> Floats:
         """Return a vector for each slice of the past, float32 (slices, dimensions)."""
         owner, position = expand(starts, ends)
         place = snapshot.place[self.past.items[position]]
@@ -53,14 +53,14 @@ class FittedSpace:
         pointers = np.concatenate([[0], np.cumsum(lengths)])
         entries = (self.past.values[position][known], place[known], pointers)
         values = sparse.csr_matrix(entries, shape=(len(starts), len(snapshot.vectors)))
-        return self.solver.fold(values, snapshot.vectors)
+        return self.solver.fold_in(values, snapshot.vectors)
 
 
 @dataclass(frozen=True)
 class LevelSpace:
     """What a label leaves unexplained, by user, and the space that was fitted on it, if any."""
 
-    past: Past
+    past: UserHistory
     fitted: FittedSpace | None
 
 
@@ -78,7 +78,7 @@ class Snapshot:
 
 
 def affinity_columns(
-    rows: CodedRows,
+    rows: IndexedRows,
     taste: FittedSpace,
     levels: dict[str, LevelSpace],
     raw_factors: bool = False,
@@ -94,37 +94,37 @@ def affinity_columns(
     """
     made: Columns = {}
 
-    def put(places: Places, columns: Columns) -> None:
+    def put(positions: Positions, columns: Columns) -> None:
         for name, values in columns.items():
-            made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[places] = values
+            made.setdefault(name, np.full(len(rows), np.nan, dtype=np.float32))[positions] = values
 
-    for snapshot, places in _epochs(rows, taste):
-        part = rows.at(places)
-        put(places, _taste_columns(part, taste, snapshot, raw_factors))
+    for snapshot, positions in _epochs(rows, taste):
+        part = rows.at(positions)
+        put(positions, _taste_columns(part, taste, snapshot, raw_factors))
         for task, level in levels.items():
-            put(places, {f"user_x_item.{task}.near_residual": _near_residual(part, level.past, snapshot)})
+            put(positions, {f"user_x_item.{task}.near_residual": _near_residual(part, level.past, snapshot)})
     for task, level in levels.items():
         if level.fitted is None:
             continue
-        for snapshot, places in _epochs(rows, level.fitted):
-            part = rows.at(places)
-            users = _Users.fold(part, level.fitted, snapshot)
-            put(places, {f"user_x_item.{task}.factors": _dot(users, part, snapshot)})
+        for snapshot, positions in _epochs(rows, level.fitted):
+            part = rows.at(positions)
+            users = _Users.fold_in(part, level.fitted, snapshot)
+            put(positions, {f"user_x_item.{task}.factors": _dot(users, part, snapshot)})
     return made
 
 
-def _epochs(rows: CodedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Places]]:
+def _epochs(rows: IndexedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Positions]]:
     """Places of the rows of each time between two changes of the item vectors, in bounded parts."""
     changes = np.unique(fitted.space.valid_from)
     epoch = np.searchsorted(changes, rows.days, side="right")
     for number in np.unique(epoch):
-        places = np.flatnonzero(epoch == number)
-        places = places[ordered_by(rows.users[places], rows.days[places])]
-        snapshot = fitted.snapshot(int(rows.days[places].max()))
+        positions = np.flatnonzero(epoch == number)
+        positions = positions[stable_argsort(rows.users[positions], rows.days[positions])]
+        snapshot = fitted.snapshot(int(rows.days[positions].max()))
         # A user's rows of a day stay together: how they are computed, and with it their last bit, depends on them all.
-        first = np.flatnonzero(np.diff(rows.users[places]) | np.diff(rows.days[places])) + 1
+        first = np.flatnonzero(np.diff(rows.users[positions]) | np.diff(rows.days[positions])) + 1
         cuts = first[np.flatnonzero(np.diff(first // _ROWS)) + 1] if len(first) else first
-        for part in np.split(places, cuts):
+        for part in np.split(positions, cuts):
             yield snapshot, part
 
 
@@ -133,20 +133,20 @@ class _Users:
     """The distinct pasts of some rows' users, folded in; row ``i`` has ``vectors[at[i]]``."""
 
     vectors: Floats
-    at: Places
-    starts: Places
-    ends: Places
+    at: Positions
+    starts: Positions
+    ends: Positions
 
     @classmethod
-    def fold(cls, rows: CodedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
+    def fold_in(cls, rows: IndexedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
         starts, ends = fitted.past.before(rows.users, rows.days)
         # A past is named by its end; all that are empty are alike.
         _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
         starts, ends = starts[first], ends[first]
-        return cls(fitted.fold(snapshot, starts, ends), at, starts, ends)
+        return cls(fitted.fold_in(snapshot, starts, ends), at, starts, ends)
 
 
-def _dot(users: _Users, rows: CodedRows, snapshot: Snapshot) -> Floats:
+def _dot(users: _Users, rows: IndexedRows, snapshot: Snapshot) -> Floats:
     place = snapshot.place[rows.items]
     if not len(snapshot.vectors):
         return np.full(len(rows), np.nan, dtype=np.float32)
@@ -154,7 +154,7 @@ def _dot(users: _Users, rows: CodedRows, snapshot: Snapshot) -> Floats:
     return np.where(place >= 0, dot, np.float32("nan"))
 
 
-def _taste_columns(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
+def _taste_columns(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
     """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
     place = snapshot.place[rows.items]
     known = place >= 0
@@ -163,7 +163,7 @@ def _taste_columns(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, raw_
     if not len(snapshot.vectors):
         names += [f"{whose}_{axis}" for whose in ("user", "item") for axis in dimensions]
         return {f"taste.{name}": np.full(len(rows), np.nan, dtype=np.float32) for name in names}
-    users = _Users.fold(rows, taste, snapshot)
+    users = _Users.fold_in(rows, taste, snapshot)
     dot = _dot(users, rows, snapshot)
     user_norm = np.linalg.norm(users.vectors, axis=1)[users.at]
     item_norm = np.where(known, np.linalg.norm(snapshot.vectors, axis=1)[place], np.float32("nan"))
@@ -175,7 +175,7 @@ def _taste_columns(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, raw_
     return {f"taste.{name}": values for name, values in columns.items()}
 
 
-def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, users: _Users) -> Floats:
+def _recent_cosine(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, users: _Users) -> Floats:
     owner, position = expand(np.maximum(users.starts, users.ends - NEAREST), users.ends)
     near = snapshot.place[taste.past.items[position]]
     shape = (len(users.vectors), len(snapshot.unit))
@@ -185,7 +185,7 @@ def _recent_cosine(rows: CodedRows, taste: FittedSpace, snapshot: Snapshot, user
     return np.where(place >= 0, cosine, np.float32("nan"))
 
 
-def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
+def _near_residual(rows: IndexedRows, past: UserHistory, snapshot: Snapshot) -> Floats:
     """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste.
 
     The rows of a user and day have one past: all their pairs are one product of matrices. Those of about one size are
@@ -211,42 +211,44 @@ def _near_residual(rows: CodedRows, past: Past, snapshot: Snapshot) -> Floats:
 class _Blocks:
     """Rows of one user and day against that user's past: (blocks,) where both begin, and how many there are."""
 
-    first_row: Places
-    rows: Places
-    first_event: Places
-    events: Places
+    first_row: Positions
+    rows: Positions
+    first_event: Positions
+    events: Positions
 
-    def at(self, places: Places) -> _Blocks:
-        return _Blocks(self.first_row[places], self.rows[places], self.first_event[places], self.events[places])
+    def at(self, positions: Positions) -> _Blocks:
+        return _Blocks(
+            self.first_row[positions], self.rows[positions], self.first_event[positions], self.events[positions]
+        )
 
 
-def _blocks(rows: CodedRows, wanted: Places, starts: Places, ends: Places) -> Iterator[_Blocks]:
+def _blocks(rows: IndexedRows, wanted: Positions, starts: Positions, ends: Positions) -> Iterator[_Blocks]:
     """Blocks of the wanted rows, by user and day in a row, those of about one size together and in bounded parts."""
     users, days, lengths = rows.users[wanted], rows.days[wanted], (ends - starts)[wanted]
-    first = starts_of(users) | starts_of(days)
+    first = group_starts(users) | group_starts(days)
     begin = np.flatnonzero(first)
     rank = np.arange(len(wanted)) - begin[np.cumsum(first) - 1]
     begin = np.flatnonzero(rank % np.maximum(_CELLS // np.maximum(lengths, 1), 1) == 0)
     blocks = _Blocks(begin, np.diff(np.append(begin, len(wanted))), starts[wanted[begin]], lengths[begin])
     tall, wide = _rounded(blocks.rows), _rounded(blocks.events)
-    order = ordered_by(tall, wide)
-    for places in np.split(order, np.flatnonzero(np.diff(tall[order]) | np.diff(wide[order])) + 1):
-        if len(places):
-            cells = max(tall[places[0]] * wide[places[0]], _SIDE * (tall[places[0]] + wide[places[0]]))
-            parts = min(len(places), len(places) * cells // _CELLS + 1)
-            yield from (blocks.at(part) for part in np.array_split(places, parts))
+    order = stable_argsort(tall, wide)
+    for positions in np.split(order, np.flatnonzero(np.diff(tall[order]) | np.diff(wide[order])) + 1):
+        if len(positions):
+            cells = max(tall[positions[0]] * wide[positions[0]], _SIDE * (tall[positions[0]] + wide[positions[0]]))
+            parts = min(len(positions), len(positions) * cells // _CELLS + 1)
+            yield from (blocks.at(part) for part in np.array_split(positions, parts))
 
 
-def _filled(first: Places, lengths: Places) -> tuple[Places, NDArray[np.bool_]]:
+def _filled(first: Positions, lengths: Positions) -> tuple[Positions, NDArray[np.bool_]]:
     """List positions from each first one on, (blocks, rounded length), and which are within the length."""
     inside = np.arange(_rounded(lengths).max()) < lengths[:, None]
     return np.where(inside, first[:, None] + np.arange(inside.shape[1]), 0), inside
 
 
-def _rounded(lengths: Places) -> Places:
+def _rounded(lengths: Positions) -> Positions:
     """Round up to three significant bits: few sizes, and at most a quarter more than there is."""
     step = 2 ** np.maximum(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 2, 0)
-    rounded: Places = -(-lengths // step) * step
+    rounded: Positions = -(-lengths // step) * step
     return rounded
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.features.groups.label_statistics import TaskLevels
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.groups.label_statistics import LabelStatistics
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values, expand
 
 Columns = dict[str, Values]
@@ -89,9 +89,9 @@ class AttributeTastes:
 
     def __init__(
         self,
-        events: CodedEvents,
+        events: IndexedInteractions,
         attribute: Attribute,
-        levels: dict[str, TaskLevels],
+        levels: dict[str, LabelStatistics],
         damping: float,
         whose: Literal["user", "item"] = "user",
         since: int | None = None,
@@ -125,7 +125,7 @@ class AttributeTastes:
             whose, value, _ = self._met(self._events, place)
             self._by_value.advance(today)
             self._by_value.add(today, value)
-            self._by_pair.add(today, self._pairs.places(whose, value))
+            self._by_pair.add(today, self._pairs.positions(whose, value))
             mine, _ = self._sides(self._events)
             self._by_mine.add(today, mine[place])
             self._everything.add(today, np.zeros(place.stop - place.start, dtype=np.int64))
@@ -134,13 +134,13 @@ class AttributeTastes:
             for today, place in self._label_timelines[name].until(day):
                 whose, value, owner = self._met(level, place)
                 residual = level.residual[place][owner].astype(np.float64)
-                self._residuals[name].add(today, self._pairs.places(whose, value), {"residual": residual})
+                self._residuals[name].add(today, self._pairs.positions(whose, value), {"residual": residual})
 
-    def columns(self, rows: CodedRows) -> Columns:
+    def columns(self, rows: IndexedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
         whose, other = self._sides(rows)
         owner, value = self._attribute.of(other, rows.days)
-        pairs = self._pairs.places(whose[owner], value)
+        pairs = self._pairs.positions(whose[owner], value)
         prefix = f"{self._whose}_x_{self._attribute.name}"
         values = np.bincount(owner, minlength=len(rows)).astype(np.float64)
 
@@ -164,10 +164,10 @@ class AttributeTastes:
             made[f"{prefix}.{name}.residual"] = average(residual)
         return made
 
-    def _sides(self, of: CodedEvents | CodedRows | TaskLevels) -> tuple[Codes, Codes]:
+    def _sides(self, of: IndexedInteractions | IndexedRows | LabelStatistics) -> tuple[Codes, Codes]:
         return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
 
-    def _met(self, of: CodedEvents | TaskLevels, place: slice) -> tuple[Codes, Codes, Codes]:
+    def _met(self, of: IndexedInteractions | LabelStatistics, place: slice) -> tuple[Codes, Codes, Codes]:
         """Code of the described side and value met, for each value of each event, and the event's number."""
         mine, other = self._sides(of)
         owner, value = self._attribute.of(other[place], of.days[place])

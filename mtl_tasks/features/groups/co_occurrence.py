@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.core.arrays import ordered_by, starts_of
+from mtl_tasks.core.arrays import group_starts, stable_argsort
 from mtl_tasks.features.als import Floats
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import SCALE, expand
-from mtl_tasks.features.user_history import Past
+from mtl_tasks.features.user_history import UserHistory
 
 Columns = dict[str, Floats]
 PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
@@ -40,25 +40,25 @@ class CoOccurrence:
         Those of earlier days are remembered from elsewhere.
     """
 
-    def __init__(self, taken: CodedEvents, since: int | None = None) -> None:
+    def __init__(self, taken: IndexedInteractions, since: int | None = None) -> None:
         self._size = len(taken.item_ids)
         first = _first_takes(taken, self._size)
         users, items, days = taken.users[first], taken.items[first], taken.days[first]
-        self._past = Past.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
+        self._past = UserHistory.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # how many items the user had taken before
         keys = self._past.users * self._size + self._past.items
-        self._by_pair = ordered_by(keys)
+        self._by_pair = stable_argsort(keys)
         self._keys = keys[self._by_pair]
         then = self._past.days
-        self._by_day = ordered_by(then)
+        self._by_day = stable_argsort(then)
         self._days = then[self._by_day]
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
         self._takers = np.zeros(self._size, dtype=np.int64)
         self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users and day of the last scores; products
 
-    def kept(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def snapshot(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
         upper = sparse.triu(self._pairs, format="coo")
         pairs = {
@@ -69,7 +69,7 @@ class CoOccurrence:
         met = np.flatnonzero(self._takers)
         return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
 
-    def go_on_from(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
+    def restore(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
         """Hold what another held, whose item ``i`` has the code ``items[i]`` here; before anything is taken in."""
         item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
         gain = pairs["gain"].to_numpy().astype(np.float64)
@@ -81,19 +81,19 @@ class CoOccurrence:
     def advance(self, day: int) -> None:
         """Take in what happened before a day."""
         end = int(np.searchsorted(self._days, day, side="left"))
-        places = self._by_day[self._at : end]
+        positions = self._by_day[self._at : end]
         self._at = end
-        if not len(places):
+        if not len(positions):
             return
-        self._takers += np.bincount(self._past.items[places], minlength=self._size)
-        partners = np.minimum(self._rank[places], PARTNERS)
-        parts = [self._pairs_of(part) for part in np.array_split(places, int(partners.sum() // _CHUNK) + 1)]
+        self._takers += np.bincount(self._past.items[positions], minlength=self._size)
+        partners = np.minimum(self._rank[positions], PARTNERS)
+        parts = [self._pairs_of(part) for part in np.array_split(positions, int(partners.sum() // _CHUNK) + 1)]
         while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
             parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
         self._pairs = self._pairs + parts[0]
         self._scored = None
 
-    def columns(self, rows: CodedRows, last_items: int) -> Columns:
+    def columns(self, rows: IndexedRows, last_items: int) -> Columns:
         """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
         starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
@@ -125,12 +125,12 @@ class CoOccurrence:
         scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
         return {f"co_occurrence.{name}": (value / scale).astype(np.float32) for name, value in overlap.items()}
 
-    def _by_people(self, users: Codes, places: Codes) -> Iterator[Codes]:
+    def _by_people(self, users: Codes, positions: Codes) -> Iterator[Codes]:
         """Places in parts of so few users that a score of every item can be held for each."""
-        places = places[ordered_by(users[places])]
-        number = np.cumsum(starts_of(users[places])) - 1
-        at_once = max(1, _CHUNK // self._size) if len(places) else 1
-        yield from (part for part in np.split(places, np.flatnonzero(np.diff(number // at_once)) + 1) if len(part))
+        positions = positions[stable_argsort(users[positions])]
+        number = np.cumsum(group_starts(users[positions])) - 1
+        at_once = max(1, _CHUNK // self._size) if len(positions) else 1
+        yield from (part for part in np.split(positions, np.flatnonzero(np.diff(number // at_once)) + 1) if len(part))
 
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users (sorted), float32 (users, items)."""
@@ -168,11 +168,11 @@ class CoOccurrence:
         weight: NDArray[np.float64] = 1.0 / np.sqrt(self._takers[items])
         return weight
 
-    def _pairs_of(self, places: NDArray[np.intp]) -> sparse.csr_matrix:
+    def _pairs_of(self, positions: NDArray[np.intp]) -> sparse.csr_matrix:
         """Pairs that the takes at some places form with those before them, either way round."""
-        owner, before = expand(places - np.minimum(self._rank[places], PARTNERS), places)
-        gain = _gain(self._rank[places][owner]).astype(np.float64)
-        item, other = self._past.items[places][owner], self._past.items[before]
+        owner, before = expand(positions - np.minimum(self._rank[positions], PARTNERS), positions)
+        gain = _gain(self._rank[positions][owner]).astype(np.float64)
+        item, other = self._past.items[positions][owner], self._past.items[before]
         rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
         return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
 
@@ -204,8 +204,8 @@ def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
     return gain
 
 
-def _first_takes(taken: CodedEvents, size: int) -> NDArray[np.intp]:
+def _first_takes(taken: IndexedInteractions, size: int) -> NDArray[np.intp]:
     """Places of the first take of each user and item, in order."""
     pairs = taken.users * size + taken.items
-    order = ordered_by(pairs)
-    return np.sort(order[starts_of(pairs[order])])
+    order = stable_argsort(pairs)
+    return np.sort(order[group_starts(pairs[order])])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
-from mtl_tasks.features.running_sums import KeySpace, Places, RunningSums, Timeline, Values
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
+from mtl_tasks.features.running_sums import KeySpace, Positions, RunningSums, Timeline, Values
 
 Columns = dict[str, Values]
 _SIDES = ("user", "item")
@@ -27,7 +27,9 @@ class ContextRates:
         Labels that were final on earlier days are remembered from elsewhere.
     """
 
-    def __init__(self, events: CodedEvents, kind: str, task: str, damping: float, since: int | None = None) -> None:
+    def __init__(
+        self, events: IndexedInteractions, kind: str, task: str, damping: float, since: int | None = None
+    ) -> None:
         self.name = f"context.{kind}.{task}"
         self._name, self._task, self._damping = kind, task, damping
         self._labelled = labelled = events.settled(~np.isnan(events.labels[task]))
@@ -59,10 +61,10 @@ class ContextRates:
             self._beyond["item"].add(today, items, {"beyond": value - means["user"]})
             self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
             self._by_kind.add(today, kind, {"value": value})
-            for side, places in self._places(users, items, kind).items():
-                self._by_pair[side].add(today, places, {"value": value})
+            for side, positions in self._places(users, items, kind).items():
+                self._by_pair[side].add(today, positions, {"value": value})
 
-    def columns(self, rows: CodedRows) -> Columns:
+    def columns(self, rows: IndexedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`, by name."""
         name, task = self._name, self._task
         kind = rows.kinds[name] + 1
@@ -81,13 +83,13 @@ class ContextRates:
         overall = np.nan_to_num(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value"))
         everybody = self._by_kind.ever(kind).damped_mean("value", overall, self._damping)
         made = {"everybody": everybody}
-        for side, places in self._places(users, items, kind).items():
-            known = self._by_pair[side].ever(places)
+        for side, positions in self._places(users, items, kind).items():
+            known = self._by_pair[side].ever(positions)
             made[side] = known.damped_mean("value", everybody, self._damping)
         return made
 
-    def _places(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Places]:
-        return {"user": self._pairs["user"].places(users, kind), "item": self._pairs["item"].places(items, kind)}
+    def _places(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Positions]:
+        return {"user": self._pairs["user"].positions(users, kind), "item": self._pairs["item"].positions(items, kind)}
 
 
 def kind_axis(context: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.features.interactions import CodedEvents, CodedRows, Codes
+from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
 from mtl_tasks.scenario import Scenario, Task
 
@@ -15,7 +15,7 @@ Columns = dict[str, Values]
 _SUMS = ("value", "square", "bias")
 
 
-class TaskLevels:
+class LabelStatistics:
     """Levels of one task's label.
 
     Every event is first measured against what was known on its own day: the item's damped mean, then the user's
@@ -41,7 +41,7 @@ class TaskLevels:
 
     def __init__(
         self,
-        events: CodedEvents,
+        events: IndexedInteractions,
         name: str,
         task: Task,
         damping: float,
@@ -87,7 +87,7 @@ class TaskLevels:
         self._by_user.advance(day)
         self._by_item.advance(day)
 
-    def columns(self, rows: CodedRows) -> Columns:
+    def columns(self, rows: IndexedRows) -> Columns:
         """Return the columns of rows of the day of the last :meth:`advance`; NaN where there is nothing to tell."""
         overall = self._overall()
         made = {
@@ -121,8 +121,10 @@ class TaskLevels:
 
 
 def task_levels(
-    events: CodedEvents, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
-) -> dict[str, TaskLevels]:
+    events: IndexedInteractions, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
+) -> dict[str, LabelStatistics]:
     """Levels of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
-    return {name: TaskLevels(events, name, scenario.labels[name], damping, windows, since) for name in events.labels}
+    return {
+        name: LabelStatistics(events, name, scenario.labels[name], damping, windows, since) for name in events.labels
+    }

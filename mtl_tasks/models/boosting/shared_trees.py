@@ -15,7 +15,7 @@ from mtl_tasks.models.boosting.leaves import LeafReader, Leaves
 from mtl_tasks.models.boosting.losses import Loss, Values
 from mtl_tasks.models.boosting.model_text import Tree, split_text
 from mtl_tasks.models.boosting.split_gradient import SplitGradient, TaskWeights, cosine, directions
-from mtl_tasks.models.boosting.task_rows import Places, Span, TaskRows, span
+from mtl_tasks.models.boosting.task_rows import Positions, Span, TaskRows, span
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ CURVE_ROWS: Final = 20_000  # rows of train from which the curve of the training
 
 
 @dataclass(frozen=True)
-class Leafing:
+class LeafValues:
     """One task's leaves of one tree: outputs, and the sums of derivatives they came from, float64 (leaves,) each."""
 
     value: Values
@@ -35,7 +35,7 @@ class Leafing:
 
 
 @dataclass
-class TaskGrowth:
+class TaskState:
     """A task while its trees grow.
 
     Attributes
@@ -68,7 +68,7 @@ class TaskGrowth:
     best_loss: float = np.inf
     alive: bool = True
     train_loss: float = np.nan
-    leafings: list[Leafing] = field(default_factory=list)
+    leafings: list[LeafValues] = field(default_factory=list)
     train_curve: list[float] = field(default_factory=list)
     tune_curve: list[float] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ class TaskGrowth:
 
     def step(
         self, leaf: Leaves, tune_leaf: Leaves | None, derivatives: tuple[Values, Values], count: int, rate: float
-    ) -> Leafing:
+    ) -> LeafValues:
         """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores.
 
         An output is drawn towards the step of all rows together, not towards 0: a rare label's leaves are drawn so
@@ -101,14 +101,14 @@ class TaskGrowth:
         """
         gradient, hessian = (_sums(leaf, values, count) for values in derivatives)
         common = gradient.sum() / hessian.sum()
-        made = Leafing(-rate * (gradient + self.leaf_l2 * common) / (hessian + self.leaf_l2), gradient, hessian)
+        made = LeafValues(-rate * (gradient + self.leaf_l2 * common) / (hessian + self.leaf_l2), gradient, hessian)
         self.leafings.append(made)
         self.score += made.value[leaf]
         if self.tune_score is not None and tune_leaf is not None:
             self.tune_score += made.value[tune_leaf]
         return made
 
-    def settle(self, patience: int) -> None:
+    def end_round(self, patience: int) -> None:
         """Note the losses after a round, and stop where nothing was gained for too long."""
         rounds = len(self.leafings)
         self.note_train_loss()
@@ -130,7 +130,7 @@ def _sums(leaf: Leaves, values: Values, count: int) -> Values:
 
 
 @dataclass(frozen=True)
-class Growing:
+class GrowthConfig:
     """How shared trees grow.
 
     Attributes
@@ -154,7 +154,7 @@ class Growing:
 
 
 @dataclass
-class Sharing:
+class TaskInteraction:
     """How the tasks got on with each other, by round of the first seed; null where a task had stopped.
 
     Attributes
@@ -174,7 +174,7 @@ class Sharing:
 
 
 @dataclass
-class Structures:
+class TreeStructures:
     """What growing gave beside the tasks' leaves.
 
     Attributes
@@ -188,10 +188,12 @@ class Structures:
     trees: list[Tree]
     head: str
     tail: str
-    sharing: Sharing
+    sharing: TaskInteraction
 
 
-def grow(train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing) -> Structures:
+def grow(
+    train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskState], growing: GrowthConfig
+) -> TreeStructures:
     """Grow trees until every task has stopped.
 
     Parameters
@@ -217,17 +219,17 @@ def grow(train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowt
 
 class _Grower:
     def __init__(
-        self, train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskGrowth], growing: Growing
+        self, train: lgb.Dataset, tune: lgb.Dataset | None, tasks: Sequence[TaskState], growing: GrowthConfig
     ) -> None:
         self._train, self._tune, self._tasks, self._growing = train, tune, tasks, growing
         self._draws, self._empty = growing.grown, 0
         self._weights = TaskWeights(growing.task_weighting, {task.name: task.weight for task in tasks})
         names = [task.name for task in tasks]
-        sharing = Sharing({f"{a}|{b}": [] for a, b in combinations(names, 2)}, {name: [] for name in names})
-        self.found = Structures([], "", "", sharing)
+        sharing = TaskInteraction({f"{a}|{b}": [] for a, b in combinations(names, 2)}, {name: [] for name in names})
+        self.found = TreeStructures([], "", "", sharing)
 
     @property
-    def alive(self) -> list[TaskGrowth]:
+    def alive(self) -> list[TaskState]:
         """The tasks that still grow."""
         if len(self.found.trees) >= self._growing.rounds or self._empty >= EMPTY:
             return []
@@ -249,7 +251,7 @@ class _Grower:
         """Take the model file's text around its trees from a booster."""
         self.found.head, _, self.found.tail = split_text(booster.model_to_string())
 
-    def _grow_round(self, chunk: _Chunk, alive: list[TaskGrowth]) -> None:
+    def _grow_round(self, chunk: _Chunk, alive: list[TaskState]) -> None:
         growing = self._growing
         weights = self._weights.next({task.name: task.train_loss for task in alive})
         names = [task.name for task in alive]
@@ -265,13 +267,13 @@ class _Grower:
         leaf, *tune = chunk.reader.read(tree)
         steps = {}
         for task, own in zip(alive, derivatives, strict=True):
-            on_tune = tune[0][span(task.tune.places, len(tune[0]))] if task.tune is not None else None
-            places = chunk.places[task.name]
-            steps[task.name] = task.step(leaf[places], on_tune, own, tree.num_leaves, growing.learning_rate)
-            task.settle(growing.patience)
+            on_tune = tune[0][span(task.tune.positions, len(tune[0]))] if task.tune is not None else None
+            positions = chunk.positions[task.name]
+            steps[task.name] = task.step(leaf[positions], on_tune, own, tree.num_leaves, growing.learning_rate)
+            task.end_round(growing.patience)
         self._note(steps, alive, weights)
 
-    def _note(self, steps: dict[str, Leafing], alive: list[TaskGrowth], weights: dict[str, float]) -> None:
+    def _note(self, steps: dict[str, LeafValues], alive: list[TaskState], weights: dict[str, float]) -> None:
         pull = {
             task.name: steps[task.name].gradient / np.sqrt(steps[task.name].hessian + task.leaf_l2) for task in alive
         }
@@ -290,11 +292,11 @@ class _Chunk:
         self,
         train: lgb.Dataset,
         tune: lgb.Dataset | None,
-        tasks: Iterable[TaskGrowth],
-        growing: Growing,
+        tasks: Iterable[TaskState],
+        growing: GrowthConfig,
         draws: int,
     ) -> None:
-        rows, self.places = _needed(train.num_data(), tasks)
+        rows, self.positions = _needed(train.num_data(), tasks)
         self._rows = train.num_data() if rows is None else len(rows)
         # Sampling of rows and columns inside LightGBM is seeded by the round at which the booster starts.
         seed = int(np.random.default_rng((growing.seed, draws)).integers(2**31))
@@ -312,12 +314,12 @@ class _Chunk:
         self._split = SplitGradient(self._rows, growing.split_hessian, seed)
 
     def next_tree(
-        self, derivatives: Sequence[tuple[Values, Values]], tasks: Sequence[TaskGrowth], drawn: Values
+        self, derivatives: Sequence[tuple[Values, Values]], tasks: Sequence[TaskState], drawn: Values
     ) -> Tree | None:
         """Grow one tree; null where no split was found, or none whose leaves can be read."""
         self._split.reset()
         for task, (gradient, hessian), direction in zip(tasks, derivatives, drawn, strict=True):
-            self._split.add(self.places[task.name], gradient, hessian, float(direction))
+            self._split.add(self.positions[task.name], gradient, hessian, float(direction))
         known = self.booster.num_trees()
         self.booster.update(fobj=lambda *_: (self._split.gradient, self._split.hessian))
         if self.booster.num_trees() == known:
@@ -328,20 +330,20 @@ class _Chunk:
             return None
         return tree if tree.num_leaves > 1 else None
 
-    def outgrown(self, tasks: Iterable[TaskGrowth]) -> bool:
+    def outgrown(self, tasks: Iterable[TaskState]) -> bool:
         """Whether the tasks that are left need so few of the rows that a booster on those alone is worth it."""
         rows = np.zeros(self._rows, dtype=bool)
         for task in tasks:
-            rows[self.places[task.name]] = True
+            rows[self.positions[task.name]] = True
         return bool(rows.sum() < WORTH_LEAVING * self._rows)
 
 
-def _needed(total: int, tasks: Iterable[TaskGrowth]) -> tuple[Places | None, dict[str, Span]]:
+def _needed(total: int, tasks: Iterable[TaskState]) -> tuple[Positions | None, dict[str, Span]]:
     """Rows that any of the tasks is labelled on (null: as good as all), and each task's places among them."""
     seen = np.zeros(total, dtype=bool)
     for task in tasks:
-        seen[task.rows.places] = True
+        seen[task.rows.positions] = True
     if seen.sum() >= WORTH_LEAVING * total:
-        return None, {task.name: span(task.rows.places, total) for task in tasks}
+        return None, {task.name: span(task.rows.positions, total) for task in tasks}
     position, count = np.cumsum(seen) - 1, int(seen.sum())
-    return np.flatnonzero(seen), {task.name: span(position[task.rows.places], count) for task in tasks}
+    return np.flatnonzero(seen), {task.name: span(position[task.rows.positions], count) for task in tasks}

@@ -90,7 +90,7 @@ class SplitGradient:
         self.gradient[:] = self._noise
         self.hessian.fill(0.0 if self._newton else 1.0)
 
-    def add(self, places: Span, gradient: Values, hessian: Values, direction: float) -> None:
+    def add(self, positions: Span, gradient: Values, hessian: Values, direction: float) -> None:
         """Add a task, its gradient scaled to the same energy as every other's.
 
         With the ``newton`` hessian the gain of a split that only this task wants is the task's own Newton gain.
@@ -99,10 +99,10 @@ class SplitGradient:
             return
         rows = len(self.gradient)
         energy = np.sqrt(np.einsum("i,i->", gradient, gradient) / rows) or 1.0  # not @: BLAS has threads of its own
-        self.gradient[places] += np.multiply(gradient, direction / energy, dtype=np.float32, casting="same_kind")
+        self.gradient[positions] += np.multiply(gradient, direction / energy, dtype=np.float32, casting="same_kind")
         if self._newton:
             total = hessian.sum() / rows or 1.0
-            self.hessian[places] += np.multiply(hessian, direction**2 / total, dtype=np.float32, casting="same_kind")
+            self.hessian[positions] += np.multiply(hessian, direction**2 / total, dtype=np.float32, casting="same_kind")
 
 
 def cosine(first: Values, second: Values) -> float | None:

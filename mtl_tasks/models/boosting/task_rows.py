@@ -13,13 +13,13 @@ if TYPE_CHECKING:  # members without trees use these rows too, and LightGBM take
     import lightgbm as lgb
 
 Values = NDArray[np.float64]
-Places = NDArray[np.intp]
-Span = Places | slice  # a slice where it is all rows: gathering by number costs a copy
+Positions = NDArray[np.intp]
+Span = Positions | slice  # a slice where it is all rows: gathering by number costs a copy
 
 
-def span(places: Places, total: int) -> Span:
+def span(positions: Positions, total: int) -> Span:
     """Return ascending places among ``total`` rows in their cheapest form."""
-    return slice(None) if len(places) == total else places
+    return slice(None) if len(positions) == total else positions
 
 
 def clustered_error(values: Values, clusters: NDArray[Any]) -> float:
@@ -43,7 +43,7 @@ class TaskRows:
         float64 (n,), or null where all weigh alike.
     """
 
-    places: Places
+    positions: Positions
     label: Values
     weight: Values | None = None
 
@@ -56,21 +56,23 @@ class TaskRows:
     @classmethod
     def of(cls, label: NDArray[np.float32], weight: NDArray[np.float32] | None) -> TaskRows:
         """Take the rows whose label is not NaN."""
-        places = np.flatnonzero(~np.isnan(label))
+        positions = np.flatnonzero(~np.isnan(label))
         return cls(
-            places, label[places].astype(np.float64), None if weight is None else weight[places].astype(np.float64)
+            positions,
+            label[positions].astype(np.float64),
+            None if weight is None else weight[positions].astype(np.float64),
         )
 
     def where(self, mask: NDArray[np.bool_]) -> TaskRows:
         """Keep some of them."""
-        return TaskRows(self.places[mask], self.label[mask], None if self.weight is None else self.weight[mask])
+        return TaskRows(self.positions[mask], self.label[mask], None if self.weight is None else self.weight[mask])
 
     def binned(self, table: lgb.Dataset, start: Values | None = None) -> lgb.Dataset:
         """Return these rows of a binned table with their labels, and the raw scores to start from if given.
 
         A table is binned once for all tasks: that took as long as growing 50 trees (200,000 rows, 80 columns).
         """
-        data = table.subset(self.places.tolist()).construct()
+        data = table.subset(self.positions.tolist()).construct()
         data.set_label(self.label.astype(np.float32))
         if self.weight is not None:
             data.set_weight(self.weight.astype(np.float32))

@@ -50,7 +50,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Grown:
+class TrainedBooster:
     """One model of one task, cut where tune was best.
 
     Attributes
@@ -92,7 +92,7 @@ class TaskTrees:
     @classmethod
     def of(
         cls,
-        grown: list[Grown],
+        grown: list[TrainedBooster],
         shared: list[int] | None = None,
         inherited: list[int] | None = None,
         curve: Curve | None = None,
@@ -179,7 +179,7 @@ def predict_raw(
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierTrees:
     """An earlier model of a task, from which a new one is grown.
 
     Attributes
@@ -192,9 +192,9 @@ class Earlier:
     train: list[Values]
     tune: list[Values]
 
-    def model(self, number: int) -> Grown:
+    def model(self, number: int) -> TrainedBooster:
         """Return what one seed of it is."""
-        return Grown(self.trees.boosters[number], self.trees.rounds[number], None)
+        return TrainedBooster(self.trees.boosters[number], self.trees.rounds[number], None)
 
 
 def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def fit_task(
     device: str,
     seed: int,
     chosen: TaskTrees | None,
-    earlier: Earlier | None = None,
+    earlier: EarlierTrees | None = None,
 ) -> TaskTrees:
     """Grow one task's trees by themselves, a model a seed.
 
@@ -258,7 +258,7 @@ def fit_task(
 
 def boost(
     train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting, known: int = 0
-) -> Grown:
+) -> TrainedBooster:
     """Grow one task's trees on labelled rows, cut where ``tune`` was best.
 
     ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all, of which there are ``known`` ones.
@@ -273,23 +273,23 @@ def boost(
         if ended or count - int(np.argmin(losses[1])) >= settings.patience:
             break
     best = int(np.argmin(losses[1])) + 1
-    return Grown(_truncated(booster, best), best, _curve(losses, kind), _on_curve(losses[1][best - 1], kind))
+    return TrainedBooster(_truncated(booster, best), best, _curve(losses, kind), _on_curve(losses[1][best - 1], kind))
 
 
-def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) -> Grown:
+def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) -> TrainedBooster:
     """Grow a number of rounds that was chosen before, on more rows."""
     booster = lgb.Booster(dict(parameters), train)
     for _ in range(rounds):
         booster.update()
-    return Grown(_truncated(booster, rounds), rounds, None)
+    return TrainedBooster(_truncated(booster, rounds), rounds, None)
 
 
-def joined(first: Grown, then: Grown, kind: str) -> Grown:
+def joined(first: TrainedBooster, then: TrainedBooster, kind: str) -> TrainedBooster:
     """Return the model of some trees and those that were grown on from them."""
     head, trees, tail = split_text(first.booster.model_to_string())
     _, more, _ = split_text(then.booster.model_to_string())
     booster = lgb.Booster(model_str=join_text(head, [*trees, *more], tail, LOSSES[kind].objective))
-    return Grown(booster, first.rounds + then.rounds, then.curve, then.loss)
+    return TrainedBooster(booster, first.rounds + then.rounds, then.curve, then.loss)
 
 
 def to_bytes(booster: lgb.Booster) -> bytes:

@@ -11,9 +11,9 @@ import pandas as pd
 from upath import UPath
 
 from mtl_tasks.core.days import day_text
-from mtl_tasks.features.als import ItemSpace
-from mtl_tasks.features.builder import Spaces, extend_spaces, fit_spaces
-from mtl_tasks.pipeline.days.fingerprints import Digests, Known, id_types
+from mtl_tasks.features.als import ItemFactors
+from mtl_tasks.features.builder import FactorModels, extend_spaces, fit_spaces
+from mtl_tasks.pipeline.days.fingerprints import DayFingerprints, Digests, id_types
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 
@@ -26,8 +26,8 @@ def make_spaces(
     events: pd.DataFrame,
     digests: Digests,
     start: int,
-    earlier: Spaces | None = None,
-) -> Spaces:
+    earlier: FactorModels | None = None,
+) -> FactorModels:
     """Return the spaces fitted on what lies before ``start``, with new items folded in until as_of.
 
     What an earlier run fitted on the very same events is taken from the store and folded into further; the spaces are
@@ -44,7 +44,7 @@ def make_spaces(
     """
     every = run.scenario.factors.refresh_days
     refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
-    known = Known(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
+    known = DayFingerprints(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
     keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
     found = _newest(run, keys)
     if found is None:
@@ -63,7 +63,7 @@ def make_spaces(
     return spaces
 
 
-def add_spaces(payload: Payload, spaces: Spaces) -> None:
+def add_spaces(payload: Payload, spaces: FactorModels) -> None:
     """Add spaces to what is stored, for :func:`load_spaces` to find."""
     for name, space in spaces.items():
         payload.add_arrays(_file(name), asdict(space))
@@ -71,7 +71,7 @@ def add_spaces(payload: Payload, spaces: Spaces) -> None:
     payload.summary["text_ids"] = any(space.item_ids.dtype.kind == "U" for space in spaces.values())
 
 
-def load_spaces(artifact: Artifact) -> Spaces:
+def load_spaces(artifact: Artifact) -> FactorModels:
     """Return the spaces of an artefact.
 
     Raises
@@ -83,7 +83,7 @@ def load_spaces(artifact: Artifact) -> Spaces:
     for name in artifact.summary["vectors"]:
         kind = "U" if artifact.summary["text_ids"] else "i"
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
-        spaces[name] = ItemSpace(**artifact.arrays(_file(name), expected))
+        spaces[name] = ItemFactors(**artifact.arrays(_file(name), expected))
     return spaces
 
 

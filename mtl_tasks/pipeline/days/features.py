@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.categories import joined_kinds, own_kinds
+from mtl_tasks.core.categories import drop_unused_categories, union_categories
 from mtl_tasks.core.days import day_text
 from mtl_tasks.features import FeatureMaker, Tables
-from mtl_tasks.features.als import ItemSpace
+from mtl_tasks.features.als import ItemFactors
 from mtl_tasks.features.interactions import encode
-from mtl_tasks.features.state import Memory
+from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.pipeline.days.blocks import Block, block_name, divided
-from mtl_tasks.pipeline.days.fingerprints import Known
+from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
 from mtl_tasks.pipeline.days.log import day_digests, hash_rows, read_events
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
@@ -44,7 +44,7 @@ def make_days(
     validated: Artifact,
     tables: Tables,
     rows: pd.DataFrame,
-    spaces: dict[str, ItemSpace],
+    spaces: dict[str, ItemFactors],
     windows: Mapping[str, tuple[int, int]],
 ) -> list[Ref]:
     """Return an artefact for every block of days of ``rows``, made now where the store has none.
@@ -68,11 +68,11 @@ def make_days(
         the store cannot be written.
     """
     events, digests = read_events(run.store, validated), day_digests(run.store, validated)
-    known = Known.of(run, run.scenario, digests, events, tables)
+    known = DayFingerprints.of(run, run.scenario, digests, events, tables)
     keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
     days = rows[columns.DAY].to_numpy()
-    places = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
-    sizes = {day: place.stop - place.start for day, place in places.items()}
+    positions = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
+    sizes = {day: place.stop - place.start for day, place in positions.items()}
     blocks = divided(sizes, range(windows["train"][0], windows["test"][1]), _BLOCK_ROWS)
     named = {block: _block_key([keys[day] for day in block]) for block in blocks}
     found = {block: run.store.find(_folder(run, block_name(block), key)) for block, key in named.items()}
@@ -90,9 +90,9 @@ def make_days(
         wanted = [day for block in missing for day in block]
         weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
         parts = dict[int, pd.DataFrame]()
-        for batch in _batches(wanted, weeks, places):
+        for batch in _batches(wanted, weeks, positions):
             weeks = _keep(run, known, maker, weeks, batch[0])
-            at = np.concatenate([np.arange(places[day].start, places[day].stop) for day in batch])
+            at = np.concatenate([np.arange(positions[day].start, positions[day].stop) for day in batch])
             parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
             for block in [block for block in missing if block not in made and block[-1] in parts]:
                 made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
@@ -105,7 +105,7 @@ def read_days(
     store: Store,
     features: Artifact,
     names: Sequence[str] | None = None,
-    places: NDArray[np.int64] | None = None,
+    positions: NDArray[np.int64] | None = None,
 ) -> pd.DataFrame:
     """Return the features of a run's rows, in their order.
 
@@ -125,27 +125,27 @@ def read_days(
     """
     refs = day_refs(features)
     ends = np.cumsum([ref.rows for ref in refs])
-    if places is None:
-        places = np.arange(ends[-1])
+    if positions is None:
+        positions = np.arange(ends[-1])
     numbers: NDArray[np.float32] | None = None
     at, kinds, labels = 0, [], []
     for ref, end in zip(refs, ends.tolist(), strict=True):
-        first, last = np.searchsorted(places, [end - ref.rows, end]).tolist()
+        first, last = np.searchsorted(positions, [end - ref.rows, end]).tolist()
         if first == last:
             continue
         frame = store.open(ref).frame(_FILE, None if names is None else list(names))
         if last - first < ref.rows:
-            frame = frame.iloc[places[first:last] - (end - ref.rows)]
+            frame = frame.iloc[positions[first:last] - (end - ref.rows)]
         if numbers is None:
             labels = [name for name in frame if frame[name].dtype == np.float32]
-            numbers = np.empty((len(labels), len(places)), dtype=np.float32)
+            numbers = np.empty((len(labels), len(positions)), dtype=np.float32)
         for place, name in enumerate(labels):
             numbers[place, at : at + len(frame)] = frame[name]
         kinds.append(frame.drop(columns=labels))
         at += len(frame)
     assert numbers is not None  # there is a row in every window
     made = pd.DataFrame(numbers.T, columns=labels, copy=False)
-    return made if kinds[0].empty else pd.concat([made, joined_kinds(kinds)], axis=1)
+    return made if kinds[0].empty else pd.concat([made, union_categories(kinds)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def all_there(store: Store, made: Artifact) -> bool:
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 
-def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) -> dict[int, str]:
+def day_keys(known: DayFingerprints, rows: pd.DataFrame, spaces: Mapping[str, ItemFactors]) -> dict[int, str]:
     """Name, for each day of ``rows``, all that its features depend on; ascending.
 
     That is what was known before the day, the rows themselves, and the factor spaces as they stood.
@@ -212,7 +212,7 @@ def day_keys(known: Known, rows: pd.DataFrame, spaces: Mapping[str, ItemSpace]) 
     return keys
 
 
-def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None:
+def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> FeatureSnapshot | None:
     """Return the newest counts that were kept as they stood before a day, or before an earlier one, if there are any.
 
     Parameters
@@ -230,11 +230,11 @@ def recall(store: Store, scenario: str, known: Known, day: int) -> Memory | None
         found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
         if found is not None:
             log.info("%s: counting goes on from %s", scenario, day_text(week))
-            return Memory.read(found)
+            return FeatureSnapshot.read(found)
     return None
 
 
-def _keep(run: Run, known: Known, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
+def _keep(run: Run, known: DayFingerprints, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
     """Keep what was counted before each of the weeks that begin by a day; return the other weeks."""
     due = [week for week in weeks if week <= until]
     for day, key in known.before(due):
@@ -252,11 +252,11 @@ def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
     return sorted(week for week in weeks if first <= week <= last)
 
 
-def _batches(days: list[int], cuts: list[int], places: Mapping[int, slice]) -> Iterator[list[int]]:
+def _batches(days: list[int], cuts: list[int], positions: Mapping[int, slice]) -> Iterator[list[int]]:
     """Days in batches of a bounded number of rows, a larger day by itself; none goes across a cut."""
     batch, size = list[int](), 0
     for day in days:
-        rows = places[day].stop - places[day].start
+        rows = positions[day].stop - positions[day].start
         if batch and (size + rows > _ROWS_AT_ONCE or any(batch[-1] < cut <= day for cut in cuts)):
             yield batch
             batch, size = [], 0
@@ -273,7 +273,7 @@ def _by_day(features: pd.DataFrame, days: Sequence[int], sizes: Mapping[int, int
 
 
 def _publish(run: Run, block: Block, key: str, parts: list[pd.DataFrame]) -> Artifact:
-    features = own_kinds(parts[0] if len(parts) == 1 else pd.concat(parts))
+    features = drop_unused_categories(parts[0] if len(parts) == 1 else pd.concat(parts))
     payload = Payload(rows=len(features), summary={"columns": len(features.columns)})
     payload.add_frame(_FILE, features, measurements=True)
     facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": block_name(block), "usage": {}}
@@ -293,7 +293,7 @@ def _labels_and_window(rows: pd.DataFrame) -> list[str]:
     return [str(name) for name in rows if name == columns.WINDOW or str(name).startswith(columns.label(""))]
 
 
-def _space_hash(space: ItemSpace, day: int) -> bytes:
+def _space_hash(space: ItemFactors, day: int) -> bytes:
     usable = space.valid_from <= day
     digest = hashlib.sha256(pd.util.hash_array(space.item_ids[usable].astype(object)).tobytes())
     for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.arrays import ordered_by
+from mtl_tasks.core.arrays import stable_argsort
 from mtl_tasks.core.days import EPOCH
 from mtl_tasks.features.attribute_values import listed_kinds
 from mtl_tasks.features.builder import Tables
@@ -26,7 +26,7 @@ Days = NDArray[np.int64]
 _NEVER: Final = np.iinfo(np.int64).max
 
 
-class Known:
+class DayFingerprints:
     """Names all that was known by a day.
 
     An event that was corrected later changes the names of the days after it, and of no other; so does an attribute of
@@ -89,7 +89,7 @@ def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) 
     """
     days, ids = events[columns.DAY].to_numpy().astype(np.int64), events[id_column]
     if (days[1:] < days[:-1]).any():
-        order = ordered_by(days)
+        order = stable_argsort(days)
         days, ids = days[order], ids.iloc[order]
     new = ~ids.duplicated().to_numpy()
     place = pd.Index(ids[new]).get_indexer(pd.Index(table[id_column]))

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.categories import joined_kinds, own_kinds
+from mtl_tasks.core.categories import drop_unused_categories, union_categories
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import narrow_ids, to_pandas
 from mtl_tasks.data.files import SourceFile
 from mtl_tasks.data.interactions import read_log
-from mtl_tasks.data.validation import JudgedRows, judge_rows
+from mtl_tasks.data.validation import ValidatedRows, validate_rows
 from mtl_tasks.pipeline.days.blocks import BLOCK_DAYS, block_name, divided
 from mtl_tasks.pipeline.engine import Run, code_version, library_versions
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload, Store, day_refs, to_json
@@ -80,7 +80,7 @@ def judge_parts(
     Raises
     ------
     DataError
-        As :func:`~mtl_tasks.data.interactions.read_log` and :func:`~mtl_tasks.data.validation.judge_rows`.
+        As :func:`~mtl_tasks.data.interactions.read_log` and :func:`~mtl_tasks.data.validation.validate_rows`.
     """
     parts = _parts(run, config, files)
     found = {key: run.store.find(_folder(run, key, part)) for key, part in parts.items()}
@@ -149,7 +149,7 @@ def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
     kinds = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
     joined = pd.concat([frame.drop(columns=kinds) for frame in frames], ignore_index=True)
     if kinds:
-        joined = pd.concat([joined, joined_kinds([frame[kinds] for frame in frames])], axis=1)
+        joined = pd.concat([joined, union_categories([frame[kinds] for frame in frames])], axis=1)
     return joined[list(frames[0])]
 
 
@@ -207,15 +207,15 @@ def _make(
     checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
     items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
     spans = [part.days for part in missing.values()] if len(missing) > 1 or known else None
-    judged = judge_rows(read, items, scenario, run.as_of, spans=spans, attribution=attribution)
+    judged = validate_rows(read, items, scenario, run.as_of, spans=spans, attribution=attribution)
     return {
         key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
     }
 
 
-def _publish(run: Run, key: str, part: Part, judged: JudgedRows, seen: Mapping[str, tuple[str, str]]) -> Artifact:
+def _publish(run: Run, key: str, part: Part, judged: ValidatedRows, seen: Mapping[str, tuple[str, str]]) -> Artifact:
     text = run.scenario.source.format == "csv"
-    events, quarantine = own_kinds(_own_ids(judged.events, text)), _own_ids(judged.quarantine, text)
+    events, quarantine = drop_unused_categories(_own_ids(judged.events, text)), _own_ids(judged.quarantine, text)
     payload = Payload(rows=len(events), summary={"quarantined": len(quarantine)})
     payload.add_frame(EVENTS, events)
     payload.add_frame(_QUARANTINE, quarantine)

@@ -14,7 +14,7 @@ from mtl_tasks.store.artifacts import Artifact, Store
 
 if TYPE_CHECKING:
     from mtl_tasks.features.builder import Tables
-    from mtl_tasks.features.state import Memory
+    from mtl_tasks.features.state import FeatureSnapshot
     from mtl_tasks.recommend.scorer import Scorer
 
 MODEL = "model."  # prefix of a member's own files among those of its artefact
@@ -48,13 +48,13 @@ def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> di
 
 def load_memory(
     run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
-) -> Memory | None:
+) -> FeatureSnapshot | None:
     """What was counted for features of a scenario like this by a day, if that was kept."""
     from mtl_tasks.pipeline.days.features import recall
-    from mtl_tasks.pipeline.days.fingerprints import Known
+    from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
     from mtl_tasks.pipeline.days.log import day_digests
 
-    known = Known.of(run, scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    known = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events, tables)
     return recall(run.store, run.scenario.name, known, day)
 
 

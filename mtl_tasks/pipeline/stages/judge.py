@@ -23,7 +23,7 @@ from mtl_tasks.evaluation.evaluate import (
     slice_masks,
     taken_in_test,
 )
-from mtl_tasks.evaluation.gate import Champion, check_comparable, judge, verdict_line
+from mtl_tasks.evaluation.gate import Champion, check_comparable, evaluate_rules, verdict_line
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
 from mtl_tasks.pipeline.stages.inputs import (
@@ -38,10 +38,10 @@ from mtl_tasks.recommend.scorer import ShortlistCheck
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
-    from mtl_tasks.features.builder import Spaces
+    from mtl_tasks.features.builder import FactorModels
 
 
 def evaluate(run: Run, inputs: Inputs) -> Payload:
@@ -75,7 +75,7 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     for task, part in rows.items():
         if champion is not None and task in champion.predictions:
             part.predictions["champion"] = champion.predictions[task]
-    verdict = judge(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
+    verdict = evaluate_rules(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
     payload = Payload(summary={"verdict": verdict_line(verdict)}, rows=len(verdict["rules"]))
     payload.add_json("verdict", verdict)
     payload.add_json("drift", champion.drift if champion is not None else None)
@@ -160,7 +160,7 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     return {**lists.document(), "shortlist": check.document()}
 
 
-def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:
+def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> dict[str, Any]:
     """How far what is judged here has shifted from what was judged when the champion was."""
     about = {"run_key": champion.run_key, "as_of": champion.as_of}
     try:
@@ -174,7 +174,7 @@ def _drift(run: Run, inputs: Inputs, champion: Entry) -> dict[str, Any]:
     return {**about, "problem": None, **drift.compare(theirs, own)}
 
 
-def _champion(run: Run, inputs: Inputs, entry: Entry) -> Champion:
+def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:
     """Score this run's test rows with an earlier run: its factors, its members, features made by today's code."""
     if not run.scenario.gate.relative:  # nothing asks for its predictions
         return Champion(entry.run_key, entry.as_of, {})
@@ -215,7 +215,7 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     return first == second
 
 
-def _same_spaces(theirs: Spaces, ours: Spaces) -> bool:
+def _same_spaces(theirs: FactorModels, ours: FactorModels) -> bool:
     """Whether both are the same to the bit: runs of one week share their factors where factors.refit_days lets them."""
     return theirs.keys() == ours.keys() and all(
         np.array_equal(getattr(space, part), getattr(ours[name], part))

@@ -13,7 +13,7 @@ from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scor
 from mtl_tasks.recommend.lists import best_lists, sample_people
 from mtl_tasks.scenario import Gate
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
-from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Entry, Registry
+from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord
 
 if TYPE_CHECKING:
     from mtl_tasks.report.document import RunDocument
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def publish(run: Run, inputs: Inputs) -> Payload:
     """Enter the verdict in the registry; what passed an enforced gate, and needs no approval, is promoted by it."""
     verdict = inputs["gate"].json("verdict")
-    entry = Entry(
+    entry = RunRecord(
         run_key=run_key(run, inputs["gate"].ref),
         as_of=run.as_of_name,
         decision=_decision(verdict["decision"], run.scenario.gate),
@@ -40,10 +40,10 @@ def publish(run: Run, inputs: Inputs) -> Payload:
     return payload
 
 
-def _refuse_other_results(registry: Registry, entry: Entry) -> None:
+def _refuse_other_results(registry: Registry, entry: RunRecord) -> None:
     """Refuse a run that was entered before with other results: nothing can replace its entry."""
     for _, record in registry.read(entry.run_key).placed:
-        if isinstance(record, Entry) and record != entry:
+        if isinstance(record, RunRecord) and record != entry:
             changed = [stage for stage, ref in entry.refs.items() if record.refs.get(stage) != ref]
             raise ArtifactError(
                 f"run {entry.run_key[:12]} as of {entry.as_of} is in the registry with other results of "
@@ -52,7 +52,7 @@ def _refuse_other_results(registry: Registry, entry: Entry) -> None:
 
 
 def _decision(verdict: str, gate: Gate) -> str:
-    """What follows from a verdict, as :class:`~mtl_tasks.store.registry.Entry` says it."""
+    """What follows from a verdict, as :class:`~mtl_tasks.store.registry.RunRecord` says it."""
     if gate.mode == "dry_run":
         return f"dry_run:{verdict}"
     return AWAITS_APPROVAL if verdict == PROMOTE and gate.approval == "required" else verdict

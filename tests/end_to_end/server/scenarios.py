@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.registry import Entry, Registry
+from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.airflow import Airflow
 from tests.support.board import STRICT, TITLE
 from tests.support.projects import NAME, SCENARIO, write_log, write_scenario
@@ -69,7 +69,7 @@ def registry(airflow: Airflow, name: str) -> Registry:
     return Registry(store(airflow), name)
 
 
-def entries(airflow: Airflow, name: str = NAME, store: str = ".store") -> list[Entry]:
+def entries(airflow: Airflow, name: str = NAME, store: str = ".store") -> list[RunRecord]:
     """Return the registry's entries of a scenario, in the server's store or in one beside it."""
     return Registry(Store(str(airflow.project / store)), name).entries()
 

@@ -15,7 +15,7 @@ import pytest
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.past_runs import find_lists
 from mtl_tasks.store.promotion import promote
-from mtl_tasks.store.registry import Entry
+from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.mounted import PREFIX
 from tests.end_to_end.server.scenarios import (
     BOOSTED,
@@ -46,8 +46,8 @@ class Shown:
     """What there is to see: the run that was refused, by DAG run and by entry, today's champion, and who has a list."""
 
     dag_run: str
-    refused: Entry
-    champion: Entry
+    refused: RunRecord
+    champion: RunRecord
     user: str
 
     def path(self, page: str) -> str:
@@ -79,7 +79,7 @@ def shown(airflow: Airflow) -> Shown:
 
 
 @pytest.fixture(scope="module")
-def hostile(airflow: Airflow) -> Entry:
+def hostile(airflow: Airflow) -> RunRecord:
     """A run of a scenario whose title is a script, forced for a reason that is one."""
     with contextlib.chdir(airflow.project):
         run_here(HOSTILE, AS_OF, ".store")
@@ -209,7 +209,7 @@ def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, airflow: A
 @pytest.mark.faults(32)
 @in_a_browser
 def test_a_script_in_a_title_a_reason_or_a_run_id_is_shown_as_text(
-    page: Page, airflow: Airflow, hostile: Entry
+    page: Page, airflow: Airflow, hostile: RunRecord
 ) -> None:
     run = f"{PREFIX}/scenarios/{HOSTILE}/runs/{hostile.run_key}"
     for path, told in ((f"{PREFIX}/", TITLE), (f"{PREFIX}/scenarios/{HOSTILE}", REASON), (run, TITLE)):

@@ -15,7 +15,7 @@ from mtl_tasks.models.boosting.shap import (
     rank_correlation,
     summarise,
 )
-from mtl_tasks.models.boosting.trees import Grown, TaskTrees
+from mtl_tasks.models.boosting.trees import TaskTrees, TrainedBooster
 
 NAMES = ["up", "down", "noise", "constant", "kind"]
 ROUNDS = 12
@@ -30,20 +30,20 @@ def matrix(rows: int = 400, seed: int = 0) -> np.ndarray:
     return made
 
 
-def grown(seed: int) -> Grown:
+def grown(seed: int) -> TrainedBooster:
     drawn = matrix(seed=seed)
     label = 3 * np.nan_to_num(drawn[:, 0]) - 2 * drawn[:, 1] + (drawn[:, 4] == 2)
     data = lgb.Dataset(drawn, label, feature_name=NAMES)
     settings = {"verbosity": -1, "num_leaves": 7, "num_threads": 1, "learning_rate": 0.3}
-    return Grown(lgb.train(settings, data, ROUNDS), ROUNDS, None)
+    return TrainedBooster(lgb.train(settings, data, ROUNDS), ROUNDS, None)
 
 
 @pytest.fixture(scope="module")
-def models() -> list[Grown]:
+def models() -> list[TrainedBooster]:
     return [grown(1), grown(2)]
 
 
-def test_contributions_add_up_to_the_mean_score_of_the_seeds(models: list[Grown]) -> None:
+def test_contributions_add_up_to_the_mean_score_of_the_seeds(models: list[TrainedBooster]) -> None:
     drawn = matrix(seed=5)
     made = contributions(TaskTrees.of(models), drawn, threads=1)
     score = np.mean([model.booster.predict(drawn, raw_score=True) for model in models], axis=0)
@@ -51,13 +51,13 @@ def test_contributions_add_up_to_the_mean_score_of_the_seeds(models: list[Grown]
     assert np.abs(made.sum(axis=1) - score).max() < 1e-9
 
 
-def test_the_first_seeds_alone_can_be_asked_for(models: list[Grown]) -> None:
+def test_the_first_seeds_alone_can_be_asked_for(models: list[TrainedBooster]) -> None:
     drawn = matrix(seed=5)
     first = contributions(TaskTrees.of(models), drawn, threads=1, seeds=1)
     assert np.array_equal(first, contributions(TaskTrees.of(models[:1]), drawn, threads=1))
 
 
-def test_summary_says_how_much_and_in_which_direction(models: list[Grown]) -> None:
+def test_summary_says_how_much_and_in_which_direction(models: list[TrainedBooster]) -> None:
     drawn = matrix(seed=5)
     made = contributions(TaskTrees.of(models), drawn, threads=1)
     found = {entry["feature"]: entry for entry in summarise(made, drawn, NAMES, {"kind"})}
@@ -83,7 +83,7 @@ def test_the_sample_shrinks_as_the_trees_grow_in_number(rounds: int, tasks: int,
     assert affordable_rows(rounds, 31, tasks) == rows
 
 
-def test_gain_of_shared_and_own_trees_is_that_of_the_first_and_the_later_rounds(models: list[Grown]) -> None:
+def test_gain_of_shared_and_own_trees_is_that_of_the_first_and_the_later_rounds(models: list[TrainedBooster]) -> None:
     split = importance_split(TaskTrees.of(models[:1], shared=[5]))
     assert split is not None
     gain = models[0].booster.feature_importance("gain")
@@ -97,6 +97,6 @@ def test_gain_of_shared_and_own_trees_is_that_of_the_first_and_the_later_rounds(
 
 @pytest.mark.parametrize(("shared", "inherited"), [([0], [0]), ([ROUNDS], [0]), ([5], [2])])
 def test_trees_of_one_kind_or_grown_from_an_earlier_model_are_not_split(
-    models: list[Grown], shared: list[int], inherited: list[int]
+    models: list[TrainedBooster], shared: list[int], inherited: list[int]
 ) -> None:
     assert importance_split(TaskTrees.of(models[:1], shared, inherited)) is None

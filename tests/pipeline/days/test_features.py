@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.categories import joined_kinds
+from mtl_tasks.core.categories import union_categories
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.features import build_features, fit_spaces
 from mtl_tasks.features.groups import affinity
 from mtl_tasks.pipeline.days import features as daily_features
 from mtl_tasks.pipeline.days.features import day_keys, read_days
-from mtl_tasks.pipeline.days.fingerprints import Known
+from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
 from mtl_tasks.pipeline.days.log import digests_of
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
@@ -238,9 +238,9 @@ def test_only_the_rows_asked_for_are_read_in_their_order(project: Path) -> None:
     run, result = made_features(project, EARLIER, str(project / "shared"))
     artifact = run.store.open(result.ref)
     whole = read_days(run.store, artifact)
-    places = np.flatnonzero(np.arange(len(whole)) % 7 == 3)[20:]  # none of the first day
+    positions = np.flatnonzero(np.arange(len(whole)) % 7 == 3)[20:]  # none of the first day
     pd.testing.assert_frame_equal(
-        read_days(run.store, artifact, None, places), whole.iloc[places].reset_index(drop=True)
+        read_days(run.store, artifact, None, positions), whole.iloc[positions].reset_index(drop=True)
     )
 
 
@@ -249,7 +249,7 @@ def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, s
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
     scenario = world_scenario(**config)
     run = Run(scenario, pd.Timestamp(END, unit="D", tz="UTC"), Store("nowhere"))
-    known = Known.of(run, scenario, digests_of(events), events, tables(item_table([10, 12])))
+    known = DayFingerprints.of(run, scenario, digests_of(events), events, tables(item_table([10, 12])))
     return day_keys(known, rows, spaces)
 
 
@@ -307,9 +307,9 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
 
 def test_a_day_without_any_kind_joins_days_that_have_some() -> None:
     some, none = pd.DataFrame({"tab": pd.Categorical(["b", "a"])}), pd.DataFrame({"tab": pd.Categorical([None, None])})
-    assert joined_kinds([none, some])["tab"].tolist()[2:] == ["b", "a"]
-    assert joined_kinds([none, some])["tab"].cat.categories.tolist() == ["a", "b"]
-    assert joined_kinds([none])["tab"].isna().all()
+    assert union_categories([none, some])["tab"].tolist()[2:] == ["b", "a"]
+    assert union_categories([none, some])["tab"].cat.categories.tolist() == ["a", "b"]
+    assert union_categories([none])["tab"].isna().all()
 
 
 @pytest.mark.parametrize("side", [1, 64])

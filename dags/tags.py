@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Tag(StrEnum):
-    """A tag; pass its ``value``, which serialises as plain text."""
+    """A tag; pass its ``value``, which serializes as plain text."""
 
     MULTI_TASK = "multi-task"
     TRAINING = "training"

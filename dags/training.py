@@ -7,7 +7,7 @@ the run's data interval ends, unless a parameter says otherwise; without an inte
 that has ended (`end_date` in the scenario's file), nothing is scheduled after its last day, and a run by hand without
 `as_of` is of the day after it.
 
-**Outputs.** In the store (`MTL_STORE`) an artefact of every stage, an entry in the registry, and the report; the result
+**Outputs.** In the store (`MTL_STORE`) an artifact of every stage, an entry in the registry, and the report; the result
 of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and today's champion,
 `announce` tells the DAG that makes the lists; otherwise it is skipped.
 

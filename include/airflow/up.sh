@@ -83,7 +83,7 @@ until healthy; do
 done
 echo "Airflow is up: http://localhost:$port"
 echo "Log in as admin with the password $(login "$AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE")"
-echo "Logs are in .airflow/logs, artefacts in ${MTL_STORE#"$PWD"/}. Ctrl-C stops it."
+echo "Logs are in .airflow/logs, artifacts in ${MTL_STORE#"$PWD"/}. Ctrl-C stops it."
 exec 4<"$logs/scheduler.log"
 while :; do
     check_alive

@@ -121,11 +121,11 @@ def _table() -> Table:
 
 def _label(task: dict[str, Any]) -> str:
     """A rate of positives, or a mean, and of how many labels."""
-    labelled = task["labelled"]
-    if not labelled:
+    labeled = task["labelled"]
+    if not labeled:
         return "no label"
-    shown = labels.percent(task["positives"] / labelled) if "positives" in task else f"mean {task['mean']:.4g}"
-    return f"{shown} of {labels.count(labelled)}{_sampled(task)}"
+    shown = labels.percent(task["positives"] / labeled) if "positives" in task else f"mean {task['mean']:.4g}"
+    return f"{shown} of {labels.count(labeled)}{_sampled(task)}"
 
 
 def _sampled(task: dict[str, Any]) -> str:

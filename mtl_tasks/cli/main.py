@@ -282,7 +282,7 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
 
     opened = Store(store, store_key())
     if scenario not in stored_scenarios(opened):
-        load_scenario(scenario)  # a misspelt name would otherwise be a scenario without runs
+        load_scenario(scenario)  # a misspelled name would otherwise be a scenario without runs
     if as_of is not None:
         parse_as_of(as_of, today())
     found, of_day = choose_run(opened, scenario, as_of, run)

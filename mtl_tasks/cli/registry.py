@@ -54,7 +54,7 @@ def list_runs(
 def show(
     scenario: ScenarioName, run: RunKey, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")
 ) -> None:
-    """Show one run: its verdict with the reasons, what was ruled since, and its artefacts."""
+    """Show one run: its verdict with the reasons, what was ruled since, and its artifacts."""
     registry, _ = _open(scenario, store, root)
     snapshot = registry.read()
     entry = snapshot.get(run)
@@ -158,7 +158,7 @@ def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson =
         print_json(found)
     else:
         rows = [(key[:12], _in_short(problems) or "sound") for key, problems in found.items()]
-        _print_rows(("run", "artefacts"), rows)
+        _print_rows(("run", "artifacts"), rows)
     damaged = sum(bool(problems) for problems in found.values())
     if damaged:
         raise ArtifactError(
@@ -213,7 +213,7 @@ def prune(
     store: StoreUri = ".store",
     root: Root = Path("."),
 ) -> None:
-    """List, and with --delete remove, the artefacts that no run of the registry needs.
+    """List, and with --delete remove, the artifacts that no run of the registry needs.
 
     What a run at work has made or reused counts as young. One that reuses something while it is being removed fails;
     started again, it makes that anew.
@@ -226,11 +226,11 @@ def prune(
     size = sum(entry.bytes for entry in found) / 1e6
     if delete:
         remove(found)
-        typer.echo(f"{scenario}: removed {len(found):,} artefacts, {size:,.1f} MB")
+        typer.echo(f"{scenario}: removed {len(found):,} artifacts, {size:,.1f} MB")
         return
     for entry in found:
         typer.echo(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder}")
-    typer.echo(f"{scenario}: {len(found):,} artefacts, {size:,.1f} MB, are needed by nothing; --delete removes them")
+    typer.echo(f"{scenario}: {len(found):,} artifacts, {size:,.1f} MB, are needed by nothing; --delete removes them")
 
 
 @app.command()
@@ -262,7 +262,7 @@ def _open(scenario: str, store: str, root: Path) -> tuple[Registry, Store]:
     from mtl_tasks.store.artifacts import Store
     from mtl_tasks.store.registry import Registry
 
-    load_scenario(scenario)  # a misspelt name would otherwise be an empty registry
+    load_scenario(scenario)  # a misspelled name would otherwise be an empty registry
     opened = Store(store, store_key())
     return Registry(opened, scenario), opened
 
@@ -294,7 +294,7 @@ def _print_run(entry: RunRecord, row: dict[str, Any]) -> None:
     typer.echo(f"run {entry.run_key} as of {entry.as_of}: {row['standing']}")
     for sentence in [*row["rulings"], *row["ignored"], *entry.reasons]:
         typer.echo(f"  {sentence}")
-    _print_rows(("stage", "artefact"), [(stage, ref.uri) for stage, ref in entry.refs.items()])
+    _print_rows(("stage", "artifact"), [(stage, ref.uri) for stage, ref in entry.refs.items()])
 
 
 def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -30,7 +30,7 @@ class SourceError(DataError):
 
 
 class ArtifactError(MtlError):
-    """A stored artefact is missing, damaged, or cannot be written."""
+    """A stored artifact is missing, damaged, or cannot be written."""
 
 
 class DeviceError(MtlError):

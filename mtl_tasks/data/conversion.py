@@ -77,7 +77,7 @@ def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, 
 
 
 def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
-    """Refuse ids of which all are floats, or some are spelt so that they differ from the same id without a point."""
+    """Refuse ids of which all are floats, or some are spelled so that they differ from the same id without a point."""
     if _all_match(column, _FLOAT_TEXT):
         example = quoted(f" such as {_first(column)!r}")
         raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
@@ -243,7 +243,7 @@ def _moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple
         )
     moments = _in_microseconds(column)
     if column.type.tz is None:
-        return _localised(moments, source, place), "timestamps without a time zone"
+        return _localized(moments, source, place), "timestamps without a time zone"
     zone = "UTC" if column.type.tz in _UTC_NAMES else column.type.tz
     return moments.cast(UTC_TIME), f"timestamps in {zone}"
 
@@ -314,10 +314,10 @@ def _times_of_text(column: pa.ChunkedArray, source: Source, place: ColumnRef) ->
         return moments.cast(UTC_TIME), None
     if zones[0]:
         return moments.cast(UTC_TIME), f"times in {zones[0]}"
-    return _localised(moments, source, place), "times without a zone"
+    return _localized(moments, source, place), "times without a zone"
 
 
-def _localised(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
+def _localized(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
     """Give times without a zone the scenario's zone; an hour that a clock change repeats or skips is refused."""
     if source.timezone is None:
         raise place.error("has times without a time zone: write them in UTC, or set source.timezone")

@@ -1,4 +1,4 @@
-"""Cut the past into windows and make the labelled rows of each; negatives are drawn where the log has none."""
+"""Cut the past into windows and make the labeled rows of each; negatives are drawn where the log has none."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def log_days(events: pd.DataFrame, prior: int) -> NDArray[np.int32]:
 
 
 def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
-    """Return the labelled rows of the four windows.
+    """Return the labeled rows of the four windows.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> I
         train = rows.loc[rows[columns.WINDOW] == "train", id_column]
         if train.nunique() == 1:
             yield (
-                f"train: every row has the same {noun} ({train.iloc[0]}); nothing can be learnt from one {noun}: "
+                f"train: every row has the same {noun} ({train.iloc[0]}); nothing can be learned from one {noun}: "
                 f"check source.columns in {scenario.file}"
             )
     for window in WINDOWS:
@@ -229,11 +229,11 @@ def _task_faults(name: str, kind: str, label: pd.Series[Any], window: str, where
     least = 10
     remedy = f"lengthen windows.{window} in {file}"
     if len(label) < least:
-        yield f"{name}: {len(label)} labelled rows in {where}, at least {least} are needed; {remedy}"
+        yield f"{name}: {len(label)} labeled rows in {where}, at least {least} are needed; {remedy}"
     elif kind == "binary":
         positives = int((label == 1).sum())
         for noun, count in (("positives", positives), ("negatives", len(label) - positives)):
             if count < least:
                 yield f"{name}: {count} {noun} in {where}, at least {least} are needed; {remedy}"
     elif label.nunique() == 1:
-        yield f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learnt; {remedy}"
+        yield f"{name}: every label is {label.iloc[0]:g} in {where}; nothing can be learned; {remedy}"

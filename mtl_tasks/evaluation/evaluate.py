@@ -27,7 +27,7 @@ LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """The labelled test rows of one task.
+    """The labeled test rows of one task.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ class ListJudge:
         self._found = 0
         self._scored = 0
         self._unreachable = float(1.0 - truth[columns.ITEM].isin(known_items).mean()) if len(truth) else None
-        self._people, self._catalogue, self._k, self._seed = people, len(known_items), k, seed
+        self._people, self._catalog, self._k, self._seed = people, len(known_items), k, seed
 
     def add(self, scored: pd.DataFrame) -> None:
         """Take a batch of scored candidates."""
@@ -185,7 +185,7 @@ class ListJudge:
         lists = {}
         for name, hits in self._hits.items():
             lists[name] = self._measured(hits)
-            coverage = len(self._shown[name]) / max(self._catalogue, 1)
+            coverage = len(self._shown[name]) / max(self._catalog, 1)
             lists[name]["coverage"] = {"value": coverage, "low": None, "high": None, "rows": len(hits)}
         return {
             "k": self._k,

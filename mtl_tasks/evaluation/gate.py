@@ -75,7 +75,7 @@ def evaluate_rules(
     evaluation
         The evaluation document of the candidate.
     rows
-        Task to its labelled test rows.
+        Task to its labeled test rows.
     champion
         None when no earlier run was promoted; rules against it then hold by default and the verdict says ``first``.
 
@@ -291,7 +291,7 @@ def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gat
 
 
 def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_start: str) -> None:
-    """Refuse to compare with a champion whose columns this run lacks, or that learnt from this run's test rows.
+    """Refuse to compare with a champion whose columns this run lacks, or that learned from this run's test rows.
 
     Raises
     ------
@@ -304,7 +304,7 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
             kind = "signal" if name in theirs.source.signals else "task"
             raise ConfigError(f"it needs the label column {task.label!r} as {kind} {name!r}, which this scenario lacks")
         if own.scale != task.scale:
-            raise ConfigError(f"it learnt {name!r} on the {task.scale} scale, this scenario says {own.scale}")
+            raise ConfigError(f"it learned {name!r} on the {task.scale} scale, this scenario says {own.scale}")
     if theirs.source.context != ours.source.context:
         raise ConfigError("its source.context is another one, so that its features cannot be made of these rows")
     for side in ("users", "items"):
@@ -314,10 +314,10 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
             if not needed.items() <= (getattr(has, kind) if has else {}).items():
                 raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, of which some lack")
     # Its labels end where its own test window began, or earlier.
-    learnt_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
-    if learnt_until > np.datetime64(test_start):
+    learned_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
+    if learned_until > np.datetime64(test_start):
         raise ConfigError(
-            f"it learnt from days before {learnt_until}, and this run's test window starts on {test_start}: keep "
+            f"it learned from days before {learned_until}, and this run's test window starts on {test_start}: keep "
             f"windows.test at {theirs.windows.test} days until a champion of a later day is there"
         )
 

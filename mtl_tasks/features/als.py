@@ -2,7 +2,7 @@
 
 Two models. *Taste*: implicit-feedback ALS (Hu, Koren & Volinsky 2008, the `implicit` library) on which items a user
 took. *Level*: explicit ALS on what is left of a regression label after damped item and user means (biased matrix
-factorisation, Koren, Bell & Volinsky 2009), since implicit ALS says nothing of rating levels.
+factorization, Koren, Bell & Volinsky 2009), since implicit ALS says nothing of rating levels.
 
 Both are fitted on the history window. From then on only fold-in happens, day by day, with events before that day: a
 user's vector against the item vectors, and, once every ``refresh_days``, vectors for items that history never saw
@@ -45,7 +45,7 @@ class Solver(Protocol):
     name: str
 
     def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
-        """Return item vectors, float32 (items, dimensions), learnt from values (users, items).
+        """Return item vectors, float32 (items, dimensions), learned from values (users, items).
 
         ``start`` holds the vectors to go on from, NaN for items that have none yet; fewer iterations then do.
         """

@@ -86,10 +86,10 @@ def fit_spaces(
     DataError
         If a space has nothing to learn from before ``start``, or ``earlier`` knows ids of another type.
     """
-    coded, interactions = _learnt_from(events, scenario, end)
+    coded, interactions = _learned_from(events, scenario, end)
     _refuse_other_ids(earlier or {}, coded.item_ids)
-    for name, learnt_from in interactions.items():
-        if not len(learnt_from.before(start).days):
+    for name, learned_from in interactions.items():
+        if not len(learned_from.before(start).days):
             raise _nothing_to_learn(name, coded, scenario, start)
     days, known = scenario.factors.refresh_days, earlier or {}
     return {
@@ -113,7 +113,7 @@ def extend_spaces(
     DataError
         If the spaces know ids of another type than the events.
     """
-    coded, interactions = _learnt_from(events, scenario, end)
+    coded, interactions = _learned_from(events, scenario, end)
     _refuse_other_ids(spaces, coded.item_ids)
     days = scenario.factors.refresh_days
     known = {name: space.fitted() for name, space in spaces.items()} if since is None else spaces
@@ -186,7 +186,7 @@ class FeatureMaker:
         )
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
-        self._residuals_until = 0  # the day before which the residuals in `_labelled` are known
+        self._residuals_until = 0  # the day before which the residuals in `_labeled` are known
         if memory is not None:
             self._go_on_from(memory)
 
@@ -198,8 +198,8 @@ class FeatureMaker:
         return self._space(TASTE, past)
 
     @cached_property
-    def _labelled(self) -> dict[str, UserHistory]:
-        """What was labelled, by task."""
+    def _labeled(self) -> dict[str, UserHistory]:
+        """What was labeled, by task."""
         users = len(self.events.user_ids)
         return {
             task: UserHistory.of(level.users, level.items, level.days, level.residual, users)
@@ -210,12 +210,12 @@ class FeatureMaker:
         """By task, with the residuals that are known by now."""
         if self._residuals_until != self._day:
             self._residuals_until = self._day
-            self._labelled |= {
-                task: past.with_values(self._levels[task].residual) for task, past in self._labelled.items()
+            self._labeled |= {
+                task: past.with_values(self._levels[task].residual) for task, past in self._labeled.items()
             }
         return {
             task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
-            for task, past in self._labelled.items()
+            for task, past in self._labeled.items()
         }
 
     def _space(self, name: str, past: UserHistory) -> FittedSpace:
@@ -280,7 +280,7 @@ class FeatureMaker:
             ):  # candidates of a day: nothing to reorder
                 made |= {name: values.astype(np.float32, copy=False) for name, values in self._columns(rows).items()}
                 continue
-            # By user: neighbours are then looked up next to each other, which at ten million events saves a fifth.
+            # By user: neighbors are then looked up next to each other, which at ten million events saves a fifth.
             positions = positions[np.argsort(users, kind="stable")]
             for name, values in self._columns(rows.at(positions)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[positions] = values
@@ -399,13 +399,13 @@ def _refuse_other_ids(spaces: FactorModels, item_ids: NDArray[Any]) -> None:
             )
 
 
-def _learnt_from(
+def _learned_from(
     events: pd.DataFrame, scenario: Scenario, end: int
 ) -> tuple[IndexedInteractions, dict[str, Interactions]]:
     coded, _ = encode(events, events.iloc[:0], scenario)
-    learnt_from = {TASTE: _tastes(positive_interactions(coded, scenario), scenario)}
+    learned_from = {TASTE: _tastes(positive_interactions(coded, scenario), scenario)}
     for task in scenario.tasks_of("regression"):
         level = LabelStatistics(coded, task, scenario.labels[task], scenario.features.damping)
         level.advance(end)
-        learnt_from[f"level:{task}"] = _residuals(coded, level)
-    return coded, learnt_from
+        learned_from[f"level:{task}"] = _residuals(coded, level)
+    return coded, learned_from

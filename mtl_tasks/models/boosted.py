@@ -19,7 +19,7 @@ from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.binning import Encoder, Matrix
 from mtl_tasks.models.boosting.device import at_work, resolve_device
 from mtl_tasks.models.boosting.leaf_table import LeafTable
-from mtl_tasks.models.boosting.shap import affordable_rows, contributions, importance_split, summarise
+from mtl_tasks.models.boosting.shap import affordable_rows, contributions, importance_split, summarize
 from mtl_tasks.models.boosting.shared_trees import TaskInteraction
 from mtl_tasks.models.boosting.trees import Curve, EarlierTrees, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
 from mtl_tasks.models.checks import check_features, check_learnable
@@ -63,7 +63,7 @@ class FitContext:
     def _train(self) -> tuple[Encoder, lgb.Dataset]:
         """Encoder and bins, by one reading of the features, which are not held."""
         features = self._features(self.train, "train")
-        encoder = self.earlier.learnt.encoder if self.earlier else Encoder.learn(features)
+        encoder = self.earlier.learned.encoder if self.earlier else Encoder.learn(features)
         return encoder, encoder.binned(features, self.device)
 
     def _features(self, table: Table, window: str) -> pd.DataFrame:
@@ -104,10 +104,10 @@ class FitContext:
         return None if self.chosen is None else self.chosen.trees[task]
 
     def earlier_of(self, task: str) -> EarlierTrees | None:
-        """The task's earlier trees with what they say of its labelled rows; null where there are none."""
+        """The task's earlier trees with what they say of its labeled rows; null where there are none."""
         if self.earlier is None or not _same_task(task, self.earlier.scenario, self.scenario):
             return None
-        trees, threads = self.earlier.learnt.trees[task], self.scenario.boosting.threads
+        trees, threads = self.earlier.learned.trees[task], self.scenario.boosting.threads
         seeds = range(len(trees.boosters))
         train = self.matrix[self.train.rows(task).positions]
         tune = (
@@ -125,10 +125,10 @@ class BoostedMember(Member):
 
     note: ClassVar[str]
 
-    def __init__(self, scenario: Scenario, learnt: FittedTrees, device: str) -> None:
+    def __init__(self, scenario: Scenario, learned: FittedTrees, device: str) -> None:
         super().__init__(scenario)
-        self._learnt = learnt
-        self._trees, self._encoder, self.sharing = learnt.trees, learnt.encoder, learnt.sharing
+        self._learned = learned
+        self._trees, self._encoder, self.sharing = learned.trees, learned.encoder, learned.sharing
         self._device = device
 
     @classmethod
@@ -148,10 +148,10 @@ class BoostedMember(Member):
         """
         device = resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
-        train, tune = (_as_learnt(table, scenario) for table in (train, tune))
+        train, tune = (_as_learned(table, scenario) for table in (train, tune))
         with at_work(device):
-            learnt = cls._learn(FitContext(train, tune, scenario, device, None, earlier))
-        return cls(scenario, learnt, device)
+            learned = cls._learn(FitContext(train, tune, scenario, device, None, earlier))
+        return cls(scenario, learned, device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
         """See :class:`Member`; the curves stay those on which the rounds were chosen.
@@ -161,15 +161,15 @@ class BoostedMember(Member):
         earlier
             Where this member was grown from an earlier one: that one, refitted.
         """
-        table = _as_learnt(table, self.scenario)
+        table = _as_learned(table, self.scenario)
         with at_work(self._device):
-            learnt = self._learn(FitContext(table, None, self.scenario, self._device, self._learnt, earlier))
-        return type(self)(self.scenario, learnt, self._device)
+            learned = self._learn(FitContext(table, None, self.scenario, self._device, self._learned, earlier))
+        return type(self)(self.scenario, learned, self._device)
 
     @property
-    def learnt(self) -> FittedTrees:
+    def learned(self) -> FittedTrees:
         """The trees, and how they came about."""
-        return self._learnt
+        return self._learned
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
@@ -231,7 +231,7 @@ class BoostedMember(Member):
         made = contributions(trees, matrix, settings.threads, seeds=1)
         return {
             "rows": len(matrix),
-            "features": summarise(made, matrix, self.contribution_names(task), self._encoder.levels),
+            "features": summarize(made, matrix, self.contribution_names(task), self._encoder.levels),
             "gain": importance_split(trees),
         }
 
@@ -306,8 +306,8 @@ class BoostedMember(Member):
         return ", ".join(str(count) for count in trees.rounds)
 
 
-def _as_learnt(table: Table, scenario: Scenario) -> Table:
-    """Put labels that are learnt as fractions between 0 and 1."""
+def _as_learned(table: Table, scenario: Scenario) -> Table:
+    """Put labels that are learned as fractions between 0 and 1."""
     labels = dict(table.labels)
     for name, task in scenario.tasks.items():
         if task.objective == "fraction" and task.limits is not None:

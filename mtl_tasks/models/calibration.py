@@ -15,7 +15,7 @@ from mtl_tasks.metrics.pointwise import EPSILON, compute
 
 Values = NDArray[np.float64]
 Map = dict[str, Any]
-MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; below it only memorises
+MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; below it only memorizes
 FOLDS: Final = 5
 
 
@@ -80,7 +80,7 @@ def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], V
     """
     if len(users) == 0 or (users == users[0]).all():
         raise DataError(
-            f"blend: its {len(users):,} labelled rows are of fewer than two users, so that nothing can be fitted on "
+            f"blend: its {len(users):,} labeled rows are of fewer than two users, so that nothing can be fitted on "
             "some and tried on others: lengthen windows.blend"
         )
     fold = user_folds(users)

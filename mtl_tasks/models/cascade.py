@@ -28,7 +28,7 @@ class CascadeMember(BoostedMember):
     """One LightGBM a task in an order; a task's raw scores are a feature of every later task.
 
     For the rows that later tasks learn from, a score comes from a model that has not seen any row of the same user:
-    scores of rows that the model learnt from look better than they are, and a cascade of those is worse than none.
+    scores of rows that the model learned from look better than they are, and a cascade of those is worse than none.
     """
 
     kind = "cascade"
@@ -58,7 +58,7 @@ class CascadeMember(BoostedMember):
 
     @property
     def _order(self) -> tuple[str, ...]:
-        """As it was learnt: each task's trees know a column more than those of the task before."""
+        """As it was learned: each task's trees know a column more than those of the task before."""
         return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
@@ -165,7 +165,7 @@ def _out_of_fold(
         others = rows.where(folds[rows.positions] != fold)
         if not len(others.positions):
             raise DataError(
-                f"cascade: every labelled row is of users in one fold, so none is left to learn from: lower "
+                f"cascade: every labeled row is of users in one fold, so none is left to learn from: lower "
                 f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"
             )
         model = boost_again(others.binned(table.bins), given, rounds)

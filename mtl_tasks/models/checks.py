@@ -65,7 +65,7 @@ def _check_column(name: str, column: pd.Series, where: str, file: str) -> None:
 
 def _check_labels(task: str, kind: str, label: Values, where: str, remedy: str) -> None:
     if not len(label):
-        raise DataError(f"{task}: no labelled rows in {where}, nothing can be learnt; {remedy}")
+        raise DataError(f"{task}: no labeled rows in {where}, nothing can be learned; {remedy}")
     infinite = int(np.isinf(label).sum())
     if infinite:
         raise DataError(
@@ -73,7 +73,7 @@ def _check_labels(task: str, kind: str, label: Values, where: str, remedy: str) 
             "log's label column"
         )
     if label.min() == label.max():
-        what = "both classes are needed" if kind == "binary" else "nothing can be learnt"
+        what = "both classes are needed" if kind == "binary" else "nothing can be learned"
         raise DataError(f"{task}: all {len(label):,} labels in {where} are {label[0]:g}, {what}; {remedy}")
 
 

@@ -25,7 +25,7 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     Parameters
     ----------
     predictions
-        Member to float64 (n,) on the labelled rows of blend.
+        Member to float64 (n,) on the labeled rows of blend.
     kind
         ``regression`` or ``binary``.
     requested

@@ -48,7 +48,7 @@ class LinearMember(Member):
 
     @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; nothing is chosen on ``tune``, which is learnt from like ``train``."""
+        """See :class:`Member`; nothing is chosen on ``tune``, which is learned from like ``train``."""
         both = Table(
             pd.concat([train.features, tune.features], ignore_index=True),
             {task: np.concatenate([train.labels[task], tune.labels[task]]) for task in scenario.tasks},
@@ -186,7 +186,7 @@ def _by_name(column: str) -> Transform:
 
 
 def _shares(model: dict[str, list[Any]]) -> list[tuple[str, float]]:
-    """Absolute standardised weight of each column as a share of all, largest first."""
+    """Absolute standardized weight of each column as a share of all, largest first."""
     weights = np.abs(model["weights"][: len(model["columns"])])
     shares = weights / max(weights.sum(), 1e-12)
     order = np.argsort(-shares, kind="stable")

@@ -130,7 +130,7 @@ class _Finishing:
 
 @dataclass(frozen=True)
 class _Starts:
-    """What each task's trees up to a checkpoint say of its labelled rows; nothing for a task that has none.
+    """What each task's trees up to a checkpoint say of its labeled rows; nothing for a task that has none.
 
     They are predicted anew: keeping each task's scores of a round that may turn out best costs a copy a round.
     """

@@ -25,7 +25,7 @@ class WarmStart:
     Attributes
     ----------
     fitted, refitted
-        The earlier member as it learnt from its train window, and from all its windows but test; null: from scratch.
+        The earlier member as it learned from its train window, and from all its windows but test; null: from scratch.
     note
         A sentence for the log, the manifest and the report; null where no transfer was asked for.
     """
@@ -62,7 +62,7 @@ def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -
     asked = scenario.boosting.transfer
     name = scenario.name if asked == "champion" else asked
     if kind == "cascade":
-        return "a cascade's folds may not know trees that learnt from their rows"
+        return "a cascade's folds may not know trees that learned from their rows"
     champion = Registry(store, name).champion(as_of)
     if champion is None:
         if asked != "champion":
@@ -114,7 +114,7 @@ def warm_start(
     Raises
     ------
     ConfigError
-        If its features, tasks or seeds do not match, or it learnt from days that this run judges or chooses by.
+        If its features, tasks or seeds do not match, or it learned from days that this run judges or chooses by.
     """
     where, theirs = _where(entry), check_entry(entry, ours, as_of)
     if not fitted and theirs.refit != "none":
@@ -122,7 +122,7 @@ def warm_start(
     before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
     for member in (before, after):
         _check_features(member, columns, where)
-        most = max(max(trees.rounds) for trees in member.learnt.trees.values())
+        most = max(max(trees.rounds) for trees in member.learned.trees.values())
         if most >= ours.boosting.rounds:
             return from_scratch(f"{where} has grown to {most} trees and boosting.rounds is {ours.boosting.rounds}")
     return WarmStart(before, after, f"grown on from {where}")
@@ -134,7 +134,7 @@ def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
     Raises
     ------
     ConfigError
-        If tasks or seeds do not match, it learnt from days that this run judges or chooses by, or its scenario is not
+        If tasks or seeds do not match, it learned from days that this run judges or chooses by, or its scenario is not
         understood any more.
     """
     where = _where(entry)
@@ -164,7 +164,7 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
         )
         if end > limit:
             raise ConfigError(
-                f"boosting.transfer: {where} learnt from days before {end}, of which this run {what} those from "
+                f"boosting.transfer: {where} learned from days before {end}, of which this run {what} those from "
                 f"{limit} on: set boosting.transfer to 'none', or take windows of equal length in both scenarios"
             )
 
@@ -191,7 +191,7 @@ def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
 
 
 def _check_features(member: BoostedMember, columns: list[str], where: str) -> None:
-    names = member.learnt.encoder.names
+    names = member.learned.encoder.names
     lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
     if lacking or further:
         raise ConfigError(

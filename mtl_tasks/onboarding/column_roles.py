@@ -31,7 +31,7 @@ ITEM_WORDS: Final = (
     "asin", "isbn", "listing", "content", "recipe", "game",
 )  # fmt: skip
 TIME_WORDS: Final = ("time", "timestamp", "date", "datetime", "ts", "at", "when", "created", "day")
-TYPE_WORDS: Final = ("type", "event", "action", "kind", "behavior", "behaviour", "activity")
+TYPE_WORDS: Final = ("type", "event", "action", "kind", "behavior", "behavior", "activity")
 LABEL_WORDS: Final = (
     "rating",
     "stars",

@@ -84,7 +84,7 @@ def draft(name: str, events: str, items: str | None, chosen: Chosen) -> str:
         "# include/scenarios/movies.yaml explains the keys.",
         "",
         f"name: {name}",
-        f"title: {quoted(f'What is learnt from {Path(events).name}')} # in your words, for reports and the DAG",
+        f"title: {quoted(f'What is learned from {Path(events).name}')} # in your words, for reports and the DAG",
         "",
         *source,
         "",

@@ -86,7 +86,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage may read: artefacts by stage name, and its own configuration as it stands in its key."""
+    """What a stage may read: artifacts by stage name, and its own configuration as it stands in its key."""
 
     artifacts: Mapping[str, Artifact]
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Inputs:
         return self.artifacts[stage]
 
     def matching(self, prefix: str) -> dict[str, Artifact]:
-        """Artefacts whose name starts with ``prefix:``, by the rest of the name."""
+        """Artifacts whose name starts with ``prefix:``, by the rest of the name."""
         return {name[len(prefix) + 1 :]: a for name, a in self.artifacts.items() if name.startswith(f"{prefix}:")}
 
 
@@ -114,7 +114,7 @@ class Stage:
     body
         The work; pure but for reading its inputs.
     whole
-        Whether what an artefact refers to beside its own files is there; if not, it is made again.
+        Whether what an artifact refers to beside its own files is there; if not, it is made again.
     """
 
     name: str
@@ -139,7 +139,7 @@ class StageResult:
 
 
 def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
-    """Return the stage's artefact, made now unless one with the same key exists and verifies.
+    """Return the stage's artifact, made now unless one with the same key exists and verifies.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
 
 
 def find_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult | None:
-    """Return the stage's artefact if it was made before and verifies, None if it was not made.
+    """Return the stage's artifact if it was made before and verifies, None if it was not made.
 
     Raises
     ------
@@ -197,13 +197,13 @@ def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]
 
 
 def _place(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
-    """Folder and key of an artefact."""
+    """Folder and key of an artifact."""
     key = hashlib.sha256(to_json(parts)).hexdigest()
     return run.store.folder(run.scenario.name, run.as_of_name, stage.name.replace(":", "-"), key), key
 
 
 def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any]:
-    """All that an artefact depends on; the hash of this is its key."""
+    """All that an artifact depends on; the hash of this is its key."""
     parts = {
         "scenario": run.scenario.name,
         "stage": stage.name,

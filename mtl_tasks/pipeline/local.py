@@ -110,7 +110,7 @@ def build_document(
     overrides: Mapping[str, Any],
     known: tuple[RunRecord, Sequence[Decision], str] | None = None,
 ) -> RunDocument:
-    """Gather what a run has to show from the artefacts of its stages.
+    """Gather what a run has to show from the artifacts of its stages.
 
     Parameters
     ----------

@@ -150,7 +150,7 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
     ConfigError
         If no run is promoted, or ``run_key`` is no text.
     ArtifactError
-        If there is no such run, or an artefact that its lists are made from is gone or damaged.
+        If there is no such run, or an artifact that its lists are made from is gone or damaged.
     """
     if not isinstance(run_key, str | None):
         raise ConfigError(f"run configuration: run: must be the key of a run, or null (got {reprlib.repr(run_key)})")

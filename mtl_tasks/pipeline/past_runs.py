@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
 KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
-HASHED_BYTES: Final = 64_000_000  # checking an artefact reads all of it: of larger ones only the sizes are compared
+HASHED_BYTES: Final = 64_000_000  # checking an artifact reads all of it: of larger ones only the sizes are compared
 
 
 @dataclass(frozen=True)
@@ -236,12 +236,12 @@ def read_card(store: Store, run: PastRun) -> Json:
 
 
 def _summaries(store: Store, entry: RunRecord) -> dict[str, Mapping[str, Any]]:
-    """The summaries of a run's stages, without those of artefacts that cannot be read."""
+    """The summaries of a run's stages, without those of artifacts that cannot be read."""
     summaries: dict[str, Mapping[str, Any]] = {}
     for stage, ref in entry.refs.items():
         try:
             summaries[stage] = _summary(store, ref)
-        except ArtifactError:  # the list of artefacts says so
+        except ArtifactError:  # the list of artifacts says so
             continue
     return summaries
 
@@ -303,7 +303,7 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     Raises
     ------
     ArtifactError, ConfigError
-        If an artefact is gone or damaged, or the scenario is not understood any more.
+        If an artifact is gone or damaged, or the scenario is not understood any more.
     """
     entry = run.entry
     results = earlier_results(entry, store)
@@ -381,7 +381,7 @@ def _made_at(artifact: Artifact) -> tuple[float, str]:
 
 
 def list_artifacts(store: Store, entry: RunRecord) -> list[Json]:
-    """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artefacts.
+    """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artifacts.
 
     ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
     and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
@@ -412,7 +412,7 @@ def _check(store: Store, artifact: Artifact, size: int) -> str:
 
 @lru_cache(maxsize=KEPT_RUNS)
 def _verify(store: Store, ref: Ref, seen: tuple[Any, ...]) -> None:
-    """Read an artefact through; again only once sizes or times of its files have changed."""
+    """Read an artifact through; again only once sizes or times of its files have changed."""
     store.open(ref).verify()
 
 

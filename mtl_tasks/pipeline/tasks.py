@@ -218,7 +218,7 @@ def _flat(handed: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def result_to_json(result: StageResult) -> Json:
-    """All but the summary, which stays with the artefact: what is handed over is small whatever a stage has to say."""
+    """All but the summary, which stays with the artifact: what is handed over is small whatever a stage has to say."""
     return {
         "stage": result.stage,
         "ref": result.ref.to_json(),

@@ -29,7 +29,7 @@ class Candidates:
         It must be advanced to ``day``.
     count
         Items taken from each source: ALS top-N, most taken of the last seven days, co-occurrence with the user's
-        items, and recently taken items with the user's favourite attribute values.
+        items, and recently taken items with the user's favorite attribute values.
     """
 
     def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:

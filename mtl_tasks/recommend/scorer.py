@@ -213,5 +213,5 @@ def utility(
 
 
 def in_units(prediction: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
-    """Return a task's prediction in the units of its label, which is its logarithm if that was learnt."""
+    """Return a task's prediction in the units of its label, which is its logarithm if that was learned."""
     return np.expm1(prediction) if task.scale == "log" else prediction

@@ -1,8 +1,8 @@
-"""The report's charts: matplotlib figures written as inline SVG whose colours are the page's CSS variables.
+"""The report's charts: matplotlib figures written as inline SVG whose colors are the page's CSS variables.
 
-matplotlib draws in stand-in colours, which :func:`to_svg` then replaces by ``var(--name)``: one drawing serves the
+matplotlib draws in stand-in colors, which :func:`to_svg` then replaces by ``var(--name)``: one drawing serves the
 light and the dark page. Text stays text, so it is searchable and takes the page's font. The series are Okabe and Ito's
-colour-blind-safe palette ("Color Universal Design", 2008).
+color-blind-safe palette ("Color Universal Design", 2008).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VARIABLES: Final[dict[str, str]] = {
     INK: "ink",
     MUTED: "muted",
     GRID: "grid",
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
+    **{color: f"series-{number}" for number, color in enumerate(SERIES, start=1)},
 }
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
@@ -59,7 +59,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "lines.linewidth": 1.6,
     "path.simplify_threshold": 0.5,
 }
-_WINDOW_COLOURS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
+_WINDOW_COLORS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
 _WIDE, _NARROW = 10.3, 4.85  # inches; the page shows 100 pixels an inch, which fills a card or half of one
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
@@ -69,8 +69,8 @@ _UP, _DOWN, _UNCLEAR = "a higher value raises", "a higher value lowers", "no cle
 _DIRECTIONS: Final = {_UP: SERIES[0], _DOWN: SERIES[1], _UNCLEAR: MUTED}
 
 
-def colours(models: Sequence[str]) -> dict[str, str]:
-    """Give every model its colour; the floor is always the muted one and the fusion always the first of the series."""
+def colors(models: Sequence[str]) -> dict[str, str]:
+    """Give every model its color; the floor is always the muted one and the fusion always the first of the series."""
     others = [model for model in models if model not in (FLOOR, FUSION)]
     cycle = {model: SERIES[1 + number % (len(SERIES) - 1)] for number, model in enumerate(others)}
     return {FLOOR: MUTED, FUSION: SERIES[0], **cycle}
@@ -89,7 +89,7 @@ def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_WIDE, 0.9 + 0.34 * len(windows))
         for row, (name, (first, end)) in enumerate(spans.items()):
-            axes.barh(row, end - first, left=first, height=0.62, color=_WINDOW_COLOURS.get(name, MUTED))
+            axes.barh(row, end - first, left=first, height=0.62, color=_WINDOW_COLORS.get(name, MUTED))
             use = WINDOW_USES.get(name)
             text = f"{end - first:.0f} days: {use}" if use else f"{end - first:.0f} days"
             _label_beside(axes, row, text, (first, end), limits)
@@ -109,13 +109,13 @@ def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
 def differences(gains: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Markup:
     """Draw every model's gain over the floor with its interval, one panel a metric; right of zero is better."""
     models = list(gains)
-    colour = colours(models)
+    color = colors(models)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDE, 0.85 + 0.3 * len(models)), layout="constrained")
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
         for axes, name in zip(panels, names, strict=True):
             for row, model in enumerate(models):
-                _whisker(axes, row, gains[model].get(name), colour[model])
+                _whisker(axes, row, gains[model].get(name), color[model])
             axes.axvline(0, color=MUTED, linewidth=1)
             axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
             axes.set_title(metric(name).title)
@@ -128,10 +128,10 @@ def differences(gains: Mapping[str, Mapping[str, Any]], names: Sequence[str], ti
 
 def weights(members: Mapping[str, float], title: str) -> Markup:
     """Draw the weight of every member in a fusion."""
-    colour = colours(list(members))
+    color = colors(list(members))
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_NARROW, 0.75 + 0.3 * len(members))
-        axes.barh(list(members), list(members.values()), height=0.6, color=[colour[member] for member in members])
+        axes.barh(list(members), list(members.values()), height=0.6, color=[color[member] for member in members])
         for row, value in enumerate(members.values()):
             axes.text(value + 0.015, row, f"{value:.2f}", va="center")
         axes.set_xlim(0, 1.12)
@@ -168,9 +168,9 @@ def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str)
     """Draw a metric by boosting round on train and tune, the chosen round marked."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_NARROW, 2.9)
-        for name, colour in (("train", MUTED), ("tune", SERIES[0])):
+        for name, color in (("train", MUTED), ("tune", SERIES[0])):
             rounds, values = _thinned(curve[name])
-            axes.plot(rounds, values, color=colour, label=name)
+            axes.plot(rounds, values, color=color, label=name)
         if best_round is not None and 1 <= best_round <= len(curve["tune"]):
             value = curve["tune"][best_round - 1]
             axes.axvline(best_round, color=INK, linewidth=0.8, dashes=(3, 3))
@@ -209,7 +209,7 @@ def importance(
 
 
 def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Markup:
-    """Draw how far features move predictions (mean absolute SHAP value), coloured by direction.
+    """Draw how far features move predictions (mean absolute SHAP value), colored by direction.
 
     Parameters
     ----------
@@ -221,10 +221,10 @@ def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Mar
     top = features[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
         figure, axes = _feature_axes([entry["feature"] for entry in top], legend=True)
-        for words, colour in _DIRECTIONS.items():
+        for words, color in _DIRECTIONS.items():
             rows = [row for row, entry in enumerate(top) if _direction(entry["direction"]) == words]
-            if rows:  # a key without bars would take a colour that is not the page's
-                axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=colour, label=words)
+            if rows:  # a key without bars would take a color that is not the page's
+                axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=color, label=words)
         axes.legend(loc="lower right")
         axes.set_xlabel(f"mean absolute SHAP value ({unit})")
         return to_svg(figure, title)
@@ -298,13 +298,13 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
 
 
 def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Mark runs by form and colour; where there are very many, only those that did not simply pass."""
-    for standing, (marker, colour) in _STANDINGS.items():
+    """Mark runs by form and color; where there are very many, only those that did not simply pass."""
+    for standing, (marker, color) in _STANDINGS.items():
         marked = [run for run in runs if run["standing"] == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
             days, values = [_day(run["as_of"]) for run in marked], [run["value"] for run in marked]
             size = 9 if standing == "promoted" else 6  # the others are drawn over it
-            axes.plot(days, values, color=colour, marker=marker, markersize=size, linestyle="none", label=standing)
+            axes.plot(days, values, color=color, marker=marker, markersize=size, linestyle="none", label=standing)
 
 
 _DISTINCT_RUNS = 120
@@ -336,8 +336,8 @@ def to_svg(figure: Figure, title: str) -> Markup:
         r" font-family: [^;\"]*;| transform=\"rotate\(-?0 [^\"]*\"", "", svg
     )  # the page's font, and no turn at all
     svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
-    for colour, name in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{name})")
+    for color, name in _VARIABLES.items():
+        svg = svg.replace(color, f"var(--{name})")
     width = float(figure.get_figwidth()) * 100
     opening = (
         f'<svg role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px" '
@@ -378,11 +378,11 @@ def _direction(correlation: float | None) -> str:
 
 def _lines(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
     """Draw the curves, or of very many the first and what the rest spans as a band; the legend stands beside."""
-    colour = (*SERIES, INK, MUTED)
-    shown = len(curves) if len(curves) <= len(colour) else len(SERIES)
+    color = (*SERIES, INK, MUTED)
+    shown = len(curves) if len(curves) <= len(color) else len(SERIES)
     others = list(curves.values())[shown:]
     for number, (name, values) in enumerate(list(curves.items())[:shown]):
-        axes.plot(*_thinned(values), color=colour[number], label=name)
+        axes.plot(*_thinned(values), color=color[number], label=name)
     if others:
         spans = [[value for value in values if not math.isnan(value)] for values in zip(*others, strict=True)]
         rounds, lowest = _thinned([min(span, default=math.nan) for span in spans])
@@ -418,13 +418,13 @@ def _label_beside(axes: Axes, row: int, text: str, span: tuple[float, float], li
         axes.text(span[1] + gap, row, text, ha="left", va="center")
 
 
-def _whisker(axes: Axes, row: int, difference: Mapping[str, Any] | None, colour: str) -> None:
+def _whisker(axes: Axes, row: int, difference: Mapping[str, Any] | None, color: str) -> None:
     if difference is None or difference["value"] is None:
         axes.text(0, row, " not computed", va="center", color=MUTED)
         return
     if difference["low"] is not None and difference["high"] is not None:
-        axes.plot([difference["low"], difference["high"]], [row, row], color=colour, linewidth=2)
-    axes.plot([difference["value"]], [row], color=colour, marker="o", markersize=5)
+        axes.plot([difference["low"], difference["high"]], [row, row], color=color, linewidth=2)
+    axes.plot([difference["value"]], [row], color=color, marker="o", markersize=5)
 
 
 def _gain_unit(name: str) -> str:

@@ -1,4 +1,4 @@
-"""All that a finished run has to show, gathered from its artefacts."""
+"""All that a finished run has to show, gathered from its artifacts."""
 
 from __future__ import annotations
 

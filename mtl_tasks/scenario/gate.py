@@ -63,7 +63,7 @@ class Gate(Model):
     drift: Drift = Field(
         default=Drift(),
         description="limits on the population stability index, of the furthest variable of each group. Off by default: "
-        "seasons and campaigns move a log too, and refusing the run that has learnt from the new days keeps a model "
+        "seasons and campaigns move a log too, and refusing the run that has learned from the new days keeps a model "
         "that has not",
     )
     confidence: Real = Field(default=0.95, gt=0.5, lt=1)

@@ -20,7 +20,7 @@ REFUSED: dict[Any, str] = {
 }
 
 
-Rate = Annotated[Real, Field(ge=1e-6, le=1)]  # above 0: nothing is learnt at 0
+Rate = Annotated[Real, Field(ge=1e-6, le=1)]  # above 0: nothing is learned at 0
 
 
 class Shared(Model):
@@ -58,7 +58,7 @@ class Cascade(Model):
         description="each task is told the predictions of those before it; null: as they stand in the file",
     )
     folds: Whole = Field(
-        default=3, ge=2, le=20, description="users are divided so that no row is told a prediction that learnt from it"
+        default=3, ge=2, le=20, description="users are divided so that no row is told a prediction that learned from it"
     )
 
 

@@ -35,11 +35,11 @@ class Task(Model):
         default=None, description="binary: larger values of the label count as 1, all others as 0; null: it is 0/1"
     )
     scale: Literal["linear", "log"] = Field(
-        default="linear", description="log: log(1 + label) is learnt, predicted and judged; lists give the value back"
+        default="linear", description="log: log(1 + label) is learned, predicted and judged; lists give the value back"
     )
     loss: Literal["squared_error", "log_loss"] = Field(
         default="squared_error",
-        description="what boosted trees of a regression minimise; log_loss: that of the label's place in its range, "
+        description="what boosted trees of a regression minimize; log_loss: that of the label's place in its range, "
         "which suits labels that are often near an end of it",
     )
     negatives: Negatives | None = None
@@ -60,7 +60,7 @@ class Task(Model):
         if self.scale == "log" and (self.kind != "regression" or self.range is None or self.range[0] < 0):
             raise ValueError("`scale: log` is for a regression whose range begins at 0 or above")
         if self.kind == "binary" and self.loss != "squared_error":
-            raise ValueError("`loss` is for a regression: a binary task is learnt by log loss")
+            raise ValueError("`loss` is for a regression: a binary task is learned by log loss")
         return self
 
     @property
@@ -75,7 +75,7 @@ class Task(Model):
 
     @property
     def limits(self) -> tuple[float, float] | None:
-        """The range on the scale that is learnt."""
+        """The range on the scale that is learned."""
         if self.range is None or self.scale == "linear":
             return self.range
         return math.log1p(self.range[0]), math.log1p(self.range[1])

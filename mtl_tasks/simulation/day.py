@@ -130,7 +130,7 @@ class Shop:
         level = np.float32(LEVEL)
         affinity = _affinity(people.taste_on(day, users), articles.taste[items])
         driver = scale * (affinity + level * (people.keenness[users] + articles.appeal[items]))
-        affinity = _affinity(people.judgement[users], articles.judgement[items])
+        affinity = _affinity(people.judgment[users], articles.judgment[items])
         own = scale * (affinity + level * (people.mildness[users] + articles.quality[items]))
         correlation = self.settings.correlation
         shared, rest = np.float32(correlation), np.float32(np.sqrt(1 - correlation**2))

@@ -26,7 +26,7 @@ DIMENSIONS: Final = 4  # of a taste
 FROM_THE_START: Final = 0.7  # share of users and items that are there on the first day
 MEAN_WAIT: Final = 60.0  # days until the others arrive; fixed, so that more days continue a shorter simulation
 GROUPED: Final = 0.6  # share of a taste's variance that segment or category explains
-MISLABELLED: Final = 0.05  # share of segments and categories that are recorded wrongly
+MISLABELED: Final = 0.05  # share of segments and categories that are recorded wrongly
 QUARTER_TURN: Final = 180  # days in which a taste becomes another one
 
 
@@ -35,14 +35,14 @@ class People:
     """Everyone who may ever come.
 
     ``taste`` and ``later_taste`` (N, DIMENSIONS) are what a taste is on the first day and a quarter turn later;
-    ``judgement`` is what they are content with beyond that. ``keenness``, ``mildness`` and ``thrift`` are levels of
+    ``judgment`` is what they are content with beyond that. ``keenness``, ``mildness`` and ``thrift`` are levels of
     buying, rating and minding prices. ``activity`` is cumulative.
     """
 
     arrival: NDArray[np.int32]
     taste: Floats
     later_taste: Floats
-    judgement: Floats
+    judgment: Floats
     keenness: Floats
     mildness: Floats
     thrift: Floats
@@ -51,7 +51,7 @@ class People:
     age_group: NDArray[np.int8]
 
     def taste_on(self, day: int, users: Codes) -> Floats:
-        """Tastes (users, DIMENSIONS) on a day: each turns slowly towards another one of the same length."""
+        """Tastes (users, DIMENSIONS) on a day: each turns slowly toward another one of the same length."""
         angle = np.pi / 2 * day / QUARTER_TURN
         turned = np.float32(np.cos(angle)) * self.taste[users]
         turned += np.float32(np.sin(angle)) * self.later_taste[users]
@@ -67,7 +67,7 @@ class Articles:
 
     arrival: NDArray[np.int32]
     taste: Floats
-    judgement: Floats
+    judgment: Floats
     appeal: Floats
     quality: Floats
     exposure: Floats
@@ -96,12 +96,12 @@ def make_people(settings: Settings) -> People:
         arrival=_arrivals(rng, count),
         taste=_grouped(rng, segment, len(SEGMENTS)),
         later_taste=_grouped(rng, segment, len(SEGMENTS)),
-        judgement=_grouped(rng, segment, len(SEGMENTS)),
+        judgment=_grouped(rng, segment, len(SEGMENTS)),
         keenness=keenness,
         mildness=_normal(rng, count),
         thrift=np.exp(np.float32(0.5) * thrift),
         activity=np.cumsum(np.exp(_normal(rng, count)), dtype=np.float64),
-        segment=_mislabelled(rng, segment, len(SEGMENTS)),
+        segment=_mislabeled(rng, segment, len(SEGMENTS)),
         age_group=np.digitize(age, [-1.0, -0.4, 0.1, 0.6, 1.2]).astype(np.int8),
     )
 
@@ -119,7 +119,7 @@ def make_articles(settings: Settings) -> Articles:
     return Articles(
         arrival=_arrivals(rng, count),
         taste=_grouped(rng, category, len(CATEGORIES)),
-        judgement=_grouped(rng, category, len(CATEGORIES)),
+        judgment=_grouped(rng, category, len(CATEGORIES)),
         appeal=appeal,
         quality=quality,
         exposure=_exposure(rng, appeal),
@@ -128,7 +128,7 @@ def make_articles(settings: Settings) -> Articles:
         list_price=np.round(typical[category] * np.exp(relative_price.astype(np.float64)), 2),
         relative_price=relative_price,
         cycle=rng.integers(14, 57, size=count, dtype=np.int32),
-        category=_mislabelled(rng, category, len(CATEGORIES)),
+        category=_mislabeled(rng, category, len(CATEGORIES)),
         brand=brand,
     )
 
@@ -152,8 +152,8 @@ def _grouped(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> 
     return own
 
 
-def _mislabelled(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
-    wrong = rng.random(len(group)) < MISLABELLED
+def _mislabeled(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
+    wrong = rng.random(len(group)) < MISLABELED
     return np.where(wrong, rng.integers(groups, size=len(group), dtype=np.int8), group)
 
 

@@ -1,6 +1,6 @@
-"""Artefacts that cannot be half-written: files in a fresh attempt folder, then one manifest that names them.
+"""Artifacts that cannot be half-written: files in a fresh attempt folder, then one manifest that names them.
 
-``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``. No manifest, no artefact. Nothing relies on renaming a
+``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``. No manifest, no artifact. Nothing relies on renaming a
 folder, so a disk and an object store behave alike.
 """
 
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ref:
-    """All that passes between stages: where an artefact is (relative to the store) and what it must hash to.
+    """All that passes between stages: where an artifact is (relative to the store) and what it must hash to.
 
     ``sha256`` is that of the content: of all that the manifest says but where the files lie and what making them
     cost. Work that is done again therefore gives an equal reference. ``rows`` is for people.
@@ -118,12 +118,12 @@ class Payload:
 
 
 def day_refs(artifact: Artifact) -> list[Ref]:
-    """Return where the days are that an artefact of a stage refers to, in their order."""
+    """Return where the days are that an artifact of a stage refers to, in their order."""
     return [Ref.from_json(entry) for entry in artifact.json(DAYS)]
 
 
 class Artifact:
-    """A published artefact; every read is checked against the manifest before it is parsed."""
+    """A published artifact; every read is checked against the manifest before it is parsed."""
 
     def __init__(self, store: Store, uri: str, manifest: dict[str, Any]) -> None:
         self.folder = store.root / uri
@@ -258,7 +258,7 @@ def _content_sha256(manifest: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, init=False)
 class Store:
-    """A root folder (a path or an fsspec URI) that holds artefacts by scenario, as_of, stage and key.
+    """A root folder (a path or an fsspec URI) that holds artifacts by scenario, as_of, stage and key.
 
     Attributes
     ----------
@@ -285,7 +285,7 @@ class Store:
         return self.root / join_names(*names)
 
     def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
-        """Where an artefact lives."""
+        """Where an artifact lives."""
         return self.inside(scenario, as_of, stage, key[:32])
 
     def uri_of(self, folder: UPath) -> str:
@@ -325,7 +325,7 @@ class Store:
         return unsealed(data, self.key, str(self.root / path))
 
     def find(self, folder: UPath) -> Artifact | None:
-        """Return the artefact in a folder, or None if it has no manifest.
+        """Return the artifact in a folder, or None if it has no manifest.
 
         Raises
         ------
@@ -344,11 +344,11 @@ class Store:
         return Artifact(self, uri, manifest)
 
     def look_up(self, ref: Ref) -> Artifact | None:
-        """Return the artefact that is where a reference says, whatever it holds; raises like :meth:`find`."""
+        """Return the artifact that is where a reference says, whatever it holds; raises like :meth:`find`."""
         return self.find(self.inside(*split_names(ref.uri)))
 
     def reuse(self, ref: Ref) -> None:
-        """Note that a run is about to refer to an artefact made before: to whoever prunes it is then young.
+        """Note that a run is about to refer to an artifact made before: to whoever prunes it is then young.
 
         Raises
         ------
@@ -363,7 +363,7 @@ class Store:
             path.write_bytes(b"")
 
     def open(self, ref: Ref) -> Artifact:
-        """Return the artefact that a reference names.
+        """Return the artifact that a reference names.
 
         Raises
         ------
@@ -372,7 +372,7 @@ class Store:
         """
         artifact = self.look_up(ref)
         if artifact is None:
-            raise ArtifactError(f"{self.root / ref.uri}: no artefact here (no {MANIFEST})")
+            raise ArtifactError(f"{self.root / ref.uri}: no artifact here (no {MANIFEST})")
         if artifact.ref.sha256 != ref.sha256:
             raise ArtifactError(f"{self.root / ref.uri}/{MANIFEST}: does not match the reference's sha256; {REMEDY}")
         return artifact
@@ -403,7 +403,7 @@ class Store:
         manifest = {**facts, "key": key, "rows": payload.rows, "files": files, "summary": payload.summary}
         document = sealed(manifest, self.key)
         _refuse_unreadable(folder, {**payload.files, MANIFEST: document})
-        with answering(f"{folder}: the store cannot be written", "; this artefact does not exist"):
+        with answering(f"{folder}: the store cannot be written", "; this artifact does not exist"):
             (folder / attempt).mkdir(parents=True, exist_ok=True)
             for name, data in payload.files.items():
                 write_durably(folder / attempt / name, data)

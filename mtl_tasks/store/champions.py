@@ -119,7 +119,7 @@ def tables_fault(entry: RunRecord, store: Store) -> str | None:
 
 
 def listed_days(artifact: Artifact) -> list[Ref]:
-    """Return where the days are that an artefact refers to, if it is of a stage and a time that does so."""
+    """Return where the days are that an artifact refers to, if it is of a stage and a time that does so."""
     return day_refs(artifact) if f"{DAYS}.json" in artifact.names else []
 
 

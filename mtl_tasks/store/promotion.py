@@ -12,7 +12,7 @@ from mtl_tasks.store.registry import AWAITING, Action, Decision, Registry, RunRe
 
 
 def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[str]]:
-    """Return by run one line for each artefact, its own or of a day, that is missing or damaged.
+    """Return by run one line for each artifact, its own or of a day, that is missing or damaged.
 
     What several runs refer to is read once. Tables that were pruned are neither missing nor damaged; a day that tables
     refer to which are there is.
@@ -30,7 +30,7 @@ def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[st
 
 
 def problems_of(entry: RunRecord, store: Store) -> list[str]:
-    """Return one line for each artefact of a run's own that is missing or damaged; pruned tables are neither."""
+    """Return one line for each artifact of a run's own that is missing or damaged; pruned tables are neither."""
     return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
 
 
@@ -47,7 +47,7 @@ def _is_pruned(store: Store, ref: Ref) -> bool:
 
 
 def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
-    """An artefact if it is sound, else what is wrong with it."""
+    """An artifact if it is sound, else what is wrong with it."""
     try:
         artifact = store.open(ref)
         artifact.verify()
@@ -144,7 +144,7 @@ def _refuse_damaged(entry: RunRecord, store: Store, *, lists: bool) -> None:
     about = f"run {entry.run_key[:12]} as of {entry.as_of} cannot be champion"
     problems = problems_of(entry, store)
     if problems:
-        raise ArtifactError(f"{about}, {len(problems)} of its artefacts are missing or damaged: {problems[0]}")
+        raise ArtifactError(f"{about}, {len(problems)} of its artifacts are missing or damaged: {problems[0]}")
     gone = tables_fault(entry, store) if lists else None
     if gone is not None:
         raise ArtifactError(f"{about}: {gone}")

@@ -1,4 +1,4 @@
-"""Which artefacts nobody needs any more, and their removal. The registry itself is never touched."""
+"""Which artifacts nobody needs any more, and their removal. The registry itself is never touched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtl_tasks.store.registry import Registry, Snapshot
 from mtl_tasks.store.safe_files import refuse_links
 
 KEPT_STAGES = ("publish", "report")  # small, and what people look at
-DAILY = ("validate", "features")  # stages whose artefacts refer to artefacts of days
+DAILY = ("validate", "features")  # stages whose artifacts refer to artifacts of days
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -28,7 +28,7 @@ class Removable:
 
 
 def find_removable(store: Store, scenario: str, older_than: float) -> list[Removable]:
-    """Return the artefacts, and the leftovers of runs that were cut off, that may go.
+    """Return the artifacts, and the leftovers of runs that were cut off, that may go.
 
     Kept are: what was written, or reused by a run, at or after ``older_than`` (seconds since 1970), what scoring with a
     run of the registry takes with its verdict, everything of today's champion and of the one it would fall back to
@@ -76,13 +76,13 @@ def _old(folder: UPath, older_than: float) -> Removable | None:
 
 
 def _days_of(store: Store, folder: UPath) -> set[str]:
-    """Where the days of the log, or of features, are that an artefact lists."""
+    """Where the days of the log, or of features, are that an artifact lists."""
     artifact = store.find(folder) if folder.parent.name in DAILY else None
     return set() if artifact is None else {ref.uri for ref in listed_days(artifact)}
 
 
 def remove(removable: list[Removable]) -> None:
-    """Remove the folders, manifests first: what is left half-removed by a kill is then no artefact.
+    """Remove the folders, manifests first: what is left half-removed by a kill is then no artifact.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _folders(store: Store, found: Iterable[UPath]) -> list[UPath]:
 
 
 def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
-    """Whether an artefact was made from one of these verdicts: a run's lists are not among its references."""
+    """Whether an artifact was made from one of these verdicts: a run's lists are not among its references."""
     if folder.parent.name != "recommend":
         return False
     artifact = store.find(folder)

@@ -42,10 +42,10 @@ class RunRecord:
     scenario_document
         The scenario as it was run: what is needed to score with the run again.
     refs
-        Stage to reference of its artefact, of all stages that led to the verdict.
+        Stage to reference of its artifact, of all stages that led to the verdict.
     metrics
         Task to metric to ``{value, low, high, …}`` of the fusion on the test window, as ``evaluate`` measured them: a
-        thousand runs can be looked over without opening an artefact of each.
+        thousand runs can be looked over without opening an artifact of each.
     """
 
     run_key: str

@@ -74,7 +74,7 @@ def key_from(environment: Mapping[str, str], name: str = KEY_VARIABLE) -> StoreK
 
 
 def to_json(document: Any) -> bytes:
-    """Serialise with sorted keys, so that equal documents are equal bytes."""
+    """Serialize with sorted keys, so that equal documents are equal bytes."""
     return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 

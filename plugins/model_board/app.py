@@ -107,7 +107,7 @@ def describe() -> Json:
 @app.get("/api/scenarios", tags=["api"])
 def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
     """Return how each scenario stands that the caller may see."""
-    return [views.summarise(open_store(), name) for name in scenarios]
+    return [views.summarize(open_store(), name) for name in scenarios]
 
 
 @app.get("/api/scenarios/{scenario}", tags=["api"])
@@ -144,7 +144,7 @@ def home_page(request: Request, scenarios: ReadableScenarios) -> str:
 def _summary(name: str) -> Json:
     """A scenario whose registry is damaged must not hide the others."""
     try:
-        return views.summarise(open_store(), name)
+        return views.summarize(open_store(), name)
     except MtlError as error:
         return {"scenario": name, "title": name, "runs": 0, "newest": None, "champion": None, "problem": str(error)}
 

@@ -15,7 +15,7 @@ def find(store: Store, scenario: str, run_key: str) -> PastRun:
     return read_run(store, scenario, run_key)
 
 
-def summarise(store: Store, scenario: str) -> Json:
+def summarize(store: Store, scenario: str) -> Json:
     """Return how a scenario stands: its title, how many runs there are, the newest one and today's champion."""
     history = read_history(store, scenario)
     newest = history.runs[-1] if history.runs else None
@@ -43,7 +43,7 @@ def show_history(store: Store, scenario: str) -> Json:
 
 
 def evidence(store: Store, run: PastRun) -> Json:
-    """Return all that a run has to show, with the state of its artefacts."""
+    """Return all that a run has to show, with the state of its artifacts."""
     from mtl_tasks.pipeline.past_runs import list_artifacts, past_document
 
     document = past_document(store, run)

@@ -25,7 +25,7 @@ from rich.console import Console
 
 import mtl_tasks
 from mtl_tasks.pipeline.engine import library_versions
-from tests.benchmarks.catalogue import FULL_ONLY, METHODS, PROBLEMS, REFERENCE
+from tests.benchmarks.catalog import FULL_ONLY, METHODS, PROBLEMS, REFERENCE
 from tests.benchmarks.comparison import Trial, compare, cost_table, quality_table
 from tests.benchmarks.problems import Problem
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from mtl_tasks.metrics.bootstrap import UserBootstrap
 from mtl_tasks.metrics.pointwise import PRIMARY, Prepared, compute, improvement
 from mtl_tasks.models.calibration import logit, sigmoid
-from tests.benchmarks.catalogue import EQUAL_SIZE, METHODS, REFERENCE
+from tests.benchmarks.catalog import EQUAL_SIZE, METHODS, REFERENCE
 from tests.benchmarks.problems import Problem
 
 Floats = NDArray[np.float64]

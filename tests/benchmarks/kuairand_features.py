@@ -133,7 +133,7 @@ PAIRS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
 
 
 def _pair_rates(log: Log, single: Columns) -> Columns:
-    """Rates of combinations, damped towards the rate of their first key."""
+    """Rates of combinations, damped toward the rate of their first key."""
     columns: Columns = {}
     for pair, tasks in PAIRS.items():
         name = "_x_".join(pair)

@@ -65,7 +65,7 @@ def fit_xgboost(train: Table, tune: Table, scenario: Scenario) -> XgboostTrees:
 
 
 class _Losses:
-    """Squared error and log loss over the labelled rows, scaled so that every task starts with as much to explain."""
+    """Squared error and log loss over the labeled rows, scaled so that every task starts with as much to explain."""
 
     def __init__(self, label: Floats, binary: NDArray[np.bool_]) -> None:
         self._label = label
@@ -131,7 +131,7 @@ def _parameters(settings: Boosting, seed: int) -> dict[str, Any]:
         "subsample": settings.bagging_fraction,
         "colsample_bytree": settings.feature_fraction,
         "lambda": settings.lambda_l2,
-        # The scaling makes a labelled row's second derivative about 1.
+        # The scaling makes a labeled row's second derivative about 1.
         "min_child_weight": settings.min_data_in_leaf,
         "base_score": 0.0,
         "disable_default_eval_metric": True,

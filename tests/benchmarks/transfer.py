@@ -42,7 +42,7 @@ def main(store: str, threads: int, console: Console) -> None:
             document[kind][how] = {
                 "cpu_seconds": usage["cpu_seconds"],
                 "new_rounds": {
-                    task: trees.own_rounds(0) + trees.shared[0] for task, trees in member.learnt.trees.items()
+                    task: trees.own_rounds(0) + trees.shared[0] for task, trees in member.learned.trees.items()
                 },
                 "tasks": {task: _judged(task, how, late, predictions) for task in late.scenario.tasks},
             }
@@ -64,7 +64,7 @@ def _fit(
 
 
 def _new_rounds(member: BoostedMember) -> dict[str, int]:
-    return {task: trees.rounds[0] - trees.inherited[0] for task, trees in member.learnt.trees.items()}
+    return {task: trees.rounds[0] - trees.inherited[0] for task, trees in member.learned.trees.items()}
 
 
 def _judged(task: str, how: str, problem: Problem, predictions: dict[str, Any]) -> dict[str, float]:

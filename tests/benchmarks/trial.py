@@ -17,7 +17,7 @@ import numpy as np
 
 from mtl_tasks.pipeline.engine import measured
 from mtl_tasks.scenario import Scenario
-from tests.benchmarks.catalogue import METHODS, PROBLEMS
+from tests.benchmarks.catalog import METHODS, PROBLEMS
 
 DRAW_STEP = 1000  # seeds of the draws of one problem are so far apart that no model is in two of them
 

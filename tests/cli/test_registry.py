@@ -91,7 +91,7 @@ def test_champion_is_todays_or_that_of_a_day(say: Any) -> None:
     assert f"no run was promoted before {DAYS[0]}" in err
 
 
-def test_show_names_reasons_and_artefacts(say: Any) -> None:
+def test_show_names_reasons_and_artifacts(say: Any) -> None:
     code, out, _ = say("show", keys()[2][:10])
     assert code == 0
     assert "rating rmse <= 0.1: fails" in out
@@ -173,7 +173,7 @@ def test_rollback_to_a_damaged_run_changes_nothing(say: Any, project: Path) -> N
     before = records(project)
     code, _, err = say("rollback", "--reason", "bad")
     assert code == 2
-    assert "cannot be champion, 1 of its artefacts are missing or damaged: factors" in err
+    assert "cannot be champion, 1 of its artifacts are missing or damaged: factors" in err
     assert records(project) == before
 
 
@@ -311,9 +311,9 @@ def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path
     assert of_runs == {(DAYS[2], stage) for stage in ("split", "features")}
     assert positions - of_runs  # features by day that only the pruned run had listed
     assert not gone & young
-    assert out.startswith(f"{NAME}: removed {len(listed.splitlines()) - 1} artefacts")
+    assert out.startswith(f"{NAME}: removed {len(listed.splitlines()) - 1} artifacts")
     assert say("verify")[0] == 0
-    assert say("prune", "--keep-days", "30")[1].startswith(f"{NAME}: 0 artefacts")
+    assert say("prune", "--keep-days", "30")[1].startswith(f"{NAME}: 0 artifacts")
 
 
 def test_prune_spares_what_a_run_at_work_has_reused_but_not_listed_yet(say: Any, project: Path) -> None:
@@ -354,12 +354,12 @@ def test_prune_removes_what_a_cut_off_run_has_left(say: Any, project: Path) -> N
     assert not folder.exists()
 
 
-def test_prune_knows_an_artefact_of_a_time_when_it_held_the_rows_itself(say: Any) -> None:
+def test_prune_knows_an_artifact_of_a_time_when_it_held_the_rows_itself(say: Any) -> None:
     store = Store(".store")
     store.publish(store.folder(NAME, DAYS[0], "validate", "a" * 64), "a" * 64, Payload(), {"usage": {}})
     code, out, err = say("prune", "--keep-days", "30")
     assert (code, err) == (0, "")
-    assert out.startswith(f"{NAME}: 0 artefacts")
+    assert out.startswith(f"{NAME}: 0 artifacts")
 
 
 def test_an_unknown_scenario_is_refused_with_the_nearest(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,7 @@ class MemberContract:
 class BoostedContract(MemberContract):
     """What every member that grows trees must do beside."""
 
-    def test_what_cannot_be_learnt_from_is_refused(self, scenario: Scenario) -> None:
+    def test_what_cannot_be_learned_from_is_refused(self, scenario: Scenario) -> None:
         train = draw_table(600, 1)
         train.features.loc[:2, self.needed] = np.inf
         with pytest.raises(DataError, match=rf"feature '{self.needed}': 3 infinite values in 'train' \(600 rows\)"):
@@ -252,10 +252,10 @@ class BoostedContract(MemberContract):
     def test_a_column_of_kinds_that_comes_as_numbers_is_refused(self, scenario: Scenario) -> None:
         train, tune, unseen = draw_table(600, 1), draw_table(300, 2), draw_table(10, 3)
         for table in (train, tune):
-            table.features["colour"] = pd.Categorical(["red", "blue"] * (len(table.features) // 2))
+            table.features["color"] = pd.Categorical(["red", "blue"] * (len(table.features) // 2))
         fitted = member_class(self.kind).fit(train, tune, scenario)
-        unseen.features["colour"] = np.float32(1)
-        with pytest.raises(DataError, match="'colour' is float32 at prediction and was category in training"):
+        unseen.features["color"] = np.float32(1)
+        with pytest.raises(DataError, match="'color' is float32 at prediction and was category in training"):
             fitted.predict(unseen.features)
 
     def test_rounds_are_those_of_the_least_loss_on_tune(self, fitted: Member) -> None:
@@ -274,7 +274,9 @@ class BoostedContract(MemberContract):
             assert fitted.told(unseen.features, task).shape == (len(unseen.features), len(names))
             assert np.abs(made.sum(axis=1) - scores[task]).max() < 1e-9
 
-    def test_its_explanation_names_what_it_learnt_from(self, fitted: Member, scenario: Scenario, unseen: Table) -> None:
+    def test_its_explanation_names_what_it_learned_from(
+        self, fitted: Member, scenario: Scenario, unseen: Table
+    ) -> None:
         explained = fitted.explain(unseen.features, seed=3)
         assert explained == fitted.explain(unseen.features, seed=3)
         assert list(explained) == list(scenario.tasks)
@@ -284,7 +286,7 @@ class BoostedContract(MemberContract):
         assert rating["rating.level"]["direction"] > 0.5
         assert list(rating.values()) == sorted(rating.values(), key=lambda entry: -entry["mean_abs"])
 
-    def test_a_value_may_be_learnt_as_its_place_in_its_range(self, unseen: Table) -> None:
+    def test_a_value_may_be_learned_as_its_place_in_its_range(self, unseen: Table) -> None:
         task = {"kind": "regression", "label": "stars", "range": [0, 10], "loss": "log_loss"}
         settings = member_scenario().boosting.model_dump()
         scenario = tiny_scenario(tasks__rating=task, boosting=settings)

@@ -130,7 +130,7 @@ def serialized(bag: DagBag) -> dict[str, str]:
     return {name: json.dumps(DagSerialization.to_dict(dag)) for name, dag in bag.dags.items()}
 
 
-def test_every_dag_serialises_alike_each_time(parse_dags: ParseDags) -> None:
+def test_every_dag_serializes_alike_each_time(parse_dags: ParseDags) -> None:
     assert serialized(parse_dags(PROJECT)) == serialized(parse_dags(PROJECT))
 
 

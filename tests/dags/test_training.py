@@ -105,7 +105,7 @@ def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_w
         assert first.created_dag_version_id == second.created_dag_version_id
 
 
-def test_the_dag_and_one_process_make_the_same_artefacts(
+def test_the_dag_and_one_process_make_the_same_artifacts(
     project: Path, run_dag: RunDag, run_here: Callable[[], dict[str, StageResult]]
 ) -> None:
     write_scenario(project)
@@ -184,7 +184,7 @@ SECRETS = {
 
 
 @pytest.mark.faults(35)
-def test_no_secret_of_the_environment_is_in_a_log_an_xcom_an_artefact_or_a_report(
+def test_no_secret_of_the_environment_is_in_a_log_an_xcom_an_artifact_or_a_report(
     tmp_path: Path,
     run_dag: RunDag,
     monkeypatch: pytest.MonkeyPatch,

@@ -203,7 +203,7 @@ def test_fewer_are_a_warning_and_in_the_report(tmp_path: Path, caplog: pytest.Lo
     unread = judged(tmp_path, rows, validation=hidden).report["attribution"]["unread"]
     assert unread == {"types": 1, "events": 3, "most": {}}
     assert "follow no exposure" in caplog.text
-    assert "'Buy' 3 (spelt otherwise than 'buy')" in caplog.text
+    assert "'Buy' 3 (spelled otherwise than 'buy')" in caplog.text
 
 
 def test_an_unknown_label_in_the_limits_is_named() -> None:
@@ -217,7 +217,7 @@ def test_a_check_says_it_too(tmp_path: Path) -> None:
     rows.to_parquet(tmp_path / "log.parquet", index=False)
     found = inspect(long_scenario(source={"events": "log.parquet"}), AS_OF, tmp_path, 1_000_000, {})
     assert any("follow no exposure" in problem for problem in found.problems)
-    assert any("spelt otherwise than 'buy'" in note for note in found.notes)
+    assert any("spelled otherwise than 'buy'" in note for note in found.notes)
 
 
 def long_log() -> pd.DataFrame:
@@ -260,7 +260,7 @@ def test_what_happens_from_as_of_on_changes_no_label(tmp_path: Path, changed: in
     pd.testing.assert_frame_equal(validated(tmp_path, rows, as_of), validated(tmp_path, other, as_of))
 
 
-def test_a_label_that_is_not_final_at_the_end_of_its_rows_window_is_not_learnt(tmp_path: Path) -> None:
+def test_a_label_that_is_not_final_at_the_end_of_its_rows_window_is_not_learned(tmp_path: Path) -> None:
     rows = pd.concat([tiny_log()] * 20).assign(person=lambda log: log["person"] + 1000 * np.arange(len(log)) // 60)
     scenario = long_scenario(windows={"train": 2, "tune": 1, "blend": 1, "test": 1, "min_history": 1})
     events = rows.rename(columns={"person": USER, "film": ITEM, "stars": RATING, "liked": BUY})

@@ -1,4 +1,4 @@
-"""Windows adjoin, negatives were not taken by then, and what cannot be learnt from is refused with the knob to turn."""
+"""Windows adjoin, negatives were not taken by then, and what cannot be learned is refused with the key to change."""
 
 from __future__ import annotations
 
@@ -143,10 +143,10 @@ def spoilt(what: str) -> pd.DataFrame:
         ("one user", r"train: every row has the same user \(3\); .*: check source.columns in include/scenarios/tiny"),
         ("one item", r"train: every row has the same item \(3\); .*: check source.columns"),
         ("empty", r"'tune' \(2013-04-11..2013-04-11, 0 rows\) is empty: lengthen windows.tune in include/scenarios/"),
-        ("no labels", r"rating: 0 labelled rows in 'test' \(2013-04-13..2013-04-14, .*\), at least 10 .*; lengthen"),
+        ("no labels", r"rating: 0 labeled rows in 'test' \(2013-04-13..2013-04-14, .*\), at least 10 .*; lengthen"),
         ("no positives", r"like: 0 positives in 'test' .*, at least 10 are needed; lengthen windows.test in include/"),
         ("no negatives", r"like: 0 negatives in 'test' .*, at least 10 are needed; lengthen windows.test"),
-        ("all equal", r"rating: every label is 4 in 'test' .*; nothing can be learnt; lengthen windows.test"),
+        ("all equal", r"rating: every label is 4 in 'test' .*; nothing can be learned; lengthen windows.test"),
     ],
 )
 def test_a_window_that_cannot_serve_is_refused_with_the_knob_to_turn(what: str, message: str) -> None:
@@ -168,7 +168,7 @@ def test_a_window_that_cannot_be_sampled_is_refused_with_the_knob_to_turn() -> N
 def test_too_few_labels_for_boosted_trees_are_refused_before_anything_is_fitted(key: str) -> None:
     members = ["popularity", "independent"]
     message = (
-        rf"rating: 160 labelled rows in 'train', boosting\.{key} of 200 needs at least \d+: lengthen windows\.train"
+        rf"rating: 160 labeled rows in 'train', boosting\.{key} of 200 needs at least \d+: lengthen windows\.train"
     )
     with pytest.raises(DataError, match=message):
         rows_of(log(), members=members, boosting={"num_leaves": 2, "min_data_in_leaf": 2, key: 200})

@@ -57,7 +57,7 @@ class Dialect:
     Attributes
     ----------
     ids
-        How users and items are spelt; ``floats`` are whole numbers with a point.
+        How users and items are spelled; ``floats`` are whole numbers with a point.
     time
         A form of text, a unit of whole numbers, or of Parquet ``date`` or ``UNIT`` or ``UNIT ZONE``.
     null

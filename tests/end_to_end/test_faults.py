@@ -43,7 +43,7 @@ FAULTS: Final = {
     32: "the board without a login, with a path for a name, with markup in a run id: refused or escaped",
     33: "the DAG files are parsed without a network: no connection, process, write or heavy import",
     34: "the containers without secrets: nothing starts, and none has a default",
-    35: "a secret of the environment: in no log, XCom, artefact or report",
+    35: "a secret of the environment: in no log, XCom, artifact or report",
     36: "Great Expectations without a network: asks nothing of it",
 }
 

@@ -65,8 +65,8 @@ def quiet(stage: str, result: Any) -> None:
     """Take a progress report and say nothing."""
 
 
-def artefacts(store: Path) -> dict[str, dict[str, str]]:
-    """Stage/key to file name to sha256, of every published artefact but the page (which shows how long things took)."""
+def artifacts(store: Path) -> dict[str, dict[str, str]]:
+    """Stage/key to file name to sha256, of every published artifact but the page (which shows how long things took)."""
     found = {}
     for path in sorted(store.glob("*/*/*/*/manifest.json")):
         manifest = json.loads(path.read_bytes())
@@ -187,7 +187,7 @@ def retire(store: str, run_key: str) -> None:
 @pytest.mark.faults(4)
 def test_two_runs_from_scratch_give_identical_bytes(finished: RunDocument, inside: Path, tmp_path: Path) -> None:
     run_pipeline(ask(str(tmp_path)), quiet)
-    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+    assert artifacts(tmp_path) == artifacts(inside / "pristine")
 
 
 def test_a_changed_gate_trains_nothing_again(finished: RunDocument, inside: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_killed_run_is_finished_by_the_next_one(
         process.kill()
     assert process.returncode == -signal.SIGKILL
     run_pipeline(ask(str(tmp_path)), quiet)
-    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+    assert artifacts(tmp_path) == artifacts(inside / "pristine")
 
 
 @pytest.mark.faults(2)
@@ -323,7 +323,7 @@ def test_a_run_killed_in_the_middle_of_writing_leaves_nothing_that_counts(
     for manifest in manifests:  # what a kill just before the last write leaves: files without a manifest
         manifest.unlink()
     run_pipeline(ask(str(tmp_path / "store")), quiet)
-    assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
+    assert artifacts(tmp_path / "store") == artifacts(inside / "pristine")
 
 
 @pytest.mark.faults(24)
@@ -373,19 +373,19 @@ def a_little_different(predict: Any) -> Any:
     return predicted
 
 
-def test_a_deleted_artefact_comes_back_where_the_work_is_reproducible(
+def test_a_deleted_artifact_comes_back_where_the_work_is_reproducible(
     finished: RunDocument, inside: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(inside / "pristine", tmp_path / "store")
     for stage in ("split", "member-popularity"):
         shutil.rmtree(tmp_path / "store" / NAME / AS_OF / stage)
     run_pipeline(ask(str(tmp_path / "store")), quiet)
-    assert artefacts(tmp_path / "store") == artefacts(inside / "pristine")
+    assert artifacts(tmp_path / "store") == artifacts(inside / "pristine")
     (entry,) = Registry(Store(str(tmp_path / "store")), NAME).entries()
     assert problems_of(entry, Store(str(tmp_path / "store"))) == []
 
 
-def test_a_deleted_artefact_that_comes_out_otherwise_is_refused_until_the_run_is_forced(
+def test_a_deleted_artifact_that_comes_out_otherwise_is_refused_until_the_run_is_forced(
     finished: RunDocument, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = str(tmp_path / "store")
@@ -470,7 +470,7 @@ def test_an_unknown_scenario_is_refused_with_the_nearest(inside: Path, capsys: p
 
 
 @pytest.mark.faults(10)
-def test_a_misspelt_key_is_refused_with_the_nearest(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelled_key_is_refused_with_the_nearest(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(["run", NAME, "--as-of", AS_OF, "--set", "windows.trian=7"], capsys)
     assert "unknown key 'windows.trian', did you mean 'train'?" in line
 
@@ -516,7 +516,7 @@ def test_a_full_disk_is_refused_and_the_next_run_succeeds(
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "the store cannot be written" in line
     run_pipeline(ask(str(tmp_path)), quiet)
-    assert artefacts(tmp_path) == artefacts(inside / "pristine")
+    assert artifacts(tmp_path) == artifacts(inside / "pristine")
 
 
 def edited_log(root: Path, frame: pd.DataFrame) -> None:

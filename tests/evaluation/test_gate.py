@@ -519,11 +519,11 @@ def test_a_champion_without_the_task_fails_the_rules_on_it_alone() -> None:
     assert f"the champion of {CHAMPION} has no task 'rating'" in verdict["reasons"][0]
 
 
-def test_a_champion_is_comparable_unless_it_learnt_from_the_test_rows_or_needs_what_is_not_there() -> None:
-    ours = tiny_scenario()  # test window of one day: a champion as of the 6th learnt from what was before the 5th
+def test_a_champion_is_comparable_unless_it_learned_from_the_test_rows_or_needs_what_is_not_there() -> None:
+    ours = tiny_scenario()  # test window of one day: a champion as of the 6th learned from what was before the 5th
     check_comparable(ours, "2013-05-06", ours, "2013-05-05")
     with pytest.raises(
-        ConfigError, match=r"it learnt from days before 2013-05-05, .* starts on 2013-05-04: keep windows"
+        ConfigError, match=r"it learned from days before 2013-05-05, .* starts on 2013-05-04: keep windows"
     ):
         check_comparable(ours, "2013-05-06", ours, "2013-05-04")
     fewer = tiny_scenario(tasks={"purchase": DOCUMENT["tasks"]["purchase"]}, gate={})

@@ -207,8 +207,8 @@ def test_text_and_integer_ids_give_equal_features() -> None:
     scenario = world_scenario()
     made = features_of(events, rows, scenario, text=False, items=KNOWN_ITEMS)
     same = features_of(events, as_text, scenario, text=True, items=KNOWN_ITEMS)
-    learnt = ("taste.", "user_x_item.rating.near_residual", "user_x_item.rating.factors")  # start from random vectors
-    stable = [name for name in made if not name.startswith(learnt)]
+    learned = ("taste.", "user_x_item.rating.near_residual", "user_x_item.rating.factors")  # start from random vectors
+    stable = [name for name in made if not name.startswith(learned)]
     pd.testing.assert_frame_equal(made[stable], same[stable], check_exact=False, rtol=1e-5)
 
 

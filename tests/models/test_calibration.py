@@ -106,7 +106,7 @@ def test_each_row_is_predicted_without_its_user() -> None:
 
 
 def test_rows_of_one_person_are_refused() -> None:
-    with pytest.raises(DataError, match="blend: its 30 labelled rows are of fewer than two users"):
+    with pytest.raises(DataError, match="blend: its 30 labeled rows are of fewer than two users"):
         fit_calibration(np.tile([0.0, 1.0, 1.0], 10), np.full(30, 0.5), np.ones(30))
 
 

@@ -1,4 +1,4 @@
-"""The member that chains tasks keeps the contract, and never tells a row what was learnt from it."""
+"""The member that chains tasks keeps the contract, and never tells a row what was learned from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_order_that_leaves_a_task_out_is_refused() -> None:
         member_scenario(cascade={"order": ["like"]})
 
 
-def test_what_a_row_is_told_was_not_learnt_from_its_user() -> None:
+def test_what_a_row_is_told_was_not_learned_from_its_user() -> None:
     """Labels that only a user's own rows tell: a told score that had seen them would predict the next task."""
     rng = np.random.default_rng(3)
     train, tune, unseen = (draw_table(rows, seed) for rows, seed in ((3000, 1), (1500, 2), (1500, 3)))

@@ -26,7 +26,7 @@ def column(values: Any, name: str = "taste.dot") -> Spoil:
 
 
 def label(task: str, value: float, count: int | None = None) -> Spoil:
-    """Set the first labelled rows of a task, by default all, to one value."""
+    """Set the first labeled rows of a task, by default all, to one value."""
 
     def spoil(table: Table) -> None:
         table.labels[task][np.flatnonzero(~np.isnan(table.labels[task]))[:count]] = value
@@ -51,11 +51,11 @@ FAULTS = [
     (column(lambda old: old.astype(object)), "feature 'taste.dot': its type is object in {where}, trees take float32"),
     (column(lambda old: old.astype("str")), "feature 'taste.dot': its type is str in {where}"),
     (column(lambda old: old.astype(np.float64)), "feature 'taste.dot': its type is float64 in {where}"),
-    (label("rating", np.nan), "rating: no labelled rows in {where}, .* lengthen windows.{window} in {file}"),
-    (label("like", np.nan), "like: no labelled rows in {where}"),
+    (label("rating", np.nan), "rating: no labeled rows in {where}, .* lengthen windows.{window} in {file}"),
+    (label("like", np.nan), "like: no labeled rows in {where}"),
     (label("like", 1.0), r"like: all [\d,]+ labels in {where} are 1, both classes are needed; .* {file}"),
     (label("purchase", 0.0), r"purchase: all [\d,]+ labels in {where} are 0, both classes are needed"),
-    (label("rating", 7.5), r"rating: all \d+ labels in {where} are 7.5, nothing can be learnt; .* {file}"),
+    (label("rating", 7.5), r"rating: all \d+ labels in {where} are 7.5, nothing can be learned; .* {file}"),
     (label("rating", np.inf, 2), r"rating: 2 of \d+ labels in {where} are infinite"),
     (label("like", -np.inf, 1), r"like: 1 of [\d,]+ labels in {where} are infinite"),
     (weight(0.0), r"like: 2 of [\d,]+ sample weights in {where} are not positive and finite \(first: 0\): .* {file}"),
@@ -79,7 +79,7 @@ def test_a_fault_is_refused_with_its_place_and_count(window: str, spoil: Spoil, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_leaves": 301}, r"labelled rows in 'train', boosting.num_leaves of 301 needs at least 301: .* {file}"),
+        ({"num_leaves": 301}, r"labeled rows in 'train', boosting.num_leaves of 301 needs at least 301: .* {file}"),
         ({"min_data_in_leaf": 301}, "boosting.min_data_in_leaf of 301 needs at least 602: lengthen windows.train or "),
     ],
 )
@@ -95,7 +95,7 @@ def test_missing_features_labels_and_kinds_are_no_fault() -> None:
     tables = {"train": draw_table(1200, 1), "tune": draw_table(300, 2)}
     for table in tables.values():
         column(lambda old: old * np.float32("nan"))(table)
-        column(lambda old: pd.Categorical([None, "red"] * (len(old) // 2)), "colour")(table)
+        column(lambda old: pd.Categorical([None, "red"] * (len(old) // 2)), "color")(table)
         label("like", np.nan, 50)(table)
-        table.weights["like"] = np.where(np.isnan(table.labels["like"]), 0, 1).astype(np.float32)  # of unlabelled rows
+        table.weights["like"] = np.where(np.isnan(table.labels["like"]), 0, 1).astype(np.float32)  # of unlabeled rows
     fit(**tables, scenario=member_scenario())

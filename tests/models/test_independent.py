@@ -80,9 +80,9 @@ class TestIndependent(BoostedContract):
 
     def test_its_first_trees_are_those_of_the_first_seed(self, unseen) -> None:
         member = self.fit(member_scenario(seeds=2, learning_rate=0.1))
-        matrix = unseen.features[member.learnt.encoder.names].to_numpy()
+        matrix = unseen.features[member.learned.encoder.names].to_numpy()
         early = member.preview(unseen.features).predictions
-        for task, trees in member.learnt.trees.items():
+        for task, trees in member.learned.trees.items():
             assert sum(trees.rounds) < 75
             assert trees.rounds[0] > 15  # as many as count, with so few trees at this rate
             expected = trees.boosters[0].predict(matrix, num_iteration=15)

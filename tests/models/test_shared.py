@@ -13,7 +13,7 @@ class TestShared(BoostedContract):
     needed = "taste.dot"
 
     def test_rows_without_a_label_move_no_leaf_of_the_task(self) -> None:
-        # All rows agree on the split; only labelled ones may say what a leaf is worth.
+        # All rows agree on the split; only labeled ones may say what a leaf is worth.
         scenario = member_scenario(rounds=1, shared={"combine": "alternate"})
         table = draw_table(600, 1)
         told = table.labels["rating"]

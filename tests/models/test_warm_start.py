@@ -38,12 +38,12 @@ def test_shared_trees_that_were_interrupted_are_those_that_were_not() -> None:
     slow = {"shared": {"learning_rate": 0.002}}
     whole = fit("shared", rounds=300, **slow)
     half = fit("shared", rounds=256, **slow)
-    assert half.learnt.trees["like"].rounds == [256]
+    assert half.learned.trees["like"].rounds == [256]
     resumed = fit("shared", half, rounds=300, **slow)
     unseen = draw_table(400, 3).features
     for task, scores in whole.raw_scores(unseen, ["rating", "like", "purchase"]).items():
-        assert whole.learnt.trees[task].rounds == resumed.learnt.trees[task].rounds == [300]
-        assert resumed.learnt.trees[task].inherited == [256]
+        assert whole.learned.trees[task].rounds == resumed.learned.trees[task].rounds == [300]
+        assert resumed.learned.trees[task].inherited == [256]
         assert np.abs(scores - resumed.raw_scores(unseen, [task])[task]).max() < 1e-12
 
 
@@ -54,8 +54,8 @@ def test_a_member_that_was_grown_on_keeps_its_start_through_refit_and_files(kind
     refitted = member.refit(draw_table(900, 4), earlier.refit(draw_table(800, 5)))
     unseen = draw_table(400, 3).features
     for made in (member, refitted):
-        for task, trees in made.learnt.trees.items():
-            assert trees.inherited == earlier.learnt.trees[task].rounds
+        for task, trees in made.learned.trees.items():
+            assert trees.inherited == earlier.learned.trees[task].rounds
             assert trees.inherited[0] < trees.rounds[0] <= 25
             native = trees.boosters[0].predict(unseen.to_numpy(dtype=np.float32), raw_score=True)
             assert np.abs(made.raw_scores(unseen, [task])[task] - native).max() < 1e-12
@@ -66,16 +66,16 @@ def test_a_member_that_was_grown_on_keeps_its_start_through_refit_and_files(kind
 
 def test_trees_are_grown_on_from_those_of_the_same_loss_only() -> None:
     squared = fit("independent", rounds=10)
-    learnt, rating = draw_table(600, 1), squared.scenario.tasks["rating"].model_copy(update={"loss": "log_loss"})
+    learned, rating = draw_table(600, 1), squared.scenario.tasks["rating"].model_copy(update={"loss": "log_loss"})
     scenario = squared.scenario.model_copy(update={"tasks": {**squared.scenario.tasks, "rating": rating}})
-    anew = type(squared).fit(learnt, draw_table(300, 2), scenario, squared)
-    assert {task: trees.inherited for task, trees in anew.learnt.trees.items()} == {
+    anew = type(squared).fit(learned, draw_table(300, 2), scenario, squared)
+    assert {task: trees.inherited for task, trees in anew.learned.trees.items()} == {
         "rating": [0],
         "like": [10],
         "purchase": [10],
     }
-    on = type(squared).fit(learnt, draw_table(300, 2), scenario, anew)
-    assert on.learnt.trees["rating"].inherited == anew.learnt.trees["rating"].rounds
+    on = type(squared).fit(learned, draw_table(300, 2), scenario, anew)
+    assert on.learned.trees["rating"].inherited == anew.learned.trees["rating"].rounds
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Pa
         ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
         (
             {"windows.test": 7, "windows.train": 8},
-            r"learnt from days before 2013-04-27, of which this run chooses rounds on",
+            r"learned from days before 2013-04-27, of which this run chooses rounds on",
         ),
         ({"boosting.transfer": "nobody"}, r"boosting\.transfer: no scenario 'nobody' \(known: other, small\)"),
         ({"boosting.transfer": "other"}, r"boosting\.transfer: no run of other was published before"),

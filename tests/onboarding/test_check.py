@@ -78,7 +78,7 @@ def test_faults_of_rows_of_the_log_and_of_windows_are_collected(tmp_path: Path) 
         == [True] * 3
     )
     found = check(tmp_path, tiny_scenario(validation={"max_bad_fraction": 0.5}))
-    assert matching(found, "rating: 9 labelled rows in 'train'", "like: 0 negatives in 'test'") == [True, True]
+    assert matching(found, "rating: 9 labeled rows in 'train'", "like: 0 negatives in 'test'") == [True, True]
 
 
 def test_faults_of_item_attributes_are_each_named_once(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_key_does_not_change_with_the_order_of_the_configuration(bench: Bench) -
     assert bench.run().ref == before.ref
 
 
-def test_a_damaged_artefact_is_not_reused(bench: Bench) -> None:
+def test_a_damaged_artifact_is_not_reused(bench: Bench) -> None:
     made = Store(str(bench.root)).open(bench.run().ref)
     path = Path(str(made.folder / made.manifest["files"]["result.json"]["path"]))
     path.write_bytes(b"{ }")
@@ -178,7 +178,7 @@ def test_a_failing_stage_publishes_nothing(bench: Bench) -> None:
     assert not list(bench.root.rglob(MANIFEST))
 
 
-def test_the_manifest_says_what_the_artefact_depends_on_and_cost(bench: Bench) -> None:
+def test_the_manifest_says_what_the_artifact_depends_on_and_cost(bench: Bench) -> None:
     manifest = Store(str(bench.root)).open(bench.run().ref).manifest
     assert manifest["stage"] == "member:als"
     assert manifest["config"] == bench.config

@@ -166,7 +166,7 @@ def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path:
     assert states["gate"] == "sound"
     run = read_run(store, NAME, entry.run_key)
     assert run.metrics["rating"]["rmse"]["value"] > 0  # the registry has them too
-    with pytest.raises(ArtifactError, match="no artefact here"):
+    with pytest.raises(ArtifactError, match="no artifact here"):
         past_document(store, run)
 
 
@@ -185,7 +185,7 @@ def test_of_what_is_too_large_to_be_read_for_a_page_the_sizes_are_checked(
     assert "evaluation.json" in states["evaluate"]
 
 
-def test_a_run_of_before_the_registry_kept_metrics_has_those_of_its_artefact(
+def test_a_run_of_before_the_registry_kept_metrics_has_those_of_its_artifact(
     board_project: Path, tmp_path: Path
 ) -> None:
     store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-10")
@@ -200,7 +200,7 @@ def test_a_run_of_before_the_registry_kept_metrics_has_those_of_its_artefact(
     run = read_run(older, NAME, other.run_key)
     assert run.metrics == {}
     assert run.problem is not None
-    assert "no artefact here" in run.problem
+    assert "no artifact here" in run.problem
 
 
 def test_each_stage_says_until_when_it_read(board_project: Path) -> None:

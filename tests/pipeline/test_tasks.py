@@ -177,7 +177,7 @@ def test_a_run_survives_json() -> None:
     assert handover.run_from_json(ask()).force is None
 
 
-def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artefacts_they_name(tmp_path: Path) -> None:
+def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artifacts_they_name(tmp_path: Path) -> None:
     asked = {**ask(as_of="2013-08-25"), "store": str(tmp_path)}
     first = json.loads(json.dumps(handover.execute_stage("resolve", asked, [])))
     again = handover.execute_stage("resolve", asked, [None, [first]])

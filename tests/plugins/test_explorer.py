@@ -104,7 +104,7 @@ def test_a_fault_of_the_store_is_not_kept(explorer: Explorer, prepared: Counted,
     folder = board.store(copied).open(board.entry_of(copied, FIRST).refs["factors"]).folder
     shutil.move(folder, copied / "later")
     [fault] = ask(explorer, copied, FIRST, user)
-    assert "no artefact here" in str(fault)
+    assert "no artifact here" in str(fault)
     shutil.move(copied / "later", folder)
     [found] = ask(explorer, copied, FIRST, user)
     assert str(found["user_id"]) == user

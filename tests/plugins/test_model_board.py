@@ -113,7 +113,7 @@ def test_a_runs_page_shows_its_evidence(reader: TestClient, board_project: Path,
     entry = board.entry_of(board_project, as_of)
     page = reader.get(f"/scenarios/{NAME}/runs/{entry.run_key}")
     assert page.status_code == 200
-    assert "Artefacts" in page.text
+    assert "Artifacts" in page.text
     assert "Rules of the gate" in page.text
     document = reader.get(f"/api/scenarios/{NAME}/runs/{entry.run_key}").json()
     assert {row["state"] for row in document["artifacts"]} == {"sound"}
@@ -223,7 +223,7 @@ def test_a_scenario_without_runs_says_so_and_says_its_name_once(reader: TestClie
     assert "no run yet" in row
 
 
-def test_a_damaged_artefact_is_named_and_what_the_registry_holds_is_shown(reader: TestClient, spoilt: Path) -> None:
+def test_a_damaged_artifact_is_named_and_what_the_registry_holds_is_shown(reader: TestClient, spoilt: Path) -> None:
     entry = board.entry_of(spoilt, "2013-05-10")
     path = f"/scenarios/{NAME}/runs/{entry.run_key}"
     assert "Metrics on the test window" in reader.get(path).text
@@ -231,7 +231,7 @@ def test_a_damaged_artefact_is_named_and_what_the_registry_holds_is_shown(reader
     file = fused.folder / fused.manifest["files"]["fusion.json"]["path"]
     file.write_bytes(file.read_bytes()[:-2] + b" \n")
     page = reader.get(path).text
-    assert "An artefact is damaged or missing" in page
+    assert "An artifact is damaged or missing" in page
     assert "does not match its manifest" in page
     assert "rating rmse &lt;= 0.5: fails" in page
     assert "RMSE ↓" in page

@@ -122,7 +122,7 @@ def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
     scorer = shortlisting(fitted(scenario.model_copy(update=settings), events, items), 1)
     (member,) = scorer.members.values()
     assert isinstance(member, IndependentMember)
-    assert {task for task, trees in member.learnt.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
+    assert {task for task, trees in member.learned.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
     people = np.unique(events.user_id)
     ((scored, features),) = scorer.candidates(events, tables(items), people, END)
     chosen = scored[UTILITY].notna()

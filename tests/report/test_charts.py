@@ -1,4 +1,4 @@
-"""Charts are inline SVG: stable bytes, readable text, the page's colours."""
+"""Charts are inline SVG: stable bytes, readable text, the page's colors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_chart_is_well_formed_and_the_same_each_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_chart_uses_only_colours_of_the_page(name: str) -> None:
+def test_chart_uses_only_colors_of_the_page(name: str) -> None:
     assert not re.search(r"#[0-9a-f]{6}", DRAWN[name]())
 
 
@@ -80,11 +80,11 @@ def test_chart_uses_only_colours_of_the_page(name: str) -> None:
         ("task weights", "boosting round"),
     ],
 )
-def test_axes_are_labelled_with_their_units(name: str, label: str) -> None:
+def test_axes_are_labeled_with_their_units(name: str, label: str) -> None:
     assert label in texts(DRAWN[name]())
 
 
-def test_windows_are_labelled_with_their_days_and_use() -> None:
+def test_windows_are_labeled_with_their_days_and_use() -> None:
     assert "28 days: read by the gate and this report only" in texts(DRAWN["timeline"]())
 
 
@@ -110,8 +110,8 @@ def test_gain_in_shared_and_in_own_trees_has_two_tones() -> None:
 def test_effects_are_told_apart_by_direction() -> None:
     svg = DRAWN["effects"]()
     assert {"a higher value raises", "a higher value lowers", "no clear direction"} <= set(texts(svg))
-    colours = ("series-1", "series-2", "muted")  # five of the twenty bars each, and ten without a clear direction
-    assert [len(re.findall(rf'"fill: var\(--{name}\)"/>', svg)) for name in colours] == [6, 6, 11]  # and a key each
+    colors = ("series-1", "series-2", "muted")  # five of the twenty bars each, and ten without a clear direction
+    assert [len(re.findall(rf'"fill: var\(--{name}\)"/>', svg)) for name in colors] == [6, 6, 11]  # and a key each
 
 
 def test_a_direction_that_no_feature_has_is_left_out() -> None:
@@ -143,9 +143,9 @@ def test_difference_without_an_interval_is_still_drawn() -> None:
     assert {"als", "fusion"} <= set(texts(DRAWN["differences"]()))
 
 
-def test_models_keep_their_colours_across_charts() -> None:
-    assert charts.colours(["als", "independent"])["fusion"] == charts.colours(["fusion", "als"])["fusion"]
-    assert len(set(charts.colours(["a", "b", "c", "d", "e"]).values())) == 7
+def test_models_keep_their_colors_across_charts() -> None:
+    assert charts.colors(["als", "independent"])["fusion"] == charts.colors(["fusion", "als"])["fusion"]
+    assert len(set(charts.colors(["a", "b", "c", "d", "e"]).values())) == 7
 
 
 def test_markup_in_a_title_is_escaped() -> None:

@@ -225,7 +225,7 @@ def test_smallest_run_has_a_page_too() -> None:
     assert "No binary task in this scenario." in text
 
 
-def test_page_follows_the_colour_scheme(page: str) -> None:
+def test_page_follows_the_color_scheme(page: str) -> None:
     assert "color-scheme: light dark;" in page
     assert re.search(r"--ink: light-dark\(#\w+, #\w+\);", page)
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
@@ -256,9 +256,9 @@ def test_a_run_of_before_there_was_a_shortlist_has_a_page_that_tells_of_none() -
 
 
 def test_a_champion_that_cannot_be_compared_with_says_why() -> None:
-    champion = {"as_of": "2013-08-18", "problem": "no artefact here", "shifts": [], "unmatched": []}
+    champion = {"as_of": "2013-08-18", "problem": "no artifact here", "shifts": [], "unmatched": []}
     drift = {"champion": champion, "since_train": {"shifts": [], "unmatched": []}}
-    assert "Nothing could be compared: no artefact here." in words(
+    assert "Nothing could be compared: no artifact here." in words(
         render_report(replace(sample_document(), drift=drift))
     )
     first = {**drift, "champion": None}

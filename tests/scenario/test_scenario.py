@@ -53,7 +53,7 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        # misspelt keys
+        # misspelled keys
         ("taskz", {}, r"unknown key 'taskz', did you mean 'tasks'\?"),
         ("windows/tets", 3, r"unknown key 'windows.tets', did you mean 'test'\?"),
         ("source/columns/usr", "x", r"unknown key 'source.columns.usr', did you mean 'user'\?"),
@@ -74,7 +74,7 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ),
         ("boosting", [1], "boosting: Input should be a valid dictionary"),
         ("tasks/like/scale", "log", r"`scale: log` is for a regression whose range begins at 0 or above"),
-        ("tasks/like/loss", "log_loss", "tasks.like: `loss` is for a regression: a binary task is learnt by log loss"),
+        ("tasks/like/loss", "log_loss", "tasks.like: `loss` is for a regression: a binary task is learned by log loss"),
         ("tasks/rating/above", 3, "tasks.rating: `above` is for a binary task with a `label` column"),
         ("tasks/purchase/above", 3, "tasks.purchase: `above` is for a binary task with a `label` column"),
         ("source/signals", {"cart": {"above": 3}}, "source.signals.cart.column: Field required"),

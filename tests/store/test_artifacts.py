@@ -1,4 +1,4 @@
-"""An artefact is whole and as it was written, or an error that names the file; never anything in between."""
+"""An artifact is whole and as it was written, or an error that names the file; never anything in between."""
 
 from __future__ import annotations
 
@@ -132,11 +132,11 @@ def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         publish(tmp_path).frame("roes")
 
 
-def test_without_a_manifest_there_is_no_artefact(tmp_path: Path) -> None:
+def test_without_a_manifest_there_is_no_artifact(tmp_path: Path) -> None:
     artifact = publish(tmp_path)
     Path(str(artifact.folder / MANIFEST)).unlink()
     assert Store(str(tmp_path)).find(artifact.folder) is None
-    with pytest.raises(ArtifactError, match="no artefact here"):
+    with pytest.raises(ArtifactError, match="no artifact here"):
         Store(str(tmp_path)).open(artifact.ref)
 
 
@@ -220,7 +220,7 @@ def test_an_object_store_keeps_the_first_too(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.faults(29)
 def test_a_store_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StoreError, match=r"the store cannot be written \(.*\); this artefact does not exist") as caught:
+    with pytest.raises(StoreError, match=r"the store cannot be written \(.*\); this artifact does not exist") as caught:
         publish(tmp_path / "file" / "store")
     assert "\n" not in str(caught.value)
     store = Store(str(tmp_path / "file" / "store"))

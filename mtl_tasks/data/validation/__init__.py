@@ -1,4 +1,4 @@
-"""Whether a log can be learnt from, judged with Great Expectations.
+"""Whether a log can be learned from, judged with Great Expectations.
 
 Great Expectations decides whether the schema holds, whether the share of bad rows is tolerable, and whether what is
 left is enough and fresh.

@@ -87,7 +87,7 @@ def unread_types(unread: Mapping[str, Any], scenario: Scenario) -> str | None:
     shown = []
     for kind, count in unread["most"].items():
         alike = read.get(kind.strip().lower())
-        shown.append(f"{kind!r} {count:,}" + (f" (spelt otherwise than {alike!r})" if alike else ""))
+        shown.append(f"{kind!r} {count:,}" + (f" (spelled otherwise than {alike!r})" if alike else ""))
     listed = quoted(": " + ", ".join(shown) + (", …" if unread["types"] > len(shown) else "")) if shown else ""
     return (
         f"{scenario.name}: types in column {long.type!r} that the scenario does not read: {unread['types']:,}, with"

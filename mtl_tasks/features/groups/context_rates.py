@@ -15,7 +15,7 @@ class ContextRates:
     """Means of one label under each kind of one categorical context, and what goes beyond them.
 
     ``context.<kind>.<task>.mean`` is everybody's mean under the kind, ``user_x_<kind>`` and ``item_x_<kind>`` those of
-    user and item, damped towards it; these are NaN for a row without a kind. ``user.<task>.beyond_<kind>`` is the mean
+    user and item, damped toward it; these are NaN for a row without a kind. ``user.<task>.beyond_<kind>`` is the mean
     of what a user's labels were above what was known of their items under their kinds on the day, and the reverse for
     items.
 
@@ -32,14 +32,14 @@ class ContextRates:
     ) -> None:
         self.name = f"context.{kind}.{task}"
         self._name, self._task, self._damping = kind, task, damping
-        self._labelled = labelled = events.settled(~np.isnan(events.labels[task]))
-        self._timeline = Timeline(labelled.days, since)
+        self._labeled = labeled = events.settled(~np.isnan(events.labels[task]))
+        self._timeline = Timeline(labeled.days, since)
         kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # the first is none
         sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
         self._pairs = {side: KeySpace({side: sizes[side], **kinds}) for side in _SIDES}
         rest = self._timeline.rest
-        for side, codes in (("user", labelled.users), ("item", labelled.items)):
-            self._pairs[side].learn(codes[rest], labelled.kinds[kind][rest] + 1)
+        for side, codes in (("user", labeled.users), ("item", labeled.items)):
+            self._pairs[side].learn(codes[rest], labeled.kinds[kind][rest] + 1)
         self._everything = RunningSums(KeySpace({"all": 1}), ("value",))
         self._by_kind = RunningSums(KeySpace(kinds), ("value",))
         self._by_pair = {side: RunningSums(self._pairs[side], ("value",)) for side in _SIDES}
@@ -54,8 +54,8 @@ class ContextRates:
     def advance(self, day: int) -> None:
         """Take in the labels that were final before a day."""
         for today, place in self._timeline.until(day):
-            users, items = self._labelled.users[place], self._labelled.items[place]
-            kind, value = self._labelled.kinds[self._name][place] + 1, self._labelled.labels[self._task][place]
+            users, items = self._labeled.users[place], self._labeled.items[place]
+            kind, value = self._labeled.kinds[self._name][place] + 1, self._labeled.labels[self._task][place]
             means = self._means(users, items, kind)
             self._beyond["user"].add(today, users, {"beyond": value - means["item"]})
             self._beyond["item"].add(today, items, {"beyond": value - means["user"]})

@@ -25,7 +25,7 @@ class LabelStatistics:
     Attributes
     ----------
     users, items, days
-        int64 (n,): the labelled events, each on the day in which its label became final.
+        int64 (n,): the labeled events, each on the day in which its label became final.
     residual
         float32 (n,), NaN from the day of the last :meth:`advance` on.
 
@@ -48,10 +48,10 @@ class LabelStatistics:
         windows: tuple[int, ...] = (),
         since: int | None = None,
     ) -> None:
-        labelled = events.settled(~np.isnan(events.labels[name]))
-        self.users, self.items, self.days = labelled.users, labelled.items, labelled.days
+        labeled = events.settled(~np.isnan(events.labels[name]))
+        self.users, self.items, self.days = labeled.users, labeled.items, labeled.days
         self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
-        self._value = labelled.labels[name]
+        self._value = labeled.labels[name]
         self.name = f"levels.{name}"
         self._task, self._damping, self._windows = name, damping, windows
         self._prior = float(np.mean(task.limits)) if task.limits else 0.5

@@ -1,4 +1,4 @@
-"""Losses of what is learnt, with the derivatives that Newton steps need."""
+"""Losses of what is learned, with the derivatives that Newton steps need."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class LogLoss(Loss):
 
 
 class FractionLoss(LogLoss):
-    """Log loss of a label between 0 and 1: what is learnt is its mean, whatever its distribution.
+    """Log loss of a label between 0 and 1: what is learned is its mean, whatever its distribution.
 
     That is the fractional logit of Papke & Wooldridge (1996). A fraction spreads least where its mean is near 0 or 1;
     there an error counts for more than in squared error.

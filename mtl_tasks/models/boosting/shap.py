@@ -37,7 +37,7 @@ def affordable_rows(rounds: int, num_leaves: int, tasks: int) -> int:
     return max(FEWEST, min(SAMPLE, WORK // (tasks * max(rounds, 1) * num_leaves)))
 
 
-def summarise(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collection[str]) -> list[dict[str, Any]]:
+def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collection[str]) -> list[dict[str, Any]]:
     """Return the features that move predictions most, largest first.
 
     Parameters

@@ -41,7 +41,7 @@ class TaskState:
     Attributes
     ----------
     score, tune_score
-        Raw scores of the labelled rows so far.
+        Raw scores of the labeled rows so far.
     base
         The constant they started from.
     limit
@@ -96,7 +96,7 @@ class TaskState:
     ) -> LeafValues:
         """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores.
 
-        An output is drawn towards the step of all rows together, not towards 0: a rare label's leaves are drawn so
+        An output is drawn toward the step of all rows together, not toward 0: a rare label's leaves are drawn so
         much that its mean prediction would else fall short of its rate (by 8 % at a rate of 1 %).
         """
         gradient, hessian = (_sums(leaf, values, count) for values in derivatives)
@@ -161,7 +161,7 @@ class TaskInteraction:
     ----------
     cosines
         ``first|second`` to the cosine of their gradients: the gradients' sums over the leaves of the round's tree, each
-        scaled by its own second derivatives, so that it is defined for tasks that share no labelled row.
+        scaled by its own second derivatives, so that it is defined for tasks that share no labeled row.
     weights
         Task to its weight in the round.
     rounds
@@ -206,8 +206,8 @@ def grow(
     Notes
     -----
     A tree is found by LightGBM from one gradient a row (see :mod:`mtl_tasks.models.boosting.split_gradient`); then
-    every task sets its exact Newton leaves from its own labelled rows, so a row moves the leaves of no task for which
-    it is unlabelled.
+    every task sets its exact Newton leaves from its own labeled rows, so a row moves the leaves of no task for which
+    it is unlabeled.
     """
     grower = _Grower(train, tune, tasks, growing)
     while grower.alive:
@@ -236,7 +236,7 @@ class _Grower:
         return [task for task in self._tasks if task.alive]
 
     def grow_chunk(self) -> None:
-        """Grow some rounds in one LightGBM booster, on the rows that a living task is labelled on."""
+        """Grow some rounds in one LightGBM booster, on the rows that a living task is labeled on."""
         chunk = _Chunk(self._train, self._tune, self.alive, self._growing, self._draws)
         for _ in range(CHUNK):
             before = self.alive
@@ -339,7 +339,7 @@ class _Chunk:
 
 
 def _needed(total: int, tasks: Iterable[TaskState]) -> tuple[Positions | None, dict[str, Span]]:
-    """Rows that any of the tasks is labelled on (null: as good as all), and each task's places among them."""
+    """Rows that any of the tasks is labeled on (null: as good as all), and each task's places among them."""
     seen = np.zeros(total, dtype=bool)
     for task in tasks:
         seen[task.rows.positions] = True

@@ -48,7 +48,7 @@ def _low_discrepancy(draw: int) -> float:
 class TaskWeights:
     """Weights of the tasks' losses by round: those of the scenario, moved or not by how the losses fall.
 
-    ``uncertainty``: over the loss, the closed form of the learnt variances of Kendall, Gal and Cipolla (CVPR 2018).
+    ``uncertainty``: over the loss, the closed form of the learned variances of Kendall, Gal and Cipolla (CVPR 2018).
     ``dwa``: dynamic weight averaging (Liu, Johns and Davison, CVPR 2019): more for a task whose loss falls slower.
     Either is scaled to a mean of 1 before the scenario's weight multiplies it.
     """

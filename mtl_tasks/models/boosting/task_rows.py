@@ -1,4 +1,4 @@
-"""Which rows a task is labelled on, and their share of a binned table."""
+"""Which rows a task is labeled on, and their share of a binned table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clustered_error(values: Values, clusters: NDArray[Any]) -> float:
 
 @dataclass(frozen=True)
 class TaskRows:
-    """The labelled rows of one task.
+    """The labeled rows of one task.
 
     Attributes
     ----------

@@ -185,7 +185,7 @@ class EarlierTrees:
     Attributes
     ----------
     train, tune
-        By seed, its raw scores of the labelled rows, float64 (n,).
+        By seed, its raw scores of the labeled rows, float64 (n,).
     """
 
     trees: TaskTrees
@@ -234,7 +234,7 @@ def fit_task(
     Parameters
     ----------
     train, tune
-        The task's labelled rows, binned.
+        The task's labeled rows, binned.
     chosen
         Where ``tune`` is null: the trees whose rounds to take over.
     earlier
@@ -259,7 +259,7 @@ def fit_task(
 def boost(
     train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting, known: int = 0
 ) -> TrainedBooster:
-    """Grow one task's trees on labelled rows, cut where ``tune`` was best.
+    """Grow one task's trees on labeled rows, cut where ``tune`` was best.
 
     ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all, of which there are ``known`` ones.
     """

@@ -1,4 +1,4 @@
-"""Factor spaces as artefacts: what was fitted, and how far new items were folded in, is shared by the runs that can."""
+"""Factor spaces as artifacts: what was fitted, and how far new items were folded in, is shared by the runs that can."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def add_spaces(payload: Payload, spaces: FactorModels) -> None:
 
 
 def load_spaces(artifact: Artifact) -> FactorModels:
-    """Return the spaces of an artefact.
+    """Return the spaces of an artifact.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Features of a run, an artefact a block of days: runs of other dates that would make the same take it as it is.
+"""Features of a run, an artifact a block of days: runs of other dates that would make the same take it as it is.
 
 A block is a day, or several quiet ones (:mod:`mtl_tasks.pipeline.days.blocks`).
 
@@ -47,12 +47,12 @@ def make_days(
     spaces: dict[str, ItemFactors],
     windows: Mapping[str, tuple[int, int]],
 ) -> list[Ref]:
-    """Return an artefact for every block of days of ``rows``, made now where the store has none.
+    """Return an artifact for every block of days of ``rows``, made now where the store has none.
 
     Parameters
     ----------
     validated
-        The artefact of the validated log.
+        The artifact of the validated log.
     tables
         As :func:`mtl_tasks.features.build_features` takes them.
     rows
@@ -112,7 +112,7 @@ def read_days(
     Parameters
     ----------
     features
-        The artefact of the stage.
+        The artifact of the stage.
     names
         Columns to read; by default all.
     places
@@ -155,7 +155,7 @@ class DailyFeatures:
     Attributes
     ----------
     features
-        The artefact of the stage.
+        The artifact of the stage.
     names
         The columns that are wanted.
     rows
@@ -191,7 +191,7 @@ def feature_names(store: Store, features: Artifact) -> list[str]:
 
 
 def all_there(store: Store, made: Artifact) -> bool:
-    """Whether every day that an artefact of a stage lists is still in the store, as it was when that was made."""
+    """Whether every day that an artifact of a stage lists is still in the store, as it was when that was made."""
     found = ((ref, store.look_up(ref)) for ref in day_refs(made))
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 

@@ -1,4 +1,4 @@
-"""Names of all that was known by a day: what the keys of artefacts that belong to days are made of."""
+"""Names of all that was known by a day: what the keys of artifacts that belong to days are made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judged log, an artefact a day: a day is read and judged once, whichever runs ask for it.
+"""The judged log, an artifact a day: a day is read and judged once, whichever runs ask for it.
 
 A wide log in partitions of days has a part for each block of them (:mod:`mtl_tasks.pipeline.days.blocks`). Any other
 log has one part, of all that lies before as_of: what single files, labels that are final later, and rows without a time
@@ -64,12 +64,12 @@ Parts = dict[str, Part]
 def judge_parts(
     run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, snapshots: UPath | None
 ) -> list[Artifact]:
-    """Return an artefact for every part of the log, made now where the store has none; in order of days.
+    """Return an artifact for every part of the log, made now where the store has none; in order of days.
 
     Parameters
     ----------
     config
-        The sections of the scenario that the rows' judgement depends on.
+        The sections of the scenario that the rows' judgment depends on.
     files
         All files of the run, as they stood when it began.
     root
@@ -102,7 +102,7 @@ def read_events(store: Store, validated: Artifact, names: Sequence[str] | None =
     Parameters
     ----------
     validated
-        The artefact of the stage ``validate``.
+        The artifact of the stage ``validate``.
     names
         Columns to read; by default all.
     """
@@ -232,7 +232,7 @@ def _publish(run: Run, key: str, part: Part, judged: ValidatedRows, seen: Mappin
 
 
 def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
-    """Ids in the type that these rows alone tell: an artefact of a day is the same whatever was read with it."""
+    """Ids in the type that these rows alone tell: an artifact of a day is the same whatever was read with it."""
     made: dict[str, pd.Series[Any]] = {}
     for name in _IDS:
         ids = frame[name]

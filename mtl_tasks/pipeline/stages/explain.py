@@ -1,4 +1,4 @@
-"""Why a finished run predicts what it does: read from the artefacts of its stages, nothing is stored."""
+"""Why a finished run predicts what it does: read from the artifacts of its stages, nothing is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stages read of one another's artefacts, in the form in which the domain takes it."""
+"""What stages read of one another's artifacts, in the form in which the domain takes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mtl_tasks.features.state import FeatureSnapshot
     from mtl_tasks.recommend.scorer import Scorer
 
-MODEL = "model."  # prefix of a member's own files among those of its artefact
+MODEL = "model."  # prefix of a member's own files among those of its artifact
 FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
 
 
@@ -59,7 +59,7 @@ def load_memory(
 
 
 def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
-    """What scores any pair of user and item as the run of these artefacts does."""
+    """What scores any pair of user and item as the run of these artifacts does."""
     from mtl_tasks.models import member_class
     from mtl_tasks.pipeline.days.factors import load_spaces
     from mtl_tasks.recommend.scorer import Scorer
@@ -82,7 +82,7 @@ def prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
 
 
 def days_are_there(store: Store, artifact: Artifact) -> bool:
-    """Whether the artefacts of single days that this one refers to are in the store."""
+    """Whether the artifacts of single days that this one refers to are in the store."""
     from mtl_tasks.pipeline.days.features import all_there
 
     return all_there(store, artifact)

@@ -1,4 +1,4 @@
-"""The stages that judge what was learnt: `evaluate`, `gate`."""
+"""The stages that judge what was learned: `evaluate`, `gate`."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _choose(run: Run) -> Choice:
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
-    """The labelled test rows of every task with all members' and the fusion's predictions."""
+    """The labeled test rows of every task with all members' and the fusion's predictions."""
     from mtl_tasks.models.fusion import fuse as fuse_predictions
     from mtl_tasks.pipeline.days.features import read_days
 
@@ -127,12 +127,12 @@ def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> d
     place = window_places(rows, load_windows(inputs["split"]))
     sampled = {name: drift.sample_rows(place[name], run.scenario.seed) for name in ("train", "test")}
     features = {name: read_days(run.store, inputs["features"], None, at) for name, at in sampled.items()}
-    learnt = {task: rows[columns.label(task)].iloc[place["train"]].dropna() for task in run.scenario.tasks}
+    learned = {task: rows[columns.label(task)].iloc[place["train"]].dropna() for task in run.scenario.tasks}
     judged: drift.Json = {
         "labels": drift.sketches({task: part.label for task, part in scored.items()}),
         "features": drift.sketches(features["test"]),
     }
-    before = {"labels": drift.sketches(learnt), "features": drift.sketches(features["train"])}
+    before = {"labels": drift.sketches(learned), "features": drift.sketches(features["train"])}
     return {
         **judged,
         "predictions": drift.sketches({task: part.predictions[FUSION] for task, part in scored.items()}),

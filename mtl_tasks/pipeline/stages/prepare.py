@@ -90,7 +90,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
 
 
 def split(run: Run, inputs: Inputs) -> Payload:
-    """Cut the windows and make their labelled rows."""
+    """Cut the windows and make their labeled rows."""
     events = load_events(run, inputs)
     prior = inputs["validate"].json("validation")["prior"]
     windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, prior)[0]))

@@ -99,7 +99,7 @@ def member(kind: MemberKind) -> Body:
         from mtl_tasks.pipeline.days.features import feature_names
 
         names = member_class(kind).reads(run.scenario, feature_names(run.store, inputs["features"]))
-        table, place = _labelled(run, inputs, names)
+        table, place = _labeled(run, inputs, names)
         start = _warm_start(run, inputs, kind, names)
         train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
@@ -120,7 +120,7 @@ def member(kind: MemberKind) -> Body:
     return body
 
 
-def _labelled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
+def _labeled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
     """The run's rows with some of their features, which are not read yet, and where each window's are."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures

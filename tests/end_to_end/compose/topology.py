@@ -76,7 +76,7 @@ class Topology:
     @property
     def database(self) -> str:
         """Where Airflow's database answers."""
-        return self._localised(self.services["init"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        return self._localized(self.services["init"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     def log(self, name: str) -> Path:
         """Return the file that holds what the service has printed."""
@@ -125,7 +125,7 @@ class Topology:
         kind, *test = self.services[name]["healthcheck"]["test"]
         command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
         checked = subprocess.run(
-            [self._localised(word) for word in command],
+            [self._localized(word) for word in command],
             env=self._environment(name),
             cwd=self.project,
             stdout=subprocess.DEVNULL,
@@ -161,7 +161,7 @@ class Topology:
         raise AssertionError(f"{name} is not ready after {START_S} s:\n{self.log(name).read_text()[-4000:]}")
 
     def _command(self, words: list[str]) -> list[str]:
-        local = [self._localised(word) for word in words]
+        local = [self._localized(word) for word in words]
         # The image's entry point hands to Airflow what is no program of its own.
         return local if local[0] in ("bash", "sh") else ["airflow", *local]
 
@@ -180,14 +180,14 @@ class Topology:
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": str(self.ports["8974"]),
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self._log_port("triggerer")),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(self._log_port(name)),
-            **{key: self._localised(str(value)) for key, value in given.items()},
+            **{key: self._localized(str(value)) for key, value in given.items()},
             "HOME": str(self._temporary) if given.get("HOME") == "/tmp" else os.environ["HOME"],  # noqa: S108
         }
 
     def _log_port(self, name: str) -> int:
         return self.ports.setdefault(f"logs of {name}", free_port())
 
-    def _localised(self, value: str) -> str:
+    def _localized(self, value: str) -> str:
         value = re.sub(r"\b(?:postgres|redis|api-server):(\d+)", r"127.0.0.1:\1", value)
         value = value.replace("/opt/mtl", str(self.project)).replace("dir /data", f"dir {self.state}")
         return re.sub(r"\b(?:5432|6379|8080|8974)\b", lambda found: str(self.ports[found[0]]), value)

@@ -173,11 +173,11 @@ def test_a_user_is_explored(page: Page, airflow: Airflow, shown: Shown) -> None:
 @in_a_browser
 def test_the_board_follows_airflows_dark_mode(page: Page, airflow: Airflow, shown: Shown) -> None:
     page.open(in_airflow(airflow, shown.path("scenario")))
-    for mode, colour in (("Dark", "rgb(18, 22, 28)"), ("Light", "rgb(246, 247, 249)")):
+    for mode, color in (("Dark", "rgb(18, 22, 28)"), ("Light", "rgb(246, 247, 249)")):
         page.click(named("button", "User"))
         page.click(named("[role=menuitem]", "Appearance"))
         page.click(named("[role=menuitemradio]", f"{mode} Mode"))
-        page.wait(f"getComputedStyle({FRAME}.body).backgroundColor === '{colour}'")
+        page.wait(f"getComputedStyle({FRAME}.body).backgroundColor === '{color}'")
 
 
 @in_a_browser

@@ -13,7 +13,7 @@ from mtl_tasks.models.boosting.shap import (
     contributions,
     importance_split,
     rank_correlation,
-    summarise,
+    summarize,
 )
 from mtl_tasks.models.boosting.trees import TaskTrees, TrainedBooster
 
@@ -60,7 +60,7 @@ def test_the_first_seeds_alone_can_be_asked_for(models: list[TrainedBooster]) ->
 def test_summary_says_how_much_and_in_which_direction(models: list[TrainedBooster]) -> None:
     drawn = matrix(seed=5)
     made = contributions(TaskTrees.of(models), drawn, threads=1)
-    found = {entry["feature"]: entry for entry in summarise(made, drawn, NAMES, {"kind"})}
+    found = {entry["feature"]: entry for entry in summarize(made, drawn, NAMES, {"kind"})}
     assert list(found)[:2] == ["up", "down"]
     assert found["up"]["direction"] > 0.9
     assert found["down"]["direction"] < -0.9

@@ -110,7 +110,7 @@ def test_tasks_share_their_splits_and_not_their_leaves() -> None:
 
 
 @pytest.mark.faults(16)
-def test_a_task_that_nothing_can_be_learnt_of_is_a_constant() -> None:
+def test_a_task_that_nothing_can_be_learned_of_is_a_constant() -> None:
     train, tune = draw(600, 1), draw(400, 2)
     rng = np.random.default_rng(5)
     for table in (train, tune):
@@ -181,12 +181,12 @@ def test_a_level_unseen_in_training_is_treated_as_a_missing_one(kind: str) -> No
         levels = rng.integers(0, 5, len(table.features))
         table.labels["rating"][:] += 2.0 * (levels % 2)
         text = pd.Series(np.array(["a", "b", "c", "d", "e"])[levels]).mask(rng.random(len(levels)) < 0.1)
-        table.features["colour"] = text.astype("category")
+        table.features["color"] = text.astype("category")
     member = member_class(kind).fit(train, tune, scenario_of({"rating": RATING, "like": LIKE}))
     made = {}
     for name, level in (("known", "b"), ("unseen", "z"), ("missing", None)):
-        colour = pd.Categorical([level] * 2000, categories=[level] if level else [])
-        made[name] = member.predict(tune.features.assign(colour=colour))["rating"]
+        color = pd.Categorical([level] * 2000, categories=[level] if level else [])
+        made[name] = member.predict(tune.features.assign(color=color))["rating"]
     assert np.array_equal(made["unseen"], made["missing"])
     assert np.abs(made["known"] - made["missing"]).mean() > 0.3
     loaded = type(member).load(member.files(), member.scenario)

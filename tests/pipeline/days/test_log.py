@@ -155,7 +155,7 @@ def test_a_run_whose_days_became_others_is_refused_instead_of_referring_to_what_
     ("written_as", "change"),
     [("csv", "bad"), ("csv", "text"), ("csv", "empty"), ("parquet", "missing"), ("parquet", "empty")],
 )
-def test_a_day_is_the_same_artefact_whatever_was_read_with_it(project: Path, written_as: Any, change: str) -> None:
+def test_a_day_is_the_same_artifact_whatever_was_read_with_it(project: Path, written_as: Any, change: str) -> None:
     """Runs that overlap, or are forced, write a day again: what others refer to must not become another one."""
     path = next((project / "log" / f"dt={LAST}").glob("*.parquet"))
     rows = pd.read_parquet(path).astype({"user_id": "object"})

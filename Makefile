@@ -6,16 +6,16 @@ VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/.installed-runtime
 DEVELOPMENT := .venv/.installed-dev
 BENCHMARK := .venv/.installed-bench
-# What only the tests of the model board's pages ask for: without npm they are skipped.
+# Needed only by the tests of the model board's pages, which are skipped without npm.
 PAGES := $(if $(shell command -v npm),.npm/.installed)
 export PYTHONPATH := .
-# Idle OpenMP threads that spin, the default, take the processors from those that work: on two of them all is 20 times slower.
+# By default idle OpenMP threads spin and take the CPUs from working ones: on two CPUs everything is 20 times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Each lock has its stamp, so that only what changed is installed again.
+# Each lock file has its stamp, so that only what changed is installed again.
 $(RUNTIME): requirements.txt include/bin/install.sh
 	@include/bin/install.sh requirements.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""What Airflow calls when a task has failed or a run is late: both say the next step in the log."""
+"""Callbacks for a failed task or a late run; both log the next step."""
 
 import logging
 from datetime import timedelta
@@ -23,7 +23,7 @@ from mtl_tasks.core.errors import (
 log = logging.getLogger(__name__)
 
 OPERATIONS = "include/docs/operations.md"
-# The first that fits; subclasses stand before their bases.
+# The first match counts; subclasses come before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
     (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
@@ -46,25 +46,25 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def say_next_step(context: Any) -> None:
-    """Log what to do about a task that has failed for good, and leave the fault for `plugins/run_notes.py`."""
+    """Log the next step for a task that has failed for good, and pass the fault to `plugins/run_notes.py`."""
     fault, ti = context.get("exception"), context["ti"]
     step = next(
         (step for kind, step in NEXT_STEPS if isinstance(fault, kind)), "read the error above; it is not one of ours"
     )
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
-    if isinstance(fault, MtlError):  # other messages may hold what only the log hides
-        # Airflow learns of the failure when this process has ended, so the note finds it.
+    if isinstance(fault, MtlError):  # other messages may hold secrets, which only the log masks
+        # Airflow learns of the failure after this process has ended, so the note finds the fault.
         ti.xcom_push(key="fault", value=str(fault).partition("\n")[0])
 
 
 async def say_late(interval_hours: float, context: Any) -> None:
-    """Log that a run has not ended in time; a coroutine, because the triggerer calls it."""
+    """Log that a run has not ended in time; a coroutine, because the triggerer awaits it."""
     run = context["dag_run"]
     late = "%s: run %s has not ended within %g hours of being queued. See %s"
     log.error(late, run["dag_id"], run["dag_run_id"], interval_hours, OPERATIONS)
 
 
 def deadline(hours: float) -> DeadlineAlert:
-    """Return an alert for runs that have not ended so many hours after they were queued."""
+    """Return an alert for runs that have not ended ``hours`` after they were queued."""
     callback = AsyncCallback(say_late, kwargs={"interval_hours": hours})
     return DeadlineAlert(DeadlineReference.DAGRUN_QUEUED_AT, timedelta(hours=hours), callback)

@@ -1,8 +1,8 @@
-"""The question whether a run that passed the gate may be promoted, and the record of who answered."""
+"""Approval of a run that passed the gate, and the record of who answered."""
 
 from typing import Any
 
-# The one import that is not of airflow.sdk: people are asked by this operator of the standard provider.
+# The one import that is not from airflow.sdk: the operator that asks for approval is in the standard provider.
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -10,10 +10,10 @@ from dags.stage_tasks import asked, in_project, store_key
 
 
 class PromotionApproval(ApprovalOperator):
-    """Asks if approval is required, and records the answer in the registry; no answer in time is a no.
+    """Asks for approval if it is required, and records the answer in the registry; no answer in time is a no.
 
-    Whom `gate.approvers` names may answer, or anybody where it names nobody. If the run is decided in the registry
-    while the question waits, that decision stands, and what follows goes by it.
+    Only users in `gate.approvers` may answer, or anybody if it is empty. If the run is decided in the registry in the
+    meantime, that decision counts, also for the tasks that follow.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class PromotionApproval(ApprovalOperator):
         self.handed = handed
 
     def execute(self, context: Any) -> Any:
-        """Put the verdict before people, or skip if nobody need be asked."""
+        """Ask for approval of the verdict, or skip if approval is not required."""
         with in_project():
             from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
 
@@ -39,7 +39,7 @@ class PromotionApproval(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Record the answer, then go on or skip what follows."""
+        """Record the answer, then continue or skip the tasks that follow."""
         if "error" not in event:
             with in_project():
                 from mtl_tasks.pipeline.outcome import record_answer

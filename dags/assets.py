@@ -1,4 +1,4 @@
-"""What the DAGs make and wait for, so that Airflow's lineage graph shows who makes what for whom."""
+"""Assets that the DAGs make and wait for, which Airflow's lineage graph shows."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from airflow.sdk import Asset
 class ScenarioAssets:
     """The assets of a scenario.
 
-    All but ``champion`` have an event a run. The champion's come only with a promotion that changes who is champion
-    today, so that a backfill wakes nobody.
+    All but ``champion`` have one event per run. ``champion`` has one only if a promotion changes today's champion, so
+    that a backfill triggers nothing.
     """
 
     log: Asset
@@ -21,6 +21,6 @@ class ScenarioAssets:
 
     @classmethod
     def of(cls, scenario: str) -> "ScenarioAssets":
-        """Return the assets of the scenario of that name."""
+        """Return the assets of the scenario with this name."""
         names = ("validated_log", "factors", "candidate", "champion", "recommendations")
         return cls(*(Asset(f"{scenario}_{name}", group="multi-task") for name in names))

@@ -1,4 +1,4 @@
-"""The form of a training run: what it can be asked for. Defaults are the scenario's own choices."""
+"""The trigger form of a training run. Defaults are the scenario's own settings."""
 
 from typing import Any, get_args
 
@@ -15,7 +15,7 @@ WINDOWS = {
 
 
 def make_params(scenario: Scenario) -> dict[str, Param]:
-    """Return the fields by name; `mtl_tasks.pipeline.tasks` says which key of the scenario each one is."""
+    """Return the fields by name; `mtl_tasks.pipeline.tasks` maps them to keys of the scenario."""
     return {**_what(scenario), **_windows(scenario), **_resources(scenario), **_verdict(scenario)}
 
 

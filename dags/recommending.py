@@ -1,17 +1,17 @@
-"""Make the lists of a scenario's champion for every active user.
+"""Make recommendations for every active user with a scenario's champion.
 
-**Purpose.** Recommendations by the models that are best today.
+**Purpose.** Recommendations from today's best models.
 
-**Inputs.** The run that the champion's event names, exactly that one; triggered by hand, the parameter `run`, or else
+**Inputs.** Exactly the run that the champion event names. If triggered by hand: the run in the parameter `run`, else
 today's champion. Trigger it by hand after `include/bin/mtl registry rollback` or `promote`.
 
-**Outputs.** In the store (`MTL_STORE`) the lists as Parquet, and the run's report, now with some of them.
+**Outputs.** In the store (`MTL_STORE`), the recommendations as Parquet and the run's report, now with a sample of them.
 
-**When it fails.** The failed task's log ends with what is wrong and the next step; then clear it.
+**When it fails.** The failed task's log ends with the cause and the next step; do that, then clear the task.
 
-**May it be run again?** Yes: lists that were made are reused.
+**May it be run again?** Yes: existing recommendations are reused.
 
-**Owner.** Whom the scenario's file names as `owner`.
+**Owner.** The `owner` in the scenario file.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ from mtl_tasks.scenario import Scenario
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's recommending DAG."""
+    """Make the scenario's recommendation DAG."""
     assets = ScenarioAssets.of(scenario.name)
 
     @dag(

@@ -1,7 +1,7 @@
-"""Shows what is wrong with scenario files, as the import error of this file, which has no DAG of its own.
+"""Faults in scenario files, shown as the import error of this file, which has no DAG of its own.
 
-Airflow takes every DAG of a file that has an import error out of service. Raised where the training DAGs are made, one
-misspelled key would stop all scenarios; raised here it stops its own, and stands where people look for such faults.
+Airflow disables every DAG of a file with an import error. Raised where the training DAGs are made, one misspelled key
+would stop all scenarios. Raised here, it stops only its own, and users see it among the import errors.
 """
 
 from dags import recommending, training

@@ -1,4 +1,4 @@
-"""The scenario files that DAGs are made of, the sound ones apart from the faulty ones."""
+"""The scenario files that DAGs are made from, with faulty files separated."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named 
 
 
 def read_scenarios() -> tuple[list[Scenario], list[str]]:
-    """Return the scenarios whose files are sound, and one line on each of the other files."""
+    """Return the scenarios of valid files, and one line on each faulty file."""
     return _of_each_file(lambda scenario: scenario)
 
 
@@ -26,13 +26,12 @@ def build_all(*factories: Callable[[Scenario], DAG]) -> tuple[dict[str, DAG], li
     Parameters
     ----------
     factories
-        Each makes a DAG of a scenario, with ``auto_register=False``: one that fails half-way must not be there.
+        Each makes a DAG of a scenario, with ``auto_register=False``: one that fails midway must not be registered.
 
     Returns
     -------
     tuple
-        The DAGs by id, to be put among the globals of a DAG file, and one line on each scenario that some could not be
-        made of.
+        The DAGs by id, for the globals of a DAG file, and one line on each scenario with a DAG that could not be made.
     """
     made, faults = _of_each_file(lambda scenario: [_made(factory, scenario) for factory in factories])
     return {dag.dag_id: dag for dags in made for dag in dags}, faults
@@ -40,12 +39,12 @@ def build_all(*factories: Callable[[Scenario], DAG]) -> tuple[dict[str, DAG], li
 
 def _made(factory: Callable[[Scenario], DAG], scenario: Scenario) -> DAG:
     dag = factory(scenario)
-    dag.validate()  # type: ignore[no-untyped-call] # as Airflow does, whose error would be that of the file and so of every scenario
+    dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
     return dag
 
 
 def _of_each_file(use: Callable[[Scenario], Any]) -> tuple[list[Any], list[str]]:
-    """Use the scenario of each file; whatever is wrong with one stays with it."""
+    """Apply ``use`` to the scenario of each file; a fault affects only its own file."""
     done, faults = [], []
     for name in scenario_names(ROOT / SCENARIO_FOLDER):
         path = ROOT / SCENARIO_FOLDER / f"{name}.yaml"
@@ -53,7 +52,7 @@ def _of_each_file(use: Callable[[Scenario], Any]) -> tuple[list[Any], list[str]]
             done.append(use(_read(path)))
         except MtlError as error:
             faults.append(str(error))
-        except Exception as error:  # noqa: BLE001 - Airflow takes all DAGs of a file that raises out of service
+        except Exception as error:  # noqa: BLE001 - Airflow disables all DAGs of a file that raises
             what = " ".join(f"{type(error).__name__}: {error}".split())
             faults.append(f"{path}: no DAG can be made of it ({what})")
     return done, faults

@@ -40,11 +40,11 @@ DEFAULT_ARGS: Json = {
 
 @task(multiple_outputs=True)
 def resolve(scenario: str) -> Json:
-    """Fix what the run is: its scenario, as_of and source files."""
+    """Resolve the run: its scenario, as_of and source files."""
     context = get_current_context()
     run = context["dag_run"]
     refuse_reversed_backfill(run)
-    params = {name: context["params"][name] for name in context["dag"].params}  # Airflow mixes unknown ones in
+    params = {name: context["params"][name] for name in context["dag"].params}  # Airflow adds unknown ones
     with in_project():
         from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
 
@@ -64,7 +64,7 @@ def resolve(scenario: str) -> Json:
 
 @task(task_id="resolve", multiple_outputs=True)
 def resolve_promoted(scenario: str, champion: Asset) -> Json:
-    """Fix which promoted run is at work: that of the event, else the one asked for, else today's champion."""
+    """Resolve the promoted run: the event's, else the requested one, else today's champion."""
     context = get_current_context()
     events = context["triggering_asset_events"].get(champion)
     run_key = events[-1].extra["run_key"] if events else context["params"]["run"]
@@ -81,7 +81,7 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
 
 @task(multiple_outputs=False)
 def stage(name: str, handed: list[Any]) -> Json:
-    """Run one stage, given the results of those that it needs."""
+    """Run one stage, given the results of the stages that it needs."""
     with in_project():
         from mtl_tasks.pipeline.tasks import execute_stage
 
@@ -98,9 +98,9 @@ def members(resolved: Json, accelerated: bool) -> list[str]:
         return member_stages(asked(), accelerated=accelerated)
 
 
-@task(max_active_tis_per_dag=1)  # of two runs of one date that end at once, the second sees what the first announced
+@task(max_active_tis_per_dag=1)  # if two runs of one date end at once, the second sees the first one's event
 def announce(handed: list[Any], champion: Asset) -> Json:
-    """Tell those who wait for a champion, once, if this run is today's; skip otherwise."""
+    """Emit the champion event, once, if this run is today's champion; skip otherwise."""
     context = get_current_context()
     with in_project():
         from mtl_tasks.pipeline.outcome import champion_event
@@ -117,7 +117,7 @@ def announce(handed: list[Any], champion: Asset) -> Json:
 
 @task(multiple_outputs=False, trigger_rule="none_failed")
 def report(handed: list[Any]) -> Json:
-    """Render the run's page, whatever the verdict is, and leave the run's note to `plugins/run_notes.py`."""
+    """Render the run's page, whatever the verdict is, and pass the run's note to `plugins/run_notes.py`."""
     with in_project():
         from mtl_tasks.pipeline.outcome import run_note
         from mtl_tasks.pipeline.tasks import execute_report
@@ -133,31 +133,31 @@ def report(handed: list[Any]) -> Json:
 
 @contextlib.contextmanager
 def in_project() -> Iterator[None]:
-    """Work in the project's folder, with threads told how to wait: whoever started the worker may not have done so."""
+    """Work in the project's folder with thread settings applied, which the worker may have been started without."""
     settle_threads()
     with contextlib.chdir(scenario_files.ROOT):
         yield
 
 
 def store_uri() -> str:
-    """Return the address of the store, by the rule of the command line."""
+    """Return the address of the store, by the same rule as the command line."""
     return address_from(os.environ)
 
 
 def store_key() -> StoreKey | None:
-    """Return what the store's documents are sealed with; every process reads it itself, and none passes it on."""
+    """Return the key that seals the store's documents; every process reads it itself, and none passes it on."""
     return key_from(os.environ)
 
 
 def asked() -> Json:
-    """Return what the run is, as its first task has fixed it."""
-    # Pulled rather than passed: as an argument it would draw an edge from `resolve` to every task of the graph.
+    """Return the run's specification, as its first task resolved it."""
+    # Pulled, not passed: an argument would draw an edge from `resolve` to every task of the graph.
     document: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="asked")
     return document
 
 
 def _with_event(result: Json) -> Json:
-    """Say in the events of the task's assets what was made."""
+    """Put as_of and the result's reference in the events of the task's assets."""
     context = get_current_context()
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra = {"as_of": asked()["as_of"], **result["ref"]}

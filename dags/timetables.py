@@ -1,4 +1,4 @@
-"""When training DAGs run: the scenario's schedule, up to the last day of a log that has ended."""
+"""Timetables of training DAGs: the scenario's schedule, up to the last day of a log that has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class EndingTimetable(CronDataIntervalTimetable):
     """Data intervals by a cron expression in UTC; the last one begins on the log's last day.
 
-    The argument ``end_date`` of a DAG would end its schedule too, but tasks inherit it: a run by hand with a later
+    The argument ``end_date`` of a DAG would end its schedule too, but tasks inherit it: a manual run with a later
     logical date, the form's default, would have no task and succeed. ``plugins/timetables.py`` registers the class.
 
     Parameters
@@ -49,13 +49,13 @@ class EndingTimetable(CronDataIntervalTimetable):
         )
 
     def infer_manual_data_interval(self, *, run_after: pendulum.DateTime) -> DataInterval:
-        """Return the last whole interval before a run by hand, or the log's last."""
+        """Return the last whole interval before a manual run, or the log's last."""
         last = self._get_next(self._align_to_prev(self._end))
         return super().infer_manual_data_interval(run_after=min(run_after, last))
 
 
 def make_timetable(scenario: Scenario) -> EndlessTimetable | EndingTimetable:
-    """Return when a scenario's training DAG runs."""
+    """Return the timetable of a scenario's training DAG."""
     if scenario.end_date is None:
         return EndlessTimetable(scenario.schedule, timezone="UTC")
     return EndingTimetable(scenario.schedule, datetime.combine(scenario.end_date, time.max, pendulum.UTC))

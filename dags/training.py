@@ -1,34 +1,35 @@
 """Train, judge and publish the models of a scenario.
 
-**Purpose.** Learn from the log up to a day, `as_of`, and publish the models if they pass the scenario's gate.
+**Purpose.** Train on the log up to a day, `as_of`, and publish the models if they pass the scenario's gate.
 
-**Inputs.** The scenario's file in `include/scenarios`, and its log of the days before `as_of`. That is the day on which
-the run's data interval ends, unless a parameter says otherwise; without an interval it is the day of the run. Of a log
-that has ended (`end_date` in the scenario's file), nothing is scheduled after its last day, and a run by hand without
-`as_of` is of the day after it.
+**Inputs.** The scenario file in `include/scenarios`, and the scenario's log of the days before `as_of`. By default,
+`as_of` is the day on which the run's data interval ends; without an interval it is the day of the run. A parameter
+overrides it. If the log has ended (`end_date` in the scenario file), nothing is scheduled after its last day, and a
+manual run without `as_of` is as of the day after it.
 
-**Outputs.** In the store (`MTL_STORE`) an artifact of every stage, an entry in the registry, and the report; the result
-of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and today's champion,
-`announce` tells the DAG that makes the lists; otherwise it is skipped.
+**Outputs.** In the store (`MTL_STORE`), an artifact of every stage, an entry in the registry, and the report; the
+result of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and is today's
+champion, `announce` triggers the DAG that makes recommendations; otherwise it is skipped.
 
-**Approval.** If the parameter or the scenario asks for it, `approve` waits under *Required actions* with the verdict's
-table. A no, or no answer in time, promotes nothing; who answered is in the registry.
+**Approval.** If the parameter or the scenario requires it, `approve` waits under *Required actions* with the verdict's
+table. A no, or no answer in time, promotes nothing; the registry records who answered.
 
-**When it fails.** The failed task's log ends with what is wrong and the next step. Bad data and bad settings fail at
-once; input and output are tried again. Mend the cause, then clear the failed task. `include/docs/operations.md` goes
-through the cases.
+**When it fails.** The failed task's log ends with the cause and the next step. Bad data and bad settings fail at once;
+input and output errors are retried. Fix the cause, then clear the failed task. `include/docs/operations.md` covers the
+cases.
 
-**May it be run again?** Yes: any part, any day, any time. What was made is reused; the registry is only added to.
+**May it be run again?** Yes: any part, any day, any time. Existing artifacts are reused; the registry is append-only.
 
-**What a backfill does.** Each date is judged against the champion of its time, so a run waits for the verdicts of those
-of earlier dates that are under way (`earlier_runs`): several active runs give what one after the other gives. A date
-that has failed, or that awaits approval, is not waited for. No date displaces a newer champion, and nobody is told
-unless today's champion changes. A backfill that runs backwards is refused: no date of it would have a champion to be
-compared with. A date that is done is reused; with other parameters it stands beside.
+**What a backfill does.** Each date is judged against the champion of its time, so a run waits for the verdicts of
+running runs of earlier dates (`earlier_runs`): several active runs give the same results as one after the other. A date
+that has failed, or that awaits approval, is not waited for. No date displaces a newer champion, and no event is sent
+unless today's champion changes. A backfill that runs backwards is refused: none of its dates would have a champion to
+be compared with. A finished date is reused; with other parameters, a new run is added beside it.
 
-**What past runs took.** `include/bin/mtl registry costs SCENARIO` says it by stage; the tab *Model* says it of a run.
+**What past runs took.** `include/bin/mtl registry costs SCENARIO` shows it by stage; the tab *Model* shows it for one
+run.
 
-**Owner.** Whom the scenario's file names as `owner`.
+**Owner.** The `owner` in the scenario file.
 """
 
 import math
@@ -50,15 +51,15 @@ from dags.waiting import EarlierRuns
 from mtl_tasks.scenario import Scenario
 
 PUBLISH = "publish"
-RUN_HOURS = 6  # what a run may take without the wait for an answer
+RUN_HOURS = 6  # how long a run may take, without the wait for approval
 RUNS_AT_WORK = 4
-GO_ON = "none_failed"  # members that are on the other queue are skipped, which is no reason to stop
+GO_ON = "none_failed"  # members of the other queue are skipped, which is no reason to stop
 
 
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
     assets = ScenarioAssets.of(scenario.name)
-    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # a run a day; none of them holds up the next day's
+    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
 
     @dag(
         f"train_{scenario.name}",
@@ -108,13 +109,13 @@ def make_dag(scenario: Scenario) -> DAG:
             tell = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
             told = tell([verdict, entry], assets.champion)
             approved >> told
-        told >> report([*made, entry])  # not after `approve` itself: a no skips what comes right after it
+        told >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
 
     return train()
 
 
 def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[Any]) -> None:
-    """Put the wait for earlier dates right before the first stage that looks a champion up: the gate does in any case.
+    """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does.
 
     ``tasks`` are those of the stages ``split``, ``factors``, ``features``, the members, ``fuse`` and ``gate``.
     """
@@ -133,11 +134,11 @@ def run(name: str, *handed: Any, **options: Any) -> Any:
 
 
 def fit(scenario: Scenario, resolved: Any, handed: list[Any], gpu: bool) -> Any:
-    """Return the mapped task that fits the members which train on a GPU, or those which do not."""
+    """Return the mapped task that fits the members that train on a GPU, or those that do not."""
     suffix, where = ("_gpu", resources.on_gpu()) if gpu else ("", resources.on_cpu(scenario.boosting.threads))
     chosen = members.override(task_id=f"members{suffix}")(resolved, accelerated=gpu)
     one = stage.override(task_id=f"member{suffix}", map_index_template="{{ task.op_kwargs['name'] }}", **where)
     return one.partial(handed=handed).expand(name=chosen)
 
 
-globals().update(build_all(make_dag)[0])  # what is wrong with the others, scenario_faults.py says
+globals().update(build_all(make_dag)[0])  # scenario_faults.py reports the faults of the others

@@ -1,4 +1,4 @@
-"""Waits that keep runs of several dates in order."""
+"""A sensor and a check that keep runs of several dates in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -15,15 +15,15 @@ DECIDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 class EarlierRuns(BaseSensorOperator):
     """Waits for runs of earlier dates that have no verdict yet: the champion to compare with may be among them.
 
-    This is what makes a backfill with several active runs give what one after the other gives. A run counts until the
-    task that enters its verdict has ended: one that awaits approval is no champion until somebody approves it, and
-    holds up nobody. Nor does a failed run. Only runs under way are waited for, and only those of earlier dates, so that
-    no two runs wait for each other; a run without a date waits for none. While it waits it takes up no worker.
+    A backfill with several active runs thus gives the same results as one run after the other. A run is waited for
+    until the task that records its verdict has ended. One that awaits approval is no champion until it is approved, and
+    holds up no other run; nor does a failed run. Only running runs of earlier dates are waited for, so that no two runs
+    wait for each other; a run without a date waits for none. The wait takes up no worker.
 
     Parameters
     ----------
     publish
-        Id of the task that enters a verdict in the registry.
+        Id of the task that records a verdict in the registry.
     timeout
         How long to wait.
     """
@@ -33,7 +33,7 @@ class EarlierRuns(BaseSensorOperator):
         self.publish = publish
 
     def execute(self, context: Any, event: Any = None) -> None:
-        """Look for such runs, and wait for them; then look again, as others may have been started meanwhile."""
+        """Look for such runs and wait for them; then look again, as others may have started meanwhile."""
         running = [run.run_id for run in runs_before(self.dag_id, context["dag_run"].logical_date, "running")]
         runs = undecided(self.dag_id, running, self.publish)
         if not runs:
@@ -47,19 +47,19 @@ class EarlierRuns(BaseSensorOperator):
 
 
 class VerdictsTrigger(BaseTrigger):
-    """Fires once none of some runs is both under way and without a verdict."""
+    """Fires once none of the given runs is running without a verdict."""
 
     def __init__(self, dag_id: str, run_ids: list[str], publish: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.dag_id, self.run_ids, self.publish = dag_id, run_ids, publish
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the place of this class, for the triggerer to import, and its arguments."""
+        """Return the import path of this class, for the triggerer, and its arguments."""
         arguments = {"dag_id": self.dag_id, "run_ids": self.run_ids, "publish": self.publish}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look again and again."""
+        """Poll until all runs are decided."""
         while runs := await asyncio.to_thread(undecided, self.dag_id, self.run_ids, self.publish):
             self.log.info("waits for the verdicts of %s", ", ".join(runs))
             await asyncio.sleep(POLL_SECONDS)
@@ -67,10 +67,10 @@ class VerdictsTrigger(BaseTrigger):
 
 
 def refuse_reversed_backfill(dag_run: Any) -> None:
-    """Fail a run of a backfill that starts before a run of an earlier date of the same backfill.
+    """Fail a backfill run that starts before a run of an earlier date of the same backfill.
 
-    Its gate would compare with no champion. Airflow has one backfill of a DAG at a time and starts its runs in order,
-    so an earlier one that has never started means that the order is reversed. One that was cleared has started once.
+    Its gate would have no champion to compare with. Airflow has one backfill of a DAG at a time and starts its runs in
+    order, so an earlier run that has never started means that the order is reversed. A cleared run has started once.
 
     Raises
     ------
@@ -91,8 +91,8 @@ def refuse_reversed_backfill(dag_run: Any) -> None:
 
 
 def runs_before(dag_id: str, logical_date: Any, state: str) -> Iterator[Any]:
-    """Yield the runs of a DAG that are in a state and of a date before a given one, the newest first."""
-    # What a task's `get_previous_dagrun` asks, which only asks it from the task's own date.
+    """Yield the runs of a DAG in a state and before a date, newest first."""
+    # The request of a task's `get_previous_dagrun`, which only sends it from the task's own date.
     from airflow.sdk.execution_time.comms import GetPreviousDagRun, PreviousDagRunResult
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
@@ -105,7 +105,7 @@ def runs_before(dag_id: str, logical_date: Any, state: str) -> Iterator[Any]:
 
 
 def undecided(dag_id: str, run_ids: list[str], publish: str) -> list[str]:
-    """Return those of some runs that are under way and without a verdict; for tasks and triggers."""
+    """Return the given runs that are running without a verdict; for tasks and triggers."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     if not run_ids:

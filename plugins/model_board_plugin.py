@@ -1,4 +1,4 @@
-"""Registers the model board: an app beside Airflow's own API, an entry in the navigation, a tab on each run."""
+"""The plugin of the model board: an app beside Airflow's own API, an entry in the navigation, a tab on each run."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Writes the outcome of a run into its note, where the list of runs shows it. Airflow calls this when a run has ended.
+"""A listener that writes the outcome of a run into its note, which the list of runs shows. Airflow calls it at the end.
 
-The scheduler does so while it holds the run's database session, in which the note is saved with the run's new state.
-`dag.test` has let go of the run by then; its thread's session holds it once more.
+The scheduler does so while it holds the run's database session, which saves the note with the run's new state.
+`dag.test` has released the run by then, so the session of its thread loads it again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from sqlalchemy.orm import Session
 
-AUTHOR: Final = "run_notes"  # whom Airflow records as the author of a note that only this module wrote
-LONGEST: Final = 1000  # characters; Airflow's column takes no more, and an error here would hold up the scheduler
-BELOW: Final = "\n\nOutcome: "  # what follows it in a person's note is this module's
+AUTHOR: Final = "run_notes"  # the author that Airflow records for a note written by this module alone
+LONGEST: Final = 1000  # characters; Airflow's column holds no more, and an error here would hold up the scheduler
+BELOW: Final = "\n\nOutcome: "  # in a user's note, this module owns what follows it
 
 log = logging.getLogger(__name__)
 
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """Note the verdict, which the task `report` has left."""
+    """Note the verdict, which the task `report` has pushed."""
     session = _session(dag_run)
     if session is None:
         return
@@ -40,7 +40,7 @@ def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Note which tasks have failed, and the fault of the first, which `dags/alerts.py` has left."""
+    """Note the failed tasks, and the first fault, which `dags/alerts.py` has pushed."""
     session = _session(dag_run)
     if session is None:
         return
@@ -52,7 +52,7 @@ def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
 
 
 def _session(dag_run: DagRun) -> Session | None:
-    """Return the session that holds one of our runs, or else the thread's own, which the caller commits."""
+    """Return the session that holds the run, else the thread's own, which the caller commits; None if not our DAG."""
     from airflow import settings
     from sqlalchemy.orm import object_session
 
@@ -61,7 +61,7 @@ def _session(dag_run: DagRun) -> Session | None:
 
 
 def _left(session: Session, dag_run: DagRun, key: str, tasks: list[str]) -> list[tuple[str, str]]:
-    """Return what tasks of a run have left under a key, each with the task's id, the newest first."""
+    """Return the values that tasks of a run have pushed under a key, each with the task's id, newest first."""
     from airflow.models.xcom import XComModel
 
     left = XComModel.get_many(run_id=dag_run.run_id, key=key, dag_ids=dag_run.dag_id, task_ids=tasks)
@@ -70,8 +70,8 @@ def _left(session: Session, dag_run: DagRun, key: str, tasks: list[str]) -> list
 
 
 def _write(session: Session, ended: DagRun, text: str) -> None:
-    """Write a note, below what a person wrote."""
-    dag_run = session.get(type(ended), ended.id)  # the run itself where the session holds it
+    """Write the note, below any text that a user wrote."""
+    dag_run = session.get(type(ended), ended.id)  # the run itself if the session holds it
     if dag_run is None:
         return
     note = dag_run.dag_run_note

@@ -1,4 +1,4 @@
-"""Registers the timetable of logs that have ended, which Airflow reads out of a stored DAG by its name."""
+"""The plugin of the timetable of logs that have ended, which Airflow loads by name for a stored DAG."""
 
 from typing import Any
 

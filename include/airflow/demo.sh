@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run train_movies for one date through Airflow, without a scheduler, then recommend_movies, and show what came of it.
+# Run train_movies for one date through Airflow, without a scheduler, then recommend_movies, and show the result.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 as_of=${AS_OF:-2013-08-25}

@@ -1,7 +1,7 @@
-# All that Airflow is told on a developer's machine, in one place; sourced by demo.sh and up.sh.
+# Airflow's settings on a developer's machine, in one place; sourced by demo.sh, up.sh and include/bin/airflow.
 # shellcheck shell=bash
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.." # scenarios and data are named relative to the project
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." # paths of scenarios and data are relative to the project
 [ -x .venv/bin/python ] || { echo "error: $PWD/.venv is missing: run make setup" >&2; exit 1; }
 umask 077                                 # Airflow's state holds its keys and the login
 
@@ -11,7 +11,7 @@ export AIRFLOW_HOME="$PWD/.airflow"
 export MTL_STORE="${MTL_STORE:-$PWD/.store}"
 export PYTHONPATH="$PWD"
 export OMP_WAIT_POLICY=PASSIVE # see the Makefile
-# These warnings ask for packages that nothing here needs; every command of Airflow's would begin with them.
+# These warnings ask for packages that nothing here needs; every Airflow command would begin with them.
 export PYTHONWARNINGS='ignore:Using `httpx` with `starlette.testclient`,ignore:Could not import graphviz'
 
 export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$PWD/dags}"
@@ -34,7 +34,7 @@ export AIRFLOW__LOGGING__NAMESPACE_LEVELS="great_expectations=WARNING"
 
 airflow() { .venv/bin/python -m airflow "$@"; }
 
-# What dags/resources.py counts: a slot of cpu_heavy is a thread, one of gpu a device.
+# The pools of dags/resources.py: a slot of cpu_heavy is a thread, one of gpu a device.
 pools() {
     local cores
     cores=$(getconf _NPROCESSORS_ONLN)
@@ -44,7 +44,7 @@ pools() {
     } >>"$AIRFLOW_HOME/migrate.log" 2>&1
 }
 
-# Make the signing key once, and bring the metadata database and the pools up to date once a lock or a change here.
+# Make the signing key once; update the metadata database and the pools when the lock file or this file changes.
 prepare() {
     mkdir -p "$AIRFLOW_HOME"
     [ -s "$AIRFLOW_HOME/jwt_secret" ] ||

@@ -1,6 +1,6 @@
 """Copy Airflow's log from stdin to a file, and show a line for each task as it ends.
 
-awk would show them late: some read from a pipe in blocks.
+Some versions of awk would show them late, as they read from a pipe in blocks.
 """
 
 import re
@@ -16,7 +16,7 @@ PATTERNS = {
 
 
 def main(path: str) -> None:
-    """Read until the end; what was last said of a state and a stage is of the task that ends."""
+    """Read until the end; the last state and stage in the log are those of the task that ends."""
     start, state, stage = time.monotonic(), "", ""
     with Path(path).open("w", encoding="utf-8") as log:
         for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Run a DAG in this process, as `airflow dags test` does, which in Airflow 3.3 fails on a DAG with a deadline.
+"""Run a DAG in this process, like `airflow dags test`, which in Airflow 3.3 fails on a DAG with a deadline.
 
 Usage: run_dag.py DAG [CONF]
 """
@@ -13,7 +13,7 @@ from airflow.sdk import DAG, DagRunState
 
 
 def run(dag: DAG, conf: dict[str, Any]) -> DagRun:
-    """Return the run when it has ended.
+    """Run the DAG, and return the run once it has ended.
 
     Its logical date is the default, now: a run of another date would seem to have started then, and one without a date
     would clear the tasks of all earlier runs.

@@ -6,7 +6,7 @@ logs=$AIRFLOW_HOME/logs
 names=()
 pids=()
 
-# Each process leads a group of its own, so that Ctrl-C reaches this script alone, which then stops them in order.
+# Each process leads a group of its own, so that Ctrl-C reaches only this script, which then stops them in order.
 start() {
     set -m
     .venv/bin/python -m airflow "$@" >"$logs/$1.log" 2>&1 &
@@ -50,7 +50,7 @@ check_alive() {
     done
 }
 
-# One line a finished task or run, out of what the scheduler has logged since the last call.
+# One line per finished task or run, from what the scheduler has logged since the last call.
 show_progress() {
     local line
     while read -r line <&4; do

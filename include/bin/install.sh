@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install a lock file into .venv, made here if need be: with uv where there is one, else with Python's own venv and pip.
+# Install a lock file into .venv, created if necessary: with uv if available, else with Python's own venv and pip.
 # Usage: include/bin/install.sh LOCK
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Build LightGBM with CUDA, its faults of include/lightgbm/cuda.patch mended, in place of the wheel that is installed.
-# Needs the CUDA toolkit, NCCL (Debian, Ubuntu: libnccl-dev), a C++ compiler and patch. PYTHON names the interpreter whose
-# packages are changed, .venv's by default; arguments are passed on to pip, such as, for one kind of GPU alone,
+# Build LightGBM with CUDA and the fixes of include/lightgbm/cuda.patch, in place of the installed wheel.
+# Needs the CUDA toolkit, NCCL (Debian, Ubuntu: libnccl-dev), a C++ compiler and patch. PYTHON names the interpreter
+# whose packages are changed, .venv's by default. Arguments are passed to pip; to build for one GPU architecture only:
 # --config-settings=cmake.define.CMAKE_CUDA_ARCHITECTURES=90
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -17,6 +17,6 @@ trap 'rm -rf "$work"' EXIT
 "$python" -m pip download --quiet --no-deps --no-binary lightgbm --dest "$work" "lightgbm==$version"
 tar -xzf "$work/lightgbm-$version.tar.gz" -C "$work"
 patch --quiet --strip=1 --directory="$work/lightgbm-$version" <include/lightgbm/cuda.patch
-# A compiler without the shared C++ library links its own copy in, and what that builds dies in a process with Arrow.
+# A compiler without the shared C++ library links in its own copy, and the build then crashes in a process with Arrow.
 export LDFLAGS="-Wl,--push-state,--no-as-needed,-l:libstdc++.so.6,--pop-state ${LDFLAGS:-}"
 "$python" -m pip install --force-reinstall --no-deps --config-settings=cmake.define.USE_CUDA=ON "$@" "$work/lightgbm-$version"

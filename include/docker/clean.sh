@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Remove what Airflow keeps of runs that are older than KEEP_DAYS: rows of its database, and logs of tasks. The newest run
-# of each DAG stays, and so does the store: `mtl registry prune` is for that.
+# Remove Airflow's database rows and task logs of runs older than KEEP_DAYS. The newest run of each DAG is kept. The
+# store is left alone: `mtl registry prune` is for that.
 set -euo pipefail
 
 before=$(date --utc --date="-$KEEP_DAYS days" +%Y-%m-%dT%H:%M:%S+00:00)

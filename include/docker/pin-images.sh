@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write the digests of the images that docker-compose.yaml and the Dockerfile name by tag into .env, so that every machine
-# runs the same bytes. Run it again after a tag was changed. Usage: include/docker/pin-images.sh
+# Write the digests of the images that docker-compose.yaml and the Dockerfile name by tag into .env, so that every
+# machine runs the same bytes. Run it again after a tag changes. Usage: include/docker/pin-images.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 command -v docker >/dev/null || { echo "error: docker is not on the PATH" >&2; exit 1; }

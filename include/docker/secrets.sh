@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Write .env with the secrets that docker-compose.yaml asks for, unless there is one already. Usage: include/docker/secrets.sh
+# Write .env with the secrets that docker-compose.yaml needs, unless it exists. Usage: include/docker/secrets.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 umask 077
 
 random_hex() { head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
-fernet_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; } # 32 bytes, in the alphabet of URLs
+fernet_key() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; } # 32 bytes in URL-safe base64
 
 draft=$(mktemp .env.XXXXXX)
 trap 'rm -f "$draft"' EXIT
@@ -20,7 +20,7 @@ API_SECRET_KEY=$(random_hex 32)
 MTL_STORE_KEY=$(random_hex 32)
 ADMIN_PASSWORD=$(random_hex 12)
 SECRETS
-# A link is made whole or, if the name is taken, not at all.
+# A hard link is created atomically, and not at all if the name is taken.
 if ln "$draft" .env 2>/dev/null; then
     echo "Wrote .env; the password of admin is its ADMIN_PASSWORD"
 elif [ -e .env ]; then

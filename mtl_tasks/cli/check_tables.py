@@ -1,4 +1,4 @@
-"""The findings of a check as tables in the terminal."""
+"""Terminal tables of the findings of ``check``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mtl_tasks.report import labels
 from mtl_tasks.scenario import Scenario
 
 _MOST_UNUSED: Final = 12
-_WIDTH: Final = 16  # of a time to the minute
+_WIDTH: Final = 16  # of a timestamp to the minute
 
 
 def print_inspection(found: Inspection, scenario: Scenario, console: Console) -> None:
-    """Print what was found, made for 100 columns."""
+    """Print the findings, laid out for 100 columns."""
     when = "" if found.as_of is None else f", as of {found.as_of}"
     _say(console, f"\n{scenario.title}", "bold")
     _say(console, f"{scenario.file}{when}; read {found.read} of {scenario.source.log}", "dim")
@@ -75,7 +75,7 @@ def _columns(found: Inspection) -> Table:
 
 
 def _type(name: str) -> str:
-    """A type in the words of the README: a time's zone matters, its unit does not."""
+    """Return a type in the words of the README: a time's zone matters, its unit does not."""
     time = re.fullmatch(r"timestamp\[\w+(?:, tz=(.+))?\]", name)
     if time is None:
         return name.removeprefix("large_")
@@ -104,7 +104,7 @@ def _windows(windows: dict[str, Any]) -> Table:
 
 
 def _labels(windows: dict[str, Any], tasks: Iterable[str]) -> Table:
-    """What the labels of each window are like: a row a task."""
+    """Return the table of label statistics: one row per task, one column per window."""
     judged = [window for window, entry in windows.items() if entry["tasks"]]
     table = _table()
     table.add_column("labels", no_wrap=True)
@@ -120,7 +120,7 @@ def _table() -> Table:
 
 
 def _label(task: dict[str, Any]) -> str:
-    """A rate of positives, or a mean, and of how many labels."""
+    """Format the rate of positives, or the mean, and the number of labels."""
     labeled = task["labelled"]
     if not labeled:
         return "no label"
@@ -129,7 +129,7 @@ def _label(task: dict[str, Any]) -> str:
 
 
 def _sampled(task: dict[str, Any]) -> str:
-    """Negatives drawn for a positive, where the log has none of its own."""
+    """Format the negatives drawn for each positive, where the log has none."""
     if task.get("negatives_per_positive") is None:
         return ""
     repeated = task["repeated_negatives"]

@@ -1,4 +1,4 @@
-"""The command `python -m mtl_tasks forget`: what the store holds of a person, and its erasure."""
+"""The command `mtl forget`: list or erase all data of a user in the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, enter, now, print_json, store_key
 from mtl_tasks.core.program import PROGRAM
 
-if TYPE_CHECKING:  # imported inside the command, so that `--help` is quick
+if TYPE_CHECKING:  # imported inside the command, so that `--help` is fast
     from mtl_tasks.pipeline.erasure import Erasure
     from mtl_tasks.pipeline.holdings import Kind
     from mtl_tasks.store.artifacts import Store
@@ -72,7 +72,7 @@ def forget(
 
 
 def _open(scenario: str, store: str) -> tuple[Store, dict[str, Any] | None]:
-    """The store, and the scenario's document of today: what was run can be erased when its file is gone, too."""
+    """Return the store and the current scenario document, None if its file is gone: its runs can still be erased."""
     from mtl_tasks.pipeline.past_runs import stored_scenarios
     from mtl_tasks.scenario import load_scenario, scenario_names
     from mtl_tasks.store.artifacts import Store

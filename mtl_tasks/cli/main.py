@@ -1,4 +1,4 @@
-"""The command line, `mtl`. It parses, calls the pipeline, and shows what came back."""
+"""The command line, `mtl`: it parses arguments, calls the pipeline, and shows the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from mtl_tasks.cli.options import (
 from mtl_tasks.core.errors import MtlError
 from mtl_tasks.core.program import PROGRAM
 
-# Every heavy import of this module is inside a command: `--help` then answers in well under a second.
+# Heavy imports are inside the commands, so that `--help` answers in well under a second.
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.past_runs import PastRun
     from mtl_tasks.report.document import RunDocument
@@ -252,7 +252,7 @@ def simulate_log(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code; what is the user's to mend becomes one line on stderr."""
+    """Run the command line and return its exit code; user errors become one line on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(given or ["--help"], prog_name=PROGRAM, standalone_mode=False)
@@ -269,12 +269,12 @@ def _refuse(message: str) -> int:
 
 
 def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
-    """Send what libraries print to stderr: with ``--json``, stdout holds the one object and nothing else."""
+    """Redirect the output of libraries to stderr: with ``--json``, stdout holds one object and nothing else."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tuple[Store, PastRun]:
-    """Find a finished run by its entry; what the scenario's file says today does not count."""
+    """Find a finished run by its registry record; the current content of the scenario's file does not matter."""
     from mtl_tasks.pipeline.local import parse_as_of
     from mtl_tasks.pipeline.past_runs import choose_run, stored_scenarios
     from mtl_tasks.scenario import load_scenario

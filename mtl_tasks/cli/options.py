@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, how they begin, and how they print."""
+"""Options, setup and output shared by the commands."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Force = Annotated[
 
 
 def enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, Any]:
-    """Go to the project folder, set up logging, and return what ``--set`` overrides."""
+    """Change to the project folder, set up logging, and return the overrides of ``--set``."""
     if not root.is_dir():
         raise ConfigError(f"--root {root}: no such folder; give the folder that holds include/scenarios")
     os.chdir(root)
@@ -61,32 +61,32 @@ def enter(root: Path, verbose: bool, settings: list[str] | None) -> dict[str, An
 
 
 def now() -> datetime:
-    """The clock is read here, at the edge, and handed in as an argument."""
+    """Return the current time (UTC). The clock is read here, at the edge, and passed on as an argument."""
     return datetime.now(UTC)
 
 
 def today() -> pd.Timestamp:
-    """Midnight (UTC) of the day."""
+    """Return today's midnight (UTC)."""
     import pandas as pd
 
     return pd.Timestamp(now()).normalize()
 
 
 def store_key() -> StoreKey | None:
-    """The environment is read here, at the edge, too: what documents of the store are sealed with."""
+    """Return the key that seals the store's documents. The environment is read here, at the edge."""
     from mtl_tasks.store.sealing import key_from
 
     return key_from(os.environ)
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON value, and nothing else."""
+    """Print one JSON value and nothing else."""
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def console() -> Console:
-    """Where tables are printed."""
+    """Return the console for tables."""
     from rich.console import Console
 
-    # Through a pipe rich assumes 80 columns, in which the tables would lose their headings.
+    # In a pipe rich assumes 80 columns, in which the tables would lose their headings.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 100)

@@ -1,4 +1,4 @@
-"""Progress of a run in the terminal: a spinner for the stage at work, a line for each finished one."""
+"""Progress of a run in the terminal: a spinner for the current stage, a line for each finished one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class StageProgress:
-    """Shows the stage at work with a spinner, and a line for each that is done; without a terminal, only the lines."""
+    """A spinner for the current stage and a line for each finished one; without a terminal, only the lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -33,7 +33,7 @@ class StageProgress:
             yield self
 
     def __call__(self, stage: str, result: StageResult | None) -> None:
-        """Note that a stage began (no result yet) or ended."""
+        """Show that a stage began (no result yet) or ended."""
         if result is None:
             self._progress.reset(self._task, description=stage)
             return

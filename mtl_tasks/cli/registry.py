@@ -1,4 +1,4 @@
-"""The commands `mtl registry …`: which runs there are, which is champion, what people may change."""
+"""The commands `mtl registry …`: list, check, promote and roll back runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, console,
 from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.core.program import PROGRAM
 
-if TYPE_CHECKING:  # imported inside the commands, so that `--help` is quick
+if TYPE_CHECKING:  # imported inside the commands, so that `--help` is fast
     from mtl_tasks.store.artifacts import Store
     from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 
@@ -198,7 +198,7 @@ def quarantine(
 
 
 def _in_short(problems: list[str]) -> str:
-    """A run may refer to hundreds of days."""
+    """Join the first problems only: a run may refer to hundreds of days."""
     more = len(problems) - SHOWN_PROBLEMS
     return "; ".join([*problems[:SHOWN_PROBLEMS], *([f"and {more:,} more (--json names all)"] * (more > 0))])
 
@@ -268,7 +268,7 @@ def _open(scenario: str, store: str, root: Path) -> tuple[Registry, Store]:
 
 
 def _print_warnings(snapshot: Snapshot) -> None:
-    """Say which records are damaged where the result is shown, as the log says on stderr."""
+    """Print warnings of damaged records beside the result, since the log has them on stderr."""
     for warning in snapshot.warnings():
         typer.echo(f"warning: {warning}")
 

@@ -1,1 +1,1 @@
-"""Small things that know nothing of this project: errors, column names, arrays, days, threads."""
+"""Helpers without project knowledge: errors, column names, arrays, days, process settings."""

@@ -1,4 +1,4 @@
-"""Columns of kinds (pandas categories) from several tables, as one."""
+"""Helpers for pandas categorical columns: drop unused categories, unite those of several tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def drop_unused_categories(frame: pd.DataFrame) -> pd.DataFrame:
-    """Forget the levels that no row has: what is stored of a day is then the same whoever read it, and with what."""
+    """Drop unused categories, so that a stored day does not depend on what it was read with."""
     made = {}
     for name in frame:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -19,7 +19,7 @@ def drop_unused_categories(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def union_categories(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Columns of kinds, each with the levels of all days; a day without any kind says nothing of their type."""
+    """Concatenate categorical columns under the union of their categories; parts without any do not set the dtype."""
     joined = {}
     for name in parts[0]:
         known = [part[name].cat.categories for part in parts if len(part[name].cat.categories)]

@@ -1,4 +1,4 @@
-"""Every column name of the canonical tables, once."""
+"""Column names of the canonical tables, each defined once."""
 
 from typing import Final
 
@@ -6,13 +6,13 @@ USER: Final = "user_id"
 ITEM: Final = "item_id"
 TIME: Final = "event_time"  # datetime64[us, UTC]
 DAY: Final = "day"  # int32, UTC days since 1970-01-01
-KNOWN: Final = "known_day"  # int32, the day in which the row's labels become final; without it, that of the row
+KNOWN: Final = "known_day"  # int32, the day on which the row's labels become final; without it, the row's own day
 WINDOW: Final = "window"  # train, tune, blend or test
 TITLE: Final = "title"
-VALID: Final = "valid_from"  # datetime64[us, UTC], the time from which a row of an attribute table holds
-REASON: Final = "reason"  # why validation set a row aside
-FILE: Final = "file"  # category: the file that a row was read from; until validation
-PARTITION: Final = "partition_day"  # int32: the day of the dt= folder that it lay in; only of a partitioned log
+VALID: Final = "valid_from"  # datetime64[us, UTC], the time from which a row of an attribute table is valid
+REASON: Final = "reason"  # why validation quarantined a row
+FILE: Final = "file"  # category: the file that a row was read from; validation drops it from good rows
+PARTITION: Final = "partition_day"  # int32: the day of the row's dt= folder; only in a partitioned log
 RANK: Final = "rank"
 
 
@@ -22,7 +22,7 @@ def label(task: str) -> str:
 
 
 def context(name: str) -> str:
-    """Name of a context column (float32, or category where it names a kind)."""
+    """Name of a context column (float32, or category if categorical)."""
     return f"context:{name}"
 
 

@@ -1,4 +1,4 @@
-"""UTC days as numbers since 1970-01-01, and the local time of a moment in a named zone."""
+"""UTC days as integers since 1970-01-01, and calendar features in a named time zone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from mtl_tasks.core.columns import context
 from mtl_tasks.core.errors import ConfigError
 
-# In microseconds, as times are: pd.Timestamp(0) is in nanoseconds, which hold no year after 2262.
+# In microseconds, like all times: nanoseconds, the unit of pd.Timestamp(0), end in 2262.
 EPOCH: Final = pd.Timestamp("1970-01-01", tz="UTC").as_unit("us")
 
 
@@ -21,7 +21,7 @@ def day_text(day: int) -> str:
 
 
 def zone_of(name: str | None) -> zoneinfo.ZoneInfo:
-    """Return the zone of times that carry none; ``name`` is the scenario's ``source.timezone``.
+    """Return the time zone of a name, the scenario's ``source.timezone``.
 
     Raises
     ------
@@ -35,12 +35,12 @@ def zone_of(name: str | None) -> zoneinfo.ZoneInfo:
 
 
 def calendar(times: pd.Series, zone: str | None) -> dict[str, pd.Series]:
-    """Return the columns ``context:hour`` (0 to 23) and ``context:weekday`` (Monday 0), float32, of times in UTC.
+    """Return the columns ``context:hour`` (0 to 23) and ``context:weekday`` (Monday is 0), float32, of UTC times.
 
     Parameters
     ----------
     zone
-        Name of the zone whose clock is read; null: UTC.
+        Name of the time zone of hour and weekday; None: UTC.
     """
     local = times.dt.tz_convert("UTC" if zone is None else zone_of(zone)).dt
     return {context("hour"): local.hour.astype("float32"), context("weekday"): local.day_of_week.astype("float32")}

@@ -1,6 +1,6 @@
-"""The exceptions of the library: everything a caller may want to tell apart, and no more.
+"""Exceptions of the library, one for each case that callers handle differently.
 
-A message is one line that says what was wrong, the value and the limit, where, and what to do.
+A message is one line: what is wrong, the value and the limit, where, and how to fix it.
 """
 
 import difflib
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-_CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp")  # clients of object stores, whose errors are no OSError
+_CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp")  # object-store clients, whose errors are not OSError
 _QUOTING: Final = ContextVar("quoting", default=True)
 
 
 class MtlError(Exception):
-    """Base class. Trying again does not help unless a subclass says so."""
+    """Base class. Retrying does not help unless a subclass says so."""
 
 
 class ConfigError(MtlError):
@@ -26,7 +26,7 @@ class DataError(MtlError):
 
 
 class SourceError(DataError):
-    """The bucket or database that holds the log did not answer this time; trying again may help."""
+    """The bucket or database that holds the log did not answer; retrying may help."""
 
 
 class ArtifactError(MtlError):
@@ -34,24 +34,24 @@ class ArtifactError(MtlError):
 
 
 class DeviceError(MtlError):
-    """A GPU that was found failed at work; trying again may help, as others that share its memory come and go."""
+    """A detected GPU failed at work; retrying may help, since other processes that share its memory come and go."""
 
 
 class GateError(MtlError):
-    """The rules of promotion forbid what was asked for."""
+    """The promotion rules forbid the request."""
 
 
 class SealError(ArtifactError):
-    """A document of the store is sealed without the store's key, with another, or with one that was not given."""
+    """A document of the store is sealed without the store's key, with another key, or with a key that is not given."""
 
 
 class StoreError(MtlError):
-    """The store could not be read or written this time; trying again may help."""
+    """The store could not be read or written; retrying may help."""
 
 
 @contextmanager
 def answering(what: str, then: str = "", but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
-    """Turn what a store that does not answer raises into a :class:`StoreError`, but for one kind of error.
+    """Turn errors of an unreachable store into :class:`StoreError`, except those of type ``but``.
 
     >>> with answering("s3://shop: cannot be read", "; nothing was changed"):
     ...     raise ConnectionError("no route")
@@ -85,7 +85,7 @@ def nearest(word: str, known: list[str]) -> str:
 
 @contextmanager
 def quoting_rows(allowed: bool | None) -> Iterator[None]:
-    """Say whether messages of the block may quote what rows hold; None leaves that as it is, at first allowed."""
+    """Set whether messages in the block may quote row values; None keeps the current setting, initially allowed."""
     token = _QUOTING.set(may_quote() if allowed is None else allowed)
     try:
         yield
@@ -94,12 +94,12 @@ def quoting_rows(allowed: bool | None) -> Iterator[None]:
 
 
 def may_quote() -> bool:
-    """Whether messages may quote what rows hold, such as ids and labels."""
+    """Whether messages may quote row values, such as ids and labels."""
     return _QUOTING.get()
 
 
 def quoted(text: str) -> str:
-    """Return a part of a message that quotes what rows hold, or an empty string where that is not allowed.
+    """Return a message part that quotes row values, or an empty string where quoting is not allowed.
 
     >>> with quoting_rows(False):
     ...     f"2 values are not numbers{quoted(', the first is good')}"

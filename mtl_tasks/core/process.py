@@ -1,4 +1,4 @@
-"""Settings of this process: threads of OpenMP and OpenBLAS, and memory that the allocator holds."""
+"""Process settings: threads of OpenMP and OpenBLAS, and free memory of the allocator."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Final
 SETTINGS: Final = {
     # Threads that spin while they wait make two runs on one machine up to twenty times slower.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Stages limit BLAS to one thread anyway; this way it starts no others, which every process would pay for.
+    # Stages limit BLAS to one thread anyway; this saves every process the start of the others.
     "OPENBLAS_NUM_THREADS": "1",
 }
 
 
 def settle_threads() -> None:
-    """Set what the environment leaves open; call it before numpy, LightGBM and the like are imported."""
+    """Set the variables that the environment leaves unset; call it before numpy, LightGBM and the like are imported."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
 def release_free_memory() -> None:
-    """Have the C library give back to the system what it keeps free; nothing where it cannot.
+    """Return the C library's free memory to the system; a no-op where it has no ``malloc_trim``.
 
-    LightGBM frees its bins in many small pieces, of which glibc keeps the space, while numpy asks the system for large
-    arrays: after a fit on 4.4 million rows of 126 columns 1.6 GB were kept, and came on top of what the refit took.
+    LightGBM frees its bins in many small pieces, whose space glibc keeps, while numpy asks the system for large arrays:
+    after a fit on 4.4 million rows of 126 columns, 1.6 GB were kept and added to the memory of the refit.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

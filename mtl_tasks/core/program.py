@@ -1,4 +1,4 @@
-"""How the command line is called, for messages that name a command."""
+"""Path of the command-line program, for messages that name a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best rows of each user by a score, and the names of the scores that lists may be ordered by."""
+"""Top-k rows of each user by a score, and the names of the ranking scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ UTILITY: Final = "utility"
 def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:
     """Return the k best rows of each user by a score (NaN last), best first, with a ``rank`` column from 1.
 
-    Rows of a user stand together; they keep their index.
-
-    Ties are broken by last week's popularity, then by item id, so that a list is a function of its scores.
+    Rows of a user must be contiguous; they keep their index. Ties are broken by last week's popularity, then by item
+    id, so that recommendations are a function of the scores.
     """
-    scored = scored[top_n_mask(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # few are left to sort
+    scored = scored[top_n_mask(scored[columns.USER].to_numpy(), scored[score].to_numpy(), k)]  # leaves few to sort
     by = [columns.USER, score, POPULAR] if score != POPULAR else [columns.USER, POPULAR]
     ascending = [True, *[False] * (len(by) - 1), True]
     ordered = scored.sort_values([*by, columns.ITEM], ascending=ascending, na_position="last", kind="stable")

@@ -1,1 +1,1 @@
-"""From a source to validated and split rows."""
+"""Data from its source to validated and split rows."""

@@ -1,4 +1,4 @@
-"""The tables of users and items beside the log, read as strictly as the log itself."""
+"""Attribute tables of users and items, read as strictly as the log."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ _KNOWN_TIMES: Final = (pd.Timestamp("1000-01-01", tz="UTC"), pd.Timestamp("2200-
 def read_items(
     scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, item_ids: pd.Series
 ) -> pd.DataFrame:
-    """Read the item table; without one, make a table of the log's items that has no attributes.
+    """Read the item table; without one, return the log's items without attributes.
 
     Parameters
     ----------
     item_ids
-        The log's item ids; the table's must be of the same type.
+        The log's item ids; the table's must have the same type.
 
     Returns
     -------
     pandas.DataFrame
-        ``item_id``, ``title`` (str, '' if none), ``valid_from`` (datetime64[us, UTC]; only in a table of versions,
-        which is in order of id and it), the numeric attributes (float32, NaN where unknown), the categorical and multi
+        ``item_id``, ``title`` (str, '' if none), ``valid_from`` (datetime64[us, UTC]; only in a versioned table, which
+        is ordered by id and it), the numeric attributes (float32, NaN where unknown), the categorical and multi-valued
         ones (str, '' if none; several values joined by ``|``), and the times (datetime64[us, UTC]).
 
     Raises
     ------
     DataError
         As :func:`~mtl_tasks.data.interactions.read_log`; also for ids that are missing, repeated or of another type
-        than the log's, for attributes that are infinite, or null throughout.
+        than the log's, and for attributes that are infinite or entirely null.
     """
     table = scenario.source.items
     if table is not None:
@@ -65,7 +65,7 @@ def read_items(
 def read_users(
     scenario: Scenario, files: list[SourceFile], root: str | Path | UPath, user_ids: pd.Series
 ) -> pd.DataFrame:
-    """As :func:`read_items`, of users (``user_id``, no title); without a table, no rows."""
+    """Read the user table like :func:`read_items` (``user_id``, no title); without one, return no rows."""
     table = scenario.source.users
     if table is not None:
         return _read(scenario, table, USER, files, root, user_ids)
@@ -73,7 +73,7 @@ def read_users(
 
 
 def newest(table: pd.DataFrame, id_column: str, day: int) -> pd.DataFrame:
-    """Return of each id the newest version from before a day, or the only one of a table without versions."""
+    """Return the newest version of each id from before a day; a table without versions is returned as it is."""
     if VALID not in table:
         return table
     known = table[table[VALID] < pd.Timestamp(day, unit="D", tz="UTC")]
@@ -108,7 +108,7 @@ def _read(
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
         frame[name] = to_pandas(to_moments(columns[name], scenario.source, positions[name]))
         strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
-        if name != VALID and strange.any():  # a version may hold from the beginning of time on
+        if name != VALID and strange.any():  # a version may be valid from any time on
             span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
             raise positions[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
     _refuse_empty(frame, positions)
@@ -116,7 +116,7 @@ def _read(
 
 
 def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: ColumnRef) -> pa.ChunkedArray:
-    """Join several values by ``|``, whether they come as lists of texts or as texts with a separator of their own."""
+    """Join several values by ``|``, given as lists or as texts with their own separator."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         try:
             texts = column.cast(pa.large_list(pa.large_string()))
@@ -132,7 +132,7 @@ def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: ColumnRef) ->
 def _join_lists(lists: pa.LargeListArray) -> pa.Array:
     values = pc.replace_substring(pc.list_flatten(lists), "|", "/")
     owner = pc.list_parent_indices(lists)
-    filled = pc.is_valid(values)  # a null among the values is none
+    filled = pc.is_valid(values)  # nulls among the values are left out
     values, owner = values.filter(filled), owner.filter(filled).to_numpy()
     offsets = np.searchsorted(owner, np.arange(len(lists) + 1))
     made = pa.LargeListArray.from_arrays(pa.array(offsets, type=pa.int64()), values)
@@ -141,7 +141,7 @@ def _join_lists(lists: pa.LargeListArray) -> pa.Array:
 
 
 def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, ColumnRef]:
-    """Canonical name to the column that it is read from."""
+    """Return the column that each canonical name is read from."""
     key = "source.items" if isinstance(table, ItemTable) else "source.users"
     keys = {id_column: (table.id, f"{key}.id")}
     if isinstance(table, ItemTable) and table.title is not None:

@@ -1,4 +1,4 @@
-"""The long layout: rows that are events of several types become exposures with the labels that they led to."""
+"""Label attribution in the long layout: events of several types become exposures with labels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mtl_tasks.core.errors import DataError, nearest, quoted
 from mtl_tasks.scenario import Long, Scenario, Task
 
 TYPE: Final = "event_type"  # str: what happened; only between reading and attribution
-VALUE: Final = "event_value"  # float32: how much of it, NaN where the type has none
+VALUE: Final = "event_value"  # float32: the event's value, NaN where the type has none
 
-# Why an event counts for no exposure, and what that is called; the first have no key.
+# Reasons why an event is attributed to no exposure, and their wording; the first are events without a key.
 REASONS: Final = {
     "incomplete": "without a user, an item or a plausible time",
     "before_exposure": "before their exposure",
@@ -30,27 +30,27 @@ _SHOWN = 12  # types listed in a message
 def join_labels(
     events: pd.DataFrame, scenario: Scenario, long: Long, before: pd.Timestamp | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the exposures, in order, with a label column a task and signal, and what became of the other events.
+    """Return the exposures, in order, with a label column per task and signal, and counts of the other events.
 
-    An event counts for the last exposure of the same user and item at or before it, if that is at most
-    ``attribution_hours`` ago; of several such events the first counts. A binary label is then 1, without an event 0; a
-    regression label is the event's value, without an event null. Labels are final only once the hours are over, which
-    is for whoever uses them to observe. Exposures whose user, item or time is missing get no label.
+    An event is attributed to the last exposure of the same user and item at or before it, at most
+    ``attribution_hours`` earlier; of several such events the first counts. A binary label is then 1, without an event
+    0; a regression label is the event's value, without an event null. Labels are final only after these hours, which
+    the caller must respect. Exposures without a user, item or time get no label.
 
     Parameters
     ----------
     events
         user, item, time, ``event_type``, ``event_value`` if the scenario names it; other columns are kept.
     before
-        Later events are not counted in what became of them.
+        Events from this time on are left out of the counts.
 
     Returns
     -------
     tuple
-        The exposures; and a JSON-able document: ``labels``, by task or signal the ``type``, how many ``events`` there
-        are, how many follow an exposure (``joined``) and why the others do not (``REASONS``); and ``unread``, of the
-        types that the scenario does not name how many there are, how many events they have, and those of the ``most``
-        frequent (of none, if the scenario forbids to quote rows).
+        The exposures, and a JSON-serializable document. ``labels`` has, by task or signal, the ``type``, the number of
+        ``events``, of those attributed to an exposure (``joined``), and of the others by reason (``REASONS``).
+        ``unread`` has, for types that the scenario does not name, the number of ``types`` and ``events``, and the
+        counts of the ``most`` frequent types (none if the scenario forbids quoting rows).
 
     Raises
     ------
@@ -73,14 +73,14 @@ def join_labels(
         found = _exposures_of(_keyed(mine), exposures, "backward", long.attribution_hours)
         counted = found.dropna(subset=[_POSITION]).drop_duplicates(_POSITION).astype({_POSITION: "int64"})
         labels = _labels(counted, task, len(made))
-        # Copies have the label of the first, which may be a bad row where a later one is good.
+        # Copies share the label of the first, which may be a bad row while a later copy is good.
         made[label(name)] = np.where(known, labels if copied is None else labels[copied], np.float32("nan"))
         counts[name] = {"type": task.label, **_fates(mine, found, exposures, long.attribution_hours, before)}
     return made, {"labels": counts, "unread": _unread(events, scenario, long, before)}
 
 
 def _first_copies(keyed: pd.DataFrame, rows: int) -> NDArray[np.int64]:
-    """Position of the first copy of each of so many rows, which is its own where there is no other, (rows,)."""
+    """Return the position of each row's first copy, its own if there is no other; int64 (rows,)."""
     group = keyed.groupby([USER, ITEM, TIME], sort=False).ngroup().to_numpy()
     position = keyed.index.to_numpy()
     first = np.arange(rows)
@@ -91,12 +91,12 @@ def _first_copies(keyed: pd.DataFrame, rows: int) -> NDArray[np.int64]:
 def _fates(
     mine: pd.DataFrame, found: pd.DataFrame, exposures: pd.DataFrame, hours: float, before: pd.Timestamp | None
 ) -> dict[str, int]:
-    """How many events of a type follow an exposure, and why the others do not; ``found`` is of those with a key."""
+    """Count the events of a type that follow an exposure, and the others by reason; those in ``found`` have a key."""
     mine, found = _until(mine, before), _until(found, before)
     lost = found.loc[found[_POSITION].isna(), [USER, ITEM, TIME]]
     earlier = _exposures_of(lost, exposures, "backward")[_POSITION].notna()
     later = _exposures_of(lost, exposures, "forward")[_POSITION].notna()
-    soon = _exposures_of(lost, exposures, "forward", hours)[_POSITION].notna()  # as of a clock that is slow
+    soon = _exposures_of(lost, exposures, "forward", hours)[_POSITION].notna()  # as from a slow clock
     reasons = {
         "incomplete": len(mine) - len(found),
         "before_exposure": int((soon | (later & ~earlier)).sum()),
@@ -141,7 +141,7 @@ def _listed(types: list[str]) -> str:
 
 
 def _keyed(events: pd.DataFrame) -> pd.DataFrame:
-    """Those that can be told apart by user, item and time."""
+    """Return the events that have a user, an item and a time."""
     keyed = events.dropna(subset=[USER, ITEM, TIME])
     whole = {name: "int64" for name in (USER, ITEM) if pd.api.types.is_integer_dtype(keyed[name])}
     return keyed.astype(whole)
@@ -153,7 +153,7 @@ def _exposures_of(
     direction: Literal["backward", "forward"],
     hours: float | None = None,
 ) -> pd.DataFrame:
-    """Events in order of time, with the position of the exposure before or after each; missing if there is none."""
+    """Return events in time order, with the position of the exposure before or after each; missing if there is none."""
     return pd.merge_asof(
         events.sort_values(TIME, kind="stable"),
         exposures[[USER, ITEM, TIME, _POSITION]],

@@ -1,4 +1,4 @@
-"""Columns as they lie in a file, converted to the canonical types or refused; nothing is guessed."""
+"""Conversion of file columns to the canonical types; unsuitable columns are refused, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ UTC_TIME: Final = pa.timestamp("us", "UTC")
 MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _UTC_NAMES: Final = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00", "+0000", "-00:00", "-0000"})
 _PLAUSIBLE_YEARS: Final = (1980, 2200)
-# Times are held in microseconds between these two, 0001-01-02 and 9999-12-31: what prints, stores or localizes a time
-# goes no further. Times beyond are implausible in any case, and rows are judged by that.
+# Times are clipped to this range in microseconds, 0001-01-02 to 9999-12-31: printing, storing and localizing support
+# no more. Times beyond are implausible anyway, and the row checks find them.
 _FIRST_TIME: Final = -62_135_510_400_000_000
 _LAST_TIME: Final = 253_402_214_400_000_000
-_ZONED_YEARS: Final = (pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01"))  # offsets of zones are known in these
+_ZONED_YEARS: Final = (pd.Timestamp("1800-01-01"), pd.Timestamp("2200-01-01"))  # zone offsets are known in this range
 _TIME_TEXT: Final = (  # ISO 8601
     r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?P<zone>Z|[+-]\d{2}:?\d{2})?$"
 )
-_NANOSECONDS: Final = r"(\.\d{6})\d+"  # they would be read in a type that ends in 2262
+_NANOSECONDS: Final = r"(\.\d{6})\d+"  # extra digits, which would select a type that ends in 2262
 _DATE_TEXT: Final = r"^\d{4}-\d{2}-\d{2}$"
 _INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,18})$"  # "007" stays a string: as a number it would lose its zeros
 _FLOAT_TEXT: Final = r"^-?\d+\.\d*(?:[eE][+-]?\d+)?$"
-_POINT_TEXT: Final = r"^(-?\d+)\.0*$"  # a whole number that was a float where it was written
-NULL_WORDS: Final = ("", "nan", "null", "none", r"\n")  # in small letters; what is missing, as text files write it
+_POINT_TEXT: Final = r"^(-?\d+)\.0*$"  # an integer that its writer held as a float
+NULL_WORDS: Final = ("", "nan", "null", "none", r"\n")  # in lower case; how text files write missing values
 
 
 @dataclass(frozen=True)
 class ColumnRef:
-    """A column of a file and the scenario key that names it: the "where" of a message.
+    """A column of a file and the scenario key that names it: the location in a message.
 
-    ``text`` says that the file carries no types (CSV), so that every column arrives as strings.
+    ``text`` says that the file has no types (CSV), so that every column arrives as strings.
     """
 
     file: str
@@ -49,14 +49,14 @@ class ColumnRef:
     text: bool
 
     def error(self, problem: str) -> DataError:
-        """Return the error that says ``problem`` of this column."""
+        """Return an error about this column."""
         return DataError(f"{self.file}: column {self.column!r} ({self.key}) {problem}")
 
 
 def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
-    """Return ids as int64 or large_string (an empty string is null), and which of the two in words.
+    """Return ids as int64 or large_string (an empty string is null), and ``"integers"`` or ``"strings"``.
 
-    A column that is null throughout may come without a type; it is returned as it is, and None.
+    A column without a type, which is entirely null, is returned as it is, with None.
     """
     column = _decoded(column)
     if pa.types.is_null(column.type):
@@ -77,7 +77,7 @@ def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, 
 
 
 def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
-    """Refuse ids of which all are floats, or some are spelled so that they differ from the same id without a point."""
+    """Refuse ids that are all floats, or that spell integers both with and without a decimal point."""
     if _all_match(column, _FLOAT_TEXT):
         example = quoted(f" such as {_first(column)!r}")
         raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
@@ -98,13 +98,13 @@ def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
 
 
 def narrow_ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn ids read from text into int64 if every one of them is an integer that fits, else leave them."""
+    """Return ids read from text as int64 if every one is an integer that fits, else unchanged."""
     whole = whole_numbers(column)
     return column if whole is None else whole
 
 
 def whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return texts as int64 if every one of them is written as an integer that fits, else None."""
+    """Return texts as int64 if every one is written as an integer that fits, else None."""
     if not _all_match(column, _INTEGER_TEXT):
         return None
     try:
@@ -114,13 +114,13 @@ def whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def without_null_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return texts of a text file, null where one is empty or a word for what is missing (``NULL_WORDS``)."""
+    """Return texts of a text file, null where they are empty or a null word (``NULL_WORDS``)."""
     word = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), pa.array(NULL_WORDS, column.type))
     return pc.if_else(word, pa.scalar(None, column.type), column)
 
 
 def _trimmed(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
-    """Return texts that name something without blanks around them, null where that leaves nothing."""
+    """Return texts without surrounding blanks, null where nothing is left."""
     column = pc.utf8_trim_whitespace(column)
     if place.text:
         return without_null_words(column)
@@ -133,7 +133,7 @@ def to_numbers(column: pa.ChunkedArray, place: ColumnRef, above: float | None = 
     Parameters
     ----------
     above
-        Larger numbers are 1 and all others 0; null: numbers are themselves.
+        Threshold: larger numbers become 1 and all others 0; None keeps the numbers.
     """
     column = _decoded(column)
     if place.text:
@@ -152,7 +152,7 @@ def to_numbers(column: pa.ChunkedArray, place: ColumnRef, above: float | None = 
 
 
 def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: ColumnRef) -> None:
-    """Warn of whole numbers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
+    """Warn of integers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
     count = pc.sum(whole).as_py() or 0
     if count:
@@ -169,13 +169,13 @@ def to_texts(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
 
 
 def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
-    """Return a column that names kinds as large_string, '' where null; whole numbers are written without a point."""
+    """Return a categorical column as large_string, '' where null; integers are written without a decimal point."""
     column = _decoded(column)
     if pa.types.is_floating(column.type):
         try:
-            # Some writers store NaN for what is missing.
+            # Some writers store NaN for missing values.
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-            column = column.cast(pa.int64())  # codes with nulls are floats wherever pandas wrote them
+            column = column.cast(pa.int64())  # pandas writes integer codes with nulls as floats
         except pa.ArrowInvalid:
             raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
@@ -184,7 +184,7 @@ def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
 
 
 def to_moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
-    """Return times of an attribute table as timestamp[us, UTC]: timestamps, dates (midnight), or ISO 8601 text."""
+    """Return times of an attribute table (timestamps, dates as midnight, or ISO 8601 text) as timestamp[us, UTC]."""
     column = _decoded(column)
     if is_text(column.type):
         column = without_null_words(column)
@@ -192,7 +192,7 @@ def to_moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.
             column = _dates(column, place)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
-    own_unit = source.model_copy(update={"time_unit": None})  # that of the log says nothing of a table
+    own_unit = source.model_copy(update={"time_unit": None})  # the log's unit does not apply to a table
     return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
 
 
@@ -211,14 +211,14 @@ def _dates(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
 
 
 def to_times(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
-    """Return times as timestamp[us, UTC], and in words what they were (None if all are null).
+    """Return times as timestamp[us, UTC], and a description of their original type (None if all are null).
 
-    What lies before 0001-01-02 or after 9999-12-31 becomes the nearer of the two.
+    Times before 0001-01-02 or after 9999-12-31 are clipped.
 
     Raises
     ------
     DataError
-        If the column is of another type than the scenario says, or a time does not name one instant.
+        If the column has another type than the scenario says, or a time does not name one instant.
     """
     moments, words = _moments(column, source, place)
     return _limited(moments.cast(pa.int64()), 1).cast(UTC_TIME), words
@@ -249,7 +249,7 @@ def _moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple
 
 
 def concatenated(columns: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Join a column's parts; they have one type, but for those that are null throughout: theirs says nothing."""
+    """Concatenate a column's parts, which share one type; the types of entirely null parts are ignored."""
     typed = [column for column in columns if not pa.types.is_null(column.type)]
     kinds = [column.type for column in typed if column.null_count < len(column)] or [column.type for column in typed]
     kind = kinds[0] if kinds else pa.large_string()
@@ -271,7 +271,7 @@ def _times_of_integers(column: pa.ChunkedArray, source: Source, place: ColumnRef
         column = column.cast(pa.int64())
     except pa.ArrowInvalid:
         raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
-    # One wrong row is for the row checks; when the typical row is absurd, the unit is wrong.
+    # The row checks find single wrong rows; if the median is absurd, the unit is wrong.
     middle = pc.approximate_median(column).as_py()
     if middle is not None:
         year = 1970 + middle * per / (365.2425 * 86_400_000_000)
@@ -291,7 +291,7 @@ def _in_microseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _limited(column: pa.ChunkedArray, per: int) -> pa.ChunkedArray:
-    """Return integers of ``per`` microseconds as microseconds, those of a time out of range as the limit."""
+    """Return integers in units of ``per`` microseconds as microseconds, clipped to the supported times."""
     column = pc.max_element_wise(column, pa.scalar(-(-_FIRST_TIME // per), pa.int64()), skip_nulls=False)
     column = pc.min_element_wise(column, pa.scalar(_LAST_TIME // per, pa.int64()), skip_nulls=False)
     return pc.multiply(column, pa.scalar(per, pa.int64()))
@@ -318,7 +318,7 @@ def _times_of_text(column: pa.ChunkedArray, source: Source, place: ColumnRef) ->
 
 
 def _localized(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
-    """Give times without a zone the scenario's zone; an hour that a clock change repeats or skips is refused."""
+    """Localize times without a zone in the scenario's zone; an hour that a clock change repeats or skips is refused."""
     if source.timezone is None:
         raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
     local = moments.to_pandas()
@@ -358,7 +358,7 @@ def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: ColumnRef, problem:
 
 
 def _row(mask: pa.ChunkedArray | pa.Array) -> int:
-    """Number of the first row that a mask chooses, from 1."""
+    """Return the number of the first row that a mask selects, from 1."""
     return int(pc.index(mask, True).as_py()) + 1
 
 
@@ -367,7 +367,7 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values are strings."""
+    """Whether a type is one of strings."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

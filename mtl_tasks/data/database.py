@@ -1,4 +1,4 @@
-"""A log in a database, asked once a day of the log and kept in the store: what a run read, a later one reads again."""
+"""Logs in a database: each day is queried once and kept in the store, so that later runs read the same rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _BATCH = 50_000  # rows fetched at a time
 _CONNECT_SECONDS = 10
 _FILE: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.parquet")
-# What a statement says to a connection that shall not write; nothing is committed on any.
+# Statements that make a connection read-only; nothing is committed on any.
 _READ_ONLY: Final = {
     "postgresql": "SET TRANSACTION READ ONLY",
     "sqlite": "PRAGMA query_only = ON",
@@ -40,29 +40,29 @@ _READ_ONLY: Final = {
 }
 _REMEDY: Final = "make it one statement that reads, SELECT … or WITH … SELECT"
 _EPOCH = datetime.date(1970, 1, 1)
-# What Airflow's connections and most people write; the driver is the one that the project installs.
+# Dialects as Airflow's connections and most users write them, with the driver that the project installs.
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
 def snapshot_log(
     scenario: Scenario, folder: UPath, as_of_day: int, environment: Mapping[str, str], *, renew: bool = False
 ) -> list[SourceFile]:
-    """Return the days of the log before ``as_of_day`` as files, after asking the database for those not yet kept.
+    """Return the days of the log before ``as_of_day`` as files; days that are not kept yet are queried.
 
     Parameters
     ----------
     folder
-        Where snapshots are kept; those of another query lie beside.
+        Folder of the snapshots, with one subfolder per query.
     environment
         Where ``source.sql.url_env`` is looked up.
     renew
-        Ask for every day again. What has changed is kept beside what was kept before, which runs have read or are
-        reading; from then on the newest counts.
+        Query every day again. A changed day is kept beside its earlier snapshots, which runs have read or are reading;
+        from then on the newest counts.
 
     Returns
     -------
     list of SourceFile
-        One a day, empty days too; their paths start from ``folder``.
+        One per day, empty days included; their paths are relative to ``folder``.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def snapshot_log(
     DataError
         If the log starts at ``as_of_day`` or later, the query fails, or a column holds several types.
     SourceError
-        If the database does not answer. No message holds the password.
+        If the database does not answer. No message contains the password.
     """
     sql = scenario.source.sql
     assert sql is not None
@@ -95,7 +95,7 @@ def snapshot_log(
 
 
 def _kept(folder: UPath) -> dict[str, int]:
-    """Number of the newest answer that is kept of each day; the first is 1."""
+    """Return the number of the newest snapshot of each day; the first is 1."""
     if not folder.exists():
         return {}
     found = [_FILE.fullmatch(entry.name) for entry in folder.iterdir()]
@@ -104,7 +104,7 @@ def _kept(folder: UPath) -> dict[str, int]:
 
 
 def _keep(folder: UPath, day: str, newest: int, content: bytes) -> int:
-    """Keep the answer for a day unless the newest one is the same, and return its number; none is written over."""
+    """Write a day's snapshot unless it equals the newest one, and return its number; none is overwritten."""
     if newest and (folder / _file(day, newest)).read_bytes() == content:
         return newest
     number = newest + 1
@@ -118,7 +118,7 @@ def _file(day: str, number: int) -> str:
 
 
 def _identity(source: Source, sql: Sql) -> dict[str, Any]:
-    """What the rows of a day depend on, but for the database's content."""
+    """Return the settings that a day's rows depend on, besides the database's content."""
     return {"database": sql.name, "query": sql.query, "time_unit": source.time_unit, "timezone": source.timezone}
 
 
@@ -184,7 +184,7 @@ def _array(name: str, values: list[Any], where: str) -> pa.Array:
             f"{where}: column {name!r} holds values of several types ({about_content(error)}): cast it"
         ) from None
     zoned = pa.types.is_timestamp(array.type) and array.type.tz is not None
-    return array.cast(UTC_TIME) if zoned else array  # the zone is the session's, the instant is what counts
+    return array.cast(UTC_TIME) if zoned else array  # only the instant counts: the zone is the session's
 
 
 def _joined(tables: list[pa.Table], where: str) -> pa.Table:
@@ -201,7 +201,7 @@ def _bound(source: Source, day: int, url: URL) -> Any:
         return day * 86_400 * MICROSECONDS["s"] // MICROSECONDS[source.time_unit]
     if source.timezone is not None:
         moment = moment.tz_convert(zone_of(source.timezone)).tz_localize(None)
-    if url.get_backend_name() == "sqlite":  # it keeps times as text, of which a date alone sorts before any time
+    if url.get_backend_name() == "sqlite":  # its times are text, where a date alone sorts before any time
         return f"{moment:%Y-%m-%d}" if moment == moment.normalize() else f"{moment:%Y-%m-%d %H:%M:%S}"
     return moment.to_pydatetime()
 
@@ -209,7 +209,7 @@ def _bound(source: Source, day: int, url: URL) -> Any:
 def _refuse_unsorted(rows: pa.Table, source: Source, where: str) -> None:
     """Refuse local times in ISO form where SQLite compares them as text with a bound that has a time of day.
 
-    'T' sorts after the blank of the bound, so rows near the bound would fall into another day or be lost.
+    'T' sorts after the blank of the bound, so rows near the bound would move to another day or be lost.
     """
     name = source.columns.time
     if name not in rows.column_names or not pa.types.is_string(rows[name].type):
@@ -260,7 +260,7 @@ def _answered(url: URL, where: str) -> Iterator[None]:
 
 
 def _cause(error: exc.StatementError) -> Exception:
-    """The driver's own error: SQLAlchemy's repeats the query."""
+    """Return the driver's own error: SQLAlchemy's repeats the query."""
     return error.orig if isinstance(error.orig, Exception) else error
 
 

@@ -1,4 +1,4 @@
-"""The files of the interaction log and of the tables beside it: which a run reads, and how each stood when it began."""
+"""Files of the log and of the tables beside it: the ones that a run reads, fingerprinted when it begins."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _PARTITION_NAME = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
 _BLOCK = 1 << 20  # bytes hashed at a time
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.5  # seconds; doubled after every attempt
-# A listing kept from an earlier call would hide that a file has changed since.
+# A cached listing would hide later changes of a file.
 _OPTIONS: Final[dict[str, dict[str, Any]]] = {"s3": {"use_listings_cache": False}}
-# The clients of object stores raise errors of their own kind when they cannot connect or are refused.
+# Object-store clients raise their own errors when they cannot connect or are refused.
 _CLIENTS: Final = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "adlfs")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the source as it stood when the run began.
+    """A file of the source, as it was when the run began.
 
     ``path`` is written as in the scenario, so that keys do not depend on the machine; ``day`` (UTC days since
-    1970-01-01) is that of its partition, or None. What identifies the content is the ``etag`` of an object store
-    that gives one, which costs no reading, else the ``sha256``.
+    1970-01-01) is that of its partition, or None. The content is identified by the ``etag`` if the object store gives
+    one, which needs no read, else by the ``sha256``.
     """
 
     path: str
@@ -59,7 +59,7 @@ def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -
     root
         Folder that the scenario's relative paths start from.
     as_of_day
-        UTC days since 1970-01-01; partitions of this day and later are not taken.
+        UTC days since 1970-01-01; partitions from this day on are left out.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -
         If a file or folder is missing, a folder is empty, a partition's name or content is not understood, or no
         partition is before ``as_of_day``.
     SourceError
-        If the place that holds them does not answer.
+        If their bucket or server does not answer.
     ConfigError
         If a path's protocol is unknown or its package is not installed.
     """
@@ -76,7 +76,7 @@ def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -
 
 
 def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
-    """As :func:`list_sources`, the log's files alone."""
+    """As :func:`list_sources`, for the log's files only."""
 
     def found() -> list[SourceFile]:
         with readable(f"source.events {events!r} in {scenario.file}"):
@@ -88,7 +88,7 @@ def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_da
 def log_files(
     events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int
 ) -> list[tuple[UPath, str, int | None]]:
-    """Return (path, path as in the scenario, day) of the log's files before ``as_of_day``; they are not opened."""
+    """Return (path, path as in the scenario, day) of the log's files before ``as_of_day``, without opening them."""
     path = locate(root, events)
     if path.is_dir():
         return list(_partition_files(path, events, scenario, as_of_day))
@@ -96,7 +96,7 @@ def log_files(
 
 
 def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:
-    """As :func:`list_sources`, the files beside the log alone."""
+    """As :func:`list_sources`, for the files beside the log only."""
 
     def found() -> list[SourceFile]:
         listed = []
@@ -109,7 +109,7 @@ def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile
 
 
 def locate(root: str | Path | UPath, path: str) -> UPath:
-    """Return where a path of the scenario lies.
+    """Return the location of a path of the scenario.
 
     Raises
     ------
@@ -124,17 +124,17 @@ def locate(root: str | Path | UPath, path: str) -> UPath:
 
 
 def is_unchanged(file: SourceFile, path: UPath) -> bool:
-    """Whether the content is still what was listed."""
+    """Whether the content is still as it was listed."""
     return _fingerprint(path) == (file.size, file.sha256, file.etag)
 
 
 def patiently(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Result:
-    """Return the result of ``work``; when its source does not answer, try again a little later, three times in all.
+    """Return the result of ``work``; if its source does not answer, retry after a pause, three attempts in all.
 
     Raises
     ------
     SourceError
-        What the last attempt had to say.
+        From the last attempt.
     """
     for attempt in range(1, _ATTEMPTS):
         try:
@@ -148,7 +148,7 @@ def patiently(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Result
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Say what is wrong when a path cannot be opened; a local disk's other errors go through."""
+    """Explain why a path cannot be opened; other errors of a local disk pass through."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
@@ -169,7 +169,7 @@ def one_line(error: Exception) -> str:
 
 
 def about_content(error: Exception) -> str:
-    """As :func:`one_line` of an error that may quote what rows hold: its kind alone, where that is not allowed."""
+    """As :func:`one_line`, for errors that may quote row values: only the type where quoting is not allowed."""
     return one_line(error) if may_quote() else type(error).__name__
 
 
@@ -244,13 +244,13 @@ def _date(day: int) -> datetime.date:
 
 
 def source_file(path: UPath, name: str, day: int | None) -> SourceFile:
-    """Return a file as it stands now, under a name."""
+    """Return a file as it is now, under a name."""
     size, sha256, etag = _fingerprint(path)
     return SourceFile(name, day, size, sha256, etag)
 
 
 def _fingerprint(path: UPath) -> tuple[int, str | None, str | None]:
-    """Size, and either the sha256 or the etag of a file."""
+    """Return the size, and either the sha256 or the etag, of a file."""
     etag = path.fs.info(path.path).get("ETag") if "://" in str(path) else None
     size = path.stat().st_size
     return (size, _sha256(path), None) if etag is None else (size, None, str(etag).strip('"'))

@@ -1,4 +1,4 @@
-"""The interaction log, read strictly: what cannot be read in one way only is refused by name."""
+"""The interaction log, read strictly: ambiguous content is refused, and the error names it."""
 
 from __future__ import annotations
 
@@ -47,38 +47,38 @@ def read_log(
     attribution: dict[str, Any] | None = None,
     tables_root: str | Path | UPath | None = None,
 ) -> pd.DataFrame:
-    """Read the log's needed columns under their canonical names: rows in file order, none dropped.
+    """Read the needed columns of the log under their canonical names: rows in file order, none dropped.
 
-    Of a log in the long layout the exposures are returned, with the labels that they led to.
+    A log in the long layout gives the exposures with their attributed labels.
 
     Parameters
     ----------
     before
         Row groups of a single Parquet file that hold only later rows are not read; some later rows may still be
-        among those returned.
+        returned.
     seen
-        Column to its type, in words, and the file that it was first found in: what other files of the log are held to.
-        Those of these files are added.
+        Column to its type, in words, and the file in which it was first found; all files of the log must match it.
+        New columns are added in place.
     attribution
-        Of a log in the long layout, what became of the events before ``before`` is added, as
-        :func:`~mtl_tasks.data.attribution.join_labels` says it.
+        For a log in the long layout, filled in place with the counts of
+        :func:`~mtl_tasks.data.attribution.join_labels` for events before ``before``.
     tables_root
-        Where the files beside the log lie, such as ``source.prior``; by default where the log does. A log in a database
-        lies in the store, and they do not.
+        Folder of the files beside the log, such as ``source.prior``; by default ``root``. A log in a database is read
+        from the store, and they are not.
 
     Returns
     -------
     pandas.DataFrame
         ``user_id`` and ``item_id`` (int64, Int64 if some are missing, or str), ``event_time``
         (datetime64[us, UTC]), ``label:<task or signal>`` (float32, NaN where null), ``context:<name>`` (float32, or
-        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). What lies
-        before the log (``source.prior``) comes first.
+        str, '' where null), ``file`` (category) and, if the log is partitioned, ``partition_day`` (int32). Exposures
+        from before the log (``source.prior``) come first.
 
     Raises
     ------
     DataError
-        If a file is missing, changed, truncated or corrupt, lacks a column, holds a wrong type or another one than
-        the first file, or has times that do not name one instant.
+        If a file is missing, changed, truncated or corrupt, lacks a column, has a wrong type or another one than the
+        first file, or has times that do not name one instant.
     """
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     seen = {} if seen is None else seen
@@ -98,7 +98,7 @@ def join_parts(
     before: pd.Timestamp | None = None,
     attribution: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Make the table that :func:`read_log` returns, but for what is known from before the log, of converted columns.
+    """Make the table of :func:`read_log`, without exposures from before the log, from converted columns.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def join_parts(
     seen
         Columns that have values in other files, if not in these.
     before, attribution
-        As of :func:`read_log`.
+        As in :func:`read_log`.
     """
     for name, place in log_places(scenario, scenario.source.log).items():
         if name in (USER, ITEM) and name not in seen and all(pa.types.is_null(part[name].type) for part in parts):
@@ -140,10 +140,10 @@ def _log_part(
     seen: dict[str, tuple[str, str]],
     before: pd.Timestamp | None,
 ) -> dict[str, pa.ChunkedArray]:
-    """Read one file of the log; ``seen`` holds each column's first (type in words, file), to hold later ones to."""
+    """Read one file of the log; ``seen`` has each column's first (type in words, file), which others must match."""
     positions = log_places(scenario, file.path)
     groups = None
-    if before is not None and file.day is None:  # a row that lies in the wrong partition is a fault to be counted
+    if before is not None and file.day is None:  # a row in the wrong partition must be counted as a fault
         latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
         groups = partial(groups_before, source=scenario.source, time=positions[TIME], before=before, latest=latest)
     part = read_columns(file, root, positions, groups)
@@ -169,7 +169,7 @@ def log_column(
         column = to_kinds(column, place)
     else:
         column = to_numbers(column, place, scenario.thresholds.get(name))
-    if kind is not None and column.null_count < len(column):  # nulls alone hold no other file to their type
+    if kind is not None and column.null_count < len(column):  # a column of nulls sets no type for other files
         first, first_file = seen.setdefault(name, (kind, place.file))
         if kind != first:
             raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
@@ -177,7 +177,7 @@ def log_column(
 
 
 def log_places(scenario: Scenario, file: str) -> dict[str, ColumnRef]:
-    """Canonical name to the column that it is read from."""
+    """Return the column that each canonical name is read from."""
     columns = scenario.source.columns
     keys = {
         USER: (columns.user, "source.columns.user"),

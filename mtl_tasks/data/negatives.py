@@ -1,4 +1,4 @@
-"""Negatives of a task whose log holds positives only: items that a user had not taken, drawn by popularity."""
+"""Sampled negatives of a task whose log has only positives: items new to the user, drawn by popularity."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import group_starts, id_array, stable_argsort
 
 DRAWN_FOR: Final = "drawn_for"
-MIN_USERS: Final = (
-    50  # who took something in the days that negatives are drawn from; with fewer, those are one user's taste
-)
-MAX_DRAWS: Final = 20  # redraws from the same days of what a user had taken or was given; then more days are added
+MIN_USERS: Final = 50  # with positives on the days that negatives are drawn from; fewer would reflect one user's taste
+MAX_DRAWS: Final = 20  # redraws from the same days of items that a user already has; then more days are added
 
 Codes = NDArray[np.int64]
 
@@ -24,26 +22,26 @@ Codes = NDArray[np.int64]
 def draw_negatives(
     positives: pd.DataFrame, takes: pd.DataFrame, events: pd.DataFrame, per_positive: int, power: float, seed: int
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-    """Draw items that a user did not take, in proportion to their popularity up to the positive's day.
+    """Draw items that are new to the user, in proportion to their popularity to the power ``power``.
 
-    Popularity is that of the positive's own day, if ``MIN_USERS`` users took something on it. A user who cannot be
-    given enough different items from it, and all users of quieter days, draw from the last 2, 4, 8, … days that end
-    with the day and hold as many users.
+    Popularity is that of the positive's own day, if at least ``MIN_USERS`` users have positives on it. On quieter days,
+    and if a user runs out of different items, it is that of the last 2, 4, 8, … days that end with the day and have as
+    many users.
 
-    What was taken on earlier days is known by the positive's day, and a positive need not be: an item that nobody had
-    taken before would give itself away. So such a positive draws from other items that are new on its day, and is left
-    out if they are too few; a positive of a known item draws from earlier days what was known by then.
+    These longer windows give only items that are known before the positive's day. A positive of a new item would stand
+    out among them: on a quiet day it draws from other items that are new on that day, and is left out if they are too
+    few.
 
-    A day's draws depend on the seed, the day and the log up to that day only, so that runs at different as_of
-    share them. An item that the user took on that day or before is never drawn, and none is drawn twice for a user
-    and a day.
+    A day's draws depend only on the seed, the day and the log up to that day, so that runs at different as_of share
+    them. An item that the user interacted with by the end of that day is never drawn, and none is drawn twice for a
+    user and a day.
 
     Parameters
     ----------
     positives
         The n rows to draw for: user, item, day.
     takes
-        The positives of the whole log, which popularity is counted over: user, item, day.
+        The positives of the whole log, over which popularity is counted: user, item, day.
     events
         All interactions, none of which is drawn as a negative from its day on: user, item, day.
 
@@ -51,9 +49,9 @@ def draw_negatives(
     -------
     draws
         user, item and day (m,), m at most ``n * per_positive``, and ``drawn_for``: the position in ``positives`` of
-        the one that each was drawn for.
+        each draw's positive.
     left_out
-        bool (n,): positives of new items on quiet days that could not be given their number. They have no negatives.
+        bool (n,): positives of new items on quiet days with too few items to draw. They have no negatives.
     """
     users, items = np.unique(id_array(events[columns.USER])), np.unique(id_array(events[columns.ITEM]))
     owned = _FirstTaken(_codes(users, events[columns.USER]), _codes(items, events[columns.ITEM]), len(items), events)
@@ -90,7 +88,7 @@ def _codes(ids: NDArray[Any], wanted: pd.Series[Any]) -> Codes:
 def _draw_day(
     who: Codes, new: NDArray[np.bool_], day: int, pool: _Popularity, owned: _FirstTaken, rng: np.random.Generator
 ) -> Codes:
-    """An item for each user code (n,), -1 where there is none that the user had not taken or was given."""
+    """Draw an item for each user code (n,), -1 where none was found that the user does not have yet."""
     what = np.full(len(who), -1, dtype=np.int64)
     for codes, cumulative, serves in pool.windows(day):
         open_ = np.flatnonzero((what < 0) & (new == serves if serves is not None else True))
@@ -113,7 +111,7 @@ def _is_first(values: Codes) -> NDArray[np.bool_]:
 
 
 class _FirstTaken:
-    """The day on which each user first took each item, looked up without a loop."""
+    """First day on which each user interacted with each item, with vectorized lookup."""
 
     def __init__(self, users: Codes, items: Codes, item_count: int, events: pd.DataFrame) -> None:
         self._item_count = item_count
@@ -125,7 +123,7 @@ class _FirstTaken:
         self._pairs, self._days = ordered[first], days[order][first]
 
     def pairs(self, users: Codes, items: Codes) -> Codes:
-        """A number for each pair of codes."""
+        """Return one number for each pair of codes."""
         return users * self._item_count + items
 
     def free(self, pairs: Codes, day: int) -> NDArray[np.bool_]:
@@ -136,7 +134,7 @@ class _FirstTaken:
 
 
 class _Popularity:
-    """Counts of the items that were taken in windows of days."""
+    """Counts of positives by item in windows of days."""
 
     def __init__(self, users: Codes, items: Codes, item_count: int, takes: pd.DataFrame, power: float) -> None:
         days = takes[columns.DAY].to_numpy()
@@ -146,18 +144,18 @@ class _Popularity:
         np.minimum.at(self._first, items, days)
 
     def is_new(self, items: Codes, days: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether nobody had taken each item before its day, bool (n,)."""
+        """Whether each item has no positive before its day, bool (n,)."""
         new: NDArray[np.bool_] = self._first[items] >= days
         return new
 
     def is_busy(self, first: int, last: int) -> bool:
-        """Whether ``MIN_USERS`` users took something from one day to another."""
+        """Whether at least ``MIN_USERS`` users have positives from one day to another, both inclusive."""
         return len(np.unique(self._users[self._span(first, last)])) >= MIN_USERS
 
     def windows(self, day: int) -> Iterator[tuple[Codes, NDArray[np.float64], bool | None]]:
-        """Yield item codes, cumulative chances and for whom they are.
+        """Yield item codes, their cumulative probabilities, and the positives that they serve.
 
-        That is positives of new items (True), of known ones (False), or all (None).
+        These are positives of new items (True), of known ones (False), or all (None).
         """
         if self.is_busy(day, day):
             yield from self._window(day, day, None)

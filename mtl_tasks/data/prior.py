@@ -1,4 +1,4 @@
-"""What is known from before the log: exposures without a time, counted as of one day before all others."""
+"""Exposures from before the log: they have no time and are dated to one day before all others."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def with_prior(
 ) -> pd.DataFrame:
     """Return the log with the prior exposures before its rows, in their own order.
 
-    Their time is the midnight that begins the day ``days_before`` the log's first; their other labels and all context
-    are null. They are judged like any row.
+    Their time is midnight (UTC) of the day ``days_before`` the log's first; their other labels and all context are
+    null. They are validated like any row.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def with_prior(
     names = [*log[FILE].cat.categories, prior.path]
     log = log.assign(**{FILE: log[FILE].cat.set_categories(names)})
     earlier[FILE] = pd.Categorical([prior.path] * len(earlier), categories=names)
-    for name in (USER, ITEM):  # a missing id is for the checks of rows, which int64 cannot hold
+    for name in (USER, ITEM):  # the row checks need missing ids, which int64 cannot hold
         kind = "Int64" if earlier[name].isna().any() and log[name].dtype == "int64" else log[name].dtype
         earlier, log = earlier.astype({name: kind}), log.astype({name: kind})
     return pd.concat([earlier[log.columns], log], ignore_index=True)

@@ -1,4 +1,4 @@
-"""The columns of one Parquet or CSV file: those that are wanted, each exactly once, of a file that has not changed."""
+"""Reader of the wanted columns, each exactly once, of one unchanged Parquet or CSV file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mtl_tasks.data.files import SourceFile, about_content, is_unchanged, locate
 
 log = logging.getLogger(__name__)
 
-_RELEASE_SECONDS: Final = 30  # far more than the one read that may be under way takes
+_RELEASE_SECONDS: Final = 30  # far longer than the one pending read takes
 _BLOCK: Final = 1 << 20  # bytes of CSV parsed at a time; a longer line is refused rather than held
 SHOWN: Final = 12  # names listed in a message
 
@@ -32,7 +32,7 @@ Groups = Callable[[pq.ParquetFile], list[int]]
 def read_columns(
     file: SourceFile, root: str | Path | UPath, positions: dict[str, ColumnRef], groups: Groups | None = None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that ``positions`` names, by canonical name, after checking that the file has not changed.
+    """Return the columns in ``positions``, by canonical name, after checking that the file has not changed.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ def _read_parquet(path: UPath, positions: dict[str, ColumnRef], groups: Groups |
 
 
 def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
-    """Return a reader of an open file; old engines write times as INT96, which nanoseconds hold until 2262 only."""
+    """Return a reader of an open file; INT96 times of old engines are read as microseconds: nanoseconds end in 2262."""
     return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
 
 
 def _read_csv(path: UPath, positions: dict[str, ColumnRef]) -> pa.Table:
-    """Read every column as strings: a type inferred from the first rows would change the later ones silently.
+    """Read every column as strings: a type inferred from the first rows would silently change later ones.
 
-    The file streams through, so that no more of it is in memory than the columns that are wanted. It is opened once
-    for the names and once for the rows: a reader reads ahead, and would move a handle that both shared.
+    The file is streamed, so that memory holds only the wanted columns. It is opened once for the names and once for the
+    rows: a reader reads ahead and would move a shared handle.
     """
     with CsvReader(path) as reader:
         wanted = wanted_columns(reader.schema.names, positions)
@@ -80,11 +80,11 @@ def _read_csv(path: UPath, positions: dict[str, ColumnRef]) -> pa.Table:
 
 
 class CsvReader:
-    """Batches of a CSV file, decompressed as it is read; a quoted value may hold line ends.
+    """Batches of a CSV file, decompressed as it is read; a quoted value may contain line ends.
 
-    Arrow reads ahead in threads of its own, which call Python for the bytes. A thread that still does so when the
-    interpreter exits aborts the process or blocks it forever. So leaving the context, on an error too, waits until
-    Arrow has let go of the file.
+    Arrow reads ahead in its own threads, which call Python for the bytes. A thread that still does so when the
+    interpreter exits aborts the process or blocks it forever. So leaving the context, even on an error, waits until
+    Arrow has released the file.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class CsvReader:
 
 
 class _Source:
-    """The bytes of a file; Arrow keeps it for as long as any of its threads may read."""
+    """The bytes of a file; Arrow keeps a reference as long as any of its threads may read."""
 
     closed = False
 
@@ -136,7 +136,7 @@ class _Source:
         self.read = handle.read
 
     def close(self) -> None:
-        """Nothing: who opened the file closes it."""
+        """Do nothing: the opener of the file closes it."""
 
 
 def wanted_columns(names: list[str], positions: dict[str, ColumnRef]) -> list[str]:
@@ -154,7 +154,7 @@ def wanted_columns(names: list[str], positions: dict[str, ColumnRef]) -> list[st
 
 @contextmanager
 def parsed(file: str, text: bool) -> Iterator[None]:
-    """Say which file cannot be parsed."""
+    """Name the file in the error if it cannot be parsed."""
     try:
         yield
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Which row groups of a single Parquet log hold anything from before a run's as_of."""
+"""Selection of the row groups of a single Parquet log that may hold rows before a run's as_of."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mtl_tasks.scenario import Source
 def groups_before(
     parquet: pq.ParquetFile, source: Source, time: ColumnRef, before: pd.Timestamp, latest: pd.Timestamp
 ) -> list[int]:
-    """Return the row groups but those that hold nothing but rows from ``before`` on, by their statistics.
+    """Return the row groups except those whose statistics show only rows from ``before`` on.
 
-    A group whose statistics do not say so is kept, and so is one with a missing time, or one from ``latest`` on: those
-    are bad rows to be counted.
+    A group without such statistics is kept, and so is one with a missing time or a time from ``latest`` on: those are
+    bad rows to count.
 
     Parameters
     ----------
     time
         The file's time column.
     latest
-        The first instant that no row can be of.
+        The first implausible instant.
     """
     metadata = parquet.metadata
     column = next((n for n in range(metadata.num_columns) if metadata.schema.column(n).path == time.column), None)
@@ -55,6 +55,6 @@ def _is_needed(
         pa.ArrowException,
         OverflowError,
         ValueError,
-    ):  # said of all rows, with their count, once these are read
+    ):  # reported with the count of all rows once they are read
         return True
     return bool(earliest.as_py() < span[0] or newest.as_py() >= span[1])

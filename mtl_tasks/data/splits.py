@@ -1,4 +1,4 @@
-"""Cut the past into windows and make the labeled rows of each; negatives are drawn where the log has none."""
+"""Windows of the past and their labeled rows; negatives are drawn where the log has none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mtl_tasks.scenario.rows_needed import room_faults
 log = logging.getLogger(__name__)
 
 WINDOWS: Final = ("train", "tune", "blend", "test")
-MIN_SAMPLED: Final = 0.25  # of the negatives that a window should have
+MIN_SAMPLED: Final = 0.25  # share of the negatives that a window should have
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Windows:
 
     @classmethod
     def cut(cls, scenario: Scenario, as_of_day: int, first_day: int) -> Windows:
-        """Cut backwards from as_of.
+        """Cut the windows backwards from as_of.
 
         Raises
         ------
         DataError
-            If too little of the log lies before the train window.
+            If too little of the log is before the train window.
         """
         ranges: dict[str, tuple[int, int]] = {}
         end = as_of_day
@@ -59,12 +59,12 @@ class Windows:
         return self.ranges[window]
 
     def describe(self) -> dict[str, list[str]]:
-        """First and last day of each window as ISO dates, both inclusive."""
+        """Return first and last day of each window as ISO dates, both inclusive."""
         return {name: [day_text(first), day_text(end - 1)] for name, (first, end) in sorted(self.ranges.items())}
 
 
 def log_days(events: pd.DataFrame, prior: int) -> NDArray[np.int32]:
-    """Days of the log in order, without the one of so many good rows from before it."""
+    """Return the days of the log in order, without the day of its ``prior`` good rows from before the log, if any."""
     days: NDArray[np.int32] = np.unique(events[columns.DAY].to_numpy())
     return days[1:] if prior and len(days) > 1 else days
 
@@ -80,13 +80,13 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
     Returns
     -------
     pandas.DataFrame
-        user, item, day, window, the context, and a float32 label column a task (NaN: not observed), ordered by day.
+        user, item, day, window, the context, and a float32 label column per task (NaN: not observed), ordered by day.
         A drawn negative has the context of its positive.
 
     Raises
     ------
     DataError
-        If a window cannot serve its purpose; the message names the knob to turn.
+        If a window cannot serve its purpose; the message names the setting to change.
     """
     rows = label_rows(events, scenario, windows)
     for fault in window_faults(rows, scenario, windows):
@@ -95,7 +95,7 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
 
 
 def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
-    """As :func:`make_rows`, whether or not the windows can serve their purpose."""
+    """As :func:`make_rows`, even if windows cannot serve their purpose."""
     inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
     about = scenario.source.context
     context = [columns.context(name) for name in (*about.numbers, *about.categorical)]
@@ -117,9 +117,9 @@ def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd
 
 
 def _forget_unknown(rows: pd.DataFrame, known: NDArray[Any], scenario: Scenario, windows: Windows) -> None:
-    """Take away, in place, the labels that were not final yet at the end of their row's window.
+    """Remove, in place, the labels that were not final by the end of their row's window.
 
-    Those of both kinds: if only the negatives had to wait, a window's last rows would nearly all be positives.
+    Both positives and negatives: if only negatives had to wait, nearly all last rows of a window would be positives.
     """
     ends = np.array([windows[name][1] for name in WINDOWS])
     late = known >= ends[np.searchsorted(ends, rows[columns.DAY].to_numpy(), side="right")]
@@ -179,7 +179,7 @@ def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> d
 
 
 def _describe_sampled(rows: pd.DataFrame, task: str) -> dict[str, Any]:
-    """Negatives per positive, and how many repeat another of the same user, item and day."""
+    """Count negatives per positive, and negatives that repeat another of the same user, item and day."""
     label = rows[columns.label(task)]
     negatives = rows[label == 0]
     positives = int((label == 1).sum())
@@ -190,7 +190,7 @@ def _describe_sampled(rows: pd.DataFrame, task: str) -> dict[str, Any]:
 
 
 def window_faults(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> Iterator[str]:
-    """Yield why windows cannot serve their purpose, each with the knob to turn."""
+    """Yield why windows cannot serve their purpose, each with the setting to change."""
     for id_column, noun in ((columns.USER, "user"), (columns.ITEM, "item")):
         train = rows.loc[rows[columns.WINDOW] == "train", id_column]
         if train.nunique() == 1:

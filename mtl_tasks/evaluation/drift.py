@@ -1,18 +1,18 @@
-"""How far labels, predictions and features have shifted between two sets of rows.
+"""Drift of labels, predictions and features between two sets of rows.
 
-The measure is the population stability index, PSI = Σ (q − p) · ln(q / p) over bins that hold about a tenth of the
-reference each (Siddiqi, "Credit Risk Scorecards", 2006: below .1 is read as little, up to .25 as some, above as a large
-shift). Two samples of n and m independent rows of one distribution already give about (bins − 1) · (1/n + 1/m)
-(Yurdakul, "Statistical properties of the population stability index", 2018), which is told beside each value; rows of
-one user are alike, so of few users more is to be expected.
+The measure is the population stability index, PSI = Σ (q − p) · ln(q / p) over bins with about a tenth of the reference
+each (Siddiqi, "Credit Risk Scorecards", 2006: below .1 the shift is small, up to .25 moderate, above that large). Two
+samples of n and m independent rows of one distribution already give about (bins − 1) · (1/n + 1/m) (Yurdakul,
+"Statistical properties of the population stability index", 2018), which is reported beside each value. Rows of one user
+are similar, so fewer users give a larger value.
 
-A candidate's test rows are held against those that the champion was judged on, and against its own train rows. Features
-may shift without the world's doing: what is counted from the log's first day on grows, and factors that are fitted anew
-have another scale.
+A candidate's test rows are compared with those that the champion was evaluated on, and with its own train rows.
+Features can shift even when the world has not: counts from the log's first day grow, and refitted factors have another
+scale.
 
-A run keeps a sketch of each variable: its cumulated counts at fifty quantiles, before and up to each, so that a value
-which many rows share stays exact, and between quantiles a line is drawn. Any two runs can then be compared without
-their rows, at an error that is small beside .1 (what it is, a test says). Only what a run has recorded is used.
+A run keeps a sketch of each variable: its cumulative counts at fifty quantiles, before and up to each. A value that
+many rows share therefore stays exact; counts between quantiles are interpolated linearly. Any two runs can then be
+compared without their rows, with an error far below .1 (a test measures it). Only what a run has recorded is used.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from mtl_tasks.store.artifacts import Artifact
 Json = dict[str, Any]
 Counts = NDArray[np.float64]
 
-RECORD: Final = "distributions"  # the document of the stage evaluate that holds a run's sketches
+RECORD: Final = "distributions"  # document of the stage evaluate with a run's sketches
 FORMAT: Final = 1
 GROUPS: Final = ("labels", "predictions", "features")
-SAMPLED: Final = 20_000  # rows a window whose features are sketched: chance alone then gives a PSI of .001
+SAMPLED: Final = 20_000  # rows per window whose features are sketched; chance alone then gives a PSI of .001
 BINS: Final = 10
 KNOTS: Final = 51
 KEPT_KINDS: Final = 50
-PSEUDO_COUNT: Final = 0.5  # of every bin: without it an empty one would make the index infinite
+PSEUDO_COUNT: Final = 0.5  # added to every bin: an empty one would make the index infinite
 
 
 def sample_rows(window: slice, seed: int) -> NDArray[np.int64]:
-    """Return the places, ascending, of at most ``SAMPLED`` rows of a window, drawn at random."""
+    """Return the positions, ascending, of at most ``SAMPLED`` rows of a window, drawn at random."""
     size = window.stop - window.start
     if size <= SAMPLED:
         return np.arange(window.start, window.stop)
@@ -51,13 +51,13 @@ def sample_rows(window: slice, seed: int) -> NDArray[np.int64]:
 
 
 def sketch(values: pd.Series[Any] | NDArray[Any]) -> Json:
-    """Return the distribution of a variable in brief.
+    """Return a compact distribution of a variable.
 
     Returns
     -------
     dict
-        ``rows`` and ``missing`` (not finite, or without a kind); of numbers ``at`` and how many rows lie ``below`` and
-        ``upto`` each of these; of kinds (category) ``kinds``, the count of each of the most frequent.
+        ``rows`` and ``missing`` (not finite, or without a category). For numbers, ``at`` and the number of rows
+        ``below`` and ``upto`` each of these; for a categorical, ``kinds``, the counts of the most frequent categories.
     """
     column = pd.Series(values)
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -82,12 +82,12 @@ def sketches(columns: Mapping[Any, Any] | pd.DataFrame) -> dict[str, Json]:
 
 
 def shift(reference: Json, other: Json) -> Json | None:
-    """Return the PSI between two sketches; None where there are no rows, or one is of numbers and one of kinds.
+    """Return the PSI between two sketches; None without rows, or if one is numeric and the other categorical.
 
     Returns
     -------
     dict
-        ``psi``; ``noise``, what chance alone gives; ``rows`` and ``reference_rows``.
+        ``psi``; ``noise``, its value by chance alone; ``rows`` and ``reference_rows``.
     """
     if not reference["rows"] or not other["rows"] or ("kinds" in reference) != ("kinds" in other):
         return None
@@ -111,12 +111,12 @@ def compare(reference: Json, other: Json) -> Json:
     Parameters
     ----------
     reference, other
-        Of each of the groups ``labels``, ``predictions`` and ``features``, sketches by name.
+        Sketches by name, for each of the groups ``labels``, ``predictions`` and ``features``.
 
     Returns
     -------
     dict
-        ``shifts``: ``{group, name}`` with what :func:`shift` returns, the largest first within a group; and
+        ``shifts``: ``{group, name}`` with the result of :func:`shift`, largest first within a group; and
         ``unmatched``: ``{group, name}`` of the variables that only one side has or that cannot be compared.
     """
     shifts, unmatched = [], []
@@ -134,7 +134,7 @@ def compare(reference: Json, other: Json) -> Json:
 
 
 def read_record(evaluated: Artifact) -> Json | None:
-    """Return the sketches that a run's stage ``evaluate`` left; None if it is of before they were, or of other form.
+    """Return the sketches from a run's stage ``evaluate``; None if it has none, or they have another format.
 
     Raises
     ------
@@ -175,9 +175,9 @@ def _number_counts(reference: Json, other: Json) -> tuple[Counts, Counts]:
 
 
 def _edges(own: Json) -> tuple[Counts, NDArray[np.bool_]]:
-    """Bounds of bins of about a tenth of the rows, each just before a value or, ``including``, just after it.
+    """Return bounds of bins of about a tenth of the rows, each just before a value or, if ``including``, just after it.
 
-    A value that a tenth of the rows share gets a bin of its own.
+    A value that a tenth of the rows share gets its own bin.
     """
     at, below, upto = (np.array(own[part], dtype=np.float64) for part in ("at", "below", "upto"))
     if not len(at):
@@ -191,7 +191,7 @@ def _edges(own: Json) -> tuple[Counts, NDArray[np.bool_]]:
 
 
 def _cumulated(own: Json, edges: Counts, including: NDArray[np.bool_]) -> Counts:
-    """How many rows lie before each edge; between the values of a sketch rows are taken to lie evenly."""
+    """Return the number of rows before each edge; rows between the values of a sketch are assumed evenly spread."""
     at, below, upto = (np.array(own[part], dtype=np.float64) for part in ("at", "below", "upto"))
     if not len(at):
         return np.zeros(len(edges))

@@ -1,4 +1,4 @@
-"""What the test window says: metrics with intervals by member, fusion and slice, and the quality of the lists."""
+"""Evaluation on the test window: metrics with intervals by member, fusion and slice, and list metrics."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mtl_tasks.scenario import Scenario
 Values = NDArray[np.float64]
 Json = dict[str, Any]
 REPLICATES: Final = 200
-JUDGED: Final = 10_000  # people whose lists are judged: the interval of their mean NDCG is some .005 to either side
+JUDGED: Final = 10_000  # users whose top-k lists are evaluated; the interval of their mean NDCG is about ±.005
 NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
-LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ordered by
+LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ranked by
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class ScoredRows:
     slices: dict[str, NDArray[np.bool_]]
 
     def where(self, mask: NDArray[np.bool_]) -> ScoredRows:
-        """Some of the rows, without slices."""
+        """Select some of the rows, without slices."""
         predictions = {name: values[mask] for name, values in self.predictions.items()}
         return ScoredRows(self.users[mask], self.label[mask], predictions, {})
 
 
 def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
-    """Rows whose user or item had no interaction before the row's day, and the others."""
+    """Return masks of rows whose user or item had no interaction before the row's day, and of the others."""
     masks: dict[str, NDArray[np.bool_]] = {}
     for side in ("user", "item"):
         cold = features[f"{side}.count"].to_numpy() == 0
@@ -62,7 +62,7 @@ def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 
 def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
-    """Return the task's metrics, and those of its slices, in the form of the evaluation document."""
+    """Return the metrics of a task and of its slices, in the form of the evaluation document."""
     made, replicates = _measure(rows, METRICS[kind], seed)
     against = {}
     for name in made:
@@ -112,18 +112,18 @@ def _against_floor(made: Json, replicates: dict[tuple[str, str], Values], name: 
 
 
 def calibration_of(rows: ScoredRows) -> list[dict[str, float | int]]:
-    """Calibration curve of the fusion."""
+    """Return the calibration curve of the fusion."""
     return calibration_curve(rows.label, rows.predictions[FUSION])
 
 
 def list_target(scenario: Scenario) -> str | None:
-    """The task whose positives a list should hold: the first binary one."""
+    """Return the task whose positives a list should contain: the first binary one; None without one."""
     binary = scenario.tasks_of("binary")
     return binary[0] if binary else None
 
 
 def taken_in_test(events: pd.DataFrame, scenario: Scenario, start: int) -> pd.DataFrame:
-    """User-item pairs taken from ``start`` on, by users that the log knew before."""
+    """Return the user-item pairs of positives from ``start`` on, of users known before."""
     target = list_target(scenario)
     later = events[events[columns.DAY] >= start]
     if target is not None and scenario.tasks[target].label is not None:
@@ -133,7 +133,7 @@ def taken_in_test(events: pd.DataFrame, scenario: Scenario, start: int) -> pd.Da
 
 
 def judged_people(truth: pd.DataFrame, seed: int, most: int = JUDGED) -> pd.DataFrame:
-    """Keep the pairs of at most so many users, drawn at random: scoring everybody's candidates is what costs."""
+    """Keep the pairs of at most ``most`` users, drawn at random: scoring all users' candidates is expensive."""
     users = truth[columns.USER].unique()
     if len(users) <= most:
         return truth
@@ -142,19 +142,19 @@ def judged_people(truth: pd.DataFrame, seed: int, most: int = JUDGED) -> pd.Data
 
 
 class ListJudge:
-    """Collects top-k lists batch by batch and scores them against what was taken.
+    """Collects top-k lists batch by batch and scores them against the test window.
 
-    Lists are made once, at the start of the test window, from what was known then; the truth is all that a user took
-    in the window, whether or not the log had the item before.
+    Lists are made once, at the start of the test window, from what was known then. The truth is all of a user's
+    positives in the window, whether or not the log had the item before.
 
     Parameters
     ----------
     truth
-        User and item, of the people whose lists are judged.
+        User and item, of the users whose lists are evaluated.
     people
-        How many there are of whom those are a sample.
+        Number of users from whom these are sampled.
     known_items
-        Those that a list could hold.
+        Items that a list could contain.
     """
 
     def __init__(self, truth: pd.DataFrame, people: int, known_items: NDArray[Any], k: int, seed: int) -> None:
@@ -168,7 +168,7 @@ class ListJudge:
         self._people, self._catalog, self._k, self._seed = people, len(known_items), k, seed
 
     def add(self, scored: pd.DataFrame) -> None:
-        """Take a batch of scored candidates."""
+        """Add a batch of scored candidates."""
         self._found += int(self._taken(scored).sum())
         self._scored += len(scored)
         for name, score in LISTS.items():

@@ -1,4 +1,4 @@
-"""The evaluation gate: may this candidate be published? It fails closed: what cannot be computed fails its rule."""
+"""The evaluation gate, which decides whether a candidate may be published; a rule that cannot be computed fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One rule, judged."""
+    """The result of one rule."""
 
     rule: str
     kind: str
@@ -43,12 +43,12 @@ class Champion:
     predictions
         Its fused predictions of this run's test rows, by task.
     problem
-        Why there are none.
+        Why there are none, or None.
     drift
-        What :func:`~mtl_tasks.evaluation.drift.compare` made of its record and this run's; under ``problem`` why
-        nothing.
+        :func:`~mtl_tasks.evaluation.drift.compare` of its record and this run's; ``problem`` is the reason if there is
+        no comparison.
     passed_over
-        A sentence for each newer run that could not be compared with, so that this one is.
+        A sentence for each newer run that could not be compared with.
     """
 
     run_key: str
@@ -60,7 +60,7 @@ class Champion:
 
     @property
     def warnings(self) -> list[str]:
-        """What a verdict has to say of whom it was not reached against."""
+        """Warnings of a verdict, one per newer champion that it was not compared with."""
         met = f"compared with the champion before it, run {self.run_key[:12]} as of {self.as_of}"
         return [f"warning: {sentence}; {met}" for sentence in self.passed_over]
 
@@ -68,7 +68,7 @@ class Champion:
 def evaluate_rules(
     scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None
 ) -> Json:
-    """Judge a candidate by every rule; one failed rule rejects it.
+    """Evaluate a candidate by every rule; one failed rule rejects it.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def evaluate_rules(
     rows
         Task to its labeled test rows.
     champion
-        None when no earlier run was promoted; rules against it then hold by default and the verdict says ``first``.
+        None if no earlier run was promoted; rules against it are then skipped, and the verdict says ``first``.
 
     Returns
     -------
     dict
-        The verdict: decision, rules, one sentence a rule, failed ones first, and after those what was passed over.
+        The verdict: decision, rules, and one sentence per rule: failed ones, then warnings, then passed ones.
     """
     gate = scenario.gate
     findings = [_absolute(rule, evaluation) for rule in gate.absolute]
@@ -113,7 +113,7 @@ def evaluate_rules(
 
 
 def verdict_line(verdict: Json) -> str:
-    """The verdict in one line."""
+    """Return the verdict in one line."""
     passed = sum(rule["passed"] for rule in verdict["rules"])
     first = next((rule["reason"] for rule in verdict["rules"] if not rule["passed"]), None)
     line = f"{verdict['decision']}: {passed} of {len(verdict['rules'])} rules passed"
@@ -171,7 +171,7 @@ def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: S
 
 
 def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: Champion) -> list[RuleResult]:
-    """Non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
+    """Test non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
     gate, seed = scenario.gate, scenario.seed
     parts = [_comparable(rule, rows, scenario) for rule in gate.relative]
     alpha = 1.0 - gate.confidence
@@ -248,7 +248,7 @@ def _held_back(finding: RuleResult) -> RuleResult:
 
 
 def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -> ScoredRows | None:
-    """The rows a rule is about; None if there is no such slice, or the metric is none of the task's kind."""
+    """Return the rows a rule is about; None if there is no such slice, or the metric is not of the task's kind."""
     part = rows.get(rule.task)
     if part is None or rule.metric not in METRICS[scenario.tasks[rule.task].kind]:
         return None
@@ -259,7 +259,7 @@ def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -
 
 
 def _p_value(rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int) -> float:
-    """One-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if it cannot be computed."""
+    """Return the one-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if unknown."""
     if part is None or not len(part.label) or "champion" not in part.predictions:
         return 1.0
     drawn = _replicated_gain(part, part.predictions["champion"], rule.metric, gate, seed)
@@ -269,7 +269,7 @@ def _p_value(rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champi
 def _paired(
     rows: ScoredRows, reference: Values, metric: str, gate: Gate, seed: int, confidence: float
 ) -> tuple[float | None, float | None, float | None]:
-    """Improvement of the fusion over a reference on the same rows, with its interval."""
+    """Return the improvement of the fusion over a reference on the same rows, with its interval."""
     if not len(rows.label):
         return None, None, None
     mine = compute(metric, rows.label, rows.predictions[FUSION])
@@ -291,12 +291,12 @@ def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gat
 
 
 def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_start: str) -> None:
-    """Refuse to compare with a champion whose columns this run lacks, or that learned from this run's test rows.
+    """Raise if this run lacks a champion's columns, or the champion was trained on this run's test rows.
 
     Raises
     ------
     ConfigError
-        Saying what stands in the way.
+        Gives the reason.
     """
     for name, task in theirs.labels.items():
         own = ours.labels.get(name)
@@ -329,4 +329,4 @@ def _nothing_to_judge(scenario: Scenario) -> RuleResult:
 
 def _with_interval(value: float, low: float | None, high: float | None) -> str:
     text = f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
-    return text.replace("-", "−")  # as tables write it
+    return text.replace("-", "−")  # as in tables

@@ -1,4 +1,4 @@
-"""Point-in-time features: a row on a day is described by events before that day, and by nothing else."""
+"""Point-in-time features: a row is described only by data from before its day."""
 
 from mtl_tasks.features.builder import FeatureMaker, Tables, build_features, fit_spaces
 

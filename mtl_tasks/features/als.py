@@ -1,12 +1,12 @@
-"""Collaborative-filtering factors: one space, fixed before training starts, into which users and items are folded.
+"""Collaborative-filtering factors: item vectors fitted before training starts; users and new items are folded in.
 
-Two models. *Taste*: implicit-feedback ALS (Hu, Koren & Volinsky 2008, the `implicit` library) on which items a user
-took. *Level*: explicit ALS on what is left of a regression label after damped item and user means (biased matrix
-factorization, Koren, Bell & Volinsky 2009), since implicit ALS says nothing of rating levels.
+Two models. *Preference factors*: implicit-feedback ALS (Hu, Koren & Volinsky 2008, the `implicit` library) on positive
+interactions. *Rating factors*: explicit ALS on the residuals of a regression label from damped item and user means
+(biased matrix factorization, Koren, Bell & Volinsky 2009), since implicit ALS does not model ratings.
 
-Both are fitted on the history window. From then on only fold-in happens, day by day, with events before that day: a
-user's vector against the item vectors, and, once every ``refresh_days``, vectors for items that history never saw
-against the vectors of the people who took them. Training rows, test rows and serving see the same space.
+Both are fitted on the history window. After that, vectors are only folded in, day by day, from interactions before the
+day: a user against the item vectors, and, every ``refresh_days``, items absent from history against the user vectors.
+Training rows, test rows and serving use the same factors.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from mtl_tasks.core.errors import ConfigError, DeviceError
 
 log = logging.getLogger(__name__)
 Floats = NDArray[np.float32]
-RMM: Final = "rmm-cu13==26.2.*"  # the memory manager that the wheel of `implicit` 0.7.3 is linked with
-CHUNK: Final = 1 << 18  # interactions whose vectors are held at once in a least-squares pass
+RMM: Final = "rmm-cu13==26.2.*"  # the memory manager that the wheel of `implicit` 0.7.3 links to
+CHUNK: Final = 1 << 18  # interactions whose vectors are in memory at once in a least-squares pass
 TAMER: Final = {
     "taste": "lower factors.alpha or the weights of factors.signals, or raise factors.regularization",
     "level": "raise factors.rating_regularization",
@@ -36,10 +36,10 @@ TAMER: Final = {
 
 
 class Solver(Protocol):
-    """A factor model: how to fit item vectors, and how to fold rows in against vectors that stay as they are.
+    """A factor model: it fits item vectors, and folds rows in against fixed vectors.
 
-    A pair met several times stands in a matrix several times; what that means is for the solver to say. Vectors that
-    are not finite are refused with a ConfigError: trees would take NaN for a missing value.
+    A repeated pair has several entries in a matrix; each solver defines how they combine. Vectors that are not finite
+    raise a ConfigError: trees would read NaN as a missing value.
     """
 
     name: str
@@ -47,18 +47,18 @@ class Solver(Protocol):
     def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
         """Return item vectors, float32 (items, dimensions), learned from values (users, items).
 
-        ``start`` holds the vectors to go on from, NaN for items that have none yet; fewer iterations then do.
+        ``start`` holds the vectors to warm-start from, NaN for items without one; fewer iterations then run.
         """
 
     def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
-        """Return one vector a row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
+        """Return one vector per row of ``values`` (rows, n) against ``vectors`` (n, dimensions).
 
-        A row without values gets zeros. Users fold in against items and items against users alike.
+        A row without values gets zeros. Rows are users against items, or items against users.
         """
 
 
 class ImplicitALS:
-    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, those of one pair add up."""
+    """Implicit-feedback ALS of the `implicit` library; values are confidences above 0, summed per pair."""
 
     def __init__(
         self,
@@ -83,12 +83,12 @@ class ImplicitALS:
         self.device = resolve_device(device)
 
     def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
-        """See :class:`Solver`; same seed, same bits on the CPU whatever the thread count."""
+        """See :class:`Solver`; on the CPU the same seed gives the same bits, whatever the thread count."""
         summed = _summed(user_items)
         with _als(self.device) as als:
             model = als(**self._settings) if self.device == "gpu" else als(**self._settings, num_threads=self._threads)
             if start is not None:
-                # As `implicit` begins, where there is nothing to go on from.
+                # Items without a start vector are initialized as `implicit` does it.
                 random = np.random.default_rng(self._settings["random_state"]).random(start.shape) * 0.01
                 items = np.where(np.isnan(start), random, start).astype(np.float32)
                 model.iterations = self._warm_iterations
@@ -100,7 +100,7 @@ class ImplicitALS:
         return _finite(np.asarray(factors, dtype=np.float32), self.name)
 
     def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
-        """See :class:`Solver`; `implicit`'s own recalculation (Cholesky), on the CPU."""
+        """See :class:`Solver`; uses `implicit`'s own recalculation (Cholesky), on the CPU."""
         with _als("cpu") as als, _solvable(self.name):
             model = als(**self._settings, num_threads=self._threads)
             model.item_factors = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -109,7 +109,7 @@ class ImplicitALS:
 
 
 def _on(device: str, vectors: Floats) -> Any:
-    """Vectors as `implicit`'s models of a device hold them."""
+    """Return vectors in the type that `implicit`'s models use on a device."""
     import implicit.gpu
 
     return implicit.gpu.Matrix(vectors) if device == "gpu" else np.ascontiguousarray(vectors)
@@ -117,14 +117,14 @@ def _on(device: str, vectors: Floats) -> Any:
 
 @contextmanager
 def _als(device: str) -> Iterator[Any]:
-    """Give `implicit`'s class with BLAS kept to one thread, which its own threads would otherwise fight with.
+    """Yield `implicit`'s class with BLAS limited to one thread, since BLAS threads would compete with its own.
 
-    What a GPU fails with, for want of memory say, becomes a DeviceError: the processor never takes over unasked.
+    A GPU failure, such as lack of memory, becomes a DeviceError: there is no silent fallback to the CPU.
     """
     import implicit.cpu.als
     import implicit.gpu.als
 
-    # After the imports: the limit reaches only the libraries that are loaded.
+    # After the imports: the limit applies only to libraries that are loaded.
     with threadpool_limits(1, "blas"):
         try:
             yield (implicit.gpu if device == "gpu" else implicit.cpu).als.AlternatingLeastSquares
@@ -145,9 +145,9 @@ def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 class ExplicitALS:
-    """Ridge regression of residuals on vectors, alternated: explicit ALS.
+    """Explicit ALS: alternating ridge regressions of residuals on vectors.
 
-    Values are residuals of a label; those of one pair are several observations of it.
+    Values are residuals of a label; several values of one pair are separate observations.
     """
 
     def __init__(
@@ -180,11 +180,11 @@ class ExplicitALS:
         return items
 
     def fold_in(self, values: sparse.csr_matrix, vectors: Floats) -> Floats:
-        """See :class:`Solver`: ``argmin_x sum (value - x·v)^2 + regularization |x|^2`` a row."""
+        """See :class:`Solver`: ``argmin_x sum (value - x·v)^2 + regularization |x|^2`` per row."""
         folded = np.zeros((values.shape[0], vectors.shape[1]), dtype=np.float32)
         lengths = np.diff(values.indptr)
-        # Rows of one length form one batched solve. A row with fewer values than dimensions is solved in its dual,
-        # a system of its own length: most people rate a handful of items.
+        # Rows of one length are solved in one batch. A row with fewer values than dimensions is solved in its dual,
+        # a system of its own length: most users rate only a handful of items.
         for length in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(lengths == length)
             for part in np.array_split(rows, max(1, len(rows) * length // CHUNK)):
@@ -197,7 +197,7 @@ class ExplicitALS:
 
 @contextmanager
 def _solvable(solver: str) -> Iterator[None]:
-    """Say which setting helps where a solver gives up: `implicit` on NaN and, like numpy, on a singular system."""
+    """Name the setting that helps if a solver fails: `implicit` does on NaN and, like numpy, on a singular system."""
     from implicit.recommender_base import ModelFitError
 
     try:
@@ -207,7 +207,7 @@ def _solvable(solver: str) -> Iterator[None]:
 
 
 def _finite(vectors: Floats, solver: str) -> Floats:
-    """Return vectors as they are, or refuse them."""
+    """Return the vectors unchanged; raise ConfigError if any is not finite."""
     broken = int((~np.isfinite(vectors)).any(axis=1).sum())
     if broken:
         raise ConfigError(
@@ -221,7 +221,7 @@ def _tamer(solver: str) -> str:
 
 
 def _ridge(met: NDArray[np.float64], target: NDArray[np.float64], regularization: float) -> NDArray[np.float64]:
-    """Solve a batch of ridge regressions: (rows, n, dimensions) on (rows, n) to (rows, dimensions)."""
+    """Solve a batch of ridge regressions of (rows, n) on (rows, n, dimensions); return (rows, dimensions)."""
     n, size = met.shape[1:]
     across = met.transpose(0, 2, 1)
     if n < size:
@@ -236,7 +236,7 @@ def resolve_device(asked: str) -> str:
     Raises
     ------
     ConfigError
-        If ``gpu`` is asked for and `implicit` was built or started without it.
+        If ``gpu`` is requested and `implicit` was built or started without it.
     """
     import implicit.gpu
 
@@ -262,17 +262,17 @@ def _missing_on_gpu() -> str:
 
 @dataclass(frozen=True)
 class ItemFactors:
-    """Item vectors of one model, each with the day from which it may be used.
+    """Item vectors of one model, each with the day from which it is valid.
 
-    An item has one version from ``start`` on if history saw it, else one from every refresh at which it had new
-    interactions: a slowly changing table, so that any day of the past can be looked at as it was.
+    An item in history has one version, valid from ``start``. Any other item has one version per refresh with new
+    interactions. The vectors of any past day can therefore be looked up.
 
     Attributes
     ----------
     item_ids
-        (versions,) item id of each version, sorted, then by ``valid_from``.
+        (versions,) item id of each version, sorted by id, then ``valid_from``.
     valid_from
-        int32 (versions,); a version used interactions before this day only.
+        int32 (versions,); a version is computed only from interactions before this day.
     vectors
         float32 (versions, dimensions).
     """
@@ -283,16 +283,16 @@ class ItemFactors:
 
     @property
     def start(self) -> int:
-        """The day from which the vectors fitted on history may be used."""
+        """First day on which the vectors fitted on history are valid."""
         return int(self.valid_from.min())
 
     def fitted(self) -> ItemFactors:
-        """The space without what was folded in."""
+        """Return the factors without folded-in versions."""
         original = self.valid_from == self.start
         return ItemFactors(self.item_ids[original], self.valid_from[original], self.vectors[original])
 
     def vectors_of(self, item_ids: NDArray[Any]) -> Floats:
-        """The vectors of items, one version each, float32 (len(item_ids), dimensions); NaN where there is none."""
+        """Return the vectors of items with one version each, float32 (len(item_ids), dimensions); NaN for no vector."""
         place = np.searchsorted(self.item_ids, item_ids)
         inside = place < len(self.item_ids)
         inside[inside] = self.item_ids[place[inside]] == item_ids[inside]
@@ -301,9 +301,9 @@ class ItemFactors:
         return vectors
 
     def at(self, day: int, item_ids: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
-        """Return the places in ``item_ids`` (sorted) of the items known on a day, ascending, and their vectors.
+        """Return the positions in ``item_ids`` (sorted) of the items known on a day, ascending, and their vectors.
 
-        Only known items are returned, so that sums over them cannot depend on items that appear later.
+        Only known items are returned, so that sums over them do not depend on items that appear later.
         """
         usable = np.flatnonzero(self.valid_from <= day)
         ids = self.item_ids[usable]
@@ -316,7 +316,7 @@ class ItemFactors:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Coded interactions ordered by day: what a solver learns from.
+    """Indexed interactions ordered by day; the input of a solver.
 
     ``users`` and ``items`` are int64 codes into the sorted id arrays; ``values`` are confidences or residuals.
     """
@@ -329,16 +329,16 @@ class Interactions:
     values: Floats
 
     def before(self, day: int) -> Interactions:
-        """Those before a day (a view: the arrays are ordered by day)."""
+        """Return the interactions before a day, as views."""
         n = int(np.searchsorted(self.days, day, side="left"))
         return Interactions(
             self.user_ids, self.item_ids, self.users[:n], self.items[:n], self.days[:n], self.values[:n]
         )
 
     def matrix_of(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> sparse.csr_matrix:
-        """Return the values (len(users), len(items)) of some users on some items, both sorted codes.
+        """Return the values (len(users), len(items)) of some users and items, both sorted codes.
 
-        A pair met several times has several entries: a sum would turn two ratings of 1 above the mean into one of 2.
+        A repeated pair has several entries: a sum would turn two ratings of 1 above the mean into one of 2.
         """
         row = _places_in(users, len(self.user_ids))[self.users]
         column = _places_in(items, len(self.item_ids))[self.items]
@@ -351,14 +351,14 @@ class Interactions:
 
 
 def _places_in(chosen: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Place among the chosen codes of each code below ``size``, -1 for the others."""
+    """Return the position of each code below ``size`` among the chosen ones, -1 for the others."""
     positions = np.full(size, -1, dtype=np.int64)
     positions[chosen] = np.arange(len(chosen))
     return positions
 
 
 def _met(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The distinct codes, ascending: a tenth of the time of `np.unique`."""
+    """Return the distinct codes, ascending, in a tenth of the time of `np.unique`."""
     return np.flatnonzero(np.bincount(codes))
 
 
@@ -370,7 +370,7 @@ def fit_space(
     refresh_days: int,
     earlier: ItemFactors | None = None,
 ) -> ItemFactors:
-    """Fit item vectors on what lies before ``start``, then fold_in new items in until ``end``.
+    """Fit item vectors on interactions before ``start``, then fold in new items until ``end``.
 
     Parameters
     ----------
@@ -379,9 +379,9 @@ def fit_space(
     end
         as_of: nothing at or after it is used.
     refresh_days
-        New items get or renew their vector on days divisible by this.
+        Vectors of new items are computed or renewed on days divisible by this.
     earlier
-        A space to go on from; its vectors must have as many dimensions.
+        Factors to warm-start from, with the same number of dimensions.
     """
     history = interactions.before(start)
     users, items = _met(history.users), _met(history.items)
@@ -399,12 +399,12 @@ def extend_space(
     refresh_days: int,
     since: int | None = None,
 ) -> ItemFactors:
-    """Add versions for items that history never saw, at each refresh day after the space's start and up to ``end``.
+    """Add versions of items absent from history, at each refresh day after the factors' start and up to ``end``.
 
     Parameters
     ----------
     since
-        The refresh day up to which the space was extended before; by default it was not.
+        Refresh day up to which the factors were already extended; by default they were not.
     """
     start = space.start if since is None else since
     frozen = np.isin(interactions.item_ids, space.fitted().item_ids)
@@ -421,7 +421,7 @@ def extend_space(
 
 def _fold_items(solver: Solver, space: ItemFactors, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
     known, vectors = space.at(day - 1, past.item_ids)
-    # Everybody, not only those who took a new item: to implicit ALS, not taking it is evidence too.
+    # All users, not only those of the new items: to implicit ALS, a missing interaction is evidence too.
     users = _met(past.users)
     user_vectors = solver.fold_in(past.matrix_of(users, known), vectors)
     return solver.fold_in(past.matrix_of(users, renewed).T.tocsr(), user_vectors)

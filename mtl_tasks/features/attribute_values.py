@@ -1,4 +1,4 @@
-"""What the tables of users and items say of an id on a day: the version that was known before that day."""
+"""Point-in-time attribute values of users and items: a day sees the newest version from before it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mtl_tasks.features.groups.attribute_affinity import MultiValued
 from mtl_tasks.features.interactions import Codes, Values
 from mtl_tasks.scenario import AttributeTable
 
-MODERATE: Final = 1000  # kinds; an attribute of more is nearly an id, of which the log tells more than shares can
-_ALWAYS: Final = 0  # the day from which a row without a version holds
+MODERATE: Final = 1000  # categories; an attribute with more is nearly an id, on which the log says more than shares do
+_ALWAYS: Final = 0  # earliest valid-from day; earlier ones are raised to it
 
 
 @dataclass(frozen=True)
 class Versions:
-    """The rows of an attribute table by id and day.
+    """The rows of an attribute table, indexed by id and day.
 
-    ``keys`` (sorted) joins an id's code and the day of a version; ``rows`` is the table's row of each, ``missing``
-    the row that stands for none. Of a table without versions ``only`` is the row of each code, and nothing is searched.
+    ``keys`` (sorted) combine an id's code and the day of a version; ``rows`` is the table row of each key, ``missing``
+    the row that stands for no value. For a table without versions, ``only`` is the row of each code.
     """
 
     keys: Codes
@@ -35,7 +35,7 @@ class Versions:
 
     @classmethod
     def of(cls, table: pd.DataFrame, id_column: str, ids: NDArray[Any]) -> Versions:
-        """Index the versions of a table in order of id and time; of one day the last counts."""
+        """Index a table ordered by id and time; the last version of a day wins."""
         codes = pd.Index(ids).get_indexer(pd.Index(table[id_column])).astype(np.int64)
         wanted = np.flatnonzero(codes >= 0)
         if columns.VALID not in table:
@@ -50,7 +50,7 @@ class Versions:
         return cls(keys[order], wanted[order], span, len(table))
 
     def at(self, codes: Codes, days: Codes) -> Codes:
-        """Return the row of each id from before each day, ``missing`` where there was none yet."""
+        """Return each id's row from before each day, ``missing`` if there was none yet."""
         if self.only is not None:
             return self.only[codes]
         if not len(self.keys):
@@ -62,7 +62,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class KnownValues:
-    """An attribute of several values, or of one kind, as it was known on a day."""
+    """A multi-valued or categorical attribute as known on a day."""
 
     values: MultiValued
     versions: Versions
@@ -79,26 +79,26 @@ class KnownValues:
 
     @property
     def labels(self) -> pd.Index[str]:
-        """What the codes of values stand for."""
+        """The value of each code."""
         return self.values.labels
 
     def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
-        """List the values of many ids, each on a day: position in ``codes``, and value."""
+        """Return the values of many ids, each on a day: position in ``codes``, and value code."""
         return self.values.of(self.versions.at(codes, days))
 
 
 @dataclass(frozen=True)
 class AttributeLookup:
-    """An attribute table for the ids that events and rows were coded with.
+    """An attribute table, indexed by the id codes of interactions and rows.
 
     Attributes
     ----------
     numeric, times
-        Attribute to float64 (rows + 1,), the last NaN for an id that is not in the table; times in days since 1970.
+        Attribute to float64 (rows + 1,); the last is NaN, for an id that is not in the table. Times: days since 1970.
     kinds
-        Attribute to the code of each row (int64, -1 for none) and the kinds in order.
+        Attribute to the category code of each row (int64, -1 for none), and the categories in order.
     listed
-        What shares and residuals are made of: multi attributes, and categorical ones of a moderate number of kinds.
+        Attributes with shares and residuals: multi-valued ones, and categorical ones of up to ``MODERATE`` categories.
     """
 
     versions: Versions
@@ -111,7 +111,7 @@ class AttributeLookup:
     def prepare(
         cls, table: pd.DataFrame, section: AttributeTable | None, id_column: str, ids: NDArray[Any]
     ) -> AttributeLookup:
-        """Index a table; ``ids`` are the sorted ids that codes stand for."""
+        """Index a table; ``ids`` are the sorted ids that codes refer to."""
         versions = Versions.of(table, id_column, ids)
         if section is None:
             return cls(versions, {}, {}, {}, [])
@@ -127,11 +127,11 @@ class AttributeLookup:
 
     @property
     def measures(self) -> list[str]:
-        """Names of what :meth:`numbers` returns."""
+        """Names of the columns that :meth:`numbers` returns."""
         return [*self.numeric, *self.times]
 
     def numbers(self, codes: Codes, days: Codes) -> dict[str, Values]:
-        """Numeric attributes, and the age in days of times (NaN where the time is after the day)."""
+        """Return numeric attributes, and the age of times in days (NaN if the time is after the day)."""
         row = self.versions.at(codes, days)
         made = {name: values[row] for name, values in self.numeric.items()}
         for name, moments in self.times.items():
@@ -140,7 +140,7 @@ class AttributeLookup:
         return made
 
     def categories(self, codes: Codes, days: Codes) -> dict[str, pd.Categorical]:
-        """Categorical attributes; null where there is none."""
+        """Return categorical attributes; missing where an id has none."""
         row = self.versions.at(codes, days)
         return {
             name: pd.Categorical.from_codes(kinds[row], categories=levels)
@@ -149,7 +149,7 @@ class AttributeLookup:
 
 
 def listed_kinds(table: pd.DataFrame, section: AttributeTable | None) -> list[str]:
-    """Name the categorical attributes of a moderate number of kinds, those of all versions counted."""
+    """Return the categorical attributes with at most ``MODERATE`` categories over all versions."""
     categorical = section.categorical if section is not None else ()
     return [name for name in categorical if table.loc[table[name] != "", name].nunique() <= MODERATE]
 

@@ -1,4 +1,4 @@
-"""All features of a table of rows, and the factor spaces they rest on."""
+"""All features of a table of rows, and the factor models they use."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ TASTE = "taste"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables beside the log, as the stage ``validate`` publishes them."""
+    """Attribute tables of users and items, as published by the stage ``validate``."""
 
     users: pd.DataFrame
     items: pd.DataFrame
 
 
 def solvers(scenario: Scenario) -> dict[str, Solver]:
-    """The factor models of a scenario by name: ``taste``, and ``level:<task>`` for every regression."""
+    """Return the solvers of a scenario's factor models: ``taste``, and ``level:<task>`` for every regression."""
     settings = scenario.factors
     taste = ImplicitALS(
         settings.dimensions,
@@ -74,17 +74,17 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
 def fit_spaces(
     events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: FactorModels | None = None
 ) -> FactorModels:
-    """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
+    """Fit every factor model on the events before ``start`` and fold new items in until ``end``.
 
     Parameters
     ----------
     earlier
-        Spaces of an earlier run to go on from; one of other dimensions, or of another name, is left alone.
+        Factors of an earlier run to warm-start from, with the same dimensions; other names are ignored.
 
     Raises
     ------
     DataError
-        If a space has nothing to learn from before ``start``, or ``earlier`` knows ids of another type.
+        If a model has nothing to learn from before ``start``, or the item ids of ``earlier`` have another type.
     """
     coded, interactions = _learned_from(events, scenario, end)
     _refuse_other_ids(earlier or {}, coded.item_ids)
@@ -101,17 +101,18 @@ def fit_spaces(
 def extend_spaces(
     spaces: FactorModels, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
 ) -> FactorModels:
-    """Fold items into spaces fitted by an earlier run until a later ``end``; what history saw stays as it is.
+    """Fold new items into an earlier run's factors until a later ``end``; items in history keep their vectors.
 
     Parameters
     ----------
     since
-        The refresh day that the spaces reach, by the same events; by default they are extended from their start.
+        Refresh day up to which the factors were extended, on the same events; by default they are extended from their
+        start.
 
     Raises
     ------
     DataError
-        If the spaces know ids of another type than the events.
+        If the item ids of the factors and of the events differ in type.
     """
     coded, interactions = _learned_from(events, scenario, end)
     _refuse_other_ids(spaces, coded.item_ids)
@@ -124,36 +125,35 @@ def extend_spaces(
 
 
 class Part(Protocol):
-    """Some of the features, with what they remember of the past."""
+    """Some of the features, with their running sums."""
 
     @property
     def name(self) -> str:
         """Name among the parts."""
 
     def memory(self) -> dict[str, RunningSums]:
-        """What it remembers, by name."""
+        """Return the running sums by name."""
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day; days only ever go forward."""
+        """Add the data from before a day; days must not decrease."""
 
     def columns(self, rows: IndexedRows) -> dict[str, Values]:
         """Return columns of rows of the day of the last :meth:`advance`, by name."""
 
 
 class FeatureMaker:
-    """Features of rows, day after day: what the log had said by each day, and the factor spaces as they stood on it.
+    """Features of rows, day by day, from the log before each day and the factors of that day.
 
     Parameters
     ----------
     events
-        Interactions, coded; a row is told those before its day only.
+        Indexed interactions; a row uses only those before its day.
     tables
-        Attributes of users and items; a row is told versions from before its day only.
+        Attributes of users and items; a row uses only versions from before its day.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
     memory
-        What another maker had counted by some day, of the same events, tables and settings: the days before it are
-        then not counted again.
+        Snapshot of another maker with the same events, tables and settings; days before it are not counted again.
     """
 
     def __init__(
@@ -186,20 +186,20 @@ class FeatureMaker:
         )
         self._spaces, self._scenario = spaces, scenario
         self._day = 0
-        self._residuals_until = 0  # the day before which the residuals in `_labeled` are known
+        self._residuals_until = 0  # day before which the residuals in `_labeled` are known
         if memory is not None:
             self._go_on_from(memory)
 
     @cached_property
     def taste(self) -> FittedSpace:
-        """The space of what people take."""
+        """The preference factors."""
         tastes = _tastes(self.taken, self._scenario)
         past = UserHistory.of(tastes.users, tastes.items, self.taken.days, tastes.values, len(tastes.user_ids))
         return self._space(TASTE, past)
 
     @cached_property
     def _labeled(self) -> dict[str, UserHistory]:
-        """What was labeled, by task."""
+        """Labeled interactions by task."""
         users = len(self.events.user_ids)
         return {
             task: UserHistory.of(level.users, level.items, level.days, level.residual, users)
@@ -207,7 +207,7 @@ class FeatureMaker:
         }
 
     def _level_spaces(self) -> dict[str, LevelSpace]:
-        """By task, with the residuals that are known by now."""
+        """Return the rating factors by task, with the residuals known so far."""
         if self._residuals_until != self._day:
             self._residuals_until = self._day
             self._labeled |= {
@@ -222,16 +222,16 @@ class FeatureMaker:
         return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day.
+        """Add the data from before a day.
 
         Raises
         ------
         ValueError
-            If a later day was taken in before: what is known of that cannot be forgotten.
+            If a later day was added before: it cannot be removed.
         """
         if day < self._day:
             raise ValueError(f"day {day} is before day {self._day}, which was taken in already")
-        for level in self._levels.values():  # first: tastes are told their residuals
+        for level in self._levels.values():  # first: the parts read their residuals
             level.advance(day)
         for part in self._parts:
             part.advance(day)
@@ -239,7 +239,7 @@ class FeatureMaker:
         self._day = day
 
     def memory(self) -> FeatureSnapshot:
-        """What was counted before the day of the last :meth:`advance`."""
+        """Return a snapshot of the statistics before the day of the last :meth:`advance`."""
         return FeatureSnapshot(
             self._day,
             self._axes(),
@@ -262,14 +262,14 @@ class FeatureMaker:
         return {f"{part.name}.{name}": sums for part in parts for name, sums in part.memory().items()}
 
     def _axes(self) -> dict[str, pd.Index[Any]]:
-        """What the codes of each axis of keys stand for."""
+        """Return the label of each code, by key axis."""
         axes = {"all": pd.Index([""]), "user": pd.Index(self.events.user_ids), "item": pd.Index(self.events.item_ids)}
         axes |= {value_axis("user", one.name): one.labels for one in self.about_items.listed}
         axes |= {value_axis("item", one.name): one.labels for one in self.user_attributes.listed}
         return axes | {kind_axis(name): levels.insert(0, "") for name, levels in self.events.levels.items()}
 
     def make(self, rows: IndexedRows) -> pd.DataFrame:
-        """Return the features of rows in any order, none of an earlier day than was taken in; see `build_features`."""
+        """Return the features of rows in any order, none before the last :meth:`advance`; see `build_features`."""
         made: dict[str, NDArray[np.float32]] = {}
         for day in np.unique(rows.days):
             positions = np.flatnonzero(rows.days == day)
@@ -280,7 +280,7 @@ class FeatureMaker:
             ):  # candidates of a day: nothing to reorder
                 made |= {name: values.astype(np.float32, copy=False) for name, values in self._columns(rows).items()}
                 continue
-            # By user: neighbors are then looked up next to each other, which at ten million events saves a fifth.
+            # By user: lookups are then adjacent in memory, which at ten million events saves a fifth of the time.
             positions = positions[np.argsort(users, kind="stable")]
             for name, values in self._columns(rows.at(positions)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[positions] = values
@@ -288,7 +288,7 @@ class FeatureMaker:
         return pd.DataFrame(_joined(made, self._given(rows), self._scenario), copy=False)
 
     def _given(self, rows: IndexedRows) -> dict[str, Any]:
-        """Attributes and context themselves: numbers and ages as float32, then kinds as categories."""
+        """Return attributes and context themselves: numbers and ages as float32, then categorical columns."""
         sides = (("user", self.user_attributes, rows.users), ("item", self.about_items, rows.items))
         made: dict[str, Any] = {
             f"{side}.{name}": values.astype(np.float32)
@@ -322,33 +322,33 @@ def build_features(
     Parameters
     ----------
     events
-        Canonical interactions; for a row only those before its day are used.
+        Canonical interactions; a row uses only those before its day.
     tables
-        Attributes of users and items; for a row only versions from before its day are used.
+        Attributes of users and items; a row uses only versions from before its day.
     rows
-        user, item, day and the context of the scenario; any other column is ignored.
+        user, item, day and the scenario's context; other columns are ignored.
     spaces
         From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
     memory
-        What was counted by the earliest row's day or before it, of these events and tables; by default all is counted.
+        Snapshot from the earliest row's day or before, of these events and tables; by default everything is counted.
 
     Returns
     -------
     pandas.DataFrame
-        float32, then category where a column names kinds, aligned with ``rows``; NaN where there is nothing to tell.
-        Column names read ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
+        float32, then categorical columns, aligned with ``rows``; NaN where nothing is known. Column names have the form
+        ``<whose>.<what>``, for example ``item.count_7d`` or ``user_x_genres.share``.
 
     Raises
     ------
     ConfigError
-        If an attribute has the name of a feature of ours.
+        If an attribute has the name of a built-in feature.
     """
     coded, coded_rows = encode(events, rows, scenario)
     return FeatureMaker(coded, tables, spaces, scenario, memory).make(coded_rows)
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
-    """Add columns that are named in the scenario to those that are named here."""
+    """Add the columns that the scenario names to the built-in ones."""
     for name in given:
         if name in made:
             raise ConfigError(
@@ -359,13 +359,13 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
 
 
 def _tastes(taken: IndexedInteractions, scenario: Scenario) -> Interactions:
-    """What the solver of tastes learns from: takes, with a confidence."""
+    """Return the positive interactions with their confidences, for the preference factors."""
     confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
     return _interactions(taken, taken.users, taken.items, taken.days, confidence)
 
 
 def _residuals(events: IndexedInteractions, level: LabelStatistics) -> Interactions:
-    """What the solver of a task's levels learns from: what user and item leave unexplained."""
+    """Return a label's residuals, for the rating factors of a task."""
     return _interactions(events, level.users, level.items, level.days, level.residual)
 
 
@@ -388,7 +388,7 @@ def _nothing_to_learn(space: str, events: IndexedInteractions, scenario: Scenari
 
 
 def _refuse_other_ids(spaces: FactorModels, item_ids: NDArray[Any]) -> None:
-    """None of the items would be found, which would look like a log of new items only."""
+    """Raise if item ids changed type: no item would be found, as in a log of new items only."""
     words = {"i": "integers", "U": "texts"}
     for name, space in spaces.items():
         if space.item_ids.dtype.kind != item_ids.dtype.kind:

@@ -1,4 +1,4 @@
-"""Names of features in words, made from their parts: for people who do not know how features are named."""
+"""Feature names in words, built from the parts of a name, for readers who do not know the naming scheme."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from typing import Final
 
-# A name's parts: a side (user or item), a task, an attribute or a trait of items, days. The first that fits counts.
+# Parts of a name: a side (user or item), a task, an attribute or an item trait, days. The first match wins.
 _GRAMMAR: Final = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
@@ -61,7 +61,7 @@ _TRAITS: Final = {
 
 
 def words(name: str) -> str:
-    """Return a feature's name in words; a name that follows no rule of ours as it is.
+    """Return a feature's name in words; a name that matches no pattern is returned unchanged.
 
     >>> words("item.count_7d")
     'interactions of the item in the last 7 days'
@@ -76,7 +76,7 @@ def words(name: str) -> str:
 
 
 def value_text(value: object) -> str:
-    """Write a feature's value: whole numbers as such, others with three digits.
+    """Format a feature's value: whole numbers without decimals, others with three significant digits.
 
     >>> value_text(31.0), value_text(0.12345), value_text(float("nan")), value_text("web")
     ('31', '0.123', 'unknown', 'web')

@@ -1,4 +1,4 @@
-"""Events and rows as integer codes into sorted id arrays: what every feature is computed from."""
+"""Interactions and rows as integer codes into sorted id arrays; every feature is computed from them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class IndexedInteractions:
-    """Interactions ordered by day, then user, so that what is counted together lies together.
+    """Interactions ordered by day, then user, so that those counted together are adjacent.
 
     Attributes
     ----------
     user_ids, item_ids
-        Sorted unique ids of the events and of the rows they were coded with.
+        Sorted unique ids of the interactions and of the rows they were encoded with.
     users, items, days
         int64 (n,) codes and day numbers.
     known
-        int64 (n,): the day in which the labels became final, that of the event or later.
+        int64 (n,): the day on which the labels became final, that of the event or later.
     labels
-        Task or signal to float64 (n,), NaN where not observed; those with a label column only.
+        Task or signal to float64 (n,), NaN where not observed; only those with a label column.
     kinds
-        Categorical context to int64 (n,) codes, -1 for none.
+        Categorical context to int64 (n,) category codes, -1 for none.
     levels
-        Categorical context to what its codes stand for.
+        Categorical context to its categories.
     """
 
     user_ids: NDArray[Any]
@@ -48,13 +48,13 @@ class IndexedInteractions:
     levels: dict[str, pd.Index[Any]] = field(default_factory=dict)
 
     def before(self, day: int) -> IndexedInteractions:
-        """Those before a day (views)."""
+        """Return the interactions before a day, as views."""
         n = int(np.searchsorted(self.days, day, side="left"))
         return self._at(slice(n))
 
     def settled(self, mask: NDArray[np.bool_]) -> IndexedInteractions:
-        """Some of the events as one hears of their labels: the day is that in which these became final."""
-        if self.known is self.days and mask.all():  # nothing to leave out or to wait for: copies would be of gigabytes
+        """Return the masked interactions, each on the day on which its labels became final."""
+        if self.known is self.days and mask.all():  # nothing to drop or reorder; a copy would take gigabytes
             return self
         positions = np.flatnonzero(mask)
         chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
@@ -75,9 +75,10 @@ class IndexedInteractions:
 
 @dataclass(frozen=True)
 class IndexedRows:
-    """Rows to make features for: int64 (n,) codes and day numbers; a row may know events before its day only.
+    """Rows to make features for: int64 (n,) codes and day numbers; a row may use only events before its day.
 
-    ``kinds`` are codes of its categorical context as in :class:`CodedEvents`, ``numbers`` its numeric one, float32.
+    ``kinds`` are category codes of its context as in :class:`IndexedInteractions`, ``numbers`` its numeric context,
+    float32.
     """
 
     users: Codes
@@ -90,16 +91,16 @@ class IndexedRows:
         return len(self.days)
 
     def at(self, positions: NDArray[Any]) -> IndexedRows:
-        """Some of the rows."""
+        """Return some of the rows."""
         kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
         numbers = {name: values[positions] for name, values in self.numbers.items()}
         return IndexedRows(self.users[positions], self.items[positions], self.days[positions], kinds, numbers)
 
 
 def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
-    """Sum of the weights of the signals that an event showed; 1 for every event if no signal has a weight.
+    """Return the summed weights of each interaction's signals; 1 for all if no signal has a weight.
 
-    An exposure that led to nothing is not taken: the item may be offered again, and it says nothing of taste.
+    An exposure without a signal is not positive: the item may be recommended again, and no preference was shown.
     """
     signals = scenario.taste_signals
     weight = np.full(len(events.days), 0.0 if signals else 1.0)
@@ -109,17 +110,17 @@ def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
 
 
 def taken_mask(events: IndexedInteractions, scenario: Scenario) -> NDArray[np.bool_]:
-    """Interactions in which the item was taken."""
+    """Return the mask of the positive interactions."""
     return taken_weight(events, scenario) > 0
 
 
 def positive_interactions(events: IndexedInteractions, scenario: Scenario) -> IndexedInteractions:
-    """Those interactions only, each on the day in which it was known that the item was taken."""
+    """Return the positive interactions, each on the day on which its labels became final."""
     return events.settled(taken_mask(events, scenario))
 
 
 def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[IndexedInteractions, IndexedRows]:
-    """Code events (put in order of day, then user) and rows with one vocabulary."""
+    """Encode interactions (sorted by day, then user) and rows with one vocabulary."""
     users, event_users, row_users = _vocabulary(events[columns.USER], rows[columns.USER])
     items, event_items, row_items = _vocabulary(events[columns.ITEM], rows[columns.ITEM])
     days = events[columns.DAY].to_numpy().astype(np.int64)
@@ -137,20 +138,20 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
 
 
 def with_context(rows: IndexedRows, raw: pd.DataFrame, events: IndexedInteractions, scenario: Scenario) -> IndexedRows:
-    """Give coded rows the context that stands in ``raw``; a kind that is new to the events is none."""
+    """Add the context in ``raw`` to encoded rows; a category unknown to the interactions becomes none."""
     kinds = {name: _codes(raw[columns.context(name)], levels) for name, levels in events.levels.items()}
     numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in scenario.source.context.numbers}
     return replace(rows, kinds=kinds, numbers=numbers)
 
 
 def _levels(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> pd.Index[Any]:
-    """The kinds of events and rows, sorted."""
+    """Return the categories of interactions and rows, sorted."""
     event_kinds, row_kinds = (table[name].astype("category").cat.categories for table in (events, rows))
     return event_kinds.union(row_kinds)
 
 
 def _codes(kinds: pd.Series[Any], levels: pd.Index[Any]) -> Codes:
-    """Code a categorical context column; -1 for none."""
+    """Encode a categorical context column; -1 for none."""
     return kinds.astype("category").cat.set_categories(levels).cat.codes.to_numpy().astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""What was counted and added up by key so far: all of the past, and its last few days, a day at a time."""
+"""Running counts and sums by key, over all of the past and over its last few days, advanced day by day."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Positions = NDArray[np.int64]
 Values = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
-# Sums are kept in fixed point: integer addition is exact, so that days may be taken back out of a sum, and a sum does
-# not depend on the steps in which it was reached.
+# Sums are fixed-point: integer addition is exact, so a day can be subtracted from a sum again, and a sum does not
+# depend on how it was accumulated.
 SCALE: Final = float(1 << 20)
 LARGEST: Final = float(1 << 42)
-SMALL_SPACE: Final = 1 << 24  # keys: 128 MiB a column of sums
-NEVER: Final = -1  # the day of what has not happened
+SMALL_SPACE: Final = 1 << 24  # keys; a column of sums then takes 128 MiB
+NEVER: Final = -1  # day of an event that has not happened
 
 Translation = Mapping[str, Codes]
 
 
 class KeySpace:
-    """Codes of one or more axes as one key, such as pairs of user and genre, in tables as small as need be.
+    """Codes of one or more axes combined into one key, such as (user, genre), for tables as small as possible.
 
-    A space of one axis, or a small one, has a place for every key, found without a search; a large one for those keys
-    alone that it was told to :meth:`learn`. One more place, ``len(self)``, stands for what was never met: it is empty.
+    A space with one axis, or a small one, has a position for every key, found without a search. A large one has
+    positions only for the keys given to :meth:`learn`. One more position, ``len(self)``, is for unknown keys and empty.
 
     Parameters
     ----------
     sizes
-        Name of an axis to its number of codes; codes are int64 below it.
+        Axis name to its number of codes; codes are int64 below it.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -54,14 +54,14 @@ class KeySpace:
         return self._size if self._small else len(self._keys)
 
     def learn(self, *codes: Codes) -> None:
-        """Make room for keys, a code of each axis; before the first place was asked for."""
+        """Add keys, one code per axis; to be called before the first position is requested."""
         if not self._small:
             if "_keys" in self.__dict__:
                 raise ValueError("a key space that is in use cannot grow")
             self._task_matrix.append(_distinct(self._joined(codes)))
 
     def positions(self, *codes: Codes) -> Positions:
-        """Place of each key."""
+        """Return the position of each key."""
         joined = self._joined(codes)
         if self._small:
             return joined
@@ -71,7 +71,7 @@ class KeySpace:
         return np.where(self._keys[place] == joined, place, len(self._keys))
 
     def codes(self, positions: Positions) -> dict[str, Codes]:
-        """By axis, the codes that places stand for."""
+        """Return the codes of positions, by axis."""
         rest, made = positions if self._small else self._keys[positions], dict[str, Codes]()
         for axis, size in reversed(list(zip(self.axes, self._shape, strict=True))):
             rest, made[axis] = np.divmod(rest, size)
@@ -90,24 +90,24 @@ class KeySpace:
 
 
 def _distinct(keys: Codes) -> Codes:
-    """Return the distinct keys, ascending; np.unique hashes them, which took 18 times as long on ten million."""
+    """Return the distinct keys, ascending; np.unique hashes them and took 18 times as long on ten million."""
     ordered = np.sort(keys)
     return ordered[group_starts(ordered)]
 
 
 @dataclass(frozen=True)
 class SumsSnapshot:
-    """What running sums hold, by the codes of their axes: what another run can go on from.
+    """State of running sums, by the codes of their axes, from which another run can resume.
 
     Attributes
     ----------
     ever
-        A row a key: a column of codes an axis, ``count``, a column a value (in units of 2**-20), and, if days are
-        kept, ``first`` and ``last``.
+        One row per key: a column of codes per axis, ``count``, a column per value (in units of 2**-20), and, if days
+        are kept, ``first`` and ``last``.
     recent
-        Likewise of each of the last days that windows look back to: a row a ``day`` and key.
+        Codes, counts and sums of each day of the longest window: one row per ``day`` and key.
     magnitude
-        Value to what its magnitudes add up to.
+        Value to the sum of its magnitudes.
     """
 
     ever: pd.DataFrame
@@ -118,22 +118,22 @@ class SumsSnapshot:
 class RunningSums:
     """Counts and sums by key.
 
-    A question is answered by looking a key up, whatever the length of the log: at ten million events that is a
-    twentieth of the time of searching tables of all (key, day).
+    A query looks keys up, whatever the length of the log: at ten million events this takes a twentieth of the time of
+    searching tables of all (key, day).
 
     Parameters
     ----------
     space
-        Where the keys have their places.
+        The positions of the keys.
     names
-        The values that are added up, each rounded to a multiple of 2**-20. The magnitudes of one may add up to 4e12;
-        more is refused, as it would overflow.
+        Values to sum, each rounded to a multiple of 2**-20. The magnitudes of one may add up to 4e12; more raises an
+        error, since it would overflow.
     windows
-        Lengths in days for which :meth:`last` answers.
+        Lengths in days for which :meth:`last` can be called.
     of
-        What the values are of, for messages.
+        Source of the values, for messages.
     dated
-        Whether the first and last day of each key are kept too.
+        Whether to keep the first and last day of each key.
     """
 
     def __init__(
@@ -151,12 +151,12 @@ class RunningSums:
         self._earlier: SumsSnapshot | None = None
 
     def add(self, day: int, positions: Positions, values: Mapping[str, Values] | None = None) -> None:
-        """Take in the events of a day, later than any before.
+        """Add the events of a day, which must be later than any added before.
 
         Raises
         ------
         DataError
-            If a value is not finite or its magnitudes add up to too much.
+            If a value is not finite, or the magnitudes of a value add up to too much.
         """
         given = values or {}
         self._refuse_too_large(given)
@@ -164,22 +164,22 @@ class RunningSums:
         self._take_in(_Part.of(day, positions, whole, len(self._space)))
 
     def advance(self, day: int) -> None:
-        """Let the days go that are not among the last before ``day``."""
+        """Drop from each window the days that have left it before ``day``."""
         for length, totals in self._tables.windows.items():
             recent = self._recent[length]
             while recent and recent[0].day < day - length:
                 totals.add(recent.popleft(), -1)
 
     def ever(self, positions: Positions) -> Aggregate:
-        """All events of each key so far."""
+        """Return the totals of each key over all of the past."""
         return Aggregate(self._tables.ever, positions, self._tables.first, self._tables.last)
 
     def last(self, positions: Positions, length: int) -> Aggregate:
-        """Those of the last ``length`` days before the day of the last :meth:`advance`."""
+        """Return the totals of the ``length`` days before the day of the last :meth:`advance`."""
         return Aggregate(self._tables.windows[length], positions, self._tables.first, self._tables.last)
 
     def snapshot(self) -> SumsSnapshot:
-        """What is held now."""
+        """Return the current state."""
         tables = self._tables
         met = np.flatnonzero(tables.ever.count)
         ever = self._frame(met, tables.ever.count[met], {name: sums[met] for name, sums in tables.ever.sums.items()})
@@ -194,12 +194,12 @@ class RunningSums:
         return SumsSnapshot(ever, recent, dict(self._magnitude))
 
     def restore(self, kept: SumsSnapshot, translation: Translation) -> None:
-        """Hold what other sums held; before anything is added.
+        """Resume from a snapshot; to be called before anything is added.
 
         Parameters
         ----------
         translation
-            Axis to the code here of each code there.
+            Axis to the code here of each code in the snapshot.
         """
         codes = [
             {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(kept)
@@ -272,7 +272,7 @@ class _Part:
 
     @classmethod
     def of(cls, day: int, positions: Positions, values: dict[str, Whole], size: int) -> _Part:
-        """Add up at once what has few keys: that is cheaper to keep, and to add to several totals."""
+        """Sum by key at once if there are few keys: cheaper to keep, and to add to several totals."""
         if size > len(positions):
             return cls(day, positions, np.ones(len(positions), dtype=np.int64), values)
         count = np.bincount(positions, minlength=size)
@@ -288,7 +288,7 @@ def _summed(positions: Positions, values: Whole, size: int) -> Whole:
 
 @dataclass(frozen=True)
 class _Totals:
-    """Count and sums by key, one place more than there are keys: that one stays empty."""
+    """Count and sums by key, with one more position, which stays empty, for unknown keys."""
 
     count: Whole
     sums: dict[str, Whole]
@@ -305,7 +305,7 @@ class _Totals:
 
 @dataclass(frozen=True)
 class _Tables:
-    """All of the past, its last days by their number, and by key the first and last day if these are kept."""
+    """Totals over all of the past and by window length, and each key's first and last day if these are kept."""
 
     ever: _Totals
     windows: dict[int, _Totals]
@@ -319,7 +319,7 @@ class _Tables:
 
 
 class Moments:
-    """Means and deviations, from counts and sums."""
+    """Means and standard deviations from counts and sums."""
 
     count: Values
 
@@ -337,13 +337,13 @@ class Moments:
         return damped
 
     def deviation(self, name: str, square: str) -> Values:
-        """Standard deviation from a value's and its square's sums; NaN below two events."""
+        """Standard deviation from the sums of a value and of its square; NaN below two events."""
         variance = _divide(self.total(square), self.count) - self.mean(name) ** 2
         return np.where(self.count >= 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
 
 class Aggregate(Moments):
-    """The answer to one question about many keys."""
+    """The result of one query for many keys."""
 
     def __init__(
         self, totals: _Totals, positions: Positions, first: NDArray[np.int32], last: NDArray[np.int32]
@@ -358,11 +358,11 @@ class Aggregate(Moments):
         return total
 
     def first_day(self) -> Values:
-        """Day of the key's oldest event of all, where days are kept; NaN without events."""
+        """Day of the key's first event of all, if days are kept; NaN without events."""
         return _day(self._first[self._places])
 
     def last_day(self) -> Values:
-        """Likewise of its newest."""
+        """Day of its last event, likewise."""
         return _day(self._last[self._places])
 
 
@@ -375,12 +375,12 @@ def _day(days: NDArray[np.int32]) -> Values:
 
 
 class Timeline:
-    """Days of events that are ordered by day, handed out once each.
+    """Days of events that are ordered by day, each yielded once.
 
     Parameters
     ----------
     since
-        Earlier days are not handed out: they were taken in elsewhere.
+        Earlier days are skipped: a snapshot covers them.
     """
 
     def __init__(self, days: Days, since: int | None = None) -> None:
@@ -389,11 +389,11 @@ class Timeline:
 
     @property
     def rest(self) -> slice:
-        """Where the events are that were not handed out yet."""
+        """Slice of the events not yet yielded."""
         return slice(self._at, len(self._days))
 
     def until(self, day: int) -> Iterator[tuple[int, slice]]:
-        """Yield the days before ``day`` that were not handed out yet, each with the place of its events."""
+        """Yield the days before ``day`` that were not yet yielded, each with the slice of its events."""
         end = int(np.searchsorted(self._days, day, side="left"))
         while self._at < end:
             today = int(self._days[self._at])
@@ -403,7 +403,7 @@ class Timeline:
 
 
 def expand(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """List the positions of many half-open ranges: the range each belongs to, and the position.
+    """Expand half-open ranges to positions: the number of the range of each, and the position.
 
     >>> expand(np.array([0, 5]), np.array([2, 6]))
     (array([0, 0, 1]), array([0, 1, 5]))

@@ -1,4 +1,4 @@
-"""What features had counted before a day, kept so that a later run need not count from the log's first day."""
+"""Snapshot of all running feature statistics, so that a later run can resume from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtl_tasks.features.running_sums import Codes, SumsSnapshot
 from mtl_tasks.store.artifacts import Artifact, Payload
 
-_EVER: Final = -1  # in the place of a day: all of the past
+_EVER: Final = -1  # stored as the day of totals over all of the past
 _DAY: Final = "day"
 
 
@@ -24,15 +24,15 @@ class FeatureSnapshot:
     Attributes
     ----------
     day
-        Everything before it was counted, nothing of it.
+        Everything before it is counted, nothing of the day itself.
     axes
-        Name of an axis of keys to what its codes stand for.
+        Name of a key axis to the label of each code.
     sums
-        By part and name.
+        By ``<part>.<name>``.
     residuals
-        Label to what was unexplained of each of its values, float32, in the order of days and users.
+        Label to the residuals of its values that were final before ``day``, float32, in order of these days.
     pairs, takers
-        Of the co-occurrence of items.
+        State of the co-occurrence of items.
     """
 
     day: int
@@ -43,11 +43,11 @@ class FeatureSnapshot:
     takers: pd.DataFrame
 
     def translation(self, axes: Mapping[str, pd.Index[Any]]) -> dict[str, Codes]:
-        """By axis, the code in ``axes`` of each code here; they know all that is known here."""
+        """Return, by axis, the code in ``axes`` of each code here; ``axes`` must contain every label."""
         return {name: axes[name].get_indexer(labels).astype(np.int64) for name, labels in self.axes.items()}
 
     def payload(self) -> Payload:
-        """What to store."""
+        """Return the files to store."""
         made = Payload(rows=sum(len(kept.ever) for kept in self.sums.values()))
         for place, labels in enumerate(self.axes.values()):
             made.add_frame(f"axis-{place}", pd.DataFrame({"label": labels}))
@@ -68,7 +68,7 @@ class FeatureSnapshot:
 
     @classmethod
     def read(cls, artifact: Artifact) -> Self:
-        """Return what was stored.
+        """Rebuild a snapshot from its artifact.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What each user had done by a day, as one slice of one array."""
+"""Each user's interactions before a day, as one slice of one array."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class UserHistory:
-    """Events ordered by user, then day.
+    """Interactions ordered by user, then day.
 
     Attributes
     ----------
     items
         int64 (n,) codes.
     values
-        (n,): whatever is said of each event.
+        (n,) value of each interaction.
     """
 
     items: Codes
@@ -37,8 +37,8 @@ class UserHistory:
 
     @classmethod
     def of(cls, users: Codes, items: Codes, days: Days, values: NDArray[Any], size: int) -> Self:
-        """Order events; ``size`` is how many users there are."""
-        order = stable_argsort(users, days)  # within a user and day, as given
+        """Order interactions; ``size`` is the number of users."""
+        order = stable_argsort(users, days)  # keeps the given order within a user and day
         first = int(days.min()) if len(days) else 0
         span = (int(days.max()) - first + 2) if len(days) else 1
         place = users[order] * span + (days[order] - first)
@@ -58,10 +58,10 @@ class UserHistory:
         return days
 
     def with_values(self, values: NDArray[Any]) -> Self:
-        """The same events, other values; these in the order in which the events were given."""
+        """Return the same interactions with other values, given in the original order."""
         return replace(self, values=values[self._order])
 
     def before(self, users: Codes, days: Days) -> tuple[Positions, Positions]:
-        """Return where the events of each user before a day start and end."""
+        """Return the start and end positions of each user's interactions before a day."""
         clipped = np.clip(days - self._first, 0, self._span - 1)
         return self._starts[users], np.searchsorted(self._place, users * self._span + clipped, side="left")

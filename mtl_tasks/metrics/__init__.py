@@ -1,1 +1,1 @@
-"""Numbers about predictions, in numpy alone."""
+"""Metrics of predictions and their bootstrap, in pure numpy."""

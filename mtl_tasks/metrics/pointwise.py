@@ -1,4 +1,4 @@
-"""Metrics of predictions and of ranked lists, each also under weights a row (which is what a bootstrap needs)."""
+"""Metrics of predictions, also under row weights (for the bootstrap), and of ranked lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS: Final[dict[str, tuple[str, ...]]] = {
     "regression": ("rmse", "mae"),
     "binary": ("auc", "pr_auc", "log_loss", "calibration_error"),
 }
-RANKED: Final = frozenset({"auc", "pr_auc", "calibration_error"})  # those that need rows in order of the prediction
+RANKED: Final = frozenset({"auc", "pr_auc", "calibration_error"})  # those that need rows sorted by prediction
 PRIMARY: Final = {"regression": "rmse", "binary": "auc"}
 LOWER_IS_BETTER: Final = frozenset({"rmse", "mae", "log_loss", "calibration_error"})
 RANKING: Final = ("ndcg", "recall", "map")
@@ -25,15 +25,15 @@ FRACTIONS: Final = frozenset({"auc", "pr_auc", "calibration_error", "coverage", 
 
 
 def improvement(metric: str, candidate: float, reference: float) -> float:
-    """Difference with a sign such that positive is better."""
+    """Return the difference, signed so that positive is better."""
     return reference - candidate if metric in LOWER_IS_BETTER else candidate - reference
 
 
 class Ranking:
-    """Rows in order of a prediction, the highest first, and what weights add up to along it.
+    """Rows sorted by prediction, highest first, and cumulative sums of weights in that order.
 
-    What was found for some weights is kept until other ones (another array) are asked about, so that the metrics of one
-    prediction share the sort and, draw by draw, the passes over the rows.
+    Results are cached for the last weight array, so that the metrics of one prediction share the sort and, draw by
+    draw, the passes over the rows.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class Ranking:
         positive = label[self.order] == 1
         positions = np.flatnonzero(positive)
         run = np.searchsorted(starts, positions, side="right") - 1
-        begin, end = starts[run], np.append(starts[1:], len(ranked))[run]  # of the run of ties of each positive
+        begin, end = starts[run], np.append(starts[1:], len(ranked))[run]  # of the tie run of each positive
         self._negatives = np.flatnonzero(~positive)
-        # Between these rows, weights need only be added up.
+        # Between these bounds only sums of weights are needed.
         self._places, self._bounds = positions, np.unique(np.concatenate([[0], begin, end, [len(ranked)]]))
         self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
         self._before, self._until = (np.searchsorted(positions, edge) for edge in (begin, end))  # counts of positives
@@ -59,7 +59,7 @@ class Ranking:
         self._found: dict[str, float] | None = None
 
     def ordered(self, weights: Values) -> Values:
-        """Return weights (n,) in this order."""
+        """Return weights (n,) in ranking order."""
         if self._known is None or self._known[0] is not weights:
             self._known, self._found = (weights, weights.take(self.order)), None
         return self._known[1]
@@ -72,7 +72,7 @@ class Ranking:
         return self._found
 
     def by_bin(self, values: Values) -> Values:
-        """Add values (n,) in this order up by bin of equal mass."""
+        """Sum values (n,), given in ranking order, by bin of equal mass."""
         starts = len(values) - np.append(self._bins, len(values))[:0:-1]
         return np.add.reduceat(values, starts)
 
@@ -81,7 +81,7 @@ class Ranking:
         mine = weights[self._places]
         true = np.append(0.0, np.cumsum(mine))
         positives, negatives = true[-1], seen[-1] - true[-1]
-        # Of weights that are no counts, a difference of sums is not zero where nothing is left.
+        # With fractional weights, a difference of sums is not exactly zero where nothing is left.
         if positives == 0 or (negatives <= EPSILON * seen[-1] and not weights[self._negatives].any()):
             return {"auc": float("nan"), "pr_auc": float("nan")}
         above = seen[self._begin] - true[self._before]
@@ -94,26 +94,26 @@ class Ranking:
 
 
 class Prepared:
-    """Labels and predictions made ready to compute one metric under many row weights.
+    """Labels and predictions prepared to compute one metric under many row weights.
 
     Parameters
     ----------
     label, prediction
         float64 (n,); for a binary task labels are 0 or 1 and predictions probabilities.
     ranking
-        That of the same rows, where another metric has made it.
+        Ranking of the same rows, if another metric has made it.
 
     Notes
     -----
-    Sorting and per-row losses are done once; a weighting then costs a few passes over the rows. AUC counts ties half
-    (Mann-Whitney); PR-AUC is average precision with tied scores taken together; calibration error is the expected
-    calibration error over ten bins of equal mass, tied predictions sharing one. No metric is defined where a
-    prediction is not finite.
+    Sorting and per-row losses are computed once; each weighting then costs a few passes over the rows. AUC counts ties
+    as one half (Mann-Whitney); PR-AUC is average precision with tied scores taken together; calibration error is the
+    expected calibration error over ten bins of equal mass, where tied predictions share a bin. No metric is defined if
+    a prediction is not finite.
     """
 
     def __init__(self, metric: str, label: Values, prediction: Values, ranking: Ranking | None = None) -> None:
         self.metric = metric
-        # A ranking would otherwise take NaN for the lowest score and return a number.
+        # A ranking would otherwise treat NaN as the lowest score and return a number.
         self._defined = bool(np.isfinite(prediction).all())
         if metric in RANKED:
             self._ranking = ranking or Ranking(label, prediction)
@@ -124,12 +124,12 @@ class Prepared:
 
     @classmethod
     def several(cls, metrics: tuple[str, ...], label: Values, prediction: Values) -> dict[str, Prepared]:
-        """Prepare some metrics of one prediction, which share what they can."""
+        """Prepare several metrics of one prediction, which share its ranking."""
         ranking = Ranking(label, prediction) if RANKED & set(metrics) else None
         return {metric: cls(metric, label, prediction, ranking) for metric in metrics}
 
     def under(self, weights: Values) -> float:
-        """The metric under row weights (n,), which must not change while they are asked about; NaN if not defined."""
+        """Return the metric under row weights (n,), NaN if undefined; do not modify the array: it is a cache key."""
         if not self._defined:
             return float("nan")
         if self.metric in ("auc", "pr_auc"):
@@ -145,7 +145,7 @@ class Prepared:
 
 
 def compute(metric: str, label: Values, prediction: Values) -> float:
-    """The plain metric; NaN where it is not defined (no rows, one class).
+    """Return the unweighted metric; NaN where it is undefined (no rows, one class).
 
     >>> compute("auc", np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.3]))
     1.0
@@ -156,7 +156,7 @@ def compute(metric: str, label: Values, prediction: Values) -> float:
 
 
 def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float | int]]:
-    """Mean prediction and mean label in up to ten bins of equal mass; tied predictions share a bin."""
+    """Return mean prediction and mean label in up to ten bins of equal mass; tied predictions share a bin."""
     order = np.argsort(prediction, kind="stable")
     bins = np.split(order, _bin_starts(prediction[order])[1:]) if len(order) else []
     return [
@@ -170,9 +170,9 @@ def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float
 
 
 def _bin_starts(ranked: Values) -> NDArray[np.int64]:
-    """First positions of bins of equal mass in ascending predictions; a bin starts at the first of a run of ties.
+    """Return the first position of each equal-mass bin of ascending predictions; a run of ties is never split.
 
-    Ties split by the order of the rows would make bins of positives and bins of negatives out of equal predictions.
+    Splitting ties by row order would make bins of positives and bins of negatives out of equal predictions.
     """
     if not len(ranked):
         return np.zeros(0, dtype=np.int64)
@@ -181,14 +181,14 @@ def _bin_starts(ranked: Values) -> NDArray[np.int64]:
 
 
 def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str, Values]:
-    """NDCG, recall and average precision of each user's list, as float64 (users,).
+    """Return NDCG, recall and average precision of each user's list, float64 (users,) each.
 
     Parameters
     ----------
     hits
-        (users, k): whether the item at a rank was taken.
+        (users, k): whether the item at each rank is a positive.
     truth
-        (users,): how many items each user took, at least 1, reachable by the list or not.
+        (users,): number of positive items of each user, at least 1, whether or not the list could contain them.
 
     Notes
     -----
@@ -206,7 +206,7 @@ def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str,
 
 
 def row_loss(metric: str, label: Values, prediction: Values) -> Values:
-    """Loss of each row, float64 (n,): squared error for ``rmse``."""
+    """Return the loss of each row, float64 (n,); the squared error for ``rmse``."""
     if metric == "rmse":
         return (label - prediction) ** 2
     if metric == "mae":

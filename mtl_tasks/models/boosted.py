@@ -1,4 +1,4 @@
-"""What boosted members have in common: ordinary LightGBM models of every task."""
+"""Base class of boosted members: ordinary LightGBM models of every task."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.store.artifacts import to_json
 
 Values = NDArray[np.float64]
-FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # of the file <kind>.json
+FACTS: Final = ("device", "tasks", "encoder", "sharing", "sha256")  # keys of the file <kind>.json
 
 
 @dataclass(frozen=True)
 class FittedTrees:
-    """What fitting gives: the trees of every task, and how the tasks got on where they shared some."""
+    """Result of a fit: the trees of every task, and the task interaction if they share trees."""
 
     trees: dict[str, TaskTrees]
     encoder: Encoder
@@ -42,14 +42,14 @@ class FittedTrees:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What trees are grown from.
+    """Inputs of a fit.
 
     Attributes
     ----------
     tune
-        Where rounds and the like are chosen; null: those of ``chosen`` are taken over.
+        Rows to choose rounds and the like on; None: those of ``chosen`` are reused.
     earlier
-        The member to grow on from, if any.
+        The member to warm-start from, if any.
     """
 
     train: Table
@@ -61,25 +61,25 @@ class FitContext:
 
     @cached_property
     def _train(self) -> tuple[Encoder, lgb.Dataset]:
-        """Encoder and bins, by one reading of the features, which are not held."""
+        """Encoder and bins, from one read of the features, which are not kept."""
         features = self._features(self.train, "train")
         encoder = self.earlier.learned.encoder if self.earlier else Encoder.learn(features)
         return encoder, encoder.binned(features, self.device)
 
     def _features(self, table: Table, window: str) -> pd.DataFrame:
         features = table.features
-        if self.chosen is None:  # of what is refitted on, train and tune were checked when it was fitted
+        if self.chosen is None:  # a refit's train and tune rows were checked by the fit
             check_features(features, window, self.scenario.file)
         return features
 
     @property
     def encoder(self) -> Encoder:
-        """Columns and levels: those of the earlier trees, which know no others."""
+        """Columns and categories; in a warm start those of the earlier trees, which know no others."""
         return self._train[0]
 
     @cached_property
     def matrix(self) -> Matrix:
-        """The features of ``train``, a copy: for those who need predictions for them."""
+        """The features of ``train``, copied, to predict from."""
         return self.encoder.matrix(self.train.features)
 
     @cached_property
@@ -100,11 +100,11 @@ class FitContext:
         return self.encoder.binned(self._features(self.tune, "tune"), self.device, reference=self.binned)
 
     def chosen_trees(self, task: str) -> TaskTrees | None:
-        """The trees whose rounds to take over."""
+        """Return the trees whose rounds to reuse."""
         return None if self.chosen is None else self.chosen.trees[task]
 
     def earlier_of(self, task: str) -> EarlierTrees | None:
-        """The task's earlier trees with what they say of its labeled rows; null where there are none."""
+        """Return the task's earlier trees with their scores of its labeled rows; None if there are none."""
         if self.earlier is None or not _same_task(task, self.earlier.scenario, self.scenario):
             return None
         trees, threads = self.earlier.learned.trees[task], self.scenario.boosting.threads
@@ -121,7 +121,7 @@ class FitContext:
 
 
 class BoostedMember(Member):
-    """A LightGBM model a task (several, averaged, where ``boosting.seeds`` says so), however they were grown."""
+    """One LightGBM model per task (several, averaged, if ``boosting.seeds`` is above 1), however they are grown."""
 
     note: ClassVar[str]
 
@@ -143,8 +143,7 @@ class BoostedMember(Member):
         Parameters
         ----------
         earlier
-            A member of the same kind, fitted on rows that ended no later than ``train``: the trees of each of its
-            tasks are grown on from.
+            A member of the same kind to warm-start from, fitted on rows that end no later than ``train``.
         """
         device = resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
@@ -154,12 +153,12 @@ class BoostedMember(Member):
         return cls(scenario, learned, device)
 
     def refit(self, table: Table, earlier: BoostedMember | None = None) -> Self:
-        """See :class:`Member`; the curves stay those on which the rounds were chosen.
+        """See :class:`Member`; the curves remain those on which the rounds were chosen.
 
         Parameters
         ----------
         earlier
-            Where this member was grown from an earlier one: that one, refitted.
+            The member this one was warm-started from, if any, refitted.
         """
         table = _as_learned(table, self.scenario)
         with at_work(self._device):
@@ -168,7 +167,7 @@ class BoostedMember(Member):
 
     @property
     def learned(self) -> FittedTrees:
-        """The trees, and how they came about."""
+        """The result of the fit."""
         return self._learned
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
@@ -181,7 +180,7 @@ class BoostedMember(Member):
         early = self._early_scores(self._matrix(features), wanted)
 
         def complete(positions: NDArray[np.int64]) -> Predictions:
-            # Encoded again: to hold every member's matrix of all rows would take more memory than the features.
+            # Encoded again: keeping every member's matrix of all rows would take more memory than the features.
             matrix = self._matrix(features if len(positions) == len(features) else features.iloc[positions])
             known = {task: scores[positions] for task, scores in early.items()}
             return self._predictions(self._continued(matrix, wanted, known))
@@ -200,22 +199,22 @@ class BoostedMember(Member):
         return known.matrix(require_columns(features, known.names, self.kind, known.levels))
 
     def contributions(self, features: pd.DataFrame, task: str) -> Values:
-        """Return SHAP values, float64 (n, columns + 1), of :meth:`contribution_names` and then the base value.
+        """Return SHAP values, float64 (n, columns + 1), of :meth:`contribution_names`, then the base value.
 
         A row adds up to its raw score: a value, or log-odds.
         """
         return contributions(self._trees[task], self.task_matrix(features, task), self.scenario.boosting.threads)
 
     def contribution_names(self, task: str) -> list[str]:
-        """Names of the columns that a task's trees read, in their order."""
+        """Return the names of the columns that a task's trees read, in order."""
         return self._trees[task].boosters[0].feature_name()
 
     def task_matrix(self, features: pd.DataFrame, task: str) -> Matrix:
-        """Return what a task's trees read, float32 (n, columns): kinds as codes."""
+        """Return the feature matrix of a task's trees, float32 (n, columns), with categories as codes."""
         return self._task_matrix(self._matrix(features), task)
 
     def _task_matrix(self, matrix: Matrix, task: str) -> Matrix:
-        """Return the encoded features with the columns that a task's trees are told beside."""
+        """Return the encoded features with any further columns of a task's trees."""
         return matrix
 
     def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
@@ -239,11 +238,11 @@ class BoostedMember(Member):
         return predict_raw({task: self._trees[task] for task in tasks}, self._tables, matrix, self.scenario.boosting)
 
     def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        """Return raw scores by the first trees, of the tasks and of those that they need."""
+        """Return raw scores by the first trees, for the tasks and for those they depend on."""
         return {task: self._trees[task].early_scores(matrix, self.scenario.boosting) for task in tasks}
 
     def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
-        """Return raw scores by all trees of rows of which :meth:`_early_scores` said the first part."""
+        """Return raw scores by all trees, continuing from :meth:`_early_scores`."""
         trees = {task: self._trees[task] for task in tasks}
         return predict_raw(trees, self._tables, matrix, self.scenario.boosting, early)
 
@@ -258,7 +257,7 @@ class BoostedMember(Member):
         return tables
 
     def files(self) -> dict[str, bytes]:
-        """See :class:`Member`; a LightGBM text file a task and seed, and what the choices were."""
+        """See :class:`Member`; a LightGBM text file per task and seed, and the choices made."""
         files: dict[str, bytes] = {}
         facts: dict[str, Any] = {"device": self._device, "tasks": {}}
         facts |= {"encoder": asdict(self._encoder), "sharing": asdict(self.sharing) if self.sharing else None}
@@ -307,7 +306,7 @@ class BoostedMember(Member):
 
 
 def _as_learned(table: Table, scenario: Scenario) -> Table:
-    """Put labels that are learned as fractions between 0 and 1."""
+    """Scale labels that are learned as fractions to between 0 and 1."""
     labels = dict(table.labels)
     for name, task in scenario.tasks.items():
         if task.objective == "fraction" and task.limits is not None:
@@ -317,7 +316,7 @@ def _as_learned(table: Table, scenario: Scenario) -> Table:
 
 
 def _as_predicted(raw: Values, task: Task) -> Values:
-    """Return what raw scores stand for: a value inside the task's limits, or a probability."""
+    """Convert raw scores to predictions: a value within the task's limits, or a probability."""
     if task.objective == "regression":
         return within_range(raw, task)
     probability: Values = expit(raw)

@@ -1,4 +1,4 @@
-"""Make probabilities mean what they say, by the map that predicts held-out people best."""
+"""Calibration of probabilities, by the map with the lowest loss on held-out users."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mtl_tasks.metrics.pointwise import EPSILON, compute
 
 Values = NDArray[np.float64]
 Map = dict[str, Any]
-MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; below it only memorizes
+MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; with fewer it only memorizes
 FOLDS: Final = 5
 
 
 def logit(probability: Values) -> Values:
-    """Log-odds, clipped away from infinity."""
+    """Return log-odds, clipped to stay finite."""
     p = np.clip(probability, EPSILON, 1 - EPSILON)
     return np.asarray(np.log(p / (1 - p)))
 
@@ -36,7 +36,7 @@ def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> 
     Returns
     -------
     dict
-        JSON-able; see :func:`calibrate`.
+        JSON-serializable; see :func:`calibrate`.
     """
     kinds = ["none", "platt"]
     if (label == 1).sum() >= MIN_POSITIVES_ISOTONIC and (label == 0).sum() >= MIN_POSITIVES_ISOTONIC:
@@ -59,24 +59,24 @@ def calibrate(fitted: Map, probability: Values) -> Values:
 
 
 def user_folds(users: NDArray[Any], folds: int = FOLDS) -> NDArray[np.int64]:
-    """A fold for each row such that a user's rows share one; users are dealt out in a fixed shuffled order."""
+    """Return the fold of each row; a user's rows share one, and users are assigned in a fixed shuffled order."""
     ids, code = np.unique(users, return_inverse=True)
     dealt = np.random.default_rng(0).permutation(len(ids)) % folds
     return np.asarray(dealt[code], dtype=np.int64)
 
 
 def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], Values]) -> Values:
-    """Predict each fold of users by what was fitted on the others, float64 (n,).
+    """Predict each fold of users with a model fitted on the others, float64 (n,).
 
     Parameters
     ----------
     predict_fold
-        Given the mask of the held-out rows, returns predictions for them.
+        Takes the mask of the held-out rows and returns predictions for them.
 
     Raises
     ------
     DataError
-        If all rows are of one user.
+        If all rows belong to one user.
     """
     if len(users) == 0 or (users == users[0]).all():
         raise DataError(
@@ -92,7 +92,7 @@ def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], V
 
 
 def recalibrated(label: Values, probability: Values, users: NDArray[Any]) -> Values:
-    """Platt-scaled probabilities, each fold of users by a map fitted on the others."""
+    """Return Platt-scaled probabilities, each fold of users scaled by a map fitted on the others."""
     return cross_fit(users, partial(_apply_elsewhere, _fit_platt, label, probability))
 
 
@@ -113,7 +113,7 @@ def _fit_platt(label: Values, probability: Values) -> Map:
         return _fit_none(label, probability)
     model = LogisticRegression(C=1e6, max_iter=1000).fit(logit(probability)[:, None], label)
     slope = float(model.coef_[0, 0])
-    if slope <= 0:  # would turn the ranking round
+    if slope <= 0:  # would invert the ranking
         return _fit_none(label, probability)
     return {"kind": "platt", "slope": slope, "offset": float(model.intercept_[0])}
 

@@ -1,4 +1,4 @@
-"""A chain of tasks: each is told what those before it predict."""
+"""A chain of tasks: each gets the predictions of the tasks before it as features."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mtl_tasks.models.boosting.trees import TaskTrees, boost_again, fit_task, pa
 from mtl_tasks.models.member import Table
 from mtl_tasks.scenario import Scenario, Task
 
-# Trees are drawn otherwise than those of `independent`: the first task's would else be the very same.
+# Not the seed of `independent`, since the first task's trees would be identical.
 OWN_SEED: Final = 2_000_003
-COLUMN = "cascade."  # and the task's name: a feature that holds its raw score
+COLUMN = "cascade."  # followed by the task's name: a feature that holds its raw score
 
 
 class CascadeMember(BoostedMember):
-    """One LightGBM a task in an order; a task's raw scores are a feature of every later task.
+    """One LightGBM model per task, in order; a task's raw scores are a feature of every later task.
 
-    For the rows that later tasks learn from, a score comes from a model that has not seen any row of the same user:
-    scores of rows that the model learned from look better than they are, and a cascade of those is worse than none.
+    For the rows that later tasks are trained on, scores come from a model that has seen no row of the same user.
+    Scores of a model's own training rows look better than they are, and a cascade built on them is worse than none.
     """
 
     kind = "cascade"
@@ -58,7 +58,7 @@ class CascadeMember(BoostedMember):
 
     @property
     def _order(self) -> tuple[str, ...]:
-        """As it was learned: each task's trees know a column more than those of the task before."""
+        """Task order in training: each task's trees have one column more than those of the task before."""
         return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
@@ -70,7 +70,7 @@ class CascadeMember(BoostedMember):
         return {task: made[task] for task in tasks}
 
     def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        """Only of the last task the first trees are asked alone: the others' trees were told whole predictions."""
+        """Use only the first trees of the last task: its trees were trained on full predictions of the others."""
         if not tasks:
             return {}
         last = max(tasks, key=self._order.index)
@@ -92,7 +92,7 @@ class CascadeMember(BoostedMember):
     def _until(
         self, matrix: Matrix, task: str, known: Mapping[str, Values] | None = None
     ) -> tuple[_Wide, dict[str, Values]]:
-        """Return what a task's trees are told, and the raw scores of the tasks before it, which may be known."""
+        """Return a task's feature matrix, and the raw scores of the tasks before it, which may be given."""
         order, made = self._order, dict[str, Values]()
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
@@ -102,7 +102,7 @@ class CascadeMember(BoostedMember):
 
 
 class _Wide:
-    """A matrix, and its bins, that a column is added to after every task."""
+    """A matrix and its bins, extended by one column after every task."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class _Wide:
 
     @property
     def matrix(self) -> Matrix:
-        """The features and what was added so far."""
+        """The features and the columns added so far."""
         return self._values[:, : self._filled]
 
     def add(self, task: str, scores: Values) -> None:
@@ -138,18 +138,18 @@ class _Wide:
             name = f"{COLUMN}{task}"
             column = pd.DataFrame({name: self._values[:, self._filled - 1]}, copy=False)
             self._added[task] = Encoder([name]).binned(column, self._device, reference)
-            with warnings.catch_warnings():  # it warns that raw data were freed, as they are meant to be
+            with warnings.catch_warnings():  # it warns that raw data were freed, which is intended
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
     def scores(self, trees: TaskTrees, scenario: Scenario, early: Values | None = None) -> Values:
-        """Return a task's raw scores, float64 (n,); ``early`` if what its first trees say is known."""
+        """Return a task's raw scores, float64 (n,); ``early`` holds the scores of its first trees, if known."""
         none, known = [None] * len(trees.boosters), None if early is None else {"": early}
         return predict_raw({"": trees}, none, self.matrix, scenario.boosting, known)[""]
 
 
 def _folds(train: Table, count: int) -> NDArray[np.intp]:
-    """Return the fold of each row; all rows of a user are in one, the same whatever else is in the table."""
+    """Return the fold of each row; all rows of a user share one, which does not depend on the other rows."""
     if train.users is None:
         raise DataError("cascade: the table names no users, so its rows cannot be divided into folds by user")
     return (pd.util.hash_array(train.users) % np.uint64(count)).astype(np.intp)
@@ -158,7 +158,7 @@ def _folds(train: Table, count: int) -> NDArray[np.intp]:
 def _out_of_fold(
     rows: TaskRows, table: _Wide, folds: NDArray[np.intp], task: Task, rounds: int, scenario: Scenario, device: str
 ) -> Values:
-    """Return raw scores, float64 (n,), each from a model of the other folds."""
+    """Return raw scores, float64 (n,), each from a model fitted on the other folds."""
     scores = np.empty(len(folds))
     given = parameters(scenario.boosting, task.objective, device, scenario.seed + OWN_SEED)
     for fold in np.unique(folds):

@@ -1,4 +1,4 @@
-"""What trees cannot learn from is refused by name before any grows: LightGBM takes most of it in silence."""
+"""Checks of training data before trees grow: LightGBM silently accepts most data that it cannot learn from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mtl_tasks.scenario.rows_needed import room_faults
 
 
 def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
-    """Raise on the first fault of labels and weights that makes fitting fail or useless.
+    """Raise on the first fault of labels or weights that makes training fail or useless.
 
     Raises
     ------
     DataError
-        Naming task, window, count and remedy.
+        Names task, window, count and remedy.
     """
     for window, table in (("train", train), ("tune", tune)):
         where = _where(window, len(table))
@@ -32,12 +32,12 @@ def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
 
 
 def check_features(features: pd.DataFrame, window: str, file: str) -> None:
-    """Raise on the first column that trees cannot be grown from.
+    """Raise on the first column that trees cannot be trained on.
 
     Raises
     ------
     DataError
-        Naming column, window, count and remedy.
+        Names column, window, count and remedy.
     """
     for name in features:
         _check_column(str(name), features[name], _where(window, len(features)), file)

@@ -1,4 +1,4 @@
-"""Model fusion: per task, the members' predictions become one."""
+"""Model fusion: the members' predictions of a task are combined into one."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     kind
         ``regression`` or ``binary``.
     requested
-        A method, or ``auto``: the fusion of least cross-fitted loss if that beats the best single member
+        A method, or ``auto``: the fusion with the lowest cross-fitted loss if it beats the best single member
         significantly, else that member.
 
     Returns
     -------
     dict
-        JSON-able; see :func:`fuse`. ``blend_loss`` holds every candidate's loss, cross-fitted over users, so that
-        weights and thresholds get no credit for having seen the rows.
+        JSON-serializable; see :func:`fuse`. ``blend_loss`` holds every candidate's loss, cross-fitted over users, so
+        that weights and thresholds get no credit for having seen the rows.
 
     Raises
     ------
     DataError
-        If a member's predictions are not finite, or all rows are of one user.
+        If a member's predictions are not finite, or all rows belong to one user.
     """
     for name, values in predictions.items():
         if not np.isfinite(values).all():
@@ -53,7 +53,7 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     held = {}
     for name in (*(f"single:{member}" for member in members), *methods):
         made = cross_fit(users, partial(_predict_held, name, members, matrix, label, kind))
-        # Candidates are compared as they will be used, that is calibrated; raw votes are no probabilities.
+        # Candidates are compared as they are used, that is calibrated; raw votes are not probabilities.
         held[name] = made if kind == "regression" else recalibrated(label, made, users)
     losses = {name: compute(metric, label, made) for name, made in held.items()}
     rows = {name: row_loss(metric, label, made) for name, made in held.items()}
@@ -69,7 +69,7 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
 
 
 def fuse(fitted: Fitted, predictions: dict[str, Values], kind: str) -> Values:
-    """Combine members' predictions, float64 (n,), calibrated for a binary task."""
+    """Combine the members' predictions into float64 (n,), calibrated for a binary task."""
     matrix = np.column_stack([predictions[name] for name in fitted["members"]])
     return calibrate(fitted["calibration"], _combine(fitted, matrix, kind))
 
@@ -89,11 +89,11 @@ def _fit(method: str, members: list[str], matrix: Values, label: Values, kind: s
 
 
 def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
-    """Raw fusion of (n, members): values averaged as they are, probabilities in logit space.
+    """Return the raw fusion of (n, members): values are averaged directly, probabilities in logit space.
 
-    ``vote`` is the median for a regression. For a binary task it is the number of members whose prediction passes
-    their own threshold (hard vote) plus the mean probability (soft vote), which so decides only between rows of equal
-    votes, over the number of members plus one.
+    ``vote`` is the median for a regression. For a binary task it is the number of members whose prediction reaches
+    their own threshold (hard vote) plus the mean probability (soft vote), over the number of members plus one. The
+    soft vote only orders rows with equal hard votes.
     """
     if fitted["method"] == "vote":
         if kind == "regression":
@@ -107,10 +107,10 @@ def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
 
 
 def _choose(losses: dict[str, float], rows: dict[str, Values], users: NDArray[Any]) -> str:
-    """The best fusion if it beats the best single member significantly (5 %, over users), else that member.
+    """Return the best fusion if it beats the best single member significantly (5 %, over users), else that member.
 
-    On the films, weights that won on blend by less (1.5 standard errors) lost on test: members are refitted after
-    blend, and what was weak then gains least from it.
+    On `movies`, weights that won on blend by less (1.5 standard errors) lost on test: members are refitted after
+    blend, and weak ones gain least from it.
     """
     alone, fused = (
         min((name for name in losses if name.startswith("single:") is single), key=lambda name: losses[name])
@@ -118,7 +118,7 @@ def _choose(losses: dict[str, float], rows: dict[str, Values], users: NDArray[An
     )
     gain = rows[alone] - rows[fused]
     _, code = np.unique(users, return_inverse=True)
-    spread = np.bincount(code, weights=gain - gain.mean())  # by user: rows of one person are not independent
+    spread = np.bincount(code, weights=gain - gain.mean())  # by user: rows of one user are not independent
     return fused if gain.sum() > SIGNIFICANT * np.sqrt(np.sum(spread**2)) else alone
 
 
@@ -130,7 +130,7 @@ def _predict_held(
 
 
 def _simplex_weights(matrix: Values, label: Values, kind: str) -> Values:
-    """Non-negative weights of sum 1 with the least squared error (of values) or log loss (of averaged logits)."""
+    """Return non-negative weights with sum 1 that minimize squared error (of values) or log loss (of mean logits)."""
     from scipy.optimize import LinearConstraint, minimize
 
     inputs = matrix if kind == "regression" else logit(matrix)
@@ -161,7 +161,7 @@ def _simplex_weights(matrix: Values, label: Values, kind: str) -> Values:
 
 
 def _threshold(probability: Values, label: Values) -> float:
-    """The threshold of best F1."""
+    """Return the threshold with the best F1."""
     grid = np.unique(np.quantile(probability, np.linspace(0.01, 0.99, THRESHOLDS)))
     order = np.argsort(probability)
     above = len(label) - np.searchsorted(probability[order], grid)

@@ -1,4 +1,4 @@
-"""One LightGBM a task: the multi-output structure in which tasks share features and factors but no trees."""
+"""One LightGBM model per task: tasks share features and factors but no trees."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mtl_tasks.models.boosting.trees import fit_task
 
 
 class IndependentMember(BoostedMember):
-    """A LightGBM model a task (several, averaged, where ``boosting.seeds`` says so)."""
+    """One LightGBM model per task (several, averaged, if ``boosting.seeds`` is above 1)."""
 
     kind = "independent"
     note = "LightGBM"

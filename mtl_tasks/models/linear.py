@@ -1,4 +1,4 @@
-"""Members that are a calibrated linear model of a few columns: the popularity floor, and plain factors."""
+"""Calibrated linear models of a few columns: the popularity baseline and the factors alone."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
 
 FILE = "linear.json"
-# How a column enters a linear model: as it is, a count by its logarithm, a rate by its log-odds.
+# How a column enters a linear model: unchanged, as a logarithm (counts), or as log-odds (rates).
 Transform = Literal["identity", "log1p", "logit"]
 
 
 class LinearMember(Member):
     """Least squares for a regression, logistic regression for a binary task, on the columns a subclass names.
 
-    A missing value counts as the column's mean and sets an indicator.
+    A missing value is replaced by the column's mean and sets an indicator.
     """
 
     note: ClassVar[str]
@@ -38,7 +38,7 @@ class LinearMember(Member):
     @classmethod
     @abstractmethod
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
-        """Columns that the task's model uses, by name, and how each enters it."""
+        """Return the columns of the task's model with their transforms."""
 
     @classmethod
     def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
@@ -48,7 +48,7 @@ class LinearMember(Member):
 
     @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; nothing is chosen on ``tune``, which is learned from like ``train``."""
+        """See :class:`Member`; nothing is chosen on ``tune``, so it is trained on like ``train``."""
         both = Table(
             pd.concat([train.features, tune.features], ignore_index=True),
             {task: np.concatenate([train.labels[task], tune.labels[task]]) for task in scenario.tasks},
@@ -107,19 +107,19 @@ class LinearMember(Member):
 
 
 class PopularityMember(LinearMember):
-    """Smoothed popularity and activity, damped user and item biases: what every other member must beat."""
+    """Popularity, activity, and damped user and item biases: the baseline that every other member must beat."""
 
     kind = "popularity"
     note = "counts and rates of item and user; damped user and item bias for a regression"
 
     @classmethod
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
-        """The damped level of a label, or logarithms of counts where interactions are the label."""
+        """Return the expected label of a regression, rates of a binary task, or log counts if negatives are sampled."""
         if scenario.tasks[task].kind == "regression":
             return {f"{task}.level": "identity"}
         if not scenario.tasks[task].sampled:
-            # On their own scale a few people who like all that they see had bent the weights for everybody: likes of
-            # videos were ranked .009 of AUC worse.
+            # As log-odds: on the raw scale, a few users who like everything distorted the weights for all users; AUC
+            # of likes of videos was .009 lower.
             rates = f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"
             return dict.fromkeys(rates, "logit")
         recent = [f"item.count_{days}d" for days in scenario.features.windows]
@@ -127,14 +127,14 @@ class PopularityMember(LinearMember):
 
 
 class AlsMember(LinearMember):
-    """The factors, calibrated: dot products and cosines, on top of rates and levels where negatives are logged."""
+    """Calibrated factors: dot products and cosines, plus the popularity columns unless negatives are sampled."""
 
     kind = "als"
     note = "dot product and cosines of the factors, calibrated"
 
     @classmethod
     def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
-        """Columns made from factors; what popularity knows joins in where factors only explain what it leaves."""
+        """Return factor columns, and those of popularity if factors only explain its residual."""
         taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
         if scenario.tasks[task].sampled:
             return dict.fromkeys(taste, "identity")
@@ -152,7 +152,7 @@ def _fit_task(
     design = _design(features, list(transforms.values()), mean)
     centre, scale = design.mean(axis=0), design.std(axis=0)
     scale[scale == 0] = 1.0
-    design -= centre  # in place: at ten million events a copy is more than a gigabyte
+    design -= centre  # in place: at ten million events a copy takes more than a gigabyte
     design /= scale
     model = LinearRegression() if kind == "regression" else LogisticRegression(max_iter=1000)
     model.fit(design, label.astype(np.float64))
@@ -168,7 +168,7 @@ def _fit_task(
 
 
 def _design(features: pd.DataFrame, transforms: Sequence[Transform], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns as their transforms say, then an indicator of each one's missing values."""
+    """Return the transformed columns, then an indicator of each one's missing values."""
     values = features.to_numpy(dtype=np.float64)
     missing = np.isnan(values)
     values = np.where(missing, mean, values)
@@ -179,14 +179,14 @@ def _design(features: pd.DataFrame, transforms: Sequence[Transform], mean: NDArr
 
 
 def _by_name(column: str) -> Transform:
-    """The transform of a column in a model of before they were stored, when a part of its name decided it."""
+    """Return a column's transform in a model stored without transforms, when the column's name determined it."""
     if ".count" in column and ".mean" in column:
         raise ArtifactError(f"{column}: an earlier version took this column for a count and a rate: train again")
     return "log1p" if ".count" in column else "logit" if ".mean" in column else "identity"
 
 
 def _shares(model: dict[str, list[Any]]) -> list[tuple[str, float]]:
-    """Absolute standardized weight of each column as a share of all, largest first."""
+    """Return each column's absolute standardized weight as a share of the total, largest first."""
     weights = np.abs(model["weights"][: len(model["columns"])])
     shares = weights / max(weights.sum(), 1e-12)
     order = np.argsort(-shares, kind="stable")

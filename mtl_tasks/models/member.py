@@ -1,4 +1,4 @@
-"""What a member of the model family is: fitted once, it scores every task of a scenario."""
+"""Base class of the members: a member is fitted once and scores every task of a scenario."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Predictions = dict[str, NDArray[np.float64]]
 
 
 class KeptFeatures(Protocol):
-    """Features that are read when they are needed: where there are many rows, they take most of the memory."""
+    """Stored features, read on demand: with many rows they take most of the memory."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
 
     def read(self) -> pd.DataFrame:
-        """Return them as :attr:`Table.features`."""
+        """Read the features, as in :attr:`Table.features`."""
 
     def where(self, rows: slice) -> Self:
-        """Return those of some rows, unread."""
+        """Select rows without reading them."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Table:
     Attributes
     ----------
     source
-        The features, or where they are kept.
+        The features, or a reader of stored ones.
     labels
         Task to float32 (n,); NaN where not observed.
     weights
-        Task to float32 (n,) of positive sample weights; a task that is not there weighs every row alike.
+        Task to float32 (n,) of positive sample weights; a missing task weights all rows equally.
     users
-        (n,) user of each row, for members that fold rows by user; null where nobody asks.
+        (n,) user of each row, for members that form folds by user; None if not needed.
     """
 
     source: pd.DataFrame | KeptFeatures
@@ -57,15 +57,15 @@ class Table:
 
     @property
     def features(self) -> pd.DataFrame:
-        """(n, columns): float32, or pandas ``category`` where a column names kinds; kept ones are read each time."""
+        """(n, columns): float32 or pandas ``category``; stored features are read on each access."""
         return self.source if isinstance(self.source, pd.DataFrame) else self.source.read()
 
     def rows(self, task: str) -> TaskRows:
-        """The rows on which a task was observed."""
+        """Return the labeled rows of a task."""
         return TaskRows.of(self.labels[task], self.weights.get(task))
 
     def where(self, rows: slice) -> Table:
-        """Some of the rows, of which nothing is copied."""
+        """Select rows, without copying."""
         return Table(
             self.source.iloc[rows] if isinstance(self.source, pd.DataFrame) else self.source.where(rows),
             {task: label[rows] for task, label in self.labels.items()},
@@ -76,15 +76,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Preview:
-    """A first idea of some rows.
+    """First-pass predictions of some rows.
 
     Attributes
     ----------
     predictions
-        As of :meth:`Member.predict`, by the trees that were grown first; whole if there are no trees.
+        As from :meth:`Member.predict`, but by the first trees only; complete for a member without trees.
     complete
-        From the places of some of the rows, int64 (m,), ascending, to what :meth:`Member.predict` says of them, but
-        for the last bits of sums.
+        Maps positions of rows, int64 (m,), ascending, to their :meth:`Member.predict`, up to the last bits of sums.
     """
 
     predictions: Predictions
@@ -94,8 +93,8 @@ class Preview:
 class Member(ABC):
     """A fitted model of every task.
 
-    A subclass is fitted by :meth:`fit`, which makes its choices (rounds, say) on ``tune``; :meth:`refit` learns from
-    more rows with those choices. ``files`` and ``load`` invert each other: predictions agree to the bit.
+    :meth:`fit` makes its choices (rounds, say) on ``tune``; :meth:`refit` fits on more rows with those choices.
+    ``load`` inverts ``files``: predictions agree to the bit.
     """
 
     kind: ClassVar[str]
@@ -105,13 +104,13 @@ class Member(ABC):
 
     @classmethod
     def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
-        """Return which of the features, in their order, :meth:`fit` and :meth:`predict` look at; by default all."""
+        """Return the features that :meth:`fit` and :meth:`predict` use, in their order; by default all."""
         return features
 
     @classmethod
     @abstractmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """Fit on ``train`` with the choices made on ``tune``."""
+        """Fit on ``train``, with choices made on ``tune``."""
 
     @abstractmethod
     def refit(self, table: Table) -> Self:
@@ -121,22 +120,22 @@ class Member(ABC):
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """Return float64 (n,) for the given tasks, by default for every task.
 
-        A value inside the task's limits for a regression, a probability for a binary task.
+        It is a value within the task's limits for a regression, a probability for a binary task.
 
         Raises
         ------
         DataError
-            If a column the member was fitted on is missing, or was of another sort.
+            If a column the member was fitted on is missing or has another type.
         """
 
     def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
-        """Return what is seen at little cost of all rows, to choose those by that deserve :meth:`predict`."""
+        """Return cheap first-pass predictions, used to pick the rows worth a full :meth:`predict`."""
         made = self.predict(features, tasks)
         return Preview(made, lambda positions: {task: values[positions] for task, values in made.items()})
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
-        """Return all that :meth:`load` needs, by file name; equal members give equal bytes."""
+        """Return everything that :meth:`load` needs, by file name; equal members give equal bytes."""
 
     @classmethod
     @abstractmethod
@@ -151,17 +150,17 @@ class Member(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Return kind, device, and by task a note, rounds, learning curve and importance (null where none).
+        """Return kind, device, and by task a note, rounds, learning curve and importance (None where absent).
 
-        No times: what is described is stored, and equal members are stored as equal bytes.
+        It contains no times: it is stored, and equal members must give equal bytes.
         """
 
     def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
-        """Return by task what moves the predictions for some rows; empty for a member without trees.
+        """Return, by task, the features that move predictions, on some of the rows; empty for a member without trees.
 
-        ``rows`` that were looked at; ``features`` with ``feature``, ``mean_abs`` (mean absolute SHAP value, in units of
-        the label or log-odds) and ``direction``, the largest first; ``gain``, a list of (feature, share in trees that
-        all tasks share, share in the task's own trees), null unless there are both.
+        ``rows`` is the number of rows used. ``features`` lists ``feature``, ``mean_abs`` (mean absolute SHAP value, in
+        units of the label or log-odds) and ``direction``, largest first. ``gain`` lists (feature, share in trees shared
+        by all tasks, share in the task's own trees); None unless there are both.
         """
         return {}
 
@@ -172,12 +171,12 @@ def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: 
     Parameters
     ----------
     kinds
-        Those of them that were pandas ``category`` in training; all others were numbers.
+        Wanted columns that were pandas ``category`` in training; all others were numeric.
 
     Raises
     ------
     DataError
-        Naming the columns that are missing, or one that was of another sort in training.
+        If columns are missing, or one had another type in training.
     """
     missing = [name for name in wanted if name not in features]
     if missing:
@@ -203,7 +202,7 @@ def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:
     Raises
     ------
     ArtifactError
-        If it is not among them.
+        If it is missing.
     """
     if name not in files:
         raise ArtifactError(f"{who}: its file {name!r} is missing (has {', '.join(sorted(files)) or 'none'})")
@@ -211,5 +210,5 @@ def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:
 
 
 def within_range(values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
-    """Clip to the task's range: no label lies outside, so clipping never makes an error larger."""
+    """Clip to the task's limits: no label is outside, so clipping never increases an error."""
     return values if task.limits is None else np.clip(values, *task.limits)

@@ -1,4 +1,4 @@
-"""Trees that all tasks share, with leaves of each task's own."""
+"""Trees shared by all tasks, with separate leaves for each task."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mtl_tasks.models.boosting.trees import Curve, EarlierTrees, TaskTrees, Trai
 
 
 class SharedMember(BoostedMember):
-    """Shared-tree boosting: one structure for all tasks, found from a gradient that combines theirs.
+    """Shared-tree boosting: one tree structure for all tasks, found from a gradient that combines theirs.
 
-    Every task gets an ordinary LightGBM model of the same trees with its own leaves, cut where tune was best for it.
+    Every task gets an ordinary LightGBM model of the same trees with its own leaves, cut at its best round on tune.
     """
 
     kind = "shared"
@@ -40,7 +40,7 @@ class SharedMember(BoostedMember):
 
     @classmethod
     def _models(cls, learning: FitContext, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
-        """Return each task's models by seed, made of the trees that were grown for all tasks."""
+        """Return each task's models by seed, built from the shared trees."""
         return {
             name: [Finished(seed.model(name), seed.tasks[name].best_round) for seed in seeds]
             for name in learning.scenario.tasks
@@ -49,7 +49,7 @@ class SharedMember(BoostedMember):
 
 @dataclass(frozen=True)
 class Finished:
-    """A task's model of one seed: its trees, of which ``shared`` are those of all tasks."""
+    """A task's model of one seed; ``shared`` of its trees are shared by all tasks."""
 
     grown: TrainedBooster
     shared: int
@@ -57,23 +57,23 @@ class Finished:
 
 @dataclass(frozen=True)
 class SharedTrees:
-    """One seed's shared trees, and what each task made of them."""
+    """One seed's shared trees, with each task's state and earlier model."""
 
     found: TreeStructures
     tasks: dict[str, TaskState]
     earlier: dict[str, TrainedBooster]
 
     def inherited(self, name: str) -> int:
-        """Number of a task's trees that come before the shared ones."""
+        """Return the number of a task's trees before the shared ones."""
         return self.earlier[name].rounds if name in self.earlier else 0
 
     @property
     def all_inherited(self) -> dict[str, int]:
-        """That number for every task."""
+        """Number of inherited trees of every task."""
         return {name: self.inherited(name) for name in self.tasks}
 
     def model(self, name: str, rounds: int | None = None) -> TrainedBooster:
-        """Return a task's model: what it was grown from, and the trees up to its best round or the given one."""
+        """Return a task's model: its earlier trees, then the shared ones up to its best round or the given one."""
         task = self.tasks[name]
         count = task.best_round if rounds is None else rounds
         trees = [
@@ -91,14 +91,14 @@ class SharedTrees:
 
 
 def grow_seeds(learning: FitContext) -> list[SharedTrees]:
-    """Grow every seed's trees, until tune is best for each task or for the rounds that were known to be best."""
+    """Grow every seed's trees, until each task's best round on tune or for the rounds chosen before."""
     earlier = {name: learning.earlier_of(name) for name in learning.scenario.tasks}
     there = {name: known for name, known in earlier.items() if known is not None}
     return [_grow(learning, there, number) for number in range(learning.scenario.boosting.seeds)]
 
 
 def sharing_of(seeds: list[SharedTrees], chosen: FittedTrees | None) -> TaskInteraction | None:
-    """Return how the tasks of the first seed got on, with the rounds of all; as it was where rounds were chosen."""
+    """Return the task interaction of the first seed, with all seeds' rounds; that of ``chosen`` if given."""
     if chosen is not None:
         return chosen.sharing
     rounds = {task: [seed.tasks[task].best_round for seed in seeds] for task in seeds[0].tasks}

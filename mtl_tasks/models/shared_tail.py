@@ -1,4 +1,4 @@
-"""Trees that all tasks share, and then trees of each task's own."""
+"""Trees shared by all tasks, followed by each task's own trees."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mtl_tasks.models.boosting.trees import (
 )
 from mtl_tasks.models.shared import Finished, SharedMember, SharedTrees
 
-# Own trees are drawn otherwise than those of `independent`, so that a mean of the two members averages something.
+# Not the seed of `independent`, so that the trees of the two members differ and their mean is of use.
 OWN_SEED: Final = 1_000_003
 
 
 class SharedTailMember(SharedMember):
-    """Shared-tree boosting up to a checkpoint, from where LightGBM grows trees for one task at a time.
+    """Shared-tree boosting up to a checkpoint, after which LightGBM grows trees for one task at a time.
 
-    For each task ``tune`` chooses how many own trees follow, or none, and, on the first seed for all seeds, the
-    checkpoint: the first of ``boosting.shared.checkpoints`` unless another is better by more than a standard error (by
-    less, two seeds of one model differ). After checkpoint 0 all trees are the task's own: it opts out.
+    For each task, ``tune`` determines the number of own trees, which can be 0. It also determines the checkpoint, on
+    the first seed for all seeds: the first of ``boosting.shared.checkpoints`` unless another is better by more than a
+    standard error (two seeds of one model can differ by less). With checkpoint 0 all trees are the task's own.
     """
 
     kind = "shared_tail"
@@ -42,13 +42,13 @@ class SharedTailMember(SharedMember):
 
 
 class _Finishing:
-    """Puts each task's own trees after the shared ones."""
+    """Appends each task's own trees to the shared ones."""
 
     def __init__(self, learning: FitContext) -> None:
         self._learning, self._scenario = learning, learning.scenario
 
     def with_best(self, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
-        """Choose by task and seed what is best on tune."""
+        """Return the best models on tune, by task and seed."""
         tasks = self._scenario.tasks
         parts = dict.fromkeys(tasks, self._scenario.boosting.shared.checkpoints)
         made: dict[str, list[Finished]] = {task: [] for task in tasks}
@@ -63,7 +63,7 @@ class _Finishing:
         return made
 
     def _clearly_best(self, task: str, tried: list[Finished]) -> int:
-        """Return the place of the first model, or of a later one whose loss on tune is lower by a standard error."""
+        """Return the index of the first model, or of a later one whose loss on tune is lower by a standard error."""
         learning, loss = self._learning, LOSSES[self._scenario.tasks[task].objective]
         if len(tried) == 1 or learning.tune is None or learning.tune_matrix is None:
             return 0
@@ -81,7 +81,7 @@ class _Finishing:
         return taken
 
     def with_known(self, seeds: list[SharedTrees], chosen: FittedTrees) -> dict[str, list[Finished]]:
-        """Take the rounds, shared and own, that were chosen before."""
+        """Use the numbers of shared and own rounds chosen before."""
         made: dict[str, list[Finished]] = {task: [] for task in chosen.trees}
         for number, seed in enumerate(seeds):
             rounds = {task: trees.shared[number] for task, trees in chosen.trees.items()}
@@ -95,7 +95,7 @@ class _Finishing:
         return parameters(self._scenario.boosting, kind, self._learning.device, seed)
 
     def _best(self, seed: SharedTrees, task: str, starts: _Starts, number: int) -> Finished:
-        """Grow own trees until tune is best, and take them if they made it better."""
+        """Grow own trees up to the best round on tune; keep them only if they lower the loss."""
         learning, kind = self._learning, self._scenario.tasks[task].objective
         assert learning.tune is not None
         assert learning.tune_binned is not None
@@ -130,9 +130,9 @@ class _Finishing:
 
 @dataclass(frozen=True)
 class _Starts:
-    """What each task's trees up to a checkpoint say of its labeled rows; nothing for a task that has none.
+    """Raw scores of each task's labeled rows by its trees up to a checkpoint; no entry for a task without trees.
 
-    They are predicted anew: keeping each task's scores of a round that may turn out best costs a copy a round.
+    They are predicted again: keeping each task's scores of every possibly best round would cost a copy per round.
     """
 
     rounds: dict[str, int]
@@ -166,7 +166,7 @@ def _rounds(seed: SharedTrees, part: float) -> dict[str, int]:
 
 
 def _followed(known: TrainedBooster, own: TrainedBooster, kind: str, rounds: int) -> TrainedBooster:
-    """Return the model of the trees up to a checkpoint and then the task's own, with the curve of both."""
+    """Return the model of the trees up to a checkpoint followed by the task's own, with the curve of both."""
     assert known.curve is not None
     assert own.curve is not None
     curve = replace(known.curve, train=known.curve.train[:rounds], tune=known.curve.tune[:rounds]).then(own.curve)

@@ -1,4 +1,4 @@
-"""Warm start: which earlier member a run's trees may be grown on from, and why not."""
+"""Warm start: the earlier member that a run's trees continue from, or the reason there is none."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a member grows on from.
+    """The earlier member to warm-start from.
 
     Attributes
     ----------
     fitted, refitted
-        The earlier member as it learned from its train window, and from all its windows but test; null: from scratch.
+        The earlier member as fitted on its train window, and on all its windows but test; None: from scratch.
     note
-        A sentence for the log, the manifest and the report; null where no transfer was asked for.
+        A sentence for the log, the manifest and the report; None if no warm start was requested.
     """
 
     fitted: BoostedMember | None = None
@@ -35,14 +35,14 @@ class WarmStart:
     note: str | None = None
 
     def fit(self, member: type[Member], train: Table, tune: Table, scenario: Scenario) -> Member:
-        """Fit a member, from here if there is something to grow on from."""
+        """Fit a member, warm-started if there is an earlier one."""
         if self.fitted is None:
             return member.fit(train, tune, scenario)
         assert issubclass(member, BoostedMember)
         return member.fit(train, tune, scenario, self.fitted)
 
     def refit(self, member: Member, table: Table) -> Member:
-        """Refit what :meth:`fit` gave."""
+        """Refit a member from :meth:`fit`."""
         if self.refitted is None:
             return member.refit(table)
         assert isinstance(member, BoostedMember)
@@ -50,14 +50,14 @@ class WarmStart:
 
 
 def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -> RunRecord | str:
-    """Return the run whose member a run as of ``as_of`` grows on from, or why there is none.
+    """Return the run to warm-start a run as of ``as_of`` from, or the reason there is none.
 
-    A champion of the scenario's own that is not there yet is no fault, another scenario's is.
+    No champion yet of the same scenario is fine; a missing champion of another scenario is an error.
 
     Raises
     ------
     ConfigError
-        If another scenario is unknown, or had no champion before.
+        If another scenario is unknown, or had no champion before ``as_of``.
     """
     asked = scenario.boosting.transfer
     name = scenario.name if asked == "champion" else asked
@@ -87,7 +87,7 @@ def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
 
 
 def from_scratch(reason: str) -> WarmStart:
-    """Grow from nothing, saying why."""
+    """Log the reason for starting from scratch, and return such a start."""
     note = f"grown from scratch: {reason}"
     log.warning("boosting.transfer: %s", note)
     return WarmStart(note=note)
@@ -102,19 +102,19 @@ def warm_start(
     as_of: str,
     columns: list[str],
 ) -> WarmStart:
-    """Load the earlier member of a registry entry and check that a run as of ``as_of`` may grow on from it.
+    """Load the earlier member of a registry entry and check that a run as of ``as_of`` may warm-start from it.
 
     Parameters
     ----------
     fitted, refitted
-        The files of its member as it was before the refit (empty if they were not kept), and after.
+        The member's files before the refit (empty if they were not kept), and after.
     columns
-        The features that this run has.
+        The features of this run.
 
     Raises
     ------
     ConfigError
-        If its features, tasks or seeds do not match, or it learned from days that this run judges or chooses by.
+        If features, tasks or seeds do not match, or it was trained on days that this run evaluates or tunes on.
     """
     where, theirs = _where(entry), check_entry(entry, ours, as_of)
     if not fitted and theirs.refit != "none":
@@ -129,18 +129,18 @@ def warm_start(
 
 
 def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
-    """Check what the registry alone tells of whether a run may grow on from an earlier one; return that one's scenario.
+    """Check from the registry alone whether a run may warm-start from an earlier one; return the earlier scenario.
 
     Raises
     ------
     ConfigError
-        If tasks or seeds do not match, it learned from days that this run judges or chooses by, or its scenario is not
-        understood any more.
+        If tasks or seeds do not match, the earlier run was trained on days that this run evaluates or tunes on, or its
+        scenario can no longer be parsed.
     """
     where = _where(entry)
     theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     _check_days(theirs, entry.as_of, ours, as_of, where)
-    if theirs.boosting.transfer != "none" or theirs.refit == "none":  # else its trees were not kept: from scratch
+    if theirs.boosting.transfer != "none" or theirs.refit == "none":  # otherwise no trees were kept: from scratch
         _check_settings(theirs, ours, where)
     return theirs
 
@@ -156,7 +156,7 @@ def _load(kind: MemberKind, files: Mapping[str, bytes], scenario: Scenario) -> B
 
 
 def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, where: str) -> None:
-    """Its labels must end where those end that this run learns from: later ones would be judged by themselves."""
+    """Raise if the earlier run was trained on labels that this run evaluates or tunes on."""
     for after, what in ((("tune", "blend", "test"), "chooses rounds on"), (("test",), "is judged by")):
         end, limit = (
             np.datetime64(day) - np.timedelta64(sum(getattr(scenario.windows, name) for name in after), "D")

@@ -1,1 +1,1 @@
-"""What can be told of a log before its first run: what a scenario makes of it, and the draft of a scenario for it."""
+"""Onboarding of a log before its first run: check a scenario against it, or draft a scenario for it."""

@@ -1,4 +1,4 @@
-"""A table of items or users, read attribute by attribute, so that each says what is wrong with it."""
+"""Check of an item or user table, read attribute by attribute so that each reports its own faults."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 
 Side = Literal["items", "users"]
 
-_ROWS: Final = 1_000_000  # of the table, that are described
+_ROWS: Final = 1_000_000  # most rows of a table that are profiled
 _SINGLE: Final = ("title", "valid_from")
 _KINDS: Final = ("numeric", "categorical", "multi", "times")
 _READERS: Final = {"items": read_items, "users": read_users}
 
 
 def describe_table(table: AttributeTable, side: Side, root: str | Path) -> Iterator[tuple[str, Profile]]:
-    """Yield the scenario's key and what was found for each column that it names and the table has."""
+    """Yield the scenario key and the profile of each column that the scenario names and the table has."""
     text = is_csv(table.path)
     raw = read_sample(locate(root, table.path), table.path, text, _ROWS).table
     named = [("id", table.id)]
@@ -37,10 +37,10 @@ def describe_table(table: AttributeTable, side: Side, root: str | Path) -> Itera
 
 
 def table_faults(scenario: Scenario, side: Side, root: str | Path, ids: pd.Series) -> list[str]:
-    """Return what is wrong with the table; ``ids`` are those of the log."""
+    """Return the faults of the table; ``ids`` are the log's ids."""
     table: AttributeTable = getattr(scenario.source, side)
     files = list_tables(scenario, root)
-    faults: dict[str, None] = {}  # a wrong id is wrong with every attribute, and said once
+    faults: dict[str, None] = {}  # a wrong id fails with every attribute, but is reported once
     for update in _single_attributes(table):
         source = scenario.source.model_copy(update={side: table.model_copy(update=update)})
         try:
@@ -51,7 +51,7 @@ def table_faults(scenario: Scenario, side: Side, root: str | Path, ids: pd.Serie
 
 
 def _single_attributes(table: AttributeTable) -> Iterator[dict[str, Any]]:
-    """What to change so that there is one attribute only: none, then each in turn."""
+    """Yield updates that leave the table with no attribute or a single one, for each attribute."""
     none: dict[str, Any] = {kind: {} for kind in _KINDS}
     title = table.title if isinstance(table, ItemTable) else None
     if title is not None:

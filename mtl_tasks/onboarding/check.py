@@ -1,4 +1,4 @@
-"""What a scenario makes of its log: the columns, the windows, and everything that would stop a run."""
+"""Check of a scenario against its log: the columns, the windows, and everything that would stop a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mtl_tasks.data.reading import wanted_columns
 from mtl_tasks.data.splits import Windows, describe_rows, label_rows, log_days, window_faults
 from mtl_tasks.data.validation import FaultPolicy, ValidationResult, validate_log
 from mtl_tasks.onboarding.attribute_table import Side, describe_table, table_faults
-from mtl_tasks.onboarding.files import HISTORY, RunRecord, day_of, in_turn, list_entries
+from mtl_tasks.onboarding.files import HISTORY, LogFile, day_of, in_turn, list_entries
 from mtl_tasks.onboarding.obstacles import find_obstacles
 from mtl_tasks.onboarding.profile import Profile, profile
 from mtl_tasks.onboarding.sample import Sample, read_sample
@@ -38,7 +38,7 @@ Parts = list[dict[str, pa.ChunkedArray]]
 
 @dataclass(frozen=True)
 class Mapped:
-    """A column that the scenario names."""
+    """A column that the scenario names, with its profile."""
 
     key: str
     found: Profile
@@ -46,22 +46,22 @@ class Mapped:
 
 @dataclass
 class Inspection:
-    """What was found.
+    """The findings of a check.
 
     Attributes
     ----------
     read
-        What the findings rest on, in words.
+        The rows and files that were read, in words.
     complete
-        Whether that is the whole log before ``as_of``.
+        Whether they are the whole log before ``as_of``.
     unused
         Columns of the log that the scenario does not name.
     windows
-        As :func:`mtl_tasks.data.splits.describe_rows`; empty if it did not come to that.
+        As :func:`mtl_tasks.data.splits.describe_rows`, with the history; empty if the check stopped before.
     problems
-        What stops a run, each with its remedy.
+        Faults that stop a run, each with its remedy.
     notes
-        What does not, and is worth knowing.
+        Findings that do not stop a run.
     """
 
     scenario: str
@@ -76,12 +76,12 @@ class Inspection:
 
     @property
     def ready(self) -> bool:
-        """Whether nothing that was found stops a run."""
+        """Whether no finding stops a run."""
         return not self.problems
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Note as a problem what the block raises."""
+        """Record an error raised by the block as a problem."""
         try:
             yield
         except MtlError as error:
@@ -101,26 +101,26 @@ def inspect(
     store: Store | None = None,
     today: pd.Timestamp | None = None,
 ) -> Inspection:
-    """Read the scenario's log, or a part of it, and collect what is wrong with either.
+    """Read the scenario's log, or a part of it, and collect the faults of both.
 
     Parameters
     ----------
     as_of
         UTC midnight; None takes the day after the newest event, or ``today`` if that is in the future.
     rows
-        About as many rows of the log are read at most: of partitions the newest of every window, of a single Parquet
-        file some from all over it, of a single CSV file the first.
+        Approximate limit of the rows to read: of partitions the newest of every window, of a single Parquet file rows
+        from all over it, of a single CSV file the first.
     environment
-        Where the address of a database is looked up.
+        Environment variables, which hold the address of a database.
     store
-        Where the run would write, and where it would find champions; None: only the log is looked at.
+        The store that the run would write to and find champions in; None skips the checks that need it.
     today
-        The clock: no run may know a later day. None: any may.
+        The current day, which no run may look beyond; None for no limit.
     """
     found = Inspection(scenario.name)
     _judge_settings(scenario, found)
     with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
-        entries: list[RunRecord] = []
+        entries: list[LogFile] = []
         with found.caught():
             entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
             entries = entries if as_of is not None else _until_today(scenario, entries, today, found)
@@ -142,9 +142,9 @@ def inspect(
 
 
 def _until_today(
-    scenario: Scenario, entries: list[RunRecord], today: pd.Timestamp | None, found: Inspection
-) -> list[RunRecord]:
-    """Return the files of days that are over, as a run takes no others."""
+    scenario: Scenario, entries: list[LogFile], today: pd.Timestamp | None, found: Inspection
+) -> list[LogFile]:
+    """Return the files of days that are over: a run reads no others."""
     over = [entry for entry in entries if today is None or entry[2] is None or entry[2] < day_of(today)]
     if len(over) < len(entries):
         assert today is not None
@@ -175,7 +175,7 @@ def _judge_settings(scenario: Scenario, found: Inspection) -> None:
 
 def _read(
     scenario: Scenario,
-    entries: list[RunRecord],
+    entries: list[LogFile],
     ends: tuple[pd.Timestamp | None, pd.Timestamp | None],
     rows: int,
     found: Inspection,
@@ -183,7 +183,7 @@ def _read(
 ) -> tuple[pd.DataFrame | None, int | None]:
     """Return the sampled interactions, None if a column cannot be read, and the first day of a partitioned log.
 
-    ``ends`` are ``as_of`` and ``today``, as :func:`inspect` has them.
+    ``ends`` are ``as_of`` and ``today`` of :func:`inspect`.
     """
     as_of, today = ends
     days = [day for _, _, day in entries if day is not None]
@@ -218,7 +218,7 @@ def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) ->
 
 
 def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]], found: Inspection) -> None:
-    """Note what the columns hold that the scenario names, in those files that have them, and which it does not."""
+    """Record the profiles of the columns that the scenario names, and the names of all other columns."""
     positions = log_places(scenario, scenario.source.log)
     for place in positions.values():
         parts = [table.column(place.column) for _, _, table in chosen if table.column_names.count(place.column) == 1]
@@ -230,7 +230,7 @@ def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]]
 
 
 def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
-    """Of parts of several types those of the last one's: the difference is a problem of its own."""
+    """Join the parts that have the last part's type; a difference in types is a separate problem."""
     kind = parts[-1].type
     return pa.chunked_array([chunk for part in parts if part.type == kind for chunk in part.chunks], type=kind)
 
@@ -246,7 +246,7 @@ def _converted(
     before: pd.Timestamp | None,
     attribution: dict[str, Any],
 ) -> pd.DataFrame | None:
-    """Convert column by column, so that each says what is wrong with it, the first time that it is."""
+    """Convert column by column, so that each reports its first fault."""
     seen: dict[str, tuple[str, str]] = {}
     broken: set[str] = set()
     parts: Parts = []
@@ -273,9 +273,9 @@ def _converted(
 
 
 def _day_after(
-    scenario: Scenario, entries: list[RunRecord], frame: pd.DataFrame, today: pd.Timestamp | None, found: Inspection
+    scenario: Scenario, entries: list[LogFile], frame: pd.DataFrame, today: pd.Timestamp | None, found: Inspection
 ) -> pd.Timestamp:
-    """The day after the newest event, but today at the latest, whose events are then left out."""
+    """Return the day after the newest event, but at most today; the events of today are then left out."""
     days = [day for _, _, day in entries if day is not None]
     times = frame[columns.TIME]
     newest = times[times < pd.Timestamp(scenario.validation.latest, tz="UTC")].max()
@@ -320,20 +320,20 @@ def _judge_log(
 def _windows(
     scenario: Scenario, judged: ValidationResult, as_of: pd.Timestamp, first_day: int | None, found: Inspection
 ) -> Windows:
-    """Cut the windows from the log's first day: to a run the first with a good row, which a part need not hold."""
+    """Cut the windows from the log's first day: for a run the first with a good row, which a sample may lack."""
     end, with_rows = day_of(as_of), int(log_days(judged.events, judged.report["prior"])[0])
     if first_day is None or not found.complete:
         return Windows.cut(scenario, end, with_rows if first_day is None else first_day)
     try:
         return Windows.cut(scenario, end, with_rows)
     except DataError as error:
-        windows = Windows.cut(scenario, end, first_day)  # the rows of the first folders are bad: the rest can be shown
+        windows = Windows.cut(scenario, end, first_day)  # the first folders hold only bad rows: the rest can be shown
         found.problems.append(str(error))
         return windows
 
 
 def _empty_windows(windows: Mapping[str, Any]) -> Iterator[str]:
-    """A window without a row in a part of the log may have none in all of it: a run would refuse it."""
+    """Yield a note for each window without a row in the sample: a run refuses it if the whole log has none either."""
     for name, window in windows.items():
         if not window["rows"]:
             yield (
@@ -343,7 +343,7 @@ def _empty_windows(windows: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _judge_tables(scenario: Scenario, frame: pd.DataFrame, root: str | Path, found: Inspection) -> bool:
-    """Whether the tables beside the log can be read."""
+    """Record the attribute tables' profiles and faults; return whether they have no fault."""
     before = len(found.problems)
     sides: dict[Side, str] = {"items": columns.ITEM, "users": columns.USER}
     for side, id_column in sides.items():

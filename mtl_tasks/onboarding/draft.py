@@ -1,4 +1,4 @@
-"""The draft of a scenario for an unknown log: every guess stands in it with its reason."""
+"""Draft of a scenario for an unknown log; every guess is written with its reason."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ from mtl_tasks.onboarding.yaml_text import quoted
 from mtl_tasks.scenario import SCENARIO_FOLDER, parse_scenario
 from mtl_tasks.scenario.document import read_yaml
 
-# Of each window, backwards from as_of: its share of the rows, the days that it usually needs at most, and how many rows
-# those must hold to be enough.
+# Per window, backwards from as_of: its share of the rows, its usual maximum of days, and how many rows are enough.
 _SHARES: Final = {
     "test": (0.2, 28, 2_000),
     "blend": (0.08, 7, 1_000),
@@ -58,7 +57,7 @@ def write_draft(name: str, events: str, items: str | None, chosen: Chosen, folde
     Raises
     ------
     ConfigError
-        If there is such a scenario already, the name cannot be one, or no column looks like a user, an item or a time.
+        If the scenario already exists, the name is not valid, or no column looks like a user, an item or a time.
     DataError
         If the log cannot be read.
     """
@@ -166,7 +165,7 @@ def _named(guess: Guess) -> str:
 
 
 def _clock(time: Column) -> list[str]:
-    """Unit or zone of the times."""
+    """Return the line for the unit or zone of the times."""
     if time.unit is not None:
         low, high = time.span
         return [f"  time_unit: {time.unit} # guess: in this unit {low} to {high} are plausible years"]
@@ -202,14 +201,15 @@ def _windows(log: Log) -> list[str]:
 
 
 def _start(days: NDArray[np.int64], end: int, share: float, longest: int, rows: int) -> int:
-    """The first day of a window that ends before ``end``: the usual days, or fewer that come closest to its share.
+    """Return the first day of a window that ends before ``end``.
 
-    A window of the usual length that holds too few rows is made longer, until it comes close to its share.
+    The window has the usual length, or a shorter one that comes closest to its share of the rows. If the usual length
+    holds too few rows, the window is longer, up to its share.
     """
     first, counts = np.unique(days[days < end], return_counts=True)
     if not len(first):
         return end - 1
-    held = np.cumsum(counts[::-1])[::-1]  # from each day on
+    held = np.cumsum(counts[::-1])[::-1]  # rows from each day on
     by_share = int(first[np.argmin(np.abs(held - share * len(days)))])
     enough = first[held >= rows]
     by_rows = int(enough[-1]) if len(enough) else int(first[0])
@@ -217,17 +217,17 @@ def _start(days: NDArray[np.int64], end: int, share: float, longest: int, rows: 
 
 
 def _row_days(log: Log) -> NDArray[np.int64]:
-    """Days since 1970 of the rows that were read, or of the partitions as often as they have bytes."""
+    """Return the days since 1970 of the rows that were read, or of the partitions in proportion to their bytes."""
     if log.days is not None:
         return log.days
     assert log.time is not None
     days = _seconds(log.time.values, log.time.unit) // 86_400
-    plausible = days[(days >= _FIRST_DAY) & (days < _LAST_DAY)]  # one row of the year 9999 is no span
+    plausible = days[(days >= _FIRST_DAY) & (days < _LAST_DAY)]  # one row of the year 9999 must not set the span
     return np.asarray(plausible if len(plausible) else days, dtype=np.int64)
 
 
 def _seconds(known: pa.ChunkedArray, unit: str | None) -> NDArray[np.int64]:
-    """Seconds since 1970; times without a zone as if they were in UTC."""
+    """Return seconds since 1970; times without a zone are taken as UTC."""
     if unit is not None:
         return np.asarray(known, dtype=np.int64) // {"s": 1, "ms": 10**3, "us": 10**6}[unit]
     if is_text(known.type):

@@ -16,15 +16,15 @@ from mtl_tasks.onboarding.yaml_text import keys, quoted
 from mtl_tasks.scenario.source import RESERVED
 
 _NUMBERED: Final = ("integer", "number", "flag")
-_WORDS: Final = 200  # most kinds that a model may learn something of
-_COVERED: Final = 0.99  # share of the log's items that a table has where one that it lacks is a fault
+_WORDS: Final = 200  # most distinct values of a categorical attribute
+_COVERED: Final = 0.99  # share of the log's items in a table from which a missing item is a fault
 _SEPARATORS: Final = ("|", ";", ",")
-_JOINED: Final = 0.05  # least share of texts with a separator, if they are several values and not one with a stray sign
-_LONGEST_VALUE: Final = 30  # letters of a value, on average; more are prose
+_JOINED: Final = 0.05  # least share of texts with a separator in a multi-valued column
+_LONGEST_VALUE: Final = 30  # average length of a value in characters; longer is prose
 
 
 def item_lines(path: str, item: Column) -> list[str]:
-    """Return the section `items` for a table of item attributes, and what the log's item ids are found in."""
+    """Return the section `items` for a table of item attributes; its id column is the one with the log's item ids."""
     sample = read_sample(locate(".", path), f"--items {path}", is_csv(path), ROWS)
     columns = look_at(sample.table, not is_csv(path))
     ids = {str(value) for value in pc.unique(item.values).to_pylist()}
@@ -49,7 +49,7 @@ def item_lines(path: str, item: Column) -> list[str]:
 
 
 def _overlap(ids: set[str], column: Column) -> float:
-    """Share of ids that a column holds."""
+    """Return the share of ids that a column holds."""
     if column.kind not in ("integer", "text", "number"):
         return 0.0
     return len(ids & {str(value) for value in pc.unique(column.values).to_pylist()}) / max(len(ids), 1)
@@ -93,7 +93,7 @@ def _is_list(column: Column) -> bool:
 
 
 def _separator(column: Column) -> str | None:
-    """What separates several values in the texts of a column; None if they are one each."""
+    """Return the separator of several values in a column's texts; None if each holds one value."""
     if column.kind != "text":
         return None
     texts = column.values.cast(pa.large_string())
@@ -104,6 +104,6 @@ def _separator(column: Column) -> str | None:
         parts = pc.utf8_trim_whitespace(pc.list_flatten(pc.split_pattern(texts, sign)))
         short = float(pc.mean(pc.utf8_length(parts)).as_py()) <= _LONGEST_VALUE
         again = int(pc.count_distinct(parts).as_py()) <= len(texts) / 2
-        if sign == "|" or (short and again):  # commas and semicolons stand in prose too
+        if sign == "|" or (short and again):  # prose contains commas and semicolons too
             return sign
     return None

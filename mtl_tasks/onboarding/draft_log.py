@@ -1,4 +1,4 @@
-"""Some rows of an unknown log, and what its columns look like."""
+"""Sample of an unknown log, with its columns classified."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mtl_tasks.data.files import SUFFIXES, locate, partition_date, readable
 from mtl_tasks.onboarding.column_roles import Column, look_at
 from mtl_tasks.onboarding.sample import is_csv, read_sample
 
-ROWS: Final = 200_000  # most rows that a draft looks at
-_WEIGHTS: Final = 100_000  # parts that the days of all partitions are weighed in
-_PARTITIONS: Final = 20  # of a folder, spread over its days
+ROWS: Final = 200_000  # most rows that a draft reads
+_WEIGHTS: Final = 100_000  # total weight of the days of all partitions
+_PARTITIONS: Final = 20  # most that are read of a folder, spread over its days
 
 
 @dataclass
 class Log:
-    """What was read of the log."""
+    """The part of a log that was read."""
 
     path: str
     format: str
@@ -30,18 +30,18 @@ class Log:
     table: pa.Table
     columns: list[Column]
     whole: bool
-    days: NDArray[np.int64] | None = None  # of the partitions' names, since 1970, as often as they have bytes
+    days: NDArray[np.int64] | None = None  # of the partitions, since 1970, in proportion to their bytes
     used: set[str] = field(default_factory=set)
     time: Column | None = None  # once it is chosen
 
     @property
     def left(self) -> list[Column]:
-        """Columns without a purpose yet."""
+        """Columns without a role yet."""
         return [column for column in self.columns if column.name not in self.used]
 
 
 def look_at_log(events: str) -> Log:
-    """Read some of the log: of a folder a file of several of its days, the first and the last among them."""
+    """Read part of the log: of a folder, one file each of several days, including the first and the last."""
     path = locate(".", events)
     with readable(f"--events {events}"):
         if not path.exists():
@@ -67,7 +67,7 @@ def look_at_log(events: str) -> Log:
 
 
 def _weighted_days(partitions: list[UPath]) -> NDArray[np.int64]:
-    """The day of each partition, repeated in proportion to the size of its file: rows are not counted for a draft."""
+    """Return the day of each partition, repeated in proportion to its file size: a draft does not count rows."""
     dates = np.array([str(partition_date(path.parent.name)) for path in partitions], dtype="datetime64[D]")
     sizes = np.array([path.stat().st_size for path in partitions], dtype=np.float64)
     times = np.maximum(np.round(_WEIGHTS * sizes / max(sizes.sum(), 1.0)), 1.0)
@@ -81,7 +81,7 @@ def _refuse_repeated(names: list[str], events: str) -> None:
 
 
 def _partitions(folder: UPath, events: str) -> list[UPath]:
-    """The first file of every partition, in order of day."""
+    """Return the first file of every partition, in order of day."""
     found = sorted((entry for entry in folder.iterdir() if entry.name[:1] not in "_."), key=lambda entry: entry.name)
     wrong = [entry.name for entry in found if not entry.is_dir() or partition_date(entry.name) is None]
     if wrong or not found:

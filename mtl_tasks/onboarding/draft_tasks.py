@@ -1,4 +1,4 @@
-"""The section ``tasks`` of a draft, and how the log's rows are laid out."""
+"""The section ``tasks`` of a draft, and the layout of the log's rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Types:
 
     @property
     def lines(self) -> list[str]:
-        """The keys of `source` that say so."""
+        """The keys of `source` that describe this layout."""
         value = [] if self.value is None else [f"    value: {quoted(self.value.name)} # guess: a number of an event"]
         return [
             f"  layout: long # guess: a row is an event, as {quoted(self.column.column.name)} {self.column.why}",
@@ -42,10 +42,10 @@ class Types:
 
 
 def find_types(log: Log, found: Guess | None) -> Types | None:
-    """Tell which type of event is the exposure that the others may follow."""
+    """Find the event type that is the exposure, which the others may follow."""
     if found is None:
         return None
-    raw = log.table.column(found.column.name)  # types are read as they are written, blanks around them too
+    raw = log.table.column(found.column.name)  # types are read verbatim, with the blanks around them
     named = raw.filter(without_blanks(raw, log.format == "csv").is_valid())
     counts = pc.value_counts(named.cast(pa.large_string())).to_pylist()
     types = [str(entry["values"]) for entry in sorted(counts, key=lambda entry: -entry["counts"])]
@@ -57,7 +57,7 @@ def find_types(log: Log, found: Guess | None) -> Types | None:
 
 
 def type_lines(log: Log, types: Types) -> list[str]:
-    """Return the section `tasks` of a log of events: one a type, a number where its events have several values."""
+    """Return the section `tasks` of a log of events: a task per type, a regression if its values differ."""
     lines, named = ["tasks:"], keys(types.others)
     events = pc.fill_null(log.table.column(types.column.column.name).cast(pa.string()), "")
     for name in types.others:
@@ -75,7 +75,7 @@ def type_lines(log: Log, types: Types) -> list[str]:
 
 
 def label_lines(log: Log) -> list[str]:
-    """Return the section `tasks` of a log with a column a label."""
+    """Return the section `tasks` of a log with one column per label."""
     labels = [column for column in log.left if is_label(column)]
     log.used |= {column.name for column in labels}
     named = keys([column.name for column in labels], (_TAKEN,))

@@ -1,4 +1,4 @@
-"""Which files of a log to look at, in which order, when not all of them are read."""
+"""Choice and order of a log's files when not all of them are read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mtl_tasks.onboarding.sample import read_sample
 from mtl_tasks.scenario import Scenario
 
 HISTORY: Final = "history"
-_EVER: Final = 10**6  # a day after every other
+_EVER: Final = 10**6  # a day after any in a log
 
-RunRecord = tuple[UPath, str, int | None]  # where, the name in messages, the day of the partition
+LogFile = tuple[UPath, str, int | None]  # path, name in messages, day of the partition
 
 
 def list_entries(
@@ -31,8 +31,8 @@ def list_entries(
     kept: UPath,
     rows: int,
     environment: Mapping[str, str],
-) -> list[RunRecord]:
-    """Return the log's files before ``as_of``; of a database the newest days, written into ``kept``."""
+) -> list[LogFile]:
+    """Return the log's files before ``as_of``; for a database the newest days, written into ``kept``."""
     if scenario.source.events is None:
         if as_of is None:
             raise ConfigError("a log in a database needs --as-of: it is asked for the days before it")
@@ -46,10 +46,10 @@ def list_entries(
 
 def _newest_days(
     scenario: Scenario, as_of_day: int, kept: UPath, rows: int, environment: Mapping[str, str]
-) -> list[RunRecord]:
+) -> list[LogFile]:
     sql = scenario.source.sql
     assert sql is not None
-    entries: list[RunRecord] = []
+    entries: list[LogFile] = []
     seen = 0
     for day in range(as_of_day - 1, day_of(pd.Timestamp(sql.start, tz="UTC")) - 1, -1):
         asked = sql.model_copy(update={"start": pd.Timestamp(day, unit="D").date()})
@@ -62,12 +62,12 @@ def _newest_days(
     return entries
 
 
-def in_turn(entries: list[RunRecord], scenario: Scenario, as_of_day: int) -> list[RunRecord]:
-    """The newest file of each window, then each one's next: a part of them shows something of every window."""
+def in_turn(entries: list[LogFile], scenario: Scenario, as_of_day: int) -> list[LogFile]:
+    """Return the newest file of each window, then the next of each, so that the first ones cover every window."""
     edges = {"test": as_of_day}
     for window, earlier in itertools.pairwise((*reversed(WINDOWS), HISTORY)):
         edges[earlier] = edges[window] - getattr(scenario.windows, window)
-    groups: dict[str, list[RunRecord]] = {window: [] for window in edges}
+    groups: dict[str, list[LogFile]] = {window: [] for window in edges}
     for entry in reversed(entries):
         day = as_of_day - 1 if entry[2] is None else entry[2]
         groups[next((w for w in WINDOWS[::-1] if day >= edges[w] - getattr(scenario.windows, w)), HISTORY)].append(
@@ -77,5 +77,5 @@ def in_turn(entries: list[RunRecord], scenario: Scenario, as_of_day: int) -> lis
 
 
 def day_of(moment: pd.Timestamp) -> int:
-    """UTC days since 1970-01-01."""
+    """Return the UTC days since 1970-01-01."""
     return int((moment - EPOCH) // pd.Timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Everything that would stop a run and can be known before its log is read: from settings, registry and machine."""
+"""Faults that would stop a run and are known before its log is read, from settings, registry and machine."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mtl_tasks.store.registry import RunRecord
 
 
 def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devices: bool) -> list[str]:
-    """Return what would stop a run, a sentence each with its remedy.
+    """Return the faults that would stop a run, one sentence each with its remedy.
 
-    Rules of the gate and the utility are checked when the scenario is; what only features tell, such as columns that
-    earlier trees do not know, is checked when a member is fitted.
+    Gate rules and the utility are checked with the scenario. Faults that only features reveal, such as columns that
+    earlier trees do not know, are checked when a member is fitted.
 
     Parameters
     ----------
     as_of
-        ``YYYY-MM-DD``; None if no day is known: champions are then not looked at.
+        ``YYYY-MM-DD``; None if no day is known: champions are then not checked.
     devices
-        Whether the members are fitted on this machine: only then can its devices be tried.
+        Whether the members are fitted on this machine: only then can its devices be tested.
 
     Raises
     ------
     StoreError
-        If the store does not answer.
+        If the store is unreachable.
     """
     checks: list[Callable[[], object]] = []
     if as_of is not None and scenario.boosting.transfer != "none":
@@ -37,7 +37,7 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
 
 
 def refuse_obstacles(scenario: Scenario, as_of: str, store: Store, *, devices: bool) -> None:
-    """Raise a ConfigError that names all that :func:`find_obstacles` finds; parameters are its own."""
+    """Raise a ConfigError with all faults of :func:`find_obstacles`, which takes the same parameters."""
     found = find_obstacles(scenario, as_of, store, devices=devices)
     if found:
         raise ConfigError("; ".join(found))
@@ -52,7 +52,7 @@ def _refusals(checks: list[Callable[[], object]]) -> Iterator[str]:
 
 
 def _check_transfer(scenario: Scenario, as_of: str, store: Store) -> None:
-    """Check each member's start; all of them grow on from the same run."""
+    """Check the run that the members warm-start from."""
     from mtl_tasks.models.warm_start import check_entry, find_start
 
     starts: dict[str, RunRecord] = {}

@@ -1,4 +1,4 @@
-"""What a column holds: type, nulls, range, distinct values, an example."""
+"""Profile of a column: type, nulls, range, distinct values, an example."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _EXAMPLE_LENGTH: Final = 40
 
 @dataclass(frozen=True)
 class Profile:
-    """A column of a file as it was found; of CSV everything is text.
+    """Profile of a file's column; in CSV every column is text.
 
     Attributes
     ----------
     nulls
-        Share of values that are missing; in CSV the empty ones are, and words for what is missing.
+        Share of missing values; in CSV these are empty values and null words.
     low, high
-        Smallest and largest value; None for what has no order, and where values of rows may not be quoted.
+        Smallest and largest value; None for types without an order, and where row values may not be quoted.
     """
 
     name: str
@@ -51,14 +51,14 @@ def profile(name: str, column: pa.ChunkedArray, text: bool) -> Profile:
 
 
 def without_blanks(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
-    """Decode a dictionary, and take values as a run does: texts without blanks around them, NaN and no text as missing.
+    """Decode dictionaries and normalize values as a run does: trim texts, and treat NaN and empty text as null.
 
-    In a file that carries no types, words for what is missing are missing values too.
+    In a file that carries no types, null words are null too.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
-        column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # this machine need not know the file's zone
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # this machine may not know the file's zone
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):

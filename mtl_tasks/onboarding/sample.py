@@ -1,4 +1,4 @@
-"""A bounded part of a table, read as it lies in its file, however large that is."""
+"""Bounded sample of a table, read from a file of any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from upath import UPath
 from mtl_tasks.data.files import SUFFIXES, readable
 from mtl_tasks.data.reading import CsvReader, open_parquet, parsed
 
-_GROUPS: Final = 8  # places in a Parquet file that rows are taken from when it holds more than are wanted
+_GROUPS: Final = 8  # row groups that are read of a Parquet file with more rows than wanted
 _BATCH: Final = 65_536  # rows decoded at a time
 
 
@@ -26,7 +26,7 @@ class Sample:
     Attributes
     ----------
     table
-        All columns; of a CSV file every one as strings, an empty one where nothing stands.
+        All columns; those of a CSV file as strings, empty where there is no value.
     whole
         Whether these are all rows of the file.
     """
@@ -36,19 +36,19 @@ class Sample:
 
 
 def is_csv(path: str) -> bool:
-    """Whether a file's name says that it is CSV."""
+    """Whether a file's name has a CSV suffix."""
     return path.endswith(SUFFIXES["csv"])
 
 
 def read_sample(path: UPath, name: str, text: bool, rows: int) -> Sample:
-    """Return at most about ``rows`` rows: of a Parquet file from its start, its end and between, of CSV its first.
+    """Return at most about ``rows`` rows: spread over a Parquet file, or the first of a CSV file.
 
     Raises
     ------
     DataError
         If the file cannot be read; the message calls it ``name``.
     SourceError
-        If the place that holds it does not answer.
+        If the bucket or server that holds it is unreachable.
     """
     with readable(name), parsed(name, text):
         return _first_lines(path, rows) if text else _spread_rows(path, rows)

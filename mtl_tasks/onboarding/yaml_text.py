@@ -1,4 +1,4 @@
-"""Names and texts as a scenario file may hold them."""
+"""Names and texts in the form that a scenario file accepts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mtl_tasks.scenario import LISTS
 
 
 def key(name: str) -> str:
-    """Turn a column's name into one that a task may have: small letters, digits and underscores, a letter first.
+    """Turn a column's name into a valid task name: lower-case letters, digits and underscores, a letter first.
 
     >>> key("listPrice (EUR)")
     'list_price_eur'
-    >>> key("Return"), key("On")  # a word of Python, and one of YAML
+    >>> key("Return"), key("On")  # a keyword of Python, and a word of YAML
     ('return_', 'on_')
     """
     words = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
@@ -27,7 +27,7 @@ def key(name: str) -> str:
 
 
 def keys(names: list[str], taken: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return a key for each name, by name; of those that would be equal, all but the first are numbered.
+    """Return a key for each name; a key that is taken already gets a number.
 
     >>> keys(["Cart", "cart", "title"], taken=("title",))
     {'Cart': 'cart', 'cart': 'cart_2', 'title': 'title_2'}
@@ -40,7 +40,7 @@ def keys(names: list[str], taken: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as YAML reads it back in any place: plain where that is safe, else in double quotes.
+    """Return a text that YAML reads back unchanged anywhere: plain where that is safe, else in double quotes.
 
     >>> quoted("user_id"), quoted("no"), quoted("a: b")
     ('user_id', '"no"', '"a: b"')

@@ -1,1 +1,1 @@
-"""Runs stages, in one process or one each, and reads finished runs."""
+"""The pipeline: runs stages, in one process or one each, and reads finished runs."""

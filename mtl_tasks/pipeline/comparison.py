@@ -1,4 +1,4 @@
-"""Two runs side by side: what they measured, and in what their settings differ."""
+"""Comparison of two runs: metrics, drift, and settings that differ."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Json = dict[str, Any]
 def compare_runs(first: PastRun, second: PastRun) -> Json:
     """Return ``metrics``, a row for each task's metric, and ``settings``, a row for each setting that differs.
 
-    The difference is second less first, written so that positive is better. Each run was measured on its own test rows,
-    so the interval is that of two independent figures: it is too wide where the rows are the same.
+    The difference is second minus first, signed so that positive is better. Each run was measured on its own test rows,
+    so the interval is that of two independent values: it is too wide if the rows are the same.
     """
     return {
         "metrics": list(_metric_rows(first.metrics, second.metrics)),
@@ -48,7 +48,7 @@ def _difference(name: str, first: Json | None, second: Json | None) -> Json | No
 
 
 def compare_rows(store: Store, first: PastRun, second: PastRun) -> Json:
-    """Return how the second run's test rows have shifted from the first's.
+    """Return the drift of the second run's test rows from the first's.
 
     See :func:`mtl_tasks.evaluation.drift.compare`; ``problem`` says why they cannot be compared.
     """

@@ -1,4 +1,4 @@
-"""One run of one scenario: what a stage is, how its key is made, and how it is run, reused and recorded."""
+"""Runs and stages: the definition of a stage, its key, and how it is run, reused and recorded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from mtl_tasks.store.artifacts import Artifact, Payload, Ref, Store, to_json
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
-# What to do where work that was done again has come out otherwise.
+# The remedy if the same work, done again, gave another result.
 OTHER_RESULT = (
     "these were deleted and made again, and work on a GPU or on another CPU is not bit-reproducible: restore them from "
     "a backup, or run with --force (Force in the form), which makes a run of its own beside this one"
 )
-# Changing how a result is shown, or what people do about runs that are done, does not change the result.
+# Changing how a result is shown, or what users do about finished runs, does not change the result.
 PRESENTATION = (
     "__main__.py",
     "cli",
@@ -53,15 +53,15 @@ PRESENTATION = (
 
 @dataclass(frozen=True)
 class Run:
-    """A scenario at an instant, writing to a store.
+    """A scenario as of a day, writing to a store.
 
     Attributes
     ----------
     as_of
         UTC midnight: the run knows nothing at or after it.
     force
-        Token of a forced run, null for any other. It is part of every key, so that a forced run reuses only what
-        carries its own token, and writes beside what other runs have made.
+        Token of a forced run, None for any other. It is part of every key, so that a forced run reuses only artifacts
+        with its own token, and writes beside those of other runs.
     """
 
     scenario: Scenario
@@ -76,17 +76,17 @@ class Run:
 
     @property
     def as_of_day(self) -> int:
-        """UTC days since 1970-01-01."""
+        """The as_of date in UTC days since 1970-01-01."""
         return int(self.as_of.value // 86_400_000_000_000)
 
     def in_key(self, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parts of a key with the token of a forced run; those of any other run are as they were."""
+        """Return the parts of a key, with the token added if the run is forced."""
         return {**parts} if self.force is None else {**parts, "forced": self.force}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage may read: artifacts by stage name, and its own configuration as it stands in its key."""
+    """Inputs of a stage: artifacts by stage name, and the stage's configuration as in its key."""
 
     artifacts: Mapping[str, Artifact]
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Inputs:
         return self.artifacts[stage]
 
     def matching(self, prefix: str) -> dict[str, Artifact]:
-        """Artifacts whose name starts with ``prefix:``, by the rest of the name."""
+        """Return the artifacts whose name starts with ``prefix:``, by the rest of the name."""
         return {name[len(prefix) + 1 :]: a for name, a in self.artifacts.items() if name.startswith(f"{prefix}:")}
 
 
@@ -110,11 +110,13 @@ class Stage:
     needs
         Names of the stages it reads.
     config
-        The part of the scenario that its result depends on; it goes into the key.
+        Returns what its result depends on beside its inputs, such as sections of the scenario; part of the key.
     body
-        The work; pure but for reading its inputs.
+        The work; pure except for reading its inputs.
+    presentation
+        Whether it only shows results; its key then includes the code that does so.
     whole
-        Whether what an artifact refers to beside its own files is there; if not, it is made again.
+        Whether the artifacts that an artifact refers to are in the store; if not, it is made again.
     """
 
     name: str
@@ -127,7 +129,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What running a stage gave, for people and for the next stage."""
+    """Result of a stage, for display and for the next stage."""
 
     stage: str
     ref: Ref
@@ -139,14 +141,15 @@ class StageResult:
 
 
 def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
-    """Return the stage's artifact, made now unless one with the same key exists and verifies.
+    """Return the stage's result, made now unless an artifact with the same key exists and verifies.
 
     Raises
     ------
     MtlError
-        Whatever the body, an input or the store has to say; nothing is then published.
+        Any error of the body, an input or the store; nothing is then published.
     ArtifactError
-        If what was made before was made from other results of the stage's inputs, or refers to such.
+        If the existing artifact was made from other results of the stage's inputs, or refers to days that the store
+        no longer holds.
     """
     with quoting_rows(run.scenario.validation.quote_rows):
         return _reused_or_made(stage, run, refs)
@@ -156,7 +159,7 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
     parts = _key_parts(stage, run, refs)
     found = _find(stage, run, refs, parts)
     if found is not None:
-        if not stage.presentation:  # what only shows results may be asked of a store that cannot be written
+        if not stage.presentation:  # a stage that only shows results may run on a read-only store
             run.store.reuse(found.ref)
         log.info("%s: reused %s", stage.name, found.ref.uri)
         return found
@@ -172,12 +175,12 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
 
 
 def find_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult | None:
-    """Return the stage's artifact if it was made before and verifies, None if it was not made.
+    """Return the stage's result if it was made before and verifies, None if it was not made.
 
     Raises
     ------
     ArtifactError
-        If it was made and is damaged, or was made from other results of the stage's inputs.
+        If its artifact is damaged, or was made from other results of the stage's inputs.
     """
     return _find(stage, run, refs, _key_parts(stage, run, refs))
 
@@ -197,13 +200,13 @@ def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]
 
 
 def _place(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
-    """Folder and key of an artifact."""
+    """Return the folder and the key of an artifact."""
     key = hashlib.sha256(to_json(parts)).hexdigest()
     return run.store.folder(run.scenario.name, run.as_of_name, stage.name.replace(":", "-"), key), key
 
 
 def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any]:
-    """All that an artifact depends on; the hash of this is its key."""
+    """Return everything that an artifact depends on; its hash is the key."""
     parts = {
         "scenario": run.scenario.name,
         "stage": stage.name,
@@ -217,13 +220,13 @@ def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any
 
 
 def _hashes(stage: Stage, refs: Mapping[str, Ref]) -> dict[str, str]:
-    """The content of the inputs. Keys name the work alone: on a GPU or another CPU the same work has other results."""
+    """Return the inputs' content hashes: keys identify only the work, whose results differ by GPU and CPU."""
     return {name: refs[name].sha256 for name in stage.needs}
 
 
 @cache
 def code_version(presentation: bool = False) -> str:
-    """Hash of the library's source; ``presentation`` includes the modules that only show results."""
+    """Return a hash of the package's source; ``presentation`` includes the modules that only show results."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".html", ".css")):
@@ -235,7 +238,7 @@ def code_version(presentation: bool = False) -> str:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that results depend on."""
+    """Return the versions of the libraries that results depend on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
@@ -247,12 +250,12 @@ def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -
 
 @contextmanager
 def measured() -> Iterator[dict[str, float]]:
-    """Fill a dict with what the block took: wall seconds, CPU seconds (user + system), peak resident memory in MiB.
+    """Fill a dict with the block's wall seconds, CPU seconds (user + system) and peak resident memory in MiB.
 
-    And ``made_at``, when it ended, in seconds since 1970: of two results of one kind it says which is the newer.
+    ``made_at``, the block's end in seconds since 1970, tells which of two results is newer.
     """
     usage: dict[str, float] = {}
-    release_free_memory()  # what stages before it have left is no part of this one's peak
+    release_free_memory()  # memory left by earlier stages is not part of this one's peak
     _reset_peak()
     wall, cpu = time.monotonic(), time.process_time()
     yield usage
@@ -263,7 +266,7 @@ def measured() -> Iterator[dict[str, float]]:
 
 
 def _reset_peak() -> None:
-    # Linux keeps one high-water mark a process; writing 5 resets it, so that each stage reports its own.
+    # Linux keeps one high-water mark per process; writing 5 resets it, so that each stage reports its own.
     try:
         with open("/proc/self/clear_refs", "w") as handle:
             handle.write("5")

@@ -1,8 +1,8 @@
-"""Erasing a person from a scenario's store, and the records of it, which do not name the person.
+"""Erasure of a user from a scenario's store, and its records, which do not name the user.
 
-Nothing that can be read refers to something that is gone at any time, and a second call completes a first one that was
-cut off: tables that only make a run are removed and made again from the log, lists are replaced by lists without the
-person's rows, and the log's own parts, from which everything else is found, go last.
+At no time does a readable artifact refer to one that is gone, and a second call completes one that was interrupted.
+Tables that only a run needs are removed and made again from the log. Recommendations are replaced by ones without the
+user's rows. The log's own parts, from which everything else is found, go last.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _REMEDY: Final = "restore the file from a backup"
 
 @dataclass(frozen=True)
 class Erasure:
-    """What is to be erased, and what only people can do.
+    """Plan of an erasure, and its execution.
 
     Attributes
     ----------
     holdings
-        What the store holds of the person.
+        The user's data in the store.
     user_columns
-        What the log's column of users is called in snapshots.
+        Names of the log's user column in snapshots.
     champion
         Key of today's champion.
     """
@@ -62,7 +62,7 @@ class Erasure:
         Parameters
         ----------
         document
-            The scenario of today; None if there is no such file any more.
+            Today's scenario; None if its file no longer exists.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Erasure:
         return cls(store, scenario, person, found, frozenset(named), None if champion is None else champion.run_key)
 
     def begin(self, *, by: str, reason: str, at: str) -> str:
-        """Record who asked, when and why, what is going to be erased, and which models learned from the person.
+        """Record who asked, when and why, what will be erased, and which models learned from the user.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Erasure:
         Raises
         ------
         ConfigError
-            If there is no reason, or reason or name quote the id, which the record would keep.
+            If there is no reason, or the reason or the name quotes the id, which the record would keep.
         """
         if not reason.strip():
             raise ConfigError("--reason: is needed with --delete: say why, without naming the person")
@@ -113,12 +113,12 @@ class Erasure:
         return name
 
     def carry_out(self) -> list[str]:
-        """Erase, and return what could not be made again, a sentence each.
+        """Erase the user, and return what could not be made again, one sentence each.
 
         Raises
         ------
         StoreError
-            If the store cannot be written; the same command again goes on.
+            If the store cannot be written; running the same command again resumes.
         """
         notes: list[str] = []
         by_kind: dict[str, list[Holding]] = {}
@@ -135,11 +135,11 @@ class Erasure:
         return notes
 
     def end(self, name: str, at: str) -> None:
-        """Record that an erasure that was begun is complete."""
+        """Record that an erasure is complete."""
         _write_record(self.store, self.scenario, f"{name}-done", {"at": at})
 
     def _replace_lists(self, listed: Holding) -> list[str]:
-        """Write lists without the person under a key of their own, then remove the old ones."""
+        """Write recommendations without the user under a key of their own, then remove the old ones."""
         notes = []
         try:
             old = self.store.find(listed.place)
@@ -161,13 +161,13 @@ class Erasure:
         about = {name: hashlib.sha256(data).hexdigest() for name, data in payload.files.items()}
         key = hashlib.sha256(to_json({"instead_of": old.ref.key, "files": about})).hexdigest()
         facts = {name: old.manifest[name] for name in old.manifest if name not in ("key", "rows", "files", "summary")}
-        # The newest lists of a run are its lists: these are as old as those in whose place they are.
+        # A run's newest recommendations count, so these keep the age of those that they replace.
         made_at = {"made_at": (old.folder / MANIFEST).stat().st_mtime} | facts["usage"]
         folder = self.store.folder(self.scenario, old.manifest["as_of"], "recommend", key)
         self.store.publish(folder, key, payload, {**facts, "usage": made_at})
 
     def _replace_pages(self, pages: list[Holding]) -> list[str]:
-        """Render pages from what is there now, while the tables are, then remove the old ones."""
+        """Render the pages again while the tables still exist, then remove the old ones."""
         notes, gates = [], set()
         for page in pages:
             try:
@@ -200,7 +200,7 @@ class Erasure:
 
 
 def past_erasures(store: Store, scenario: str) -> list[Json]:
-    """Return the records of erasures, the oldest first, each with ``done``: when it was complete, null if never.
+    """Return the records of erasures, oldest first, each with ``done``: its time of completion, null if incomplete.
 
     Raises
     ------

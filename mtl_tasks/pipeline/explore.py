@@ -1,4 +1,4 @@
-"""What a past run predicts for a user, and why: read from what is stored, nothing is trained."""
+"""Explained predictions of a past run for a user, made from stored artifacts; nothing is trained."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from mtl_tasks.store.registry import RunRecord
 Json = dict[str, Any]
 
 SHOWN_HISTORY: Final = 20
-READABLE_ROWS: Final = 2_000_000  # of the log: they take 13 CPU seconds and 1.6 GB, of which 0.8 GB are held
+READABLE_ROWS: Final = 2_000_000  # of the log: reading takes 13 CPU seconds and 1.6 GB, of which 0.8 GB stay in use
 
 
 def open_run(store: Store, entry: RunRecord) -> PreparedRun:
-    """Read a past run's log and models and count its features once, for any number of questions.
+    """Read a past run's log and models and compute its feature statistics once, for any number of questions.
 
     Raises
     ------
     DataError
         If the log has more rows than are read for a page.
     ConfigError
-        If the scenario is not understood any more.
+        If this code can no longer parse the scenario.
     ArtifactError
-        If an artifact is gone or damaged.
+        If an artifact is missing or damaged.
     """
     run, inputs = _open(store, entry)
     _check_size(run, inputs["validate"].ref.rows)
@@ -62,18 +62,18 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
 
 @dataclass(frozen=True)
 class UserLog:
-    """What each user did, the newest first.
+    """Each user's interactions, newest first.
 
     Attributes
     ----------
     events
         item, time and the labels, ordered by user.
     starts
-        int64 (users + 1,): where the events of each user begin, by the users' codes.
+        int64 (users + 1,): start of each user's events, by user code.
     sample
-        (1,): an id of a user, in the log's type.
+        (1,): a user id, in the log's dtype.
     nobody
-        The code that stands for all whom nothing knows.
+        The code for all unknown users.
     """
 
     events: pd.DataFrame
@@ -83,7 +83,7 @@ class UserLog:
 
     @classmethod
     def of(cls, past: pd.DataFrame, user_ids: pd.Index[Any], nobody: int | str, scenario: Scenario) -> UserLog:
-        """Order events by user; ``user_ids`` are what codes stand for, ``nobody`` one of them that no user has."""
+        """Order events by user; ``user_ids`` are the ids by code, ``nobody`` one of them that no user has."""
         labels = [columns.label(task) for task in scenario.tasks if columns.label(task) in past]
         newest_first = past.sort_values(columns.TIME, kind="stable", ascending=False)
         users = user_ids.get_indexer(pd.Index(newest_first[columns.USER]))
@@ -94,14 +94,14 @@ class UserLog:
         return cls(events, starts.astype(np.int64), sample, int(user_ids.get_indexer(pd.Index([nobody]))[0]))
 
     def of_user(self, code: int) -> pd.DataFrame:
-        """Return the events of a user, the newest first."""
+        """Return the events of a user, newest first."""
         return self.events.iloc[self.starts[code] : self.starts[code + 1]]
 
 
 class PreparedRun:
-    """A past run that answers for any user of its log; make it by :func:`open_run`.
+    """A past run, ready to answer for any user of its log; create it with :func:`open_run`.
 
-    It holds the log's rows and counts, some 300 bytes a row, and answers one question at a time.
+    It holds the log's rows and statistics, about 300 bytes per row, and answers one question at a time.
     """
 
     def __init__(
@@ -118,30 +118,30 @@ class PreparedRun:
         self._users, self._items = pd.Index(maker.events.user_ids), pd.Index(maker.events.item_ids)
 
     def explore_user(self, user: str, lists: Artifact | None, top: int) -> Json:
-        """Return what a person took last, the list made for them, and why each item stands on it.
+        """Return a user's last interactions and recommendations, with an explanation of each recommendation.
 
         Parameters
         ----------
         lists
             The artifact of the stage `recommend`; None without one.
         top
-            How many features to name for each task.
+            Number of features to name for each task.
 
         Returns
         -------
         dict
-            ``user_id``; ``events``, how many there are; ``history``: ``{item_id, title, at, labels}``, newest first;
-            and ``offers``, as :func:`mtl_tasks.recommend.explain.explain_items` gives them, in the order of the list
-            (empty without one).
+            ``user_id``; ``events``, their number; ``history``: ``{item_id, title, at, labels}``, newest first; and
+            ``offers``, as :func:`mtl_tasks.recommend.explain.explain_items` returns them, in the order of the
+            recommendations (empty without any).
 
         Raises
         ------
         ConfigError
             If the id cannot be one of the log's.
         DataError
-            If the person has no event.
+            If the user has no event.
         ArtifactError
-            If the lists are damaged.
+            If the recommendations are damaged.
         """
         person = parse_id(user, self._log.sample, "user")
         code = self._code(person)
@@ -157,7 +157,7 @@ class PreparedRun:
         }
 
     def explore_pair(self, user: str, item: str, top: int) -> Json:
-        """Return what is predicted for a person and an item, and why.
+        """Return the explained predictions for a user and an item.
 
         See :func:`mtl_tasks.recommend.explain.explain_pair`.
 
@@ -191,7 +191,7 @@ class PreparedRun:
         return explain_features(self._scorer, features, offers, (self._titles, new_user), top)
 
     def _code(self, person: int | str) -> int:
-        """Return the code of a person, or of the one who stands for all whom nothing knows."""
+        """Return the code of a user, or the code for all unknown users."""
         place = int(self._users.get_indexer(pd.Index([person], dtype=self._users.dtype))[0])
         return self._log.nobody if place < 0 else place
 
@@ -215,7 +215,7 @@ class PreparedRun:
 
 
 def _offered(lists: Artifact, person: int | str) -> list[int | str]:
-    """The items of a person's list, in its order; of the others nothing is kept."""
+    """Return the items recommended to a user, in order; other users' rows are not kept."""
     listed = pd.read_parquet(
         io.BytesIO(lists.read("recommendations.parquet")),
         columns=[columns.RANK, columns.ITEM],
@@ -225,7 +225,7 @@ def _offered(lists: Artifact, person: int | str) -> list[int | str]:
 
 
 def _people_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """Rows for those whom only the table of users knows, and for somebody whom nothing knows."""
+    """Return rows for the users that only the user table has, and for one unknown user."""
     active = pd.Index(past[columns.USER]).unique()
     silent = pd.Index(tables.users[columns.USER]).unique().difference(active)
     nobody = _unused(active.append(silent))
@@ -234,14 +234,14 @@ def _people_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 
 def _unused(ids: pd.Index[Any]) -> int | str:
-    """Return an id that is none of these: of the numbers up to their count one is not among them."""
+    """Return an id that is not among these: one of the numbers up to their count is free."""
     numbers = pd.Index(np.arange(len(ids) + 1)).astype(ids.dtype)
     unused: int | str = numbers.difference(ids)[0]
     return unused
 
 
 def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> Json:
-    """Return what :meth:`PreparedRun.explore_pair` does, however large the log is, with the run that it is of."""
+    """Return the document of :meth:`PreparedRun.explore_pair`, with the run it is from, for a log of any size."""
     about = {"scenario": entry.scenario_document["name"], "as_of": entry.as_of, "run_key": entry.run_key}
     return about | explain(*_open(store, entry), (user, item), top)
 

@@ -1,4 +1,4 @@
-"""Which files of a store hold a user's id, or rows of that user."""
+"""Search of a store for files that hold a user's id or rows."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ class Person:
 
     @property
     def number(self) -> int | None:
-        """The id as an integer, null if it is none."""
+        """The id as an integer, None if it is not one."""
         return int(self.id) if _INTEGER.fullmatch(self.id) else None
 
     def among(self, ids: pd.Series[Any]) -> NDArray[np.bool_]:
-        """Return which of some ids are this one."""
+        """Return a mask of the ids that are this one."""
         if pd.api.types.is_integer_dtype(ids.dtype):
             found = ids == self.number if self.number is not None else pd.Series(False, ids.index)
             return found.fillna(False).to_numpy(dtype=bool)
         return (ids.astype("str") == self.id).fillna(False).to_numpy(dtype=bool)
 
     def among_values(self, column: pa.ChunkedArray) -> NDArray[np.bool_]:
-        """Return which values of a column of any type are this id."""
+        """Return a mask of the values, of any type, that are this id."""
         if pa.types.is_integer(column.type):
             return self.among(column.cast(pa.int64()).to_pandas().astype("Int64"))
         try:
             texts = column.cast(pa.large_string())
-        except pa.ArrowException:  # lists and the like are no ids
+        except pa.ArrowException:  # lists and the like are not ids
             return np.zeros(len(column), dtype=bool)
         return np.asarray(pc.fill_null(pc.equal(texts, self.id), False).to_numpy(), dtype=bool)
 
     def is_id(self, value: int | str) -> bool:
-        """Whether an id of a JSON document is this one."""
+        """Whether an id from a JSON document is this one."""
         return value == (self.id if isinstance(value, str) else self.number)
 
     def quoted_in(self, text: str) -> bool:
-        """Whether a text names the id as a word of its own."""
+        """Whether a text contains the id as a separate word."""
         return re.search(rf"(?<!\w){re.escape(self.id)}(?!\w)", text) is not None
 
     def shown_on(self, page: str) -> bool:
-        """Whether a page shows the id; an integer only in the cell of a person, as counts are integers too."""
+        """Whether a page shows the id; an integer only in the cell of a user, as counts are integers too."""
         if self.number is None:
             return str(escape(self.id)) in page
         return re.search(rf'class="person"[^>]*>{self.number}<', page) is not None
@@ -80,7 +80,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Holding:
-    """A folder of an artifact, or a file of a snapshot, that holds the person."""
+    """An artifact's folder, or a snapshot's file, that holds the user's data."""
 
     kind: Kind
     place: UPath
@@ -90,18 +90,18 @@ class Holding:
 
 @dataclass
 class Holdings:
-    """All that a scenario's store holds of a person.
+    """All of a user's data in a scenario's store.
 
     Attributes
     ----------
     found
-        In the order in which they are to be erased, so that nothing that can be read refers to what is gone.
+        In the order of erasure, so that no readable artifact refers to one that is gone.
     rows
-        By part of the log and day, the person's rows there, those set aside by validation included.
+        Number of the user's rows by part of the log and day, including those that validation set aside.
     learned, may_have_learned
-        Runs whose log had the person in it; runs of later days than the person's first whose tables are gone.
+        Runs whose log contained the user; runs after the user's first day whose tables are gone.
     quoted
-        Registry records whose reason or author names the id: the registry is only ever added to.
+        Registry records whose reason or author contains the id; the registry is append-only.
     """
 
     found: list[Holding] = field(default_factory=list)
@@ -116,7 +116,7 @@ class Holdings:
 
     @property
     def log_rows(self) -> int:
-        """The person's rows in the log, of which the store may have several copies."""
+        """Number of the user's rows in the log, of which the store may hold several copies."""
         most: dict[str, int] = {}
         for (_, day), rows in self.rows.items():
             most[day] = max(most.get(day, 0), rows)
@@ -124,13 +124,12 @@ class Holdings:
 
 
 def find_holdings(store: Store, scenario: str, person: Person, user_columns: Collection[str]) -> Holdings:
-    """Search every file of a scenario that can hold ids of users.
+    """Search every file of a scenario that can hold user ids.
 
     Parameters
     ----------
     user_columns
-        What the log's column of users is called, by the scenarios of today and of past runs: a snapshot of a database
-        has it under that name.
+        Names of the log's user column in the scenarios of today and of past runs; database snapshots use them.
 
     Raises
     ------
@@ -149,9 +148,9 @@ class _Search:
     def __init__(self, store: Store, scenario: str, person: Person) -> None:
         self._store, self._person, self._scenario = store, person, scenario
         self._root = store.inside(scenario)
-        self._integers: list[bool] = []  # of every column of ids that was read
+        self._integers: list[bool] = []  # for every id column that was read
         self._days_of_rows: set[str] = set()
-        self._covered: set[str] = set()  # days of which a part of the log was read
+        self._covered: set[str] = set()  # days whose part of the log was read
         self._made = Holdings()
 
     def holdings(self, user_columns: Collection[str]) -> Holdings:
@@ -178,7 +177,7 @@ class _Search:
         return self._made
 
     def _holds(self, folder: UPath, files: list[UPath]) -> bool:
-        """Whether any file of a folder, of attempts that were cut off too, holds the id or cannot be read."""
+        """Whether any file of a folder, even of an interrupted write, holds the id or cannot be read."""
         user_axis = self._user_axis(folder, files)
         for path in files:
             stem = path.name.partition(".")[0]
@@ -196,7 +195,7 @@ class _Search:
         return lambda stem: stem == f"axis-{names['axes'].index('user')}"
 
     def _count(self, path: UPath, name: str) -> int | None:
-        """How many rows of a table are the person's; None if it cannot be read."""
+        """Return the number of the user's rows in a table; None if it cannot be read."""
         ids = self._column(path, name)
         if ids is None:
             return None
@@ -207,7 +206,7 @@ class _Search:
         data = self._read(path)
         try:
             return pd.read_parquet(io.BytesIO(data), columns=[name])[name]
-        except (pa.ArrowException, OSError, ValueError, KeyError):  # a table that was cut off, or is corrupt
+        except (pa.ArrowException, OSError, ValueError, KeyError):  # a table that is truncated or corrupt
             return None
 
     def _json(self, path: UPath) -> Any:
@@ -227,12 +226,12 @@ class _Search:
         return any(path.name.startswith("events.parquet") for path in files)
 
     def _part_holds(self, folder: UPath, files: list[UPath]) -> bool:
-        """Note the days of a part of the log, and of the person's rows in it; whether it has any."""
+        """Record the days of a part of the log and of the user's rows in it; return whether it has any."""
         held = False
         for path in files:
             if path.name.startswith("part.json"):
                 named = days_named(folder.parent.name)
-                self._covered |= named if len(named) > 1 else set()  # one is as_of where the part is of the whole log
+                self._covered |= named if len(named) > 1 else set()  # one is as_of if the part is the whole log
                 self._covered |= {day_text(int(day)) for day in (self._json(path) or {"digests": {}})["digests"]}
             if not path.name.startswith(("events.parquet", "quarantine.parquet")):
                 continue
@@ -258,7 +257,7 @@ class _Search:
                 self._days_of_rows.add(day_text(int(str(day))))
 
     def _has_rows(self, folder: UPath, files: list[UPath]) -> bool:
-        """Whether features of a day may have rows of the person; they hold no ids to tell by."""
+        """Whether a day's features may include rows of the user; they hold no ids to check."""
         if not any(path.name.startswith("features.parquet") for path in files):
             return False
         days = days_named(folder.parent.name)
@@ -272,7 +271,7 @@ class _Search:
         return made_from is not None and made_from[:32] in {listed.name for listed in lists}
 
     def _refers_to(self, folder: UPath, gone: set[str], splits: set[str]) -> bool:
-        """Whether tables list a day that goes, or are features of rows that go: once they were in one file."""
+        """Whether tables list a day to remove, or are features of rows to remove, which once were in one file."""
         artifact = self._artifact(folder) if folder.parent.name in ("validate", "features") else None
         if artifact is None:
             return False
@@ -284,7 +283,7 @@ class _Search:
             return self._store.find(folder)
         except (StoreError, SealError):
             raise
-        except ArtifactError:  # whoever reads it is refused
+        except ArtifactError:  # any reader of it is refused
             return None
 
     def _snapshots(self, user_columns: Collection[str]) -> Iterator[Holding]:
@@ -308,13 +307,13 @@ class _Search:
 
 
 def snapshot_without(data: bytes, person: Person, user_columns: Collection[str]) -> bytes | None:
-    """Return what a database held of a day without the person.
+    """Return a day's database snapshot without the user.
 
     Returns
     -------
     bytes or None
-        ``data`` itself if the person is not in it; None if it is to be removed, because it cannot be read, or holds the
-        id in a column that no scenario names as that of users.
+        ``data`` itself if the user is not in it; None if it must be removed: it cannot be read, or it holds the id but
+        none of its columns is named as the user column.
     """
     try:
         table = pq.read_table(io.BytesIO(data))
@@ -334,7 +333,7 @@ def snapshot_without(data: bytes, person: Person, user_columns: Collection[str])
 
 
 def user_columns(entries: Collection[RunRecord], document: Mapping[str, Any] | None) -> set[str]:
-    """What the log's column of users is called in a scenario's document of today, if any, and in those of past runs."""
+    """Return the names of the log's user column in today's scenario, if any, and in those of past runs."""
     documents = [entry.scenario_document for entry in entries] + ([] if document is None else [dict(document)])
     return {str(one["source"]["columns"]["user"]) for one in documents if "source" in one}
 

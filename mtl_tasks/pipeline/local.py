@@ -1,4 +1,4 @@
-"""All stages of a run in one process, and what a finished run has to show."""
+"""A run with all stages in one process, and the document of a finished run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.sealing import StoreKey
 
-EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # with the longest windows before it still a timestamp in ns
+EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # minus the longest windows, still a valid timestamp in ns
 OnStage = Callable[[str, StageResult | None], None]
 
 
@@ -34,18 +34,18 @@ def make_run(
     force: str | None = None,
     key: StoreKey | None = None,
 ) -> Run:
-    """Check what a run is asked for.
+    """Check the arguments of a run, and return it.
 
     Parameters
     ----------
     as_of
         ``YYYY-MM-DD``: the run knows nothing at or after this day (UTC).
     today
-        The clock, so that a future as_of can be refused.
+        The current day, so that a future as_of can be refused.
     force
-        A token that no other run has, to make everything again beside what is there; see :class:`Run`.
+        A token that no other run has, to make everything again beside existing artifacts; see :class:`Run`.
     key
-        What the store's documents are sealed with.
+        The key that seals the store's documents.
 
     Raises
     ------
@@ -77,19 +77,19 @@ def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:
 
 
 def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | None = None) -> RunDocument:
-    """Run every stage, reusing what exists, and return what the run has to show.
+    """Run every stage, reusing existing artifacts, and return the run's document.
 
     Parameters
     ----------
     on_stage
         Called with a stage's name and None before it runs, and with its result after.
     overrides
-        What the caller changed in the scenario; shown in the report.
+        Settings that the caller changed in the scenario; shown in the report.
 
     Raises
     ------
     ConfigError
-        If it is known before the first stage that one cannot run; see
+        If a fault that would stop a stage is known before the first one; see
         :func:`mtl_tasks.onboarding.obstacles.find_obstacles`.
     """
     refuse_obstacles(run.scenario, run.as_of_name, run.store, devices=True)
@@ -110,12 +110,12 @@ def build_document(
     overrides: Mapping[str, Any],
     known: tuple[RunRecord, Sequence[Decision], str] | None = None,
 ) -> RunDocument:
-    """Gather what a run has to show from the artifacts of its stages.
+    """Build a run's document from the artifacts of its stages.
 
     Parameters
     ----------
     known
-        Its entry, the rulings on it and its standing; by default they are read from the registry.
+        The run's registry record, the decisions on it and its status; by default they are read from the registry.
     """
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
     split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
@@ -156,19 +156,19 @@ def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
 
 
 def page_uri(run: Run, ref: Ref) -> str:
-    """Where the report's HTML file is."""
+    """Return the location of the report's HTML file."""
     artifact = run.store.open(ref)
     return str(artifact.folder / artifact.manifest["files"]["report.html"]["path"])
 
 
 def is_promoted(run: Run, published: StageResult) -> bool:
-    """Whether the run is promoted now: one that was reused may have been retired, or promoted by hand, since."""
+    """Whether the run is promoted now: a reused one may have been retired, or promoted by hand, since."""
     standing = Registry(run.store, run.scenario.name).standing()
     return published.summary["run_key"] in {entry.run_key for entry in standing}
 
 
 def refs_of(results: Mapping[str, StageResult]) -> dict[str, Ref]:
-    """References of finished stages."""
+    """Return the references of finished stages."""
     return {name: result.ref for name, result in results.items()}
 
 

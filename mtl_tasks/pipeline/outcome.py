@@ -1,6 +1,6 @@
-"""What becomes of a run that a scheduler made: the question for approval, the announcement, the lists, the note.
+"""After the verdict: approval, champion event, recommendations, run note.
 
-The argument ``key`` is what the store's documents are sealed with.
+The argument ``key`` is the key that seals the store's documents.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from mtl_tasks.store.registry import AWAITING, PROMOTE, Registry, RunRecord, Sna
 from mtl_tasks.store.sealing import StoreKey
 
 Json = dict[str, Any]
-_SHOWN: Final = ("resolve", "split", "evaluate")  # what the page with the lists shows beside what they are made from
+_SHOWN: Final = ("resolve", "split", "evaluate")  # on the page with the recommendations, beside their inputs
 log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What became of an answer to the question for approval: a sentence, and whether the run is promoted now."""
+    """Result of an approval answer: a sentence, and whether the run is promoted now."""
 
     said: str
     promoted: bool
 
 
 def verdict_markdown(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
-    """Return the verdict of the stage ``gate`` as a Markdown table, for somebody who is to approve it."""
+    """Return the verdict of the stage ``gate`` as a Markdown table, for the approver."""
     run = run_from_json(asked, key)
     verdict = run.store.open(results_of(run, handed)["gate"].ref).json("verdict")
     head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
@@ -44,7 +44,7 @@ def verdict_markdown(asked: Mapping[str, Any], handed: Sequence[Any], key: Store
 
 
 def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> bool:
-    """Whether the stage ``publish`` left a run that somebody has yet to approve, or to refuse."""
+    """Whether the run still awaits approval after the stage ``publish``."""
     entry, snapshot = _entry(run_from_json(asked, key), handed)
     if snapshot.obstacle(entry) is not None:
         raise ArtifactError(f"whether to ask for approval is unknown: {why_undecided(entry, snapshot)}")
@@ -52,7 +52,7 @@ def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreK
 
 
 def approvers(asked: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the users who may answer the question for approval; empty: anybody may."""
+    """Return the ids of the users who may approve or refuse the run; empty if anybody may."""
     return list(run_from_json(asked).scenario.gate.approvers)
 
 
@@ -66,17 +66,17 @@ def record_answer(
     key: StoreKey | None = None,
     user_id: str | None = None,
 ) -> Answer:
-    """Record who answered the question for approval, nobody (None) being a no, unless the run was decided before.
+    """Record the approval answer and who gave it (None: nobody did in time), unless the run was decided before.
 
     Parameters
     ----------
     by, user_id
-        The user's name, and what ``gate.approvers`` calls them; by default the name.
+        The user's name, and the id that ``gate.approvers`` lists; by default the name.
 
     Raises
     ------
     GateError
-        If only others may answer.
+        If the user is not an approver.
     """
     run = run_from_json(asked, key)
     if by is not None:
@@ -106,9 +106,9 @@ def _require_approver(gate: Gate, user: str) -> None:
 
 
 def champion_event(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
-    """Return what the world is told if the run is today's champion: its key, verdict, metrics and references.
+    """Return the event of a run that is today's champion: its key, verdict, metrics and references.
 
-    None if it is not: it was rejected or not approved, or a newer run is promoted, as in a backfill.
+    None if it is not the champion: it was rejected or not approved, or a newer run is promoted, as in a backfill.
     """
     run = run_from_json(asked, key)
     entry, snapshot = _entry(run, handed)
@@ -130,27 +130,28 @@ def champion_event(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKe
 
 
 def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
-    """Return what making the lists of a promoted run starts from, by default of today's champion.
+    """Return the starting point of the stage `recommend` for a promoted run, by default today's champion.
 
-    Where today's champion cannot make lists, as an artifact of it is damaged, the newest before it that can does.
+    If an artifact of today's champion is damaged, the newest earlier champion that can make recommendations is used.
 
     Parameters
     ----------
     run_key
-        The key of a run, or enough of its beginning; None for the champion. Checked, as a scheduler takes any value.
+        The key of a run, or a unique prefix; None for the champion. It is checked, as a scheduler accepts any value.
 
     Returns
     -------
     dict or None
-        ``asked`` as :func:`ask_run` returns it, with ``warnings``, and ``results``, those of the run's stages that the
-        lists are made from, and of the others that are still there; None if the run has been retired since.
+        ``asked``, as :func:`~mtl_tasks.pipeline.tasks.run_to_json` returns it, with ``warnings``; and ``results``, of
+        the stages that recommendations are made from, and of those on the page that still exist. None if the run is
+        no longer promoted.
 
     Raises
     ------
     ConfigError
-        If no run is promoted, or ``run_key`` is no text.
+        If no run is promoted, or ``run_key`` is not text.
     ArtifactError
-        If there is no such run, or an artifact that its lists are made from is gone or damaged.
+        If there is no such run, or an artifact that its recommendations are made from is missing or damaged.
     """
     if not isinstance(run_key, str | None):
         raise ConfigError(f"run configuration: run: must be the key of a run, or null (got {reprlib.repr(run_key)})")
@@ -178,7 +179,7 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
 
 
 def run_note(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
-    """Return what became of a run in one line."""
+    """Return the outcome of a run in one line."""
     run = run_from_json(asked, key)
     entry, snapshot = _entry(run, handed)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]

@@ -1,7 +1,7 @@
-"""What became of all runs of a scenario, and what each has to show, read by the registry's references.
+"""Finished runs of a scenario and their documents, read by the registry's references.
 
-A run is found by its entry and not by the code or the scenario file of today, so that the oldest run can still be
-read. Nothing is written but a page that is missing or out of date.
+A run is found by its registry record, not by today's code or scenario file, so that the oldest run can still be read.
+Nothing is written except a page that is missing or out of date.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
-KEPT_SUMMARIES: Final = 1024  # of stages, of some kB
-HASHED_BYTES: Final = 64_000_000  # checking an artifact reads all of it: of larger ones only the sizes are compared
+KEPT_SUMMARIES: Final = 1024  # of stages; a few kB each
+HASHED_BYTES: Final = 64_000_000  # checking an artifact reads all of it: for larger ones only the sizes are compared
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """One judged run.
+    """A run with a verdict.
 
     Attributes
     ----------
     standing
-        What it is now; see :meth:`mtl_tasks.store.registry.Snapshot.standing_of`.
+        Current status; see :meth:`mtl_tasks.store.registry.Snapshot.standing_of`.
     metrics
         Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
     problem
-        Why they cannot be read.
+        Why the metrics cannot be read.
     """
 
     entry: RunRecord
@@ -55,13 +55,13 @@ class PastRun:
 
     @property
     def why(self) -> str:
-        """What explains the standing: the last ruling, or the first reason of the verdict."""
+        """The reason for the status: the last decision, or the first reason of the verdict."""
         if self.rulings:
             return self.rulings[-1].sentence(self.entry, self.rulings)
         return self.entry.reasons[0] if self.entry.reasons else ""
 
     def to_json(self) -> Json:
-        """Return what the board shows of the run in a row."""
+        """Return the run's row on the model board."""
         return {
             "run_key": self.entry.run_key,
             "as_of": self.entry.as_of,
@@ -76,15 +76,15 @@ class PastRun:
 
 @dataclass(frozen=True)
 class History:
-    """The runs of a scenario, the oldest as_of first.
+    """The runs of a scenario, oldest as_of first.
 
     Attributes
     ----------
     champions
-        ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. What was retired since is left
-        out, since the champion of a time is computed, not stored.
+        ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. Runs retired since are left out:
+        the champion of a time is computed, not stored.
     problems
-        A sentence for each damaged record of the registry.
+        One sentence for each damaged record of the registry.
     """
 
     scenario: str
@@ -112,12 +112,12 @@ class History:
 
 
 def stored_scenarios(store: Store) -> list[str]:
-    """Names of the scenarios of which the store holds a verdict.
+    """Return the names of the scenarios that have a verdict in the store.
 
     Raises
     ------
     StoreError
-        If the store does not answer.
+        If the store is unreachable.
     """
     with answering(f"{store.root}: the store cannot be read"):
         if not store.root.exists():
@@ -126,16 +126,16 @@ def stored_scenarios(store: Store) -> list[str]:
 
 
 def read_history(store: Store, scenario: str) -> History:
-    """Return all runs of a scenario; one whose metrics, or a record of which, cannot be read is still listed.
+    """Return all runs of a scenario, including those with unreadable metrics or records.
 
     Raises
     ------
     StoreError
-        If the store does not answer.
+        If the store is unreachable.
     """
     registry = Registry(store, scenario)
     snapshot = _snapshot(store, scenario, registry.version())
-    if snapshot.damaged:  # a file that is restored has the name of the damaged one
+    if snapshot.damaged:  # a restored file has the name of the damaged one
         _snapshot.cache_clear()
     runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
     newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
@@ -145,7 +145,7 @@ def read_history(store: Store, scenario: str) -> History:
 
 @lru_cache(maxsize=32)
 def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot:
-    """Keyed by the names of the records, none of which is ever changed."""
+    """Return the registry's snapshot, cached by the names of its records, which never change."""
     return Registry(store, scenario).read() if version else Snapshot(())
 
 
@@ -166,7 +166,7 @@ def _metrics(store: Store, ref: Ref) -> Json:
 
 
 def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
-    """Return one run by its key, of which alone the records are read.
+    """Return one run by its key; only its own records are read.
 
     Raises
     ------
@@ -182,14 +182,14 @@ def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
 
 
 def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | None) -> tuple[PastRun, int]:
-    """Return the run of a key, or else the newest one of a day, and how many runs there are of its day.
+    """Return the run with a key, or else the newest one of a day, and the number of runs of its day.
 
     Parameters
     ----------
     as_of
-        ``YYYY-MM-DD``; may be left out where there is a key.
+        ``YYYY-MM-DD``; optional if there is a key.
     run_key
-        The key, or as much of its beginning as no other run shares.
+        The key, or a unique prefix.
 
     Raises
     ------
@@ -215,13 +215,13 @@ def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | No
 
 
 def read_card(store: Store, run: PastRun) -> Json:
-    """Return what stands beside a run's metrics: where it was made, from which days, and who let it pass.
+    """Return the facts shown beside a run's metrics: its devices, its windows, and who approved it.
 
     Returns
     -------
     dict
         ``devices``: stage to device; ``windows``: name to ``[first day, last day]``, empty once the run's tables were
-        pruned; ``approved``: the ruling that promoted it in words, or that its own verdict did.
+        pruned; ``approved``: in words, the decision that promoted it, or that its own verdict did.
     """
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
@@ -236,31 +236,31 @@ def read_card(store: Store, run: PastRun) -> Json:
 
 
 def _summaries(store: Store, entry: RunRecord) -> dict[str, Mapping[str, Any]]:
-    """The summaries of a run's stages, without those of artifacts that cannot be read."""
+    """Return the summaries of a run's stages, without those of unreadable artifacts."""
     summaries: dict[str, Mapping[str, Any]] = {}
     for stage, ref in entry.refs.items():
         try:
             summaries[stage] = _summary(store, ref)
-        except ArtifactError:  # the list of artifacts says so
+        except ArtifactError:  # the list of artifacts reports it
             continue
     return summaries
 
 
 @lru_cache(maxsize=KEPT_SUMMARIES)
 def _summary(store: Store, ref: Ref) -> Mapping[str, Any]:
-    """Keyed by a hash of what is read; what cannot be read now is tried again."""
+    """Return a summary, cached by the artifact's hash; a failed read is not cached."""
     return store.open(ref).summary
 
 
 def rebuild_run(store: Store, entry: RunRecord) -> Run:
-    """Return the run of an entry, with the scenario as it was; a forced one is so again.
+    """Return the run of a registry record, with its own scenario and force token.
 
     Raises
     ------
     ConfigError
-        If the scenario has keys that the code of today does not know any more.
+        If the scenario has keys that this code no longer knows.
     ArtifactError
-        If its verdict is gone or damaged.
+        If its verdict is missing or damaged.
     """
     scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     force = store.open(entry.refs["gate"]).manifest.get("forced")
@@ -275,14 +275,14 @@ def earlier_results(
     Parameters
     ----------
     needed
-        Names of the stages; by default of all.
+        Names of the stages; by default all.
     wanted
-        Further ones, of which those that are gone or damaged are left out.
+        Further stages; missing or damaged ones are left out.
 
     Raises
     ------
     ArtifactError
-        If one that is needed is gone or damaged.
+        If a needed one is missing or damaged.
     """
     found = {}
     for stage in _stages_of(entry):
@@ -298,17 +298,17 @@ def earlier_results(
 
 
 def past_document(store: Store, run: PastRun) -> RunDocument:
-    """Return all that a past run has to show.
+    """Return the document of a past run.
 
     Raises
     ------
     ArtifactError, ConfigError
-        If an artifact is gone or damaged, or the scenario is not understood any more.
+        If an artifact is missing or damaged, or this code can no longer parse the scenario.
     """
     entry = run.entry
     results = earlier_results(entry, store)
     for made in _made_of(store, entry, "publish"):
-        if made.summary["run_key"] == entry.run_key:  # runs that differ in prose alone share a verdict
+        if made.summary["run_key"] == entry.run_key:  # runs that differ only in prose share a verdict
             results["publish"] = _result("publish", made)
     lists = find_lists(store, entry)
     if lists is not None:
@@ -321,7 +321,7 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
 
 
 def shown_document(store: Store, run: PastRun) -> RunDocument:
-    """Return all that a past run has to show, with its page: made now if it was ruled on since, or the code is newer.
+    """Return the document of a past run with its page, rendered again after later decisions or newer code.
 
     Raises
     ------
@@ -333,12 +333,12 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
     refs = {"gate": run.entry.refs["gate"]} | ({} if lists is None else {"recommend": lists.ref})
     page = store.open(run_stage(report_stage(document), rebuilt, refs).ref)
     stages = [*document.stages, _usage_row("report", page)]
-    # What making them took, then: nothing but a page was made now.
+    # The costs are those of the original run; only the page was made now.
     return replace(document, stages=[{**row, "reused": True} for row in stages], report=page_uri(rebuilt, page.ref))
 
 
 def _overrides(store: Store, entry: RunRecord) -> Json:
-    """What the caller had changed in the scenario, as the run's own page keeps it; nothing if that is gone."""
+    """Return the settings that the caller had changed, as kept with the run's own page; empty if that is gone."""
     for page in _made_of(store, entry, "report"):
         if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
             overrides: Json = page.summary.get("overrides", {})
@@ -347,7 +347,7 @@ def _overrides(store: Store, entry: RunRecord) -> Json:
 
 
 def _made_of(store: Store, entry: RunRecord, stage: str) -> Iterator[Artifact]:
-    """Yield the artifacts of a stage that were made of a run's verdict, of which its entry has no references."""
+    """Yield the artifacts of a stage that were made from a run's verdict; its registry record has no references."""
     folder = store.inside(_scenario(entry), entry.as_of, stage)
     with answering(f"{folder}: cannot be read"):
         manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
@@ -364,15 +364,15 @@ def _made_of(store: Store, entry: RunRecord, stage: str) -> Iterator[Artifact]:
 
 
 def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
-    """Return the lists that were made last with a run; None without any.
+    """Return the newest recommendations of a run; None without any.
 
-    Other code makes further ones. When each was made stands in its manifest; of older ones the time of the file counts.
+    Each version of the code makes its own. The manifest holds the time; for older artifacts the file's time counts.
     """
     return max(_made_of(store, entry, "recommend"), key=_made_at, default=None)
 
 
 def _made_at(artifact: Artifact) -> tuple[float, str]:
-    """Seconds since 1970 and, for what was made at one time, the key."""
+    """Return the time of making in seconds since 1970, and the key to break ties."""
     made_at = artifact.manifest["usage"].get("made_at")
     if made_at is None:
         with answering(f"{artifact.folder}: cannot be read"):
@@ -383,8 +383,8 @@ def _made_at(artifact: Artifact) -> tuple[float, str]:
 def list_artifacts(store: Store, entry: RunRecord) -> list[Json]:
     """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artifacts.
 
-    ``state`` is ``sound``; ``sizes match`` where it is too large to be read for a page; ``missing``; or ``damaged:``
-    and why. ``read_until`` is the newest event that the stage says it read, null where it says nothing.
+    ``state`` is ``sound``; ``sizes match`` if it is too large to be read for a page; ``missing``; or ``damaged:`` and
+    the reason. ``read_until`` is the time of the newest event that the stage recorded, null if it recorded none.
     """
     return [_artifact_row(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
 
@@ -412,7 +412,7 @@ def _check(store: Store, artifact: Artifact, size: int) -> str:
 
 @lru_cache(maxsize=KEPT_RUNS)
 def _verify(store: Store, ref: Ref, seen: tuple[Any, ...]) -> None:
-    """Read an artifact through; again only once sizes or times of its files have changed."""
+    """Verify an artifact; again only after the sizes or times of its files have changed."""
     store.open(ref).verify()
 
 
@@ -422,7 +422,7 @@ def _read_until(summary: Mapping[str, Any]) -> str | None:
 
 
 def _stages_of(entry: RunRecord) -> list[str]:
-    """Names of an entry's stages in the order they ran: it keeps them by name."""
+    """Return the stages of a registry record in the order they ran; the record keeps them by name."""
     return sorted(entry.refs, key=stage_place)
 
 

@@ -1,4 +1,4 @@
-"""A run whose stages each have a process of their own: what passes between them, as small JSON documents."""
+"""JSON-in, JSON-out entry points, so a scheduler can run each stage in its own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mtl_tasks.store.artifacts import Ref, Store
 from mtl_tasks.store.sealing import StoreKey
 
 Json = dict[str, Any]
-# Parameters of a run that are a key of the scenario each, by name.
+# Parameters of a run, by name, that each set one key of the scenario.
 SETTINGS: Final = {
     "fusion": "fusion.method",
     "train_days": "windows.train",
@@ -49,24 +49,24 @@ def prepare_run(
     store: str,
     key: StoreKey | None = None,
 ) -> Json:
-    """Check what a scheduler's run is asked for, and return it as the document that its later processes start from.
+    """Check the parameters of a scheduled run, and return the document that its later processes start from.
 
     Parameters
     ----------
     params
         ``as_of`` (``YYYY-MM-DD`` or None), ``members``, ``force`` and those of ``SETTINGS``, given or by default.
     conf
-        What was given; only its keys are looked at, because a scheduler accepts any.
+        The parameters that were given; only its keys are checked, because a scheduler accepts any.
     run_id
-        The scheduler's name of the run: the token of a forced one, so that tasks of it that are tried again, or
-        cleared, reuse what it has made.
+        The scheduler's name of the run: the token of a forced one, so that its tasks reuse its artifacts when they are
+        retried or cleared.
     interval_end, run_after
-        Where as_of comes from if it is not given: the UTC day of the interval's end, else of the time of the run, which
-        for a log that has ended is at the latest the day after its last.
+        Source of as_of if it is not given: the UTC day of the interval's end, else of the time of the run, which for a
+        log that has ended is at most the day after its last.
     now
-        The clock, so that a future as_of can be refused.
+        The current time, so that a future as_of can be refused.
     key
-        What the store's documents are sealed with. It is no part of the document: every process is given it.
+        The key that seals the store's documents. It is not part of the document: every process is given it.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def prepare_run(
 
 
 def check_known(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
-    """Refuse a key that no parameter has: a scheduler takes any, and the run would be another one than was meant."""
+    """Refuse an unknown parameter: a scheduler accepts any, and the run would not be the one that was meant."""
     for name in conf:
         if name not in params:
             hint = nearest(name, list(params))
@@ -95,7 +95,7 @@ def check_known(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:
 
 
 def _check_types(params: Mapping[str, Any]) -> None:
-    """Refuse a value of another type where the scenario has no key that would refuse it."""
+    """Refuse a value of the wrong type in parameters that no key of the scenario checks."""
     as_of, members, force = (params[name] for name in ("as_of", "members", "force"))
     for name, fits, wanted in (
         ("as_of", as_of is None or isinstance(as_of, str), "a day as YYYY-MM-DD, or null"),
@@ -109,7 +109,7 @@ def _check_types(params: Mapping[str, Any]) -> None:
 def _as_of(
     asked: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
 ) -> tuple[str, str]:
-    """As_of, and where it comes from in words."""
+    """Return as_of, and its source in words."""
     if asked:
         return asked, "as it was asked for"
     if interval_end is not None:
@@ -121,9 +121,9 @@ def _as_of(
 
 
 def run_to_json(run: Run) -> Json:
-    """Return a form from which another process can go on with the run."""
+    """Return a form from which another process can continue the run."""
     return {
-        # As text: PostgreSQL keeps the keys of a document in an order of its own, and the order of the tasks counts.
+        # As text: PostgreSQL reorders the keys of a document, and the order of the tasks matters.
         "scenario": run.scenario.model_dump_json(),
         "as_of": run.as_of_name,
         "store": str(run.store.root),
@@ -132,7 +132,7 @@ def run_to_json(run: Run) -> Json:
 
 
 def run_from_json(document: Mapping[str, Any], key: StoreKey | None = None) -> Run:
-    """Invert :func:`run_to_json`; the scenario file is not read again, so a run cannot change half-way."""
+    """Invert :func:`run_to_json`; the scenario file is not read again, so a run cannot change midway."""
     scenario = parse_scenario(json.loads(document["scenario"]), where="the run's scenario")
     as_of = pd.Timestamp(document["as_of"], tz="UTC")
     return Run(scenario, as_of, Store(document["store"], key), document["force"])
@@ -151,22 +151,22 @@ def execute_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], ke
     Parameters
     ----------
     asked
-        What :func:`prepare_run` returned.
+        The document of the run, from :func:`prepare_run`.
     handed
-        Results of the stages that it needs, as this function returned them; more do no harm, lists of them are
-        flattened, and None (a stage that was skipped) is passed over.
+        Results of the stages that it needs, as this function returned them. Others are ignored, lists are flattened,
+        and None (a skipped stage) is dropped.
     key
-        What the store's documents are sealed with.
+        The key that seals the store's documents.
     """
     run = run_from_json(asked, key)
     stage = build_stages(run.scenario)[name]
     refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
-    with quoting_rows(False):  # a scheduler's logs are read by more people than the log itself
+    with quoting_rows(False):  # more people read a scheduler's logs than the interaction log
         return result_to_json(run_stage(stage, run, refs))
 
 
 def execute_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
-    """Render the report of a run out of the results of all its stages; None where some of a past run were pruned."""
+    """Render the report of a run from the results of all its stages; None if some of a past run were pruned."""
     run = run_from_json(asked, key)
     results = results_of(run, handed)
     gone = [name for name in ("resolve", "split", "evaluate") if name not in results]
@@ -178,7 +178,7 @@ def execute_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKe
 
 
 def _overrides(scenario_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the parameters change in the scenario file: a form sends every field, changed or not."""
+    """Return the settings that the parameters change: a form sends every field, changed or not."""
     scenario = load_scenario(scenario_name)
     changed: dict[str, Any] = {}
     document = scenario.model_dump(mode="json")
@@ -190,26 +190,26 @@ def _overrides(scenario_name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     for name, key in SETTINGS.items():
         section, _, leaf = key.partition(".")
         given, own = params[name], document[section][leaf]
-        if given != own or type(given) is not type(own):  # True is equal to 1
+        if given != own or type(given) is not type(own):  # True equals 1
             changed[key] = given
             _check_parameter(name, {**document, section: {**document[section], leaf: given}})
     return changed
 
 
 def _check_parameter(name: str, document: Json) -> None:
-    """Refuse what the file's scenario cannot be changed to by a parameter alone, under the parameter's name."""
+    """Refuse a parameter that alone makes the file's scenario invalid, in an error that names it."""
     parse_scenario(document, where=f"run configuration: {name}")
 
 
 def results_of(run: Run, handed: Sequence[Any]) -> dict[str, StageResult]:
-    """Return results by stage name, in the order in which one process would have made them."""
+    """Return results by stage name, in the order in which one process would make them."""
     found = {document["stage"]: document for document in _flat(handed)}
     return {name: _result_from_json(found[name], run.store) for name in build_stages(run.scenario) if name in found}
 
 
 def _flat(handed: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
-    # A scheduler may hand over a lazy sequence. Its slice is one request, where going through it item by item is one
-    # each, and a failed one at its end.
+    # A scheduler may pass a lazy sequence. Its slice is one request; iterating makes one per item, and a failed one at
+    # the end.
     for item in handed[:]:
         if isinstance(item, Mapping):
             yield item
@@ -218,7 +218,7 @@ def _flat(handed: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def result_to_json(result: StageResult) -> Json:
-    """All but the summary, which stays with the artifact: what is handed over is small whatever a stage has to say."""
+    """Return all but the summary, which stays with the artifact, so that the document is always small."""
     return {
         "stage": result.stage,
         "ref": result.ref.to_json(),

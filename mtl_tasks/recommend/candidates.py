@@ -1,4 +1,4 @@
-"""Which items are scored for a user: four cheap sources, united."""
+"""Candidate items of a user: the union of four cheap sources."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mtl_tasks.features.builder import FeatureMaker
 from mtl_tasks.features.groups.attribute_affinity import Attribute
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 
-RECENT_DAYS: Final = 28  # an item is offered by attribute only if somebody took it in these days
+RECENT_DAYS: Final = 28  # an item is a candidate by attribute only with a positive interaction in these days
 
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # places among the users asked for, and items
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # positions among the requested users, and items
 
 
 class Candidates:
-    """The candidates of a day: what all users have in common is looked up once.
+    """The candidates of a day; data common to all users is computed once.
 
     Parameters
     ----------
     maker
         It must be advanced to ``day``.
     count
-        Items taken from each source: ALS top-N, most taken of the last seven days, co-occurrence with the user's
-        items, and recently taken items with the user's favorite attribute values.
+        Items from each source: ALS top-N, most popular of the last seven days, co-occurrence with the user's items,
+        and recently active items with the user's favorite attribute values.
     """
 
     def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:
@@ -42,7 +42,7 @@ class Candidates:
         self._attributes = [_Described.of(one, past, day) for one in maker.about_items.listed]
 
     def rows(self, users: Codes) -> IndexedRows:
-        """List the candidates of some users.
+        """Return the candidates of some users.
 
         Parameters
         ----------
@@ -51,8 +51,8 @@ class Candidates:
 
         Returns
         -------
-        CodedRows
-            By user, then item; without items that the user already took and without doubles.
+        IndexedRows
+            Ordered by user, then item; without duplicates and without items that the user already has.
         """
         seen = self._seen[users]
         sources = [
@@ -90,16 +90,16 @@ class Candidates:
 
 @dataclass(frozen=True)
 class _Described:
-    """An attribute's values of all items, and the items that somebody took of late.
+    """An attribute's values of all items, and the recently active items.
 
     Attributes
     ----------
     has
         float32 (items, values).
     live
-        Codes of the items that are offered.
+        Codes of the candidate items.
     weight
-        float32 (live,): how much each was taken, as a logarithm.
+        float32 (live,): logarithm of 1 + their recent positive interactions.
     """
 
     has: sparse.csr_matrix
@@ -117,25 +117,25 @@ class _Described:
         return cls(has, live, np.log1p(recent[live]).astype(np.float32))
 
     def scores(self, seen: sparse.csr_matrix) -> Floats:
-        """Return float32 (users, live): how far each item is of the kinds that each user took."""
+        """Return float32 (users, live): how well each item matches the attribute values of each user's items."""
         share = np.asarray((seen @ self.has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
         matched: Floats = np.asarray((sparse.csr_matrix(share) @ self.has[self.live].T).toarray(), dtype=np.float32)
         return matched * self.weight
 
 
 def _times_taken(past: IndexedInteractions, since: int) -> NDArray[np.int64]:
-    """How often each item was taken since a day."""
+    """Return each item's number of positive interactions since a day."""
     return np.bincount(past.items[past.days >= since], minlength=len(past.item_ids))
 
 
 def _top(scores: Floats, count: int, items: Codes | None = None) -> Pairs:
-    """The ``count`` largest positive scores of each row; ``items`` names the columns where they are not all items."""
+    """Return the ``count`` largest positive scores of each row; ``items`` has the columns' items if not all."""
     owner, place = largest_of_rows(scores, count)
     return owner, place if items is None else items[place]
 
 
 def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:
-    """Codes of wanted ids in sorted ids; those absent are left out."""
+    """Return the codes of wanted ids in sorted ids; absent ones are omitted."""
     wanted = np.unique(wanted)
     place = np.searchsorted(ids, wanted)
     inside = place < len(ids)

@@ -1,4 +1,4 @@
-"""Why a finished run predicts what it predicts for one user and one item."""
+"""Explanation of a finished run's predictions for a user and an item."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ Json = dict[str, Any]
 def explain_pair(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, pair: tuple[str, str], day: int, top: int
 ) -> Json:
-    """Return what is predicted for a user and an item as of a day, and what led to it.
+    """Return the predictions for a user and an item as of a day, with their explanation.
 
     Parameters
     ----------
     pair
-        Ids of user and item as text; they are read like the log's.
+        Ids of user and item as text; they are parsed like the log's.
     top
-        How many features to name for each task.
+        Number of features to name for each task.
 
     Returns
     -------
     dict
-        As one entry of :func:`explain_items`.
+        One entry of :func:`explain_items`.
 
     Raises
     ------
@@ -67,22 +67,22 @@ def explain_items(
     day: int,
     top: int,
 ) -> list[Json]:
-    """Return what is predicted for a user and each of some items as of a day, and what led to it.
+    """Return the predictions for a user and each of some items as of a day, with their explanation.
 
     Parameters
     ----------
     past
         The events before the day.
     offers
-        The user's id and those of the items, each of which has an event.
+        The user's id and the items' ids; every item has an event.
 
     Returns
     -------
     list of dict
-        ``user_id``, ``item_id``, ``title`` (null without one), ``new_user``, and by task under ``tasks``: ``kind``, the
+        ``user_id``, ``item_id``, ``title`` (None without one), ``new_user``, and by task under ``tasks``: ``kind``, the
         fused ``prediction`` with its ``method`` and ``calibration``, ``members`` with their own prediction and their
-        weight in the fusion, and ``explained``: the boosted member of the largest weight with the features that moved
-        its prediction most (null if none has any weight).
+        weight in the fusion, and ``explained``: the boosted member with the largest weight and the features that moved
+        its prediction most (None if none has any weight).
     """
     user, offered = offers
     rows = pd.DataFrame(
@@ -99,7 +99,7 @@ def explain_items(
 
 
 def titles_of(tables: Tables, day: int) -> pd.Series[Any]:
-    """Return the titles that items had before a day, by item id."""
+    """Return item titles as known before a day, by item id."""
     return newest(tables.items, columns.ITEM, day).set_index(columns.ITEM)[columns.TITLE]
 
 
@@ -110,14 +110,14 @@ def explain_features(
     known: tuple[pd.Series[Any], bool],
     top: int,
 ) -> list[Json]:
-    """Return what :func:`explain_items` does, of features that were made before.
+    """Return the result of :func:`explain_items` from existing features.
 
     Parameters
     ----------
     features
         A row for each item of ``offers``, in their order.
     known
-        As :func:`titles_of` returns them, and whether the user is new.
+        The titles from :func:`titles_of`, and whether the user is new.
     """
     (user, offered), (titles, new_user) = offers, known
     tasks = _tasks(scorer, features, top)
@@ -128,12 +128,12 @@ def explain_features(
 
 
 def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
-    """Read an id as the log's are.
+    """Parse an id like the log's.
 
     Raises
     ------
     ConfigError
-        If the log's ids are whole numbers and it is none; the message starts with ``option``.
+        If the log's ids are whole numbers and it is not; the message starts with ``option``.
     """
     if pd.api.types.is_string_dtype(ids.dtype):
         return text
@@ -144,7 +144,7 @@ def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
 
 
 def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[Json]:
-    """The tasks of every row."""
+    """Return the ``tasks`` part of every row's explanation."""
     fused = scorer.fuse(features)
     predicted = {name: member.predict(features) for name, member in scorer.members.items()}
     made: list[Json] = [{} for _ in range(len(features))]
@@ -190,7 +190,7 @@ def _explained(
 
 
 def _moved(shares: NDArray[np.float64], values: list[Any], names: Sequence[str], top: int) -> Json:
-    """What moved one prediction: the shares of the features, then the base."""
+    """Return the contributions to one prediction; ``shares`` has those of the features, then the base."""
     *parts, base = shares
     order = np.argsort(-np.abs(parts), kind="stable")
     return {

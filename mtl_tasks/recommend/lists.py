@@ -1,4 +1,4 @@
-"""Batch recommendations: lists for every active user, and a few of them to look at."""
+"""Batch recommendations for every active user, and a sample of users to inspect."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from mtl_tasks.scenario import Scenario
 SAMPLE_PEOPLE: Final = 3
 SAMPLE_LIST: Final = 5
 SAMPLE_HISTORY: Final = 8
-KNOWN_ENOUGH: Final = 3  # items a person of the sample has taken, so that a reader can judge the list
+KNOWN_ENOUGH: Final = 3  # interactions of a sample user, so that a reader can judge the recommendations
 
 
 def best_lists(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: FeatureSnapshot | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any] | None]:
-    """Make the top-k list of every user with an interaction in the last ``active_days``.
+    """Return the top-k recommendations of every user with an interaction in the last ``active_days``.
 
     Parameters
     ----------
     memory
-        As :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates` takes it.
+        See :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates`.
 
     Returns
     -------
     tuple
-        A frame of user, rank (1 is best), item, title, utility, and a prediction column a task, in the units of its
-        label; and what :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document` says of the lists.
+        A frame of user, rank (1 is best), item, title, utility, and a prediction column per task, in the units of its
+        label; and the :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document` of the recommendations.
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
@@ -66,7 +66,7 @@ def best_lists(
 def sample_people(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> list[dict[str, Any]]:
-    """Pick people with a short, a middling and a long history, and show what they took and what they are offered."""
+    """Return users with a short, a medium and a long history: recent interactions and recommendations."""
     taken = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
     enough = taken[taken >= KNOWN_ENOUGH]
     ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index

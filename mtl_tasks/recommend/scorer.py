@@ -1,4 +1,4 @@
-"""A trained run, ready to score any (user, item, day): the one way from rows to predictions."""
+"""A trained run that scores any (user, item, day): the only path from rows to predictions."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from mtl_tasks.scenario import Formula, Scenario, Task
 
 log = logging.getLogger(__name__)
 
-BATCH_SCORES: Final = 1 << 26  # bounds memory: a source scores every item for a user of the batch
-BATCH_USERS: Final = 500  # bounds memory: a batch holds about 250 candidates a user in full width
-CHECKED: Final = 200  # people whose lists are made without a shortlist too, to say what it leaves out
+BATCH_SCORES: Final = 1 << 26  # bounds memory: a candidate source scores every item for each user of the batch
+BATCH_USERS: Final = 500  # bounds memory: a batch has about 250 candidates per user with all features
+CHECKED: Final = 200  # users who also get recommendations without the shortlist, to measure its loss
 KEPT_ENOUGH: Final = 0.99  # below this share the log warns: recommend.shortlist_factor may be raised
-RARE: Final = 0.2  # pseudo-takes in a week of an item that nobody took; .2 beat 1 on lists of July 2013 (films)
+RARE: Final = 0.2  # pseudo-interactions per week of an item without any; .2 beat 1 on `movies`, July 2013
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Factor spaces, fitted members and fusions of one run.
+    """Factors, fitted members and fusions of one run.
 
-    ``spaces`` must reach the days that are scored.
+    ``spaces`` must extend to the days that are scored.
     """
 
     scenario: Scenario
@@ -47,12 +47,12 @@ class Scorer:
     def score(
         self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: FeatureSnapshot | None = None
     ) -> pd.DataFrame:
-        """Return a float64 prediction column a task for rows (user, item, day), aligned with them.
+        """Return a float64 prediction column per task for rows (user, item, day), aligned with them.
 
         Parameters
         ----------
         memory
-            As :func:`~mtl_tasks.features.build_features` takes it.
+            See :func:`~mtl_tasks.features.build_features`.
         """
         return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
 
@@ -63,14 +63,14 @@ class Scorer:
         return self._fused(made, wanted, features.index)
 
     def _asked(self, tasks: list[str]) -> Iterator[tuple[str, Member, list[str]]]:
-        """Members with the tasks they are to predict: those in whose fusion they have weight."""
+        """Yield members with the tasks they must predict: those in whose fusion they have weight."""
         for name, member in self.members.items():
             weighing = [task for task in tasks if self.fusions[task]["weights"][name] > 0]
             if weighing:
                 yield name, member, weighing
 
     def _fused(self, made: dict[str, Predictions], tasks: list[str], index: pd.Index[Any]) -> pd.DataFrame:
-        """Fuse what members predict."""
+        """Fuse the members' predictions."""
         nothing = np.zeros(len(index))
         return pd.DataFrame(
             {
@@ -92,14 +92,14 @@ class Scorer:
         Parameters
         ----------
         memory
-            What was counted by a day before, of these events and tables; by default all is counted anew.
+            Snapshot from the day or before, of these events and tables; by default everything is counted.
 
         Yields
         ------
         tuple of pandas.DataFrame
-            By user: user, item, day, the scores that lists may be ordered by (``popular_7d``, ``als`` and ``utility``),
-            and the predictions that the utility was made of, these two NaN for what did not come onto the shortlist;
-            and the features of the same rows, from which :meth:`fuse` predicts the other tasks.
+            First, ordered by user: user, item, day, the ranking scores (``popular_7d``, ``als`` and ``utility``), and
+            the predictions behind the utility; utility and predictions are NaN for rows not on the shortlist. Second,
+            the features of the same rows, from which :meth:`fuse` predicts the other tasks.
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
@@ -111,7 +111,7 @@ class Scorer:
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
             rows = candidates.rows(batch)
-            if not len(rows):  # nobody in the batch, or people who took everything
+            if not len(rows):  # no users in the batch, or users who have every item
                 continue
             scored = pd.DataFrame(
                 {
@@ -126,7 +126,7 @@ class Scorer:
             yield scored.join(self._shortlisted(scored, features)), features
 
     def utilities(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-        """Return the utility of candidates, and the predictions it is made of."""
+        """Return the utility of candidates, and the predictions behind it."""
         return self._with_utility(self.fuse(features, self._needed), scored)
 
     @property
@@ -138,12 +138,12 @@ class Scorer:
         return predictions.assign(**{UTILITY: made})
 
     def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-        """Return :meth:`utilities` of each user's most promising candidates; the others are left out."""
+        """Return :meth:`utilities` of each user's most promising candidates only."""
         most, needed = self.scenario.recommend.shortlist, self._needed
         if most is None:
             return self.utilities(scored, features)
-        # Also where all would come onto it: sums in two steps round otherwise, and a user's list must not depend on
-        # how many candidates others in the batch have.
+        # Also if all candidates fit on it: sums in two steps round differently, and a user's recommendations must not
+        # depend on how many candidates others in the batch have.
         previews = {name: member.preview(features, asked) for name, member, asked in self._asked(needed)}
         first = {name: preview.predictions for name, preview in previews.items()}
         early = self._with_utility(self._fused(first, needed, scored.index), scored)[UTILITY]
@@ -153,12 +153,12 @@ class Scorer:
 
 
 class ShortlistCheck:
-    """Makes the lists of some users with and without the shortlist.
+    """Compares the recommendations of some users with and without the shortlist.
 
     Parameters
     ----------
     users
-        Ids of those who may be asked; of many a sample is drawn.
+        Ids of the users to check; if there are many, a sample is drawn.
     """
 
     def __init__(self, scorer: Scorer, users: NDArray[Any]) -> None:
@@ -168,7 +168,7 @@ class ShortlistCheck:
         self._people, self._listed, self._kept = 0, 0, 0
 
     def add(self, scored: pd.DataFrame, features: pd.DataFrame) -> None:
-        """Take a batch of scored candidates with their features."""
+        """Add a batch of scored candidates with their features."""
         few = scored[columns.USER].isin(self._asked).to_numpy()
         if self._scorer.scenario.recommend.shortlist is None or not few.any():
             return
@@ -181,7 +181,7 @@ class ShortlistCheck:
         self._kept += int(pairs[1].isin(pairs[0]).sum())
 
     def document(self) -> dict[str, Any] | None:
-        """Return how many were asked and the share of their lists that was kept; null if there is no shortlist."""
+        """Return the number of users and the share of their recommendations that was kept; None without a shortlist."""
         if not self._listed:
             return None
         kept = self._kept / self._listed
@@ -195,10 +195,9 @@ def utility(
 ) -> NDArray[np.float64]:
     """Evaluate the scenario's utility formula, float64 (n,).
 
-    A task enters by its prediction, in the units of its label. Where negatives were sampled in proportion to
-    popularity, the prediction is relative to popularity, and lists ordered by it would be full of rarities; the odds
-    times the item's number of interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys
-    2019).
+    A task's value is its prediction, in the units of its label. If negatives were sampled in proportion to popularity,
+    the prediction is relative to popularity, and ranking by it would favor rare items. The odds times the item's number
+    of interactions in the last week undo the sampling (the log-Q correction, Yi et al., RecSys 2019).
     """
     parsed, values = Formula.parse(formula, list(scenario.tasks)), {}
     for name in parsed.tasks:
@@ -213,5 +212,5 @@ def utility(
 
 
 def in_units(prediction: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
-    """Return a task's prediction in the units of its label, which is its logarithm if that was learned."""
+    """Return a task's prediction in the units of its label, also if its logarithm was learned."""
     return np.expm1(prediction) if task.scale == "log" else prediction

@@ -1,4 +1,4 @@
-"""The context of rows that are not in the log: what stands for it when lists are made."""
+"""Context of rows that are not in the log, for recommendations."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _KEYS = {"user": columns.USER, "item": columns.ITEM}
 
 @dataclass(frozen=True)
 class ServingContext:
-    """What is known of the context of an exposure to come.
+    """Context values known for a future exposure.
 
     Attributes
     ----------
     last
-        Context column to the last value seen by id, and the id's column; null where nothing stands for it.
+        Context column to an id column and the last value seen by id; None if no value is used.
     types
         Context column to its dtype in the log.
     weekday
-        Of the day at noon UTC; null unless the calendar is part of the context.
+        Weekday at noon UTC; None unless the calendar is part of the context.
     """
 
     last: dict[str, tuple[str, pd.Series] | None]
@@ -40,7 +40,7 @@ class ServingContext:
         ordered = past.sort_values(columns.TIME, kind="stable") if any(context.serve.values()) else past
         names = [*context.numbers, *context.categorical]
         served = {name: context.serve.get(name) for name in names}
-        start = pd.Series([pd.Timestamp(day, unit="D", tz="UTC") + pd.Timedelta(hours=12)])  # that of most of its hours
+        start = pd.Series([pd.Timestamp(day, unit="D", tz="UTC") + pd.Timedelta(hours=12)])  # weekday of most hours
         zone = scenario.source.timezone
         weekday = calendar(start, zone)[columns.context("weekday")].iloc[0] if context.calendar else None
         return cls(
@@ -53,7 +53,7 @@ class ServingContext:
         )
 
     def add(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return rows (user, item) with their context."""
+        """Add context columns to rows (user, item)."""
         made = {}
         for name, known in self.last.items():
             if known is not None:

@@ -1,7 +1,7 @@
 """The report's charts: matplotlib figures written as inline SVG whose colors are the page's CSS variables.
 
-matplotlib draws in stand-in colors, which :func:`to_svg` then replaces by ``var(--name)``: one drawing serves the
-light and the dark page. Text stays text, so it is searchable and takes the page's font. The series are Okabe and Ito's
+matplotlib draws in placeholder colors, which :func:`to_svg` replaces with ``var(--name)``: one drawing serves the light
+and the dark page. Text stays text, so it is searchable and takes the page's font. The series colors are Okabe and Ito's
 color-blind-safe palette ("Color Universal Design", 2008).
 """
 
@@ -60,17 +60,17 @@ _STYLE: Final[dict[Any, Any]] = {
     "path.simplify_threshold": 0.5,
 }
 _WINDOW_COLORS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
-_WIDE, _NARROW = 10.3, 4.85  # inches; the page shows 100 pixels an inch, which fills a card or half of one
+_WIDE, _NARROW = 10.3, 4.85  # inches; at the page's 100 pixels per inch these fill a card or half a card
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
-_SMOOTHING = 20  # a running mean spans this part of a curve
+_SMOOTHING = 20  # a running mean spans 1/20 of a curve
 _NO_DIRECTION = 0.1
 _UP, _DOWN, _UNCLEAR = "a higher value raises", "a higher value lowers", "no clear direction"
 _DIRECTIONS: Final = {_UP: SERIES[0], _DOWN: SERIES[1], _UNCLEAR: MUTED}
 
 
 def colors(models: Sequence[str]) -> dict[str, str]:
-    """Give every model its color; the floor is always the muted one and the fusion always the first of the series."""
+    """Return a color for every model: muted for the popularity baseline, the first series color for the fusion."""
     others = [model for model in models if model not in (FLOOR, FUSION)]
     cycle = {model: SERIES[1 + number % (len(SERIES) - 1)] for number, model in enumerate(others)}
     return {FLOOR: MUTED, FUSION: SERIES[0], **cycle}
@@ -107,7 +107,7 @@ def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
 
 
 def differences(gains: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Markup:
-    """Draw every model's gain over the floor with its interval, one panel a metric; right of zero is better."""
+    """Draw every model's gain over the baseline with its interval, one panel per metric; right of zero is better."""
     models = list(gains)
     color = colors(models)
     with matplotlib.rc_context(_STYLE):
@@ -143,7 +143,7 @@ def weights(members: Mapping[str, float], title: str) -> Markup:
 
 
 def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
-    """Draw observed against predicted rates, and how many rows stand behind each point."""
+    """Draw observed against predicted rates, with the number of rows behind each point."""
     predicted, observed = [b["predicted"] for b in bins], [b["observed"] for b in bins]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_NARROW, 4.0), layout="constrained")
@@ -165,7 +165,7 @@ def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
 
 
 def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str) -> Markup:
-    """Draw a metric by boosting round on train and tune, the chosen round marked."""
+    """Draw a metric by boosting round on train and tune, with the best round marked."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_NARROW, 2.9)
         for name, color in (("train", MUTED), ("tune", SERIES[0])):
@@ -187,12 +187,12 @@ def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str)
 def importance(
     shares: Sequence[tuple[str, float]], title: str, split: Sequence[tuple[str, float, float]] | None = None
 ) -> Markup:
-    """Draw the share of the total gain of the most used features.
+    """Draw the most important features by their share of the total gain.
 
     Parameters
     ----------
     split
-        Feature, share in trees that all tasks share, share in the task's own: drawn instead, as a bar in two tones.
+        Feature, share in the trees that all tasks share, share in the task's own: drawn instead, as two-tone bars.
     """
     top = [(name, share, 0.0) for name, share in shares[:_TOP_FEATURES]] if split is None else split[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
@@ -216,14 +216,14 @@ def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Mar
     features
         ``feature``, ``mean_abs`` and ``direction`` (a rank correlation or null), largest first.
     unit
-        Of the SHAP values.
+        Unit of the SHAP values.
     """
     top = features[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
         figure, axes = _feature_axes([entry["feature"] for entry in top], legend=True)
         for words, color in _DIRECTIONS.items():
             rows = [row for row, entry in enumerate(top) if _direction(entry["direction"]) == words]
-            if rows:  # a key without bars would take a color that is not the page's
+            if rows:  # a legend entry without bars would get a color that is not the page's
                 axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=color, label=words)
         axes.legend(loc="lower right")
         axes.set_xlabel(f"mean absolute SHAP value ({unit})")
@@ -231,9 +231,9 @@ def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Mar
 
 
 def conflict(cosines: Mapping[str, Sequence[float | None]], title: str) -> Markup:
-    """Draw the cosine of two tasks' gradients by boosting round, a running mean for each pair of tasks.
+    """Draw the cosine of two tasks' gradients by boosting round, as a running mean for each pair of tasks.
 
-    Below zero a step that helps one task harms the other. Of very many pairs, those of the lowest mean stand out.
+    Below zero, a step that helps one task harms the other. Of very many pairs, only those of the lowest mean get lines.
     """
     smooth = {pair.replace("|", " and "): _running_mean(values) for pair, values in cosines.items()}
     order = sorted(smooth, key=lambda pair: _mean(smooth[pair]))
@@ -258,14 +258,14 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> M
 
 
 def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, Any]], name: str, title: str) -> Markup:
-    """Draw a metric of all runs by as_of with its interval, and as a step line that of the champion of each time.
+    """Draw a metric of all runs by as_of with its interval, and that of each time's champion as a step line.
 
     Parameters
     ----------
     runs
-        ``as_of``, ``standing`` and ``value``, ``low``, ``high`` (each may be null), the oldest first.
+        ``as_of``, ``standing`` and ``value``, ``low``, ``high`` (each may be null), oldest first.
     champions
-        ``as_of`` and ``value``, the oldest first.
+        ``as_of`` and ``value``, oldest first.
     """
     shown = [run for run in runs if run["value"] is not None]
     days = [_day(run["as_of"]) for run in shown]
@@ -273,7 +273,7 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         figure, axes = _figure(_WIDE, 2.7)
         ends = [tuple(math.nan if run[end] is None else run[end] for end in ("low", "high")) for run in shown]
         lows, highs = [low for low, _ in ends], [high for _, high in ends]
-        if len(shown) <= _DISTINCT_RUNS:  # no line: it would lead from a promoted run to a rejected one of the same day
+        if len(shown) <= _DISTINCT_RUNS:  # no line: it would join a promoted run to a rejected one of the same day
             axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4, label="95 % interval")
         else:
             axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
@@ -298,7 +298,7 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
 
 
 def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Mark runs by form and color; where there are very many, only those that did not simply pass."""
+    """Mark runs by shape and color; of very many, only those that were not simply promoted."""
     for standing, (marker, color) in _STANDINGS.items():
         marked = [run for run in runs if run["standing"] == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
@@ -330,11 +330,11 @@ def to_svg(figure: Figure, title: str) -> Markup:
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these ids
     svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", tag[0]), svg)
     svg = re.sub(
         r" font-family: [^;\"]*;| transform=\"rotate\(-?0 [^\"]*\"", "", svg
-    )  # the page's font, and no turn at all
+    )  # use the page's font, and drop rotations by zero
     svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
     for color, name in _VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
@@ -377,7 +377,7 @@ def _direction(correlation: float | None) -> str:
 
 
 def _lines(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
-    """Draw the curves, or of very many the first and what the rest spans as a band; the legend stands beside."""
+    """Draw the curves; of very many, draw the first ones and the range of the rest as a band."""
     color = (*SERIES, INK, MUTED)
     shown = len(curves) if len(curves) <= len(color) else len(SERIES)
     others = list(curves.values())[shown:]
@@ -394,7 +394,7 @@ def _lines(axes: Axes, curves: Mapping[str, Sequence[float]]) -> None:
 
 
 def _running_mean(values: Sequence[float | None]) -> list[float]:
-    """Mean over a window of rounds that ends at each (a twentieth of all); NaN where a task had stopped."""
+    """Return the trailing mean over a twentieth of all rounds; NaN where a task had stopped."""
     width = max(1, len(values) // _SMOOTHING)
     known = [(index, value) for index, value in enumerate(values) if value is not None]
     made, total = [math.nan] * len(values), 0.0
@@ -410,7 +410,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _label_beside(axes: Axes, row: int, text: str, span: tuple[float, float], limits: tuple[float, float]) -> None:
-    """Write beside a bar, on the side where there is more room."""
+    """Write text beside a bar, on the side with more room."""
     gap = 0.008 * (limits[1] - limits[0])
     if span[0] - limits[0] > limits[1] - span[1]:
         axes.text(span[0] - gap, row, text, ha="right", va="center")

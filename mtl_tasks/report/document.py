@@ -1,4 +1,4 @@
-"""All that a finished run has to show, gathered from its artifacts."""
+"""The document of a finished run, gathered from its artifacts."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ class RunDocument:
     as_of
         ``YYYY-MM-DD``; the run knows nothing at or after it.
     resolve, validation, split, fusion, evaluation, verdict
-        The documents of the stages of those names.
+        The documents of the stages with these names.
     drift
-        ``champion``: what :func:`mtl_tasks.evaluation.drift.compare` made of the champion's rows and this run's test
-        rows, with ``as_of`` and ``problem``, null without a champion; ``since_train``: the same of the run's own train
-        rows. Null of a run of before distributions were recorded.
+        ``champion``: the result of :func:`mtl_tasks.evaluation.drift.compare` for the champion's and this run's test
+        rows, with ``as_of`` and ``problem``; null without a champion. ``since_train``: the same from the run's own
+        train rows. Null for a run made before distributions were recorded.
     describe
-        Member name to what it says of itself.
+        Member name to its description; see :meth:`Member.describe`.
     explain
-        Member name to what moves its predictions on the test window, by task; see :meth:`Member.explain`.
+        Member name to the features that move its predictions on the test window, by task; see :meth:`Member.explain`.
     sample
-        People with the films they took and the list they got.
+        Sample users: recent interactions and recommendations.
     stages
         ``{name, seconds, cpu_seconds, peak_rss_mb, reused, key}`` in the order they ran; peak_rss_mb in MiB.
     overrides
-        What ``--set`` changed, so that the report can print the command again.
+        Settings changed by ``--set``, so that the report can print the command.
     standing
-        What the run is now, by its verdict and what was ruled since; see :func:`mtl_tasks.store.registry.standing_of`.
+        Current status, from the verdict and later decisions; see
+        :meth:`mtl_tasks.store.registry.Snapshot.standing_of`.
     rulings
-        What people ruled on the run after its verdict, a sentence each, oldest first.
+        Decisions on the run after its verdict, one sentence each, oldest first.
     report
-        Where the HTML page is; empty while that page is being made.
+        Location of the HTML page; empty while the page is being rendered.
     """
 
     scenario: Scenario
@@ -69,17 +70,17 @@ class RunDocument:
 
     @property
     def outcome(self) -> str:
-        """What became of the run: its standing, or for a dry run what the verdict would have made of it."""
+        """The run's status; for a dry run, or without one, the status that the verdict alone would give."""
         by_verdict = "promoted" if self.verdict["decision"] == "promote" else "rejected"
         return by_verdict if self.standing in ("", "dry run") else self.standing
 
     @property
     def accepted(self) -> bool:
-        """Whether the outcome is a good one."""
+        """Whether the outcome is a promotion."""
         return self.outcome in ("promoted", "approved", "forced")
 
     def to_json(self) -> Json:
-        """Return what ``--json`` prints: the verdict and plain metric values, without intervals."""
+        """Return the document that ``--json`` prints: the verdict and plain metric values, without intervals."""
         return {
             "scenario": self.scenario.name,
             "as_of": self.as_of,
@@ -108,7 +109,7 @@ class RunDocument:
         return {member: given.get(member, 0.0) for member in self.evaluation["tasks"][task]["members"]} if given else {}
 
     def taken(self, task: str) -> str:
-        """Return the candidate of ``blend_loss`` that the task's fusion took: a method, or ``single:MEMBER``."""
+        """Return the candidate of ``blend_loss`` that the task's fusion chose: a method, or ``single:MEMBER``."""
         fusion = self.fusion[task]
         return f"single:{fusion['member']}" if fusion["method"] == "single" else str(fusion["method"])
 

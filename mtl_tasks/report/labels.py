@@ -1,4 +1,4 @@
-"""How names and numbers are written for people, in the report and in the terminal."""
+"""Display forms of names and numbers, for the report and the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown.
+    """Display settings of a metric.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ WINDOW_USES: Final[dict[str, str]] = {
     "test": "read by the gate and this report only",
 }
 
-SHIFTED: Final = (0.1, 0.25)  # a population stability index below the first is little, above the second large
+SHIFTED: Final = (0.1, 0.25)  # population stability index: below the first a small shift, above the second a large one
 
 _LISTS: Final[dict[str, str]] = {
     "popular_7d": "popular, last 7 days",
@@ -65,12 +65,12 @@ _LISTS: Final[dict[str, str]] = {
 
 
 def metric(name: str) -> Metric:
-    """Return how a metric is shown; one that this page does not know is shown without a direction."""
+    """Return a metric's display settings; an unknown metric is shown without a direction."""
     return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return metrics in the order in which they are shown, the one that decides first.
+    """Return metrics in display order, the deciding one first.
 
     >>> in_order(["auc", "log_loss", "ndcg", "calibration_error"])
     ['auc', 'log_loss', 'calibration_error', 'ndcg']
@@ -80,7 +80,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def people(ranking: Mapping[str, Any]) -> str:
-    """Say whose lists were judged.
+    """Return how many users' recommendations were evaluated, in words.
 
     >>> people({"users": 1874, "people": 1874}), people({"users": 10000, "people": 63210})
     ('1,874 people', '10,000 of 63,210 people')
@@ -90,7 +90,7 @@ def people(ranking: Mapping[str, Any]) -> str:
 
 
 def shortlist(checked: Mapping[str, Any] | None) -> str:
-    """Say what was lost by scoring only a shortlist of the candidates with all trees; nothing if all were.
+    """Return how much of the recommendations the shortlist kept, in words; empty without a shortlist.
 
     >>> shortlist({"people": 200, "kept": 0.998})
     'The shortlist that all trees score kept 99.8 % of what they would list (asked of 200 people).'
@@ -102,7 +102,7 @@ def shortlist(checked: Mapping[str, Any] | None) -> str:
 
 
 def list_title(name: str) -> str:
-    """Readable name of a ranking list.
+    """Return the readable name of a ranking list.
 
     >>> list_title("popular_7d")
     'popular, last 7 days'
@@ -111,7 +111,7 @@ def list_title(name: str) -> str:
 
 
 def candidate_title(name: str) -> str:
-    """Readable name of a way to fuse.
+    """Return the readable name of a fusion candidate.
 
     >>> candidate_title("single:als")
     'als alone'
@@ -120,7 +120,7 @@ def candidate_title(name: str) -> str:
 
 
 def best(models: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
-    """Return the models whose value of a metric is the best one (several when they tie as shown).
+    """Return the models with the best value of a metric (several if they tie at the digits shown).
 
     >>> best({"a": {"auc": {"value": 0.7}}, "b": {"auc": {"value": 0.6}}}, "auc")
     {'a'}
@@ -135,7 +135,7 @@ def best(models: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
 
 
 def stands(difference: Mapping[str, Any] | None) -> str:
-    """Return what a difference's interval says: ``better``, ``worse``, ``unclear``, or ``""`` when there is none.
+    """Classify a difference by its interval: ``better``, ``worse``, ``unclear``, or ``""`` without an interval.
 
     >>> stands({"value": 0.2, "low": 0.1, "high": 0.3})
     'better'
@@ -146,7 +146,7 @@ def stands(difference: Mapping[str, Any] | None) -> str:
 
 
 def shift_words(psi: float) -> str:
-    """Say how a population stability index is commonly read.
+    """Return the common reading of a population stability index.
 
     >>> shift_words(0.02), shift_words(0.2), shift_words(0.3)
     ('little', 'some', 'large')
@@ -155,7 +155,7 @@ def shift_words(psi: float) -> str:
 
 
 def feature_title(name: str) -> str:
-    """Readable form of a feature's name.
+    """Return the readable form of a feature's name.
 
     >>> feature_title("item.rating.mean_28d")
     'item: rating mean, 28 days'
@@ -170,7 +170,7 @@ def feature_title(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Write a value with fixed digits; a dash where it could not be computed.
+    """Format a value with fixed digits; a dash if it could not be computed.
 
     >>> number(1.5837), number(None)
     ('1.5837', '–')
@@ -179,7 +179,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """Write a difference with its sign.
+    """Format a difference with its sign.
 
     >>> signed(-0.05, 2), signed(-0.0001, 2)
     ('−0.05', '0.00')
@@ -191,7 +191,7 @@ def signed(value: float | None, digits: int = 4) -> str:
 
 
 def setting(value: Any) -> str:
-    """Write the value of a setting as people would in its file.
+    """Format a setting's value as a scenario file would have it.
 
     >>> setting(["popularity", "als"]), setting(True), setting(None), setting(0.5)
     ('popularity, als', 'true', '–', '0.5')
@@ -204,7 +204,7 @@ def setting(value: Any) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Write a fraction as a percentage.
+    """Format a fraction as a percentage.
 
     >>> percent(0.181)
     '18.1 %'
@@ -213,7 +213,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def count(value: float | None) -> str:
-    """Write a whole number with separators.
+    """Format a whole number with thousands separators.
 
     >>> count(100000)
     '100,000'
@@ -222,7 +222,7 @@ def count(value: float | None) -> str:
 
 
 def listed(titles: Sequence[str], most: int = 5) -> str:
-    """Write the first few titles, and how many more there are.
+    """Join the first few titles, and count the rest.
 
     >>> listed(["A", "B", "C"], most=2)
     'A; B; and 1 more'
@@ -232,7 +232,7 @@ def listed(titles: Sequence[str], most: int = 5) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people read it.
+    """Format a duration in seconds, or minutes and seconds.
 
     >>> duration(0.42), duration(95)
     ('0.4 s', '1 min 35 s')
@@ -244,7 +244,7 @@ def duration(seconds: float) -> str:
 
 
 def size(number_of_bytes: float) -> str:
-    """Write a file size.
+    """Format a file size.
 
     >>> size(1_500_000)
     '1.5 MB'

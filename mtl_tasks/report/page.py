@@ -1,4 +1,4 @@
-"""Puts a run's facts, tables and charts into the page."""
+"""Rendering of a run's data, tables and charts into the HTML page."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def render(document: RunDocument) -> str:
 
 
 def page_context(document: RunDocument, member: str | None = None) -> Json:
-    """Return what the template ``sections.html``, all of a run's evidence, is filled with.
+    """Return the context of the template ``sections.html``, which shows all of a run's evidence.
 
     Parameters
     ----------
     member
-        The only one of which is drawn what it learned; by default that of all is.
+        The only member to draw learning charts for; by default all members have them.
     """
     return {
         "document": document,
@@ -53,12 +53,12 @@ def page_context(document: RunDocument, member: str | None = None) -> Json:
 
 
 def read_style() -> Markup:
-    """Return the style sheet, to stand inline in a page."""
+    """Return the style sheet for inlining in a page."""
     return Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))  # noqa: S704
 
 
 def make_environment(*folders: Path) -> Environment:
-    """Return where templates are loaded from: other pages' folders, then the report's; all is escaped."""
+    """Return a Jinja environment that loads from ``folders``, then the report's folder, and escapes everything."""
     environment = Environment(
         loader=FileSystemLoader([*folders, _FOLDER]),
         autoescape=True,
@@ -129,7 +129,7 @@ def _slice(label: str, part: Json, metrics: list[str]) -> Json:
 
 
 def _candidates(losses: dict[str, float | None], taken: str) -> list[Json]:
-    """Blend losses, best first; the one that was taken is marked."""
+    """Return the blend losses, best first, with the chosen one marked."""
     ordered = sorted(losses.items(), key=lambda pair: (pair[1] is None, pair[1]))
     return [{"name": labels.candidate_title(name), "loss": loss, "taken": name == taken} for name, loss in ordered]
 
@@ -142,7 +142,7 @@ def _ranking(document: RunDocument) -> Json:
 
 
 def _drift(recorded: Json | None) -> list[Json]:
-    """The largest shifts of each comparison, each with its share of the longest bar."""
+    """Return the largest shifts of each comparison, each with its share of a full bar."""
     if recorded is None:
         return []
     shown = []
@@ -160,13 +160,13 @@ def _largest(compared: Json) -> Json:
     features = [row for row in compared["shifts"] if row["group"] == "features"]
     others = [row for row in compared["shifts"] if row["group"] != "features"]
     rows = [*others, *features[:_SHOWN_SHIFTS]]
-    # A bar as long as the track is a large shift; a longer one would make all others look like none.
+    # A full bar is a large shift. On a scale up to the largest one, all others would look like none.
     drawn = [{**row, "share": min(1.0, row["psi"] / labels.SHIFTED[1])} for row in rows]
     return {"rows": drawn, "left_out": features[_SHOWN_SHIFTS:], "unmatched": compared["unmatched"]}
 
 
 def _by_day(document: RunDocument) -> dict[str, list[str]]:
-    """First and last day of each window in the order of time, in which a stored document does not keep them."""
+    """Return the first and last day of each window in time order, which a stored document does not keep."""
     return dict(sorted(document.resolve["windows"].items(), key=lambda window: window[1]))
 
 
@@ -185,7 +185,7 @@ def _windows(document: RunDocument) -> list[Json]:
 
 
 def _rule_bar(rule: Json) -> Json | None:
-    """Where value, interval and limit of a rule stand on a scale of its own that is 100 wide; None without a value."""
+    """Return the positions of a rule's value, interval and limit on its own scale, 0 to 100; None without a value."""
     known = {part: rule[part] for part in ("value", "low", "high", "limit") if rule[part] is not None}
     if "value" not in known:
         return None
@@ -219,7 +219,7 @@ def _learning(document: RunDocument, only: str | None) -> list[Json]:
 
 
 def most_used(document: RunDocument) -> str:
-    """Return the member with the most say in the fusions of all tasks."""
+    """Return the member with the largest total weight in the tasks' fusions."""
     tasks = document.evaluation["tasks"]
     say = {member: sum(document.weights(task).get(member, 0.0) for task in tasks) for member in document.describe}
     return max(say, key=lambda member: say[member])

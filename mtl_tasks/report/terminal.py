@@ -20,7 +20,7 @@ _MOST_FIGURES = 5
 
 
 def print_summary(document: RunDocument, console: Console) -> None:
-    """Print a finished run as tables, made for 100 columns."""
+    """Print a finished run as tables that fit 100 columns."""
     scenario, ranking = document.scenario, document.evaluation["ranking"]
     _say(console, f"\n{scenario.title}", style="bold")
     _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
@@ -48,7 +48,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
 
 
 def print_explanation(explanation: dict[str, Any], console: Console) -> None:
-    """Print why one user and one item get the predictions they get.
+    """Print the explanation of the predictions for one user and one item.
 
     See :func:`mtl_tasks.recommend.explain.explain_pair`.
     """
@@ -151,7 +151,7 @@ def _fusion(document: RunDocument) -> Table:
     table.add_column("calibration")
     for task, fusion in document.fusion.items():
         weights = sorted(document.weights(task).items(), key=lambda pair: -pair[1])
-        # Named only where they have a say: a column for each member would not fit.
+        # Only members with a weight are named: a column per member would not fit.
         shown = [f"{labels.number(weight, 2)} {member}" for member, weight in weights if weight > 0]
         loss = labels.number(fusion["blend_loss"].get(document.taken(task)))
         table.add_row(task, fusion["method"], ", ".join(shown) or "–", loss, fusion["calibration"]["kind"])
@@ -280,7 +280,7 @@ def _people(document: RunDocument) -> Table:
 
 
 def _figures(document: RunDocument) -> list[str]:
-    """What is shown of a recommendation beside its title; of many tasks only those that order the lists."""
+    """Return the columns shown beside a recommendation's title; of many tasks, only those of the utility formula."""
     rows = [row for person in document.sample for row in person["recommendations"]]
     figures = [key for key in (rows[0] if rows else {}) if key != "title"]
     if len(figures) <= _MOST_FIGURES:

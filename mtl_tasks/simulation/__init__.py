@@ -1,4 +1,4 @@
-"""A shop that knows the truth: simulated logs of any size, with what a perfect model would predict beside them."""
+"""Simulated shop with known truth: logs of any size, with the predictions of a perfect model beside them."""
 
 from mtl_tasks.simulation.files import simulate
 from mtl_tasks.simulation.limits import bayes_limits, describe

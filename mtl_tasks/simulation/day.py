@@ -1,4 +1,4 @@
-"""One day of the simulated shop: what is shown to whom at which price, what they do, and what they would do."""
+"""One day of the simulated shop: exposures, prices, user actions, and their true probabilities."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from scipy.special import expit
 from mtl_tasks.simulation.settings import WORLD, Settings
 from mtl_tasks.simulation.world import DIMENSIONS, Articles, Codes, Floats, People, make_articles, make_people
 
-CHOICES: Final = 4  # articles drawn by popularity, of which the shop shows the one it takes to be liked most
-GUESS_NOISE: Final = 1.0  # sd of the shop's error about a taste whose own sd is 1
-LEVEL: Final = 0.6  # weight of a person's and of an article's level beside the affinity of the two
-NOVELTY: Final = 1.0  # log weight that a new article has on top, and loses over a fortnight or so
-PROMOTED_DAYS: Final = 4  # a cycle; every other article is never promoted
+CHOICES: Final = 4  # items drawn by popularity, of which the shop shows the one with the highest guessed affinity
+GUESS_NOISE: Final = 1.0  # sd of the error of the shop's guess of an affinity, whose own sd is 1
+LEVEL: Final = 0.6  # weight of the user's and of the item's level, relative to their affinity
+NOVELTY: Final = 1.0  # extra log weight of a new item; it decays over about two weeks
+PROMOTED_DAYS: Final = 4  # per cycle; items with an odd cycle are never promoted
 DISCOUNT: Final = 0.2
 CART_RATE: Final = 0.20  # means over exposures on the first day, whatever correlation and noise are
 PURCHASE_RATE: Final = 0.08
@@ -29,7 +29,7 @@ HOURS: Final = (2, 1, 1, 1, 1, 2, 3, 4, 5, 5, 5, 5, 6, 6, 5, 5, 5, 6, 7, 8, 9, 8
 
 @dataclass(frozen=True)
 class Rows:
-    """Exposures in the order of time, with what is true of each; all arrays have one value a row."""
+    """Exposures in time order, with the truth about each; all arrays have one value per row."""
 
     users: Codes
     items: Codes
@@ -46,7 +46,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Shelf:
-    """The articles that are there on a day: cumulative popularity, price, and whether they are promoted."""
+    """The items of a day: cumulative popularity, price, and whether they are promoted."""
 
     popularity: NDArray[np.float64]
     price: NDArray[np.float64]
@@ -63,15 +63,15 @@ class Shop:
         self._cart_level, self._purchase_level = self._levels()
 
     def users_on(self, day: int) -> int:
-        """How many people have arrived by a day."""
+        """Return the number of users who have arrived by a day."""
         return int(np.searchsorted(self.people.arrival, day, side="right"))
 
     def items_on(self, day: int) -> int:
-        """How many articles have arrived by a day."""
+        """Return the number of items that have arrived by a day."""
         return int(np.searchsorted(self.articles.arrival, day, side="right"))
 
     def shelf(self, day: int) -> _Shelf:
-        """Describe the articles of a day."""
+        """Return the items of a day."""
         there = slice(self.items_on(day))
         made = self.articles
         cycle, phase = made.cycle[there], made.phase[there]
@@ -95,8 +95,8 @@ class Shop:
         chance = rng.random((4, count), dtype=np.float32)
         cart = chance[0] < carted
         purchase = cart & (chance[1] < bought)
-        # Whether someone rates depends on what is expected of the rating, not on the rating itself: among the rated
-        # rows the expectation stays what it is.
+        # Whether a user rates depends on the expected rating, not on the rating itself, so that the expectation also
+        # holds among the rated rows.
         rated = chance[2] < expit(np.float32(0.5) * satisfaction + np.where(purchase, 0.6, -5.5).astype(np.float32))
         return Rows(
             users=users,
@@ -113,7 +113,7 @@ class Shop:
         )
 
     def _exposures(self, day: int, rng: np.random.Generator, shelf: _Shelf, count: int) -> tuple[Codes, Codes]:
-        """Draw users by activity, and for each the best of a few popular articles by a noisy guess of the taste."""
+        """Draw users by activity, and for each the best of a few popular items by a noisy guess of the affinity."""
         users = _weighted(rng, self.people.activity[: self.users_on(day)], count)
         offered = _weighted(rng, shelf.popularity, count * CHOICES).reshape(CHOICES, count)
         taste = self.people.taste_on(day, users)
@@ -124,7 +124,7 @@ class Shop:
         return users, np.take_along_axis(offered, guess.argmax(axis=0)[None], axis=0)[0]
 
     def _drivers(self, day: int, users: Codes, items: Codes) -> tuple[Floats, Floats]:
-        """What makes people buy, and how content they will be; correlated as asked for, each with variance 1."""
+        """Return purchase driver and satisfaction, each with variance 1, with the correlation of the settings."""
         people, articles = self.people, self.articles
         scale = np.float32(1 / np.sqrt(1 + 2 * LEVEL**2))
         level = np.float32(LEVEL)
@@ -137,7 +137,7 @@ class Shop:
         return driver, shared * driver + rest * own
 
     def _odds(self, day: int, users: Codes, items: Codes, shelf: _Shelf, driver: Floats) -> tuple[Floats, Floats]:
-        """Log-odds of the cart, and of the purchase from the cart, but for their levels."""
+        """Return the log-odds of the cart, and of the purchase from the cart, without their intercepts."""
         promotion = shelf.promotion[items].astype(np.float32)
         log_price = self.articles.relative_price[items] + np.float32(np.log(1 - DISCOUNT)) * promotion
         burden = self.people.thrift[users] * log_price
@@ -148,12 +148,12 @@ class Shop:
         return cart, buy + np.float32(weekend / noise)
 
     def _stars(self, satisfaction: Floats) -> Floats:
-        """Return the chance (4, rows) of at least 2, 3, 4 and 5 stars: proportional odds in the satisfaction."""
+        """Return the probability (4, rows) of at least 2, 3, 4 and 5 stars: proportional odds in the satisfaction."""
         slope = np.float32(1.8 / self.settings.noise)
         return np.asarray(expit(slope * (satisfaction - np.array(STARS, dtype=np.float32)[:, None])))
 
     def _levels(self) -> tuple[np.float32, np.float32]:
-        """Intercepts at which carts and purchases are as frequent as they should be on the first day."""
+        """Return the intercepts that give carts and purchases their target rates on the first day."""
         rng, shelf = self.settings.stream(WORLD + 2), self.shelf(0)
         users, items = self._exposures(0, rng, shelf, 20_000)
         cart, buy = self._odds(0, users, items, shelf, self._drivers(0, users, items)[0])
@@ -164,19 +164,19 @@ class Shop:
 
 
 def _affinity(left: Floats, right: Floats) -> Floats:
-    """Inner products, scaled to variance 1 over pairs at random."""
+    """Return row-wise inner products, scaled to variance 1 over random pairs."""
     return np.asarray(np.einsum("ij,ij->i", left, right)) * np.float32(1 / np.sqrt(DIMENSIONS))
 
 
 def _weighted(rng: np.random.Generator, cumulative: NDArray[np.float64], count: int) -> NDArray[Any]:
-    """Draw places by their weight. Sorted draws walk through the weights once; random ones would jump about in them."""
+    """Draw positions by weight. Sorted draws pass through the weights once; random ones would jump about in them."""
     drawn = np.sort(rng.random(count)) * cumulative[-1]
     place = np.minimum(np.searchsorted(cumulative, drawn, side="right"), len(cumulative) - 1).astype(np.int32)
     return rng.permutation(place)
 
 
 def _times(rng: np.random.Generator, first: int, count: int, total: int) -> NDArray[np.int64]:
-    """Microseconds of the day, ascending; a block has its share of the day, so that blocks follow each other."""
+    """Return microseconds of the day, ascending; each block has its share of the day, so that blocks are in order."""
     share = (first + np.sort(rng.random(count)) * count) / total
     reached = np.concatenate([[0], np.cumsum(HOURS)]) / sum(HOURS)
     hours = np.interp(share, reached, np.arange(len(HOURS) + 1))

@@ -1,4 +1,4 @@
-"""Write a simulation: partitions of events and of the truth, the two tables, and what it was made with."""
+"""Writer of a simulation: partitions of events and of the truth, the user and item tables, and the settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mtl_tasks.simulation.world import AGE_GROUPS, CATEGORIES, PRICE_BANDS, SEGM
 
 log = logging.getLogger(__name__)
 
-BLOCK: Final = 1 << 18  # rows drawn and written at a time; what bounds the memory
+BLOCK: Final = 1 << 18  # rows drawn and written at a time; bounds the memory
 PURCHASE: Final = "purchase"
 RATING: Final = "rating"
 PROBABILITY: Final = "purchase_probability"
@@ -38,19 +38,19 @@ EVENTS: Final = pa.schema(
     ]
 )
 TRUTH: Final = pa.schema([(PROBABILITY, pa.float32()), (EXPECTED, pa.float32())])
-# What has few values is smaller and quicker to write as a dictionary; the rest is not.
+# Columns with few values are smaller and faster to write as a dictionary; the others are not.
 DICTIONARIES: Final = [ITEM, "cart", PURCHASE, RATING, "price", "promotion"]
 
 
 def simulate(settings: Settings, folder: Path) -> dict[str, Any]:
-    """Write a simulation into a folder, day by day, in memory that does not grow with the number of events.
+    """Write a simulation into a folder, day by day; memory does not grow with the number of events.
 
     Parameters
     ----------
     folder
-        Must be empty, or not exist. It gets ``events/dt=YYYY-MM-DD/part-0.parquet``, one row an exposure;
+        Must be empty or not exist. It gets ``events/dt=YYYY-MM-DD/part-0.parquet``, one row per exposure;
         ``truth/dt=…/part-0.parquet``, the purchase probability and the expected rating of the same rows in the same
-        order; ``items.parquet`` and ``users.parquet``, whoever has arrived by the last day; and, at the very end,
+        order; ``items.parquet`` and ``users.parquet``, all that have arrived by the last day; and, last,
         ``simulation.json``, the settings and counts.
 
     Returns
@@ -84,7 +84,7 @@ def simulate(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def part(folder: Path, kind: str, day: str) -> Path:
-    """Return where the ``events`` or the ``truth`` of a day are."""
+    """Return the path of the ``events`` or the ``truth`` of a day."""
     return folder / kind / f"dt={day}" / "part-0.parquet"
 
 
@@ -140,7 +140,7 @@ def _event_table(rows: Rows, day: int) -> pa.Table:
 
 
 def _users(shop: Shop) -> pa.Table:
-    """Everyone who arrived by the last day."""
+    """Return the users who arrived by the last day."""
     people, count = shop.people, shop.users_on(shop.settings.days - 1)
     return pa.table(
         {
@@ -153,7 +153,7 @@ def _users(shop: Shop) -> pa.Table:
 
 
 def _items(shop: Shop) -> pa.Table:
-    """Everything that arrived by the last day."""
+    """Return the items that arrived by the last day."""
     articles, count = shop.articles, shop.items_on(shop.settings.days - 1)
     category = _named(CATEGORIES, articles.category[:count])
     brands = tuple(f"brand {number:03d}" for number in range(int(articles.brand.max()) + 1))

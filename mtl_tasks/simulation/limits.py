@@ -1,4 +1,4 @@
-"""The best that any model can reach on a simulated log, on average: the metrics of the truth itself."""
+"""Bayes limits of a simulated log: metrics of the truth itself, which no model exceeds on average."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _READ: Final = {"events": [PURCHASE, RATING], "truth": [PROBABILITY, EXPECTED]}
 
 
 def bayes_limits(folder: Path, first: str, last: str) -> dict[str, dict[str, float]]:
-    """Measure the truth on the rows of some days.
+    """Return the metrics of the truth on the rows of some days.
 
     Parameters
     ----------
     folder
-        What :func:`mtl_tasks.simulation.simulate` wrote.
+        As :func:`mtl_tasks.simulation.simulate` wrote it.
     first, last
-        ISO dates, both included.
+        ISO dates, both inclusive.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def bayes_limits(folder: Path, first: str, last: str) -> dict[str, dict[str, flo
 
 
 def describe(folder: Path) -> str:
-    """Say in a few lines what a simulation holds, and what can be reached on its last week."""
+    """Return a few lines on the content of a simulation and the limits on its last week."""
     made = json.loads((folder / "simulation.json").read_text(encoding="utf-8"))
     counts = {name: f"{count:,}" for name, count in made["counts"].items()}
     last = np.datetime64(made["last_day"], "D")

@@ -1,6 +1,6 @@
-"""The people and the articles of the simulated shop: hidden factors, and attributes that show a part of them.
+"""Users and items of the simulated shop: hidden factors, and attributes that reveal a part of them.
 
-Both are ordered by the day they arrive, so that whoever is there on a day is a prefix, and an id says nothing else.
+Both are ordered by arrival day, so that those present on a day are a prefix, and an id reveals nothing else.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ AGE_GROUPS: Final = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
 PRICE_BANDS: Final = ("very low", "low", "middle", "high", "very high")
 DIMENSIONS: Final = 4  # of a taste
 FROM_THE_START: Final = 0.7  # share of users and items that are there on the first day
-MEAN_WAIT: Final = 60.0  # days until the others arrive; fixed, so that more days continue a shorter simulation
+MEAN_WAIT: Final = 60.0  # mean days until the others arrive; fixed, so that more days continue a shorter simulation
 GROUPED: Final = 0.6  # share of a taste's variance that segment or category explains
 MISLABELED: Final = 0.05  # share of segments and categories that are recorded wrongly
-QUARTER_TURN: Final = 180  # days in which a taste becomes another one
+QUARTER_TURN: Final = 180  # days in which a taste turns into another
 
 
 @dataclass(frozen=True)
 class People:
-    """Everyone who may ever come.
+    """All users who may ever arrive.
 
-    ``taste`` and ``later_taste`` (N, DIMENSIONS) are what a taste is on the first day and a quarter turn later;
-    ``judgment`` is what they are content with beyond that. ``keenness``, ``mildness`` and ``thrift`` are levels of
-    buying, rating and minding prices. ``activity`` is cumulative.
+    ``taste`` and ``later_taste`` (N, DIMENSIONS) are their tastes on the first day and a quarter turn later;
+    ``judgment`` is what satisfies them beyond taste. ``keenness``, ``mildness`` and ``thrift`` are user levels of
+    buying, rating and price sensitivity. ``activity`` is cumulative.
     """
 
     arrival: NDArray[np.int32]
@@ -51,7 +51,7 @@ class People:
     age_group: NDArray[np.int8]
 
     def taste_on(self, day: int, users: Codes) -> Floats:
-        """Tastes (users, DIMENSIONS) on a day: each turns slowly toward another one of the same length."""
+        """Return the tastes (users, DIMENSIONS) on a day: each turns slowly toward ``later_taste``."""
         angle = np.pi / 2 * day / QUARTER_TURN
         turned = np.float32(np.cos(angle)) * self.taste[users]
         turned += np.float32(np.sin(angle)) * self.later_taste[users]
@@ -60,9 +60,9 @@ class People:
 
 @dataclass(frozen=True)
 class Articles:
-    """Everything that may ever be sold; ``appeal`` and ``quality`` are levels of being bought and of contenting.
+    """All items that may ever arrive; ``appeal`` and ``quality`` are item levels of being bought and of satisfying.
 
-    ``exposure`` is the logarithm of an article's share of what is shown, before it moves with the days.
+    ``exposure`` is the log weight of an item among exposures, before its changes by day.
     """
 
     arrival: NDArray[np.int32]
@@ -81,13 +81,13 @@ class Articles:
 
     @property
     def price_band(self) -> NDArray[np.int8]:
-        """Fifth of the list prices that an article's own lies in, from 0."""
+        """Quintile of the item's list price, from 0."""
         edges = np.quantile(self.list_price, [0.2, 0.4, 0.6, 0.8])
         return np.searchsorted(edges, self.list_price, side="right").astype(np.int8)
 
 
 def make_people(settings: Settings) -> People:
-    """Draw the people of a simulation."""
+    """Draw the users of a simulation."""
     rng, count = settings.stream(WORLD), settings.users
     segment = rng.integers(len(SEGMENTS), size=count, dtype=np.int8)
     keenness, thrift = _normal(rng, count), _normal(rng, count)
@@ -107,7 +107,7 @@ def make_people(settings: Settings) -> People:
 
 
 def make_articles(settings: Settings) -> Articles:
-    """Draw the articles of a simulation."""
+    """Draw the items of a simulation."""
     rng, count = settings.stream(WORLD + 1), settings.items
     category = rng.choice(len(CATEGORIES), count, p=_zipf(len(CATEGORIES), 0.6)).astype(np.int8)
     brands = max(5, min(500, count // 20))
@@ -144,7 +144,7 @@ def _arrivals(rng: np.random.Generator, count: int) -> NDArray[np.int32]:
 
 
 def _grouped(rng: np.random.Generator, group: NDArray[np.int8], groups: int) -> Floats:
-    """Standard normal vectors, of which members of a group have a part in common."""
+    """Draw standard normal vectors that share a part within each group."""
     common = np.sqrt(GROUPED) * _normal(rng, (groups, DIMENSIONS))
     own = _normal(rng, (len(group), DIMENSIONS))
     own *= np.float32(np.sqrt(1 - GROUPED))
@@ -163,7 +163,7 @@ def _zipf(count: int, power: float) -> NDArray[Any]:
 
 
 def _exposure(rng: np.random.Generator, appeal: Floats) -> Floats:
-    """Log weights that follow Zipf's law over a ranking in which appeal has a say."""
+    """Draw log weights that follow Zipf's law over a ranking influenced by appeal."""
     rank = np.empty(len(appeal), dtype=np.int64)
     rank[np.argsort(-(appeal + _normal(rng, len(appeal))))] = np.arange(len(appeal))
     return np.asarray(-0.9 * np.log(rank + 5.0), dtype=np.float32)

@@ -1,1 +1,1 @@
-"""What is kept: artifacts, the registry, and what people decide about runs."""
+"""Artifacts, the registry of runs, and decisions about runs."""

@@ -15,12 +15,12 @@ _ONE_SLASH = re.compile(r"(\w+):/?(?!/)")
 
 
 def address_from(environment: Mapping[str, str]) -> str:
-    """Return the address that ``MTL_STORE`` gives; unset and empty mean the folder ``.store``."""
+    """Return the address in ``MTL_STORE``; if it is unset or empty, the folder ``.store``."""
     return environment.get(VARIABLE) or DEFAULT
 
 
 def checked_address(address: str, base: Path | None = None) -> str:
-    """Return an address that can be opened: a folder with ``~`` expanded, or a URI with an installed library.
+    """Return an address that can be opened: a folder with ``~`` expanded, or a URI whose library is installed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def checked_address(address: str, base: Path | None = None) -> str:
     Raises
     ------
     ConfigError
-        If it is empty, its scheme is unknown, or the scheme's library is not installed.
+        If the address is empty, its scheme is unknown, or the scheme's library is not installed.
     """
     if not address.strip():
         raise ConfigError(f"the store's address is empty: give a folder or s3://bucket/path (--store or {VARIABLE})")
@@ -64,7 +64,7 @@ def _check_scheme(scheme: str, address: str) -> None:
 
 
 def _refuse_one_slash(address: str) -> None:
-    """A folder named ``s3:`` is never what was meant."""
+    """Refuse ``s3:/bucket``: a folder named ``s3:`` is never intended."""
     from fsspec.registry import available_protocols
 
     found = _ONE_SLASH.match(address)

@@ -1,7 +1,7 @@
-"""Artifacts that cannot be half-written: files in a fresh attempt folder, then one manifest that names them.
+"""Artifacts that are never half-written: files in a new attempt folder, then one manifest that lists them.
 
-``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``. No manifest, no artifact. Nothing relies on renaming a
-folder, so a disk and an object store behave alike.
+The manifest is ``<root>/<scenario>/<as_of>/<stage>/<key>/manifest.json``; without it there is no artifact. Nothing
+relies on renaming a folder, so a disk and an object store behave alike.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from mtl_tasks.store.sealing import to_json as to_json
 
 MANIFEST = "manifest.json"
 _REF: Final = {"uri": str, "key": str, "sha256": str, "rows": int}
-DAYS = "days"  # beside the as_of folders of a scenario: what belongs to a day of the log rather than to a run
+DAYS = "days"  # folder beside the as_of folders of a scenario: artifacts of a day of the log, which belong to no run
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Ref:
-    """All that passes between stages: where an artifact is (relative to the store) and what it must hash to.
+    """Reference that stages pass on: an artifact's path, relative to the store, and its hash.
 
-    ``sha256`` is that of the content: of all that the manifest says but where the files lie and what making them
-    cost. Work that is done again therefore gives an equal reference. ``rows`` is for people.
+    ``sha256`` covers the content: the manifest without file paths and usage. Repeating the work therefore gives an
+    equal reference. ``rows`` is informational.
     """
 
     uri: str
@@ -59,7 +59,7 @@ class Ref:
     rows: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-able form, fit for XCom."""
+        """Return a JSON-serializable form, fit for XCom."""
         return asdict(self)
 
     @classmethod
@@ -69,7 +69,7 @@ class Ref:
         Raises
         ------
         ArtifactError
-            If the document is not one of a reference, or names a place outside of any store.
+            If the document is not a reference, or its path cannot be inside a store.
         """
         if not isinstance(document, Mapping) or set(document) != set(_REF):
             raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(_REF)})")
@@ -82,7 +82,7 @@ class Ref:
 
 @dataclass
 class Payload:
-    """What a stage wants stored: file name to bytes, and a summary for the manifest."""
+    """Output of a stage to store: file name to bytes, and a summary for the manifest."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Payload:
         Parameters
         ----------
         measurements
-            Whether its numbers seldom repeat: they are then written without a dictionary, in half the time.
+            Whether its numbers rarely repeat; they are then written without a dictionary, in half the time.
         """
         numbers = [str(name) for name in frame if frame[name].dtype.kind in "fiu"] if measurements else []
         others = [str(name) for name in frame if name not in numbers]
@@ -109,7 +109,7 @@ class Payload:
         self.files[f"{name}.npz"] = pack_arrays(arrays)
 
     def add_json(self, name: str, document: Any) -> None:
-        """Add a document as ``name.json``; NaN is refused, a metric that could not be computed is null."""
+        """Add a document as ``name.json``; NaN is refused: a metric that could not be computed is null."""
         self.files[f"{name}.json"] = to_json(document)
 
     def add_text(self, name: str, text: str) -> None:
@@ -118,12 +118,12 @@ class Payload:
 
 
 def day_refs(artifact: Artifact) -> list[Ref]:
-    """Return where the days are that an artifact of a stage refers to, in their order."""
+    """Return the references to per-day artifacts that a stage's artifact lists, in order."""
     return [Ref.from_json(entry) for entry in artifact.json(DAYS)]
 
 
 class Artifact:
-    """A published artifact; every read is checked against the manifest before it is parsed."""
+    """A published artifact; every read is checked against the manifest before parsing."""
 
     def __init__(self, store: Store, uri: str, manifest: dict[str, Any]) -> None:
         self.folder = store.root / uri
@@ -133,13 +133,13 @@ class Artifact:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The stage's own summary, as it stands in the manifest."""
+        """The stage's own summary in the manifest."""
         summary: dict[str, Any] = self.manifest["summary"]
         return summary
 
     @property
     def names(self) -> list[str]:
-        """Names of the files."""
+        """Names of the files, sorted."""
         return sorted(self.manifest["files"])
 
     def read(self, name: str) -> bytes:
@@ -164,7 +164,7 @@ class Artifact:
         return read_table(self.read(f"{name}.parquet"), columns, f"{self.folder}/{name}.parquet")
 
     def column_names(self, name: str) -> list[str]:
-        """Return the names of the columns of the table ``name.parquet``."""
+        """Return the column names of the table ``name.parquet``."""
         return table_columns(self.read(f"{name}.parquet"), f"{self.folder}/{name}.parquet")
 
     def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
@@ -181,24 +181,24 @@ class Artifact:
             self.read(name)
 
     def verify_sizes(self) -> None:
-        """Check that every file is there, and whole by its size, for one whose readers check the rest.
+        """Check that every file exists with its size, where readers check the content later.
 
         Raises
         ------
         ArtifactError
-            If one is missing or of another size.
+            If a file is missing or has another size.
         """
         for entry, status in self._statuses():
             if status.size != entry["size"]:
                 raise _damaged(self.folder / entry["path"])
 
     def stamp(self) -> tuple[tuple[str, int, float], ...]:
-        """Return path, size and time of each file: while these are as they were, so most likely is what they hold.
+        """Return path, size and time of each file; while these are unchanged, the content most likely is too.
 
         Raises
         ------
         ArtifactError
-            If one is missing.
+            If a file is missing.
         """
         return tuple((entry["path"], status.size, status.changed) for entry, status in self._statuses())
 
@@ -211,7 +211,7 @@ class Artifact:
 
 @contextmanager
 def _reading(path: UPath) -> Iterator[UPath]:
-    """Say which file that a manifest names cannot be read."""
+    """Name the file in the error if a file of a manifest cannot be read."""
     try:
         with answering(f"{path}: named by its manifest but cannot be read", but=FileNotFoundError):
             yield path
@@ -231,7 +231,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def _refuse_malformed(manifest: dict[str, Any], uri: str) -> None:
-    """Raise ValueError unless a document is the manifest of the artifact that belongs at a place."""
+    """Raise ValueError unless a document is the manifest of the artifact at ``uri``."""
     key, rows, files = manifest.get("key"), manifest.get("rows"), manifest.get("files")
     if not (isinstance(key, str) and type(rows) is int and isinstance(files, dict) and "summary" in manifest):
         raise ValueError("has no key, rows, files or summary")
@@ -263,7 +263,7 @@ class Store:
     Attributes
     ----------
     key
-        What manifests and the records of the registry are sealed with; None: with their plain hash. See
+        Seals manifests and registry records; None: they are sealed with a plain hash. See
         :mod:`mtl_tasks.store.sealing`.
     """
 
@@ -275,21 +275,21 @@ class Store:
         object.__setattr__(self, "key", key)
 
     def inside(self, *names: str) -> UPath:
-        """Return a folder by its names from the root on.
+        """Return a folder by its path components below the root.
 
         Raises
         ------
         ArtifactError
-            If one is not a plain name, such as ``..``.
+            If a component is not a plain name, such as ``..``.
         """
         return self.root / join_names(*names)
 
     def folder(self, scenario: str, as_of: str, stage: str, key: str) -> UPath:
-        """Where an artifact lives."""
+        """Return the folder of an artifact."""
         return self.inside(scenario, as_of, stage, key[:32])
 
     def uri_of(self, folder: UPath) -> str:
-        """Return the path of a folder below the root.
+        """Return a folder's path below the root.
 
         Raises
         ------
@@ -311,11 +311,11 @@ class Store:
         SealError
             If it is sealed without the store's key, or with another.
         ArtifactError
-            If it is too large, or a link leads to it.
+            If it is too large, or its path leads through a link.
         OSError
             If it is missing or cannot be read.
         ValueError
-            If it is not as it was written.
+            If its bytes are not as they were written.
         """
         data = read_file(self.root, path, DOCUMENT_BYTES)
         if data is None:
@@ -330,7 +330,7 @@ class Store:
         Raises
         ------
         ArtifactError
-            If there is a manifest and it cannot be trusted.
+            If the manifest cannot be trusted.
         """
         uri, path = self.uri_of(folder), folder / MANIFEST
         try:
@@ -344,20 +344,19 @@ class Store:
         return Artifact(self, uri, manifest)
 
     def look_up(self, ref: Ref) -> Artifact | None:
-        """Return the artifact that is where a reference says, whatever it holds; raises like :meth:`find`."""
+        """Return the artifact at a reference's path, whatever its content; raises like :meth:`find`."""
         return self.find(self.inside(*split_names(ref.uri)))
 
     def reuse(self, ref: Ref) -> None:
-        """Note that a run is about to refer to an artifact made before: to whoever prunes it is then young.
+        """Mark an artifact as recently used, so that pruning keeps it.
 
         Raises
         ------
         StoreError
             If the store cannot be written.
         """
-        path = self.inside(
-            *split_names(ref.uri), _USED
-        )  # an object store lets nobody set the time of a file that is there
+        # A marker file, since an object store cannot set the time of an existing one.
+        path = self.inside(*split_names(ref.uri), _USED)
         refuse_links(self.root, f"{ref.uri}/{_USED}")
         with answering(f"{path}: the store cannot be written"):
             path.write_bytes(b"")
@@ -368,7 +367,7 @@ class Store:
         Raises
         ------
         ArtifactError
-            If it is not there, or its content is not what the reference says.
+            If it is missing, or its content does not match the reference.
         """
         artifact = self.look_up(ref)
         if artifact is None:
@@ -378,21 +377,23 @@ class Store:
         return artifact
 
     def publish(self, folder: UPath, key: str, payload: Payload, facts: Mapping[str, Any]) -> Artifact:
-        """Write the files, then the manifest, and return what then stands in the folder.
+        """Write the files, then the manifest, and return the artifact that is then in the folder.
 
-        A manifest is never replaced by another: of two runs that do the same work at once the first to end is heard,
-        and the second goes on with what that one made.
+        A manifest is never replaced: if two runs do the same work at once, the first to finish wins, and the second
+        continues with its artifact.
 
         Parameters
         ----------
         facts
-            What is recorded beside the summary: stage, configuration, inputs, versions, and under ``usage`` the
-            times, the only part that may differ when the same work is done again.
+            Metadata recorded beside the summary: stage, configuration, inputs, versions, and ``usage``, the only part
+            that may differ when the same work is repeated.
 
         Raises
         ------
         ArtifactError
-            If the store cannot be written; nothing is then visible to readers.
+            If a file is too large or has an invalid name, or the path leads through a link.
+        StoreError
+            If the store cannot be written; readers then see nothing.
         """
         refuse_links(self.root, self.uri_of(folder))
         attempt = f"attempt-{uuid.uuid4().hex[:12]}"
@@ -411,7 +412,7 @@ class Store:
         found = self.find(folder)
         if found is None:
             raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
-        # A put that was tried again after a lost answer finds its own manifest there.
+        # A put that is retried after a lost response finds its own manifest.
         own = any(entry["path"].startswith(f"{attempt}/") for entry in found.manifest["files"].values())
         if not first and not own:
             _give_up(folder / attempt, equal=found.ref.sha256 == _content_sha256(manifest))
@@ -419,7 +420,7 @@ class Store:
 
 
 def _give_up(attempt: UPath, *, equal: bool) -> None:
-    """Remove files that no manifest names, another having been first."""
+    """Remove the files of an attempt after another run published first."""
     if not equal:
         log.warning("%s: another run made this at once, with another result: that one's is used", attempt.parent)
     try:
@@ -429,7 +430,7 @@ def _give_up(attempt: UPath, *, equal: bool) -> None:
 
 
 def _refuse_unreadable(folder: UPath, files: Mapping[str, bytes]) -> None:
-    """Refuse to write what no reader would accept."""
+    """Refuse to write files that no reader would accept."""
     for name, data in files.items():
         limit = DOCUMENT_BYTES if name.endswith(".json") else FILE_BYTES
         if not is_name(name) or len(data) > limit:
@@ -442,7 +443,7 @@ def _refuse_unreadable(folder: UPath, files: Mapping[str, bytes]) -> None:
 def write_durably(path: UPath, data: bytes) -> None:
     """Write a file so that a reader sees all of it or nothing.
 
-    On a disk by a temporary name, fsync and replace; an object store's put is already all or nothing.
+    On a disk this takes a temporary name, fsync and replace; an object store's put is already atomic.
     """
     if path.protocol not in LOCAL:
         path.write_bytes(data)
@@ -452,9 +453,9 @@ def write_durably(path: UPath, data: bytes) -> None:
 
 
 def write_once(path: UPath, data: bytes) -> bool:
-    """Write a file as :func:`write_durably` does, unless there is one, and return whether it was written.
+    """Write a file like :func:`write_durably` unless it exists, and return whether it was written.
 
-    Of two writers at once one is told so: by a link on a disk, by a conditional put in an object store.
+    Of two concurrent writers one gets False, by a link on a disk or by a conditional put in an object store.
     """
     try:
         if path.protocol not in LOCAL:
@@ -467,7 +468,7 @@ def write_once(path: UPath, data: bytes) -> bool:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        if path.exists():  # a store without conditional writes: two writers at the same moment can meet
+        if path.exists():  # a store without conditional writes: concurrent writers can race
             return False
         path.write_bytes(data)
     return True
@@ -478,7 +479,7 @@ def _link(temporary: str, final: str) -> None:
         os.link(temporary, final)
     except FileExistsError:
         raise
-    except OSError:  # a file system without links, such as a mounted bucket: two writers at the same moment can meet
+    except OSError:  # a file system without links, such as a mounted bucket: concurrent writers can race
         if os.path.exists(final):
             raise FileExistsError(final) from None
         os.replace(temporary, final)
@@ -486,7 +487,7 @@ def _link(temporary: str, final: str) -> None:
 
 @contextmanager
 def _written_aside(final: str, data: bytes) -> Iterator[str]:
-    """Write a file under a temporary name in the same folder, where it is not left."""
+    """Write a file under a temporary name in the same folder, and remove it at the end of the block."""
     temporary = f"{final}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         with open(temporary, "wb") as handle:

@@ -1,4 +1,4 @@
-"""Which champion can be worked with: the newest whose artifacts are whole, and what was passed over for it."""
+"""Choice of a usable champion: the newest with intact artifacts, and the newer runs passed over for it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mtl_tasks.store.registry import RunRecord, Snapshot
 
 log = logging.getLogger(__name__)
 
-BULK: Final = ("validate", "split", "features")  # tables that only making the run and its lists needs
-LISTED: Final = "validate"  # the one of them that lists are made from
+BULK: Final = ("validate", "split", "features")  # tables needed only to make the run and its recommendations
+LISTED: Final = "validate"  # the one of them that recommendations are made from
 _MODELS: Final = ("factors", "fuse")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A champion, and a sentence for each newer run that could not be taken."""
+    """A champion, and one sentence for each newer run that was passed over."""
 
     entry: RunRecord | None
     passed_over: tuple[str, ...] = ()
@@ -30,21 +30,21 @@ class Choice:
 def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[RunRecord], str | None]) -> Choice:
     """Return the newest champion without a fault.
 
-    Where all have one the newest is returned: whoever works with it fails on the fault and names it.
+    If all have one, the newest is returned: using it then fails with an error that names the fault.
 
     Parameters
     ----------
     before
-        An as_of: the champion of that time; None: today's.
+        An as_of: the champion before it; None: today's.
     fault
-        What is wrong with a run, None if nothing is.
+        Returns the fault of a run, None if it has none.
 
     Raises
     ------
     ArtifactError
-        If no champion is known, but a damaged record may be that of one.
+        If no champion is known, but a damaged record may be one.
     StoreError
-        Whatever ``fault`` raises: a store that does not answer says nothing of a run.
+        From ``fault``: an unreachable store says nothing about a run.
     """
     newest = snapshot.champion(before)
     if newest is None:
@@ -62,24 +62,24 @@ def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Run
 
 
 def lasting_refs(entry: RunRecord) -> dict[str, Ref]:
-    """What a run needs as long as its entry stands, to be scored with or to be looked at; tables are not among it."""
+    """Return the artifacts that a recorded run always needs, for scoring and for reading; tables are not among them."""
     return {stage: ref for stage, ref in entry.refs.items() if stage not in BULK}
 
 
 def scoring_refs(entry: RunRecord) -> dict[str, Ref]:
-    """What scores any rows as a run does."""
+    """Return the artifacts that score any rows as a run does."""
     return {stage: ref for stage, ref in entry.refs.items() if stage in _MODELS or stage.startswith("member:")}
 
 
 def comparison_fault(entry: RunRecord, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:
-    """Return what of a champion keeps a candidate from being compared with it; the log names the file.
+    """Return the fault that keeps a candidate from being compared with a champion; the log names the file.
 
     Parameters
     ----------
     parse
-        Reads a scenario's document, given ``where`` it is; it raises ConfigError for one that it does not understand.
+        Parses a scenario's document, given ``where`` it is; raises ConfigError if it does not understand the document.
     scored
-        Whether it has to score rows; otherwise only what was recorded of its own is looked at.
+        Whether the champion must score rows; otherwise only its recorded evaluation is checked.
     """
     if scored:
         try:
@@ -91,13 +91,13 @@ def comparison_fault(entry: RunRecord, store: Store, parse: Callable[..., object
 
 
 def lists_fault(entry: RunRecord, store: Store) -> str | None:
-    """Return what keeps lists from being made with a run: models that are not whole, or tables that are gone."""
+    """Return the fault that keeps a run from making recommendations: damaged models or missing tables."""
     verdict = {stage: ref for stage, ref in entry.refs.items() if stage == "gate"}
     return _first_fault(store, scoring_refs(entry) | verdict) or tables_fault(entry, store)
 
 
 def tables_fault(entry: RunRecord, store: Store) -> str | None:
-    """Return what of the log that lists are made from is missing or damaged, and how it is made again."""
+    """Return which table for recommendations is missing or damaged, and how to make it again."""
     ref = entry.refs.get(LISTED)
     try:
         if ref is None:
@@ -119,7 +119,7 @@ def tables_fault(entry: RunRecord, store: Store) -> str | None:
 
 
 def listed_days(artifact: Artifact) -> list[Ref]:
-    """Return where the days are that an artifact refers to, if it is of a stage and a time that does so."""
+    """Return the references to per-day artifacts that an artifact lists, if it lists any."""
     return day_refs(artifact) if f"{DAYS}.json" in artifact.names else []
 
 

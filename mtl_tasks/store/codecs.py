@@ -1,6 +1,6 @@
-"""Bytes of an artifact's files to tables, arrays and documents, and back.
+"""Codecs between the bytes of an artifact's files and tables, arrays and JSON documents.
 
-What a file claims to hold is checked before memory is taken for it: a few bytes can claim gigabytes.
+The size that a file claims is checked before memory is allocated: a few bytes can claim gigabytes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ REMEDY: Final = (
     "delete its folder and run again, which restores it where the work is reproducible, or run with --force, which "
     "makes a run of its own beside"
 )
-TABLE_BYTES: Final = 1 << 30  # whatever a table's file has, this much it may take in memory
-TABLE_RATIO: Final = 100  # and if that is more, so many times its file; tables of a large log take 2 to 20 times
+TABLE_BYTES: Final = 1 << 30  # memory that a table of any file size may take
+TABLE_RATIO: Final = 100  # or this many times its file size, if that is more; tables of a large log take 2 to 20 times
 
 _HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _ENCRYPTED: Final = 0x1
@@ -47,14 +47,14 @@ _MALFORMED: Final = (
 
 
 def pack_arrays(arrays: Arrays) -> bytes:
-    """Write arrays as npz bytes that depend on nothing but the arrays."""
+    """Write arrays as npz bytes that depend only on the arrays."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
     return buffer.getvalue()
 
 
 def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: str) -> Arrays:
-    """Read npz bytes, refusing any array that is not expected before one of them is read.
+    """Read npz bytes; unexpected arrays are refused before any is read.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def unpack_arrays(data: bytes, expected: Mapping[str, tuple[str, int]], where: s
     Raises
     ------
     ArtifactError
-        If the bytes are not npz as :func:`pack_arrays` writes it, hold Python objects, hold other arrays than
-        expected, or claim to hold more bytes than there are.
+        If the bytes are not npz from :func:`pack_arrays`, hold Python objects or other arrays than expected, or claim
+        more bytes than there are.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -129,9 +129,9 @@ def read_table(data: bytes, columns: list[str] | None, where: str) -> pd.DataFra
 
 
 def table_columns(data: bytes, where: str) -> list[str]:
-    """Return the names of the columns of Parquet bytes; raises like :func:`read_table`."""
+    """Return the column names of Parquet bytes; raises like :func:`read_table`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq  # takes a while to import
+    import pyarrow.parquet as pq  # slow to import
 
     try:
         names: list[str] = pq.read_schema(io.BytesIO(data)).names
@@ -141,7 +141,7 @@ def table_columns(data: bytes, where: str) -> list[str]:
 
 
 def _refuse_expanding(data: bytes) -> None:
-    """Judge by the footer: what its pages take once decompressed, or eight bytes a value where runs stand for many."""
+    """Refuse Parquet whose footer claims too much: decompressed pages, or 8 bytes a value, as runs encode many."""
     import pyarrow.parquet as pq
 
     footer = pq.read_metadata(io.BytesIO(data))
@@ -154,7 +154,7 @@ def _refuse_expanding(data: bytes) -> None:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Read a JSON document.
+    """Parse a JSON document.
 
     Raises
     ------

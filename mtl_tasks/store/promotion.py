@@ -1,4 +1,4 @@
-"""What people may do about runs that are done: promote one, roll one back, check what is stored of one."""
+"""Manual actions on finished runs: promote one, roll one back, verify stored artifacts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mtl_tasks.store.registry import AWAITING, Action, Decision, Registry, RunRe
 
 
 def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[str]]:
-    """Return by run one line for each artifact, its own or of a day, that is missing or damaged.
+    """Return, by run, one line for each missing or damaged artifact, per-day artifacts included.
 
-    What several runs refer to is read once. Tables that were pruned are neither missing nor damaged; a day that tables
-    refer to which are there is.
+    Artifacts shared by runs are read once. Pruned tables are no fault; a missing day that an existing table refers to
+    is one.
     """
     known: dict[Ref, list[str]] = {}
 
@@ -30,7 +30,7 @@ def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[st
 
 
 def problems_of(entry: RunRecord, store: Store) -> list[str]:
-    """Return one line for each artifact of a run's own that is missing or damaged; pruned tables are neither."""
+    """Return one line for each missing or damaged artifact of a run, without days; pruned tables are no fault."""
     return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
 
 
@@ -42,12 +42,12 @@ def _by_stage(entry: RunRecord, store: Store, problems: Callable[[Ref], list[str
 def _is_pruned(store: Store, ref: Ref) -> bool:
     try:
         return store.look_up(ref) is None
-    except ArtifactError:  # it is there, and damaged
+    except ArtifactError:  # it exists but is damaged
         return False
 
 
 def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
-    """An artifact if it is sound, else what is wrong with it."""
+    """Return the artifact if it is sound, else what is wrong with it."""
     try:
         artifact = store.open(ref)
         artifact.verify()
@@ -57,15 +57,15 @@ def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
 
 
 def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: str, at: str) -> Decision:
-    """Make a run a champion of its time, whatever its verdict was.
+    """Promote a run to champion of its as_of, whatever its verdict.
 
     Raises
     ------
     GateError
-        If it is promoted already, or there is no reason.
+        If it is already promoted, or the reason is empty.
     ArtifactError
-        If there is no such run, a record of it or what scoring with it takes is damaged, or it would be today's
-        champion and what its lists are made from is gone.
+        If there is no such run, one of its records or artifacts is damaged, or it would be today's champion and its
+        tables for recommendations are missing.
     """
     snapshot = registry.read()
     entry = snapshot.get(run_key)
@@ -81,15 +81,15 @@ def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: 
 def rollback(
     registry: Registry, store: Store, to: str | None, *, by: str, reason: str, at: str
 ) -> tuple[list[Decision], RunRecord]:
-    """Retire today's champion, or every run promoted after ``to``, and return the rulings and the champion from now on.
+    """Retire today's champion, or every promoted run newer than ``to``; return the decisions and the new champion.
 
     Raises
     ------
     GateError
-        If there is nothing to fall back to, ``to`` is not an earlier promoted run, or there is no reason.
+        If there is no run to fall back to, ``to`` is not an earlier promoted run, or the reason is empty.
     ArtifactError
-        If what scoring with the run to fall back to takes, or what its lists are made from, is gone or damaged; nothing
-        has then been changed.
+        If artifacts of the run to fall back to, or its tables for recommendations, are missing or damaged; nothing is
+        changed then.
     """
     snapshot = registry.read()
     standing = snapshot.standing
@@ -112,15 +112,15 @@ def rollback(
 def record_approval(
     registry: Registry, run_key: str, *, approved: bool, by: str, reason: str, at: str
 ) -> tuple[Decision, Snapshot]:
-    """Record the answer to the question whether a run that passed the gate may be promoted, if it still stands.
+    """Record the answer to the approval request of a run, if the run still awaits it.
 
     Returns
     -------
-    Ruling
-        The answer. It counts if it is among the rulings of the snapshot.
+    Decision
+        The answer. It counts if it is among the decisions of the snapshot.
     Snapshot
-        What the registry says of the run then. Somebody may have decided between the look and the record: such an
-        answer is in the registry too, and counts for nothing.
+        The run's part of the registry afterwards. If somebody else decides between the check and the write, the answer
+        is recorded but does not count.
     """
     snapshot = registry.read(run_key)
     entry = snapshot.get(run_key)
@@ -134,7 +134,7 @@ def record_approval(
 
 
 def why_undecided(entry: RunRecord, snapshot: Snapshot) -> str:
-    """Why it is not known what was decided of a run."""
+    """Return why the decision about a run is unknown."""
     damaged = [record.why for record in snapshot.damaged_of(entry)]
     about = f"run {entry.run_key[:12]} as of {entry.as_of}: {snapshot.obstacle(entry)}"
     return "; ".join([about, *damaged[:1], "clear this task once that is settled"])

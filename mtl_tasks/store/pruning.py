@@ -1,4 +1,4 @@
-"""Which artifacts nobody needs any more, and their removal. The registry itself is never touched."""
+"""Removal of artifacts that nothing needs. The registry itself is never touched."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from mtl_tasks.store.champions import lasting_refs, listed_days
 from mtl_tasks.store.registry import Registry, Snapshot
 from mtl_tasks.store.safe_files import refuse_links
 
-KEPT_STAGES = ("publish", "report")  # small, and what people look at
-DAILY = ("validate", "features")  # stages whose artifacts refer to artifacts of days
+KEPT_STAGES = ("publish", "report")  # small, and read by people
+DAILY = ("validate", "features")  # stages whose artifacts refer to per-day artifacts
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
 class Removable:
-    """A folder that may go."""
+    """A folder that may be removed."""
 
     folder: UPath
     bytes: int
 
 
 def find_removable(store: Store, scenario: str, older_than: float) -> list[Removable]:
-    """Return the artifacts, and the leftovers of runs that were cut off, that may go.
+    """Return the artifacts, and the leftovers of interrupted runs, that may be removed.
 
-    Kept are: what was written, or reused by a run, at or after ``older_than`` (seconds since 1970), what scoring with a
-    run of the registry takes with its verdict, everything of today's champion and of the one it would fall back to
-    with their lists, everything of a day of which a verdict was quarantined, all reports, and the days of the log and
-    of features that what is kept was made of.
+    Kept are: folders written or reused at or after ``older_than`` (seconds since 1970); what scoring with any run of
+    the registry needs, and its verdict; everything of today's champion and of the run it would fall back to, with
+    their recommendations; everything of an as_of with a quarantined verdict; all reports; and the per-day artifacts
+    that kept artifacts list.
 
     Raises
     ------
     ArtifactError
-        If a record of the registry is damaged: what it refers to would go. Also if a folder is a symbolic link, or lies
-        behind one: what it names is no part of the store.
+        If a registry record is damaged, since its artifacts would be removed. Also if a folder is a symbolic link or
+        behind one, since its target is not part of the store.
     StoreError
         If the store does not answer.
     """
@@ -76,18 +76,18 @@ def _old(folder: UPath, older_than: float) -> Removable | None:
 
 
 def _days_of(store: Store, folder: UPath) -> set[str]:
-    """Where the days of the log, or of features, are that an artifact lists."""
+    """Return the paths of the per-day artifacts that an artifact lists."""
     artifact = store.find(folder) if folder.parent.name in DAILY else None
     return set() if artifact is None else {ref.uri for ref in listed_days(artifact)}
 
 
 def remove(removable: list[Removable]) -> None:
-    """Remove the folders, manifests first: what is left half-removed by a kill is then no artifact.
+    """Remove the folders, manifests first: a folder that a kill leaves half-removed is then no artifact.
 
     Raises
     ------
     StoreError
-        If the store cannot be written; what was removed by then is gone.
+        If the store cannot be written; folders removed by then are gone.
     """
     for entry in removable:
         with answering(f"{entry.folder}: cannot be removed", "; run the same command again"):
@@ -98,7 +98,7 @@ def remove(removable: list[Removable]) -> None:
 
 
 def artifact_folders(store: Store, scenario: str) -> list[UPath]:
-    """Folders ``<as_of>/<stage>/<key>``; what lies beside the dates (registry, snapshots) is not among them."""
+    """Return the folders ``<as_of>/<stage>/<key>``, without those beside the dates (registry, snapshots)."""
     root = store.inside(scenario)
     if not root.exists():
         return []
@@ -107,7 +107,7 @@ def artifact_folders(store: Store, scenario: str) -> list[UPath]:
 
 
 def day_folders(store: Store, scenario: str) -> list[UPath]:
-    """Folders ``days/<day>/<key>``."""
+    """Return the folders ``days/<day>/<key>``."""
     return _folders(store, store.inside(scenario, DAYS).glob("*/*"))
 
 
@@ -119,7 +119,7 @@ def _folders(store: Store, found: Iterable[UPath]) -> list[UPath]:
 
 
 def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
-    """Whether an artifact was made from one of these verdicts: a run's lists are not among its references."""
+    """Whether a folder holds recommendations of one of these verdicts; a run's record does not refer to them."""
     if folder.parent.name != "recommend":
         return False
     artifact = store.find(folder)

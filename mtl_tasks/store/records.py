@@ -1,4 +1,4 @@
-"""What a registry is made of: verdicts, what people ruled on them, and how both are written."""
+"""Registry records: verdicts, later decisions, and how both are written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mtl_tasks.store.artifacts import Ref, to_json
 
 Json = dict[str, Any]
 Action = Literal["promote", "retire"]
-RunId = tuple[str, str]  # as_of and the part of the run's key that stands in the names of its records
+RunId = tuple[str, str]  # as_of and the part of the run's key that is in the names of its records
 PROMOTE: Final = "promote"
 AWAITS_APPROVAL: Final = "awaits_approval"
 AWAITING: Final = "awaits approval"  # the status of such a run until somebody decides
 KEY_LENGTH: Final = 32
-SCHEMA: Final = 2  # 1: the records of before versions were written down
+SCHEMA: Final = 2  # 1: records from before versions were written
 READABLE_SCHEMAS: Final = (1, 2)
 UNREADABLE: Final = (
     ValueError,
@@ -26,26 +26,26 @@ UNREADABLE: Final = (
     TypeError,
     AttributeError,
     ArtifactError,
-)  # what reading a damaged one raises
+)  # raised when a damaged record is read
 _NAME: Final = re.compile(r"(\d+)-([^-.]+)(?:-(promote|retire)-[^-.]+)?\.json")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One verdict, for ever.
+    """The permanent record of one verdict.
 
     Attributes
     ----------
     decision
-        ``promote``, ``reject``, ``awaits_approval`` (passed, and somebody has yet to approve), or ``dry_run:`` and
-        what the gate would have decided.
+        ``promote``, ``reject``, ``awaits_approval`` (passed, approval is pending), or ``dry_run:`` and what the gate
+        would have decided.
     scenario_document
-        The scenario as it was run: what is needed to score with the run again.
+        The scenario as it was run, needed to score with the run again.
     refs
-        Stage to reference of its artifact, of all stages that led to the verdict.
+        Stage to reference of its artifact, for all stages that led to the verdict.
     metrics
-        Task to metric to ``{value, low, high, …}`` of the fusion on the test window, as ``evaluate`` measured them: a
-        thousand runs can be looked over without opening an artifact of each.
+        Task to metric to ``{value, low, high, …}`` of the fusion on the test window, as ``evaluate`` measured them, so
+        that a thousand runs can be listed without opening an artifact of each.
     """
 
     run_key: str
@@ -63,7 +63,7 @@ class RunRecord:
         return self.decision == PROMOTE
 
     def to_json(self) -> Json:
-        """Return a JSON-able form."""
+        """Return a JSON-serializable form."""
         return {
             "run_key": self.run_key,
             "as_of": self.as_of,
@@ -87,22 +87,22 @@ class RunRecord:
             document["scenario"],
             refs,
             document["code"],
-            document.get("metrics", {}),  # entries of before these were kept have none
+            document.get("metrics", {}),  # older records have none
         )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person, or the lack of an answer, decided about a run after its verdict; the latest one counts.
+    """A decision about a run after its verdict, by a person or by a timeout; the latest one counts.
 
     Attributes
     ----------
     action
-        ``promote`` makes the run a champion whatever its verdict was, ``retire`` takes it out for good.
+        ``promote`` makes the run a champion whatever its verdict, ``retire`` removes it from the champions.
     by, reason, at
         Who, why, and when (ISO 8601).
     answer
-        Whether it answers the question for approval: it then counts only if nobody had decided before it.
+        Whether it answers an approval request: it then counts only if nobody decided before it.
     """
 
     run_key: str
@@ -114,14 +114,14 @@ class Decision:
     answer: bool = False
 
     def to_json(self) -> Json:
-        """Return a JSON-able form."""
+        """Return a JSON-serializable form."""
         document = asdict(self)
-        if not self.answer:  # as it was written before answers were marked, so that a ruling keeps its name
+        if not self.answer:  # the format from before answers were marked, so that a decision keeps its file name
             del document["answer"]
         return document
 
     def sentence(self, entry: RunRecord, rulings: Sequence[Decision]) -> str:
-        """The ruling in words, given the run's entry and all that was ruled on it, oldest first."""
+        """Describe the decision, given the run's record and all decisions about it, oldest first."""
         before = rulings[: rulings.index(self)]
         verb = {"promote": "promoted by force", "retire": "retired"}[self.action]
         if entry.decision == AWAITS_APPROVAL and not before:  # the first is the answer
@@ -135,7 +135,7 @@ RegistryEvent = RunRecord | Decision
 
 
 def standing_of(entry: RunRecord, rulings: Sequence[Decision]) -> str:
-    """What a run is now, in a word or two: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
+    """Return the status of a run: ``promoted``, ``forced``, ``awaits approval``, ``retired``, and so on."""
     if not rulings:
         plain = {PROMOTE: "promoted", "reject": "rejected", AWAITS_APPROVAL: AWAITING}
         return plain.get(entry.decision, "dry run")
@@ -147,7 +147,7 @@ def standing_of(entry: RunRecord, rulings: Sequence[Decision]) -> str:
 
 
 class RecordName(NamedTuple):
-    """What the name of a record's file says, whatever became of its content."""
+    """The parts of a record's file name, known even if its content is damaged."""
 
     number: int
     key: str
@@ -155,7 +155,7 @@ class RecordName(NamedTuple):
 
     @classmethod
     def parse(cls, name: str) -> RecordName | None:
-        """Return the parts of a file name; None if it is not that of a record.
+        """Return the parts of a file name; None if it is not a record's.
 
         >>> RecordName.parse("0002-ab12-retire-0f.json")
         RecordName(number=2, key='ab12', action='retire')
@@ -173,7 +173,7 @@ class Damaged:
     Attributes
     ----------
     name
-        Of its file, in the folder of its as_of.
+        File name, in the folder of its as_of.
     why
         A sentence that names the file, the fault and the remedy.
     """
@@ -184,18 +184,18 @@ class Damaged:
 
     @property
     def place(self) -> str:
-        """How a command names it."""
+        """Path by which commands name it."""
         return f"{self.as_of}/{self.name}"
 
     @property
     def run(self) -> RunId | None:
-        """Which run it is about; None where its name does not say so: it may then be any of its as_of."""
+        """The run it is about; None if its name does not say, so that it may be any run of its as_of."""
         parsed = RecordName.parse(self.name)
         return None if parsed is None else (self.as_of, parsed.key)
 
     @property
     def short(self) -> str:
-        """A sentence about the run that is the same wherever the store lies."""
+        """A sentence about the run that does not depend on where the store is."""
         parsed = RecordName.parse(self.name)
         about = "a run" if parsed is None else f"run {parsed.key[:12]}"
         return f"{about} as of {self.as_of}: its record {self.place} in the registry is damaged"
@@ -203,7 +203,7 @@ class Damaged:
 
 @dataclass(frozen=True)
 class Quarantined(Damaged):
-    """A damaged record that somebody set aside: who, why and when."""
+    """A damaged record that somebody quarantined: who, why and when."""
 
     by: str
     reason: str
@@ -211,21 +211,21 @@ class Quarantined(Damaged):
 
     @property
     def sentence(self) -> str:
-        """All of it in words."""
+        """The quarantine in one sentence."""
         return f"{self.place} quarantined by {self.by} at {self.at}: {self.reason}"
 
 
 class SchemaError(ValueError):
-    """A record of a version that this code does not know."""
+    """A record has a schema version that this code does not know."""
 
 
 def run_id(record: RegistryEvent) -> RunId:
-    """Which run a record is about."""
+    """Return the id of the run that a record is about."""
     return record.as_of, record.run_key[:KEY_LENGTH]
 
 
 def record_name(record: RegistryEvent) -> str:
-    """A record's file name without its number."""
+    """Return a record's file name without its number."""
     if isinstance(record, RunRecord):
         return f"{record.run_key[:KEY_LENGTH]}.json"
     digest = hashlib.sha256(to_json(record.to_json())).hexdigest()
@@ -233,12 +233,12 @@ def record_name(record: RegistryEvent) -> str:
 
 
 def read_record(document: Json, scenario: str, as_of: str, name: str) -> RegistryEvent:
-    """Return the record of a document that lies under a name in the registry of a scenario.
+    """Return the record in a document, given its scenario, as_of and file name.
 
     Raises
     ------
     ValueError, KeyError, TypeError, AttributeError
-        Unless it is one of a version that this code knows, and belongs where it lies.
+        Unless this code knows its schema version and the record belongs where it is.
     """
     schema = document.pop("schema", 1)
     if schema not in READABLE_SCHEMAS:

@@ -1,6 +1,6 @@
-"""Which run was promoted when: an append-only list of verdicts and of what people ruled on them later.
+"""Append-only registry of verdicts and of later decisions about them.
 
-The champion is computed from it, never stored. A record that cannot be read takes its run out, and no other.
+The champion is computed from it, never stored. An unreadable record excludes its own run and no other.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ __all__ = [
 ]
 
 _REMEDY: Final = "restore the file from a backup"
-QUARANTINE: Final = "quarantine"  # a folder beside the records of an as_of
+QUARANTINE: Final = "quarantine"  # folder beside the records of an as_of
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Decided:
-    """A run and what became of it.
+    """A run's verdict and the decisions about it.
 
     Attributes
     ----------
     rulings
-        Those that count, oldest first.
+        Decisions that count, oldest first.
     late
-        Answers to the question for approval that came after somebody had decided: they count for nothing.
+        Answers to the approval request that came after a decision; they do not count.
     last
-        Number of the record that decided last, and the name of its file.
+        Number and file name of the record that decided last.
     """
 
     entry: RunRecord
@@ -91,12 +91,12 @@ class Decided:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a registry held when it was read, so that many questions cost one reading.
+    """The content of a registry when it was read, so that many queries cost one read.
 
     Attributes
     ----------
     placed
-        File name and record, by as_of, and within one in the order they were appended.
+        File name and record, by as_of, then in the order they were appended.
     """
 
     placed: tuple[tuple[str, RegistryEvent], ...]
@@ -105,7 +105,7 @@ class Snapshot:
 
     @cached_property
     def runs(self) -> dict[RunId, Decided]:
-        """The runs with a verdict, in the order of their verdicts; two writers at once may have left a record twice."""
+        """Runs with a verdict, in verdict order; a record that concurrent writers left twice counts once."""
         found: dict[RunId, Decided] = {}
         for name, record in self.placed:
             if isinstance(record, RunRecord):
@@ -119,29 +119,29 @@ class Snapshot:
 
     @property
     def entries(self) -> list[RunRecord]:
-        """The verdicts."""
+        """The records of the verdicts."""
         return [run.entry for run in self.runs.values()]
 
     def rulings(self, run_key: str) -> list[Decision]:
-        """What was ruled on a run and counts, oldest first."""
+        """Return the decisions about a run that count, oldest first."""
         return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.rulings]
 
     def late_answers(self, run_key: str) -> list[Decision]:
-        """Answers to the question for approval that came after somebody had decided."""
+        """Return the answers to the approval request that came after a decision."""
         return [ruling for run in self.runs.values() if run.entry.run_key == run_key for ruling in run.late]
 
     @cached_property
     def standing(self) -> list[RunRecord]:
-        """The runs that are promoted and not retired, and whose records are sound, the oldest as_of first."""
+        """Runs that are promoted, not retired, and have sound records, oldest as_of first."""
         promoted = [run for run in self.runs.values() if run.promoted and self.obstacle(run.entry) is None]
         return [run.entry for run in sorted(promoted, key=lambda run: (run.entry.as_of, run.last))]
 
     def standing_of(self, entry: RunRecord) -> str:
-        """As the function of that name, or ``record damaged`` or ``record quarantined``: no such run is champion."""
+        """Return the status of a run, or ``record damaged`` or ``record quarantined``: no such run is champion."""
         return self.obstacle(entry) or standing_of(entry, self.rulings(entry.run_key))
 
     def obstacle(self, entry: RunRecord) -> str | None:
-        """Why a run may not be champion whatever its other records say; None if they are all that there are."""
+        """Return why a run cannot be champion whatever its sound records say; None if nothing prevents it."""
         if self.damaged_of(entry):
             return "record damaged"
         if any(record.run == run_id(entry) and self._is_open(record) for record in self.quarantined):
@@ -149,17 +149,17 @@ class Snapshot:
         return None
 
     def damaged_of(self, entry: RunRecord) -> list[Damaged]:
-        """The damaged records of a run; one whose name does not say whose it is counts for all runs of its as_of."""
+        """Return a run's damaged records; one whose name does not say its run counts for all runs of its as_of."""
         same_day = [record for record in self.damaged if record.as_of == entry.as_of]
         return [record for record in same_day if record.run in (None, run_id(entry))]
 
     def champion(self, as_of: str | None = None) -> RunRecord | None:
-        """The newest standing run whose as_of is before the given one, or of all (today's); None if there is none.
+        """Return the newest promoted run before an as_of, or of all (today's champion); None if there is none.
 
         Raises
         ------
         ArtifactError
-            If there is none, but a damaged record may be that of one.
+            If there is none, but a damaged record may be one.
         """
         promoted = [entry for entry in self.standing if as_of is None or entry.as_of < as_of]
         if promoted:
@@ -170,7 +170,7 @@ class Snapshot:
         return None
 
     def newer_damage(self, champion: RunRecord, before: str | None = None) -> list[Damaged]:
-        """The damaged records of which one may be that of a newer champion than this one."""
+        """Return the damaged records that may belong to a newer champion than this one."""
         return [
             record
             for record in self.damaged
@@ -178,17 +178,17 @@ class Snapshot:
         ]
 
     def get(self, run_key: str) -> RunRecord:
-        """The entry of a run.
+        """Return a run's record.
 
         Parameters
         ----------
         run_key
-            The whole key, or as much of its beginning as no other run shares.
+            The full key, or a prefix that no other run shares.
 
         Raises
         ------
         ArtifactError
-            If there is none, or more than one, or it is damaged.
+            If there is none or more than one, or it is damaged.
         """
         found = [entry for entry in self.entries if entry.run_key.startswith(run_key)] if run_key else []
         if len(found) == 1:
@@ -201,16 +201,16 @@ class Snapshot:
         raise ArtifactError(f"no entry of run {run_key[:12]} in the registry: see registry list")
 
     def warnings(self) -> list[str]:
-        """What whoever looks at the registry has to know: a sentence for each damaged record."""
+        """Return one sentence for each damaged record, for everyone who reads the registry."""
         return [f"{record.short}; the run is not taken as champion: {record.why}" for record in self.damaged]
 
     def lacks_verdict(self, record: Quarantined) -> bool:
-        """Whether the verdict of a run was set aside, and the run has not been entered again."""
+        """Whether a run's verdict was quarantined and the run was not recorded again."""
         parsed = RecordName.parse(record.name)
         return (parsed is None or parsed.action is None) and record.run not in self.runs
 
     def _is_open(self, record: Quarantined) -> bool:
-        """Whether a ruling that was set aside may still matter, as nobody has decided since."""
+        """Whether a quarantined decision may still matter, as nobody has decided since."""
         parsed = RecordName.parse(record.name)
         if parsed is None or parsed.action is None:
             return False
@@ -220,9 +220,9 @@ class Snapshot:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Where a record stands among those of its as_of: by its number, then by its name.
+    """Return the sort key of a record within its as_of: number, then name.
 
-    A store that cannot refuse the second of two writers may hold two records of one number.
+    A store that cannot refuse the second of two writers may hold two records with one number.
     """
     parsed = RecordName.parse(name)
     return (0 if parsed is None else parsed.number), name
@@ -235,10 +235,10 @@ def _ruled(run: Decided, ruling: Decision, name: str) -> Decided:
 
 
 class Registry:
-    """The verdicts of one scenario in a store, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
+    """Registry of one scenario, at ``<root>/<scenario>/registry/<as_of>/<number>-<run_key>.json``.
 
-    Rulings lie beside them, their action after the key. The number counts the records of an as_of, so that of two on
-    one day the later one is known; ``<number>.claim`` is what its writer has taken it with.
+    Decisions are beside the verdicts, with their action after the key. The number counts the records of an as_of, so
+    that the later of two is known; a writer claims it with ``<number>.claim``.
     """
 
     def __init__(self, store: Store, scenario: str) -> None:
@@ -246,19 +246,19 @@ class Registry:
         self._folder = store.inside(scenario, "registry")
 
     def read(self, run_key: str | None = None) -> Snapshot:
-        """Read everything, or all about one run; a record that is damaged is logged and set beside.
+        """Read all records, or those of one run; damaged ones are logged and returned separately.
 
         Parameters
         ----------
         run_key
-            The whole key of the run.
+            The full key of the run.
 
         Raises
         ------
         StoreError
             If the store does not answer.
         SealError
-            If no record can be read as the store is sealed with another key, or without one.
+            If no record can be read because the store is sealed with another key, or without one.
         """
         placed: list[tuple[str, RegistryEvent]] = []
         damaged, sealed_otherwise = [], None
@@ -285,7 +285,7 @@ class Registry:
         return found
 
     def version(self) -> tuple[str, ...]:
-        """Names of all records: since none is ever changed, equal names mean equal records.
+        """Return the names of all records; records never change, so equal names mean equal records.
 
         Raises
         ------
@@ -296,19 +296,19 @@ class Registry:
             return tuple(name for name in self._listing() if name.endswith(".json"))
 
     def records(self) -> list[RegistryEvent]:
-        """Every sound record, by as_of, and within one in the order it was appended."""
+        """Return every sound record, by as_of, then in the order they were appended."""
         return [record for _, record in self.read().placed]
 
     def entries(self) -> list[RunRecord]:
-        """See :class:`Snapshot`, as the ones below; for several questions :meth:`read` once."""
+        """See :class:`Snapshot`, as for the methods below; for several queries, call :meth:`read` once."""
         return self.read().entries
 
     def rulings(self, run_key: str) -> list[Decision]:
-        """What was ruled on a run and counts, oldest first."""
+        """Return the decisions about a run that count, oldest first."""
         return self.read(run_key).rulings(run_key)
 
     def standing(self) -> list[RunRecord]:
-        """The runs that are promoted and not retired."""
+        """See :attr:`Snapshot.standing`."""
         return self.read().standing
 
     def champion(self, as_of: str | None = None) -> RunRecord | None:
@@ -325,7 +325,7 @@ class Registry:
         Raises
         ------
         ArtifactError
-            If another entry, or a damaged one, stands under its name.
+            If another record, or a damaged one, has its name.
         StoreError
             If the store cannot be written.
         """
@@ -343,7 +343,7 @@ class Registry:
             write_durably(self._folder / record.as_of / f"{number:04d}-{name}", document)
 
     def quarantine(self, place: str, *, by: str, reason: str, at: str) -> Quarantined:
-        """Set a damaged record aside: its bytes are kept beside the records, with who, why and when.
+        """Move a damaged record out of the registry; its bytes are kept beside the records, with who, why and when.
 
         Parameters
         ----------
@@ -353,7 +353,7 @@ class Registry:
         Raises
         ------
         GateError
-            If the record is sound, or there is no reason.
+            If the record is sound, or the reason is empty.
         ArtifactError
             If there is no such record.
         """
@@ -375,7 +375,7 @@ class Registry:
         return Quarantined(damaged.as_of, damaged.name, damaged.why, by, reason.strip(), at)
 
     def _bytes_of(self, path: UPath) -> bytes:
-        """The bytes of a damaged record, which may be anything."""
+        """Return the bytes of a damaged record, which may be anything."""
         data = read_file(self._store.root, self._store.uri_of(path), DOCUMENT_BYTES)
         if data is None:
             raise ArtifactError(f"{path}: has more than {DOCUMENT_BYTES:,} bytes and is not copied: move it by hand")
@@ -396,7 +396,7 @@ class Registry:
         raise ArtifactError(f"no record {place!r} in the registry of {self._scenario} (damaged are: {known})")
 
     def _claim(self, as_of: str, name: str, listing: list[str]) -> int:
-        """Take the next number of an as_of, which no other writer then gets."""
+        """Claim the next number of an as_of, which no other writer then gets."""
         taken = re.compile(rf"{as_of}/(?:{QUARANTINE}/[0-9a-f]{{8}}-)?(\d+)[-.]")
         numbers = [int(found[1]) for path in listing if (found := taken.match(path)) is not None]
         for number in itertools.count(max(numbers, default=0) + 1):
@@ -434,9 +434,9 @@ class Registry:
         return f"{self._folder / as_of / name}: {fault}; {remedy}, or set it aside: {aside}"
 
     def _listing(self) -> list[str]:
-        """Paths of all files below the registry's folder, relative to it, in order; records are in that of time."""
+        """Return the paths of all files relative to the registry folder, sorted; records are in appending order."""
         files, root = self._folder.fs, self._folder.path.rstrip("/")
-        files.invalidate_cache()  # a client of a bucket would go on showing what it has once listed
+        files.invalidate_cache()  # bucket clients cache listings
         if self._folder.protocol in ("", "file", "local"):
             walk = os.walk(root, onerror=_raise_unless_missing)
             found = [os.path.join(folder, name) for folder, *names in walk for name in itertools.chain(*names)]
@@ -447,9 +447,9 @@ class Registry:
 
 
 def _records_in(listing: list[str]) -> list[tuple[str, str]]:
-    """As_of and name of each record."""
+    """Return as_of and name of each record."""
     parts = [path.split("/") for path in listing if path.endswith(".json")]
-    return [(part[0], part[1]) for part in parts if len(part) == 2 and not part[1].startswith(".")]  # a Mac's ._x.json
+    return [(part[0], part[1]) for part in parts if len(part) == 2 and not part[1].startswith(".")]  # macOS's ._x.json
 
 
 def _quarantined_in(listing: list[str]) -> list[tuple[str, str]]:
@@ -463,7 +463,7 @@ def _raise_unless_missing(error: OSError) -> None:
 
 
 def _create(path: UPath, data: bytes) -> bool:
-    """Write a file unless there is one, and return whether it was written: of several writers one has it."""
+    """Write a file unless it exists, and return whether it was written; of concurrent writers one succeeds."""
     try:
         if path.protocol in ("", "file", "local"):
             with open(path.path, "xb") as handle:
@@ -475,5 +475,5 @@ def _create(path: UPath, data: bytes) -> bool:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        path.write_bytes(data)  # a store without conditional writes: of two with one number, the names decide
+        path.write_bytes(data)  # a store without conditional writes: names order two records with one number
     return True

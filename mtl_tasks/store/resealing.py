@@ -1,4 +1,4 @@
-"""Seals of another key for the documents of a scenario, which otherwise stay as they are."""
+"""Resealing of a scenario's documents with another key; their content does not change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REMEDY: Final = "it was not sealed"
 
 @dataclass
 class Resealed:
-    """How many documents were sealed now, how many had the seal before, and what is wrong with the rest."""
+    """Numbers of documents sealed now and sealed before, and the problems of the rest."""
 
     sealed: int
     before: int
@@ -25,19 +25,19 @@ class Resealed:
 
 
 def reseal(store: Store, scenario: str, old: StoreKey | None) -> Resealed:
-    """Seal manifests and records of the registry with the store's key.
+    """Seal manifests, registry records and erasures of a scenario with the store's key.
 
-    What they say does not change, nor do references to them. To do it again does no harm.
+    Their content does not change, nor do references to them. Repeating it is harmless.
 
     Parameters
     ----------
     old
-        The key that they are sealed with; None: they have plain seals.
+        The key of their present seals; None: they have plain seals.
 
     Raises
     ------
     StoreError
-        If the store cannot be read or written; what was sealed by then is.
+        If the store cannot be read or written; documents sealed by then stay sealed.
     """
     before, done = Store(str(store.root), old), Resealed(0, 0, [])
     with answering(f"{store.root}: cannot be sealed", "; run the same command again"):

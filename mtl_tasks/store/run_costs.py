@@ -1,4 +1,4 @@
-"""What past runs took, by stage, for those who are about to start another."""
+"""Time and memory of past runs by stage, for planning the next one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RUNS: Final = 5
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took.
+    """Time and memory of a stage.
 
     Attributes
     ----------
     seconds
-        From start to end, the median over the runs.
+        Wall time, the median over the runs.
     peak_mb
-        Largest memory of the process that ran it, in MB, the maximum over the runs.
+        Peak memory of its process in MiB, the maximum over the runs.
     """
 
     seconds: float
@@ -32,23 +32,23 @@ class Cost:
 
 @dataclass(frozen=True)
 class PastCosts:
-    """What the newest runs took.
+    """Time and memory of the newest runs.
 
     Attributes
     ----------
     stages
-        By name, in the order of the run.
+        By name, in run order.
     """
 
     runs: int
     stages: dict[str, Cost]
 
     def to_json(self) -> Json:
-        """Return a JSON-able form."""
+        """Return a JSON-serializable form."""
         return asdict(self)
 
     def line(self) -> str:
-        """Return all stages together in a sentence."""
+        """Return the total over all stages as a sentence."""
         if not self.stages:
             return "No run yet."
         seconds = sum(cost.seconds for cost in self.stages.values())
@@ -57,12 +57,12 @@ class PastCosts:
         return f"The {newest} took {_time(seconds)} in all stages, and at most {_memory(peak)}."
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return stage, time and memory in words."""
+        """Return stage, time and memory as text."""
         return [(name, _time(cost.seconds), _memory(cost.peak_mb)) for name, cost in self.stages.items()]
 
 
 def read_costs(store: Store, scenario: str) -> PastCosts:
-    """Return what the newest runs of a scenario took, at most ``RUNS`` of them.
+    """Return the costs of the newest runs of a scenario, at most ``RUNS`` of them.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def read_costs(store: Store, scenario: str) -> PastCosts:
 
 
 def _usage(store: Store, entry: RunRecord) -> Json:
-    """What each stage took that is still there: lists and old days may have been pruned."""
+    """Return the usage of each stage whose artifact still exists; old ones may have been pruned."""
     found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
     return {stage: artifact.manifest["usage"] for stage, artifact in found.items() if artifact is not None}
 
@@ -86,7 +86,7 @@ def _cost(usages: list[Json]) -> Cost:
 
 
 def _time(seconds: float) -> str:
-    """Write a time as coarsely as people plan by.
+    """Format a duration as coarsely as planning needs.
 
     >>> _time(0.42), _time(7.26), _time(49), _time(131), _time(4200)
     ('under 1 s', '7 s', '50 s', '2 min', '70 min')
@@ -99,7 +99,7 @@ def _time(seconds: float) -> str:
 
 
 def _memory(megabytes: float) -> str:
-    """Write an amount of memory in steps that are a tenth or more of it.
+    """Format an amount of memory, rounded to 100 MB.
 
     >>> _memory(312.4), _memory(1433.0)
     ('300 MB', '1.4 GB')

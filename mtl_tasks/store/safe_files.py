@@ -1,7 +1,6 @@
-"""Reads of files that nobody has vouched for yet: bounded, of regular files only, and never outside the root.
+"""Safe reads of untrusted files: bounded in size, of regular files only, and never outside the root.
 
-Everything here works on a folder of this machine and on an object store alike; only the former has links, pipes and
-devices to refuse.
+Everything works on local folders and on object stores; only local folders have links, pipes and devices to refuse.
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from mtl_tasks.core.errors import ArtifactError
 
-if TYPE_CHECKING:  # a DAG file that imports this module is parsed again and again
+if TYPE_CHECKING:  # DAG files that import this module are parsed repeatedly
     from upath import UPath
 
 Root: TypeAlias = "Path | UPath"
 LOCAL: Final = ("", "file", "local")
-DOCUMENT_BYTES: Final = 64 << 20  # of a manifest: 230 bytes a source file, so a quarter of a million of them
+DOCUMENT_BYTES: Final = 64 << 20  # a manifest needs 230 bytes a source file: room for a quarter of a million
 FILE_BYTES: Final = 8 << 30
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.=-]{0,199}")
-_PATH: Final = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")  # a board reads tens of thousands
+_PATH: Final = re.compile(rf"{_NAME.pattern}(/{_NAME.pattern})*")  # one match a path: the board reads tens of thousands
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """Size in bytes and time of the last change (seconds since 1970) of a file."""
+    """Size in bytes and modification time (seconds since 1970) of a file."""
 
     size: int
     changed: float
 
 
 def is_name(text: object) -> bool:
-    """Whether a text can be the name of one file or folder in a store.
+    """Whether a text can be the name of a file or folder in a store.
 
     >>> is_name("dt=2013-05-07"), is_name(".."), is_name("a/b"), is_name(".hidden"), is_name(""), is_name(3)
     (True, False, False, False, False, False)
@@ -47,12 +46,12 @@ def is_name(text: object) -> bool:
 
 
 def join_names(*names: Any) -> str:
-    """Return the path below a store's root that names of folders, and of a file at the end, make.
+    """Join names of folders, and of a file at the end, into a path below a store's root.
 
     Raises
     ------
     ArtifactError
-        If one leads upwards, is a path itself, or has any other character than letters, digits and ``_.=-``.
+        If a name leads upwards, is a path itself, or has any other character than letters, digits and ``_.=-``.
     """
     for name in names:
         if not is_name(name):
@@ -64,7 +63,7 @@ def join_names(*names: Any) -> str:
 
 
 def split_names(path: Any) -> list[str]:
-    """Return the names of a path below a store's root; raises like :func:`join_names`, also if it is absolute."""
+    """Return the names in a path below a store's root; raises like :func:`join_names`, also if it is absolute."""
     names = path.split("/") if isinstance(path, str) else [path]
     if not isinstance(path, str) or _PATH.fullmatch(path) is None:
         join_names(*names)
@@ -72,19 +71,19 @@ def split_names(path: Any) -> list[str]:
 
 
 def read_file(root: Root, path: str, limit: int) -> bytes | None:
-    """Return the content of a file, or None if it has more than ``limit`` bytes; of those no more than one is read.
+    """Return the content of a file, or None if it has more than ``limit`` bytes; at most ``limit + 1`` are read.
 
     Parameters
     ----------
     root
         Folder of the store, which may be a link itself.
     path
-        Where the file is below the root, as :func:`split_names` accepts it.
+        Path below the root, as :func:`split_names` accepts it.
 
     Raises
     ------
     ArtifactError
-        If the path leads out of the root, through a link, or to something that is not a regular file.
+        If the path leads out of the root, through a link, or to anything but a regular file.
     OSError
         If it is missing or cannot be read.
     """
@@ -93,7 +92,7 @@ def read_file(root: Root, path: str, limit: int) -> bytes | None:
     if local is None:
         return _read_object(root, path, limit)
     _regular_file(local, names)
-    # Not waiting for the other end of a pipe, not following a link: the file may have been exchanged by now.
+    # Do not wait for a pipe or follow a link: the file may have been replaced since the check.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with os.fdopen(os.open(os.path.join(local, *names), flags), "rb") as handle:
         status = os.fstat(handle.fileno())
@@ -101,12 +100,12 @@ def read_file(root: Root, path: str, limit: int) -> bytes | None:
             raise _irregular(os.path.join(local, *names))
         if status.st_size > limit:
             return None
-        content = handle.read(status.st_size + 1)  # a file that grows meanwhile is too large or does not match its hash
+        content = handle.read(status.st_size + 1)  # a file that grows meanwhile exceeds the limit or fails its hash
     return content if len(content) <= limit else None
 
 
 def file_status(root: Root, path: str) -> FileStatus:
-    """Return size and time of a file without reading it; raises like :func:`read_file`."""
+    """Return a file's size and time without reading it; raises like :func:`read_file`."""
     names = split_names(path)
     local = _local(root)
     status = (root / path).stat() if local is None else _regular_file(local, names)
@@ -114,12 +113,12 @@ def file_status(root: Root, path: str) -> FileStatus:
 
 
 def refuse_links(root: Root, path: str) -> None:
-    """Refuse a path that leads through a symbolic link below the root; what is not there is none.
+    """Refuse a path that leads through a symbolic link below the root; missing parts are accepted.
 
     Raises
     ------
     ArtifactError
-        If it does, or the path is not one of a store.
+        If it does, or the path cannot be inside a store.
     """
     names = split_names(path)
     local = _local(root)
@@ -129,14 +128,14 @@ def refuse_links(root: Root, path: str) -> None:
 
 
 def _local(root: Root) -> str | None:
-    """The folder of this machine that a root is, if it is one."""
+    """Return the local folder of a root; None for an object store."""
     if getattr(root, "protocol", "") not in LOCAL:
         return None
     return str(getattr(root, "path", root))
 
 
 def _statuses(local: str, names: list[str]) -> Iterator[os.stat_result]:
-    """What each folder on the way, and the file at its end, is; ends at the first that is not there."""
+    """Yield the status of each folder on the path and of the file at its end; stop at the first that is missing."""
     place = local
     for name in names:
         place = os.path.join(place, name)
@@ -170,7 +169,7 @@ def _irregular(place: str) -> ArtifactError:
 
 
 def _read_object(root: Root, path: str, limit: int) -> bytes | None:
-    """One request: asking for the size first would be another, and could be answered from a listing of long ago."""
+    """Read in one request: asking for the size first costs another, and the answer may come from a stale listing."""
     place: Any = root / path
     try:
         content = bytes(place.fs.cat_file(place.path, start=0, end=limit + 1))
@@ -179,5 +178,5 @@ def _read_object(root: Root, path: str, limit: int) -> bytes | None:
     except OSError:
         if place.stat().st_size:
             raise
-        content = b""  # which has no first byte, as S3 says
+        content = b""  # S3 refuses a range of an empty file
     return content if len(content) <= limit else None

@@ -1,7 +1,7 @@
-"""JSON documents that carry their own hash: a plain one against accidents, one made with a key against forgery.
+"""JSON documents that carry their own hash: plain against accidents, keyed against forgery.
 
-A plain seal is found wanting by whoever reads a document that was damaged, cut short or edited. Anybody who can write
-to a store can make another. With a key the seal is an HMAC-SHA256, which takes the key to make.
+A plain seal reveals a document that was damaged, truncated or edited, but anybody who can write to a store can make
+another. A keyed seal is an HMAC-SHA256, which only the key can make.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mtl_tasks.core.program import PROGRAM
 
 KEY_VARIABLE: Final = "MTL_STORE_KEY"
 OLD_KEY_VARIABLE: Final = "MTL_STORE_KEY_OLD"
-KEY_LENGTH: Final = 32  # characters: of hexadecimal digits 128 bits
+KEY_LENGTH: Final = 32  # characters; as hexadecimal digits, 128 bits
 SEAL_COMMAND: Final = f"{PROGRAM} registry seal SCENARIO"
 
 _SEAL: Final = "seal"
@@ -26,12 +26,12 @@ _LINE: Final = re.compile(rb'\n "seal": "(?:hmac-sha256:([0-9a-f]{8}):)?([0-9a-f
 
 
 class StoreKey:
-    """The secret that documents of a store are sealed with; it is never shown, and never leaves the process.
+    """The secret that seals a store's documents; it is never shown and never leaves the process.
 
     Raises
     ------
     ConfigError
-        If it is too short to be one.
+        If it is shorter than ``KEY_LENGTH``.
     """
 
     __slots__ = ("_secret", "id")
@@ -42,7 +42,7 @@ class StoreKey:
                 f"{name}: has {len(secret)} characters, fewer than {KEY_LENGTH}: make one with `openssl rand -hex 32`"
             )
         self._secret = secret.encode()
-        self.id = self.sign(b"id")[:8]  # tells documents of another key from damaged ones
+        self.id = self.sign(b"id")[:8]  # distinguishes documents of another key from damaged ones
 
     def sign(self, body: bytes) -> str:
         """Return the HMAC-SHA256 of bytes, in hexadecimal."""
@@ -62,24 +62,24 @@ class StoreKey:
 
 
 def key_from(environment: Mapping[str, str], name: str = KEY_VARIABLE) -> StoreKey | None:
-    """Return the key that an environment holds; None if it holds none.
+    """Return the key in an environment; None if it holds none.
 
     Raises
     ------
     ConfigError
-        If it is too short to be one.
+        If it is shorter than ``KEY_LENGTH``.
     """
     secret = environment.get(name, "").strip()
     return StoreKey(secret, name) if secret else None
 
 
 def to_json(document: Any) -> bytes:
-    """Serialize with sorted keys, so that equal documents are equal bytes."""
+    """Serialize with sorted keys, so that equal documents give equal bytes."""
     return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def sealed(document: dict[str, Any], key: StoreKey | None = None) -> bytes:
-    """Bytes of a document with a seal, so that a changed byte shows even to a reader who has no reference."""
+    """Return a document's bytes with a seal, which reveals a changed byte even to a reader without a reference."""
     body = to_json(document)
     seal = hashlib.sha256(body).hexdigest() if key is None else f"hmac-sha256:{key.id}:{key.sign(body)}"
     return to_json({**document, _SEAL: seal})
@@ -88,20 +88,20 @@ def sealed(document: dict[str, Any], key: StoreKey | None = None) -> bytes:
 def unsealed(data: bytes, key: StoreKey | None = None, where: str = "document") -> dict[str, Any]:
     """Invert :func:`sealed`.
 
-    The seal's line is cut out of the bytes: to write the document again takes ten times as long, and a board reads
-    thousands.
+    The seal's line is cut out of the bytes: serializing the document again takes ten times as long, and the model
+    board reads thousands.
 
     Parameters
     ----------
     key
-        The one that the document must be sealed with; None: it must have a plain seal.
+        The key that the document must be sealed with; None: it must have a plain seal.
     where
-        Where the document is, for messages.
+        Location of the document, for messages.
 
     Raises
     ------
     SealError
-        If it is sealed otherwise: without the key, or with another.
+        If it has another seal: without the key, with another, or with one that is not given.
     ValueError
         If the bytes are not exactly what :func:`sealed` wrote.
     """

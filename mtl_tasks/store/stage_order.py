@@ -1,4 +1,4 @@
-"""The order of a run's stages, for those who sort them by name and must not import what the stages need."""
+"""Order of a run's stages, to sort them by name without importing what the stages need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGE_ORDER: Final = (
 
 
 def stage_place(stage: str) -> int:
-    """Return where a stage stands in a run, an unknown one last.
+    """Return the position of a stage in a run; unknown stages come last.
 
     >>> stage_place("split"), stage_place("member:als"), stage_place("report")
     (2, 5, 11)

@@ -1,1 +1,1 @@
-"""The model board: what became of every model of a scenario and why, inside Airflow's UI. It only reads."""
+"""The model board: the outcome of every model of a scenario, with reasons, inside Airflow's UI. It only reads."""

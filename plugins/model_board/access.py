@@ -1,4 +1,4 @@
-"""Who may see what: Airflow's own session or token on every route, and a scenario only with access to its DAG."""
+"""Access control: every route requires Airflow's session or token, and a scenario requires access to its DAG."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def open_store() -> Store:
 
 
 def known_scenarios(store: Store) -> list[str]:
-    """Names of the scenarios that have a file or a verdict; what a link leads out of the store to is none."""
+    """Return the names of the scenarios that have a file or a verdict; a link that leads out of the store is none."""
     names = {*scenario_names(ROOT / SCENARIO_FOLDER), *stored_scenarios(store)}
     return sorted(name for name in names if _lies_inside(store, name))
 
 
 def scenario_of(session: Session, dag_id: str) -> str | None:
-    """Return the scenario that a DAG trains; None if it is no training DAG of the project's."""
+    """Return the scenario that a DAG trains; None if it is not a training DAG of the project."""
     scenario = dag_id.removeprefix(TRAINS)
     ours = scenario != dag_id and is_own(session, dag_id) and scenario in known_scenarios(open_store())
     return scenario if ours else None
@@ -49,7 +49,7 @@ def scenario_of(session: Session, dag_id: str) -> str | None:
 def may_read(user: GetUserDep, scenario: str) -> bool:
     """Whether Airflow lets the user see the runs of the scenario's DAG.
 
-    Nobody may if a DAG of that name is not the project's: access to it is not meant for the scenario.
+    Nobody may if a DAG of that name is not the project's: access to it does not cover the scenario.
     """
     dag_id = f"{TRAINS}{scenario}"
     with create_session(scoped=False) as session:
@@ -62,7 +62,7 @@ def may_read(user: GetUserDep, scenario: str) -> bool:
 
 
 def readable_scenario(user: GetUserDep, scenario: ScenarioName) -> str:
-    """Return the scenario of the path; one that may not be read is answered as one that does not exist."""
+    """Return the scenario of the path; one that the user may not read gets the same answer as an unknown one."""
     if scenario not in known_scenarios(open_store()) or not may_read(user, scenario):
         raise HTTPException(404, f"no scenario {scenario}")
     return scenario

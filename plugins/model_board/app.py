@@ -1,4 +1,4 @@
-"""The routes of the model board. Each asks for Airflow's session or token first, and none writes."""
+"""The routes of the model board. Each requires Airflow's session or token, and none writes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
 MemberName = Annotated[str | None, Query(pattern="^[a-z_]{1,40}$")]
 OptionalId = Annotated[str | None, Query(max_length=200)]
-AirflowId = Annotated[str, Query(min_length=1, max_length=250)]  # as long as Airflow lets the id of a DAG or a run be
+AirflowId = Annotated[str, Query(min_length=1, max_length=250)]  # Airflow's limit for the id of a DAG or a run
 
 app = FastAPI(
     title="Model board",
     description="Every model of a scenario, its verdict and the reasons.",
     version="1",
-    docs_url=None,  # would load scripts from elsewhere
+    docs_url=None,  # would load scripts from other sites
     redoc_url=None,
     openapi_url=None,  # FastAPI would serve it to anybody; it is a route below
     dependencies=[Depends(get_user)],
@@ -43,11 +43,11 @@ app = FastAPI(
 
 @app.middleware("http")
 async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Tell browsers to run and load nothing but what the page itself carries, and to keep nothing."""
+    """Tell browsers to run and load only what the page itself contains, and to cache nothing."""
     request.state.nonce = secrets.token_urlsafe(16)
     response = await call_next(request)
     nonce = f"'nonce-{request.state.nonce}'"
-    # The charts' shapes carry style attributes, which no nonce can stand for.
+    # The charts' shapes carry style attributes, which a nonce cannot allow.
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src {nonce}; style-src {nonce}; style-src-attr 'unsafe-inline'; img-src data:; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
@@ -60,7 +60,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
 
 @app.exception_handler(MtlError)
 async def tell_fault(request: Request, error: MtlError) -> Response:
-    """Answer with the fault in a line: a question that cannot be answered, or a store that is damaged or silent."""
+    """Answer with the fault in a line: an unanswerable question, or a damaged or unreachable store."""
     asked = isinstance(error, ConfigError | DataError)
     status = 422 if asked else 503 if isinstance(error, StoreError) else 404
     return _refuse(request, status, str(error))
@@ -68,7 +68,7 @@ async def tell_fault(request: Request, error: MtlError) -> Response:
 
 @app.exception_handler(BusyError)
 async def tell_busy(request: Request, error: BusyError) -> Response:
-    """Answer that there is no answer yet, and when to ask again."""
+    """Answer that the board is busy, and when to ask again."""
     page = pages.busy(request, str(error), error.seconds) if _wants_page(request) else None
     answer = JSONResponse({"detail": str(error)}, 503) if page is None else HTMLResponse(page, 503)
     answer.headers["Retry-After"] = str(error.seconds)
@@ -77,13 +77,13 @@ async def tell_busy(request: Request, error: BusyError) -> Response:
 
 @app.exception_handler(StarletteHTTPException)
 async def tell_refusal(request: Request, error: StarletteHTTPException) -> Response:
-    """Answer with the refusal, as a page to who asked for a page."""
+    """Answer with the refusal, as a page if a page was requested."""
     return _refuse(request, error.status_code, str(error.detail))
 
 
 @app.exception_handler(RequestValidationError)
 async def tell_misuse(request: Request, error: RequestValidationError) -> Response:
-    """Answer which parameter is wrong, without repeating it."""
+    """Answer with the wrong parameters and why they are wrong, without their values."""
     wrong = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in error.errors())
     return _refuse(request, 422, wrong)
 
@@ -100,13 +100,13 @@ def _wants_page(request: Request) -> bool:
 
 @app.get("/openapi.json", include_in_schema=False)
 def describe() -> Json:
-    """Return the description of the API."""
+    """Return the OpenAPI description."""
     return app.openapi()
 
 
 @app.get("/api/scenarios", tags=["api"])
 def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
-    """Return how each scenario stands that the caller may see."""
+    """Return a summary of each scenario that the caller may see."""
     return [views.summarize(open_store(), name) for name in scenarios]
 
 
@@ -118,20 +118,20 @@ def show_history(scenario: ReadableScenario) -> Json:
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
 def show_run(scenario: ReadableScenario, run_key: RunKey) -> Json:
-    """Return all that a run has to show."""
+    """Return all evidence of a run."""
     store = open_store()
     return views.evidence(store, views.find(store, scenario, run_key))
 
 
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
 def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> Json:
-    """Return two runs side by side: differences with intervals, and what differs in their settings."""
+    """Return two runs side by side: differences with intervals, and settings that differ."""
     return views.comparison(open_store(), scenario, first, second)
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
 async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
-    """Return what a run offers a user, or predicts for a user and an item, and why."""
+    """Return a run's recommendations for a user, or its predictions for a user and an item, with reasons."""
     return await EXPLORER.answer(open_store(), scenario, run, user, item or None)
 
 
@@ -142,7 +142,7 @@ def home_page(request: Request, scenarios: ReadableScenarios) -> str:
 
 
 def _summary(name: str) -> Json:
-    """A scenario whose registry is damaged must not hide the others."""
+    """Return the summary of a scenario; a damaged registry must not hide the other scenarios."""
     try:
         return views.summarize(open_store(), name)
     except MtlError as error:
@@ -181,7 +181,7 @@ async def explore_page(
     user: OptionalId = None,
     item: OptionalId = None,
 ) -> str:
-    """Ask for a user or a pair, and show what the run makes of them."""
+    """Show a form for a user or a pair, and the run's answer."""
     store = open_store()
     history = await run_in_threadpool(read_history, store, scenario)
     chosen = run or (history.champion.entry.run_key if history.champion else None)
@@ -199,7 +199,7 @@ async def explore_page(
 
 @app.get("/dag-run", response_class=HTMLResponse, include_in_schema=False)
 def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id: AirflowId, run_id: AirflowId) -> str:
-    """Show the run of the registry that a run of a training DAG has made."""
+    """Show the registry's run that a run of a training DAG has made."""
     scenario = access.scenario_of(session, dag_id)
     if scenario is None or not access.may_read(user, scenario):
         raise HTTPException(404, "no model here: it is a run of a training DAG that has one")

@@ -1,4 +1,4 @@
-"""From a run of a DAG to the run of the registry: what the task `publish` has left says which one it is."""
+"""Mapping from a DAG run to the registry's run, through the result of the task `publish`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def run_state(session: Session, dag_id: str, run_id: str) -> str | None:
 
 
 def published_key(session: Session, store: Store, dag_id: str, run_id: str) -> str | None:
-    """Return the key of the run that a DAG run has entered in the registry; None before it has.
+    """Return the key of the run that a DAG run has recorded in the registry; None before it has.
 
     Raises
     ------
     ArtifactError
-        If what it published is gone.
+        If the artifact of its stage `publish` is missing.
     """
     left = XComModel.get_many(run_id=run_id, key="return_value", dag_ids=dag_id, task_ids=PUBLISH, limit=1)
     row = session.scalar(left)

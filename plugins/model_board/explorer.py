@@ -1,4 +1,4 @@
-"""Answers to what a run offers a user or predicts for a pair: one run is prepared at a time, answers are kept."""
+"""Explained recommendations and predictions of runs: one run is prepared at a time, and answers are cached."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLACES: Final = 32
 
 @dataclass(frozen=True)
 class Question:
-    """A user, or a user and an item, as text, for a run with the lists that it has by now."""
+    """A user, or a user and an item, as text, for a run with its newest recommendations."""
 
     store: Store
     entry: RunRecord
@@ -41,39 +41,39 @@ class Question:
 
     @classmethod
     def of(cls, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Question:
-        """Look the run and its lists up."""
+        """Look up the run and its recommendations."""
         entry = read_run(store, scenario, run_key).entry
         return cls(store, entry, find_lists(store, entry), user, item)
 
     @property
     def run(self) -> tuple[str, str, tuple[tuple[str, Ref], ...]]:
-        """All that the prepared run depends on."""
+        """Everything that the prepared run depends on."""
         return str(self.store.root), self.entry.run_key, tuple(self.entry.refs.items())
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """All that the answer depends on."""
+        """Everything that the answer depends on."""
         return *self.run, None if self.lists is None else self.lists.ref, self.user, self.item
 
 
 class Explorer:
-    """Answers questions in turn and keeps the last answers, among them that there is none."""
+    """Answers questions in turn and caches the last answers, refusals included."""
 
     def __init__(self, turns: Turns, prepare: Prepare) -> None:
         self._turns, self._prepare = turns, prepare
         self._answers: OrderedDict[tuple[Any, ...], Json | ConfigError | DataError] = OrderedDict()
-        self._lock = Lock()  # of the answers
+        self._lock = Lock()  # guards the answers
         self._prepared: tuple[tuple[Any, ...], PreparedRun] | None = None  # read and set in turns only
 
     async def answer(self, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Json:
-        """Return what a run offers a user, or predicts for a user and an item, and why.
+        """Return a run's recommendations for a user, or its predictions for a user and an item, with reasons.
 
         Raises
         ------
         ConfigError, DataError
-            If the id cannot be one of the log's, nothing is known of it, or the log is too large for a page.
+            If an id cannot be one of the log's or is unknown, or the log is too large for a page.
         ArtifactError
-            If there is no such run, or an artifact is gone or damaged.
+            If there is no such run, or an artifact is missing or damaged.
         BusyError
             If there is no answer in time.
         """
@@ -82,7 +82,7 @@ class Explorer:
         if found is None:
             found = await self._turns.ask(partial(self._work_on, question))
         if isinstance(found, Exception):
-            raise type(found)(*found.args)  # a new one: what is kept must not gather the tracebacks of all who ask
+            raise type(found)(*found.args)  # a new one: the cached one must not gather the tracebacks of all callers
         return found
 
     def _work_on(self, question: Question) -> Json | ConfigError | DataError:
@@ -92,7 +92,7 @@ class Explorer:
         try:
             found = self._ask(question)
         except (ConfigError, DataError) as error:
-            found = type(error)(*error.args)  # without the traceback, which holds everything that was read
+            found = type(error)(*error.args)  # without the traceback, which keeps everything that was read in memory
         with self._lock:
             self._answers[question.key] = found
             while len(self._answers) > KEPT_ANSWERS:
@@ -125,7 +125,7 @@ def _prepare(store: Store, entry: RunRecord) -> PreparedRun:
     from mtl_tasks.core.process import release_free_memory
     from mtl_tasks.pipeline.explore import open_run  # imports LightGBM
 
-    release_free_memory()  # what the run before this one took
+    release_free_memory()  # of the previous run
     run = open_run(store, entry)
     release_free_memory()
     return run

@@ -1,4 +1,4 @@
-"""Which of Airflow's DAGs are the project's: a DAG of others may have a name like theirs."""
+"""Checks for whether a DAG is the project's: other DAGs may have names like those."""
 
 from __future__ import annotations
 

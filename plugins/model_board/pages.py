@@ -1,4 +1,4 @@
-"""The board's HTML: documents and charts put into templates that escape everything."""
+"""The board's HTML: documents and charts rendered by templates that escape everything."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from plugins.model_board.turns import BusyError
 Json = dict[str, Any]
 
 SHOWN_RUNS: Final = 100
-KEPT_PAGES: Final = 64  # of some 200 kB
+KEPT_PAGES: Final = 64  # about 200 kB each
 KEPT_CHARTS: Final = 64
-MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of the threads that Airflow answers with
-SECONDS: Final = 10  # after which one who was sent away may ask again
+MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of Airflow's request threads
+SECONDS: Final = 10  # after which a refused caller may ask again
 _TEMPLATES = Path(__file__).parent / "templates"
-_drawing = Lock()  # matplotlib's settings are the process's, and requests come in threads
+_drawing = Lock()  # matplotlib's settings are process-wide, and requests run in threads
 _drawers = BoundedSemaphore(MOST_DRAWERS)
 
 
@@ -52,12 +52,12 @@ def scenario(request: Request, store: Store, history: History, show: int) -> str
 
 
 def run(request: Request, store: Store, past: PastRun, member: str | None = None) -> str:
-    """Return the page of a run: all of its evidence, or what the registry holds if that cannot be read.
+    """Return the page of a run: all of its evidence, or the registry's data if that cannot be read.
 
     Parameters
     ----------
     member
-        Of which is drawn what it learned; by default the one with the most say.
+        The member to draw learning charts for; by default the one with the largest weight.
     """
     artifacts = list_artifacts(store, past.entry)
     facts: Json = {
@@ -83,7 +83,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
 
 @lru_cache(maxsize=KEPT_PAGES)
 def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
-    """Draw the evidence of a run; what of it may change is in the key, all else was made once."""
+    """Draw the evidence of a run, cached by everything of it that may change."""
     from mtl_tasks.report.page import make_environment, most_used, page_context
 
     store, scenario, run_key = stored
@@ -105,7 +105,7 @@ def compare(request: Request, scenario_name: str, compared: Json) -> str:
 
 
 def explore(request: Request, history: History, asked: Json, found: Json | None, fault: str | None) -> str:
-    """Return the page that answers for a user or a pair; why there is no answer is said in its place."""
+    """Return the page with the answer for a user or a pair, or with the reason why there is none."""
     facts = {"history": history, "run_key": asked["run"], "asked": asked, "found": found, "fault": fault}
     return _render(request, "explore.html", title="Recommendations and their reasons", **facts)
 
@@ -117,7 +117,7 @@ def waiting(request: Request, scenario_name: str, run_id: str, state: str | None
 
 
 def problem(request: Request, status: int, detail: str) -> str:
-    """Return the page that says why there is none."""
+    """Return the page that explains a refusal or an error."""
     title = {401: "Not logged in", 404: "Not here", 422: "Cannot be answered", 503: "The store does not answer"}
     hint = "Nothing is lost: the board only reads. Reload the page once the store answers again."
     return _problem(request, title.get(status, "Refused"), detail, hint if status == 503 else None)

@@ -1,7 +1,6 @@
-"""Heavy questions, answered one after the other in a thread of their own.
+"""Expensive questions, answered one after the other in a thread of their own.
 
-Airflow answers most of its requests in forty threads of its API server. A request that waits for its turn holds none of
-them.
+Airflow's API server answers most requests in forty threads. A request that waits for its turn holds none of them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ Answer = TypeVar("Answer")
 
 
 class BusyError(Exception):
-    """There is no answer in time; asking again after ``seconds`` may help."""
+    """There is no answer in time; a retry after ``seconds`` may succeed."""
 
     def __init__(self, message: str, seconds: int) -> None:
         super().__init__(message)
@@ -24,14 +23,14 @@ class BusyError(Exception):
 
 
 class Turns:
-    """Lets one question at a time be worked on.
+    """Runs one question at a time.
 
     Parameters
     ----------
     seconds
-        How long a question may take, the time that it waits for its turn included.
-    places
-        How many questions there may be at once: the one that is worked on, and those that wait.
+        How long a question may take, including the wait for its turn.
+    positions
+        Most questions at once: the one that runs, and those that wait.
     """
 
     def __init__(self, seconds: int, positions: int) -> None:
@@ -45,8 +44,8 @@ class Turns:
         Raises
         ------
         BusyError
-            If there are too many questions, or it takes too long. What has not been begun by then is left; what has
-            been begun goes on, and the questions after it wait.
+            If there are too many questions, or it takes too long. A question that has not started by then is canceled;
+            one that has runs on, and the questions after it wait.
         """
         if not self._free.acquire(blocking=False):
             raise self._busy(f"{self._places} questions wait already, as many as may")
@@ -57,7 +56,7 @@ class Turns:
             done, _ = await asyncio.wait([answer], timeout=self._seconds)
             if done:
                 return answer.result()
-        finally:  # also when whoever asked has gone
+        finally:  # also if the caller has gone
             left = future.cancel()
             answer.cancel()
         state = "waits for questions before it" if left else "is being worked on"

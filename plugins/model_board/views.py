@@ -1,4 +1,4 @@
-"""What each page shows, as JSON documents: the pages and the API are made of the same."""
+"""The board's JSON documents, which the pages and the API share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def find(store: Store, scenario: str, run_key: str) -> PastRun:
 
 
 def summarize(store: Store, scenario: str) -> Json:
-    """Return how a scenario stands: its title, how many runs there are, the newest one and today's champion."""
+    """Return the summary of a scenario: its title, the number of runs, the newest one and today's champion."""
     history = read_history(store, scenario)
     newest = history.runs[-1] if history.runs else None
     champion = history.champion
@@ -31,19 +31,19 @@ def summarize(store: Store, scenario: str) -> Json:
 
 
 def title_of(history: History) -> str:
-    """Return the scenario's title as the newest run has it."""
+    """Return the scenario's title, from the newest run."""
     return str(history.runs[-1].entry.scenario_document["title"]) if history.runs else history.scenario
 
 
 def show_history(store: Store, scenario: str) -> Json:
-    """Return all runs of a scenario, and what stands beside today's champion."""
+    """Return all runs of a scenario, and the facts about today's champion."""
     history = read_history(store, scenario)
     champion = history.champion
     return {**history.to_json(), "card": None if champion is None else read_card(store, champion)}
 
 
 def evidence(store: Store, run: PastRun) -> Json:
-    """Return all that a run has to show, with the state of its artifacts."""
+    """Return all evidence of a run, with the state of its artifacts."""
     from mtl_tasks.pipeline.past_runs import list_artifacts, past_document
 
     document = past_document(store, run)

@@ -1,7 +1,7 @@
-"""Whether a log can be learned from, judged with Great Expectations.
+"""Validation of a log with Great Expectations.
 
-Great Expectations decides whether the schema holds, whether the share of bad rows is tolerable, and whether what is
-left is enough and fresh.
+Great Expectations decides whether the schema holds, whether the share of bad rows is tolerable, and whether the good
+rows are enough and fresh.
 """
 
 from mtl_tasks.data.validation.validate import (

@@ -1,4 +1,4 @@
-"""Great Expectations on a frame in memory: expectations in, outcomes out, no project folder and no network."""
+"""Great Expectations on an in-memory frame: expectations in, outcomes out, no project folder and no network."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Expectation:
     arguments
         Its keyword arguments.
     failure
-        One sentence for when it fails, with what to do.
+        Message if it fails, with the remedy.
     note
-        What a reader of the report compares the observed value with.
+        Appended to the observed value in the report, to compare it with.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What Great Expectations found; ``error`` says why it could not look, which is never a success."""
+    """Result of an expectation; ``error`` says why it could not be checked, which is never a success."""
 
     expectation: Expectation
     type: str
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def judge(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outcome]:
-    """Have Great Expectations validate a frame; outcomes are in the order of the expectations."""
+    """Validate a frame with Great Expectations; outcomes are in the order of the expectations."""
     # Importing Great Expectations takes seconds, which `--help` and every other stage would pay at module level.
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -88,14 +88,14 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outc
         batch = asset.add_batch_definition_whole_dataframe("whole")
         suite = context.suites.add(gx.ExpectationSuite(name="interactions", expectations=built))
         definition = gx.ValidationDefinition(name="interactions", data=batch, suite=suite)
-        asked = frame[_columns_of(frame, expectations)]  # it hashes all that it is given, asked for or not
+        asked = frame[_columns_of(frame, expectations)]  # it hashes every column that it is given
         result = context.validation_definitions.add(definition).run(batch_parameters={"dataframe": asked})
     found = sorted(result.results, key=_position)
     return [_outcome(expectation, one) for expectation, one in zip(expectations, found, strict=True)]
 
 
 def _columns_of(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[str]:
-    """The columns of a frame that expectations name."""
+    """Return the columns of a frame that expectations name."""
     named = {
         name
         for expectation in expectations
@@ -131,7 +131,7 @@ def _error(info: dict[str, Any]) -> str | None:
 
 @contextmanager
 def _quiet(logger: str) -> Iterator[None]:
-    """Keep a library's progress messages out of ours."""
+    """Silence a library's progress messages."""
     target = logging.getLogger(logger)
     level = target.level
     target.setLevel(logging.WARNING)

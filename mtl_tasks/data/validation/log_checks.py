@@ -1,4 +1,4 @@
-"""What the log must satisfy as a whole: its schema, the share of bad rows, freshness, completeness and volume."""
+"""Checks of the log as a whole: schema, share of bad rows, freshness, completeness and volume."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIME_TYPE: Final = "datetime64[us, UTC]"
 
 
 def schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list[Expectation]:
-    """Ids may be of several types: the column's own is expected if it is one of them, else the first."""
+    """Return the expected columns and types; where several types are allowed, the column's own is expected."""
     labels = [*(label(name) for name in scenario.labels), *(context(name) for name in scenario.source.context.numeric)]
     types = {USER: _ID_TYPES, ITEM: _ID_TYPES, TIME: [_TIME_TYPE], FILE: ["category"]}
     types |= {name: ["float32"] for name in labels}
@@ -43,7 +43,7 @@ def schema_expectations(interactions: pd.DataFrame, scenario: Scenario) -> list[
 
 
 def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scenario: Scenario) -> Expectation:
-    """Return the one expectation that decides whether the bad rows are too many."""
+    """Return the expectation that limits the share of bad rows."""
     limit = scenario.validation.max_bad_fraction
     counts = reasons.value_counts()
     bad = len(quarantine)
@@ -53,13 +53,13 @@ def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scena
         f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: mend the log, or raise"
         f" validation.max_bad_fraction in {scenario.file}"
     )
-    # The tiny allowance keeps a share that equals the limit from failing by a rounding of 1 - limit.
+    # The tolerance keeps a share equal to the limit from failing by the rounding of 1 - limit.
     arguments = {"column": REASON, "mostly": max(0.0, 1 - limit - 1e-12)}
     return Expectation("ExpectColumnValuesToBeNull", arguments, "critical", failure)
 
 
 def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
-    """Return the error of a log with exact copies where the scenario refuses them."""
+    """Return the error for exact copies, where the scenario refuses them."""
     return DataError(
         f"{scenario.name}: {copies:,} of {rows:,} rows are exact copies of another (validation.duplicates is refuse):"
         f" write each row once, or set validation.duplicates to drop in {scenario.file}"
@@ -67,7 +67,7 @@ def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
 
 
 def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
-    """Say how many events of a label's type follow no exposure, why, and what to do."""
+    """Describe how many events of a label's type follow no exposure, why, and the remedy."""
     events, lost = counts["events"], counts["events"] - counts["joined"]
     reasons = ", ".join(f"{counts[reason]:,} {words}" for reason, words in REASONS.items() if counts[reason])
     return (
@@ -79,7 +79,7 @@ def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
 
 
 def unread_types(unread: Mapping[str, Any], scenario: Scenario) -> str | None:
-    """Say which types of events the scenario does not read, and which of them are another spelling of one it reads."""
+    """Describe the event types that the scenario does not read; mark those that are other spellings of one it reads."""
     long = scenario.source.long
     if not unread["types"] or long is None:
         return None
@@ -115,9 +115,9 @@ def _example(quarantine: pd.DataFrame) -> str:
 def log_expectations(
     events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp, whole: bool, prior: int
 ) -> list[Expectation]:
-    """Return what must hold of the good rows together: every label observed somewhere, fresh, and no day missing.
+    """Return the expectations of all good rows: every label observed; of a ``whole`` log, fresh and no day missing.
 
-    So many of them, ``prior``, are from before the log.
+    ``prior`` is the number of rows from before the log.
     """
     expectations = []
     for name, task in scenario.labels.items():
@@ -145,7 +145,7 @@ def _freshness(events: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) ->
 
 
 def _completeness(events: pd.DataFrame, scenario: Scenario, prior: int) -> Expectation:
-    """Every day between the first and the last has a row."""
+    """Expect a row on every day between the first and the last."""
     present = log_days(events, prior)
     span = int(present[-1] - present[0]) + 1
     missing = np.setdiff1d(np.arange(present[0], present[-1]), present)
@@ -164,7 +164,7 @@ def _completeness(events: pd.DataFrame, scenario: Scenario, prior: int) -> Expec
 
 
 def volume_expectations(events: pd.DataFrame, scenario: Scenario, prior: int) -> tuple[pd.DataFrame, list[Expectation]]:
-    """Return the last day's rows, and that they are enough compared with the days before, if there are any."""
+    """Return the last day's rows, and the expectation that they are enough compared with earlier days, if any."""
     settings, present = scenario.validation, log_days(events, prior)
     last, first = int(present[-1]), int(present[0])
     rows = events[events[DAY] == last]

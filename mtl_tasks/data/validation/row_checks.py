@@ -1,7 +1,7 @@
-"""What a single row of the log must satisfy, and the reason of those that do not.
+"""Checks of single rows of the log, and the reason codes of rows that fail.
 
-Each check is one value (:class:`RowCheck`) from which both the mask that quarantines rows and the expectation that
-counts them are made.
+Each check is one value (:class:`RowCheck`), which gives both the mask that quarantines rows and the expectation that
+counts them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FLOAT_MAX: Final = float(np.finfo(np.float32).max)
 
 
 class Rule(Protocol):
-    """What a single row must satisfy, in two forms that are made from the same fields."""
+    """A condition on a single row, as a mask and as an expectation of the same fields."""
 
     def broken(self, frame: pd.DataFrame) -> Mask:
         """Return a mask of the rows that break the rule."""
@@ -42,7 +42,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class NotNull:
-    """The value is there."""
+    """The value is not null."""
 
     column: str
 
@@ -57,7 +57,7 @@ class NotNull:
 
 @dataclass(frozen=True)
 class Between:
-    """The value, if there is one, is in [low, high]."""
+    """The value, unless null, is in [low, high]."""
 
     column: str
     low: float
@@ -76,7 +76,7 @@ class Between:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The value, if there is one, is one of a few."""
+    """The value, unless null, is in ``allowed``."""
 
     column: str
     allowed: tuple[Any, ...]
@@ -93,7 +93,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Equal:
-    """Two values, if both are there, are equal."""
+    """Two values, unless one is null, are equal."""
 
     left: str
     right: str
@@ -111,7 +111,7 @@ class Equal:
 
 @dataclass(frozen=True)
 class First:
-    """No row before it that is good so far has the same values; ``flag`` is the column that says which has one."""
+    """No earlier row that is good so far has the same values; the column ``flag`` marks rows for which one has."""
 
     columns: tuple[str, ...]
     flag: str
@@ -137,7 +137,7 @@ class RowCheck:
     Attributes
     ----------
     dropped
-        Whether those rows are left out, rather than set aside as bad.
+        Whether those rows are left out rather than quarantined as bad.
     """
 
     reason: str
@@ -145,7 +145,7 @@ class RowCheck:
     dropped: bool = False
 
     def expectation(self) -> Expectation:
-        """Any broken row is worth a warning; how many are too many is one question of the whole log."""
+        """Return an expectation that only warns: the limit on bad rows is a check of the whole log."""
         name, arguments = self.rule.expectation()
         return Expectation(name, arguments, "warning", note=f" ({self.reason}{', left out' * self.dropped})")
 
@@ -172,7 +172,7 @@ def row_checks(scenario: Scenario, partitioned: bool) -> tuple[RowCheck, ...]:
 
 
 def _copy_checks(scenario: Scenario) -> list[RowCheck]:
-    """A copy is equal in all that is read; in the long layout but for labels, which the first copy alone was given."""
+    """Return the checks for copies: equal in every column read, except labels of a long log, which copies share."""
     key, about = (USER, ITEM, TIME), scenario.source.context
     labels = scenario.labels if scenario.source.long is None else ()
     told = [*(label(name) for name in labels), *(context(name) for name in (*about.numeric, *about.categorical))]
@@ -183,19 +183,19 @@ def _copy_checks(scenario: Scenario) -> list[RowCheck]:
 
 
 def plausible_days(scenario: Scenario) -> tuple[int, int]:
-    """The first and the last day (UTC, since 1970-01-01) that a row may be of."""
+    """Return the first and the last plausible day of a row (UTC days since 1970-01-01)."""
     settings, epoch = scenario.validation, EPOCH.date()
     return (settings.earliest - epoch).days, (settings.latest - epoch).days - 1
 
 
 def _label_checks(name: str, task: Task) -> list[RowCheck]:
-    """A label that is null was not observed, which is no fault."""
+    """Return the checks of a label; null means that it was not observed, which is no fault."""
     column = label(name)
     checks = [RowCheck(f"label_not_finite:{name}", Between(column, -_FLOAT_MAX, _FLOAT_MAX))]
     if task.kind == "binary":
         checks.append(RowCheck(f"label_not_binary:{name}", OneOf(column, (0.0, 1.0))))
     elif task.range is not None:
-        # Labels are float32: the limits are rounded alike, or a label equal to a limit such as 0.3 would be outside.
+        # Labels are float32: without the same rounding, a label equal to a limit such as 0.3 would be outside.
         low, high = (float(np.float32(limit)) for limit in task.range)
         checks.append(RowCheck(f"label_out_of_range:{name}", Between(column, low, high)))
     return checks

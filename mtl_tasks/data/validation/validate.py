@@ -1,4 +1,4 @@
-"""Judge a log by its rows and as a whole: bad rows are set aside with a reason, a bad log is refused."""
+"""Validation of a log: bad rows are quarantined with a reason, and a log that is bad as a whole is refused."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """The judged log.
+    """The validated log.
 
     Attributes
     ----------
     events
         The good rows, in order, without exact copies if the scenario drops these: user_id, item_id, event_time, day
-        (int32), label columns (float32); in the long layout known_day (int32), in which the labels become final: those
-        that do so from as_of on are null.
+        (int32), label columns (float32), context columns; in the long layout known_day (int32), the day on which the
+        labels become final: labels that do so from as_of on are null.
     quarantine
         The bad rows as read, with their ``file`` and the ``reason``: the first check that they fail.
     report
-        Counts, and one entry an expectation; JSON-able.
+        Counts, and one entry per expectation; JSON-serializable.
     """
 
     events: pd.DataFrame
@@ -53,12 +53,12 @@ class ValidationResult:
 
 @dataclass(frozen=True)
 class ValidatedRows:
-    """Rows of the log, each judged by itself and by the rows of its day.
+    """Rows of a part of the log, each checked by itself and against copies.
 
     Attributes
     ----------
     record
-        How many there were, and what every expectation found among them; JSON-able.
+        Number of rows, and the outcome of every expectation among them; JSON-serializable.
     """
 
     events: pd.DataFrame
@@ -68,7 +68,7 @@ class ValidatedRows:
 
 @dataclass(frozen=True)
 class FaultPolicy:
-    """What to do about a fault of the whole log: a run refuses it, and a check before the first run collects it."""
+    """Policy for faults of the whole log: a run raises them, ``check`` collects them."""
 
     refuse: Callable[[DataError], None]
     warn: Callable[[str], None]
@@ -91,7 +91,7 @@ def validate_log(
     whole: bool = True,
     attribution: Mapping[str, Any] | None = None,
 ) -> ValidationResult:
-    """Set bad rows aside, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`judge_log`.
+    """Quarantine bad rows, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`judge_log`.
 
     Parameters and errors are theirs.
     """
@@ -109,23 +109,23 @@ def validate_rows(
     say: FaultPolicy = IN_A_RUN,
     attribution: Mapping[str, Any] | None = None,
 ) -> list[ValidatedRows]:
-    """Set bad rows aside.
+    """Quarantine bad rows.
 
     Parameters
     ----------
     interactions
-        As :func:`mtl_tasks.data.interactions.read_log` returns it. Of an unpartitioned log, the rows from ``as_of``
-        on are left out first: they are the future, not a fault.
+        As :func:`mtl_tasks.data.interactions.read_log` returns it. From an unpartitioned log, rows from ``as_of`` on
+        are left out first: they are the future, not a fault.
     items
         The item table.
     as_of
         UTC midnight.
     spans
-        Days of partitions to hand back as one part each, ascending; by default the rows are handed back together.
+        Partition days to return as one part each, ascending; by default all rows are one part.
     say
-        What to do about each fault.
+        Policy for faults.
     attribution
-        What became of the events of a long log; it is kept in the record.
+        Counts of the events of a long log, kept in the record.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def validate_rows(
     labels = {name: "float64" for name in probe if str(probe[name].dtype) == "float32"}
     per_row = _judge(
         probe.astype(labels), [check.expectation() for check in checks], say
-    )  # float32 goes value by value
+    )  # float32 is checked value by value
     broken = [check.rule.broken(probe) for check in checks]
     good = codes < 0
     dropped = np.isin(codes, [code for code, check in enumerate(checks) if check.dropped])
@@ -172,13 +172,13 @@ def validate_rows(
 
 
 def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], positions: Sequence[slice]) -> list[pd.DataFrame]:
-    """Divide what a mask chose from the log by where it stood there."""
+    """Divide the rows that a mask selected from the log by their positions in it."""
     before = np.append(0, np.cumsum(mask))
     return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in positions]
 
 
 def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], place: slice) -> list[dict[str, Any]]:
-    """What each check of rows found in part of the log."""
+    """Return the outcome of each row check in a part of the log."""
     return [
         {**outcome.to_json(), "unexpected": int(mask[place].sum()), "observed": outcome.expectation.note}
         for outcome, mask in zip(outcomes, broken, strict=True)
@@ -187,7 +187,7 @@ def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], pla
 
 def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
     latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
-    future = (interactions[TIME].ge(as_of) & interactions[TIME].lt(latest)).to_numpy()  # later ones are no times at all
+    future = (interactions[TIME].ge(as_of) & interactions[TIME].lt(latest)).to_numpy()  # later times are implausible
     if future.any():
         log.info("%s: left out %d rows from %s on", scenario.name, future.sum(), f"{as_of:%Y-%m-%d}")
     return interactions[~future]
@@ -210,12 +210,12 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
     if scenario.source.long is not None:
         closed = frame[TIME] + pd.Timedelta(hours=scenario.source.long.attribution_hours)
         frame[KNOWN] = ((closed - EPOCH) // pd.Timedelta(days=1)).astype("int32")
-        frame.loc[closed >= as_of, labels] = np.float32("nan")  # what the exposure leads to is not over yet
+        frame.loc[closed >= as_of, labels] = np.float32("nan")  # the attribution window is still open
     return frame
 
 
 def _places(partition: NDArray[np.int32], spans: Sequence[range]) -> list[slice]:
-    """Where the rows of each part are: a log is read a day after the other."""
+    """Return the slice of each part's rows: a log is read in day order."""
     return [slice(*np.searchsorted(partition, [days.start, days.stop]).tolist()) for days in spans]
 
 
@@ -234,22 +234,22 @@ def judge_log(
     Parameters
     ----------
     records, events, quarantine
-        As :func:`validate_rows` returns them; the records are of the parts that the frames were joined from.
+        As :func:`validate_rows` returns them; one record for each part that the frames were joined from.
     as_of
         UTC midnight.
     say
-        What to do about each fault; without a row there is nothing to go on with, and that is raised always.
+        Policy for faults; a log without good rows always raises.
     whole
-        False if the rows are a sample: what only all of them can tell, how old the newest is, days without rows and
-        how many the last one has, is then not asked.
+        False if the rows are a sample: checks that need all rows are then skipped (unattributed events, age of the
+        newest row, missing days, rows of the last day).
 
     Raises
     ------
     DataError
         If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
         ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unjoined`` of the events of a
-        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if
-        the scenario refuses that), or its last day is thin (if that is ``critical``).
+        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if the scenario
+        refuses that), or has too few rows on its last day (if that is ``critical``).
     """
     reasons = _reasons(len(events), quarantine)
     if reasons.empty:
@@ -260,7 +260,7 @@ def judge_log(
     copies = sum(record["duplicates"] for record in records)
     if copies and scenario.validation.duplicates == "refuse":
         say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
-    attribution = records[0]["attribution"]  # a log of events has one part
+    attribution = records[0]["attribution"]  # a log in the long layout has one part
     if attribution:
         _judge_attribution(attribution, scenario, say, whole)
     fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
@@ -278,7 +278,7 @@ def judge_log(
 
 
 def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: FaultPolicy, whole: bool) -> None:
-    """Say which events count for nothing, and refuse a log in which they are too many of a type."""
+    """Warn of unread and unattributed events, and refuse a log with too many of the latter of a type."""
     unread = unread_types(attribution["unread"], scenario)
     if unread:
         say.warn(unread)
@@ -293,13 +293,13 @@ def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: 
 
 
 def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
-    """A row for every row of the log, with the reason for which it was set aside, if it was."""
+    """Return one row per row of the log, with the reason of its quarantine, if any."""
     codes, kinds = pd.factorize(quarantine[REASON])
     return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
 
 
 def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame) -> list[dict[str, Any]]:
-    """What was found in all parts together: rows are counted over all of them, ids are of the type that all make."""
+    """Join the outcomes of all parts: counts are summed, and id types are those of the joined rows."""
     rows = sum(record["rows"] for record in records)
     schema = []
     for entries in zip(*(record["schema"] for record in records), strict=True):
@@ -316,7 +316,7 @@ def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame)
 
 
 def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: FaultPolicy) -> list[Outcome]:
-    """As :func:`judge`, and refuse what fails critically, or any check that could not run."""
+    """As :func:`judge`, and refuse critical failures and checks that could not run."""
     outcomes = judge(frame, expectations) if expectations else []
     for outcome in outcomes:
         expectation = outcome.expectation

@@ -1,1 +1,1 @@
-"""Groups of features; each counts what it needs day by day."""
+"""Feature groups; each updates its own statistics day by day."""

@@ -1,4 +1,4 @@
-"""Point-in-time activity: how much, how lately and what kind of items users take, and who takes an item."""
+"""Point-in-time activity: counts and recency of users and items, a user's usual items, and an item's usual users."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TRAITS = ("popularity", "popularity_7d", "age")
 
 
 class Activity:
-    """Counts, recency, and the distance of an item from what its user usually takes.
+    """Counts, recency, and the distance of an item from its user's usual items.
 
     Parameters
     ----------
     about
-        What is known of the items.
+        Attributes of the items.
     since
-        Events of earlier days are remembered from elsewhere.
+        Events of earlier days come from a snapshot.
     """
 
     name = "activity"
@@ -38,13 +38,13 @@ class Activity:
         self._takers = RunningSums(items, ("experience",))
 
     def memory(self) -> dict[str, RunningSums]:
-        """What it remembers of the past, by name."""
+        """Return the running sums by name."""
         usual = {f"usual.{name}": sums for name, sums in self._usual.items()}
         of = {"user": self._by_user, "item": self._by_item, "habits": self._habits, "takers": self._takers}
         return {**of, **usual}
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day."""
+        """Add the events before a day."""
         for today, place in self._timeline.until(day):
             self._turn(today)
             users, items = self._events.users[place], self._events.items[place]
@@ -80,7 +80,7 @@ class Activity:
         self._by_item.advance(day)
 
     def _traits(self, items: Codes, days: Codes) -> Columns:
-        """What an item is now, on scales on which a distance means something."""
+        """Return the current traits of items, on scales on which distances are meaningful."""
         ever = self._by_item.ever(items)
         traits = {
             "popularity": np.log1p(ever.count),

@@ -1,7 +1,7 @@
-"""Point-in-time affinity of a user and an item: users folded into the factor spaces as they stood on a row's day.
+"""Point-in-time affinity of a user and an item: users folded in against the item vectors of a row's day.
 
-The vectors of items change on refresh days only. All rows between two of those are taken together, and a user who had
-taken nothing new between two days is folded in once for both.
+Item vectors change only on refresh days. All rows between two of these are processed together, and a user without new
+items between two days is folded in once for both.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mtl_tasks.features.running_sums import expand
 from mtl_tasks.features.user_history import Positions, UserHistory
 
 Columns = dict[str, Floats]
-NEAREST: Final = 5  # last items whose mean direction stands for a user's current mood
-_ROWS: Final = 1 << 17  # rows whose vectors are held at once
-_CELLS: Final = 1 << 22  # likewise pairs of a row and an item of the user's past
-_SIDE: Final = 64  # a row's or an item's vectors take about as much as so many pairs
+NEAREST: Final = 5  # last items whose mean direction represents a user's current interest
+_ROWS: Final = 1 << 17  # rows whose vectors are in memory at once
+_CELLS: Final = 1 << 22  # likewise pairs of a row and an item of the user's history
+_SIDE: Final = 64  # the vectors of a row or an item take about as much memory as this many pairs
 
 
 @dataclass(frozen=True)
 class FittedSpace:
-    """A factor space with what it folds in from."""
+    """A fitted factor model with the interactions that users are folded in from."""
 
     solver: Solver
     space: ItemFactors
@@ -38,14 +38,14 @@ class FittedSpace:
     past: UserHistory
 
     def snapshot(self, day: int) -> Snapshot:
-        """The items known on a day."""
+        """Return the item vectors known on a day."""
         known, vectors = self.space.at(day, self.item_ids)
         place = np.full(len(self.item_ids), -1, dtype=np.int64)
         place[known] = np.arange(len(known))
         return Snapshot(place, vectors)
 
     def fold_in(self, snapshot: Snapshot, starts: Positions, ends: Positions) -> Floats:
-        """Return a vector for each slice of the past, float32 (slices, dimensions)."""
+        """Return a vector for each slice of ``past``, float32 (slices, dimensions)."""
         owner, position = expand(starts, ends)
         place = snapshot.place[self.past.items[position]]
         known = place >= 0
@@ -58,7 +58,7 @@ class FittedSpace:
 
 @dataclass(frozen=True)
 class LevelSpace:
-    """What a label leaves unexplained, by user, and the space that was fitted on it, if any."""
+    """A label's residuals by user, and the rating factors fitted on them, if any."""
 
     past: UserHistory
     fitted: FittedSpace | None
@@ -66,14 +66,14 @@ class LevelSpace:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Item vectors of one day: ``place`` int64 (items,) says which is an item's, -1 if it has none."""
+    """Item vectors of one day: ``place`` int64 (items,) is the row of each item's vector, -1 if it has none."""
 
     place: Codes
     vectors: Floats
 
     @cached_property
     def unit(self) -> Floats:
-        """The vectors' directions, and a zero vector at place -1."""
+        """The vectors scaled to length 1, and a zero vector at position -1."""
         return np.vstack([_unit(self.vectors), np.zeros((1, self.vectors.shape[1]), dtype=np.float32)])
 
 
@@ -88,9 +88,9 @@ def affinity_columns(
     Parameters
     ----------
     levels
-        By task; they must know the residuals until the rows' last day.
+        By task, with the residuals up to the rows' last day.
     raw_factors
-        Whether the taste vectors of user and item are columns as well, a column a dimension.
+        Whether to add the preference factors of user and item, one column per dimension.
     """
     made: Columns = {}
 
@@ -114,14 +114,14 @@ def affinity_columns(
 
 
 def _epochs(rows: IndexedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Positions]]:
-    """Places of the rows of each time between two changes of the item vectors, in bounded parts."""
+    """Yield the positions of the rows between two changes of the item vectors, in bounded parts."""
     changes = np.unique(fitted.space.valid_from)
     epoch = np.searchsorted(changes, rows.days, side="right")
     for number in np.unique(epoch):
         positions = np.flatnonzero(epoch == number)
         positions = positions[stable_argsort(rows.users[positions], rows.days[positions])]
         snapshot = fitted.snapshot(int(rows.days[positions].max()))
-        # A user's rows of a day stay together: how they are computed, and with it their last bit, depends on them all.
+        # A user's rows of a day stay together: the last bit of their values depends on all of them.
         first = np.flatnonzero(np.diff(rows.users[positions]) | np.diff(rows.days[positions])) + 1
         cuts = first[np.flatnonzero(np.diff(first // _ROWS)) + 1] if len(first) else first
         for part in np.split(positions, cuts):
@@ -130,7 +130,7 @@ def _epochs(rows: IndexedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, 
 
 @dataclass(frozen=True)
 class _Users:
-    """The distinct pasts of some rows' users, folded in; row ``i`` has ``vectors[at[i]]``."""
+    """The distinct histories of the rows' users, folded in; row ``i`` has ``vectors[at[i]]``."""
 
     vectors: Floats
     at: Positions
@@ -140,7 +140,7 @@ class _Users:
     @classmethod
     def fold_in(cls, rows: IndexedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
         starts, ends = fitted.past.before(rows.users, rows.days)
-        # A past is named by its end; all that are empty are alike.
+        # A history is identified by its end; all empty ones are equal.
         _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
         starts, ends = starts[first], ends[first]
         return cls(fitted.fold_in(snapshot, starts, ends), at, starts, ends)
@@ -155,7 +155,7 @@ def _dot(users: _Users, rows: IndexedRows, snapshot: Snapshot) -> Floats:
 
 
 def _taste_columns(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
-    """Dot, cosine, norms, the cosine with the user's last items, and the vectors themselves if asked for."""
+    """Return dot product, cosine, norms, cosine with the user's last items, and the vectors if ``raw_factors``."""
     place = snapshot.place[rows.items]
     known = place >= 0
     names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
@@ -186,11 +186,10 @@ def _recent_cosine(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, us
 
 
 def _near_residual(rows: IndexedRows, past: UserHistory, snapshot: Snapshot) -> Floats:
-    """Mean of a user's past residuals, each weighted by how near its item is to the row's item in taste.
+    """Return the damped mean of a user's past residuals, weighted by the similarity of their items to the row's item.
 
-    The rows of a user and day have one past: all their pairs are one product of matrices. Those of about one size are
-    taken together, filled up with nothing. What the size of a product is, and with it a last bit, depends on the rows
-    of that user and day alone.
+    The rows of a user and day share one history, so all their pairs form one matrix product. Products of similar size
+    are padded and batched. The padded size, and with it the last bit, depends only on the rows of that user and day.
     """
     starts, ends = past.before(rows.users, rows.days)
     values = np.zeros(len(rows), dtype=np.float32)
@@ -209,7 +208,7 @@ def _near_residual(rows: IndexedRows, past: UserHistory, snapshot: Snapshot) -> 
 
 @dataclass(frozen=True)
 class _Blocks:
-    """Rows of one user and day against that user's past: (blocks,) where both begin, and how many there are."""
+    """Rows of one user and day against that user's history: start and length of both, (blocks,) each."""
 
     first_row: Positions
     rows: Positions
@@ -223,7 +222,7 @@ class _Blocks:
 
 
 def _blocks(rows: IndexedRows, wanted: Positions, starts: Positions, ends: Positions) -> Iterator[_Blocks]:
-    """Blocks of the wanted rows, by user and day in a row, those of about one size together and in bounded parts."""
+    """Yield blocks of consecutive wanted rows of a user and day, grouped by similar size, in bounded parts."""
     users, days, lengths = rows.users[wanted], rows.days[wanted], (ends - starts)[wanted]
     first = group_starts(users) | group_starts(days)
     begin = np.flatnonzero(first)
@@ -240,13 +239,13 @@ def _blocks(rows: IndexedRows, wanted: Positions, starts: Positions, ends: Posit
 
 
 def _filled(first: Positions, lengths: Positions) -> tuple[Positions, NDArray[np.bool_]]:
-    """List positions from each first one on, (blocks, rounded length), and which are within the length."""
+    """Return positions from each first one on, (blocks, rounded length), and which are within the length."""
     inside = np.arange(_rounded(lengths).max()) < lengths[:, None]
     return np.where(inside, first[:, None] + np.arange(inside.shape[1]), 0), inside
 
 
 def _rounded(lengths: Positions) -> Positions:
-    """Round up to three significant bits: few sizes, and at most a quarter more than there is."""
+    """Round up to three significant bits: few distinct sizes, each at most a quarter too large."""
     step = 2 ** np.maximum(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64) - 2, 0)
     rounded: Positions = -(-lengths // step) * step
     return rounded

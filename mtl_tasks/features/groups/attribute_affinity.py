@@ -1,4 +1,4 @@
-"""Point-in-time tastes by an attribute: genres of items to a user, groups of users to an item."""
+"""Point-in-time affinity by attribute, such as a user's for item genres or an item's for user groups."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedR
 from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values, expand
 
 Columns = dict[str, Values]
-RECENT = 28  # days in which the events of a value count as recent
+RECENT = 28  # days; events of a value within them count as recent
 SMOOTHING = 2.0  # pseudo-events at the overall share in a user's share of a value
 
 
 @dataclass(frozen=True)
 class MultiValued:
-    """Values of an attribute by item: item ``i`` has ``values[starts[i]:starts[i + 1]]``."""
+    """Attribute values by item: item ``i`` has ``values[starts[i]:starts[i + 1]]``."""
 
     name: str
     starts: NDArray[np.int64]
@@ -34,7 +34,7 @@ class MultiValued:
 
     @classmethod
     def parse(cls, name: str, texts: pd.Series[str]) -> MultiValued:
-        """Parse '|'-separated texts, one an item in code order; empty or missing means no value."""
+        """Parse '|'-separated texts, one per item in code order; empty or missing means no value."""
         parts = texts.fillna("").str.split("|").explode()
         filled = (parts != "").to_numpy()
         counts = np.bincount(np.cumsum(~parts.index.duplicated()) - 1, weights=filled, minlength=len(texts))
@@ -44,14 +44,14 @@ class MultiValued:
 
     @classmethod
     def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
-        """Take each text as one value; empty or missing means none."""
+        """Use each text as one value; empty or missing means none."""
         filled = (texts.fillna("") != "").to_numpy()
         codes, uniques = pd.factorize(texts[filled], sort=True)
         starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
         return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
 
     def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """List the values of many items: position in ``items``, and value."""
+        """Return the values of many items: position in ``items``, and value code."""
         owner, position = expand(self.starts[items], self.starts[items + 1])
         return owner, self.values[position]
 
@@ -61,21 +61,21 @@ class Attribute(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """Name of the attribute."""
 
     @property
     def size(self) -> int:
         """Number of different values."""
 
     def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
-        """List the values of many ids, each on a day: position in ``codes``, and value."""
+        """Return the values of many ids, each on a day: position in ``codes``, and value code."""
 
 
 class AttributeTastes:
     """Share, lift and residuals of the row's attribute values, averaged over those values.
 
-    Of an attribute of items they are the user's: how much the row's genres are for its user. Of an attribute of users
-    they are the item's: how much it is for users of the row's age group.
+    For an item attribute they describe the user, such as the user's liking for the row's genres. For a user attribute
+    they describe the item, such as its appeal to users of the row's age group.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class AttributeTastes:
     whose
         The side that is described; the values are those of the other side.
     since
-        Events of earlier days, and labels that were final on them, are remembered from elsewhere.
+        Events of earlier days, and labels that were final on them, come from a snapshot.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class AttributeTastes:
         mine: dict[str, int] = {whose: len(events.user_ids if whose == "user" else events.item_ids)}
         theirs = {value_axis(whose, attribute.name): attribute.size}
         self._pairs = KeySpace({**mine, **theirs})
-        # Of a label that is final later, the value may be another one by then.
+        # By the day a label becomes final, the attribute can have another value.
         self._pairs.learn(*self._met(events, self._timeline.rest)[:2])
         for name, level in levels.items():
             self._pairs.learn(*self._met(level, self._label_timelines[name].rest)[:2])
@@ -115,12 +115,12 @@ class AttributeTastes:
         self._residuals = {name: RunningSums(self._pairs, ("residual",)) for name in levels}
 
     def memory(self) -> dict[str, RunningSums]:
-        """What it remembers of the past, by name."""
+        """Return the running sums by name."""
         of = {"value": self._by_value, "pair": self._by_pair, "mine": self._by_mine, "everything": self._everything}
         return {**of, **{f"residual.{name}": sums for name, sums in self._residuals.items()}}
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day."""
+        """Add the events, and the labels that were final, before a day."""
         for today, place in self._timeline.until(day):
             whose, value, _ = self._met(self._events, place)
             self._by_value.advance(today)
@@ -168,12 +168,12 @@ class AttributeTastes:
         return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
 
     def _met(self, of: IndexedInteractions | LabelStatistics, place: slice) -> tuple[Codes, Codes, Codes]:
-        """Code of the described side and value met, for each value of each event, and the event's number."""
+        """Return, for each value of each event, the described side's code, the value code and the event's position."""
         mine, other = self._sides(of)
         owner, value = self._attribute.of(other[place], of.days[place])
         return mine[place][owner], value, owner
 
 
 def value_axis(whose: Literal["user", "item"], attribute: str) -> str:
-    """Name the axis of an attribute's values, by the side that is described by them."""
+    """Return the name of the axis of an attribute's values, given the side that they describe."""
     return f"{'item' if whose == 'user' else 'user'}.{attribute}"

@@ -1,4 +1,4 @@
-"""Point-in-time co-occurrence: how often two items were taken by the same people, added up day by day."""
+"""Point-in-time co-occurrence: how many users two items share, updated day by day."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from mtl_tasks.features.running_sums import SCALE, expand
 from mtl_tasks.features.user_history import UserHistory
 
 Columns = dict[str, Floats]
-PARTNERS: Final = 100  # earlier items of a user that a new one is paired with: a bound for those who take thousands
-_CHUNK: Final = 1 << 22  # pairs held at once, or scores of a user and an item
-_MANY: Final = 64  # rows of a user from which one product of tables beats looking every pair up
+PARTNERS: Final = 100  # earlier items of a user paired with a new one; a bound for users with thousands of items
+_CHUNK: Final = 1 << 22  # pairs, or user-item scores, in memory at once
+_MANY: Final = 64  # rows of a user from which one matrix product is faster than looking up every pair
 
 
 class CoOccurrence:
-    """Item-item counts of takers, heavy users damped.
+    """Item-item counts of shared users, with heavy users damped.
 
-    When a user takes their k-th item, it is paired with each of the last 100 before it, and the pair gains
-    ``1 / log(2 + k)``. An item taken again is not taken anew. A user and an item then score
-    ``sum over the user's items j of pair(item, j) / sqrt(n_j) / sqrt(n_item)``, n the takers of an item, without what
-    the user has contributed: a cosine-like overlap (Deshpande & Karypis 2004, item-based top-N).
+    A user's k-th item is paired with each of the last 100 before it, and each pair gains ``1 / log(2 + k)``. Repeated
+    items are not counted again. The score of a user and an item is
+    ``sum over the user's items j of pair(item, j) / sqrt(n_j) / sqrt(n_item)``, with n the number of an item's users
+    and without the user's own contribution: a cosine-like overlap (Deshpande & Karypis 2004, item-based top-N).
 
     Parameters
     ----------
     taken
-        The interactions in which an item was taken, ordered by day.
+        Positive interactions, ordered by day.
     since
-        Those of earlier days are remembered from elsewhere.
+        Those of earlier days come from a snapshot.
     """
 
     def __init__(self, taken: IndexedInteractions, since: int | None = None) -> None:
@@ -46,7 +46,7 @@ class CoOccurrence:
         users, items, days = taken.users[first], taken.items[first], taken.days[first]
         self._past = UserHistory.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
-        self._rank = rank.astype(np.int64)  # how many items the user had taken before
+        self._rank = rank.astype(np.int64)  # number of the user's earlier items
         keys = self._past.users * self._size + self._past.items
         self._by_pair = stable_argsort(keys)
         self._keys = keys[self._by_pair]
@@ -56,10 +56,10 @@ class CoOccurrence:
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
         self._takers = np.zeros(self._size, dtype=np.int64)
-        self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users and day of the last scores; products
+        self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users, day and products of the last scores
 
     def snapshot(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Pairs (item, other, gain), each once, and takers (item, count), by code: what another run can go on from."""
+        """Return pairs (item, other, gain), each once, and users per item (item, count), by code, to resume from."""
         upper = sparse.triu(self._pairs, format="coo")
         pairs = {
             "item": upper.row.astype(np.int32),
@@ -70,7 +70,7 @@ class CoOccurrence:
         return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
 
     def restore(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
-        """Hold what another held, whose item ``i`` has the code ``items[i]`` here; before anything is taken in."""
+        """Resume from a snapshot whose item ``i`` has code ``items[i]`` here; to be called before :meth:`advance`."""
         item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
         gain = pairs["gain"].to_numpy().astype(np.float64)
         upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
@@ -79,7 +79,7 @@ class CoOccurrence:
         self._scored = None
 
     def advance(self, day: int) -> None:
-        """Take in what happened before a day."""
+        """Add the interactions before a day."""
         end = int(np.searchsorted(self._days, day, side="left"))
         positions = self._by_day[self._at : end]
         self._at = end
@@ -88,17 +88,17 @@ class CoOccurrence:
         self._takers += np.bincount(self._past.items[positions], minlength=self._size)
         partners = np.minimum(self._rank[positions], PARTNERS)
         parts = [self._pairs_of(part) for part in np.array_split(positions, int(partners.sum() // _CHUNK) + 1)]
-        while len(parts) > 1:  # by twos: adding one after the other to a growing table copies it as often
+        while len(parts) > 1:  # pairwise: adding parts one by one copies the growing table each time
             parts = [reduce(add, parts[at : at + 2]) for at in range(0, len(parts), 2)]
         self._pairs = self._pairs + parts[0]
         self._scored = None
 
     def columns(self, rows: IndexedRows, last_items: int) -> Columns:
-        """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without takers."""
+        """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without users."""
         starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
         mine = self._taken_at(rows.users, rows.items, ends)
-        # Of an item that the user took, a part is what they have contributed: that is found pair by pair.
+        # The score of a user's own item includes the user's contribution, which is subtracted pair by pair.
         whole = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
         overlap = {"recent": np.zeros(len(rows)), "all": np.zeros(len(rows))}
         by_pair, by_product = np.flatnonzero(~whole), np.flatnonzero(whole)
@@ -118,7 +118,7 @@ class CoOccurrence:
             overlap["all"][part] = products[at, rows.items[part]] / SCALE
             longer = np.zeros(len(users), dtype=np.bool_)
             longer[at] = (ends - starts)[part] > last_items
-            if longer.any():  # of the others, the last items are all items
+            if longer.any():  # for the others, the last items are all items
                 products[longer] = self._products(users[longer], day, last_items).toarray()
             overlap["recent"][part] = products[at, rows.items[part]] / SCALE
         takers = self._takers[rows.items]
@@ -126,7 +126,7 @@ class CoOccurrence:
         return {f"co_occurrence.{name}": (value / scale).astype(np.float32) for name, value in overlap.items()}
 
     def _by_people(self, users: Codes, positions: Codes) -> Iterator[Codes]:
-        """Places in parts of so few users that a score of every item can be held for each."""
+        """Yield positions in parts with so few users that the scores of all their items fit in memory."""
         positions = positions[stable_argsort(users[positions])]
         number = np.cumsum(group_starts(users[positions])) - 1
         at_once = max(1, _CHUNK // self._size) if len(positions) else 1
@@ -134,7 +134,7 @@ class CoOccurrence:
 
     def scores(self, users: Codes, day: int) -> Floats:
         """Return the scores of every item for some users (sorted), float32 (users, items)."""
-        self._scored = None  # before the next ones are made
+        self._scored = None  # freed before the next ones are made
         products = self._products(users, day, PARTNERS)
         self._scored = users, day, products
         scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
@@ -143,7 +143,7 @@ class CoOccurrence:
         return scores
 
     def _products_of_all(self, users: Codes, day: int) -> sparse.csr_matrix:
-        """Return what users' items say; for candidates that was found just now, when they were chosen."""
+        """Return the products of users' items; for candidates, :meth:`scores` has just computed them."""
         if self._scored is not None and len(self._scored[0]) and self._scored[1] == day:
             place = np.minimum(np.searchsorted(self._scored[0], users), len(self._scored[0]) - 1)
             if np.array_equal(self._scored[0][place], users):
@@ -151,9 +151,9 @@ class CoOccurrence:
         return self._products(users, day, PARTNERS)
 
     def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
-        """Return what each user's last items say of all items, float64 (users, items), in units of 2**-20.
+        """Return the weighted pair sums of each user's last items, float64 (users, items), in units of 2**-20.
 
-        A user's items are added one after the other, as :meth:`columns` adds pairs: both come to the same bits, unless
+        A user's items are added one after the other, as :meth:`columns` adds pairs: both give the same bits, unless
         scipy was compiled to fuse multiplication and addition, as on ARM.
         """
         starts, ends = self._past.before(users, np.full(len(users), day))
@@ -169,7 +169,7 @@ class CoOccurrence:
         return weight
 
     def _pairs_of(self, positions: NDArray[np.intp]) -> sparse.csr_matrix:
-        """Pairs that the takes at some places form with those before them, either way round."""
+        """Return the pairs that interactions form with earlier ones, in both directions."""
         owner, before = expand(positions - np.minimum(self._rank[positions], PARTNERS), positions)
         gain = _gain(self._rank[positions][owner]).astype(np.float64)
         item, other = self._past.items[positions][owner], self._past.items[before]
@@ -177,7 +177,7 @@ class CoOccurrence:
         return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
 
     def _taken_at(self, users: Codes, items: Codes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Place at which each user had taken the item before a place, -1 if they had not."""
+        """Return the position, below ``ends``, of each user's interaction with the item, -1 if there is none."""
         if not len(self._keys):
             return np.full(len(users), -1, dtype=np.int64)
         keys = users * self._size + items
@@ -186,26 +186,26 @@ class CoOccurrence:
         return np.where((self._keys[found] == keys) & (place < ends), place, -1)
 
     def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, place: Codes) -> NDArray[np.float64]:
-        """What each item of a row's user adds to the row, whose item they had taken at ``mine``."""
+        """Return what each item of a row's user adds to the row; the user's own interaction is at ``mine``."""
         item, other = items[owner], self._past.items[place]
         pairs = np.zeros(len(owner))
         if len(owner):
             pairs = np.asarray(self._pairs[item, other]).ravel()
         taken = mine[owner]
         distance = np.abs(taken - place)
-        formed = (taken >= 0) & (distance > 0) & (distance <= PARTNERS)  # what the user has contributed
+        formed = (taken >= 0) & (distance > 0) & (distance <= PARTNERS)  # the user's own contribution
         pairs[formed] -= _gain(self._rank[np.maximum(taken, place)[formed]])
         return pairs / SCALE * self._weight(other)
 
 
 def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What a pair gains by a user who had taken ``rank`` items before, in units of 2**-20: sums of these are exact."""
+    """Return a pair's gain from a user with ``rank`` earlier items, in units of 2**-20, so that sums are exact."""
     gain: NDArray[np.int64] = np.rint(SCALE / np.log(3.0 + rank)).astype(np.int64)
     return gain
 
 
 def _first_takes(taken: IndexedInteractions, size: int) -> NDArray[np.intp]:
-    """Places of the first take of each user and item, in order."""
+    """Return the positions of the first interaction of each user and item, in order."""
     pairs = taken.users * size + taken.items
     order = stable_argsort(pairs)
     return np.sort(order[group_starts(pairs[order])])

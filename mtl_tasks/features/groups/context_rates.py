@@ -1,4 +1,4 @@
-"""Point-in-time rates under circumstances: how a user, an item and everybody respond where a row is shown."""
+"""Point-in-time rates by context: label means of a user, an item and everybody in a row's context."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _SIDES = ("user", "item")
 
 
 class ContextRates:
-    """Means of one label under each kind of one categorical context, and what goes beyond them.
+    """Means of one label by category of one context, and deviations from them.
 
-    ``context.<kind>.<task>.mean`` is everybody's mean under the kind, ``user_x_<kind>`` and ``item_x_<kind>`` those of
-    user and item, damped toward it; these are NaN for a row without a kind. ``user.<task>.beyond_<kind>`` is the mean
-    of what a user's labels were above what was known of their items under their kinds on the day, and the reverse for
-    items.
+    With ``<kind>`` the context's name, ``context.<kind>.<task>.mean`` is everybody's mean in the row's category;
+    ``user_x_<kind>.<task>.mean`` and ``item_x_<kind>.<task>.mean`` are those of user and item, damped toward it. They
+    are NaN for a row without a category. ``user.<task>.beyond_<kind>`` is the damped mean of a user's labels minus the
+    means that were known, on their day, for their items in their category; the reverse holds for items.
 
     Parameters
     ----------
     kind
         Name of the context.
     since
-        Labels that were final on earlier days are remembered from elsewhere.
+        Labels that were final on earlier days come from a snapshot.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ContextRates:
         self._name, self._task, self._damping = kind, task, damping
         self._labeled = labeled = events.settled(~np.isnan(events.labels[task]))
         self._timeline = Timeline(labeled.days, since)
-        kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # the first is none
+        kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # code 0 is none
         sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
         self._pairs = {side: KeySpace({side: sizes[side], **kinds}) for side in _SIDES}
         rest = self._timeline.rest
@@ -46,13 +46,13 @@ class ContextRates:
         self._beyond = {side: RunningSums(KeySpace({side: sizes[side]}), ("beyond",)) for side in _SIDES}
 
     def memory(self) -> dict[str, RunningSums]:
-        """What it remembers of the past, by name."""
+        """Return the running sums by name."""
         of = {"everything": self._everything, "kind": self._by_kind}
         of |= {f"pair.{side}": sums for side, sums in self._by_pair.items()}
         return of | {f"beyond.{side}": sums for side, sums in self._beyond.items()}
 
     def advance(self, day: int) -> None:
-        """Take in the labels that were final before a day."""
+        """Add the labels that were final before a day."""
         for today, place in self._timeline.until(day):
             users, items = self._labeled.users[place], self._labeled.items[place]
             kind, value = self._labeled.kinds[self._name][place] + 1, self._labeled.labels[self._task][place]
@@ -79,7 +79,7 @@ class ContextRates:
         return made
 
     def _means(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Values]:
-        """Means under a kind; a kind that no label was observed under has everybody's."""
+        """Return the means by category; a category without labels gets the overall mean."""
         overall = np.nan_to_num(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value"))
         everybody = self._by_kind.ever(kind).damped_mean("value", overall, self._damping)
         made = {"everybody": everybody}
@@ -93,5 +93,5 @@ class ContextRates:
 
 
 def kind_axis(context: str) -> str:
-    """Name the axis of a context's kinds."""
+    """Return the name of the axis of a context's categories."""
     return f"context.{context}"

@@ -1,4 +1,4 @@
-"""Point-in-time levels of a label: damped means and biases of users and items, and what they leave unexplained."""
+"""Point-in-time statistics of a label: damped means and biases of users and items, and residuals from them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SUMS = ("value", "square", "bias")
 
 
 class LabelStatistics:
-    """Levels of one task's label.
+    """Means, biases and residuals of one task's label.
 
-    Every event is first measured against what was known on its own day: the item's damped mean, then the user's
-    damped bias against those. What remains is the event's ``residual``. All later features are sums of such per-event
-    quantities, which do not change once the day is over.
+    Each label is first compared with what was known on its day: the item's damped mean, then the user's damped bias
+    from such means. The remainder is its ``residual``. All later features are sums of such per-event quantities, which
+    do not change once the day is over.
 
     Attributes
     ----------
     users, items, days
-        int64 (n,): the labeled events, each on the day in which its label became final.
+        int64 (n,): the labeled events, each on the day on which its label became final.
     residual
         float32 (n,), NaN from the day of the last :meth:`advance` on.
 
@@ -36,7 +36,7 @@ class LabelStatistics:
     damping
         Pseudo-events at the prior in every mean.
     since
-        Labels that were final on earlier days are remembered from elsewhere.
+        Labels that were final on earlier days come from a snapshot.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class LabelStatistics:
         self._by_item = RunningSums(KeySpace({"item": len(events.item_ids)}), _SUMS, windows, name)
 
     def memory(self) -> dict[str, RunningSums]:
-        """What it remembers of the past, by name; its residuals beside."""
+        """Return the running sums by name; residuals are kept separately."""
         return {"everything": self._everything, "user": self._by_user, "item": self._by_item}
 
     @property
     def settled_count(self) -> int:
-        """How many of the labels were final, and so taken in, by the day of the last :meth:`advance`."""
+        """Number of labels that were final, and so added, by the day of the last :meth:`advance`."""
         return int(self._timeline.rest.start)
 
     def advance(self, day: int) -> None:
-        """Take in the labels that were final before a day."""
+        """Add the labels that were final before a day."""
         for today, place in self._timeline.until(day):
             users, items, value = self.users[place], self.items[place], self._value[place]
             overall = self._overall()
@@ -88,7 +88,7 @@ class LabelStatistics:
         self._by_item.advance(day)
 
     def columns(self, rows: IndexedRows) -> Columns:
-        """Return the columns of rows of the day of the last :meth:`advance`; NaN where there is nothing to tell."""
+        """Return the columns of rows of the day of the last :meth:`advance`; NaN where nothing is known."""
         overall = self._overall()
         made = {
             **self._side("user", self._by_user, rows.users, overall),
@@ -123,7 +123,7 @@ class LabelStatistics:
 def task_levels(
     events: IndexedInteractions, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
 ) -> dict[str, LabelStatistics]:
-    """Levels of every task that has a label column, and of every signal."""
+    """Return the statistics of every task that has a label column, and of every signal."""
     damping = scenario.features.damping
     return {
         name: LabelStatistics(events, name, scenario.labels[name], damping, windows, since) for name in events.labels

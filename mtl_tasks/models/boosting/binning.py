@@ -1,4 +1,4 @@
-"""Features as the matrix that LightGBM reads: columns in order, kinds as codes."""
+"""Features as the matrix that LightGBM reads: columns in order, categories as codes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
-MOST_LEVELS: Final = 255  # as many as OpenCL takes; a level of few rows is noise to a tree anyway
-# The smallest leaf is the settings' business, and they may differ between two uses of the same bins.
+MOST_LEVELS: Final = 255  # the limit of OpenCL; a category of few rows is noise to a tree anyway
+# No pre-filter: it depends on the minimum leaf size, which may differ between two uses of the same bins.
 BINNING = {"verbosity": -1, "feature_pre_filter": False}
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The columns a model was fitted on, and the levels of those that name kinds.
+    """The columns a model was fitted on, and the categories of the categorical ones.
 
     Attributes
     ----------
     names
         Columns in the order of the matrix.
     levels
-        Column of kinds to the levels that the rows of fitting had, the most frequent ones if there are many; level
-        ``k`` has code ``k + 1``. Code 0 stands for every other level and for none, so that a level that is rare, or
-        new at serving, is treated as a missing one was in training.
+        Categorical column to its categories in the fitted rows, the most frequent ones if there are many; category
+        ``k`` has code ``k + 1``. Code 0 is for every other category and for none, so that a category that is rare, or
+        new at serving, is treated as missing ones were in training.
     """
 
     names: list[str]
@@ -36,7 +36,7 @@ class Encoder:
 
     @classmethod
     def learn(cls, features: pd.DataFrame) -> Encoder:
-        """Learn columns and levels from the rows a model is fitted on."""
+        """Learn columns and categories from the rows a model is fitted on."""
         names = [str(name) for name in features]
         kinds = [name for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)]
         return cls(names, {name: _levels(features[name]) for name in kinds})
@@ -58,8 +58,8 @@ class Encoder:
     def binned(self, features: pd.DataFrame, device: str, reference: lgb.Dataset | None = None) -> lgb.Dataset:
         """Return the features binned for a device.
 
-        They are read where they lie, as columns of an Arrow table: LightGBM copies a matrix of part of the rows, which
-        is twice the memory. CUDA reads a copy on the GPU that is made only here: without it the process dies. OpenCL
+        They are read in place, as columns of an Arrow table: LightGBM copies a matrix of part of the rows, which takes
+        twice the memory. CUDA reads a copy on the GPU that is made only here: without it the process dies. OpenCL
         takes no more than 256 bins of columns that LightGBM bundles.
         """
         read = [self._codes(features[name], name) if name in self.levels else features[name] for name in self.names]
@@ -75,7 +75,7 @@ class Encoder:
 
 
 def _levels(column: pd.Series[Any]) -> list[Any]:
-    """Return the most frequent levels in order; of equally frequent ones the first."""
+    """Return the most frequent categories in order; of equally frequent ones the first."""
     counts = column.value_counts(sort=False)
     counts = counts[counts > 0].sort_index()
     chosen = counts.sort_values(ascending=False, kind="stable").head(MOST_LEVELS).index

@@ -1,4 +1,4 @@
-"""The device that trees grow on: what a scenario asks for, tried out by training on it."""
+"""The device that trees grow on: the scenario's choice, tested by training on it."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ PROBE: Final = Path(__file__).with_name("probe.py")
 TIME_LIMIT: Final = 120  # seconds; the first kernels that an OpenCL driver compiles can take 30
 NAMED = re.compile(r"Using GPU Device: (.+), Vendor:")
 THROWN = re.compile(r"what\(\):(.+)")
-ON_CPU = re.compile(r"^(pthread|cpu|basic)\b|\bCPU\b")  # what PoCL and Intel's driver call the processor
+ON_CPU = re.compile(r"^(pthread|cpu|basic)\b|\bCPU\b")  # names of the CPU in PoCL and Intel's driver
 
-# What each device needs beside the scenario's settings.
+# Parameters of each device in addition to the scenario's settings.
 PARAMETERS: Final[dict[str, dict[str, Any]]] = {
-    # Reproducible to the bit; column-wise histograms may be chosen by a timing otherwise.
+    # Reproducible to the bit; otherwise a timing may select column-wise histograms.
     "cpu": {"deterministic": True, "force_row_wise": True},
     # Predictions after many rounds differ by 2e-9 from the CPU's; in single precision, the default, by 1e-1.
     "gpu": {"gpu_use_dp": True},
-    # Double precision made of 60 rounds without sampling the very predictions of the CPU, single precision 4e-10 off.
+    # After 60 rounds without sampling, predictions equal the CPU's in double precision; in single they are 4e-10 off.
     "cuda": {"gpu_use_dp": True},
 }
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What a trial on a device told.
+    """Result of a trial on a device.
 
     Attributes
     ----------
     problem
-        Why LightGBM cannot train there, or null.
+        Why LightGBM cannot train there, or None.
     name
-        What the OpenCL driver calls the device, or null.
+        The OpenCL driver's name of the device, or None.
     """
 
     problem: str | None = None
@@ -51,7 +51,7 @@ class Probed:
 
     @property
     def drawback(self) -> str | None:
-        """Why ``auto`` passes it over, or null."""
+        """Why ``auto`` skips the device, or None."""
         if self.problem is None and self.name is not None and ON_CPU.search(self.name):
             return f"OpenCL device {self.name!r} is the processor, where device 'cpu' is faster"
         return self.problem
@@ -68,7 +68,7 @@ def resolve_device(asked: str) -> str:
     Raises
     ------
     ConfigError
-        If ``gpu`` or ``cuda`` is asked for and cannot train here.
+        If ``gpu`` or ``cuda`` is requested and cannot train here.
     """
     if asked == "cpu":
         return asked
@@ -85,7 +85,7 @@ def resolve_device(asked: str) -> str:
 
 @contextmanager
 def at_work(device: str) -> Iterator[None]:
-    """Say that a device failed while trees grew, for want of memory say: the processor never takes over unasked.
+    """Report a device that fails while trees grow, such as for lack of memory; there is no silent fallback to the CPU.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def at_work(device: str) -> Iterator[None]:
 
 @cache
 def probe(device: str) -> Probed:
-    """Train a small model on ``gpu`` or ``cuda`` and check its scores, once a process."""
+    """Train a small model on ``gpu`` or ``cuda`` and check its scores, once per process."""
     # Without -P this folder would be searched before the standard library.
     command = [sys.executable, "-P", str(PROBE), device]
     try:
@@ -125,7 +125,7 @@ def probe(device: str) -> Probed:
 
 
 def _ended(status: int, stderr: str) -> str:
-    """Say how a trial died, and of what where C++ told: with CUDA, of a driver that is not there."""
+    """Describe how a trial ended, with the C++ error if there is one: with CUDA, that of a missing driver."""
     thrown = THROWN.search(stderr)
     return f"its process ended with status {status}" + (f": {thrown[1].strip()}" if thrown else "")
 

@@ -1,4 +1,4 @@
-"""Prediction of trees that several tasks share: rows go through them once for all tasks."""
+"""Prediction by trees that several tasks share: rows pass through them once for all tasks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mtl_tasks.models.boosting.binning import Matrix
 from mtl_tasks.models.boosting.model_text import split_text
 
 Values = NDArray[np.float64]
-CELLS: Final = 4_000_000  # leaf ids held at a time
+CELLS: Final = 4_000_000  # leaf ids in memory at once
 
 
 class LeafTable:
     """The outputs of every leaf for every task.
 
-    Trees of one structure give a row the same leaf whatever the task, so leaf ids are read once, from the model with
-    the most rounds, and multiplied as a one-hot matrix with the table of outputs. The sums run in LightGBM's order:
-    they are those of its own prediction to the last bit or nearly so.
+    Trees of one structure assign a row the same leaf for every task, so leaf ids are read once, from the model with
+    the most rounds, and multiplied as a one-hot matrix with the table of outputs. The sums run in LightGBM's order and
+    equal its own prediction to the last bit or nearly so.
 
     Parameters
     ----------
     boosters, rounds, first
-        Task to its model, and to the number of trees in it that all tasks share and the place of the first of them.
+        Task to its model, the number of its trees that all tasks share, and the index of the first of them.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class LeafTable:
         self._starts = starts[:-1].astype(np.int32)
         self._table = np.zeros((starts[-1], len(boosters)))
         for task, trees in outputs.items():
-            if trees:  # a tree of the longest model that this task has not adds nothing
+            if trees:  # trees of the longest model that this task lacks add nothing
                 self._table[: starts[len(trees)], self._places[task]] = np.concatenate(trees)
 
     def scores(self, matrix: Matrix, tasks: list[str], threads: int) -> Values:
-        """Return float64 (n, tasks): what the shared trees add up to."""
+        """Return float64 (n, tasks): the sums of the shared trees."""
         table = np.ascontiguousarray(self._table[:, [self._places[task] for task in tasks]])
         made = np.zeros((len(matrix), len(tasks)))
         if not self._rounds:

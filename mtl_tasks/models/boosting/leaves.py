@@ -1,4 +1,4 @@
-"""In which leaf of the newest tree a row lies, read from what the tree added to the row's score."""
+"""The leaf of each row in the newest tree, read from what the tree added to the row's score."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from mtl_tasks.models.boosting.model_text import Tree
 
 log = logging.getLogger(__name__)
-GAP: Final = 1e-9  # outputs closer than this cannot be told apart in a sum of some hundred trees
+GAP: Final = 1e-9  # outputs closer than this are indistinguishable in a sum of some hundred trees
 
 Leaves = NDArray[np.intp]
 
 
 class LeafReader:
-    """Reads leaves from the scores that LightGBM keeps of its own data sets.
+    """Reads leaves from the scores that LightGBM keeps for its own data sets.
 
-    A row's score grows by the output of its leaf, so the difference tells the leaf: 5 times faster than ``pred_leaf``
-    at 500,000 rows, and without the raw matrix, which is freed once it is binned.
+    A row's score changes by the output of its leaf, so the difference identifies the leaf: 5 times faster than
+    ``pred_leaf`` at 500,000 rows, and without the raw matrix, which is freed once it is binned.
     """
 
     def __init__(self, booster: lgb.Booster, sets: list[lgb.Dataset]) -> None:
-        # LightGBM keeps a second copy of each tree on the GPU, which is not told of outputs that are set.
+        # LightGBM keeps a second copy of each tree on the GPU, which setting outputs does not update.
         self._on_cuda = booster.params.get("device_type") == "cuda"
         self._booster = booster
         self._sets = sets
@@ -33,14 +33,14 @@ class LeafReader:
         self.tied = False
 
     def can_read(self, tree: Tree) -> bool:
-        """Whether a row's leaf can be told: not on CUDA if two leaves have the same output, as is very rare."""
+        """Return whether leaves can be identified: not on CUDA if two have the same output, which is very rare."""
         return not (self._on_cuda and _tied(tree))
 
     def read(self, tree: Tree) -> list[Leaves]:
         """Return intp (n,) for each data set, for the newest tree; :meth:`can_read` must hold.
 
-        Sets :attr:`tied` where two of its leaves have the same output and the slow way was taken: the booster then
-        carries more data sets than before and should be replaced.
+        Sets :attr:`tied` if two of its leaves have the same output and the slow path was used: the booster then has
+        more data sets than before and should be replaced.
         """
         if _tied(tree):
             self.tied = True
@@ -56,7 +56,7 @@ class LeafReader:
         return found
 
     def _read_apart(self, num_leaves: int) -> list[Leaves]:
-        """Number the leaves by their outputs and score the binned data anew; training scores do not notice."""
+        """Set the leaves' numbers as outputs and score the binned data again; training scores do not change."""
         newest = self._booster.num_trees() - 1
         log.debug("tree %d: two leaves have equal outputs, rows are sent through it again", newest)
         for number in range(newest):
@@ -84,7 +84,7 @@ def _tied(tree: Tree) -> bool:
 def inner_scores(booster: lgb.Booster, place: int) -> NDArray[np.float64]:
     """Return LightGBM's own scores of its training data (0) or a validation set (1, …); valid until its next call.
 
-    The method has no public name; this is the one place that knows it.
+    The method has no public name; it is used only here.
     """
     scores: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=place)  # type: ignore[attr-defined]
     return scores

@@ -1,4 +1,4 @@
-"""Losses of what is learned, with the derivatives that Newton steps need."""
+"""Losses, with the derivatives for Newton steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TINY = 1e-12
 
 
 class Loss(ABC):
-    """A loss of raw scores against labels, mean over rows.
+    """A loss of raw scores against labels, averaged over rows.
 
     Attributes
     ----------
     objective
-        LightGBM's line for it in a model file.
+        Its objective line in a LightGBM model file.
     shown
-        Name of the metric that learning curves show.
+        Name of the metric on learning curves.
     """
 
     objective: ClassVar[str]
@@ -29,11 +29,11 @@ class Loss(ABC):
 
     @abstractmethod
     def base(self, label: Values, weight: Values | None) -> float:
-        """Return the constant score of least loss."""
+        """Return the constant score with the lowest loss."""
 
     @abstractmethod
     def derivatives(self, score: Values, label: Values) -> tuple[Values, Values]:
-        """Return first and second derivative by the score, float64 (n,) each."""
+        """Return the first and second derivatives with respect to the score, float64 (n,) each."""
 
     @abstractmethod
     def each(self, score: Values, label: Values) -> Values:
@@ -93,9 +93,9 @@ class LogLoss(Loss):
 
 
 class FractionLoss(LogLoss):
-    """Log loss of a label between 0 and 1: what is learned is its mean, whatever its distribution.
+    """Log loss of a label between 0 and 1, which fits its mean, whatever its distribution.
 
-    That is the fractional logit of Papke & Wooldridge (1996). A fraction spreads least where its mean is near 0 or 1;
+    This is the fractional logit of Papke & Wooldridge (1996). A fraction varies least where its mean is near 0 or 1;
     there an error counts for more than in squared error.
     """
 

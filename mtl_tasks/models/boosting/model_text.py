@@ -1,4 +1,4 @@
-"""LightGBM's text format, as far as giving the trees of one structure the leaves of each task needs."""
+"""LightGBM's text format, as far as needed to give trees of one structure the leaves of each task."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TINY = 1e-300
 
 @dataclass(frozen=True)
 class Tree:
-    """One tree's lines, by key and in order."""
+    """The lines of one tree, by key and in order."""
 
     lines: dict[str, str]
 
     @property
     def num_leaves(self) -> int:
-        """Number of leaves; 1 where nothing was split."""
+        """Number of leaves; 1 if nothing was split."""
         return int(self.lines["num_leaves"])
 
     @property
@@ -30,19 +30,19 @@ class Tree:
         return np.array(self.lines["leaf_value"].split(), dtype=np.float64)
 
     def with_leaves(self, values: Values, gradient: Values, hessian: Values, leaf_l2: float) -> Tree:
-        """Return the tree with a task's leaves, and with its own gain at every split.
+        """Return the tree with a task's leaves and its own gain at every split.
 
         Parameters
         ----------
         values, gradient, hessian
-            float64 (leaves,): leaf outputs, and the task's sums of derivatives they came from.
+            float64 (leaves,): leaf outputs, and the task's derivative sums behind them.
         """
         if self.num_leaves == 1:
             return Tree({**self.lines, "leaf_value": _text(values)})
         leaves = np.column_stack([gradient, hessian, hessian * values])
         sums = _inner_sums(self._children("left_child"), self._children("right_child"), leaves)
         score = sums[..., 0] ** 2 / (sums[..., 1] + leaf_l2)
-        # What the split took off the task's loss; a structure made for all tasks can cost one of them something.
+        # The split's reduction of the task's loss; a structure made for all tasks can raise the loss of one.
         gains = np.maximum(score[:, 1] + score[:, 2] - score[:, 0], 0.0)
         means = sums[:, 0, 2] / np.maximum(sums[:, 0, 1], TINY)
         return Tree(
@@ -70,7 +70,7 @@ def constant(value: float) -> Tree:
 
 
 def split_text(text: str) -> tuple[str, list[Tree], str]:
-    """Split a model into its head, its trees and what follows them."""
+    """Split a model text into its head, its trees and the rest."""
     head, *blocks = text.split("\nTree=")
     if not blocks:
         head, _, tail = text.partition(END)
@@ -84,7 +84,7 @@ def split_text(text: str) -> tuple[str, list[Tree], str]:
 
 
 def join_text(head: str, trees: Iterable[Tree], tail: str, objective: str) -> str:
-    """Return a model file of trees, with an objective; ``head`` and ``tail`` come from :func:`split_text`."""
+    """Return the model text of trees with an objective; ``head`` and ``tail`` come from :func:`split_text`."""
     kept = [line for line in head.splitlines() if line and not line.startswith(("objective=", "tree_sizes="))]
     place = next(number for number, line in enumerate(kept) if line.startswith("feature_names="))
     blocks = [_block(number, tree) for number, tree in enumerate(trees)]
@@ -98,17 +98,17 @@ def _block(number: int, tree: Tree) -> str:
 
 
 def _text(values: Sequence[float] | Values) -> str:
-    """Shortest decimals that read back to the same doubles."""
+    """Format as the shortest decimals that read back as the same doubles."""
     return " ".join(repr(float(value)) for value in values)
 
 
 def _short(values: Values) -> str:
-    """As LightGBM writes what no prediction hangs on: a model that was saved and loaded then equals what it was."""
+    """Format as LightGBM does for values that predictions do not use, so that saving and loading changes nothing."""
     return " ".join(f"{value:g}" for value in values)
 
 
 def _inner_sums(left: NDArray[np.int64], right: NDArray[np.int64], leaves: Values) -> Values:
-    """Sums over every inner node and its two children, (nodes, 3, columns); a child ~k is leaf k."""
+    """Return sums over every inner node and its two children, (nodes, 3, columns); a child ~k is leaf k."""
     sums = np.zeros((len(left), 3, leaves.shape[1]))
     for node in reversed(range(len(left))):  # a child's number is above its parent's
         for side, child in ((1, left[node]), (2, right[node])):

@@ -1,4 +1,4 @@
-"""What each feature adds to a boosted prediction: SHAP values, and the gain of shared and of own trees."""
+"""Feature contributions to boosted predictions: SHAP values, and the gain of shared and of own trees."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mtl_tasks.models.boosting.trees import TaskTrees
 
 Values = NDArray[np.float64]
 TOP: Final = 20
-SAMPLE: Final = 2_000  # rows of a summary, where the trees are few
-FEWEST: Final = 100  # and where they are many
-WORK: Final = 20_000_000  # rows times leaves, of all tasks; 0.2 microseconds each on trees of 31 leaves
+SAMPLE: Final = 2_000  # rows of a summary with few trees
+FEWEST: Final = 100  # rows of a summary with many trees
+WORK: Final = 20_000_000  # rows times leaves, over all tasks; 0.2 microseconds each on trees of 31 leaves
 
 
 def contributions(trees: TaskTrees, matrix: Matrix, threads: int, seeds: int | None = None) -> Values:
-    """Return SHAP values, float64 (n, columns + 1), averaged over the seeds (or the first few of them).
+    """Return SHAP values, float64 (n, columns + 1), averaged over the seeds (or the first ``seeds`` of them).
 
-    The last column is what the model predicts on average; a row adds up to its raw score. They are exact for trees
+    The last column is the model's mean prediction; a row adds up to its raw score. The values are exact for trees
     (Lundberg, Erion and Lee, "Consistent individualized feature attribution for tree ensembles", 2018).
     """
     made = np.zeros((len(matrix), matrix.shape[1] + 1))
@@ -33,7 +33,7 @@ def contributions(trees: TaskTrees, matrix: Matrix, threads: int, seeds: int | N
 
 
 def affordable_rows(rounds: int, num_leaves: int, tasks: int) -> int:
-    """Return how many rows of one of several tasks a summary can take, so that all of them cost a few seconds."""
+    """Return the number of rows per task for a summary, so that all tasks together take a few seconds."""
     return max(FEWEST, min(SAMPLE, WORK // (tasks * max(rounds, 1) * num_leaves)))
 
 
@@ -45,13 +45,13 @@ def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collect
     made
         From :func:`contributions`.
     kinds
-        Names of the columns whose values are codes of kinds: those have no direction.
+        Names of the columns with category codes, which have no direction.
 
     Returns
     -------
     list of dict
         ``feature``; ``mean_abs``, its mean absolute SHAP value; ``direction``, the rank correlation of its value with
-        its SHAP value (positive: more of it raises the prediction; null where either is constant).
+        its SHAP value (positive: a higher value raises the prediction; None if either is constant).
     """
     size = np.abs(made[:, :-1]).mean(axis=0)
     order = np.argsort(-size, kind="stable")[:TOP]
@@ -67,7 +67,7 @@ def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collect
 
 
 def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
-    """Spearman's correlation of the rows in which both are known; null where one of them is constant."""
+    """Return Spearman's correlation over the rows with both values; None if either is constant."""
     known = np.isfinite(first) & np.isfinite(second)
     if known.sum() < 2:
         return None
@@ -80,10 +80,10 @@ def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
 
 
 def importance_split(trees: TaskTrees) -> list[tuple[str, float, float]] | None:
-    """Features by share of the total gain, that in trees shared by all tasks and that in the task's own apart.
+    """Return features with their shares of the total gain in shared trees and in the task's own trees.
 
-    Null unless there are trees of these two kinds and no others. A shared tree's gain is what its splits took
-    off this task's own loss.
+    None unless there are trees of these two kinds and no others. A shared tree's gain is the reduction of this task's
+    own loss by its splits.
     """
     own_rounds = [trees.own_rounds(number) for number in range(len(trees.boosters))]
     if any(trees.inherited) or not any(trees.shared) or not any(own_rounds):

@@ -1,4 +1,4 @@
-"""Shared-tree boosting: each round grows one tree for all tasks, and every task gives it leaves of its own."""
+"""Shared-tree boosting: each round grows one tree for all tasks, and every task sets its own leaves."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from mtl_tasks.models.boosting.task_rows import Positions, Span, TaskRows, span
 
 log = logging.getLogger(__name__)
 
-CHUNK: Final = 256  # rounds of one LightGBM booster; short enough that sums of outputs keep their last digits
-WORTH_LEAVING: Final = 0.8  # fewer rows than this share are still needed: go on with those alone
-EMPTY: Final = 20  # draws in a row without a split, after which nothing is left to find
-CURVE_ROWS: Final = 20_000  # rows of train from which the curve of the training loss is drawn
+CHUNK: Final = 256  # rounds of one LightGBM booster; few enough that sums of outputs keep their last digits
+WORTH_LEAVING: Final = 0.8  # if fewer rows than this share are still needed, continue with those alone
+EMPTY: Final = 20  # consecutive draws without a split after which growth ends
+CURVE_ROWS: Final = 20_000  # train rows that the training-loss curve is computed on
 
 
 @dataclass(frozen=True)
 class LeafValues:
-    """One task's leaves of one tree: outputs, and the sums of derivatives they came from, float64 (leaves,) each."""
+    """One task's leaves of one tree: outputs, and the derivative sums behind them, float64 (leaves,) each."""
 
     value: Values
     gradient: Values
@@ -36,22 +36,22 @@ class LeafValues:
 
 @dataclass
 class TaskState:
-    """A task while its trees grow.
+    """State of a task while its trees grow.
 
     Attributes
     ----------
     score, tune_score
         Raw scores of the labeled rows so far.
     base
-        The constant they started from.
+        Their constant initial value.
     limit
-        Rounds to grow, or null: stop where ``tune`` was best, after ``patience`` rounds without gain.
+        Rounds to grow; None: stop after ``patience`` rounds without gain on ``tune``.
     best_round
-        Rounds that count, once grown.
+        Number of rounds to keep.
     leafings
-        Leaves by round, of every round in which the task was alive.
+        Leaves by round, for every round in which the task was alive.
     train_loss
-        Mean loss of now, on a sample.
+        Current mean loss on a sample of the train rows.
     """
 
     name: str
@@ -80,7 +80,7 @@ class TaskState:
         self.note_train_loss()
 
     def derivatives(self) -> tuple[Values, Values]:
-        """Weighted first and second derivatives at the score of now."""
+        """Return the weighted first and second derivatives at the current score."""
         gradient, hessian = self.loss.derivatives(self.score, self.rows.label)
         if self.rows.weight is not None:
             gradient, hessian = gradient * self.rows.weight, hessian * self.rows.weight
@@ -94,10 +94,10 @@ class TaskState:
     def step(
         self, leaf: Leaves, tune_leaf: Leaves | None, derivatives: tuple[Values, Values], count: int, rate: float
     ) -> LeafValues:
-        """Give a tree of ``count`` leaves this task's Newton outputs and add them to the scores.
+        """Compute this task's Newton outputs for a tree of ``count`` leaves and add them to the scores.
 
-        An output is drawn toward the step of all rows together, not toward 0: a rare label's leaves are drawn so
-        much that its mean prediction would else fall short of its rate (by 8 % at a rate of 1 %).
+        Outputs are shrunk toward the step of all rows together, not toward 0: a rare label's leaves are shrunk so
+        much that its mean prediction would otherwise be below its rate (by 8 % at a rate of 1 %).
         """
         gradient, hessian = (_sums(leaf, values, count) for values in derivatives)
         common = gradient.sum() / hessian.sum()
@@ -109,7 +109,7 @@ class TaskState:
         return made
 
     def end_round(self, patience: int) -> None:
-        """Note the losses after a round, and stop where nothing was gained for too long."""
+        """Record the losses after a round; stop the task after ``patience`` rounds without gain."""
         rounds = len(self.leafings)
         self.note_train_loss()
         if self.limit is not None:
@@ -131,15 +131,15 @@ def _sums(leaf: Leaves, values: Values, count: int) -> Values:
 
 @dataclass(frozen=True)
 class GrowthConfig:
-    """How shared trees grow.
+    """Settings of shared-tree growth.
 
     Attributes
     ----------
     parameters
         LightGBM's, without objective, learning rate and seed.
     grown
-        Rounds that were grown before. Directions and samples are drawn by seed and round: growing on from a multiple
-        of ``CHUNK`` on the same rows gives what growing at once would have given.
+        Rounds grown before. Directions and samples are drawn by seed and round: growth that resumes at a multiple of
+        ``CHUNK`` on the same rows equals uninterrupted growth.
     """
 
     parameters: dict[str, Any]
@@ -155,7 +155,7 @@ class GrowthConfig:
 
 @dataclass
 class TaskInteraction:
-    """How the tasks got on with each other, by round of the first seed; null where a task had stopped.
+    """Diagnostics of task interaction by round of the first seed; None once a task has stopped.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ class TaskInteraction:
     weights
         Task to its weight in the round.
     rounds
-        Task to the rounds it took part in, by seed.
+        Task to its number of rounds, by seed.
     """
 
     cosines: dict[str, list[float | None]]
@@ -175,14 +175,14 @@ class TaskInteraction:
 
 @dataclass
 class TreeStructures:
-    """What growing gave beside the tasks' leaves.
+    """Result of growth, apart from the tasks' leaves.
 
     Attributes
     ----------
     trees
-        One tree a round, with LightGBM's own leaves.
+        One tree per round, with LightGBM's own leaves.
     head, tail
-        The model file's text around its trees.
+        The model file's text before and after its trees.
     """
 
     trees: list[Tree]
@@ -199,20 +199,20 @@ def grow(
     Parameters
     ----------
     train, tune
-        Binned rows; labels in them are not read.
+        Binned rows; their labels are not read.
     tasks
-        They learn in place.
+        Updated in place.
 
     Notes
     -----
-    A tree is found by LightGBM from one gradient a row (see :mod:`mtl_tasks.models.boosting.split_gradient`); then
-    every task sets its exact Newton leaves from its own labeled rows, so a row moves the leaves of no task for which
+    LightGBM finds a tree from one gradient per row (see :mod:`mtl_tasks.models.boosting.split_gradient`). Every task
+    then sets its exact Newton leaves from its own labeled rows, so a row never changes the leaves of a task for which
     it is unlabeled.
     """
     grower = _Grower(train, tune, tasks, growing)
     while grower.alive:
         grower.grow_chunk()
-    if not grower.found.head:  # every task was to have no trees
+    if not grower.found.head:  # no task grows any tree
         grower.frame(lgb.Booster(growing.parameters, train))
     return grower.found
 
@@ -236,7 +236,7 @@ class _Grower:
         return [task for task in self._tasks if task.alive]
 
     def grow_chunk(self) -> None:
-        """Grow some rounds in one LightGBM booster, on the rows that a living task is labeled on."""
+        """Grow some rounds in one LightGBM booster, on the rows labeled for any task that still grows."""
         chunk = _Chunk(self._train, self._tune, self.alive, self._growing, self._draws)
         for _ in range(CHUNK):
             before = self.alive
@@ -248,7 +248,7 @@ class _Grower:
             self.frame(chunk.booster)
 
     def frame(self, booster: lgb.Booster) -> None:
-        """Take the model file's text around its trees from a booster."""
+        """Copy the model file's text around its trees from a booster."""
         self.found.head, _, self.found.tail = split_text(booster.model_to_string())
 
     def _grow_round(self, chunk: _Chunk, alive: list[TaskState]) -> None:
@@ -298,7 +298,7 @@ class _Chunk:
     ) -> None:
         rows, self.positions = _needed(train.num_data(), tasks)
         self._rows = train.num_data() if rows is None else len(rows)
-        # Sampling of rows and columns inside LightGBM is seeded by the round at which the booster starts.
+        # LightGBM's sampling of rows and columns is seeded by the round at which the booster starts.
         seed = int(np.random.default_rng((growing.seed, draws)).integers(2**31))
         own = {"objective": "none", "learning_rate": 1.0, "seed": seed}
         if growing.split_hessian == "newton":
@@ -316,7 +316,7 @@ class _Chunk:
     def next_tree(
         self, derivatives: Sequence[tuple[Values, Values]], tasks: Sequence[TaskState], drawn: Values
     ) -> Tree | None:
-        """Grow one tree; null where no split was found, or none whose leaves can be read."""
+        """Grow one tree; None if no split was found or its leaves cannot be read."""
         self._split.reset()
         for task, (gradient, hessian), direction in zip(tasks, derivatives, drawn, strict=True):
             self._split.add(self.positions[task.name], gradient, hessian, float(direction))
@@ -331,7 +331,7 @@ class _Chunk:
         return tree if tree.num_leaves > 1 else None
 
     def outgrown(self, tasks: Iterable[TaskState]) -> bool:
-        """Whether the tasks that are left need so few of the rows that a booster on those alone is worth it."""
+        """Return whether the remaining tasks need so few of the rows that a booster on those alone pays off."""
         rows = np.zeros(self._rows, dtype=bool)
         for task in tasks:
             rows[self.positions[task.name]] = True
@@ -339,7 +339,7 @@ class _Chunk:
 
 
 def _needed(total: int, tasks: Iterable[TaskState]) -> tuple[Positions | None, dict[str, Span]]:
-    """Rows that any of the tasks is labeled on (null: as good as all), and each task's places among them."""
+    """Return the rows labeled for any of the tasks (None: nearly all), and each task's positions among them."""
     seen = np.zeros(total, dtype=bool)
     for task in tasks:
         seen[task.rows.positions] = True

@@ -1,4 +1,4 @@
-"""One split gradient out of those of several tasks, and how the tasks share the say in it."""
+"""Combination of the tasks' gradients into one split gradient, and the weights of the tasks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mtl_tasks.models.boosting.task_rows import Span
 
 Values = NDArray[np.float64]
-TEMPERATURE: Final = 2.0  # of dynamic weight averaging, as its authors set it
-# Leaves of equal gradient sums could not be told apart by their outputs; this moves no split that matters.
+TEMPERATURE: Final = 2.0  # of dynamic weight averaging, as in its paper
+# Noise: leaves with equal gradient sums would have indistinguishable outputs; it changes no split that matters.
 WHISPER: Final = 1e-4
 
 
@@ -21,18 +21,18 @@ def directions(combine: str, tasks: Sequence[str], weights: Mapping[str, float],
 
     ``sketch`` projects on a random direction (SketchBoost with one column, Iosipoi and Vakhrushev, NeurIPS 2022): the
     expected gain of a split is then the weighted sum of the tasks' own gains, whatever the signs of their gradients.
-    ``alternate`` gives each task a round in turn, ``sum`` adds the gradients up.
+    ``alternate`` gives each task a round in turn, ``sum`` adds the gradients.
 
     Parameters
     ----------
     weights
         Task to its weight in the loss.
     seed, draw
-        The same pair gives the same direction, so that growing on is the same as never having stopped.
+        The same pair gives the same direction, so that resumed growth equals uninterrupted growth.
     """
     scale = np.sqrt([weights[task] for task in tasks])
     if combine == "alternate":
-        # A task of twice the weight has twice the rounds.
+        # A task with twice the weight gets twice the rounds.
         turn = np.searchsorted(np.cumsum(scale**2) / np.sum(scale**2), _low_discrepancy(draw), side="right")
         return np.asarray(np.eye(len(tasks))[min(int(turn), len(tasks) - 1)], dtype=np.float64)
     drawn = np.random.default_rng((seed, draw)).standard_normal(len(tasks)) if combine == "sketch" else scale
@@ -41,16 +41,16 @@ def directions(combine: str, tasks: Sequence[str], weights: Mapping[str, float],
 
 
 def _low_discrepancy(draw: int) -> float:
-    """The golden-ratio sequence: any weights are met evenly along the way."""
+    """Return a term of the golden-ratio sequence, which matches any weights evenly at every length."""
     return float((draw * 0.6180339887498949) % 1.0)
 
 
 class TaskWeights:
-    """Weights of the tasks' losses by round: those of the scenario, moved or not by how the losses fall.
+    """Weights of the tasks' losses by round: the scenario's, optionally adapted to the losses so far.
 
-    ``uncertainty``: over the loss, the closed form of the learned variances of Kendall, Gal and Cipolla (CVPR 2018).
+    ``uncertainty``: 1 / loss, the closed form of the learned variances of Kendall, Gal and Cipolla (CVPR 2018).
     ``dwa``: dynamic weight averaging (Liu, Johns and Davison, CVPR 2019): more for a task whose loss falls slower.
-    Either is scaled to a mean of 1 before the scenario's weight multiplies it.
+    Both are scaled to a mean of 1, then multiplied by the scenario's weight.
     """
 
     def __init__(self, weighting: str, fixed: Mapping[str, float]) -> None:
@@ -59,7 +59,7 @@ class TaskWeights:
         self._losses: list[dict[str, float]] = []
 
     def next(self, losses: Mapping[str, float]) -> dict[str, float]:
-        """Return the weights of the round after which these were the tasks' mean losses on train."""
+        """Return the weights of the next round, given the tasks' current mean losses on train."""
         self._losses = [*self._losses[-1:], dict(losses)]
         moved = self._moved()
         mean = float(np.mean(list(moved.values())))
@@ -76,7 +76,7 @@ class TaskWeights:
 
 
 class SplitGradient:
-    """Adds tasks' derivatives up to the two float32 arrays that LightGBM finds splits with."""
+    """Sums the tasks' derivatives into the two float32 arrays that LightGBM finds splits with."""
 
     def __init__(self, rows: int, hessian: str, seed: int) -> None:
         noise = np.random.default_rng(seed).standard_normal(rows, dtype=np.float32)
@@ -91,9 +91,9 @@ class SplitGradient:
         self.hessian.fill(0.0 if self._newton else 1.0)
 
     def add(self, positions: Span, gradient: Values, hessian: Values, direction: float) -> None:
-        """Add a task, its gradient scaled to the same energy as every other's.
+        """Add a task, with its gradient scaled to the same energy as every other's.
 
-        With the ``newton`` hessian the gain of a split that only this task wants is the task's own Newton gain.
+        With the ``newton`` hessian, the gain of a split that only this task wants is the task's own Newton gain.
         """
         if direction == 0.0:
             return
@@ -106,6 +106,6 @@ class SplitGradient:
 
 
 def cosine(first: Values, second: Values) -> float | None:
-    """Cosine of two vectors; null where one has no length."""
+    """Return the cosine of two vectors; None if either is zero."""
     length = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / length if length > 0 else None

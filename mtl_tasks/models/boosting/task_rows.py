@@ -1,4 +1,4 @@
-"""Which rows a task is labeled on, and their share of a binned table."""
+"""The labeled rows of a task, and their subset of a binned table."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:  # members without trees use these rows too, and LightGBM take
 
 Values = NDArray[np.float64]
 Positions = NDArray[np.intp]
-Span = Positions | slice  # a slice where it is all rows: gathering by number costs a copy
+Span = Positions | slice  # a slice for all rows: indexing by position costs a copy
 
 
 def span(positions: Positions, total: int) -> Span:
-    """Return ascending places among ``total`` rows in their cheapest form."""
+    """Return ascending positions among ``total`` rows in their cheapest form."""
     return slice(None) if len(positions) == total else positions
 
 
 def clustered_error(values: Values, clusters: NDArray[Any]) -> float:
-    """Standard error of the sum of values, where those of one cluster (a user) go together."""
+    """Return the standard error of the sum of values, clustered (by user)."""
     codes, names = pd.factorize(clusters)
     sums = np.bincount(codes, weights=values - values.mean(), minlength=len(names))
     return float(np.sqrt(sums @ sums))
@@ -35,12 +35,12 @@ class TaskRows:
 
     Attributes
     ----------
-    places
-        intp (n,), ascending: where they are in the table.
+    positions
+        intp (n,), ascending: their positions in the table.
     label
         float64 (n,).
     weight
-        float64 (n,), or null where all weigh alike.
+        float64 (n,), or None if all weigh the same.
     """
 
     positions: Positions
@@ -49,13 +49,13 @@ class TaskRows:
 
     @property
     def shares(self) -> Values:
-        """float64 (n,): each row's share of all weight."""
+        """float64 (n,): each row's share of the total weight."""
         weight = np.ones(len(self.label)) if self.weight is None else self.weight
         return np.asarray(weight / weight.sum())
 
     @classmethod
     def of(cls, label: NDArray[np.float32], weight: NDArray[np.float32] | None) -> TaskRows:
-        """Take the rows whose label is not NaN."""
+        """Select the rows whose label is not NaN."""
         positions = np.flatnonzero(~np.isnan(label))
         return cls(
             positions,
@@ -64,13 +64,13 @@ class TaskRows:
         )
 
     def where(self, mask: NDArray[np.bool_]) -> TaskRows:
-        """Keep some of them."""
+        """Select some of the rows."""
         return TaskRows(self.positions[mask], self.label[mask], None if self.weight is None else self.weight[mask])
 
     def binned(self, table: lgb.Dataset, start: Values | None = None) -> lgb.Dataset:
         """Return these rows of a binned table with their labels, and the raw scores to start from if given.
 
-        A table is binned once for all tasks: that took as long as growing 50 trees (200,000 rows, 80 columns).
+        A table is binned once for all tasks: binning took as long as growing 50 trees (200,000 rows, 80 columns).
         """
         data = table.subset(self.positions.tolist()).construct()
         data.set_label(self.label.astype(np.float32))

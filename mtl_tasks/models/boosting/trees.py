@@ -22,10 +22,10 @@ from mtl_tasks.scenario import Boosting
 
 Values = NDArray[np.float64]
 
-# What shows which candidates may be among the best: a fifth of the trees, but no fewer and no more than these numbers
-# divided by the learning rate, at the default rate 30 and 80. Of the ten of some 280 candidates that all trees list, 50
-# and 75 that were chosen after 40 trees held 95 and 98 % in `retail` and `news`, 99.0 and 99.4 % on the films; after
-# 80 trees 98.8 and 99.7 %, 99.8 and 99.98 %. At 100,000 simulated events 50 held 96 % after 10 trees, 99.6 % after 30.
+# Trees that select the most promising candidates: a fifth of all, within these bounds divided by the learning rate (30
+# and 80 at the default rate). Of the top 10 of some 280 candidates by all trees, the best 50 and 75 after 40 trees
+# contained 95 and 98 % in `retail` and `news`, 99.0 and 99.4 % in `movies`; after 80 trees 98.8 and 99.7 %, 99.8 and
+# 99.98 %. At 100,000 simulated events the best 50 contained 96 % after 10 trees, 99.6 % after 30.
 EARLY_SHARE = 0.2
 EARLY = (1.5, 4.0)
 LAST_LINE = b"pandas_categorical:"
@@ -38,27 +38,27 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss by round of the first seed, on train and on tune."""
+    """Loss of the first seed by round, on train and on tune."""
 
     metric: str
     train: list[float]
     tune: list[float]
 
     def then(self, later: Curve) -> Curve:
-        """Return the curve of growing on."""
+        """Return this curve followed by a later one."""
         return Curve(self.metric, [*self.train, *later.train], [*self.tune, *later.tune])
 
 
 @dataclass(frozen=True)
 class TrainedBooster:
-    """One model of one task, cut where tune was best.
+    """One model of one task, cut at its best round on tune.
 
     Attributes
     ----------
     rounds
-        Its trees.
+        Its number of trees.
     loss
-        The curve's metric on tune at the cut, not rounded; NaN where nothing was held out.
+        The curve's metric on tune at the cut, not rounded; NaN if nothing was held out.
     """
 
     booster: lgb.Booster
@@ -69,18 +69,18 @@ class TrainedBooster:
 
 @dataclass(frozen=True)
 class TaskTrees:
-    """Boosters of one task, one a seed; their raw scores are averaged.
+    """Boosters of one task, one per seed; their raw scores are averaged.
 
     Attributes
     ----------
     rounds
-        Trees by seed.
+        Number of trees, by seed.
     curve
         That of the first seed.
     shared
-        How many of them have the structure that all tasks share, by seed; they follow the inherited ones.
+        Number of trees whose structure all tasks share, by seed; they follow the inherited ones.
     inherited
-        How many leading ones are of the earlier model that this one was grown from, by seed.
+        Number of leading trees that come from the earlier model of a warm start, by seed.
     """
 
     boosters: list[lgb.Booster]
@@ -97,17 +97,17 @@ class TaskTrees:
         inherited: list[int] | None = None,
         curve: Curve | None = None,
     ) -> TaskTrees:
-        """Gather the seeds' models; ``curve`` if another than the first seed's is to be shown."""
+        """Gather the seeds' models; ``curve`` replaces the first seed's if given."""
         none = [0] * len(grown)
         rounds, boosters = [model.rounds for model in grown], [model.booster for model in grown]
         return cls(boosters, rounds, curve or grown[0].curve, shared or none, inherited or none)
 
     def own_rounds(self, number: int) -> int:
-        """Trees of one seed that are neither inherited nor shared."""
+        """Return the number of one seed's trees that are neither inherited nor shared."""
         return self.rounds[number] - self.shared[number] - self.inherited[number]
 
     def scores(self, matrix: Matrix, number: int, threads: int, shared: Values | None = None) -> Values:
-        """Return one seed's raw scores, float64 (n,); ``shared`` if what the shared trees add up to is known."""
+        """Return one seed's raw scores, float64 (n,); ``shared`` is the sum of the shared trees, if known."""
         booster, before, among = self.boosters[number], self.inherited[number], self.shared[number]
         if shared is None:
             return _raw(booster, matrix, threads)
@@ -126,7 +126,7 @@ class TaskTrees:
         return _raw(self.boosters[0], matrix, settings.threads, num_iteration=self._early(settings))
 
     def continued(self, early: Values, matrix: Matrix, settings: Boosting) -> Values:
-        """Return the first seed's raw scores, of which :meth:`early_scores` said the first part."""
+        """Return the first seed's raw scores, continuing from :meth:`early_scores`."""
         count = self._early(settings)
         if count == self.rounds[0]:
             return early
@@ -136,7 +136,7 @@ class TaskTrees:
         return min(self.rounds[0], early_trees(sum(self.rounds), settings.learning_rate))
 
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
-        """Features by share of total gain, largest first."""
+        """Return features with their shares of the total gain, largest first."""
         gain = np.sum([b.feature_importance("gain") for b in self.boosters], axis=0)
         share = gain / max(gain.sum(), 1e-12)
         names = self.boosters[0].feature_name()
@@ -144,7 +144,7 @@ class TaskTrees:
 
 
 def early_trees(count: int, learning_rate: float) -> int:
-    """Return how many of the trees of a task give a first idea."""
+    """Return how many of a task's trees make first-pass predictions."""
     fewest, most = (math.ceil(bound / learning_rate) for bound in EARLY)
     return min(most, max(fewest, math.ceil(EARLY_SHARE * count)))
 
@@ -161,10 +161,9 @@ def predict_raw(
     Parameters
     ----------
     tables
-        By seed, of the trees that the tasks share; null where they share none.
+        Shared trees by seed; None if the tasks share none.
     early
-        By task what :meth:`TaskTrees.early_scores` said of the same rows, if it was asked: trees that are not shared
-        are then not asked twice.
+        By task, :meth:`TaskTrees.early_scores` of the same rows, if known; unshared trees are then not evaluated twice.
     """
     names, threads = list(trees), settings.threads
     made = {task: np.zeros(len(matrix)) for task in names}
@@ -180,7 +179,7 @@ def predict_raw(
 
 @dataclass(frozen=True)
 class EarlierTrees:
-    """An earlier model of a task, from which a new one is grown.
+    """An earlier model of a task, to warm-start from.
 
     Attributes
     ----------
@@ -193,12 +192,12 @@ class EarlierTrees:
     tune: list[Values]
 
     def model(self, number: int) -> TrainedBooster:
-        """Return what one seed of it is."""
+        """Return the model of one seed."""
         return TrainedBooster(self.trees.boosters[number], self.trees.rounds[number], None)
 
 
 def parameters(settings: Boosting, kind: str, device: str, seed: int) -> dict[str, Any]:
-    """Translate the scenario's settings to LightGBM's."""
+    """Translate the scenario's settings into LightGBM's."""
     objective, metric = OBJECTIVES[kind]
     return {
         "objective": objective,
@@ -229,16 +228,16 @@ def fit_task(
     chosen: TaskTrees | None,
     earlier: EarlierTrees | None = None,
 ) -> TaskTrees:
-    """Grow one task's trees by themselves, a model a seed.
+    """Grow one task's trees independently of other tasks, one model per seed.
 
     Parameters
     ----------
     train, tune
         The task's labeled rows, binned.
     chosen
-        Where ``tune`` is null: the trees whose rounds to take over.
+        If ``tune`` is None: the trees whose rounds to reuse.
     earlier
-        What to grow on from.
+        The model to warm-start from.
     """
     grown = []
     for number in range(settings.seeds):
@@ -259,9 +258,9 @@ def fit_task(
 def boost(
     train: lgb.Dataset, tune: lgb.Dataset, parameters: Mapping[str, Any], kind: str, settings: Boosting, known: int = 0
 ) -> TrainedBooster:
-    """Grow one task's trees on labeled rows, cut where ``tune`` was best.
+    """Grow one task's trees on labeled rows, cut at the best round on ``tune``.
 
-    ``settings.patience`` rounds without gain end it, or ``settings.rounds`` in all, of which there are ``known`` ones.
+    Growth ends after ``settings.patience`` rounds without gain, or at ``settings.rounds`` with ``known`` earlier ones.
     """
     booster = lgb.Booster(dict(parameters), train)
     booster.add_valid(tune, "tune")
@@ -285,7 +284,7 @@ def boost_again(train: lgb.Dataset, parameters: Mapping[str, Any], rounds: int) 
 
 
 def joined(first: TrainedBooster, then: TrainedBooster, kind: str) -> TrainedBooster:
-    """Return the model of some trees and those that were grown on from them."""
+    """Return the model of some trees followed by those grown from them."""
     head, trees, tail = split_text(first.booster.model_to_string())
     _, more, _ = split_text(then.booster.model_to_string())
     booster = lgb.Booster(model_str=join_text(head, [*trees, *more], tail, LOSSES[kind].objective))
@@ -303,14 +302,14 @@ def from_bytes(data: bytes, where: str, digest: str) -> lgb.Booster:
     Parameters
     ----------
     digest
-        What :func:`digest_of` said of the text when it was written.
+        :func:`digest_of` the text when it was written.
 
     Raises
     ------
     ArtifactError
-        If the text is cut short or another one, or LightGBM cannot read it.
+        If the text is truncated or altered, or LightGBM cannot read it.
     """
-    # LightGBM itself hangs or ends the process on some texts that are cut within a tree or differ in one byte.
+    # LightGBM itself hangs or kills the process on some texts that are cut within a tree or differ in one byte.
     if not data.rstrip(b"\n").rpartition(b"\n")[2].startswith(LAST_LINE):
         raise ArtifactError(f"{where}: not a whole LightGBM model: its last line is missing; run again with --force")
     if digest_of(data) != digest:

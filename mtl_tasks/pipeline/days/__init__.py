@@ -1,1 +1,1 @@
-"""Artifacts that belong to days rather than to runs: the log, its factors, its features."""
+"""Per-day artifacts, which runs share: the log, its factors, its features."""

@@ -10,7 +10,7 @@ from typing import Final
 from mtl_tasks.core.days import day_text
 
 BLOCK_DAYS: Final = 32
-_SEPARATOR: Final = "--"  # of the two ends of an interval in ISO 8601 where a slash cannot stand
+_SEPARATOR: Final = "--"  # ISO 8601 separates the ends of an interval so where a slash is not allowed
 
 Block = tuple[int, ...]
 
@@ -18,9 +18,9 @@ Block = tuple[int, ...]
 def divided(sizes: Mapping[int, int], span: range, limit: int) -> list[Block]:
     """Divide days into blocks, ascending.
 
-    The days of 32 that begin at a multiple of 32 share a block if all of these lie in the span and their sizes add up
-    to no more than the limit; any other day has a block of its own. A block depends on nothing but its days, so that
-    runs of other dates have the same.
+    The days of a 32-day period that begins at a multiple of 32 share a block if the whole period is in the span and
+    their sizes add up to no more than the limit. Any other day has a block of its own. A block depends only on its
+    days, so that runs of other dates have the same blocks.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def divided(sizes: Mapping[int, int], span: range, limit: int) -> list[Block]:
     span
         The days that are complete.
     limit
-        In the unit of the sizes.
+        Largest size of a shared block, in the unit of the sizes.
     """
     blocks: list[Block] = []
     for number, group in groupby(sorted(sizes), key=lambda day: day // BLOCK_DAYS):
@@ -46,7 +46,7 @@ def block_name(block: Block) -> str:
 
 
 def days_named(name: str) -> set[str]:
-    """Return the days, as texts, that a folder of the name may hold."""
+    """Return the days (``YYYY-MM-DD``) that a folder of this name may hold."""
     first, _, last = name.partition(_SEPARATOR)
     if not last:
         return {first}

@@ -1,4 +1,4 @@
-"""Factor spaces as artifacts: what was fitted, and how far new items were folded in, is shared by the runs that can."""
+"""Factor models as artifacts: runs share the fit and the folding in of new items where they can."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def make_spaces(
     start: int,
     earlier: FactorModels | None = None,
 ) -> FactorModels:
-    """Return the spaces fitted on what lies before ``start``, with new items folded in until as_of.
+    """Return the factor models fitted on the events before ``start``, with new items folded in until as_of.
 
-    What an earlier run fitted on the very same events is taken from the store and folded into further; the spaces are
-    the same to the bit.
+    Models that an earlier run fitted on the same events are loaded from the store, and new items are folded in; the
+    result is the same to the bit.
 
     Parameters
     ----------
     config
-        What the spaces depend on beside the events, with what names ``earlier`` where there is such.
+        Settings that the models depend on beside the events, with the run of ``earlier``, if any.
     digests
         A hash of the events of each day.
     earlier
-        Spaces of another fit to go on from.
+        Factor models of another fit to warm-start from.
     """
     every = run.scenario.factors.refresh_days
     refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
@@ -64,7 +64,7 @@ def make_spaces(
 
 
 def add_spaces(payload: Payload, spaces: FactorModels) -> None:
-    """Add spaces to what is stored, for :func:`load_spaces` to find."""
+    """Add factor models to a payload, for :func:`load_spaces` to read."""
     for name, space in spaces.items():
         payload.add_arrays(_file(name), asdict(space))
     payload.summary["vectors"] = {name: list(space.vectors.shape) for name, space in spaces.items()}
@@ -72,7 +72,7 @@ def add_spaces(payload: Payload, spaces: FactorModels) -> None:
 
 
 def load_spaces(artifact: Artifact) -> FactorModels:
-    """Return the spaces of an artifact.
+    """Return the factor models of an artifact.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def load_spaces(artifact: Artifact) -> FactorModels:
 
 
 def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:
-    """The last day that the store has something for."""
+    """Return the last day that the store has an artifact for, and the artifact."""
     for day in sorted(keys, reverse=True):
         artifact = run.store.find(_folder(run, day, keys[day]))
         if artifact is not None:

@@ -1,8 +1,9 @@
-"""Features of a run, an artifact a block of days: runs of other dates that would make the same take it as it is.
+"""Features of a run, one artifact per block of days, which runs of other dates reuse.
 
 A block is a day, or several quiet ones (:mod:`mtl_tasks.pipeline.days.blocks`).
 
-What is counted for them is kept once a week, so that the next run need not count from the log's first day.
+A snapshot of the feature statistics is stored once a week, so that the next run need not count from the log's first
+day.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ log = logging.getLogger(__name__)
 
 _FILE: Final = "features"
 _ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held before they are written
-_BLOCK_ROWS: Final = 4_096  # below, what an artifact costs exceeds what its rows cost
-_WEEK: Final = 7  # counts are kept as they stood before days divisible by this
+_BLOCK_ROWS: Final = 4_096  # below, an artifact costs more than its rows
+_WEEK: Final = 7  # a snapshot holds the statistics before a day divisible by this
 
 
 def make_days(
@@ -47,7 +48,7 @@ def make_days(
     spaces: dict[str, ItemFactors],
     windows: Mapping[str, tuple[int, int]],
 ) -> list[Ref]:
-    """Return an artifact for every block of days of ``rows``, made now where the store has none.
+    """Return the artifact of every block of days of ``rows``, made now if the store has none.
 
     Parameters
     ----------
@@ -58,14 +59,14 @@ def make_days(
     rows
         user, item, day and context, ordered by day.
     windows
-        Those of the rows: first day of each and the day after its last. Counts are kept for the next run, and for the
-        lists of the test window.
+        First day of each of the rows' windows, and the day after its last. Snapshots are stored for the next run, and
+        for the recommendations of the test window.
 
     Raises
     ------
     ArtifactError
-        If a file of a day that was made before is missing or of another size (who reads it finds any other damage), or
-        the store cannot be written.
+        If a file of an existing block is missing or has another size (any other damage is found on reading), or the
+        store cannot be written.
     """
     events, digests = read_events(run.store, validated), day_digests(run.store, validated)
     known = DayFingerprints.of(run, run.scenario, digests, events, tables)
@@ -79,13 +80,13 @@ def make_days(
     for artifact in found.values():
         if artifact is not None:
             run.store.reuse(artifact.ref)
-            artifact.verify_sizes()  # who reads the day checks its hash; here that took a seventh of the next day's run
+            artifact.verify_sizes()  # reading checks the hash; here that took a seventh of the next day's run
     missing = [block for block, artifact in found.items() if artifact is None]
     made = dict[Block, Artifact]()
     if missing:
         memory = recall(run.store, run.scenario.name, known, missing[0][0])
         coded, coded_rows = encode(events, rows, run.scenario)
-        del events, rows  # at ten million events .7 GB
+        del events, rows  # 0.7 GB at ten million events
         maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
         wanted = [day for block in missing for day in block]
         weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
@@ -115,13 +116,13 @@ def read_days(
         The artifact of the stage.
     names
         Columns to read; by default all.
-    places
-        Which rows, ascending; by default all. Days without any of them are not read.
+    positions
+        Positions of the rows, ascending; by default all. Days without any of them are not read.
 
     Returns
     -------
     pandas.DataFrame
-        float32 columns that share one array, then those of kinds (category).
+        float32 columns that share one array, then the categorical columns.
     """
     refs = day_refs(features)
     ends = np.cumsum([ref.rows for ref in refs])
@@ -150,16 +151,16 @@ def read_days(
 
 @dataclass(frozen=True)
 class DailyFeatures:
-    """Features of a run's rows that are kept by day; see :class:`mtl_tasks.models.member.KeptFeatures`.
+    """Features of a run's rows, stored by day and read on demand; see :class:`mtl_tasks.models.member.KeptFeatures`.
 
     Attributes
     ----------
     features
         The artifact of the stage.
     names
-        The columns that are wanted.
+        Columns to read.
     rows
-        Which of the run's rows.
+        Positions among the run's rows.
     """
 
     store: Store
@@ -169,7 +170,7 @@ class DailyFeatures:
 
     @classmethod
     def of(cls, store: Store, features: Artifact, names: list[str]) -> Self:
-        """Take all rows."""
+        """Return the features of all rows, unread."""
         return cls(store, features, names, range(sum(ref.rows for ref in day_refs(features))))
 
     def __len__(self) -> int:
@@ -186,20 +187,20 @@ class DailyFeatures:
 
 
 def feature_names(store: Store, features: Artifact) -> list[str]:
-    """Return the columns that :func:`read_days` gives."""
+    """Return the columns that :func:`read_days` returns."""
     return store.open(day_refs(features)[0]).column_names(_FILE)
 
 
 def all_there(store: Store, made: Artifact) -> bool:
-    """Whether every day that an artifact of a stage lists is still in the store, as it was when that was made."""
+    """Whether every day that a stage's artifact lists is still in the store, unchanged."""
     found = ((ref, store.look_up(ref)) for ref in day_refs(made))
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 
 def day_keys(known: DayFingerprints, rows: pd.DataFrame, spaces: Mapping[str, ItemFactors]) -> dict[int, str]:
-    """Name, for each day of ``rows``, all that its features depend on; ascending.
+    """Return a key for each day of ``rows``, ascending, made of all that its features depend on.
 
-    That is what was known before the day, the rows themselves, and the factor spaces as they stood.
+    That is what was known before the day, the rows themselves, and the item factors valid on that day.
     """
     row_days, row_hashes = rows[columns.DAY].to_numpy(), hash_rows(rows)
     keys = {}
@@ -213,17 +214,17 @@ def day_keys(known: DayFingerprints, rows: pd.DataFrame, spaces: Mapping[str, It
 
 
 def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> FeatureSnapshot | None:
-    """Return the newest counts that were kept as they stood before a day, or before an earlier one, if there are any.
+    """Return the newest feature snapshot at or before ``day``; None without any.
 
     Parameters
     ----------
     scenario
-        Its name, which is where days are kept.
+        Name of the scenario, under which its days are stored.
 
     Raises
     ------
     ArtifactError
-        If they are damaged.
+        If the snapshot is damaged.
     """
     weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
     for week in sorted(weeks, reverse=True):
@@ -235,7 +236,7 @@ def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> Fea
 
 
 def _keep(run: Run, known: DayFingerprints, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
-    """Keep what was counted before each of the weeks that begin by a day; return the other weeks."""
+    """Store a feature snapshot for each of the weeks that begin by ``until``; return the other weeks."""
     due = [week for week in weeks if week <= until]
     for day, key in known.before(due):
         maker.advance(day)
@@ -247,13 +248,13 @@ def _keep(run: Run, known: DayFingerprints, maker: FeatureMaker, weeks: list[int
 
 
 def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
-    """The last week's beginning by each day, if it is in a span of days."""
+    """Return the first day of the week of each day, if it is from ``first`` to ``last``."""
     weeks = {int(day) - int(day) % _WEEK for day in days}
     return sorted(week for week in weeks if first <= week <= last)
 
 
 def _batches(days: list[int], cuts: list[int], positions: Mapping[int, slice]) -> Iterator[list[int]]:
-    """Days in batches of a bounded number of rows, a larger day by itself; none goes across a cut."""
+    """Yield batches of days with a bounded number of rows, a larger day by itself; no batch crosses a cut."""
     batch, size = list[int](), 0
     for day in days:
         rows = positions[day].stop - positions[day].start
@@ -267,7 +268,7 @@ def _batches(days: list[int], cuts: list[int], positions: Mapping[int, slice]) -
 
 
 def _by_day(features: pd.DataFrame, days: Sequence[int], sizes: Mapping[int, int]) -> dict[int, pd.DataFrame]:
-    """Divide the features of some days' rows, which are in order of days."""
+    """Split the features of some days' rows, which are in order of days, by day."""
     ends = np.cumsum([sizes[day] for day in days]).tolist()
     return {day: features.iloc[end - sizes[day] : end] for day, end in zip(days, ends, strict=True)}
 
@@ -289,7 +290,7 @@ def _folder(run: Run, name: str, key: str) -> UPath:
 
 
 def _labels_and_window(rows: pd.DataFrame) -> list[str]:
-    """Columns that features do not depend on: labels, and the window that the rows are used in."""
+    """Return the columns that features do not depend on: labels, and the rows' window."""
     return [str(name) for name in rows if name == columns.WINDOW or str(name).startswith(columns.label(""))]
 
 

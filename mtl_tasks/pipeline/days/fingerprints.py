@@ -1,4 +1,4 @@
-"""Names of all that was known by a day: what the keys of artifacts that belong to days are made of."""
+"""Fingerprints of everything known by a given day; they form the keys of per-day artifacts."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _NEVER: Final = np.iinfo(np.int64).max
 
 
 class DayFingerprints:
-    """Names all that was known by a day.
+    """Fingerprints of everything known by a given day.
 
-    An event that was corrected later changes the names of the days after it, and of no other; so does an attribute of
-    a user or an item, from the day on which the log first met them.
+    A corrected event changes the fingerprints of the days after it, and of no other. So does an attribute of a user or
+    an item, from the day on which the log first has them.
 
     Parameters
     ----------
     settings
-        What results depend on beside data, code and libraries; JSON-able.
+        Settings that results depend on, beside data, code and libraries; JSON-able.
     digests
         A hash of the events of each day.
     sides
-        Hash of each row of a table beside the log, and the first day by which it is known.
+        For each attribute table, the hash of each row and the first day by which it is known.
     """
 
     def __init__(self, settings: dict[str, Any], digests: Digests, sides: Sequence[tuple[Hashes, Days]] = ()) -> None:
@@ -49,11 +49,11 @@ class DayFingerprints:
 
     @classmethod
     def of(cls, run: Run, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
-        """What a run makes the features of a scenario of: its own, or that of a champion to compare with."""
+        """Return the fingerprints for features of a scenario: the run's own, or that of a champion to compare with."""
         source, document = scenario.source, scenario.model_dump(mode="json")
         known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
         known["ids"] = id_types(events)
-        # How many kinds there are, of all versions, decides which attributes make features of their own.
+        # The number of categories, over all versions, decides which attributes make features of their own.
         known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
         sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
         return cls(
@@ -63,7 +63,7 @@ class DayFingerprints:
         )
 
     def before(self, days: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """Yield each of some ascending days with a hash of what was known before it, to be added to."""
+        """Yield each of the ascending ``days`` with a hash of what was known before it, open for updates."""
         digest, past = hashlib.sha256(self._start), sorted(self._digests)
         at = 0
         for day in days:
@@ -77,15 +77,14 @@ class DayFingerprints:
 
 
 def id_types(events: pd.DataFrame) -> list[str]:
-    """What ids are written as: those of a text log are integers until a day brings one that is not."""
+    """Return the dtypes of the ids: those of a text log are integers until a day brings one that is not."""
     return [str(events[name].dtype) for name in (columns.USER, columns.ITEM)]
 
 
 def _first_known_day(table: pd.DataFrame, id_column: str, events: pd.DataFrame) -> Days:
-    """The first day by which each row is known: its id is in the log by then, and its version older than the day.
+    """Return the first day by which each row is known: its id is in the log by then, and its version is older.
 
-    Of ids that come later nothing is known, so that a table to which the new ones are added every day changes no day
-    before theirs.
+    Nothing is known of later ids, so a table that gets new ids every day changes no day before theirs.
     """
     days, ids = events[columns.DAY].to_numpy().astype(np.int64), events[id_column]
     if (days[1:] < days[:-1]).any():

@@ -1,8 +1,8 @@
-"""The judged log, an artifact a day: a day is read and judged once, whichever runs ask for it.
+"""The validated log as per-day artifacts: a day is read and validated once, whichever runs need it.
 
-A wide log in partitions of days has a part for each block of them (:mod:`mtl_tasks.pipeline.days.blocks`). Any other
-log has one part, of all that lies before as_of: what single files, labels that are final later, and rows without a time
-hold of a day is known only once all is read.
+A wide log that is partitioned by day has a part for each block of days (:mod:`mtl_tasks.pipeline.days.blocks`). Any
+other log has one part with everything before as_of: with single files, labels that become final later, or rows without
+a time, a day is complete only once all is read.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ log = logging.getLogger(__name__)
 EVENTS: Final = "events"
 _QUARANTINE: Final = "quarantine"
 _IDS: Final = (columns.USER, columns.ITEM)
-_BLOCK_BYTES: Final = 256 * 1024  # of the log's files: below, what an artifact costs exceeds what its rows cost
+_BLOCK_BYTES: Final = 256 * 1024  # of the log's files: below, an artifact costs more than its rows
 
 Root = str | Path | UPath
 
 
 class Part(NamedTuple):
-    """What an artifact holds of the log.
+    """The part of the log that an artifact holds.
 
     Attributes
     ----------
     name
-        Of its folder.
+        Name of its folder.
     days
-        Which it is of; empty if it is of the whole log.
+        Its days; empty if it is the whole log.
     """
 
     name: str
@@ -64,18 +64,18 @@ Parts = dict[str, Part]
 def judge_parts(
     run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, snapshots: UPath | None
 ) -> list[Artifact]:
-    """Return an artifact for every part of the log, made now where the store has none; in order of days.
+    """Return the artifact of every part of the log, made now if the store has none; in order of days.
 
     Parameters
     ----------
     config
-        The sections of the scenario that the rows' judgment depends on.
+        The sections of the scenario that row validation depends on.
     files
-        All files of the run, as they stood when it began.
+        All files of the run, as they were when it began.
     root
         Folder that the scenario's relative paths start from.
     snapshots
-        Folder of the log's files where these are what a database held.
+        Folder of the log's files if they are snapshots of a database.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def judge_parts(
 def read_events(store: Store, validated: Artifact, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the good rows of a run's log, in order of days.
 
-    They are those of :class:`~mtl_tasks.data.validation.ValidationResult`.
+    They are the events of :class:`~mtl_tasks.data.validation.ValidationResult`.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def read_events(store: Store, validated: Artifact, names: Sequence[str] | None =
 
 
 def events_bytes(store: Store, validated: Artifact) -> int:
-    """Return how large the files are that :func:`read_events` reads."""
+    """Return the size in bytes of the files that :func:`read_events` reads."""
     parts = [store.open(ref) for ref in day_refs(validated)]
     return sum(part.manifest["files"][f"{EVENTS}.parquet"]["size"] for part in parts)
 
@@ -123,7 +123,7 @@ def day_digests(store: Store, validated: Artifact) -> dict[int, str]:
 
 
 def digests_of(events: pd.DataFrame) -> dict[int, str]:
-    """Return a hash of the rows of each day; equal rows in equal order have equal hashes, wherever they came from."""
+    """Return a hash of the rows of each day; equal rows in equal order have equal hashes, whatever their source."""
     days = events[columns.DAY].to_numpy()
     order = np.argsort(days, kind="stable")
     hashes, days = hash_rows(events)[order], days[order]
@@ -139,11 +139,11 @@ def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join the events of parts; one without rows says nothing of types."""
+    """Join the events of parts; a part without rows has no say in dtypes."""
     frames = [frame for frame in frames if len(frame)] or frames[:1]
     if len(frames) == 1:
         return frames[0]
-    for name in _IDS:  # of text files: integers in some, so far as these can tell
+    for name in _IDS:  # of text files: some parts alone look like integers
         if len({str(frame[name].dtype) for frame in frames if name in frame}) > 1:
             frames = [frame.astype({name: "str"}) for frame in frames]
     kinds = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
@@ -164,7 +164,7 @@ def joined_quarantine(parts: Sequence[Artifact]) -> pd.DataFrame:
 
 
 def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Parts:
-    """The files of each part, by the part's key."""
+    """Return the parts of the log, by key."""
     source = run.scenario.source
     of_log = [file for file in files if file.path not in source.tables.values()]
     daily = source.long is None and source.prior is None and all(file.day is not None for file in of_log)
@@ -181,7 +181,7 @@ def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Part
 
 
 def _blocks(files: list[SourceFile], as_of_day: int) -> Iterator[Part]:
-    """The files of each block of days."""
+    """Yield the part of each block of days."""
     by_day = {int(day): list(group) for day, group in groupby(files, lambda file: file.day) if day is not None}
     sizes = {day: sum(file.size for file in group) for day, group in by_day.items()}
     for block in divided(sizes, range(min(sizes) - BLOCK_DAYS, as_of_day), _BLOCK_BYTES):
@@ -232,7 +232,7 @@ def _publish(run: Run, key: str, part: Part, judged: ValidatedRows, seen: Mappin
 
 
 def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
-    """Ids in the type that these rows alone tell: an artifact of a day is the same whatever was read with it."""
+    """Convert ids to the dtype of these rows alone, so that a stored day does not depend on what it was read with."""
     made: dict[str, pd.Series[Any]] = {}
     for name in _IDS:
         ids = frame[name]
@@ -247,7 +247,7 @@ def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
 
 
 def _own_record(record: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """What was found, without what the rows of other parts brought into it."""
+    """Return a part's record without the effects of other parts' rows."""
     schema = [
         {**entry, "observed": ids[entry["column"]]} if entry["column"] in ids and entry["observed"] else entry
         for entry in record["schema"]

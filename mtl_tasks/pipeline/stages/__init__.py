@@ -1,4 +1,4 @@
-"""The stages of a run: load what is needed, call the domain, hand over what is to be published."""
+"""The stages of a run: each loads its inputs, calls the domain, and returns what to publish."""
 
 from mtl_tasks.pipeline.stages.explain import explain
 from mtl_tasks.pipeline.stages.graph import build_stages

@@ -1,4 +1,4 @@
-"""The parts of a scenario that a stage's result depends on: they go into its key."""
+"""The parts of a scenario that a stage's result depends on; they are part of its key."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def sections(*names: str) -> Config:
 
 
 def whole_scenario(run: Run) -> dict[str, Any]:
-    """The configuration of a stage that depends on all of the scenario."""
+    """Return the configuration of a stage that depends on the whole scenario."""
     return run.scenario.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""Why a finished run predicts what it does: read from the artifacts of its stages, nothing is stored."""
+"""Explanation of a finished run's predictions, from the artifacts of its stages; nothing is stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tabl
 
 
 def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[str, Any]:
-    """Say why the run predicts what it does for a user and an item as of now; nothing is stored."""
+    """Return the run's explained predictions for a user and an item as of its day."""
     from mtl_tasks.recommend.explain import explain_pair
 
     events, tables = load_events(run, inputs), load_tables(inputs)

@@ -1,4 +1,4 @@
-"""Which stages a scenario has, in which order, and what each of them reads and depends on."""
+"""The stage graph of a scenario: the stages in order, their inputs and their configuration."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("evaluate", ("validate", "split", "features", *models), sections("recommend", "seed"), evaluate),
         Stage("gate", ("validate", "split", "features", *models, "evaluate"), gate_config, gate),
         Stage("publish", (*BEFORE_MODELS, *models, "evaluate", "gate"), whole_scenario, publish),
-        # Not `publish`: a run that was promoted by hand, later, is published by its entry in the registry alone.
+        # Not `publish`: a run that is promoted by hand later is published by its registry record alone.
         Stage("recommend", ("validate", *models, "gate"), sections("recommend"), recommend),
     ]
     return {stage.name: stage for stage in stages}

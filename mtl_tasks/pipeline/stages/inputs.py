@@ -1,4 +1,4 @@
-"""What stages read of one another's artifacts, in the form in which the domain takes it."""
+"""Loaders of stage artifacts, in the form that the domain takes."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from mtl_tasks.recommend.scorer import Scorer
 
 MODEL = "model."  # prefix of a member's own files among those of its artifact
-FITTED = "fitted."  # prefix of its files as it was before the refit, kept where a later run may grow on from it
+FITTED = "fitted."  # prefix of its files before the refit, kept if a later run may warm-start from them
 
 
 def load_events(run: Run, inputs: Inputs) -> pd.DataFrame:
-    """The good rows of the run's log, in order of days."""
+    """Return the good rows of the run's log, in order of days."""
     from mtl_tasks.pipeline.days.log import read_events
 
     return read_events(run.store, inputs["validate"])
 
 
 def load_tables(inputs: Inputs) -> Tables:
-    """What is known of users and items beside the log."""
+    """Return the attribute tables of users and items."""
     from mtl_tasks.features.builder import Tables
 
     return Tables(inputs["validate"].frame("users"), inputs["validate"].frame("items"))
 
 
 def load_windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
-    """First day of each window and the day after its last, as the stage `split` cut them."""
+    """Return the first day of each window and the day after its last, as the stage `split` cut them."""
     return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
 
 
 def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:
-    """Where the rows of each window are: rows are ordered by day."""
+    """Return the positions of each window's rows; rows are ordered by day."""
     days = rows[columns.DAY].to_numpy()
     return {name: slice(*np.searchsorted(days, bounds).tolist()) for name, bounds in windows.items()}
 
@@ -49,7 +49,7 @@ def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> di
 def load_memory(
     run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
 ) -> FeatureSnapshot | None:
-    """What was counted for features of a scenario like this by a day, if that was kept."""
+    """Load the newest feature snapshot at or before ``day``, if any; a forced run uses only its own."""
     from mtl_tasks.pipeline.days.features import recall
     from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
     from mtl_tasks.pipeline.days.log import day_digests
@@ -59,7 +59,7 @@ def load_memory(
 
 
 def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
-    """What scores any pair of user and item as the run of these artifacts does."""
+    """Return the scorer that scores any pair of user and item as the run of these artifacts does."""
     from mtl_tasks.models import member_class
     from mtl_tasks.pipeline.days.factors import load_spaces
     from mtl_tasks.recommend.scorer import Scorer
@@ -72,23 +72,23 @@ def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
 
 
 def member_files(artifact: Artifact, prefix: str = MODEL) -> dict[str, bytes]:
-    """A member's own files, by the names that the member gave them."""
+    """Return a member's own files, by the names that the member gave them."""
     return {name.removeprefix(prefix): artifact.read(name) for name in artifact.names if name.startswith(prefix)}
 
 
 def prefixed(files: dict[str, bytes], prefix: str = MODEL) -> dict[str, bytes]:
-    """The same files by the names that they are stored under: the inverse of :func:`member_files`."""
+    """Return the files by the names that they are stored under: the inverse of :func:`member_files`."""
     return {f"{prefix}{name}": data for name, data in files.items()}
 
 
 def days_are_there(store: Store, artifact: Artifact) -> bool:
-    """Whether the artifacts of single days that this one refers to are in the store."""
+    """Whether the per-day artifacts that this one refers to are in the store."""
     from mtl_tasks.pipeline.days.features import all_there
 
     return all_there(store, artifact)
 
 
 def newest_time(events: pd.DataFrame) -> str | None:
-    """Time of the newest event, None without any."""
+    """Return the time of the newest event, None without any."""
     newest = events[columns.TIME].max()
     return None if pd.isna(newest) else newest.isoformat()

@@ -1,4 +1,4 @@
-"""The stages that judge what was learned: `evaluate`, `gate`."""
+"""The stages that judge the models: `evaluate`, `gate`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(run: Run, inputs: Inputs) -> Payload:
-    """Measure members, fusion, slices and lists on test."""
+    """Measure members, fusion, slices and recommendations on test."""
     scenario = run.scenario
     rows = _test_rows(run, inputs)
     document: dict[str, Any] = {"tasks": {}, "slices": {}, "calibration": {}}
@@ -83,14 +83,14 @@ def gate(run: Run, inputs: Inputs) -> Payload:
 
 
 def gate_config(run: Run) -> dict[str, Any]:
-    """The rules, and the champion of the time: a verdict depends on whom the candidate met, and on whom it did not."""
+    """Return the rules, the champion of the time, and the newer champions that were passed over."""
     choice = _choose(run)
     own = {**sections("gate", "seed")(run), "champion": choice.entry.run_key if choice.entry else None}
     return {**own, "passed_over": list(choice.passed_over)} if choice.passed_over else own
 
 
 def _choose(run: Run) -> Choice:
-    """The newest champion of the time that can be compared with."""
+    """Return the newest champion of the time that the candidate can be compared with."""
     scored = bool(run.scenario.gate.relative)
     snapshot = Registry(run.store, run.scenario.name).read()
     fault = functools.partial(comparison_fault, store=run.store, parse=parse_scenario, scored=scored)
@@ -98,7 +98,7 @@ def _choose(run: Run) -> Choice:
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
-    """The labeled test rows of every task with all members' and the fusion's predictions."""
+    """Return the labeled test rows of every task, with the predictions of all members and the fusion."""
     from mtl_tasks.models.fusion import fuse as fuse_predictions
     from mtl_tasks.pipeline.days.features import read_days
 
@@ -120,7 +120,7 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
 
 
 def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> dict[str, Any]:
-    """Sketches of what was judged, for later runs to compare with, and how it has shifted since the train window."""
+    """Return sketches of the test rows, for later runs to compare with, and their drift since the train window."""
     from mtl_tasks.pipeline.days.features import read_days
 
     rows = inputs["split"].frame("rows")
@@ -142,7 +142,7 @@ def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> d
 
 
 def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
-    """Quality of the lists that would have been made at the start of the test window."""
+    """Return the quality of the recommendations that would have been made at the start of the test window."""
     scenario = run.scenario
     events, tables = load_events(run, inputs), load_tables(inputs)
     start = load_windows(inputs["split"])["test"][0]
@@ -161,7 +161,7 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
 
 
 def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> dict[str, Any]:
-    """How far what is judged here has shifted from what was judged when the champion was."""
+    """Return the drift of this run's test rows from the champion's."""
     about = {"run_key": champion.run_key, "as_of": champion.as_of}
     try:
         theirs = drift.read_record(run.store.open(champion.refs["evaluate"]))
@@ -175,7 +175,7 @@ def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> dict[str, Any]:
 
 
 def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:
-    """Score this run's test rows with an earlier run: its factors, its members, features made by today's code."""
+    """Score this run's test rows with an earlier run's factors and members, on features made by today's code."""
     if not run.scenario.gate.relative:  # nothing asks for its predictions
         return Champion(entry.run_key, entry.as_of, {})
     rows = inputs["split"].frame("rows")
@@ -216,7 +216,7 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
 
 
 def _same_spaces(theirs: FactorModels, ours: FactorModels) -> bool:
-    """Whether both are the same to the bit: runs of one week share their factors where factors.refit_days lets them."""
+    """Whether both are the same to the bit: runs of one week share their factors if factors.refit_days allows it."""
     return theirs.keys() == ours.keys() and all(
         np.array_equal(getattr(space, part), getattr(ours[name], part))
         for name, space in theirs.items()

@@ -1,4 +1,4 @@
-"""The stages that get the data ready: `resolve`, `validate`, `split`."""
+"""The stages that prepare the data: `resolve`, `validate`, `split`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = "."  # the project's folder is the working directory of every process tha
 
 
 def resolve(run: Run, inputs: Inputs) -> Payload:
-    """Fix what the run reads: windows, source files and their hashes."""
+    """Fix what the run reads: source files and their hashes."""
     files = inputs.config["files"]
     days = [file["day"] for file in files if file["day"] is not None]
     payload = Payload(summary={"files": len(files)}, rows=len(files))
@@ -35,7 +35,7 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
 
 
 def resolve_config(run: Run) -> dict[str, Any]:
-    """The files are looked at, or taken from the database, before there is a key: it depends on their hashes."""
+    """Return the source and its files; they are hashed, or queried from the database, here because the key needs it."""
     files = _list_files(run)
     return {"source": run.scenario.source.model_dump(mode="json"), "files": [asdict(file) for file in files]}
 
@@ -47,7 +47,7 @@ def _list_files(run: Run) -> list[SourceFile]:
         return list_sources(run.scenario, ROOT, run.as_of_day)
     from mtl_tasks.data.database import snapshot_log
 
-    # Read here, by the process that asks the database: a password must not travel from task to task with the run.
+    # The environment is read here, by the process that queries the database: a password must not travel with the run.
     days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force is not None)
     return [*days, *list_tables(run.scenario, ROOT)]
 

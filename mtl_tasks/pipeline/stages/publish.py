@@ -1,4 +1,4 @@
-"""The stages that hand a run over to people: `publish`, `recommend`, and the report's page."""
+"""The stages that publish a run: `publish`, `recommend`, and the report's page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def publish(run: Run, inputs: Inputs) -> Payload:
-    """Enter the verdict in the registry; what passed an enforced gate, and needs no approval, is promoted by it."""
+    """Record the verdict in the registry; it promotes a run that passed an enforced gate and needs no approval."""
     verdict = inputs["gate"].json("verdict")
     entry = RunRecord(
         run_key=run_key(run, inputs["gate"].ref),
@@ -41,7 +41,7 @@ def publish(run: Run, inputs: Inputs) -> Payload:
 
 
 def _refuse_other_results(registry: Registry, entry: RunRecord) -> None:
-    """Refuse a run that was entered before with other results: nothing can replace its entry."""
+    """Refuse a run that was recorded before with other results: nothing can replace its record."""
     for _, record in registry.read(entry.run_key).placed:
         if isinstance(record, RunRecord) and record != entry:
             changed = [stage for stage, ref in entry.refs.items() if record.refs.get(stage) != ref]
@@ -52,20 +52,20 @@ def _refuse_other_results(registry: Registry, entry: RunRecord) -> None:
 
 
 def _decision(verdict: str, gate: Gate) -> str:
-    """What follows from a verdict, as :class:`~mtl_tasks.store.registry.RunRecord` says it."""
+    """Return the decision that follows from a verdict, in the terms of :class:`~mtl_tasks.store.registry.RunRecord`."""
     if gate.mode == "dry_run":
         return f"dry_run:{verdict}"
     return AWAITS_APPROVAL if verdict == PROMOTE and gate.approval == "required" else verdict
 
 
 def run_key(run: Run, gate: Ref) -> str:
-    """The name of a run: a hash of its verdict's key, which depends on all that was done, and of the scenario."""
+    """Return the key of a run: a hash of its verdict's key, which depends on all stages before it, and the scenario."""
     parts = {"gate": gate.key, "scenario": run.scenario.model_dump(mode="json")}
     return hashlib.sha256(to_json(parts)).hexdigest()
 
 
 def recommend(run: Run, inputs: Inputs) -> Payload:
-    """Make lists for every active user as of now."""
+    """Make recommendations for every active user as of the run's day."""
     from mtl_tasks.data.attribute_tables import newest
 
     events, tables = load_events(run, inputs), load_tables(inputs)
@@ -87,7 +87,7 @@ def report_stage(document: RunDocument) -> Stage:
 
         payload = Payload(
             rows=1, summary={"overrides": document.overrides}
-        )  # the page is made again without the caller
+        )  # the page may be rendered again without the caller
         payload.add_text("report.html", render_report(document))
         return payload
 

@@ -1,4 +1,4 @@
-"""The stages that learn: `factors`, `features`, `member:<kind>`, `fuse`."""
+"""The stages that train: `factors`, `features`, `member:<kind>`, `fuse`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Body = Callable[[Run, Inputs], Payload]
 
 
 def factors(run: Run, inputs: Inputs) -> Payload:
-    """Fit factor spaces on history, fold new items in until as_of."""
+    """Fit factor models on history, fold in new items until as_of."""
     from mtl_tasks.pipeline.days.factors import add_spaces, load_spaces, make_spaces
     from mtl_tasks.pipeline.days.log import day_digests
 
@@ -60,7 +60,7 @@ def factors(run: Run, inputs: Inputs) -> Payload:
 
 
 def factors_config(run: Run) -> dict[str, Any]:
-    """The sections, the device that stands for `auto` on this machine, and the run whose factors are gone on from."""
+    """Return the sections, the device that `auto` means on this machine, and the run to warm-start factors from."""
     from mtl_tasks.features.als import resolve_device
 
     own = sections("factors", "features", "tasks", "seed")(run)
@@ -76,12 +76,12 @@ def _factors_of(run: Run, run_key: str) -> Artifact:
 
 
 def features(run: Run, inputs: Inputs) -> Payload:
-    """Describe every row by what was known before its day."""
+    """Make the features of every row from what was known before its day."""
     from mtl_tasks.pipeline.days.factors import load_spaces
     from mtl_tasks.pipeline.days.features import make_days
 
     validated, cut = inputs["validate"], inputs["split"]
-    # The rows are not held here, so that they can go once they are coded.
+    # No reference to the rows is held here, so that they are freed once indexed.
     days = make_days(
         run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), load_windows(cut)
     )
@@ -121,26 +121,26 @@ def member(kind: MemberKind) -> Body:
 
 
 def _labeled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
-    """The run's rows with some of their features, which are not read yet, and where each window's are."""
+    """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures
 
     rows = inputs["split"].frame("rows")
     labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
     kept = DailyFeatures.of(run.store, inputs["features"], names)
-    users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows can go
+    users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows is freed
     return Table(kept, labels, users=users), window_places(rows, load_windows(inputs["split"]))
 
 
 def member_config(kind: MemberKind) -> Config:
-    """Return the configuration function of a member's stage: device and start count for those that grow trees."""
+    """Return the configuration function of a member's stage; a boosted one depends on device and warm start too."""
     plain = sections("tasks", "seed", "refit", "features")
     if kind not in BOOSTED:
         return plain
 
     def config(run: Run) -> dict[str, Any]:
         device: str = run.scenario.boosting.device
-        if device == "auto":  # what it stands for on this machine belongs in the key
+        if device == "auto":  # what it means on this machine belongs in the key
             from mtl_tasks.models.boosting.device import resolve_device
 
             device = resolve_device(device)
@@ -150,7 +150,7 @@ def member_config(kind: MemberKind) -> Config:
 
 
 def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
-    """Which run's member is grown on from: the key of what is made depends on it."""
+    """Return the run to warm-start a member from, or why there is none: the stage's key depends on it."""
     asked = run.scenario.boosting.transfer
     if asked == "none":
         return {}
@@ -164,7 +164,7 @@ def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
 
 
 def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) -> WarmStart:
-    """What a member grows on from: the configuration names it, so that the key of what is made depends on it."""
+    """Load the warm start that a member's configuration names."""
     from mtl_tasks.models.warm_start import WarmStart, from_scratch, warm_start
 
     start = inputs.config.get("start")
@@ -183,7 +183,7 @@ def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFra
 
 
 def fuse(run: Run, inputs: Inputs) -> Payload:
-    """Fit fusion and calibration of every task on blend."""
+    """Fit the fusion and calibration of every task on blend."""
     from mtl_tasks.models.fusion import fit_fusion
 
     rows = inputs["split"].frame("rows")

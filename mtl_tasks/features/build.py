@@ -64,13 +64,29 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     return made
 
 
+def startable(earlier: Spaces, scenario: Scenario) -> tuple[Spaces, list[str]]:
+    """Return the spaces of an earlier run that this scenario's can start from, and a sentence for each that cannot."""
+    chosen, problems = {}, []
+    for name, solver in solvers(scenario).items():
+        if name not in earlier:
+            problems.append(f"factors {name!r}: the earlier run has none of that name, fitted from scratch")
+        elif (has := earlier[name].vectors.shape[1]) != solver.dimensions:
+            problems.append(
+                f"factors {name!r}: the earlier run's have {has} dimensions, the scenario asks for "
+                f"{solver.dimensions}: fitted from scratch"
+            )
+        else:
+            chosen[name] = earlier[name]
+    return chosen, problems
+
+
 def fit_spaces(events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: Spaces | None = None) -> Spaces:
     """Fit every factor space on the events before ``start`` and fold new items in until ``end``.
 
     Parameters
     ----------
     earlier
-        Spaces of an earlier run to go on from; one of other dimensions, or of another name, is left alone.
+        Spaces of an earlier run to warm-start from, of the scenario's dimensions (see :func:`startable`).
 
     Raises
     ------

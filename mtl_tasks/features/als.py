@@ -43,6 +43,7 @@ class Solver(Protocol):
     """
 
     name: str
+    dimensions: int
 
     def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
         """Return item vectors, float32 (items, dimensions), learned from values (users, items).
@@ -71,7 +72,7 @@ class ImplicitALS:
         threads: int,
         seed: int,
     ) -> None:
-        self.name = "taste"
+        self.name, self.dimensions = "taste", dimensions
         self._warm_iterations = warm_iterations
         self._settings: dict[str, Any] = {
             "factors": dimensions,
@@ -160,9 +161,8 @@ class ExplicitALS:
         warm_iterations: int = 5,
         seed: int,
     ) -> None:
-        self.name = f"level:{task}"
+        self.name, self.dimensions = f"level:{task}", dimensions
         self._warm_iterations = warm_iterations
-        self._dimensions = dimensions
         self._iterations = iterations
         self._regularization = regularization
         self._seed = seed
@@ -170,7 +170,7 @@ class ExplicitALS:
     def fit(self, user_items: sparse.csr_matrix, start: Floats | None = None) -> Floats:
         """See :class:`Solver`."""
         item_users = user_items.T.tocsr()
-        random = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self._dimensions))
+        random = np.random.default_rng(self._seed).standard_normal((user_items.shape[1], self.dimensions))
         items = (0.1 * random).astype(np.float32)
         if start is not None:
             items = np.where(np.isnan(start), items, start)

@@ -71,6 +71,22 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     return made
 
 
+def startable(earlier: FactorModels, scenario: Scenario) -> tuple[FactorModels, list[str]]:
+    """Return the factor models of an earlier run that this scenario's can start from, and a sentence for each other."""
+    chosen, problems = {}, []
+    for name, solver in solvers(scenario).items():
+        if name not in earlier:
+            problems.append(f"factors {name!r}: the earlier run has none of that name, fitted from scratch")
+        elif (has := earlier[name].vectors.shape[1]) != solver.dimensions:
+            problems.append(
+                f"factors {name!r}: the earlier run's have {has} dimensions, the scenario asks for "
+                f"{solver.dimensions}: fitted from scratch"
+            )
+        else:
+            chosen[name] = earlier[name]
+    return chosen, problems
+
+
 def fit_spaces(
     events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: FactorModels | None = None
 ) -> FactorModels:
@@ -79,7 +95,7 @@ def fit_spaces(
     Parameters
     ----------
     earlier
-        Factors of an earlier run to warm-start from, with the same dimensions; other names are ignored.
+        Factors of an earlier run to warm-start from, of the scenario's dimensions (see :func:`startable`).
 
     Raises
     ------

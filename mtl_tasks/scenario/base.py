@@ -17,6 +17,7 @@ def _one_line(text: str) -> str:
 
 Name = Annotated[str, Field(pattern=NAME)]
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_one_line)]
+Short = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
 # Strict, because pydantic otherwise takes `true` for 1 and "3" for 3.
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]

@@ -137,6 +137,7 @@ def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         *parents, leaf = error["loc"]
         return f"unknown key {key!r}{nearest(str(leaf), _known_keys(tuple(parents)))}"
+    key = key if key.isprintable() else repr(key)  # a message is one line, whatever a task is called
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
     value = error.get("input")
     # What is written in source.sql may hold a password.

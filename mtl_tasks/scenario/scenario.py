@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Short, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
@@ -115,8 +115,8 @@ class Scenario(Model):
     name: Name
     title: Annotated[Line, BeforeValidator(_on_one_line)]
     description: str = Field(default="", max_length=10_000)
-    owner: Line = Field(default="ml-platform", max_length=100)
-    schedule: Line = Field(default="0 0 * * *", max_length=100)
+    owner: Short = "ml-platform"
+    schedule: Short = "0 0 * * *"
     end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
         default=None,
         ge=datetime.date(1900, 1, 1),

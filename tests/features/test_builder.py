@@ -24,6 +24,7 @@ from mtl_tasks.features.builder import (
     build_features,
     extend_spaces,
     fit_spaces,
+    startable,
 )
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
 from mtl_tasks.features.interactions import IndexedRows, encode, positive_interactions
@@ -250,6 +251,21 @@ def test_spaces_that_know_ids_of_another_type_are_refused_and_not_taken_for_ones
         extend_spaces(spaces, texts, world_scenario(), END)
     with pytest.raises(DataError, match=r"knows items by integers"):
         fit_spaces(texts, world_scenario(), START, END, spaces)
+
+
+def test_factors_of_other_dimensions_are_not_started_from_and_named() -> None:
+    events, scenario = canonical(random_events(np.random.default_rng(9))), world_scenario()
+    spaces = fit_spaces(events, scenario, START, END)
+    assert startable(spaces, scenario) == (spaces, [])
+    wider = world_scenario(factors__dimensions=6, factors__rating_dimensions=5)
+    chosen, problems = startable(spaces, wider)
+    assert chosen == {}
+    assert problems[0] == (
+        "factors 'taste': the earlier run's have 4 dimensions, the scenario asks for 6: fitted from scratch"
+    )
+    assert problems[1].startswith("factors 'level:rating': the earlier run's have")
+    made = fit_spaces(events, wider, START, END, chosen)
+    assert [space.vectors.shape[1] for space in made.values()][:2] == [6, 5]
 
 
 def test_history_without_a_label_is_refused_by_name() -> None:

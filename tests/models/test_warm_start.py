@@ -19,7 +19,7 @@ from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry
 from tests.contracts.member import draw_table, member_scenario
-from tests.support.projects import NAME, write_log, write_scenario
+from tests.support.projects import NAME, run_until, write_log, write_scenario
 
 TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 FIRST, SECOND = "2013-05-10", "2013-05-11"
@@ -118,6 +118,23 @@ def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Pa
     assert facts["tasks"]["rating"]["inherited"][0] > 0
     again = run(project, SECOND)
     assert all(stage["reused"] for stage in again.stages)
+
+
+def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_and_the_manifest_says_so(
+    first: RunDocument, project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def scratch(**overrides: Any) -> list[str]:
+        _, results = run_until(project, "factors", SECOND, ".store", **{"factors.warm_start": "champion", **overrides})
+        summary = Store(str(project / ".store")).open(results["factors"].ref).summary
+        assert summary["warm_start"] == first.run_key
+        return list(summary["started_from_scratch"])
+
+    assert scratch() == []
+    [problem] = scratch(**{"factors.dimensions": 6})
+    assert problem == (
+        "factors 'taste': the earlier run's have 8 dimensions, the scenario asks for 6: fitted from scratch"
+    )
+    assert problem in caplog.text
 
 
 @pytest.mark.parametrize(

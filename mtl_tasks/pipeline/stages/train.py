@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from mtl_tasks.models.warm_start import WarmStart
 
 Body = Callable[[Run, Inputs], Payload]
+log = logging.getLogger(__name__)
 
 
 def factors(run: Run, inputs: Inputs) -> Payload:
     """Fit factor models on history, fold in new items until as_of."""
+    from mtl_tasks.features.builder import startable
     from mtl_tasks.pipeline.days.factors import add_spaces, load_spaces, make_spaces
     from mtl_tasks.pipeline.days.log import day_digests
 
@@ -44,7 +47,10 @@ def factors(run: Run, inputs: Inputs) -> Payload:
     start = load_windows(inputs["split"])["train"][0]
     start -= start % run.scenario.factors.refit_days
     begun = inputs.config.get("start")
-    earlier = None if begun is None else load_spaces(_factors_of(run, begun))
+    earlier, problems = startable({} if begun is None else load_spaces(_factors_of(run, begun)), run.scenario)
+    problems = problems if begun is not None else []
+    for problem in problems:
+        log.warning("%s: warm start from run %s: %s", run.scenario.name, str(begun)[:12], problem)
     spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
     fitted_on = events[events[columns.DAY] < start]
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
@@ -54,6 +60,7 @@ def factors(run: Run, inputs: Inputs) -> Payload:
         "folded_in_max_event_time": newest_time(events),
         "device": inputs.config["device"],
         "warm_start": begun,
+        "started_from_scratch": problems,
     }
     add_spaces(payload, spaces)
     return payload

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo up env pin bench lock clean
+.PHONY: help setup test lint format docs demo up env pin bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -45,9 +45,12 @@ lint: $(DEVELOPMENT) ## Check style, types and layers
 	$(VENV_PYTHON) -m mypy $(CODE)
 	.venv/bin/lint-imports --no-logo
 
-format: $(DEVELOPMENT) ## Format the code and mend what can be mended
+format: $(DEVELOPMENT) ## Format the code and fix what can be fixed
 	$(VENV_PYTHON) -m ruff check --fix-only .
 	$(VENV_PYTHON) -m ruff format .
+
+docs: $(RUNTIME) ## Write include/docs/scenario.md, the reference of the scenario file
+	$(VENV_PYTHON) -m mtl_tasks.onboarding.reference
 
 demo: $(RUNTIME) ## Train, judge and publish one day of the films through Airflow, and show the result (AS_OF=2013-08-18 picks another day)
 	@include/airflow/demo.sh

@@ -75,7 +75,7 @@ def _columns(found: Inspection) -> Table:
 
 
 def _type(name: str) -> str:
-    """Return a type in the words of the README: a time's zone matters, its unit does not."""
+    """Return a type in the words of the scenario guide: a time's zone matters, its unit does not."""
     time = re.fullmatch(r"timestamp\[\w+(?:, tz=(.+))?\]", name)
     if time is None:
         return name.removeprefix("large_")

@@ -14,12 +14,14 @@ UserId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 class Rule(Model):
     """One absolute rule: a floor or a ceiling on a task's fused metric."""
 
-    task: Line
-    metric: Line
-    min: Value | None = None
-    max: Value | None = None
-    slice: Line | None = None
-    min_rows: Count = 50
+    task: Line = Field(description="a task, or ranking for the recommendations")
+    metric: Line = Field(description="metric of the task's kind, such as rmse or auc; ndcg and others for ranking")
+    min: Value | None = Field(default=None, description="smallest value that passes; give either this or `max`")
+    max: Value | None = Field(default=None, description="largest value that passes; give either this or `min`")
+    slice: Line | None = Field(
+        default=None, description="cold_users, warm_users, cold_items or warm_items; null: all test rows"
+    )
+    min_rows: Count = Field(default=50, description="a slice with fewer rows fails the rule")
 
     @model_validator(mode="after")
     def _bounded(self) -> Rule:
@@ -31,11 +33,15 @@ class Rule(Model):
 class Margin(Model):
     """One relative rule: how much worse than the champion a metric may be."""
 
-    task: Line
-    metric: Line
-    margin: Real = Field(ge=0, le=1e15)
-    slice: Line | None = None
-    min_rows: Count = 50
+    task: Line = Field(description="a task")
+    metric: Line = Field(description="metric of the task's kind, such as rmse or auc")
+    margin: Real = Field(
+        ge=0, le=1e15, description="how much worse than the champion the metric may be, in the metric's unit"
+    )
+    slice: Line | None = Field(
+        default=None, description="cold_users, warm_users, cold_items or warm_items; null: all test rows"
+    )
+    min_rows: Count = Field(default=50, description="a slice with fewer rows fails the rule")
 
 
 Index = Annotated[Real, Field(gt=0, le=1000)]  # a population stability index
@@ -44,9 +50,9 @@ Index = Annotated[Real, Field(gt=0, le=1000)]  # a population stability index
 class Drift(Model):
     """How far the test rows may have shifted from those that the champion was judged on; null: no limit."""
 
-    labels: Index | None = None
-    predictions: Index | None = None
-    features: Index | None = None
+    labels: Index | None = Field(default=None, description="limit for the label that shifted most")
+    predictions: Index | None = Field(default=None, description="limit for the fused prediction that shifted most")
+    features: Index | None = Field(default=None, description="limit for the feature that shifted most")
 
     @property
     def limits(self) -> dict[str, float]:
@@ -58,26 +64,36 @@ class Drift(Model):
 class Gate(Model):
     """The rules a candidate must meet to be promoted."""
 
-    absolute: tuple[Rule, ...] = ()
-    relative: tuple[Margin, ...] = ()
+    absolute: tuple[Rule, ...] = Field(default=(), description="floors and ceilings of metrics")
+    relative: tuple[Margin, ...] = Field(
+        default=(), description="non-inferiority rules against the champion of the time, on the same test rows"
+    )
     drift: Drift = Field(
         default=Drift(),
-        description="limits on the population stability index, of the furthest variable of each group. Off by default: "
-        "seasons and campaigns move a log too, and refusing the run that has learned from the new days keeps a model "
-        "that has not",
+        description="limits on the population stability index of the variable that shifted most in each group. Off by "
+        "default: seasons and campaigns shift a log too, and refusing the run that learned from the new days keeps a "
+        "model that did not",
     )
-    confidence: Real = Field(default=0.95, gt=0.5, lt=1)
-    replicates: Whole = Field(default=500, ge=100, le=100_000)
-    beat_floor: Flag = Field(default=True, description="every task's fusion must beat `popularity` significantly")
-    mode: Literal["enforce", "dry_run"] = "enforce"
+    confidence: Real = Field(
+        default=0.95, gt=0.5, lt=1, description="confidence level of comparisons with the champion and the baseline"
+    )
+    replicates: Whole = Field(
+        default=500, ge=100, le=100_000, description="bootstrap replicates of those comparisons, clustered by user"
+    )
+    beat_floor: Flag = Field(
+        default=True, description="every task's fusion must beat the popularity baseline significantly"
+    )
+    mode: Literal["enforce", "dry_run"] = Field(
+        default="enforce", description="dry_run: write the verdict and promote nothing"
+    )
     approval: Literal["none", "required"] = Field(
-        default="none", description="required: what passed is promoted only once somebody has approved it"
+        default="none", description="required: a candidate that passed is promoted only after someone approves it"
     )
     approvers: tuple[UserId, ...] = Field(
         default=(),
-        description="who may answer, by the ids of Airflow's auth manager: the user name with SimpleAuthManager, the "
-        "user's number (`airflow users list`) with FAB. Empty: whoever may answer in Airflow",
+        description="who may approve, by the ids of Airflow's auth manager: the user name with SimpleAuthManager, the "
+        "user's number (`airflow users list`) with FAB. Empty: anyone who may answer in Airflow",
     )
     approval_hours: Real = Field(
-        default=24.0, ge=0.001, le=8760, description="no answer for so long in Airflow is a no"
+        default=24.0, ge=0.001, le=8760, description="hours after which no answer counts as a no"
     )

@@ -28,68 +28,80 @@ class Shared(Model):
 
     combine: Literal["sketch", "alternate", "sum"] = Field(
         default="sketch",
-        description="one split gradient from those of all tasks: a random projection a round, one task after the "
-        "other, or their sum (which conflicting tasks spoil)",
+        description="how the tasks' gradients become one split gradient: a random projection in each round, one task "
+        "after the other, or their sum (which conflicting tasks spoil)",
     )
-    learning_rate: Rate = 0.1
+    learning_rate: Rate = Field(default=0.1, description="learning rate of the shared trees")
     leaf_l2: Annotated[
         Annotated[Strength, Tag("[number]")] | Annotated[dict[Name, Strength], Tag("[by task]")],
         Discriminator(lambda given: "[by task]" if isinstance(given, dict) else "[number]"),
-    ] = Field(default=30.0, description="added to a leaf's sum of second derivatives, of every task or by task")
-    split_hessian: Literal["newton", "constant"] = "newton"
+    ] = Field(default=30.0, description="added to a leaf's sum of second derivatives: a number, or task -> number")
+    split_hessian: Literal["newton", "constant"] = Field(
+        default="newton", description="second derivatives that splits are found with: those of the tasks, or constants"
+    )
     task_weighting: Literal["fixed", "uncertainty", "dwa"] = Field(
-        default="fixed", description="fixed: tasks.<task>.weight alone; the others multiply it by a moving weight"
+        default="fixed",
+        description="fixed: `tasks.<task>.weight` alone; uncertainty and dwa multiply it by a weight that follows the "
+        "losses",
     )
     checkpoints: tuple[Fraction, ...] = Field(
         default=(1.0,),
         min_length=1,
         max_length=20,
-        description="member `shared_tail`: the parts of the shared rounds after which a task's own trees begin; the "
-        "first, unless another is clearly better on tune. [1, 0] lets a task that sharing harms keep to trees of its "
-        "own, at the cost of growing those for every task to compare",
+        description="`shared_tail`: fractions of the shared rounds after which a task's own trees may begin; the first "
+        "is taken unless another is clearly better on tune. [1, 0] lets a task that sharing harms use its own trees "
+        "only, at the cost of growing those for every task",
     )
 
 
 class Cascade(Model):
-    """How a chain of tasks is told each other's predictions: member `cascade`."""
+    """Settings of `cascade`: each task gets the predictions of earlier tasks as features."""
 
     order: tuple[Name, ...] | None = Field(
         default=None,
-        description="each task is told the predictions of those before it; null: as they stand in the file",
+        description="order of the tasks; each gets the predictions of those before it; null: the order of the file",
     )
     folds: Whole = Field(
-        default=3, ge=2, le=20, description="users are divided so that no row is told a prediction that learned from it"
+        default=3,
+        ge=2,
+        le=20,
+        description="folds of users for the predictions of training rows: no model has seen the row's user",
     )
 
 
 class Boosting(Model):
     """LightGBM settings shared by the boosted members."""
 
-    learning_rate: Rate = 0.05
-    num_leaves: Whole = Field(default=31, ge=2, le=131_072)  # LightGBM's own limit
-    min_data_in_leaf: Count = 50
+    learning_rate: Rate = Field(default=0.05, description="learning rate of the trees of a single task")
+    num_leaves: Whole = Field(default=31, ge=2, le=131_072, description="most leaves of a tree")  # LightGBM's limit
+    min_data_in_leaf: Count = Field(default=50, description="fewest rows in a leaf")
     min_sum_hessian_in_leaf: Strength = Field(
         default=0.001,
-        description="of trees of a binary task's own: a leaf's sum of p (1 - p), where positives are rare about how "
-        "many of them it is expected to hold",
+        description="binary, trees of the task's own: smallest sum of p (1 - p) in a leaf; with rare positives that is "
+        "about the number of positives expected in it",
     )
-    bagging_fraction: Rate = 0.8
-    feature_fraction: Rate = 0.8
-    lambda_l2: Strength = 1.0
-    rounds: Whole = Field(default=2000, ge=1, le=100_000)
-    patience: Whole = Field(default=50, ge=1, le=100_000)
-    seeds: Whole = Field(default=1, ge=1, le=20, description="models averaged per task")
+    bagging_fraction: Rate = Field(default=0.8, description="fraction of the rows that a tree is grown on")
+    feature_fraction: Rate = Field(default=0.8, description="fraction of the features that a tree may use")
+    lambda_l2: Strength = Field(default=1.0, description="L2 penalty on leaf values")
+    rounds: Whole = Field(default=2000, ge=1, le=100_000, description="most boosting rounds")
+    patience: Whole = Field(
+        default=50, ge=1, le=100_000, description="rounds without gain on tune after which a task stops"
+    )
+    seeds: Whole = Field(default=1, ge=1, le=20, description="models averaged for each task")
     device: Literal["auto", "cpu", "gpu", "cuda"] = Field(
-        default="cpu", description="gpu is OpenCL; auto takes cuda, else gpu unless it is the processor, else cpu"
+        default="cpu",
+        description="gpu is OpenCL; auto takes cuda, else gpu unless OpenCL runs on the processor, else cpu",
     )
-    threads: Whole = Field(default=2, ge=1, le=1024)
+    threads: Whole = Field(
+        default=2, ge=1, le=1024, description="threads of a task, and the slots it takes of the pool cpu_heavy"
+    )
     transfer: str = Field(
         default="none",
         pattern=NAME,
-        description="what trees are grown on from: none, champion, or the champion of the scenario of that name",
+        description="warm start of the trees: none, champion, or the name of a scenario, whose champion is then taken",
     )
-    cascade: Cascade = Cascade()
-    shared: Shared = Shared()
+    cascade: Cascade = Field(default=Cascade(), description="settings of the member `cascade`")
+    shared: Shared = Field(default=Shared(), description="settings of the members `shared` and `shared_tail`")
 
     @model_validator(mode="before")
     @classmethod
@@ -103,4 +115,8 @@ class Boosting(Model):
 class Fusion(Model):
     """How the members' predictions are combined."""
 
-    method: FusionMethod = "auto"
+    method: FusionMethod = Field(
+        default="auto",
+        description="auto: the method with the least loss on blend if it beats the best single member significantly, "
+        "else that member",
+    )

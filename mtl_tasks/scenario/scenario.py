@@ -27,44 +27,50 @@ FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what fea
 class Windows(Model):
     """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
 
-    train: Days
-    tune: Days
-    blend: Days
-    test: Days
+    train: Days = Field(description="days that the members learn from")
+    tune: Days = Field(description="days for early stopping")
+    blend: Days = Field(description="days for fusion weights and calibration")
+    test: Days = Field(description="days that metrics and gate use; nothing else reads them")
     min_history: Days = Field(default=14, description="fewest days of log before `train`")
 
 
 class Validation(Model):
     """Limits of the data checks."""
 
-    max_bad_fraction: Real = Field(default=0.001, ge=0, lt=1)
+    max_bad_fraction: Real = Field(
+        default=0.001, ge=0, lt=1, description="largest share of bad rows; above it the run is refused"
+    )
     earliest: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
         default=datetime.date(1990, 1, 1),
         ge=datetime.date(1900, 1, 1),
         le=datetime.date(2200, 1, 1),
-        description="a row of an earlier day (UTC) is bad: its time is in another unit, or stands for a missing one",
+        description="a row of an earlier day (UTC) is bad: its time is in another unit, or stands for a missing time",
     )
     latest: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
         default=datetime.date(2100, 1, 1),
         ge=datetime.date(1900, 1, 1),
         le=datetime.date(2200, 1, 1),
-        description="a row of this day or a later one is bad too; others from as_of on are left out, which is no fault",
+        description="a row of this day or a later one is bad; other rows from as_of on are left out, which is no fault",
     )
     duplicates: Literal["drop", "quarantine", "refuse"] = Field(
         default="drop",
-        description="what to do about exact copies of a row: leave them out and count them, take them for bad rows, or "
-        "refuse the log",
+        description="exact copies of a row: drop leaves them out and counts them, quarantine treats them as bad rows, "
+        "refuse refuses the log",
     )
     max_unjoined: Fraction | dict[Name, Fraction] = Field(
         default=0.5,
-        description="long layout: largest share of the events of a label's type that may follow no exposure; one for "
-        "all labels, or task or signal -> share (of others half)",
+        description="long layout: largest share of a label's events that may follow no exposure; one share for all "
+        "labels, or task or signal -> share (0.5 for those not named)",
     )
-    max_age_days: Days = Field(default=2, description="as_of minus the last event, in days")
-    min_daily_ratio: Fraction = Field(default=0.2, description="last day's rows over the mean of the 28 days before")
-    volume_severity: Literal["critical", "warning"] = "warning"
+    max_age_days: Days = Field(default=2, description="largest age of the last event at as_of, in days")
+    min_daily_ratio: Fraction = Field(
+        default=0.2, description="smallest ratio of the last day's rows to the mean of the 28 days before"
+    )
+    volume_severity: Literal["critical", "warning"] = Field(
+        default="warning", description="what a last day below min_daily_ratio is: critical refuses the run"
+    )
     missing_days: Literal["refuse", "warn"] = Field(
-        default="warn", description="what to do about a day without a row between the first and the last"
+        default="warn", description="days without a row between the first and the last"
     )
     quote_rows: Flag | None = Field(
         default=None,
@@ -85,18 +91,24 @@ class Validation(Model):
 class Recommend(Model):
     """How the lists are made."""
 
-    top_k: Whole = Field(default=10, ge=1, le=1000)
-    candidates: Whole = Field(default=100, ge=10, le=100_000, description="items taken from each candidate source")
+    top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
+    candidates: Whole = Field(
+        default=100, ge=10, le=100_000, description="items from each of the four candidate sources"
+    )
     shortlist_factor: Whole | None = Field(
         default=8,
         ge=1,
         le=100_000,
-        description="candidates a user, in multiples of top_k, that all trees score; the trees that were grown first "
-        "choose them; null: every candidate",
+        description="candidates of a user that all trees score, in multiples of top_k; the first trees choose them; "
+        "null: every candidate",
     )
-    active_days: Days = Field(default=28, description="a user with an event in these days gets a list")
+    active_days: Days = Field(
+        default=28, description="users with an event in this many days before as_of get recommendations"
+    )
     utility: str | None = Field(
-        default=None, description="arithmetic over task names, such as purchase * rating; null: the first binary task"
+        default=None,
+        description="score that orders the recommendations: arithmetic over task names, such as purchase * rating; "
+        "null: the first binary task",
     )
 
     @property
@@ -112,30 +124,36 @@ def _on_one_line(text: Any) -> Any:
 class Scenario(Model):
     """A whole scenario file."""
 
-    name: Name
-    title: Annotated[Line, BeforeValidator(_on_one_line)]
-    description: str = Field(default="", max_length=10_000)
-    owner: Short = "ml-platform"
-    schedule: Short = "0 0 * * *"
+    name: Name = Field(description="name of the file without .yaml, of the DAGs and of the folder in the store")
+    title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
+    description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
+    owner: Short = Field(default="ml-platform", description="owner of the DAGs")
+    schedule: Short = Field(default="0 0 * * *", description="cron expression of five fields in UTC: when a run starts")
     end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
         default=None,
         ge=datetime.date(1900, 1, 1),
         le=datetime.date(2200, 1, 1),
-        description="last day of a log that has ended: nothing is scheduled after it",
+        description="last day of a log that has ended; nothing is scheduled after it",
     )
-    seed: Whole = Field(default=7, ge=0, le=2_000_000_000)  # with what is added to it, a C int
-    source: Source
-    tasks: dict[Name, Task] = Field(min_length=1)
-    windows: Windows
-    validation: Validation = Validation()
-    factors: Factors = Factors()
-    features: Features = Features()
-    members: tuple[MemberKind, ...] = ("popularity", "als", "independent", "cascade", "shared_tail")
-    boosting: Boosting = Boosting()
-    refit: Literal["none", "through_blend"] = "through_blend"
-    fusion: Fusion = Fusion()
-    gate: Gate
-    recommend: Recommend = Recommend()
+    # With what is added to it, a C int.
+    seed: Whole = Field(default=7, ge=0, le=2_000_000_000, description="seed of everything that is drawn at random")
+    source: Source = Field(description="the log and the tables beside it")
+    tasks: dict[Name, Task] = Field(min_length=1, description="name -> what is predicted")
+    windows: Windows = Field(description="lengths in days of the windows that end at as_of")
+    validation: Validation = Field(default=Validation(), description="limits of the data checks")
+    factors: Factors = Field(default=Factors(), description="collaborative-filtering factors")
+    features: Features = Field(default=Features(), description="point-in-time aggregates")
+    members: tuple[MemberKind, ...] = Field(
+        default=("popularity", "als", "independent", "cascade", "shared_tail"),
+        description="models to train; popularity, the baseline, must be among them",
+    )
+    boosting: Boosting = Field(default=Boosting(), description="settings of the boosted members")
+    refit: Literal["none", "through_blend"] = Field(
+        default="through_blend", description="through_blend: fit the members again on train, tune and blend before test"
+    )
+    fusion: Fusion = Field(default=Fusion(), description="how the members' predictions are combined")
+    gate: Gate = Field(description="rules that a candidate must meet to be promoted")
+    recommend: Recommend = Field(default=Recommend(), description="how recommendations are made")
 
     @field_validator("name")
     @classmethod

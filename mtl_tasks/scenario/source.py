@@ -18,25 +18,27 @@ RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attri
 class Columns(Model):
     """The log's own names for the canonical columns."""
 
-    user: Line
-    item: Line
-    time: Line
+    user: Line = Field(description="column of user ids")
+    item: Line = Field(description="column of item ids")
+    time: Line = Field(description="column of the interaction's time")
 
 
 class AttributeTable(Model):
     """What is known of users or items besides the log: one row an id, or one row a version of it."""
 
     path: Line = Field(description="a Parquet or CSV file")
-    id: Line
+    id: Line = Field(description="column of the ids, as in the log")
     numeric: dict[Name, Line] = Field(default={}, description="attribute -> column of numbers")
-    categorical: dict[Name, Line] = Field(default={}, description="attribute -> column that names a kind")
-    multi: dict[Name, Line] = Field(
-        default={}, description="attribute -> column of several values: a list, or a text with separators"
+    categorical: dict[Name, Line] = Field(
+        default={}, description="attribute -> column of categories: strings, integers or booleans"
     )
-    separator: str = Field(default="|", min_length=1, max_length=3, description="between the values of a multi text")
+    multi: dict[Name, Line] = Field(
+        default={}, description="attribute -> column of several values: a list, or a text with `separator`"
+    )
+    separator: str = Field(default="|", min_length=1, max_length=3, description="text between the values of `multi`")
     times: dict[Name, Line] = Field(default={}, description="attribute -> column of times; becomes an age in days")
     valid_from: Line | None = Field(
-        default=None, description="column of the time from which a version holds; null: a row always held"
+        default=None, description="column of the time from which a version holds; null: each row has always held"
     )
 
     @model_validator(mode="after")
@@ -55,9 +57,11 @@ class UserTable(AttributeTable):
 class ItemTable(AttributeTable):
     """Attributes of items."""
 
-    title: Line | None = None
+    title: Line | None = Field(default=None, description="column of the title shown in recommendations and reports")
     missing: Literal["quarantine", "allow"] = Field(
-        default="quarantine", description="a row of the log whose item is not in the table: a bad row, or no attributes"
+        default="quarantine",
+        description="rows of items that are not in the table: quarantine sets them aside as bad rows, allow keeps them "
+        "without attributes",
     )
 
 
@@ -65,12 +69,12 @@ class Context(Model):
     """What is known of an exposure before it happens: columns of its row."""
 
     numeric: dict[Name, Line] = Field(default={}, description="name -> column of numbers")
-    categorical: dict[Name, Line] = Field(default={}, description="name -> column that names a kind")
-    calendar: Flag = Field(default=False, description="hour and weekday, in source.timezone (UTC without one)")
+    categorical: dict[Name, Line] = Field(default={}, description="name -> column of categories")
+    calendar: Flag = Field(default=False, description="add hour and weekday, in `source.timezone` (UTC without one)")
     serve: dict[Name, Literal["item", "user"] | None] = Field(
         default={},
-        description="what stands for a value when lists are made: the last one seen of the item or of the user; null, "
-        "and whatever is not named here, is missing then",
+        description="name -> source of the value when recommendations are made: the last value of the item or of the "
+        "user. A name that is null or absent is missing then",
     )
 
     @model_validator(mode="after")
@@ -94,11 +98,13 @@ class Prior(Model):
     """Exposures from before the log, of which the times are not known."""
 
     path: Line = Field(description="a Parquet or CSV file, one row a user and item")
-    user: Line
-    item: Line
-    labels: dict[Name, Line] = Field(default={}, description="task or signal -> column; of others nothing is known")
+    user: Line = Field(description="column of user ids")
+    item: Line = Field(description="column of item ids")
+    labels: dict[Name, Line] = Field(
+        default={}, description="task or signal -> column of its label; the labels of all others are unknown"
+    )
     days_before: Days = Field(
-        default=1, description="they count as of one day, so many days before the first of the log"
+        default=1, description="all rows count as of one day, this many days before the log's first day"
     )
 
 
@@ -112,7 +118,9 @@ def no_number(day: Any) -> Any:
 class Sql(Model):
     """A database that holds the log, asked day by day."""
 
-    url: Line | None = Field(default=None, description="SQLAlchemy URL without a password")
+    url: Line | None = Field(
+        default=None, description="SQLAlchemy URL without a password; give either this or `url_env`"
+    )
     url_env: str | None = Field(
         default=None,
         max_length=200,
@@ -120,7 +128,8 @@ class Sql(Model):
         description="environment variable that holds the URL, for example AIRFLOW_CONN_SHOP",
     )
     query: str = Field(
-        max_length=20_000, description="selects the rows with :start <= time < :end, in the unit of the time column"
+        max_length=20_000,
+        description="one SELECT of the rows with :start <= time < :end, in the unit of the time column",
     )
     start: Annotated[datetime.date, BeforeValidator(no_number)] = Field(
         ge=datetime.date(1900, 1, 1), le=datetime.date(2200, 1, 1), description="first day of the log (UTC)"
@@ -149,19 +158,22 @@ class Long(Model):
     """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
 
     type: Line = Field(description="column of the event's type")
-    value: Line | None = Field(default=None, description="column of the event's value: what a regression predicts")
-    exposure: Line = Field(description="the type whose events are the rows")
+    value: Line | None = Field(default=None, description="column of the event's value, which a regression predicts")
+    exposure: Line = Field(description="the event type whose events become the rows")
     attribution_hours: Real = Field(
-        default=24, gt=0, le=24 * 90, description="an event counts for the exposure that it follows by at most these"
+        default=24,
+        gt=0,
+        le=24 * 90,
+        description="an event counts for the user's last exposure to the item, if at most this many hours lie between",
     )
 
 
 class Signal(Model):
     """Something that people did besides, and nobody predicts."""
 
-    column: Line = Field(description="0/1 column, or type of event in a long log")
+    column: Line = Field(description="0/1 column, or an event type in a long log")
     above: Value | None = Field(
-        default=None, description="larger values of the column say that it happened, all others that it did not"
+        default=None, description="values of the column above this count as 1, all others as 0; null: the column is 0/1"
     )
 
 
@@ -175,24 +187,31 @@ class Source(Model):
     events: Line | None = Field(
         default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"
     )
-    sql: Sql | None = Field(default=None, description="a database, instead of `events`")
-    format: Literal["parquet", "csv"] = "parquet"
+    sql: Sql | None = Field(default=None, description="a database that holds the log, instead of `events`")
+    format: Literal["parquet", "csv"] = Field(default="parquet", description="file format of `events`")
     layout: Literal["wide", "long"] = Field(
         default="wide", description="wide: a row is an interaction with its labels; long: a row is an event with a type"
     )
-    long: Long | None = None
-    columns: Columns
+    long: Long | None = Field(default=None, description="how events become rows; only with `layout: long`")
+    columns: Columns = Field(description="the log's names of the three columns that every log has")
     time_unit: Literal["s", "ms", "us"] | None = Field(
         default=None, description="unit of an integer epoch time column; null: the column holds timestamps"
     )
-    timezone: Line | None = Field(default=None, description="zone of timestamps that carry none; null refuses them")
-    items: ItemTable | None = None
-    users: UserTable | None = None
-    context: Context = Context()
-    signals: dict[Name, Annotated[Signal, BeforeValidator(_named)]] = Field(
-        default={}, description="name -> column, or a section that says from which value on it counts"
+    timezone: Line | None = Field(
+        default=None,
+        description="time zone of timestamps that carry none, such as Europe/Paris; null refuses such timestamps",
     )
-    prior: Prior | None = None
+    items: ItemTable | None = Field(default=None, description="table of item attributes")
+    users: UserTable | None = Field(default=None, description="table of user attributes")
+    context: Context = Field(
+        default=Context(), description="what is known of an exposure before it happens, from the row itself"
+    )
+    signals: dict[Name, Annotated[Signal, BeforeValidator(_named)]] = Field(
+        default={},
+        description="name -> column, or a section with `column` and `above`: user behavior that is observed but not "
+        "predicted",
+    )
+    prior: Prior | None = Field(default=None, description="exposures from before the log, without times")
 
     @model_validator(mode="after")
     def _one_log(self) -> Source:

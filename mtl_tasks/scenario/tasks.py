@@ -20,30 +20,38 @@ SCORE_UNITS: Final[dict[str, str]] = {
 class Negatives(Model):
     """How the negatives of a binary task arise."""
 
-    how: Literal["logged", "sampled"]
-    per_positive: Whole = Field(default=4, ge=1, le=100)
-    power: Fraction = Field(default=1.0, description="exponent on the same day's item counts")
+    how: Literal["logged", "sampled"] = Field(
+        description="logged: the label column holds zeros; sampled: negatives are drawn by popularity"
+    )
+    per_positive: Whole = Field(default=4, ge=1, le=100, description="sampled: negatives drawn for each positive")
+    power: Fraction = Field(default=1.0, description="sampled: exponent on the item counts of the same day")
 
 
 class Task(Model):
     """One thing to predict."""
 
-    kind: Literal["regression", "binary"]
-    label: Line | None = Field(default=None, description="label column; null: every interaction is a positive")
-    range: tuple[Value, Value] | None = None
+    kind: Literal["regression", "binary"] = Field(description="a number, or yes and no")
+    label: Line | None = Field(
+        default=None, description="label column, or an event type in a long log; null: every interaction is a positive"
+    )
+    range: tuple[Value, Value] | None = Field(
+        default=None, description="regression, required: [low, high]; a label outside it is a bad row"
+    )
     above: Value | None = Field(
-        default=None, description="binary: larger values of the label count as 1, all others as 0; null: it is 0/1"
+        default=None, description="binary: label values above this count as 1, all others as 0; null: the label is 0/1"
     )
     scale: Literal["linear", "log"] = Field(
-        default="linear", description="log: log(1 + label) is learned, predicted and judged; lists give the value back"
+        default="linear",
+        description="regression; log: log(1 + label) is learned, predicted and judged; recommendations show the value "
+        "itself",
     )
     loss: Literal["squared_error", "log_loss"] = Field(
         default="squared_error",
-        description="what boosted trees of a regression minimize; log_loss: that of the label's place in its range, "
-        "which suits labels that are often near an end of it",
+        description="regression: loss that boosted trees minimize; log_loss: that of the label's position in its "
+        "range, which suits labels that are often near an end of the range",
     )
-    negatives: Negatives | None = None
-    weight: Positive = Field(default=1.0, description="say of the task in the structure of shared trees")
+    negatives: Negatives | None = Field(default=None, description="binary: where the negatives come from")
+    weight: Positive = Field(default=1.0, description="weight of the task's gradient in shared trees")
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:

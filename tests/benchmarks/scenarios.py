@@ -1,4 +1,4 @@
-"""The README's table of all scenarios, from the newest run of each that a store holds; nothing is run."""
+"""The table of all scenarios in include/docs/results.md, from the newest run of each in a store; nothing is run."""
 
 from __future__ import annotations
 

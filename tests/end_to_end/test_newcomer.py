@@ -1,4 +1,4 @@
-"""An unknown log, met as the README tells: draft, check, mend, run; what real readers thought of news."""
+"""An unknown log, met as the README says: draft, check, fix, run; what real readers thought of news."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What the README promises."""
+"""The promises of the documentation: its commands, examples and links."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -15,11 +16,23 @@ from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.scenario import load_scenario, parse_scenario, scenario_names
 from tests.conftest import PROJECT
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GUIDE = "include/docs/scenario-guide.md"
+PAGES = sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "include/docs").glob("*.md"))
+DOCUMENTS = ("README.md", "CHANGELOG.md", *PAGES)
+FENCE = re.compile(r"^```[^\n]*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+
+
+def text_of(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+def prose_of(name: str) -> str:
+    """Return a page without its fenced blocks."""
+    return FENCE.sub("", text_of(name))
 
 
 def test_the_example_scenario_is_valid() -> None:
-    scenario = parse_scenario(yaml_blocks()[0], where="README.md")
+    scenario = parse_scenario(yaml_blocks()[0], where=GUIDE)
     assert scenario.formula.tasks == ("purchase", "rating")
 
 
@@ -30,39 +43,101 @@ def test_what_it_says_in_the_place_of_parts_of_the_example_is_valid() -> None:
         source = {**example["source"], **variant["source"]}
         if "sql" in source:
             source = {key: value for key, value in source.items() if key not in ("events", "format")}
-        parse_scenario({**example, **variant, "source": source}, where="README.md")
+        parse_scenario({**example, **variant, "source": source}, where=GUIDE)
 
 
 def yaml_blocks() -> list[dict[str, Any]]:
-    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)]
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text_of(GUIDE), flags=re.DOTALL)]
 
 
-def test_every_file_it_links_to_exists() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    assert [link for link in links if not (PROJECT / link).exists()] == []
+def test_every_example_of_a_scenario_is_in_the_guide() -> None:
+    assert [name for name in DOCUMENTS if "```yaml" in text_of(name)] == [GUIDE]
 
 
-def test_every_make_target_it_names_exists() -> None:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_file_it_links_to_exists(name: str) -> None:
+    folder = (PROJECT / name).parent
+    assert [link for link, _ in relative_links(name) if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_heading_it_links_to_exists(name: str) -> None:
+    folder = (PROJECT / name).parent
+    missing = []
+    for link, anchor in relative_links(name):
+        page = (folder / link).resolve().relative_to(PROJECT) if link else name
+        if anchor and anchor not in anchors(str(page)):
+            missing.append(f"{link}#{anchor}")
+    assert missing == []
+
+
+def relative_links(name: str) -> list[tuple[str, str]]:
+    """Return the path and the anchor of each link and picture that leads to the project's files."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose_of(name))
+    return [(path, anchor) for path, _, anchor in (target.partition("#") for target in targets if ":" not in target)]
+
+
+def anchors(name: str) -> set[str]:
+    """Return the anchors of a page's headings: in small letters, with hyphens for blanks and without other signs."""
+    met: Counter[str] = Counter()
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", prose_of(name), flags=re.MULTILINE):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchor = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        found.add(f"{anchor}-{met[anchor]}" if met[anchor] else anchor)
+        met[anchor] += 1
+    return found
+
+
+def test_links_and_anchors_are_found() -> None:
+    assert ("include/docs/models.md", "boosted-members") in relative_links("README.md")
+    assert ("", "the-key-of-the-store") in relative_links("include/docs/operations.md")
+    assert {"airflows-database-and-logs-grow", "the-key-of-the-store"} <= anchors("include/docs/operations.md")
+    assert "attributes-context-and-signals" in anchors(GUIDE)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 250
+
+
+def test_the_readme_lists_every_page() -> None:
+    index = text_of("README.md").split("## Documentation\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"\]\(([^)]+)\)", index))
+    assert listed == {*PAGES, "CHANGELOG.md"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_make_target_it_names_exists(name: str) -> None:
     targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)", README, flags=re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text_of(name), flags=re.MULTILINE)) <= targets
 
 
-DOCUMENTS = ("README.md", "include/docs/operations.md")
+def commands(program: str, names: tuple[str, ...] = DOCUMENTS) -> list[list[str]]:
+    """Return the arguments of every command of the documents that begins with the program, or sets variables for it."""
+    texts = [text_of(name).replace("\\\n", " ") for name in names]
+    beginning = re.compile(rf"(?:[A-Z_]+=\S* )*{re.escape(program)} ")
+    lines = [(line, beginning.match(line)) for text in texts for line in text.splitlines()]
+    return [shlex.split(line[found.end() :], comments=True) for line, found in lines if found]
 
 
-def commands(program: str) -> list[list[str]]:
-    """Return the arguments of every command of the documents that begins with the program."""
-    texts = [(PROJECT / name).read_text(encoding="utf-8").replace("\\\n", " ") for name in DOCUMENTS]
-    lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{program} ")]
-    return [shlex.split(line, comments=True)[1:] for line in lines]
-
-
-def test_every_command_it_shows_is_one_of_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    found = commands(PROGRAM)
-    assert len(found) > 10
-    for arguments in found:
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_it_shows_is_one_of_the_command_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in commands(PROGRAM, (name,)):
         assert cli.main([*arguments, "--help"]) == 0, (arguments, capsys.readouterr().err)
+
+
+def test_the_documents_show_many_commands() -> None:
+    assert len(commands(PROGRAM)) > 30
+    assert len(commands(PROGRAM, ("README.md",))) > 5
+    assert ["registry", "seal", "movies"] in commands(PROGRAM)
+
+
+def test_every_command_of_a_fenced_block_begins_a_line() -> None:
+    for name in DOCUMENTS:
+        blocks = [block.replace("\\\n", " ") for block in FENCE.findall(text_of(name))]
+        shown = sum(line.count(f"{PROGRAM} ") for block in blocks for line in block.splitlines())
+        begun = sum(len(re.findall(rf"^(?:[A-Z_]+=\S* )*{PROGRAM} ", block, flags=re.MULTILINE)) for block in blocks)
+        assert shown == begun, name
 
 
 def test_every_command_of_airflow_it_shows_is_one_of_airflows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,13 +149,23 @@ def test_every_command_of_airflow_it_shows_is_one_of_airflows(capsys: pytest.Cap
         get_parser().parse_args(arguments)  # exits if it is none
 
 
-def test_every_command_works_as_typed_without_an_activated_environment() -> None:
-    for name in DOCUMENTS:
-        text = (PROJECT / name).read_text(encoding="utf-8")
-        assert re.findall(r"python3? -m mtl_tasks", text) == [], name
-        assert re.findall(r"^(?:mtl|airflow) .*", text, flags=re.MULTILINE) == [], name
-    for program in (PROGRAM, "include/bin/airflow"):
-        assert os.access(PROJECT / program, os.X_OK)
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_works_as_typed_without_an_activated_environment(name: str) -> None:
+    assert re.findall(r"python3? -m mtl_tasks", text_of(name)) == []
+    assert re.findall(r"^(?:mtl|airflow) .*", text_of(name), flags=re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("program", [PROGRAM, "include/bin/airflow"])
+def test_the_programs_can_be_started(program: str) -> None:
+    assert os.access(PROJECT / program, os.X_OK)
+
+
+def test_the_hooks_before_a_commit_are_the_commands_of_make_lint() -> None:
+    (repository,) = yaml.safe_load(text_of(".pre-commit-config.yaml"))["repos"]
+    assert repository["repo"] == "local"
+    recipe = text_of("Makefile").split("\nlint:")[1].split("\n\n")[0]
+    recipe = recipe.replace("$(VENV_PYTHON)", ".venv/bin/python").replace("$(CODE)", "dags mtl_tasks plugins")
+    assert [hook["entry"] for hook in repository["hooks"]] == [line.strip() for line in recipe.splitlines()[1:]]
 
 
 def test_shipped_scenarios_are_valid() -> None:

@@ -197,11 +197,11 @@ def test_the_gpu_worker_reserves_one_and_takes_nothing_else(services: Services) 
     assert queues == {"worker": "default", "gpu-worker": "gpu"}
 
 
-def test_the_readmes_override_gives_the_buckets_keys_to_the_workers_alone(
+def test_the_documented_override_gives_the_buckets_keys_to_the_workers_alone(
     secrets: dict[str, str], tmp_path: Path
 ) -> None:
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yml\n(.*?)```", readme, flags=re.DOTALL)
+    page = (PROJECT / "include/docs/deploy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yml\n(.*?)```", page, flags=re.DOTALL)
     override = tmp_path / "docker-compose.override.yaml"
     override.write_text(block)
     settings = {**secrets, "MTL_STORE": "s3://our-bucket", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}
@@ -211,11 +211,11 @@ def test_the_readmes_override_gives_the_buckets_keys_to_the_workers_alone(
     assert {services[name]["environment"]["MTL_STORE"] for name in AIRFLOW_SERVICES} == {"s3://our-bucket"}
 
 
-def test_the_readme_names_every_setting_that_may_be_left_out(written: dict[str, Any]) -> None:
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_the_page_names_every_setting_that_may_be_left_out(written: dict[str, Any]) -> None:
+    page = (PROJECT / "include/docs/deploy.md").read_text(encoding="utf-8")
     optional = set(re.findall(r"\$\{(\w+):-", str(written)))
     assert optional
-    assert [name for name in optional if f"`{name}`" not in readme] == []
+    assert [name for name in optional if f"`{name}`" not in page] == []
 
 
 @pytest.fixture(scope="module")

@@ -245,7 +245,7 @@ def test_who_may_not_read_the_dag_learns_nothing(airflow: Airflow, shown: Shown)
 
 @in_a_browser
 def test_pictures_of_the_board(page: Page, airflow: Airflow, shown: Shown, tmp_path: Path) -> None:
-    """They are those of the README where SCREENSHOTS names the folder for them."""
+    """They are those of the documentation where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     page.open(f"{airflow.url}{PREFIX}/")
     page.evaluate("localStorage.setItem('theme', 'light')")

@@ -233,7 +233,7 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
 def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path: Path) -> None:
-    """Their pictures are those of the README where SCREENSHOTS names the folder for them."""
+    """Their pictures are those of the documentation where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     run = airflow.trigger(TRAIN, {"as_of": AS_OF})
     assert airflow.follow(TRAIN, run)["state"] == "success"

@@ -30,11 +30,11 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
-    (DataError, "mend the log as it says above, then clear this task and those after it"),
+    (DataError, "fix the log as described above, then clear this task and those after it"),
     (
         ArtifactError,
         "delete the folder that is named above and clear this run, or trigger another for the same as_of with `force`, "
-        "which makes a run of its own beside",
+        "which makes a separate run",
     ),
     (
         AirflowSensorTimeout,
@@ -49,7 +49,8 @@ def say_next_step(context: Any) -> None:
     """Log the next step for a task that has failed for good, and pass the fault to `plugins/run_notes.py`."""
     fault, ti = context.get("exception"), context["ti"]
     step = next(
-        (step for kind, step in NEXT_STEPS if isinstance(fault, kind)), "read the error above; it is not one of ours"
+        (step for kind, step in NEXT_STEPS if isinstance(fault, kind)),
+        "read the error above; it is not an error of this project",
     )
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
     if isinstance(fault, MtlError):  # other messages may hold secrets, which only the log masks

@@ -33,7 +33,7 @@ class PromotionApproval(ApprovalOperator):
             from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
 
             if not awaits_approval(asked(), self.handed, store_key()):
-                raise AirflowSkipException("nobody need be asked: the run was rejected, or needs no approval")
+                raise AirflowSkipException("approval not required: the run was rejected, or needs no approval")
             self.body = verdict_markdown(asked(), self.handed, store_key())
             self.assigned_users = [{"id": user, "name": user} for user in approvers(asked())] or None
         return super().execute(context)

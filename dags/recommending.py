@@ -32,7 +32,7 @@ def make_dag(scenario: Scenario) -> DAG:
 
     @dag(
         f"recommend_{scenario.name}",
-        description=f"{scenario.title}: lists for every active user",
+        description=f"{scenario.title}: recommendations for every active user",
         doc_md=__doc__,
         schedule=[assets.champion],
         max_active_runs=1,

@@ -72,7 +72,7 @@ def _schedule_fault(schedule: str) -> str | None:
     if len(fields) in (6, 7):
         return f"has {len(fields)} fields: give five, which are minute, hour, day, month and weekday"
     if any(field[0] in "Rr" for field in fields):
-        return "is drawn by chance each time that it is read: give numbers in place of R"
+        return "is random each time it is read: give numbers in place of R"
     try:
         timetable.validate()
         croniter(timetable.expression, datetime(2000, 1, 1, tzinfo=UTC)).get_next()

@@ -31,11 +31,16 @@ def forget(
     scenario: ScenarioName,
     user: Annotated[
         str | None,
-        typer.Option("--user", metavar="ID", help="As the log has it; without one, past erasures are listed."),
+        typer.Option("--user", metavar="ID", help="The user's id as in the log; without it, past erasures are listed."),
     ] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Erase; without this it is only listed.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Erase; without this option the files are only listed.")
+    ] = False,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why; kept, so without the id. Needed with --delete.")
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", help="The reason; it is stored, so leave the id out. Needed with --delete."
+        ),
     ] = "",
     by: Annotated[
         str | None, typer.Option("--by", metavar="NAME", help="Who asked; by default the user of this shell.")
@@ -44,7 +49,7 @@ def forget(
     as_json: AsJson = False,
     root: Root = Path("."),
 ) -> None:
-    """Erase a person from the store: list, and with --delete remove or rewrite, every file that holds the id.
+    """Erase a user from the store: list, and with --delete remove or rewrite, every file that holds the id.
 
     The log itself, models that learned from it, logs of Airflow and backups are not reached; what is left to do is
     printed. No run of the scenario may be at work.
@@ -104,7 +109,7 @@ def _print_plan(planned: Erasure, deleted: bool, notes: list[str]) -> None:
     typer.echo(
         f"{planned.scenario}: {files:,} files erased or rewritten; the record is in {planned.scenario}/erasures"
         if deleted
-        else f"{planned.scenario}: {files:,} files hold the person; --delete --reason TEXT erases them"
+        else f"{planned.scenario}: {files:,} files hold data of this user; --delete --reason TEXT erases them"
     )
     for note in notes:
         typer.echo(f"note: {note}")
@@ -119,9 +124,9 @@ def _left(planned: Erasure) -> list[str]:
     found, others = planned.holdings, [n for n in stored_scenarios(planned.store) if n != planned.scenario]
     lines = [
         f"the log: the store had {found.log_rows:,} rows of it. Erase them there, or the next run reads them again",
-        *(_model(entry, "learned from the person", planned) for entry in found.learned),
+        *(_model(entry, "learned from this user", planned) for entry in found.learned),
         *(
-            _model(entry, "may have learned from the person, its tables are gone", planned)
+            _model(entry, "may have have learned from this user, its tables are gone", planned)
             for entry in found.may_have_learned
         ),
         *(

@@ -68,8 +68,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
-Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or a fault
-of ours, 130 interrupted.
+Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or an
+internal error, 130 interrupted.
 """
 
 app = typer.Typer(
@@ -157,7 +157,7 @@ def explain(
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
-    """Say why a finished run predicts what it does for one user and one item; nothing is trained."""
+    """Explain the predictions of a finished run for one user and one item; nothing is trained."""
     enter(root, verbose, None)
     with _stdout_kept_clean():
         from mtl_tasks.pipeline.explore import explain_pair
@@ -177,9 +177,15 @@ def init(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: small letters, digits, _.")],
     events: Annotated[str, typer.Option("--events", metavar="PATH", help="The log: a file, or a folder of dt=… days.")],
     items: Annotated[str | None, typer.Option("--items", metavar="PATH", help="A table of item attributes.")] = None,
-    user: Annotated[str | None, typer.Option("--user", metavar="COLUMN", help="Not guessed, but named.")] = None,
-    item: Annotated[str | None, typer.Option("--item", metavar="COLUMN", help="Not guessed, but named.")] = None,
-    time: Annotated[str | None, typer.Option("--time", metavar="COLUMN", help="Not guessed, but named.")] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="COLUMN", help="The column's name; guessed by default.")
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option("--item", metavar="COLUMN", help="The column's name; guessed by default.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", metavar="COLUMN", help="The column's name; guessed by default.")
+    ] = None,
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
@@ -204,9 +210,9 @@ def check(
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
-    """Read a scenario and a part of its log, and say everything that would stop a run; exit code 1 if anything would.
+    """Read a scenario and a part of its log, and report everything that would stop a run; exit code 1 if anything does.
 
-    Without --as-of the day after the newest event is taken, or today if events go on.
+    Without --as-of the day after the newest event is taken, or today if the log has later events.
     """
     overrides = enter(root, verbose, settings)
     with _stdout_kept_clean():
@@ -230,20 +236,21 @@ def check(
 
 @app.command(name="simulate")
 def simulate_log(
-    users: Annotated[int, typer.Option("--users", metavar="N", help="People there can be.")],
-    items: Annotated[int, typer.Option("--items", metavar="M", help="Articles there can be.")],
+    users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")],
+    items: Annotated[int, typer.Option("--items", metavar="M", help="Number of items.")],
     days: Annotated[int, typer.Option("--days", metavar="D", help="Days from 2024-01-01 on.")],
     events: Annotated[int, typer.Option("--events", metavar="E", help="Exposures in all; exact over whole weeks.")],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="An empty folder, or a new one.")],
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same files.")] = 1,
     correlation: Annotated[
-        float, typer.Option("--correlation", help="From -1 to 1, of what makes people buy and what contents them.")
+        float,
+        typer.Option("--correlation", help="Correlation of what drives purchases and what drives ratings, -1 to 1."),
     ] = 0.5,
-    noise: Annotated[float, typer.Option("--noise", help="Scale of chance in what people do.")] = 1.0,
+    noise: Annotated[float, typer.Option("--noise", help="Scale of the randomness in what users do.")] = 1.0,
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
-    """Simulate a shop: write its log, and beside it what a perfect model would predict."""
+    """Simulate a shop: write its log, and the predictions of a perfect model beside it."""
     enter(root, verbose, None)
     from mtl_tasks.simulation import Settings, describe, simulate
 

@@ -44,7 +44,7 @@ Root = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Make every stage again, beside what is there, as a run of its own.")
+    bool, typer.Option("--force", help="Run every stage again as a separate run; existing artifacts stay.")
 ]
 
 

@@ -35,7 +35,7 @@ By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decide
 def list_runs(
     scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")
 ) -> None:
-    """Show every run that was judged, the newest as_of last, and the records that were quarantined."""
+    """Show every run with a verdict, the newest as_of last, and the quarantined records."""
     registry, _ = _open(scenario, store, root)
     snapshot = registry.read()
     champion = snapshot.standing[-1] if snapshot.standing else None
@@ -54,7 +54,7 @@ def list_runs(
 def show(
     scenario: ScenarioName, run: RunKey, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")
 ) -> None:
-    """Show one run: its verdict with the reasons, what was ruled since, and its artifacts."""
+    """Show one run: its verdict with the reasons, later decisions, and its artifacts."""
     registry, _ = _open(scenario, store, root)
     snapshot = registry.read()
     entry = snapshot.get(run)
@@ -70,7 +70,8 @@ def show(
 def champion(
     scenario: ScenarioName,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", metavar="YYYY-MM-DD", help="The champion that a run of this day met.")
+        str | None,
+        typer.Option("--as-of", metavar="YYYY-MM-DD", help="The champion that a run of this day was compared with."),
     ] = None,
     store: StoreUri = ".store",
     as_json: AsJson = False,
@@ -115,7 +116,7 @@ def promote(
     store: StoreUri = ".store",
     root: Root = Path("."),
 ) -> None:
-    """Promote a run that the gate did not, or that awaits approval; what it needs as champion is checked first."""
+    """Promote a run that the gate rejected or that awaits approval; its artifacts are checked first."""
     from mtl_tasks.store import promotion
 
     registry, opened = _open(scenario, store, root)
@@ -148,7 +149,7 @@ def rollback(
 
 @app.command()
 def verify(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")) -> None:
-    """Read all that runs refer to, days too, again and compare it with its hash; exit code 2 if any is damaged."""
+    """Check the hash of every artifact of every run, days included; exit code 2 if any is damaged."""
     from mtl_tasks.store.promotion import verify_runs
 
     registry, opened = _open(scenario, store, root)
@@ -207,9 +208,11 @@ def _in_short(problems: list[str]) -> str:
 def prune(
     scenario: ScenarioName,
     keep_days: Annotated[
-        int, typer.Option("--keep-days", min=1, help="What is younger, or was reused since, stays in any case.")
+        int, typer.Option("--keep-days", min=1, help="Artifacts made or reused within this many days stay.")
     ],
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only listed.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove them; without this option they are only listed.")
+    ] = False,
     store: StoreUri = ".store",
     root: Root = Path("."),
 ) -> None:
@@ -230,7 +233,7 @@ def prune(
         return
     for entry in found:
         typer.echo(f"{entry.bytes / 1e6:10,.1f} MB  {entry.folder}")
-    typer.echo(f"{scenario}: {len(found):,} artifacts, {size:,.1f} MB, are needed by nothing; --delete removes them")
+    typer.echo(f"{scenario}: {len(found):,} artifacts, {size:,.1f} MB, are not needed; --delete removes them")
 
 
 @app.command()

@@ -177,7 +177,7 @@ def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
             column = column.cast(pa.int64())  # pandas writes integer codes with nulls as floats
         except pa.ArrowInvalid:
-            raise place.error("holds fractions, expected kinds (strings, integers or booleans): cast it") from None
+            raise place.error("holds fractions, expected categories (strings, integers or booleans): cast it") from None
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         column = column.cast(pa.large_string())
     return to_texts(_trimmed(column, place) if is_text(column.type) else column, place)

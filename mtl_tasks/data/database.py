@@ -235,7 +235,7 @@ def _connected(url: URL, where: str) -> Iterator[Connection]:
         connection = engine.connect()
     except exc.DBAPIError as error:
         raise SourceError(
-            f"{where}: the database does not answer or lets nobody in ({_masked(one_line(_cause(error)), url)}):"
+            f"{where}: the database does not answer or denies access ({_masked(one_line(_cause(error)), url)}):"
             " check the URL, the network and the password"
         ) from None
     with connection:
@@ -250,7 +250,7 @@ def _answered(url: URL, where: str) -> Iterator[None]:
         message = _masked(about_content(_cause(error)), url)
         lost = isinstance(error, exc.OperationalError) and url.get_backend_name() != "sqlite"
         if error.connection_invalidated or lost or "database is locked" in str(error):
-            raise SourceError(f"{where}: the database broke off ({message}): try again") from None
+            raise SourceError(f"{where}: the connection to the database was lost ({message}): try again") from None
         raise DataError(f"{where}: the query failed ({message}): correct source.sql.query; {_REMEDY}") from None
     except exc.StatementError as error:
         raise DataError(

@@ -175,7 +175,7 @@ def about_content(error: Exception) -> str:
 
 def _unreachable(what: str, error: Exception) -> SourceError:
     return SourceError(
-        f"{what}: its bucket or server does not answer or lets nobody in ({one_line(error) or type(error).__name__}):"
+        f"{what}: its bucket or server does not answer or denies access ({one_line(error) or type(error).__name__}):"
         " check the address, the network and the access keys"
     )
 

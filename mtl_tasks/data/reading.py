@@ -147,7 +147,7 @@ def wanted_columns(names: list[str], positions: dict[str, ColumnRef]) -> list[st
             listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
             problem = f"is not in the file{nearest(place.column, names)}"
             if count:
-                problem = f"occurs {count} times in the file, so that it is not known which is meant: rename the others"
+                problem = f"occurs {count} times in the file, which is ambiguous: rename the others"
             raise place.error(f"{problem} (the file has {listed})")
     return list(dict.fromkeys(place.column for place in positions.values()))
 
@@ -166,7 +166,7 @@ def parsed(file: str, text: bool) -> Iterator[None]:
             raise  # the disk or the network, not the content
         if text and "straddling" in str(error):
             raise DataError(
-                f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: mend the file, often by"
+                f"{file}: a line is longer than {_BLOCK >> 20} MiB, which no row of a log is: fix the file, often by"
                 " closing a quote or by writing the line ends"
             ) from None
         kind = "CSV" if text else "Parquet"

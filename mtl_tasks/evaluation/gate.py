@@ -98,9 +98,7 @@ def evaluate_rules(
     passed = [finding.reason for finding in findings if finding.passed]
     reasons = [*(finding.reason for finding in failed), *warnings, *passed]
     if champion is None:
-        reasons.append(
-            "no earlier run was promoted, so this is the first: rules on a champion had nothing to compare with"
-        )
+        reasons.append("no earlier run was promoted, so this is the first: rules against a champion do not apply")
     return {
         "decision": "reject" if failed else "promote",
         "first": champion is None,
@@ -306,19 +304,19 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
         if own.scale != task.scale:
             raise ConfigError(f"it learned {name!r} on the {task.scale} scale, this scenario says {own.scale}")
     if theirs.source.context != ours.source.context:
-        raise ConfigError("its source.context is another one, so that its features cannot be made of these rows")
+        raise ConfigError("its source.context differs, so its features cannot be made from these rows")
     for side in ("users", "items"):
         wanted, has = (getattr(scenario.source, side) for scenario in (theirs, ours))
         for kind in ("numeric", "categorical", "multi", "times"):
             needed = {} if wanted is None else getattr(wanted, kind)
             if not needed.items() <= (getattr(has, kind) if has else {}).items():
-                raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, of which some lack")
+                raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, some of which are missing")
     # Its labels end where its own test window began, or earlier.
     learned_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
     if learned_until > np.datetime64(test_start):
         raise ConfigError(
             f"it learned from days before {learned_until}, and this run's test window starts on {test_start}: keep "
-            f"windows.test at {theirs.windows.test} days until a champion of a later day is there"
+            f"windows.test at {theirs.windows.test} days until there is a champion of a later day"
         )
 
 

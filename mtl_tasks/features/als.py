@@ -246,7 +246,7 @@ def resolve_device(asked: str) -> str:
         return "gpu"
     if asked == "gpu":
         raise ConfigError(
-            f"factors.device: 'gpu' was asked for but implicit finds no CUDA device here ({_missing_on_gpu()}): its "
+            f"factors.device: 'gpu' was requested, but implicit finds no CUDA device ({_missing_on_gpu()}): its "
             f"wheel needs an NVIDIA driver for CUDA 13, the toolkit's cuBLAS and cuRAND, and pip install {RMM!r} "
             "(25.12 and 26.10 lack what it links to), or set factors.device to 'auto' or 'cpu'"
         )

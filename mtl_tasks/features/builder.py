@@ -246,7 +246,7 @@ class FeatureMaker:
             If a later day was added before: it cannot be removed.
         """
         if day < self._day:
-            raise ValueError(f"day {day} is before day {self._day}, which was taken in already")
+            raise ValueError(f"day {day} is before day {self._day}, which was already added")
         for level in self._levels.values():  # first: the parts read their residuals
             level.advance(day)
         for part in self._parts:
@@ -368,8 +368,7 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
     for name in given:
         if name in made:
             raise ConfigError(
-                f"source: an attribute would be the feature {name!r}, which is one of ours: name it otherwise in "
-                f"{scenario.file}"
+                f"source: an attribute would be the feature {name!r}, which is built in: rename it in {scenario.file}"
             )
     return made | given
 

@@ -48,7 +48,7 @@ class KeySpace:
         self._shape = tuple(sizes.values())
         self._size = int(np.prod(self._shape, dtype=np.float64))
         self._small = len(sizes) == 1 or self._size <= SMALL_SPACE
-        self._task_matrix: list[Codes] = []
+        self._pending: list[Codes] = []
 
     def __len__(self) -> int:
         return self._size if self._small else len(self._keys)
@@ -58,7 +58,7 @@ class KeySpace:
         if not self._small:
             if "_keys" in self.__dict__:
                 raise ValueError("a key space that is in use cannot grow")
-            self._task_matrix.append(_distinct(self._joined(codes)))
+            self._pending.append(_distinct(self._joined(codes)))
 
     def positions(self, *codes: Codes) -> Positions:
         """Return the position of each key."""
@@ -79,8 +79,8 @@ class KeySpace:
 
     @cached_property
     def _keys(self) -> Codes:
-        told, self._task_matrix = self._task_matrix, []
-        return _distinct(np.concatenate(told)) if told else np.zeros(0, dtype=np.int64)
+        pending, self._pending = self._pending, []
+        return _distinct(np.concatenate(pending)) if pending else np.zeros(0, dtype=np.int64)
 
     def _joined(self, codes: tuple[Codes, ...]) -> Codes:
         joined = codes[0]

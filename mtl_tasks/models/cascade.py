@@ -32,7 +32,7 @@ class CascadeMember(BoostedMember):
     """
 
     kind = "cascade"
-    note = "LightGBM, told the predictions of the tasks before it"
+    note = "LightGBM, with the predictions of the tasks before it as features"
 
     @classmethod
     def _learn(cls, learning: FitContext) -> FittedTrees:
@@ -165,7 +165,7 @@ def _out_of_fold(
         others = rows.where(folds[rows.positions] != fold)
         if not len(others.positions):
             raise DataError(
-                f"cascade: every labeled row is of users in one fold, so none is left to learn from: lower "
+                f"cascade: every labeled row is of users in one fold, so no other rows are left to train on: lower "
                 f"boosting.cascade.folds in {scenario.file} or take 'cascade' out of members"
             )
         model = boost_again(others.binned(table.bins), given, rounds)

@@ -58,7 +58,7 @@ def _check_column(name: str, column: pd.Series, where: str, file: str) -> None:
     infinite = int(np.isinf(column.to_numpy()).sum())
     if infinite:
         raise DataError(
-            f"feature {name!r}: {infinite:,} infinite values in {where}, a missing one is NaN: mend the columns "
+            f"feature {name!r}: {infinite:,} infinite values in {where}, a missing one is NaN: fix the columns "
             f"it is made from, which are named under source in {file}"
         )
 
@@ -69,7 +69,7 @@ def _check_labels(task: str, kind: str, label: Values, where: str, remedy: str) 
     infinite = int(np.isinf(label).sum())
     if infinite:
         raise DataError(
-            f"{task}: {infinite:,} of {len(label):,} labels in {where} are infinite, an unknown one is NaN: mend the "
+            f"{task}: {infinite:,} of {len(label):,} labels in {where} are infinite, an unknown one is NaN: fix the "
             "log's label column"
         )
     if label.min() == label.max():
@@ -84,5 +84,5 @@ def _check_weights(task: str, rows: TaskRows, where: str, file: str) -> None:
     if len(wrong):
         raise DataError(
             f"{task}: {len(wrong):,} of {len(rows.weight):,} sample weights in {where} are not positive and finite "
-            f"(first: {rows.weight[wrong[0]]:g}): mend what tasks.{task} in {file} makes them from"
+            f"(first: {rows.weight[wrong[0]]:g}): fix what tasks.{task} in {file} makes them from"
         )

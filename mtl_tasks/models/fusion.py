@@ -172,7 +172,7 @@ def _threshold(probability: Values, label: Values) -> float:
 
 def _note(chosen: str, requested: str) -> str:
     if requested != "auto":
-        return f"{requested}, as asked for"
+        return f"{requested}, as requested"
     if chosen.startswith("single:"):
-        return f"no fusion beat {chosen.removeprefix('single:')} alone significantly on blend, so it stands alone"
+        return f"no fusion beat {chosen.removeprefix('single:')} alone significantly on blend, so it is used alone"
     return f"{chosen} beat every single member significantly on blend"

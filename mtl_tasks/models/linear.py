@@ -181,7 +181,7 @@ def _design(features: pd.DataFrame, transforms: Sequence[Transform], mean: NDArr
 def _by_name(column: str) -> Transform:
     """Return a column's transform in a model stored without transforms, when the column's name determined it."""
     if ".count" in column and ".mean" in column:
-        raise ArtifactError(f"{column}: an earlier version took this column for a count and a rate: train again")
+        raise ArtifactError(f"{column}: an earlier version treated this column as both a count and a rate: train again")
     return "log1p" if ".count" in column else "logit" if ".mean" in column else "identity"
 
 

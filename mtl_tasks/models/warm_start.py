@@ -88,7 +88,7 @@ def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
 
 def from_scratch(reason: str) -> WarmStart:
     """Log the reason for starting from scratch, and return such a start."""
-    note = f"grown from scratch: {reason}"
+    note = f"trained from scratch: {reason}"
     log.warning("boosting.transfer: %s", note)
     return WarmStart(note=note)
 
@@ -118,14 +118,14 @@ def warm_start(
     """
     where, theirs = _where(entry), check_entry(entry, ours, as_of)
     if not fitted and theirs.refit != "none":
-        return from_scratch(f"{where} did not keep its trees of before the refit, as boosting.transfer was 'none'")
+        return from_scratch(f"{where} did not keep its trees from before the refit, as boosting.transfer was 'none'")
     before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
     for member in (before, after):
         _check_features(member, columns, where)
         most = max(max(trees.rounds) for trees in member.learned.trees.values())
         if most >= ours.boosting.rounds:
             return from_scratch(f"{where} has grown to {most} trees and boosting.rounds is {ours.boosting.rounds}")
-    return WarmStart(before, after, f"grown on from {where}")
+    return WarmStart(before, after, f"warm-started from {where}")
 
 
 def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
@@ -172,8 +172,8 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
 def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     if ours.features.raw_factors:
         raise ConfigError(
-            "boosting.transfer: with features.raw_factors no trees can be grown on from: the axes of two runs' factor "
-            "spaces have nothing in common; set one of the two off"
+            "boosting.transfer: with features.raw_factors no trees can be warm-started from: the dimensions of two "
+            "runs' factors are unrelated; turn one of the two off"
         )
     objectives = {name: task.objective for name, task in theirs.tasks.items()}
     if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):

@@ -202,7 +202,9 @@ def _read(
     found.complete = whole and len(chosen) == len(entries) and (scenario.source.sql is None or left > 0)
     read = sum(len(table) for _, _, table in chosen)
     if not found.complete and not days and as_of is None:
-        found.notes.append("--as-of is not given: it is taken after the newest event that was read, the log may go on")
+        found.notes.append(
+            "--as-of is not given: it is taken after the newest event that was read, the log may continue"
+        )
     found.read = f"{'all ' * found.complete}{read:,} rows of {len(chosen):,} of {len(entries):,} files"
     _describe(scenario, chosen, found)
     before = today if as_of is None else as_of

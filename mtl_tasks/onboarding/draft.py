@@ -156,7 +156,7 @@ def _chosen(log: Log, name: str | None, role: str) -> Guess | None:
 def _needed(log: Log, role: str, guess: Guess | None) -> Guess:
     if guess is None:
         shown = ", ".join(f"{column.name} ({column.kind})" for column in log.columns)
-        raise ConfigError(f"{log.path}: no column can be told to be the {role}: name it with --{role} (it has {shown})")
+        raise ConfigError(f"{log.path}: no column looks like the {role}: name it with --{role} (it has {shown})")
     return guess
 
 

@@ -94,7 +94,7 @@ def _task(column: Column, task: str) -> list[str]:
     name = f"  {task}:"
     if column.kind != "flag":
         return [
-            f"{name} # guess: a number with {column.found.distinct} values; take it away if it is known before",
+            f"{name} # guess: a number with {column.found.distinct} values; remove it if it is known in advance",
             *_regression(column.name, column),
         ]
     ones = float(pc.mean(column.values).as_py())

@@ -59,7 +59,7 @@ def compare_rows(store: Store, first: PastRun, second: PastRun) -> Json:
         except ArtifactError as error:
             return {"problem": str(error), "shifts": [], "unmatched": []}
         if record is None:
-            problem = f"the run of {run.entry.as_of} is of a time when no distributions were recorded"
+            problem = f"the run of {run.entry.as_of} was made before distributions were recorded"
             return {"problem": problem, "shifts": [], "unmatched": []}
         records.append(record)
     return {"problem": None, **compare(*records)}

@@ -214,7 +214,7 @@ def past_erasures(store: Store, scenario: str) -> list[Json]:
     except OSError as error:
         raise StoreError(f"{folder}: cannot be read ({error})") from error
     except ValueError as error:
-        raise ArtifactError(f"{folder}: holds what is no record of an erasure ({error}); {_REMEDY}") from error
+        raise ArtifactError(f"{folder}: holds a file that is not an erasure record ({error}); {_REMEDY}") from error
     found = []
     for name, document in documents.items():
         if name.endswith("-asked.json"):

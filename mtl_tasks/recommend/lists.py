@@ -50,7 +50,7 @@ def best_lists(
         parts.append(best.join(scorer.fuse(features.loc[best.index], missing)) if missing else best)
     if not parts:
         raise DataError(
-            f"recommend: nobody was active in the {settings.active_days} days before {day_text(day)}, or all of them "
+            f"recommend: no user was active in the {settings.active_days} days before {day_text(day)}, or all of them "
             f"have taken everything: lengthen recommend.active_days in {scorer.scenario.file}"
         )
     lists = pd.concat(parts, ignore_index=True)

@@ -186,7 +186,7 @@ class ShortlistCheck:
             return None
         kept = self._kept / self._listed
         say = log.warning if kept < KEPT_ENOUGH else log.info
-        say("shortlist: kept %.2f %% of the lists of %d people", 100 * kept, self._people)
+        say("shortlist: kept %.2f %% of the recommendations of %d users", 100 * kept, self._people)
         return {"people": self._people, "kept": kept}
 
 

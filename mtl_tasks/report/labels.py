@@ -83,22 +83,22 @@ def people(ranking: Mapping[str, Any]) -> str:
     """Return how many users' recommendations were evaluated, in words.
 
     >>> people({"users": 1874, "people": 1874}), people({"users": 10000, "people": 63210})
-    ('1,874 people', '10,000 of 63,210 people')
+    ('1,874 users', '10,000 of 63,210 users')
     """
     some = f"{count(ranking['users'])} of " if ranking["users"] < ranking["people"] else ""
-    return f"{some}{count(ranking['people'])} people"
+    return f"{some}{count(ranking['people'])} users"
 
 
 def shortlist(checked: Mapping[str, Any] | None) -> str:
     """Return how much of the recommendations the shortlist kept, in words; empty without a shortlist.
 
     >>> shortlist({"people": 200, "kept": 0.998})
-    'The shortlist that all trees score kept 99.8 % of what they would list (asked of 200 people).'
+    'The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).'
     """
     if checked is None:
         return ""
-    kept, asked = percent(checked["kept"]), f"(asked of {checked['people']} people)"
-    return f"The shortlist that all trees score kept {kept} of what they would list {asked}."
+    kept, asked = percent(checked["kept"]), f"(checked for {checked['people']} users)"
+    return f"The shortlist that all trees score kept {kept} of their recommendations {asked}."
 
 
 def list_title(name: str) -> str:

@@ -27,7 +27,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
     for task, evaluation in document.evaluation["tasks"].items():
         title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation['rows'])} test rows)"
         _show(console, title, _metrics(document, task))
-    note = f"In brackets the gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
+    note = f"In parentheses: gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     _say(console, note, style="dim")
     _show(console, "Fusion", _fusion(document))
     _show(console, f"Top-{ranking['k']} lists ({labels.people(ranking)})", _ranking(document))
@@ -60,13 +60,17 @@ def print_explanation(explanation: dict[str, Any], console: Console) -> None:
     for task, told in explanation["tasks"].items():
         _show(console, f"{task}: {_predicted(told['prediction'], told['kind'])}", _own_predictions(told))
         if told["explained"] is None:
-            _say(console, "\nNo member that grows trees has weight here: nothing to take apart.", style="dim")
+            _say(
+                console,
+                "\nNo member that grows trees has weight here, so there is no breakdown by feature.",
+                style="dim",
+            )
         else:
             _print_contributions(told["explained"], told["kind"], console)
 
 
 def _print_contributions(explained: dict[str, Any], kind: str, console: Console) -> None:
-    _say(console, f"\nWhat moved {explained['member']}, in {explained['unit']}:", style="dim")
+    _say(console, f"\nContributions to {explained['member']}, in {explained['unit']}:", style="dim")
     parts = [(part["contribution"], part["words"]) for part in explained["contributions"]]
     others = explained["others"]
     if others["features"]:
@@ -183,14 +187,14 @@ def _estimate(metric: dict[str, Any] | None, is_best: bool) -> Text:
 
 def _unreachable(document: RunDocument) -> str:
     share = document.evaluation["ranking"]["unreachable"]
-    return f"{labels.percent(share)} of what they took are items not in the log before the test window."
+    return f"{labels.percent(share)} of the items they took were not in the log before the test window."
 
 
 def _candidates(document: RunDocument) -> str:
     ranking = document.evaluation["ranking"]
     return (
         f"{labels.percent(ranking['candidate_recall'])} of what they took were among the candidates, "
-        f"{ranking['candidates_per_user']:.0f} a person."
+        f"{ranking['candidates_per_user']:.0f} per user."
     )
 
 

@@ -93,7 +93,7 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found = next(folder.iterdir(), None)
     except OSError as error:
-        raise ConfigError(f"simulate: --out {folder}: cannot be a folder of ours ({error.strerror})") from error
+        raise ConfigError(f"simulate: --out {folder}: cannot be made ({error.strerror})") from error
     if found is not None:
         raise ConfigError(
             f"simulate: --out {folder}: the folder is not empty, it holds {found.name!r}: remove it or name another"

@@ -239,7 +239,7 @@ def _refuse_malformed(manifest: dict[str, Any], uri: str) -> None:
         raise ValueError(f"belongs to key {key[:32]:.32}, not to this folder")
     for name, entry in files.items():
         if not isinstance(entry, dict) or not _is_file_entry(name, entry):
-            raise ValueError(f"what it says of file {name!r:.100} leads elsewhere or is no path, size and sha256")
+            raise ValueError(f"its entry of file {name!r:.100} has an invalid path, size or sha256")
 
 
 def _is_file_entry(name: str, entry: dict[str, Any]) -> bool:
@@ -320,7 +320,8 @@ class Store:
         data = read_file(self.root, path, DOCUMENT_BYTES)
         if data is None:
             raise ArtifactError(
-                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, none of ours does; {remedy}"
+                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, as no document that is written here; "
+                f"{remedy}"
             )
         return unsealed(data, self.key, str(self.root / path))
 

@@ -111,7 +111,7 @@ def tables_fault(entry: RunRecord, store: Store) -> str | None:
     except ArtifactError as error:
         name = entry.scenario_document["name"]
         return (
-            f"the log that its lists are made from was pruned or is damaged ({error}): make it again first "
+            f"the log that its recommendations are made from was pruned or is damaged ({error}): make it again first "
             f"({PROGRAM} run {name} --as-of {entry.as_of}, with the settings and the code of that run; other "
             "code makes another run of that day, which can be promoted instead)"
         )

@@ -24,7 +24,7 @@ from mtl_tasks.store.safe_files import DOCUMENT_BYTES
 Arrays = dict[str, NDArray[Any]]
 REMEDY: Final = (
     "delete its folder and run again, which restores it where the work is reproducible, or run with --force, which "
-    "makes a run of its own beside"
+    "makes a separate run"
 )
 TABLE_BYTES: Final = 1 << 30  # memory that a table of any file size may take
 TABLE_RATIO: Final = 100  # or this many times its file size, if that is more; tables of a large log take 2 to 20 times

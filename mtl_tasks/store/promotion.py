@@ -137,7 +137,7 @@ def why_undecided(entry: RunRecord, snapshot: Snapshot) -> str:
     """Return why the decision about a run is unknown."""
     damaged = [record.why for record in snapshot.damaged_of(entry)]
     about = f"run {entry.run_key[:12]} as of {entry.as_of}: {snapshot.obstacle(entry)}"
-    return "; ".join([about, *damaged[:1], "clear this task once that is settled"])
+    return "; ".join([about, *damaged[:1], "clear this task once that is fixed"])
 
 
 def _refuse_damaged(entry: RunRecord, store: Store, *, lists: bool) -> None:

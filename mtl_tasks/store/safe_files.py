@@ -145,7 +145,7 @@ def _statuses(local: str, names: list[str]) -> Iterator[os.stat_result]:
             return
         if stat.S_ISLNK(status.st_mode):
             raise ArtifactError(
-                f"{place}: is a symbolic link, and nothing in a store may be one: put what it names in its place, or "
+                f"{place}: is a symbolic link, and nothing in a store may be one: replace it by what it points to, or "
                 "make the root of the store the link"
             )
         yield status

@@ -85,7 +85,7 @@ def _judged(task: str, how: str, problem: Problem, predictions: dict[str, Any]) 
 
 def _table(document: dict[str, Any]) -> Table:
     table = Table(
-        title=f"Films as of {REFERENCE_DATE}: trees grown on from a model that many days older",
+        title=f"Films as of {REFERENCE_DATE}: trees warm-started from a model that many days older",
         caption="Test metric (RMSE, AUC); gain over from scratch, positive is better, ± its standard error.",
     )
     for name in ("member", "grown", "new rounds", "CPU s", "rating", "gain", "purchase", "gain "):

@@ -203,7 +203,7 @@ def test_fewer_are_a_warning_and_in_the_report(tmp_path: Path, caplog: pytest.Lo
     unread = judged(tmp_path, rows, validation=hidden).report["attribution"]["unread"]
     assert unread == {"types": 1, "events": 3, "most": {}}
     assert "follow no exposure" in caplog.text
-    assert "'Buy' 3 (spelled otherwise than 'buy')" in caplog.text
+    assert "'Buy' 3 (differs in spelling from 'buy')" in caplog.text
 
 
 def test_an_unknown_label_in_the_limits_is_named() -> None:
@@ -217,7 +217,7 @@ def test_a_check_says_it_too(tmp_path: Path) -> None:
     rows.to_parquet(tmp_path / "log.parquet", index=False)
     found = inspect(long_scenario(source={"events": "log.parquet"}), AS_OF, tmp_path, 1_000_000, {})
     assert any("follow no exposure" in problem for problem in found.problems)
-    assert any("spelled otherwise than 'buy'" in note for note in found.notes)
+    assert any("differs in spelling from 'buy'" in note for note in found.notes)
 
 
 def long_log() -> pd.DataFrame:

@@ -214,7 +214,7 @@ def test_a_database_that_cannot_be_reached_is_tried_again_then_named_without_the
 ) -> None:
     secret = "another-word"  # noqa: S105 - it opens nothing
     url = postgres.replace(PASSWORD, secret) if wrong == "password" else f"postgresql://tiny:{secret}@127.0.0.1:1/log"
-    with pytest.raises(SourceError, match="the database does not answer or lets nobody in") as caught:
+    with pytest.raises(SourceError, match="the database does not answer or denies access") as caught:
         snapshot(sql_scenario(PASSWORD), tmp_path, url)
     assert "attempt 2 of 3" in caplog.text
     assert "\n" not in str(caught.value)

@@ -557,7 +557,7 @@ class TestCsv:
         before = pool.bytes_allocated()
         pa.set_memory_pool(pool)
         try:
-            with pytest.raises(DataError, match=r"^log\.csv\.gz: a line is longer than 1 MiB, .*: mend the file"):
+            with pytest.raises(DataError, match=r"^log\.csv\.gz: a line is longer than 1 MiB, .*: fix the file"):
                 read_log(scenario, files, tmp_path)
         finally:
             peak = pool.max_memory() - before

@@ -228,7 +228,7 @@ def test_without_delete_nothing_changes_and_what_is_not_reached_is_named(
     said = capsys.readouterr().out
     rows = pd.concat([pd.read_parquet(path) for path in log_files(project)])
     assert f"the store had {int((rows['user_id'] == person).sum())} rows of it" in said
-    assert f"run {champion(store).run_key[:12]} as of {AS_OF}, today's champion, which learned from the person" in said
+    assert f"run {champion(store).run_key[:12]} as of {AS_OF}, today's champion, which learned from this user" in said
 
 
 def test_the_record_says_who_asked_and_which_models_learned_and_not_of_whom(

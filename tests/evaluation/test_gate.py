@@ -376,7 +376,7 @@ def test_a_shift_is_refused_by_the_rule_of_its_group_and_the_furthest_is_named(v
 
 
 def test_drift_that_cannot_be_computed_fails() -> None:
-    verdict = drifted(problem="it is of a time when no distributions were recorded", labels=9.0)
+    verdict = drifted(problem="it was made before distributions were recorded", labels=9.0)
     assert verdict["decision"] == "reject"
     assert f"the champion of {CHAMPION} cannot be compared with: it is of a time" in verdict["reasons"][0]
     never = judged(scenario_of(drift={"labels": 9}), scored(champion=0.5), Champion("k" * 64, CHAMPION, {}))

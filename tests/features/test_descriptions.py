@@ -31,7 +31,7 @@ def test_every_column_that_is_built_has_words_of_its_own() -> None:
         ("user_x_item.rating.factors", "rating beyond the levels, predicted from factors"),
         ("user_x_item.year_minus_usual", "year of the item, less what is usual for the user"),
         ("user_x_genres.rating.residual", "rating of the user for the item's genres, beyond the levels"),
-        ("cascade.long_view", "long view, as the task before in the cascade predicts it"),
+        ("cascade.long_view", "long view, as predicted by an earlier task of the cascade"),
         ("item.release_year", "release year of the item"),
         ("something_else", "something_else"),
     ],

@@ -74,7 +74,7 @@ def test_auto_falls_back_to_the_best_single_member(make: Any, kind: str) -> None
     fitted = fit_fusion(predictions, label, users, kind, "auto")
     assert (fitted["method"], fitted["member"]) == ("single", "exact")
     assert fitted["weights"] == {"exact": 1.0, "noise": 0.0}
-    assert fitted["note"] == "no fusion beat exact alone significantly on blend, so it stands alone"
+    assert fitted["note"] == "no fusion beat exact alone significantly on blend, so it is used alone"
     alone = fuse({**fitted, "calibration": NO_MAP}, predictions, kind)
     np.testing.assert_allclose(alone, predictions["exact"])
 

@@ -104,15 +104,15 @@ def note(document: RunDocument, member: str) -> str:
 
 def test_without_a_champion_trees_grow_from_scratch_and_the_report_says_so(first: RunDocument) -> None:
     for member in ("independent", "shared", "shared_tail"):
-        assert note(first, member) == f"grown from scratch: no run of small was published before {FIRST}"
+        assert note(first, member) == f"trained from scratch: no run of small was published before {FIRST}"
     assert "transfer" in first.describe["cascade"]
 
 
 def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Path) -> None:
     second = run(project, SECOND)
     for member in ("independent", "shared", "shared_tail"):
-        assert note(second, member) == f"grown on from small as of {FIRST} (run {first.run_key[:12]})"
-    assert note(second, "cascade").startswith("grown from scratch: a cascade's folds may not know")
+        assert note(second, member) == f"warm-started from small as of {FIRST} (run {first.run_key[:12]})"
+    assert note(second, "cascade").startswith("trained from scratch: a cascade's folds may not know")
     entry = Registry(Store(str(project / ".store")), NAME).get(second.run_key)
     facts = json.loads(Store(str(project / ".store")).open(entry.refs["member:shared"]).read("model.shared.json"))
     assert facts["tasks"]["rating"]["inherited"][0] > 0
@@ -141,7 +141,7 @@ def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_
     ("overrides", "message"),
     [
         ({"boosting.seeds": 2}, r"has 1 seed\(s\) a task and boosting\.seeds is 2"),
-        ({"features.raw_factors": True}, "with features.raw_factors no trees can be grown on from"),
+        ({"features.raw_factors": True}, "with features.raw_factors no trees can be warm-started from"),
         ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
         (
             {"windows.test": 7, "windows.train": 8},
@@ -160,7 +160,7 @@ def test_a_start_that_does_not_fit_is_refused_with_the_reason(
 
 def test_another_scenario_can_be_grown_on_from(first: RunDocument, project: Path) -> None:
     made = run(project, SECOND, "other", **{"boosting.transfer": NAME, "members": ["popularity", "shared"]})
-    assert note(made, "shared").startswith(f"grown on from small as of {FIRST}")
+    assert note(made, "shared").startswith(f"warm-started from small as of {FIRST}")
 
 
 def test_a_champion_that_kept_no_start_and_one_that_has_grown_enough_are_not_grown_on_from(
@@ -168,6 +168,6 @@ def test_a_champion_that_kept_no_start_and_one_that_has_grown_enough_are_not_gro
 ) -> None:
     few = run(project, SECOND, **{"boosting.rounds": 2, "members": ["popularity", "independent"]})
     assert "boosting.rounds is 2" in note(few, "independent")
-    assert "grown from scratch" in caplog.text
+    assert "trained from scratch" in caplog.text
     with pytest.raises(MtlError, match="no entry of run"):
         Registry(Store(str(project / ".store")), NAME).get("0" * 64)

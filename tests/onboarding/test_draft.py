@@ -113,8 +113,8 @@ def test_ids_of_unknown_names_are_told_if_there_is_one_choice_only() -> None:
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"person": "a", "film": "b"}, "no column can be told to be the user: name it with --user"),
-        ({"seen_at": None}, "no column can be told to be the time: name it with --time"),
+        ({"person": "a", "film": "b"}, "no column looks like the user: name it with --user"),
+        ({"seen_at": None}, "no column looks like the time: name it with --time"),
     ],
 )
 def test_what_cannot_be_told_is_asked_for(columns: dict[str, Any], problem: str) -> None:

@@ -163,7 +163,7 @@ def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
     assert pages._sections.cache_info().hits == 1
     nonce = re.compile('nonce="[^"]*"')
     assert nonce.sub("", first) == nonce.sub("", again)
-    assert first.count('class="card member"') == first.count("the most say in the fusions") == 1
+    assert first.count('class="card member"') == first.count("the largest weight in the fusions") == 1
     shared = reader.get(f"{path}?member=shared_tail").text
     assert "shared_tail, rating: learning curve" in shared
     assert "als, rating: feature importance" not in shared

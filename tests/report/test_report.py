@@ -110,7 +110,7 @@ def test_dry_run_is_said() -> None:
         "▼ −0.0550",  # ALS is worse than the floor
         "popular, last 7 days",
         "18.1 %",
-        "The shortlist that all trees score kept 99.8 % of what they would list (asked of 200 people).",
+        "The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).",
         "cold users",
         "independent alone 0.4630 taken",
         "calibration isotonic",
@@ -136,7 +136,7 @@ def wide() -> str:
 def test_six_members_are_folded_but_for_the_one_with_the_most_say(wide: str) -> None:
     folded = [attributes for tag, attributes in parsed(wide).seen if attributes.get("class") == "card member"]
     assert ["open" in attributes for attributes in folded] == [False, False, False, True]
-    assert "shared_tail the most say in the fusions" in words(wide)
+    assert "shared_tail the largest weight in the fusions" in words(wide)
 
 
 def test_a_page_of_many_models_stays_within_bounds(wide: str) -> None:
@@ -244,7 +244,7 @@ def test_the_largest_shifts_stand_before_the_others_and_each_is_read_in_words(pa
 
 def test_a_run_without_distributions_says_so() -> None:
     told = words(render_report(replace(sample_document(), drift=None)))
-    assert "This run is of a time when no distributions were recorded." in told
+    assert "This run was made before distributions were recorded." in told
 
 
 def test_a_run_of_before_there_was_a_shortlist_has_a_page_that_tells_of_none() -> None:

@@ -1,4 +1,4 @@
-"""The simulated shop: the same again, longer, as asked for, and with a truth that nothing beats."""
+"""The simulated shop: the same again, longer, as requested, and with a truth that nothing beats."""
 
 from __future__ import annotations
 

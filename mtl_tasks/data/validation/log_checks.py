@@ -50,7 +50,7 @@ def bad_fraction_expectation(reasons: pd.Series, quarantine: pd.DataFrame, scena
     shown = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_TOP_REASONS).items())
     failure = (
         f"{scenario.name}: {bad:,} of {len(reasons):,} rows are bad ({bad / len(reasons):.3%}, the limit is"
-        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: mend the log, or raise"
+        f" {limit:.3%}): {shown}; {_example(quarantine)}{_about_times(counts, scenario)}: fix the log, or raise"
         f" validation.max_bad_fraction in {scenario.file}"
     )
     # The tolerance keeps a share equal to the limit from failing by the rounding of 1 - limit.
@@ -72,7 +72,7 @@ def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
     reasons = ", ".join(f"{counts[reason]:,} {words}" for reason, words in REASONS.items() if counts[reason])
     return (
         f"{name}: {lost:,} of {events:,} events of the type {counts['type']!r} ({lost / events:.1%}, the limit is"
-        f" {scenario.validation.unjoined_limit(name):.1%}) follow no exposure, so that they are in no label: {reasons}:"
+        f" {scenario.validation.unjoined_limit(name):.1%}) follow no exposure and count in no label: {reasons}:"
         " correct the clock or the ids that wrote them, or change source.long.attribution_hours or"
         f" validation.max_unjoined in {scenario.file}"
     )
@@ -87,7 +87,7 @@ def unread_types(unread: Mapping[str, Any], scenario: Scenario) -> str | None:
     shown = []
     for kind, count in unread["most"].items():
         alike = read.get(kind.strip().lower())
-        shown.append(f"{kind!r} {count:,}" + (f" (spelled otherwise than {alike!r})" if alike else ""))
+        shown.append(f"{kind!r} {count:,}" + (f" (differs in spelling from {alike!r})" if alike else ""))
     listed = quoted(": " + ", ".join(shown) + (", …" if unread["types"] > len(shown) else "")) if shown else ""
     return (
         f"{scenario.name}: types in column {long.type!r} that the scenario does not read: {unread['types']:,}, with"

@@ -53,7 +53,7 @@ class Probed:
     def drawback(self) -> str | None:
         """Why ``auto`` skips the device, or None."""
         if self.problem is None and self.name is not None and ON_CPU.search(self.name):
-            return f"OpenCL device {self.name!r} is the processor, where device 'cpu' is faster"
+            return f"OpenCL device {self.name!r} is the processor, for which device 'cpu' is faster"
         return self.problem
 
 
@@ -101,7 +101,7 @@ def at_work(device: str) -> Iterator[None]:
             raise
         said = str(error).partition("\n")[0].rstrip(".")
         raise DeviceError(
-            f"boosting.device: {device!r} failed while trees grew ({said}): free its memory, let fewer tasks share it, "
+            f"boosting.device: {device!r} failed while trees grew ({said}): free its memory, run fewer tasks on it, "
             "or set boosting.device to 'cpu'"
         ) from error
 

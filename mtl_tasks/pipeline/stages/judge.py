@@ -169,7 +169,7 @@ def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> dict[str, Any]:
         return {**about, "problem": str(error), "shifts": [], "unmatched": []}
     own = inputs["evaluate"].json(drift.RECORD)
     if theirs is None:
-        problem = "it is of a time when no distributions were recorded"
+        problem = "it was made before distributions were recorded"
         return {**about, "problem": problem, "shifts": [], "unmatched": []}
     return {**about, "problem": None, **drift.compare(theirs, own)}
 

@@ -44,7 +44,7 @@ def test_too_many_bad_rows_fail_with_reasons_example_and_remedy() -> None:
         match=r"^tiny: 3 of 61 rows are bad \(4\.918%, the limit is 1\.000%\): label_out_of_range:rating 2,"
         r" duplicate 1; for example user_id 102, item_id 4, event_time 2013-05-02 12:02:00\+00:00,"
         r" label:rating 10\.5, label:like 1\.0"
-        rf" \(label_out_of_range:rating\) in {FILES[1]}: mend the log, or raise validation\.max_bad_fraction in"
+        rf" \(label_out_of_range:rating\) in {FILES[1]}: fix the log, or raise validation\.max_bad_fraction in"
         r" include/scenarios/tiny\.yaml$",
     ):
         validate(log, validation__max_bad_fraction=0.01)

@@ -132,7 +132,7 @@ def test_auto_passes_over_an_opencl_device_that_is_the_processor(
         pytest.skip(f"OpenCL has a GPU: {opencl.name}")
     device._automatic.cache_clear()
     assert device.resolve_device("auto") == "cpu"
-    assert f"gpu: OpenCL device {opencl.name!r} is the processor, where device 'cpu' is faster" in caplog.text
+    assert f"gpu: OpenCL device {opencl.name!r} is the processor, for which device 'cpu' is faster" in caplog.text
     assert device.resolve_device("gpu") == "gpu"
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
-from mtl_tasks.metrics.pointwise import METRICS, RANKING, Prepared, calibration_curve, improvement, list_metrics
+from mtl_tasks.metrics.catalog import PER_USER, Prepared, improvement, metrics_of
+from mtl_tasks.metrics.pointwise import calibration_curve, list_metrics
 from mtl_tasks.scenario import Scenario
 
 Values = NDArray[np.float64]
@@ -63,11 +64,11 @@ def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
 
 def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
     """Return the metrics of a task and of its slices, in the form of the evaluation document."""
-    made, replicates = _measure(rows, METRICS[kind], seed)
+    made, replicates = _measure(rows, metrics_of(kind), seed)
     against = {}
     for name in made:
         if name != FLOOR:
-            against[name] = {metric: _against_floor(made, replicates, name, metric) for metric in METRICS[kind]}
+            against[name] = {metric: _against_floor(made, replicates, name, metric) for metric in metrics_of(kind)}
     task: Json = {
         "kind": kind,
         "rows": len(rows.label),
@@ -79,7 +80,7 @@ def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
     slices: Json = {}
     for name, mask in rows.slices.items():
         part = rows.where(mask)
-        measures, _ = _measure(part, METRICS[kind], seed)
+        measures, _ = _measure(part, metrics_of(kind), seed)
         fusion = measures.pop(FUSION)
         slices[name] = {"rows": int(mask.sum()), "members": measures, "fusion": fusion}
     return task, slices
@@ -199,7 +200,7 @@ class ListJudge:
 
     def _measured(self, hits: NDArray[np.bool_]) -> Json:
         if not len(hits):
-            return dict.fromkeys(RANKING, NOTHING)
+            return dict.fromkeys(PER_USER, NOTHING)
         per_user = list_metrics(hits, self._count.to_numpy().astype(np.int64))
         users = UserBootstrap(self._count.index.to_numpy(), REPLICATES, self._seed)
-        return {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in RANKING}
+        return {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in PER_USER}

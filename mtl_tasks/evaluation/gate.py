@@ -12,7 +12,7 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation import drift
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval
-from mtl_tasks.metrics.pointwise import LOWER_IS_BETTER, METRICS, PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics.catalog import CATALOG, Prepared, compute, improvement, metrics_of, primary
 from mtl_tasks.scenario import LISTS, Gate, Margin, Rule, Scenario
 
 Values = NDArray[np.float64]
@@ -150,7 +150,7 @@ def _look_up(rule: Rule, evaluation: Json) -> Json | None:
 
 
 def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: Scenario) -> RuleResult:
-    metric = PRIMARY[kind]
+    metric = primary(kind)
     name = f"{task} {metric} beats {FLOOR}"
     gain, low, high = _paired(rows, rows.predictions[FLOOR], metric, gate, scenario.seed, gate.confidence)
     if gain is None or low is None:
@@ -248,7 +248,7 @@ def _held_back(finding: RuleResult) -> RuleResult:
 def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -> ScoredRows | None:
     """Return the rows a rule is about; None if there is no such slice, or the metric is not of the task's kind."""
     part = rows.get(rule.task)
-    if part is None or rule.metric not in METRICS[scenario.tasks[rule.task].kind]:
+    if part is None or rule.metric not in metrics_of(scenario.tasks[rule.task].kind):
         return None
     if rule.slice is None:
         return part
@@ -284,7 +284,7 @@ def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gat
         "other": Prepared(metric, rows.label, reference),
     }
     drawn = UserBootstrap(rows.users, gate.replicates, seed).replicate(prepared)
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if CATALOG[metric].better < 0 else 1.0
     return np.asarray(sign * (drawn["mine"] - drawn["other"]))
 
 

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.metrics.pointwise import Prepared, Values
+from mtl_tasks.metrics.catalog import Prepared
+from mtl_tasks.metrics.pointwise import Values
 
 Key = TypeVar("Key")
 Measured = dict[str, float | int | None]

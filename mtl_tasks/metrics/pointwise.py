@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
-Metric = Callable[[Values, Values, Values], float]
 EPSILON: Final = 1e-7
 BINS: Final = 10
-
-METRICS: Final[dict[str, tuple[str, ...]]] = {
-    "regression": ("rmse", "mae"),
-    "binary": ("auc", "pr_auc", "log_loss", "calibration_error"),
-}
-RANKED: Final = frozenset({"auc", "pr_auc", "calibration_error"})  # those that need rows sorted by prediction
-PRIMARY: Final = {"regression": "rmse", "binary": "auc"}
-LOWER_IS_BETTER: Final = frozenset({"rmse", "mae", "log_loss", "calibration_error"})
-RANKING: Final = ("ndcg", "recall", "map")
-FRACTIONS: Final = frozenset({"auc", "pr_auc", "calibration_error", "coverage", *RANKING})  # from 0 to 1
-
-
-def improvement(metric: str, candidate: float, reference: float) -> float:
-    """Return the difference, signed so that positive is better."""
-    return reference - candidate if metric in LOWER_IS_BETTER else candidate - reference
 
 
 class Ranking:
@@ -55,8 +39,14 @@ class Ranking:
         self._begin, self._end = (np.searchsorted(self._bounds, edge) for edge in (begin, end))
         self._before, self._until = (np.searchsorted(positions, edge) for edge in (begin, end))  # counts of positives
         self._bins = _bin_starts(ranked[::-1])
+        self._label, self._prediction = label, prediction
         self._known: tuple[Values, Values] | None = None
         self._found: dict[str, float] | None = None
+
+    @cached_property
+    def gaps(self) -> Values:
+        """Label less prediction, float64 (n,), in this order."""
+        return (self._label - self._prediction)[self.order]
 
     def ordered(self, weights: Values) -> Values:
         """Return weights (n,) in ranking order."""
@@ -91,68 +81,6 @@ class Ranking:
             "auc": float(1.0 - mine @ (above + with_ties) / 2 / (positives * negatives)),
             "pr_auc": float(mine @ precision / positives),
         }
-
-
-class Prepared:
-    """Labels and predictions prepared to compute one metric under many row weights.
-
-    Parameters
-    ----------
-    label, prediction
-        float64 (n,); for a binary task labels are 0 or 1 and predictions probabilities.
-    ranking
-        Ranking of the same rows, if another metric has made it.
-
-    Notes
-    -----
-    Sorting and per-row losses are computed once; each weighting then costs a few passes over the rows. AUC counts ties
-    as one half (Mann-Whitney); PR-AUC is average precision with tied scores taken together; calibration error is the
-    expected calibration error over ten bins of equal mass, where tied predictions share a bin. No metric is defined if
-    a prediction is not finite.
-    """
-
-    def __init__(self, metric: str, label: Values, prediction: Values, ranking: Ranking | None = None) -> None:
-        self.metric = metric
-        # A ranking would otherwise treat NaN as the lowest score and return a number.
-        self._defined = bool(np.isfinite(prediction).all())
-        if metric in RANKED:
-            self._ranking = ranking or Ranking(label, prediction)
-            if metric == "calibration_error":
-                self._gap = (label - prediction)[self._ranking.order]
-        else:
-            self._loss = row_loss(metric, label, prediction)
-
-    @classmethod
-    def several(cls, metrics: tuple[str, ...], label: Values, prediction: Values) -> dict[str, Prepared]:
-        """Prepare several metrics of one prediction, which share its ranking."""
-        ranking = Ranking(label, prediction) if RANKED & set(metrics) else None
-        return {metric: cls(metric, label, prediction, ranking) for metric in metrics}
-
-    def under(self, weights: Values) -> float:
-        """Return the metric under row weights (n,), NaN if undefined; do not modify the array: it is a cache key."""
-        if not self._defined:
-            return float("nan")
-        if self.metric in ("auc", "pr_auc"):
-            return self._ranking.areas(weights)[self.metric]
-        total = weights.sum()
-        if total == 0:
-            return float("nan")
-        if self.metric == "calibration_error":
-            gaps = self._ranking.by_bin(self._gap * self._ranking.ordered(weights))
-            return float(np.abs(gaps).sum() / total)
-        mean = float(self._loss @ weights / total)
-        return float(np.sqrt(mean)) if self.metric == "rmse" else mean
-
-
-def compute(metric: str, label: Values, prediction: Values) -> float:
-    """Return the unweighted metric; NaN where it is undefined (no rows, one class).
-
-    >>> compute("auc", np.array([0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.3]))
-    1.0
-    """
-    if not len(label):
-        return float("nan")
-    return Prepared(metric, label, prediction).under(np.ones(len(label)))
 
 
 def calibration_curve(label: Values, prediction: Values) -> list[dict[str, float | int]]:
@@ -205,13 +133,35 @@ def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str,
     }
 
 
-def row_loss(metric: str, label: Values, prediction: Values) -> Values:
-    """Return the loss of each row, float64 (n,); the squared error for ``rmse``."""
-    if metric == "rmse":
-        return (label - prediction) ** 2
-    if metric == "mae":
-        return np.abs(label - prediction)
-    if metric == "log_loss":
-        p = np.clip(prediction, EPSILON, 1 - EPSILON)
-        return -(label * np.log(p) + (1 - label) * np.log(1 - p))
-    raise ValueError(f"unknown metric {metric!r}")
+def squared_error(label: Values, prediction: Values) -> Values:
+    """Return the squared error of each row, float64 (n,)."""
+    return (label - prediction) ** 2
+
+
+def absolute_error(label: Values, prediction: Values) -> Values:
+    """Return the absolute error of each row, float64 (n,)."""
+    return np.abs(label - prediction)
+
+
+def log_loss(label: Values, prediction: Values) -> Values:
+    """Return the log loss of each row in nats, float64 (n,); probabilities are clipped to stay finite."""
+    p = np.clip(prediction, EPSILON, 1 - EPSILON)
+    return -(label * np.log(p) + (1 - label) * np.log(1 - p))
+
+
+def area_under_roc(ranking: Ranking, weights: Values) -> float:
+    """Return the area under the ROC curve under row weights; ties count one half (Mann-Whitney)."""
+    return ranking.areas(weights)["auc"]
+
+
+def average_precision(ranking: Ranking, weights: Values) -> float:
+    """Return the average precision under row weights; tied scores are taken together."""
+    return ranking.areas(weights)["pr_auc"]
+
+
+def calibration_error(ranking: Ranking, weights: Values) -> float:
+    """Return the expected calibration error over ten bins of equal mass under row weights; ties share a bin."""
+    total = weights.sum()
+    if total == 0:
+        return float("nan")
+    return float(np.abs(ranking.by_bin(ranking.gaps * ranking.ordered(weights))).sum() / total)

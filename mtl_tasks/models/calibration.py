@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.pointwise import EPSILON, compute
+from mtl_tasks.metrics.catalog import compute
+from mtl_tasks.metrics.pointwise import EPSILON
 
 Values = NDArray[np.float64]
 Map = dict[str, Any]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.pointwise import compute, row_loss
+from mtl_tasks.metrics.catalog import compute, row_loss
 from mtl_tasks.models.calibration import calibrate, cross_fit, fit_calibration, logit, recalibrated, sigmoid
 
 Values = NDArray[np.float64]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core.errors import ConfigError, nearest
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.data.conversion import is_text
+from mtl_tasks.metrics.catalog import metrics_of
 from mtl_tasks.onboarding.column_roles import (
     ITEM_WORDS,
     USER_WORDS,
@@ -238,11 +239,12 @@ def _seconds(known: pa.ChunkedArray, unit: str | None) -> NDArray[np.int64]:
 
 
 def _gate() -> list[str]:
+    binary, regression = (", ".join(metrics_of(kind)) for kind in ("binary", "regression"))
     return [
         "gate: # without a rule every model is rejected. Run once, look at the metrics, then write what must be met:",
         "  absolute: []",
-        "  # - {task: …, metric: auc, min: 0.6} # of a binary task: auc, pr_auc, log_loss, calibration_error",
-        "  # - {task: …, metric: rmse, max: 1.5} # of a regression: rmse, mae",
+        f"  # - {{task: …, metric: auc, min: 0.6}} # of a binary task: {binary}",
+        f"  # - {{task: …, metric: rmse, max: 1.5}} # of a regression: {regression}",
         "  relative: []",
         "  # - {task: …, metric: auc, margin: 0.01} # at most this much worse than the model published before",
     ]

@@ -428,10 +428,8 @@ def _whisker(axes: Axes, row: int, difference: Mapping[str, Any] | None, color: 
 
 
 def _gain_unit(name: str) -> str:
-    unit = metric(name).unit
-    return (
-        f"gain over {FLOOR} ({unit})" if unit in ("label points", "nats a row", "probability") else f"gain over {FLOOR}"
-    )
+    shown = metric(name)
+    return f"gain over {FLOOR} ({shown.unit})" if shown.gain_unit else f"gain over {FLOOR}"
 
 
 def _thinned(values: Sequence[float]) -> tuple[list[int], list[float]]:

@@ -5,48 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-
-@dataclass(frozen=True)
-class Metric:
-    """Display settings of a metric.
-
-    Attributes
-    ----------
-    better
-        1 if higher is better, -1 if lower is, 0 if unknown.
-    """
-
-    title: str
-    unit: str
-    better: int
-    digits: int = 4
-
-    @property
-    def arrow(self) -> str:
-        """The direction in which the metric improves."""
-        return {1: "↑", -1: "↓"}.get(self.better, "")
-
-    @property
-    def heading(self) -> str:
-        """Title and direction."""
-        return f"{self.title} {self.arrow}".strip()
-
-
-METRICS: Final[dict[str, Metric]] = {
-    "rmse": Metric("RMSE", "label points", -1),
-    "mae": Metric("MAE", "label points", -1),
-    "auc": Metric("AUC", "0.5 is chance", 1),
-    "pr_auc": Metric("PR-AUC", "chance: the positive share", 1),
-    "log_loss": Metric("Log loss", "nats a row", -1),
-    "calibration_error": Metric("Calibration error", "probability", -1),
-    "ndcg": Metric("NDCG", "0 to 1", 1),
-    "recall": Metric("Recall", "share of what was taken", 1),
-    "map": Metric("MAP", "0 to 1", 1),
-    "coverage": Metric("Coverage", "share of the items", 1),
-}
+from mtl_tasks.metrics.catalog import CATALOG, Metric
 
 WINDOW_USES: Final[dict[str, str]] = {
     "history": "the factor models are fitted on it",
@@ -66,7 +27,7 @@ _LISTS: Final[dict[str, str]] = {
 
 def metric(name: str) -> Metric:
     """Return a metric's display settings; an unknown metric is shown without a direction."""
-    return METRICS.get(name, Metric(name.replace("_", " "), "", 0))
+    return CATALOG.get(name, Metric(name, name.replace("_", " "), "", 0))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -75,7 +36,7 @@ def in_order(names: Iterable[str]) -> list[str]:
     >>> in_order(["auc", "log_loss", "ndcg", "calibration_error"])
     ['auc', 'log_loss', 'calibration_error', 'ndcg']
     """
-    known = list(METRICS)
+    known = list(CATALOG)
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mtl_tasks.core.errors import ConfigError, nearest
-from mtl_tasks.metrics.pointwise import FRACTIONS, METRICS
-from mtl_tasks.metrics.pointwise import RANKING as RANKING_METRICS
+from mtl_tasks.metrics.catalog import CATALOG, metrics_of
 from mtl_tasks.scenario.gate import Margin, Rule
 from mtl_tasks.scenario.scenario import LISTS, Scenario
 
@@ -26,7 +25,7 @@ def check_rules(scenario: Scenario) -> None:
         where = f"gate: rule on {rule.task} {rule.metric}"
         if rule.task == LISTS and (isinstance(rule, Margin) or rule.slice):
             raise ConfigError(f"{where}: rules on lists are absolute and without a slice, in {scenario.file}")
-        known = [*RANKING_METRICS, "coverage"] if rule.task == LISTS else METRICS[scenario.tasks[rule.task].kind]
+        known = metrics_of("lists" if rule.task == LISTS else scenario.tasks[rule.task].kind)
         if rule.metric not in known:
             hint = nearest(rule.metric, list(known))
             raise ConfigError(f"{where}: no such metric{hint} (known: {', '.join(known)}), in {scenario.file}")
@@ -36,7 +35,7 @@ def check_rules(scenario: Scenario) -> None:
                 f"{where}: no slice {rule.slice!r}{hint} (known: {', '.join(SLICES)}), in {scenario.file}"
             )
         key, limit = _limit_of(rule)
-        if rule.metric in FRACTIONS and not 0 <= limit <= 1:
+        if CATALOG[rule.metric].share and not 0 <= limit <= 1:
             raise ConfigError(f"{where}: {key} is {limit:g}, but {rule.metric} is from 0 to 1, in {scenario.file}")
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.simulation.files import EXPECTED, PROBABILITY, PURCHASE, RATING, part
 
 METRICS: Final = {"purchase": ("auc", "log_loss"), "rating": ("rmse",)}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from mtl_tasks.metrics.bootstrap import UserBootstrap
-from mtl_tasks.metrics.pointwise import PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics.catalog import Prepared, compute, improvement, primary
 from mtl_tasks.models.calibration import logit, sigmoid
 from tests.benchmarks.catalog import EQUAL_SIZE, METHODS, REFERENCE
 from tests.benchmarks.problems import Problem
@@ -53,7 +53,7 @@ def parts_of(method: str) -> tuple[tuple[str, int], ...]:
 
 def _quality(task: str, problems: Mapping[int, Problem], methods: list[str], trials: Trials) -> dict[str, Any]:
     kind = next(iter(problems.values())).scenario.tasks[task].kind
-    metric = PRIMARY[kind]
+    metric = primary(kind)
     values: dict[str, list[float]] = {}
     spreads: dict[str, list[Floats]] = {}
     positives = []

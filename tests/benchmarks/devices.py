@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Table as Rows
 from mtl_tasks.models import member_class
 from mtl_tasks.models.boosting.device import probe, resolve_device

@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from mtl_tasks.metrics.pointwise import PRIMARY, RANKING
+from mtl_tasks.metrics.catalog import PER_USER, primary
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
 
@@ -56,7 +56,7 @@ def _members(documents: dict[str, RunDocument]) -> Table:
         table.add_column(name, justify="left" if name in texts else "right", no_wrap=True)
     for date, document in documents.items():
         for task, entry in document.evaluation["tasks"].items():
-            metric = PRIMARY[entry["kind"]]
+            metric = primary(entry["kind"])
             fused = entry["fusion"][metric]
             values = [_number(entry["members"][name][metric]["value"]) for name in members]
             table.add_row(
@@ -73,13 +73,13 @@ def _members(documents: dict[str, RunDocument]) -> Table:
 
 def _lists(documents: dict[str, RunDocument]) -> Table:
     table = Table(title="Top-10 lists made at the start of the test window, against what people took in it")
-    for name in ("as of", "list", *RANKING, "ndcg 95 % interval", "people"):
+    for name in ("as of", "list", *PER_USER, "ndcg 95 % interval", "people"):
         table.add_column(name, justify="left" if name in ("as of", "list") else "right")
     for date, document in documents.items():
         ranking = document.evaluation["ranking"]
         for name, metrics in ranking["lists"].items():
             interval = f"{_number(metrics['ndcg']['low'])} … {_number(metrics['ndcg']['high'])}"
-            values = [_number(metrics[metric]["value"]) for metric in RANKING]
+            values = [_number(metrics[metric]["value"]) for metric in PER_USER]
             table.add_row(date, name, *values, interval, f"{ranking['users']:,}")
     return table
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtl_tasks.core.columns import ITEM, USER
-from mtl_tasks.metrics.pointwise import PRIMARY
+from mtl_tasks.metrics.catalog import primary
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.scenario import Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
@@ -76,7 +76,7 @@ def _rows(run: Finished) -> list[tuple[str, ...]]:
     verdict = [run.entry.decision, f"{run.cpu_seconds:,.0f}"]
     rows = []
     for task, evaluation in run.artifacts["evaluate"].json("evaluation")["tasks"].items():
-        metric = PRIMARY[evaluation["kind"]]
+        metric = primary(evaluation["kind"])
         shown = {"fusion": evaluation["fusion"], **evaluation["members"]}
         values = [_value(shown.get(name.partition(" ")[0]), metric) for name in _MEMBERS]
         arrow = "↑" if metric == "auc" else "↓"

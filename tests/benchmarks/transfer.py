@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_tasks.metrics.bootstrap import UserBootstrap
-from mtl_tasks.metrics.pointwise import PRIMARY, Prepared, compute, improvement
+from mtl_tasks.metrics.catalog import Prepared, compute, improvement, primary
 from mtl_tasks.models import member_class
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.pipeline.engine import measured
@@ -72,7 +72,7 @@ def _judged(task: str, how: str, problem: Problem, predictions: dict[str, Any]) 
     test = problem.rows("test")
     label = problem.labels[task][test].astype(np.float64)
     seen = np.isfinite(label)
-    metric = PRIMARY[problem.scenario.tasks[task].kind]
+    metric = primary(problem.scenario.tasks[task].kind)
     scores = {name: predictions[name][task][seen] for name in (how, SCRATCH)}
     prepared = {name: Prepared(metric, label[seen], score) for name, score in scores.items()}
     draws = UserBootstrap(problem.users[test][seen], REPLICATES, seed=7).replicate(prepared)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError, DataError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Member, Table, member_class
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.scenario import MemberKind, Scenario

@@ -22,7 +22,7 @@ from mtl_tasks.evaluation.evaluate import (
     slice_masks,
     taken_in_test,
 )
-from mtl_tasks.metrics.pointwise import METRICS
+from mtl_tasks.metrics.catalog import metrics_of
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
 from tests.support.logs import DOCUMENT, tiny_scenario
@@ -46,10 +46,10 @@ def test_every_member_and_the_fusion_have_every_metric_with_its_interval(kind: s
     task, slices = evaluate_task(scored(kind), kind, 7)
     assert set(task["members"]) == {FLOOR, "als"}
     for entry in (*task["members"].values(), task["fusion"], slices["cold_users"]["fusion"]):
-        assert list(entry) == list(METRICS[kind])
+        assert list(entry) == list(metrics_of(kind))
         for measure in entry.values():
             assert measure["low"] <= measure["high"]
-    assert task["rows"] == task["fusion"][METRICS[kind][0]]["rows"] == 300
+    assert task["rows"] == task["fusion"][metrics_of(kind)[0]]["rows"] == 300
     assert slices["cold_users"]["rows"] == 50
     assert (task["positives"] is None) is (kind == "regression")
     to_json([task, slices])
@@ -59,7 +59,7 @@ def test_every_member_and_the_fusion_have_every_metric_with_its_interval(kind: s
 def test_differences_to_the_floor_are_positive_when_better_and_paired(kind: str) -> None:
     task, _ = evaluate_task(scored(kind), kind, 7)
     assert set(task["versus_floor"]) == {"als", FUSION}
-    for metric in METRICS[kind][:1]:
+    for metric in metrics_of(kind)[:1]:
         against = task["versus_floor"][FUSION][metric]
         mine, floor = task["fusion"][metric], task["members"][FLOOR][metric]
         assert against["value"] == pytest.approx(abs(mine["value"] - floor["value"]))

@@ -12,7 +12,7 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation.drift import compare, sketch
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows, evaluate_task
 from mtl_tasks.evaluation.gate import Champion, check_comparable, evaluate_rules, verdict_line
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.gate_rules import check_rules
 from tests.support.logs import DOCUMENT, tiny_scenario

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from mtl_tasks.metrics.pointwise import BINS, METRICS, Prepared, calibration_curve, compute, improvement, list_metrics
+from mtl_tasks.metrics.catalog import Prepared, compute, improvement, metrics_of
+from mtl_tasks.metrics.pointwise import BINS, calibration_curve, list_metrics
 
 BINARY = {
     "auc": reference.roc_auc_score,
@@ -49,9 +50,9 @@ def test_weighting_a_row_twice_is_having_it_twice(metric: str) -> None:
 
 def test_metrics_of_one_prediction_are_what_each_is_by_itself_under_whichever_weights_come_next() -> None:
     label, prediction, weights = draw(5, 40, ties=True)
-    together = Prepared.several(METRICS["binary"], label, prediction)
+    together = Prepared.several(metrics_of("binary"), label, prediction)
     for asked in (weights, np.ones(40), weights[::-1].copy(), weights):
-        for metric in METRICS["binary"]:
+        for metric in metrics_of("binary"):
             assert together[metric].under(asked) == Prepared(metric, label, prediction).under(asked)
 
 
@@ -101,7 +102,7 @@ def test_calibration_curve_has_ten_bins_of_equal_mass_and_keeps_ties_together() 
     assert calibration_curve(np.zeros(0), np.zeros(0)) == []
 
 
-@pytest.mark.parametrize("metric", [*METRICS["binary"], *METRICS["regression"]])
+@pytest.mark.parametrize("metric", [*metrics_of("binary"), *metrics_of("regression")])
 def test_a_metric_of_nothing_or_of_nan_is_nan(metric: str) -> None:
     label = np.array([0.0, 1.0, 1.0])
     assert np.isnan(compute(metric, label[:0], label[:0]))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models.calibration import calibrate, cross_fit, fit_calibration, logit, recalibrated, sigmoid, user_folds
 
 

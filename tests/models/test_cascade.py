@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Member, Table, member_class
 from tests.contracts.member import BoostedContract, draw_table, member_scenario
 

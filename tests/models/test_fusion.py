@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models.calibration import logit, sigmoid
 from mtl_tasks.models.fusion import fit_fusion, fuse
 

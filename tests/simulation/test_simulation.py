@@ -20,7 +20,7 @@ from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import Windows, make_rows
 from mtl_tasks.data.validation import validate_log
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
 from mtl_tasks.simulation import files as files_module

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Member, Table, member_class
 from mtl_tasks.models.boosting import device, leaves
 from mtl_tasks.scenario import MemberKind

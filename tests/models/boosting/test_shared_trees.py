@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks.metrics.pointwise import compute
+from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.models.boosting.leaves import LeafReader

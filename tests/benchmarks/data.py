@@ -182,9 +182,9 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             calls.append((_summed(user_items), None))
             return super().fit(user_items, start)
 
-        def fold(self, values: sparse.csr_matrix, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        def fold_in(self, values: sparse.csr_matrix, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
             calls.append((_summed(values), np.ascontiguousarray(vectors)))
-            return super().fold(values, vectors)
+            return super().fold_in(values, vectors)
 
     span = inputs["factors"].summary["fitted_before"], run.as_of_day
     with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):

@@ -273,7 +273,7 @@ def _taste(log: Log) -> Columns:
         rows = np.flatnonzero(log.days == day)
         who, place = np.unique(log.key("user")[rows], return_inverse=True)
         known = _positives(both[both["day"].to_numpy() < day], (users, items))[who]
-        folded = solver.fold(known, vectors)
+        folded = solver.fold_in(known, vectors)
         dot[rows] = np.einsum("ij,ij->i", folded[place], vectors[log.key("item")[rows]])
         norm[rows] = np.linalg.norm(folded, axis=1)[place]
     length = np.linalg.norm(vectors, axis=1)[log.key("item")]

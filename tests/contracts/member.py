@@ -271,7 +271,7 @@ class BoostedContract(MemberContract):
             made = fitted.contributions(unseen.features, task)
             names = fitted.contribution_names(task)
             assert made.shape == (len(unseen.features), len(names) + 1)
-            assert fitted.told(unseen.features, task).shape == (len(unseen.features), len(names))
+            assert fitted.task_matrix(unseen.features, task).shape == (len(unseen.features), len(names))
             assert np.abs(made.sum(axis=1) - scores[task]).max() < 1e-9
 
     def test_its_explanation_names_what_it_learned_from(

@@ -242,7 +242,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
         ({"name": "other"}, r"spoilt.yaml: name: is 'other' but must be the file's, 'spoilt'"),
         ({"schedule": "0 0 31 2 *"}, r"spoilt.yaml: schedule: '0 0 31 2 \*' names a day that never comes"),
         ({"schedule": "0 0 * * * *"}, r"spoilt.yaml: schedule: '0 0 \* \* \* \*' has 6 fields: give five"),
-        ({"schedule": "R 0 * * *"}, "spoilt.yaml: schedule: 'R 0 .*' is drawn by chance each time"),
+        ({"schedule": "R 0 * * *"}, "spoilt.yaml: schedule: 'R 0 .*' is random each time"),
         ({"gate": {"approval_hours": math.inf}}, "spoilt.yaml: gate.approval_hours: Input should be a finite number"),
         ({"gate": {"approval_hours": 1e12}}, "spoilt.yaml: gate.approval_hours: Input should be less than or equal to"),
         ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a keyword of Python"),

@@ -174,7 +174,7 @@ def judged(root: Path, rows: pd.DataFrame, **settings: Any) -> ValidationResult:
 
 def test_a_log_in_which_most_events_follow_no_exposure_is_refused_with_the_remedy(tmp_path: Path) -> None:
     problem = (
-        r"^buy: 27 of 28 events of the type 'buy' \(96\.4%, the limit is 50\.0%\) follow no exposure,.*: 27 before"
+        r"^buy: 27 of 28 events of the type 'buy' \(96\.4%, the limit is 50\.0%\) follow no exposure and.*: 27 before"
         r" their exposure:.*source\.long\.attribution_hours or validation\.max_unjoined in include/scenarios/tiny"
     )
     with pytest.raises(DataError, match=problem):

@@ -264,7 +264,7 @@ class TestReadLog:
 
     def test_a_column_that_occurs_twice_is_refused(self, tmp_path: Path) -> None:
         table = pa.Table.from_pandas(tiny_log())
-        with pytest.raises(DataError, match=r"column 'stars' .* occurs 2 times in the file, so that .* which is meant"):
+        with pytest.raises(DataError, match=r"column 'stars' .* occurs 2 times in the file, which is ambiguous"):
             read_single(tmp_path, table.append_column("stars", table["stars"]))
 
     @pytest.mark.faults(13)

@@ -19,13 +19,13 @@ FEWER = 3  # of a script that used to end wrongly nine times in ten
 LINES = 600_000  # some 20 blocks, so that Arrow still reads ahead when the first one is done with
 
 COLUMN_IS_MISSING = """
-from mtl_tasks.data.conversion import Place
+from mtl_tasks.data.conversion import ColumnRef
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.data.reading import read_columns
 from mtl_tasks.data.files import source_file
 from upath import UPath
 try:
-    read_columns(source_file(UPath(name), name, None), ".", {"liked": Place(name, "liked", "tasks.like.label", True)})
+    read_columns(source_file(UPath(name), name, None), ".", {"liked": ColumnRef(name, "liked", "tasks.like.label", True)})
 except DataError:
     sys.exit(2)
 """

@@ -38,7 +38,7 @@ def dying(put):
         put(source, target)
     return die_or_put
 os.replace, os.link = dying(os.replace), dying(os.link)
-from mtl_tasks.cli import main
+from mtl_tasks.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -257,7 +257,10 @@ def test_the_next_day_is_compared_with_the_champion_of_the_time(
     finally:
         shutil.rmtree(inside / "log" / day.name)
     assert [other.verdict["decision"] for other in shifted] == ["reject", "reject"]
-    assert f"fails, the champion of {AS_OF} cannot be compared with: it is of a" in shifted[1].verdict["reasons"][0]
+    assert (
+        f"fails, the champion of {AS_OF} cannot be compared with: it was made before"
+        in shifted[1].verdict["reasons"][0]
+    )
     assert document.verdict["champion"] == finished.run_key
     assert [rule["passed"] for rule in document.verdict["rules"] if rule["kind"] == "drift"] == [True]
     relative = [rule for rule in document.verdict["rules"] if rule["kind"] == "relative"]

@@ -265,7 +265,7 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_falls_back(
     import implicit.gpu
 
     monkeypatch.setattr(implicit.gpu, "HAS_CUDA", False)  # what implicit finds on a machine without a GPU
-    with pytest.raises(ConfigError, match=r"factors\.device: 'gpu' was asked for but implicit finds no CUDA device"):
+    with pytest.raises(ConfigError, match=r"factors\.device: 'gpu' was requested, but implicit finds no CUDA device"):
         resolve_device("gpu")
     assert resolve_device("cpu") == "cpu"
     assert not caplog.records

@@ -95,5 +95,5 @@ def test_kinds_are_categories_and_an_item_has_its_audience() -> None:
 
 def test_an_attribute_named_like_a_feature_is_refused() -> None:
     users = pd.DataFrame({columns.USER: [100], "count": np.array([1], dtype=np.float32)})
-    with pytest.raises(ConfigError, match=r"would be the feature 'user\.count', which is one of ours"):
+    with pytest.raises(ConfigError, match=r"would be the feature 'user\.count', which is built in"):
         features(users, {"numeric": {"count": "count"}})

@@ -131,7 +131,7 @@ def test_sums_go_on_from_others_as_if_they_had_counted_all_themselves(users: int
     earlier, its_pairs = counting([one for one in records if one[2] < cut], np.arange(5), cut)
     add(earlier, its_pairs, np.arange(5), 0, cut)
     later, pairs = counting([one for one in records if one[2] >= cut], moved, 12)
-    later.restore(earlier.kept(), {"user": moved, "kind": np.arange(10)})
+    later.restore(earlier.snapshot(), {"user": moved, "kind": np.arange(10)})
     add(later, pairs, moved, cut, 12)
     alone, all_pairs = counting(records, moved, 12)
     add(alone, all_pairs, moved, 0, 12)

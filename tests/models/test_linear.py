@@ -88,6 +88,6 @@ def test_a_model_of_before_transforms_were_stored_is_read_as_it_was_fitted() -> 
         np.testing.assert_array_equal(values, earlier.predict(unseen)[task])
     models["like"]["columns"][0] = "user.counter_offer.mean"
     with pytest.raises(
-        ArtifactError, match=r"user\.counter_offer\.mean: an earlier version took this column for a count"
+        ArtifactError, match=r"user\.counter_offer\.mean: an earlier version treated this column as both a count"
     ):
         member_class("popularity").load({FILE: to_json(models)}, member_scenario())

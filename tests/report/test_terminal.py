@@ -75,7 +75,7 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "1.7020 (−0.0550)*",
         "weighted   0.93 independent, 0.07 popularity       1.5800   none",
         "popular, last 7 days   0.106 ±0.011",
-        "18.1 % of what they took",
+        "18.1 % of the items they took",
         "PROMOTED",
         "features      user_x_item.rating.factors   0.310       0.001",
         "member:independent",

@@ -304,7 +304,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ConfigError, match=r"--out .*: cannot be a folder"):
+        with pytest.raises(ConfigError, match=r"--out .*: cannot be made"):
             made(out)
 
 

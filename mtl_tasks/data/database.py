@@ -22,7 +22,7 @@ from upath import UPath
 from mtl_tasks.core.days import zone_of
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
-from mtl_tasks.data.files import SourceFile, about_content, one_line, patiently, source_file
+from mtl_tasks.data.files import SourceFile, about_content, one_line, source_file, with_retries
 from mtl_tasks.scenario import Scenario, Source, Sql
 from mtl_tasks.store.artifacts import to_json, write_once
 
@@ -87,7 +87,7 @@ def snapshot_log(
         (folder / name).mkdir(parents=True, exist_ok=True)
         url = _url(scenario, sql, environment)
         for day in missing:
-            content = patiently(lambda day=day: _rows_of_day(scenario, url, day))  # type: ignore[misc]
+            content = with_retries(lambda day=day: _rows_of_day(scenario, url, day))  # type: ignore[misc]
             kept[_iso(day)] = _keep(folder / name, _iso(day), kept.get(_iso(day), 0), content)
         log.info("%s: asked %s for %d days", scenario.name, sql.name, len(missing))
     paths = {day: f"{name}/{_file(_iso(day), kept[_iso(day)])}" for day in days}

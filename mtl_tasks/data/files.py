@@ -6,13 +6,13 @@ import datetime
 import hashlib
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import tenacity
 from upath import UPath
 
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError, may_quote
@@ -82,7 +82,7 @@ def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_da
         with readable(f"source.events {events!r} in {scenario.file}"):
             return [source_file(*entry) for entry in log_files(events, scenario, root, as_of_day)]
 
-    return patiently(found)
+    return with_retries(found)
 
 
 def log_files(
@@ -105,7 +105,7 @@ def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile
                 listed.append(source_file(locate(root, path), path, None))
         return listed
 
-    return patiently(found)
+    return with_retries(found)
 
 
 def locate(root: str | Path | UPath, path: str) -> UPath:
@@ -128,22 +128,27 @@ def is_unchanged(file: SourceFile, path: UPath) -> bool:
     return _fingerprint(path) == (file.size, file.sha256, file.etag)
 
 
-def patiently(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Result:
-    """Return the result of ``work``; if its source does not answer, retry after a pause, three attempts in all.
+def with_retries(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Result:
+    """Return the result of ``work``; if its source does not answer, try again after a pause, three times in all.
 
     Raises
     ------
     SourceError
-        From the last attempt.
+        The error of the last attempt.
     """
-    for attempt in range(1, _ATTEMPTS):
-        try:
-            return work()
-        except SourceError as error:
-            log.warning("%s: attempt %d of %d, again in %g s", error, attempt, _ATTEMPTS, pause)
-            time.sleep(pause)
-            pause *= 2
-    return work()
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_exponential(multiplier=pause),
+        retry=tenacity.retry_if_exception_type(SourceError),
+        before_sleep=_warn,
+        reraise=True,
+    )
+    return attempts(work)
+
+
+def _warn(state: tenacity.RetryCallState) -> None:
+    error = state.outcome and state.outcome.exception()
+    log.warning("%s: attempt %d of %d, again in %g s", error, state.attempt_number, _ATTEMPTS, state.upcoming_sleep)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from upath import UPath
 
 from mtl_tasks.core.errors import DataError, nearest
 from mtl_tasks.data.conversion import ColumnRef
-from mtl_tasks.data.files import SourceFile, about_content, is_unchanged, locate, patiently, readable
+from mtl_tasks.data.files import SourceFile, about_content, is_unchanged, locate, readable, with_retries
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def read_columns(
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
             return _read_csv(path, positions) if text else _read_parquet(path, positions, groups)
 
-    found = patiently(table)
+    found = with_retries(table)
     return {name: found.column(place.column) for name, place in positions.items()}
 
 

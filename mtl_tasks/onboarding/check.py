@@ -18,7 +18,7 @@ from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError, MtlError, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import ColumnRef
-from mtl_tasks.data.files import list_tables, patiently
+from mtl_tasks.data.files import list_tables, with_retries
 from mtl_tasks.data.interactions import join_parts, log_column, log_places
 from mtl_tasks.data.prior import with_prior
 from mtl_tasks.data.reading import wanted_columns
@@ -122,7 +122,7 @@ def inspect(
     with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
         entries: list[LogFile] = []
         with found.caught():
-            entries = patiently(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
+            entries = with_retries(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
             entries = entries if as_of is not None else _until_today(scenario, entries, today, found)
         with found.caught():
             list_tables(scenario, root)
@@ -213,7 +213,7 @@ def _read(
 
 def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) -> Sample | None:
     try:
-        return patiently(lambda: read_sample(path, name, text, rows))
+        return with_retries(lambda: read_sample(path, name, text, rows))
     except MtlError as error:
         found.problems.append(str(error))
         return None

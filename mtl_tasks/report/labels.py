@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from rich.filesize import decimal
+
 from mtl_tasks.metrics.catalog import CATALOG, Metric
 
 WINDOW_USES: Final[dict[str, str]] = {
@@ -210,8 +212,4 @@ def size(number_of_bytes: float) -> str:
     >>> size(1_500_000)
     '1.5 MB'
     """
-    for unit in ("B", "kB", "MB"):
-        if number_of_bytes < 1000:
-            return f"{number_of_bytes:.0f} B" if unit == "B" else f"{number_of_bytes:.1f} {unit}"
-        number_of_bytes /= 1000
-    return f"{number_of_bytes:.1f} GB"
+    return decimal(int(number_of_bytes))

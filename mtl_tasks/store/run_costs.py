@@ -98,10 +98,10 @@ def _time(seconds: float) -> str:
     return f"{round(seconds / 60):.0f} min"
 
 
-def _memory(megabytes: float) -> str:
+def _memory(mebibytes: float) -> str:
     """Format an amount of memory, rounded to 100 MB.
 
     >>> _memory(312.4), _memory(1433.0)
-    ('300 MB', '1.4 GB')
+    ('300 MiB', '1.4 GiB')
     """
-    return f"{round(megabytes, -2):.0f} MB" if megabytes < 950 else f"{megabytes / 1000:.1f} GB"
+    return f"{round(mebibytes, -2):.0f} MiB" if mebibytes < 950 else f"{mebibytes / 1024:.1f} GiB"

@@ -184,10 +184,8 @@ def test_rollback_to_a_run_whose_log_was_pruned_names_what_makes_it_again(say: A
     for arguments in ((), ("--to", entry.run_key)):
         code, _, err = say("rollback", *arguments, "--reason", "bad")
         assert code == 2
-        assert (
-            f"run {entry.run_key[:12]} as of {DAYS[0]} cannot be champion: the log that its recommendations are made from"
-            in err
-        )
+        gone = "the log that its recommendations are made from"
+        assert f"run {entry.run_key[:12]} as of {DAYS[0]} cannot be champion: {gone}" in err
         assert f"include/bin/mtl run {NAME} --as-of {DAYS[0]}" in err
     assert records(project) == before
 

@@ -16,7 +16,7 @@ from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.database import snapshot_log
-from mtl_tasks.data.files import SourceFile, list_sources, list_tables, patiently
+from mtl_tasks.data.files import SourceFile, list_sources, list_tables, with_retries
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.validation import validate_log
 from mtl_tasks.pipeline.engine import Run, run_stage
@@ -315,4 +315,4 @@ def test_patience_ends_with_the_last_word() -> None:
         raise SourceError(next(said))
 
     with pytest.raises(SourceError, match="third"):
-        patiently(work, pause=0.001)
+        with_retries(work, pause=0.001)

@@ -25,7 +25,8 @@ from mtl_tasks.data.reading import read_columns
 from mtl_tasks.data.files import source_file
 from upath import UPath
 try:
-    read_columns(source_file(UPath(name), name, None), ".", {"liked": ColumnRef(name, "liked", "tasks.like.label", True)})
+    liked = ColumnRef(name, "liked", "tasks.like.label", True)
+    read_columns(source_file(UPath(name), name, None), ".", {"liked": liked})
 except DataError:
     sys.exit(2)
 """

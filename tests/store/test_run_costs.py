@@ -33,8 +33,8 @@ def root(tmp_path: Path) -> Path:
 def test_the_newest_runs_are_told_by_stage_in_their_order(root: Path) -> None:
     costs = read_costs(Store(str(root)), "small")
     assert costs.runs == RUNS
-    assert costs.line() == "The newest 5 runs took 3 min in all stages, and at most 800 MB."
-    assert costs.rows() == [("factors", "60 s", "800 MB"), ("fuse", "2 min", "800 MB")]
+    assert costs.line() == "The newest 5 runs took 3 min in all stages, and at most 800 MiB."
+    assert costs.rows() == [("factors", "60 s", "800 MiB"), ("fuse", "2 min", "800 MiB")]
 
 
 def test_the_command_prints_them(
@@ -45,7 +45,7 @@ def test_the_command_prints_them(
     assert cli.main(["registry", "costs", "small", "--store", str(root)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("small: The newest 5 runs took 3 min")
-    assert [line.split() for line in printed.splitlines() if "factors" in line] == [["factors", "60", "s", "800", "MB"]]
+    assert [line.split() for line in printed.splitlines() if "factors" in line] == [["factors", "60", "s", "800", "MiB"]]
     assert cli.main(["registry", "costs", "small", "--store", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"]["fuse"] == {"seconds": 120, "peak_mb": 800}
     assert cli.main(["registry", "costs", "small", "--store", "empty"]) == 0

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from mtl_tasks.models.boosting.binning import Matrix
 from mtl_tasks.models.boosting.trees import TaskTrees
@@ -69,14 +69,10 @@ def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collect
 def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     """Return Spearman's correlation over the rows with both values; None if either is constant."""
     known = np.isfinite(first) & np.isfinite(second)
-    if known.sum() < 2:
+    first, second = first[known], second[known]
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    ranks = [rankdata(values[known]) for values in (first, second)]
-    spread = [rank.std() for rank in ranks]
-    if min(spread) == 0:
-        return None
-    covariance = np.mean((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean()))
-    return round(float(covariance / (spread[0] * spread[1])), 4)
+    return round(float(spearmanr(first, second).statistic), 4)
 
 
 def importance_split(trees: TaskTrees) -> list[tuple[str, float, float]] | None:

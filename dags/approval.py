@@ -6,7 +6,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.stage_tasks import asked, in_project, store_key
+from dags.stage_tasks import in_project, run_spec, store_key
 
 
 class PromotionApproval(ApprovalOperator):
@@ -17,25 +17,25 @@ class PromotionApproval(ApprovalOperator):
 
     Parameters
     ----------
-    handed
+    results
         Results of the stages ``gate`` and ``publish``.
     """
 
-    template_fields = (*ApprovalOperator.template_fields, "handed")
+    template_fields = (*ApprovalOperator.template_fields, "results")
 
-    def __init__(self, *, handed: list[Any], **kwargs: Any) -> None:
+    def __init__(self, *, results: list[Any], **kwargs: Any) -> None:
         super().__init__(defaults=ApprovalOperator.REJECT, **kwargs)
-        self.handed = handed
+        self.results = results
 
     def execute(self, context: Any) -> Any:
         """Ask for approval of the verdict, or skip if approval is not required."""
         with in_project():
             from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
 
-            if not awaits_approval(asked(), self.handed, store_key()):
+            if not awaits_approval(run_spec(), self.results, store_key()):
                 raise AirflowSkipException("approval not required: the run was rejected, or needs no approval")
-            self.body = verdict_markdown(asked(), self.handed, store_key())
-            self.assigned_users = [{"id": user, "name": user} for user in approvers(asked())] or None
+            self.body = verdict_markdown(run_spec(), self.results, store_key())
+            self.assigned_users = [{"id": user, "name": user} for user in approvers(run_spec())] or None
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
@@ -46,8 +46,8 @@ class PromotionApproval(ApprovalOperator):
 
                 user = event["responded_by_user"] or {}
                 answer = record_answer(
-                    asked(),
-                    self.handed,
+                    run_spec(),
+                    self.results,
                     approved=event["chosen_options"] == [self.APPROVE],
                     by=user.get("name"),
                     user_id=user.get("id"),

@@ -59,7 +59,7 @@ def resolve(scenario: str) -> Json:
             store=store_uri(),
             key=store_key(),
         )
-        return {"asked": document, "resolved": execute_stage("resolve", document, [], store_key())}
+        return {"run_spec": document, "resolved": execute_stage("resolve", document, [], store_key())}
 
 
 @task(task_id="resolve", multiple_outputs=True)
@@ -80,12 +80,12 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
 
 
 @task(multiple_outputs=False)
-def stage(name: str, handed: list[Any]) -> Json:
+def stage(name: str, upstream: list[Any]) -> Json:
     """Run one stage, given the results of the stages that it needs."""
     with in_project():
         from mtl_tasks.pipeline.tasks import execute_stage
 
-        result = execute_stage(name, asked(), handed, store_key())
+        result = execute_stage(name, run_spec(), upstream, store_key())
     return _with_event(result)
 
 
@@ -95,17 +95,17 @@ def members(resolved: Json, accelerated: bool) -> list[str]:
     with in_project():
         from mtl_tasks.pipeline.tasks import member_stages
 
-        return member_stages(asked(), accelerated=accelerated)
+        return member_stages(run_spec(), accelerated=accelerated)
 
 
 @task(max_active_tis_per_dag=1)  # if two runs of one date end at once, the second sees the first one's event
-def announce(handed: list[Any], champion: Asset) -> Json:
+def announce(upstream: list[Any], champion: Asset) -> Json:
     """Emit the champion event, once, if this run is today's champion; skip otherwise."""
     context = get_current_context()
     with in_project():
         from mtl_tasks.pipeline.outcome import champion_event
 
-        told = champion_event(asked(), handed, store_key())
+        told = champion_event(run_spec(), upstream, store_key())
     if told is None:
         raise AirflowSkipException("today's champion is another run: nobody is told")
     for event in context["inlet_events"][champion].ascending(False).limit(1):
@@ -116,14 +116,14 @@ def announce(handed: list[Any], champion: Asset) -> Json:
 
 
 @task(multiple_outputs=False, trigger_rule="none_failed")
-def report(handed: list[Any]) -> Json:
+def report(upstream: list[Any]) -> Json:
     """Render the run's page, whatever the verdict is, and pass the run's note to `plugins/run_notes.py`."""
     with in_project():
         from mtl_tasks.pipeline.outcome import run_note
         from mtl_tasks.pipeline.tasks import execute_report
 
-        get_current_context()["ti"].xcom_push(key="note", value=run_note(asked(), handed, store_key()))
-        page = execute_report(asked(), handed, store_key())
+        get_current_context()["ti"].xcom_push(key="note", value=run_note(run_spec(), upstream, store_key()))
+        page = execute_report(run_spec(), upstream, store_key())
     if page is None:
         raise AirflowSkipException(
             "the run's tables were pruned, so its page cannot be drawn again: the lists are made"
@@ -149,10 +149,10 @@ def store_key() -> StoreKey | None:
     return key_from(os.environ)
 
 
-def asked() -> Json:
+def run_spec() -> Json:
     """Return the run's specification, as its first task resolved it."""
     # Pulled, not passed: an argument would draw an edge from `resolve` to every task of the graph.
-    document: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="asked")
+    document: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="run_spec")
     return document
 
 
@@ -160,5 +160,5 @@ def _with_event(result: Json) -> Json:
     """Put as_of and the result's reference in the events of the task's assets."""
     context = get_current_context()
     for asset in context["task"].outlets:
-        context["outlet_events"][asset].extra = {"as_of": asked()["as_of"], **result["ref"]}
+        context["outlet_events"][asset].extra = {"as_of": run_spec()["as_of"], **result["ref"]}
     return result

@@ -53,6 +53,7 @@ from mtl_tasks.scenario import Scenario
 PUBLISH = "publish"
 RUN_HOURS = 6  # how long a run may take, without the wait for approval
 RUNS_AT_WORK = 4
+RUN_SPEC = "ti.xcom_pull(task_ids='resolve', key='run_spec')"  # in Jinja
 GO_ON = "none_failed"  # members of the other queue are skipped, which is no reason to stop
 
 
@@ -102,8 +103,8 @@ def make_dag(scenario: Scenario) -> DAG:
             entry = run(PUBLISH, *made, trigger_rule=GO_ON, outlets=[assets.candidate])
             approved = PromotionApproval(
                 task_id="approve",
-                subject=f"Promote {scenario.name} as of {{{{ ti.xcom_pull(task_ids='resolve', key='asked').as_of }}}}?",
-                handed=[verdict, entry],
+                subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
+                results=[verdict, entry],
                 response_timeout=timedelta(hours=scenario.gate.approval_hours),
             )
             tell = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
@@ -128,17 +129,17 @@ def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[An
         fusion >> waited >> verdict
 
 
-def run(name: str, *handed: Any, **options: Any) -> Any:
+def run(name: str, *upstream: Any, **options: Any) -> Any:
     """Return the task that runs a stage on the results of others."""
-    return stage.override(task_id=name, **options)(name, list(handed))
+    return stage.override(task_id=name, **options)(name, list(upstream))
 
 
-def fit(scenario: Scenario, resolved: Any, handed: list[Any], gpu: bool) -> Any:
+def fit(scenario: Scenario, resolved: Any, upstream: list[Any], gpu: bool) -> Any:
     """Return the mapped task that fits the members that train on a GPU, or those that do not."""
     suffix, where = ("_gpu", resources.on_gpu()) if gpu else ("", resources.on_cpu(scenario.boosting.threads))
     chosen = members.override(task_id=f"members{suffix}")(resolved, accelerated=gpu)
     one = stage.override(task_id=f"member{suffix}", map_index_template="{{ task.op_kwargs['name'] }}", **where)
-    return one.partial(handed=handed).expand(name=chosen)
+    return one.partial(upstream=upstream).expand(name=chosen)
 
 
 globals().update(build_all(make_dag)[0])  # scenario_faults.py reports the faults of the others

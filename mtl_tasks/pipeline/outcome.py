@@ -35,30 +35,30 @@ class Answer(NamedTuple):
     promoted: bool
 
 
-def verdict_markdown(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
+def verdict_markdown(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> str:
     """Return the verdict of the stage ``gate`` as a Markdown table, for the approver."""
-    run = run_from_json(asked, key)
-    verdict = run.store.open(results_of(run, handed)["gate"].ref).json("verdict")
+    run = run_from_json(run_spec, key)
+    verdict = run.store.open(results_of(run, upstream)["gate"].ref).json("verdict")
     head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
     return "\n".join([head, *(_table_row(rule) for rule in verdict["rules"]), "", *verdict["reasons"]])
 
 
-def awaits_approval(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> bool:
+def awaits_approval(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> bool:
     """Whether the run still awaits approval after the stage ``publish``."""
-    entry, snapshot = _entry(run_from_json(asked, key), handed)
+    entry, snapshot = _entry(run_from_json(run_spec, key), upstream)
     if snapshot.obstacle(entry) is not None:
         raise ArtifactError(f"whether to ask for approval is unknown: {why_undecided(entry, snapshot)}")
     return snapshot.standing_of(entry) == AWAITING
 
 
-def approvers(asked: Mapping[str, Any]) -> list[str]:
+def approvers(run_spec: Mapping[str, Any]) -> list[str]:
     """Return the ids of the users who may approve or refuse the run; empty if anybody may."""
-    return list(run_from_json(asked).scenario.gate.approvers)
+    return list(run_from_json(run_spec).scenario.gate.approvers)
 
 
 def record_answer(
-    asked: Mapping[str, Any],
-    handed: Sequence[Any],
+    run_spec: Mapping[str, Any],
+    upstream: Sequence[Any],
     *,
     approved: bool,
     by: str | None,
@@ -78,10 +78,10 @@ def record_answer(
     GateError
         If the user is not an approver.
     """
-    run = run_from_json(asked, key)
+    run = run_from_json(run_spec, key)
     if by is not None:
         _require_approver(run.scenario.gate, user_id or by)
-    judged = run_key(run, results_of(run, handed)["gate"].ref)
+    judged = run_key(run, results_of(run, upstream)["gate"].ref)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
     answer, snapshot = record_approval(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
@@ -105,13 +105,13 @@ def _require_approver(gate: Gate, user: str) -> None:
         )
 
 
-def champion_event(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+def champion_event(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> Json | None:
     """Return the event of a run that is today's champion: its key, verdict, metrics and references.
 
     None if it is not the champion: it was rejected or not approved, or a newer run is promoted, as in a backfill.
     """
-    run = run_from_json(asked, key)
-    entry, snapshot = _entry(run, handed)
+    run = run_from_json(run_spec, key)
+    entry, snapshot = _entry(run, upstream)
     if entry not in snapshot.standing or snapshot.champion() != entry:
         return None
     evaluation = run.store.open(entry.refs["evaluate"]).json("evaluation")
@@ -142,8 +142,8 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
     Returns
     -------
     dict or None
-        ``asked``, as :func:`~mtl_tasks.pipeline.tasks.run_to_json` returns it, with ``warnings``; and ``results``, of
-        the stages that recommendations are made from, and of those on the page that still exist. None if the run is
+        ``run_spec``, as :func:`~mtl_tasks.pipeline.tasks.run_to_json` returns it, with ``warnings``; and ``results``,
+        of the stages that recommendations are made from, and of those on the page that still exist. None if the run is
         no longer promoted.
 
     Raises
@@ -174,24 +174,24 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
     run = rebuild_run(opened, entry)
     results = earlier_results(entry, opened, build_stages(run.scenario)["recommend"].needs, _SHOWN)
     warnings = [f"warning: {sentence}" for sentence in choice.passed_over]
-    asked = {**run_to_json(run), "warnings": warnings}
-    return {"asked": asked, "results": [result_to_json(result) for result in results.values()]}
+    run_spec = {**run_to_json(run), "warnings": warnings}
+    return {"run_spec": run_spec, "results": [result_to_json(result) for result in results.values()]}
 
 
-def run_note(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> str:
+def run_note(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> str:
     """Return the outcome of a run in one line."""
-    run = run_from_json(asked, key)
-    entry, snapshot = _entry(run, handed)
+    run = run_from_json(run_spec, key)
+    entry, snapshot = _entry(run, upstream)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
     rulings = snapshot.rulings(entry.run_key)
     ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
     line = f"{run.as_of_name}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
-    return "; ".join([line, *asked.get("warnings", [])])
+    return "; ".join([line, *run_spec.get("warnings", [])])
 
 
-def _entry(run: Run, handed: Sequence[Any]) -> tuple[RunRecord, Snapshot]:
+def _entry(run: Run, upstream: Sequence[Any]) -> tuple[RunRecord, Snapshot]:
     snapshot = Registry(run.store, run.scenario.name).read()
-    return snapshot.get(run_key(run, results_of(run, handed)["gate"].ref)), snapshot
+    return snapshot.get(run_key(run, results_of(run, upstream)["gate"].ref)), snapshot
 
 
 def _table_row(rule: Mapping[str, Any]) -> str:

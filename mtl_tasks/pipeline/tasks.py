@@ -107,11 +107,11 @@ def _check_types(params: Mapping[str, Any]) -> None:
 
 
 def _as_of(
-    asked: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
+    wanted: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
 ) -> tuple[str, str]:
     """Return as_of, and its source in words."""
-    if asked:
-        return asked, "as it was asked for"
+    if wanted:
+        return wanted, "as it was asked for"
     if interval_end is not None:
         return f"{interval_end.astimezone(UTC):%Y-%m-%d}", "the day on which the run's data interval ends"
     day = run_after.astimezone(UTC).date()
@@ -138,42 +138,42 @@ def run_from_json(document: Mapping[str, Any], key: StoreKey | None = None) -> R
     return Run(scenario, as_of, Store(document["store"], key), document["force"])
 
 
-def member_stages(asked: Mapping[str, Any], *, accelerated: bool) -> list[str]:
+def member_stages(run_spec: Mapping[str, Any], *, accelerated: bool) -> list[str]:
     """Return the run's stages that fit a member on a GPU, or those that do not, in the order they are built."""
-    scenario = run_from_json(asked).scenario
+    scenario = run_from_json(run_spec).scenario
     on_gpu = scenario.boosting.device in ACCELERATED
     return [f"member:{kind}" for kind in scenario.members if (on_gpu and kind in BOOSTED) == accelerated]
 
 
-def execute_stage(name: str, asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json:
+def execute_stage(name: str, run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> Json:
     """Run one stage and return its result as JSON.
 
     Parameters
     ----------
     asked
         The document of the run, from :func:`prepare_run`.
-    handed
+    upstream
         Results of the stages that it needs, as this function returned them. Others are ignored, lists are flattened,
         and None (a skipped stage) is dropped.
     key
         The key that seals the store's documents.
     """
-    run = run_from_json(asked, key)
+    run = run_from_json(run_spec, key)
     stage = build_stages(run.scenario)[name]
-    refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(handed)}
+    refs = {document["stage"]: Ref.from_json(document["ref"]) for document in _flat(upstream)}
     with quoting_rows(False):  # more people read a scheduler's logs than the interaction log
         return result_to_json(run_stage(stage, run, refs))
 
 
-def execute_report(asked: Mapping[str, Any], handed: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+def execute_report(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> Json | None:
     """Render the report of a run from the results of all its stages; None if some of a past run were pruned."""
-    run = run_from_json(asked, key)
-    results = results_of(run, handed)
+    run = run_from_json(run_spec, key)
+    results = results_of(run, upstream)
     gone = [name for name in ("resolve", "split", "evaluate") if name not in results]
     if gone:
         log.warning("no report of the run as of %s: %s of it are no longer in the store", run.as_of_name, gone)
         return None
-    stage = report_stage(build_document(run, results, asked.get("overrides", {})))
+    stage = report_stage(build_document(run, results, run_spec.get("overrides", {})))
     return result_to_json(run_stage(stage, run, refs_of(results)))
 
 
@@ -201,16 +201,16 @@ def _check_parameter(name: str, document: Json) -> None:
     parse_scenario(document, where=f"run configuration: {name}")
 
 
-def results_of(run: Run, handed: Sequence[Any]) -> dict[str, StageResult]:
+def results_of(run: Run, upstream: Sequence[Any]) -> dict[str, StageResult]:
     """Return results by stage name, in the order in which one process would make them."""
-    found = {document["stage"]: document for document in _flat(handed)}
+    found = {document["stage"]: document for document in _flat(upstream)}
     return {name: _result_from_json(found[name], run.store) for name in build_stages(run.scenario) if name in found}
 
 
-def _flat(handed: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+def _flat(upstream: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     # A scheduler may pass a lazy sequence. Its slice is one request; iterating makes one per item, and a failed one at
     # the end.
-    for item in handed[:]:
+    for item in upstream[:]:
         if isinstance(item, Mapping):
             yield item
         elif item is not None:

@@ -49,9 +49,9 @@ def approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PromotionApprov
     results: dict[str, StageResult] = {}
     run_pipeline(run, lambda name, result: results.update({} if result is None else {name: result}))
     monkeypatch.setattr(scenario_files, "ROOT", tmp_path)
-    monkeypatch.setattr(approval, "asked", lambda: run_to_json(run))
-    handed = [result_to_json(results[name]) for name in ("gate", "publish")]
-    return approval.PromotionApproval(task_id="approve", subject="Promote?", handed=handed)
+    monkeypatch.setattr(approval, "run_spec", lambda: run_to_json(run))
+    upstream = [result_to_json(results[name]) for name in ("gate", "publish")]
+    return approval.PromotionApproval(task_id="approve", subject="Promote?", results=upstream)
 
 
 def event(chosen: str, user: dict[str, str] | None) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def make(store: Path, as_of: str, **overrides: Any) -> Made:
         results.update({} if result is None else {name: result})
 
     run_pipeline(run, keep)
-    handed = [{"stage": n, **vars(results[n]), "ref": results[n].ref.to_json()} for n in ("gate", "publish")]
-    return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in handed]
+    upstream = [{"stage": n, **vars(results[n]), "ref": results[n].ref.to_json()} for n in ("gate", "publish")]
+    return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in upstream]
 
 
 @pytest.mark.faults(5)
@@ -109,8 +109,8 @@ def test_lists_are_made_from_exactly_the_run_that_is_named(tmp_path: Path) -> No
     named, default = (outcome.prepare_recommend(NAME, key, str(tmp_path)) for key in (older.run_key[:12], None))
     assert named is not None
     assert default is not None
-    assert (named["asked"]["as_of"], default["asked"]["as_of"]) == DAYS
-    assert execute_stage("recommend", named["asked"], [named["results"]])["reused"]  # what the run itself has made
+    assert (named["run_spec"]["as_of"], default["run_spec"]["as_of"]) == DAYS
+    assert execute_stage("recommend", named["run_spec"], [named["results"]])["reused"]  # what the run itself has made
     rollback(registry, Store(str(tmp_path)), None, by="ada", reason="bad lists", at="2026-01-01")
     assert outcome.prepare_recommend(NAME, newer.run_key, str(tmp_path)) is None
 
@@ -149,18 +149,18 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
         shutil.rmtree(store.open(newer.refs[stage]).folder)
     found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
-    assert found["asked"]["as_of"] == DAYS[1]
-    assert execute_stage("recommend", found["asked"], [found["results"]])["reused"]
-    assert execute_report(found["asked"], [found["results"]]) is None  # it shows the windows
-    assert outcome.run_note(found["asked"], [found["results"]]).startswith(f"{DAYS[1]}: promoted; promote")
+    assert found["run_spec"]["as_of"] == DAYS[1]
+    assert execute_stage("recommend", found["run_spec"], [found["results"]])["reused"]
+    assert execute_report(found["run_spec"], [found["results"]]) is None  # it shows the windows
+    assert outcome.run_note(found["run_spec"], [found["results"]]).startswith(f"{DAYS[1]}: promoted; promote")
     model = store.open(newer.refs["member:als"])
     path = model.folder / next(iter(model.manifest["files"].values()))["path"]
     path.write_bytes(path.read_bytes()[:-1])
     found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
-    assert found["asked"]["as_of"] == DAYS[0]
+    assert found["run_spec"]["as_of"] == DAYS[0]
     warning = f"warning: run {newer.run_key[:12]} as of {DAYS[1]}: its member:als is missing or damaged"
-    assert outcome.run_note(found["asked"], [found["results"]]).endswith(warning)
+    assert outcome.run_note(found["run_spec"], [found["results"]]).endswith(warning)
     with pytest.raises(
         ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make lists: its member:als is missing"
     ):

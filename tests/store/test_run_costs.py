@@ -45,7 +45,9 @@ def test_the_command_prints_them(
     assert cli.main(["registry", "costs", "small", "--store", str(root)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("small: The newest 5 runs took 3 min")
-    assert [line.split() for line in printed.splitlines() if "factors" in line] == [["factors", "60", "s", "800", "MiB"]]
+    assert [line.split() for line in printed.splitlines() if "factors" in line] == [
+        ["factors", "60", "s", "800", "MiB"]
+    ]
     assert cli.main(["registry", "costs", "small", "--store", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"]["fuse"] == {"seconds": 120, "peak_mb": 800}
     assert cli.main(["registry", "costs", "small", "--store", "empty"]) == 0

@@ -167,7 +167,7 @@ def test_a_user_is_explored(page: Page, airflow: Airflow, shown: Shown) -> None:
     page.type(f"{FRAME}.querySelector('input[name=user]')", shown.user)
     page.click(named("button", "Show", FRAME))
     page.wait(f"{FRAME}.querySelectorAll('article').length === 5")
-    page.wait(f"{text()}.includes('What moved shared_tail most')")
+    page.wait(f"{text()}.includes('Largest contributions to shared_tail')")
 
 
 @in_a_browser

@@ -23,7 +23,7 @@ from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
 from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
-from mtl_tasks.store.stage_order import stage_place
+from mtl_tasks.store.stages import stage_position
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -423,7 +423,7 @@ def _read_until(summary: Mapping[str, Any]) -> str | None:
 
 def _stages_of(entry: RunRecord) -> list[str]:
     """Return the stages of a registry record in the order they ran; the record keeps them by name."""
-    return sorted(entry.refs, key=stage_place)
+    return sorted(entry.refs, key=stage_position)
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:

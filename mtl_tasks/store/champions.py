@@ -11,10 +11,10 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 from mtl_tasks.store.registry import RunRecord, Snapshot
+from mtl_tasks.store.stages import BULK
 
 log = logging.getLogger(__name__)
 
-BULK: Final = ("validate", "split", "features")  # tables needed only to make the run and its recommendations
 LISTED: Final = "validate"  # the one of them that recommendations are made from
 _MODELS: Final = ("factors", "fuse")
 

@@ -13,9 +13,8 @@ from mtl_tasks.store.artifacts import DAYS, MANIFEST, Store
 from mtl_tasks.store.champions import lasting_refs, listed_days
 from mtl_tasks.store.registry import Registry, Snapshot
 from mtl_tasks.store.safe_files import refuse_links
+from mtl_tasks.store.stages import ALWAYS_KEPT, DAILY
 
-KEPT_STAGES = ("publish", "report")  # small, and read by people
-DAILY = ("validate", "features")  # stages whose artifacts refer to per-day artifacts
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -58,7 +57,7 @@ def _removable(store: Store, scenario: str, snapshot: Snapshot, older_than: floa
     held = {record.as_of for record in snapshot.quarantined if snapshot.lacks_verdict(record)}
     found = []
     for folder in artifact_folders(store, scenario):
-        kept = folder.parent.name in KEPT_STAGES or folder.parent.parent.name in held
+        kept = folder.parent.name in ALWAYS_KEPT or folder.parent.parent.name in held
         if kept or store.uri_of(folder) in needed or _made_from(store, folder, gates):
             needed |= _days_of(store, folder)
         elif (removable := _old(folder, older_than)) is not None:

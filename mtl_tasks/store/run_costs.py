@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry, RunRecord
-from mtl_tasks.store.stage_order import stage_place
+from mtl_tasks.store.stages import stage_position
 
 Json = dict[str, Any]
 RUNS: Final = 5
@@ -70,7 +70,7 @@ def read_costs(store: Store, scenario: str) -> PastCosts:
         If a record or a manifest is damaged.
     """
     usages = [_usage(store, entry) for entry in Registry(store, scenario).entries()[-RUNS:]]
-    known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_place(stage), stage))
+    known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_position(stage), stage))
     stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
     return PastCosts(len(usages), stages)
 

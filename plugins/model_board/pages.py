@@ -15,7 +15,7 @@ from markupsafe import Markup
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
 from mtl_tasks.pipeline.past_runs import History, PastRun, find_lists, list_artifacts, past_document, read_card
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.champions import BULK
+from mtl_tasks.store.stages import BULK
 from plugins.model_board import views
 from plugins.model_board.turns import BusyError
 

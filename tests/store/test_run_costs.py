@@ -14,7 +14,7 @@ from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Decision, Registry
 from mtl_tasks.store.run_costs import RUNS, read_costs
-from mtl_tasks.store.stage_order import STAGE_ORDER
+from mtl_tasks.store.stages import STAGE_ORDER
 from tests.support.forging import forge
 from tests.support.projects import NAME, SCENARIO, write_past_runs, write_scenario
 

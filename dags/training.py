@@ -123,7 +123,7 @@ def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[An
     rows, factors, features, fitted, fusion, verdict = tasks
     if scenario.factors.warm_start == "champion":
         rows >> waited >> factors
-    elif scenario.boosting.transfer != "none":
+    elif scenario.boosting.warm_start != "none":
         features >> waited >> fitted
     else:
         fusion >> waited >> verdict

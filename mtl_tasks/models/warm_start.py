@@ -59,7 +59,7 @@ def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -
     ConfigError
         If another scenario is unknown, or had no champion before ``as_of``.
     """
-    asked = scenario.boosting.transfer
+    asked = scenario.boosting.warm_start
     name = scenario.name if asked == "champion" else asked
     if kind == "cascade":
         return "a cascade's folds may not know trees that learned from their rows"
@@ -77,11 +77,11 @@ def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
     known = scenario_names()
     if name not in known and not Registry(store, name).entries():
         return ConfigError(
-            f"boosting.transfer: no scenario {name!r}{nearest(name, known)} (known: {', '.join(known) or 'none'}): "
+            f"boosting.warm_start: no scenario {name!r}{nearest(name, known)} (known: {', '.join(known) or 'none'}): "
             "name another one, 'champion' for the scenario's own, or 'none'"
         )
     return ConfigError(
-        f"boosting.transfer: no run of {name} was published before {as_of}: run {name} for an earlier day first, or "
+        f"boosting.warm_start: no run of {name} was published before {as_of}: run {name} for an earlier day first, or "
         "set 'none'"
     )
 
@@ -89,7 +89,7 @@ def _no_champion(name: str, as_of: str, store: Store) -> ConfigError:
 def from_scratch(reason: str) -> WarmStart:
     """Log the reason for starting from scratch, and return such a start."""
     note = f"trained from scratch: {reason}"
-    log.warning("boosting.transfer: %s", note)
+    log.warning("boosting.warm_start: %s", note)
     return WarmStart(note=note)
 
 
@@ -118,7 +118,7 @@ def warm_start(
     """
     where, theirs = _where(entry), check_entry(entry, ours, as_of)
     if not fitted and theirs.refit != "none":
-        return from_scratch(f"{where} did not keep its trees from before the refit, as boosting.transfer was 'none'")
+        return from_scratch(f"{where} did not keep its trees from before the refit, as boosting.warm_start was 'none'")
     before, after = (_load(kind, files, theirs) for files in (fitted or refitted, refitted))
     for member in (before, after):
         _check_features(member, columns, where)
@@ -140,7 +140,7 @@ def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
     where = _where(entry)
     theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     _check_days(theirs, entry.as_of, ours, as_of, where)
-    if theirs.boosting.transfer != "none" or theirs.refit == "none":  # otherwise no trees were kept: from scratch
+    if theirs.boosting.warm_start != "none" or theirs.refit == "none":  # otherwise no trees were kept: from scratch
         _check_settings(theirs, ours, where)
     return theirs
 
@@ -164,29 +164,29 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
         )
         if end > limit:
             raise ConfigError(
-                f"boosting.transfer: {where} learned from days before {end}, of which this run {what} those from "
-                f"{limit} on: set boosting.transfer to 'none', or take windows of equal length in both scenarios"
+                f"boosting.warm_start: {where} learned from days before {end}, of which this run {what} those from "
+                f"{limit} on: set boosting.warm_start to 'none', or take windows of equal length in both scenarios"
             )
 
 
 def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     if ours.features.raw_factors:
         raise ConfigError(
-            "boosting.transfer: with features.raw_factors no trees can be warm-started from: the dimensions of two "
+            "boosting.warm_start: with features.raw_factors no trees can be warm-started from: the dimensions of two "
             "runs' factors are unrelated; turn one of the two off"
         )
     objectives = {name: task.objective for name, task in theirs.tasks.items()}
     if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):
         raise ConfigError(
-            f"boosting.transfer: {where} has none of the tasks ({', '.join(objectives)}) of this scenario "
+            f"boosting.warm_start: {where} has none of the tasks ({', '.join(objectives)}) of this scenario "
             f"({', '.join(ours.tasks)}) in the same kind and with the same loss: name tasks alike, or set "
-            "boosting.transfer to 'none'"
+            "boosting.warm_start to 'none'"
         )
     seeds = theirs.boosting.seeds
     if seeds != ours.boosting.seeds:
         raise ConfigError(
-            f"boosting.transfer: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
-            "set boosting.seeds alike, or boosting.transfer to 'none'"
+            f"boosting.warm_start: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
+            "set boosting.seeds alike, or boosting.warm_start to 'none'"
         )
 
 
@@ -195,7 +195,7 @@ def _check_features(member: BoostedMember, columns: list[str], where: str) -> No
     lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
     if lacking or further:
         raise ConfigError(
-            f"boosting.transfer: the trees of {where} know other features: {len(lacking)} that are not here "
+            f"boosting.warm_start: the trees of {where} know other features: {len(lacking)} that are not here "
             f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
-            f"({', '.join(further[:3]) or 'none'}): set boosting.transfer to 'none'"
+            f"({', '.join(further[:3]) or 'none'}): set boosting.warm_start to 'none'"
         )

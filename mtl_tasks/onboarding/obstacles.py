@@ -29,8 +29,8 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
         If the store is unreachable.
     """
     checks: list[Callable[[], object]] = []
-    if as_of is not None and scenario.boosting.transfer != "none":
-        checks.append(lambda: _check_transfer(scenario, as_of, store))
+    if as_of is not None and scenario.boosting.warm_start != "none":
+        checks.append(lambda: _check_warm_start(scenario, as_of, store))
     if devices:
         checks += _device_checks(scenario)
     return list(_refusals(checks))
@@ -51,7 +51,7 @@ def _refusals(checks: list[Callable[[], object]]) -> Iterator[str]:
             yield str(error)
 
 
-def _check_transfer(scenario: Scenario, as_of: str, store: Store) -> None:
+def _check_warm_start(scenario: Scenario, as_of: str, store: Store) -> None:
     """Check the run that the members warm-start from."""
     from mtl_tasks.models.warm_start import check_entry, find_start
 

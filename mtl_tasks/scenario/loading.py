@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import reprlib
@@ -17,6 +18,9 @@ from mtl_tasks.scenario.base import NAME, Model
 from mtl_tasks.scenario.document import MOST_BYTES, OutOfBoundsError, read_yaml
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
+log = logging.getLogger(__name__)
+
+RENAMED: Final = (("boosting", "transfer", "warm_start"),)  # section, former key, key
 MOST_FAULTS: Final = 10  # of one document, in a message
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -55,6 +59,9 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     document = _read_document(path)
     for key, value in (overrides or {}).items():
         _set(document, key, value)
+    document, former = _with_new_names(document, str(path))
+    for old, new in former:
+        log.warning("%s: %s is now %s, and the old name is accepted until the next release: rename it", path, old, new)
     scenario = parse_scenario({"name": name, **document}, where=str(path))
     if scenario.name != name:  # two files of one name would write to the same place in the store
         raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
@@ -62,7 +69,11 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
 
 
 def parse_scenario(document: dict[str, Any], where: str) -> Scenario:
-    """Check a scenario document; ``where`` is named in errors."""
+    """Check a scenario document; ``where`` is named in errors.
+
+    Former names of keys are accepted, as stored runs have them.
+    """
+    document, _ = _with_new_names(document, where)
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
@@ -86,6 +97,20 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {_SHORT.repr(key)}: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {_SHORT.repr(text)}: the value is not YAML") from error
+
+
+def _with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the document with keys that were renamed under their new names, and the (old, new) pairs found."""
+    found = []
+    for section, old, new in RENAMED:
+        keys = document.get(section)
+        if not isinstance(keys, dict) or old not in keys:
+            continue
+        if new in keys:
+            raise ConfigError(f"{where}: {section}.{old} is the former name of {section}.{new}: remove {section}.{old}")
+        document = {**document, section: {new if key == old else key: value for key, value in keys.items()}}
+        found.append((f"{section}.{old}", f"{section}.{new}"))
+    return document, found
 
 
 def _read_document(path: Path) -> dict[str, Any]:

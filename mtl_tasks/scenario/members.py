@@ -95,7 +95,7 @@ class Boosting(Model):
     threads: Whole = Field(
         default=2, ge=1, le=1024, description="threads of a task, and the slots it takes of the pool cpu_heavy"
     )
-    transfer: str = Field(
+    warm_start: str = Field(
         default="none",
         pattern=NAME,
         description="warm start of the trees: none, champion, or the name of a scenario, whose champion is then taken",

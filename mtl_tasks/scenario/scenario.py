@@ -157,9 +157,11 @@ class Scenario(Model):
 
     @field_validator("name")
     @classmethod
-    def _no_answer_of_transfer(cls, name: str) -> str:
+    def _no_choice_of_warm_start(cls, name: str) -> str:
         if name in ("none", "champion"):
-            raise ValueError("is a choice of boosting.transfer, which names scenarios: give the scenario another name")
+            raise ValueError(
+                "is a choice of boosting.warm_start, which names scenarios: give the scenario another name"
+            )
         return name
 
     @field_validator("tasks")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DAYS = [datetime(2013, 5, day, tzinfo=UTC) for day in (7, 8, 9, 10)]
 WARM = {"factors": {**SCENARIO["factors"], "warm_start": "champion"}}
-TRANSFER = {"boosting": {**SCENARIO["boosting"], "transfer": "champion"}}
+TRANSFER = {"boosting": {**SCENARIO["boosting"], "warm_start": "champion"}}
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,8 @@ def test_trees_are_grown_on_from_those_of_the_same_loss_only() -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("transfer")
-    boosting = {"rounds": 400, "threads": 1, "patience": 5, "learning_rate": 0.3, "transfer": "champion"}
+    root = tmp_path_factory.mktemp("warm_start")
+    boosting = {"rounds": 400, "threads": 1, "patience": 5, "learning_rate": 0.3, "warm_start": "champion"}
     for name in (NAME, "other"):
         write_scenario(root, name, members=MEMBERS, boosting=boosting)
     write_log(root)
@@ -147,8 +147,8 @@ def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_
             {"windows.test": 7, "windows.train": 8},
             r"learned from days before 2013-04-27, of which this run chooses rounds on",
         ),
-        ({"boosting.transfer": "nobody"}, r"boosting\.transfer: no scenario 'nobody' \(known: other, small\)"),
-        ({"boosting.transfer": "other"}, r"boosting\.transfer: no run of other was published before"),
+        ({"boosting.warm_start": "nobody"}, r"boosting\.warm_start: no scenario 'nobody' \(known: other, small\)"),
+        ({"boosting.warm_start": "other"}, r"boosting\.warm_start: no run of other was published before"),
     ],
 )
 def test_a_start_that_does_not_fit_is_refused_with_the_reason(
@@ -159,7 +159,7 @@ def test_a_start_that_does_not_fit_is_refused_with_the_reason(
 
 
 def test_another_scenario_can_be_grown_on_from(first: RunDocument, project: Path) -> None:
-    made = run(project, SECOND, "other", **{"boosting.transfer": NAME, "members": ["popularity", "shared"]})
+    made = run(project, SECOND, "other", **{"boosting.warm_start": NAME, "members": ["popularity", "shared"]})
     assert note(made, "shared").startswith(f"warm-started from small as of {FIRST}")
 
 

@@ -35,8 +35,8 @@ def store() -> Store:
     return Store(".store")
 
 
-def scenario(project: Path, transfer: str, name: str = NAME, **sections: Any) -> None:
-    boosting = {**SCENARIO["boosting"], "transfer": transfer, **sections.pop("boosting", {})}
+def scenario(project: Path, warm_start: str, name: str = NAME, **sections: Any) -> None:
+    boosting = {**SCENARIO["boosting"], "warm_start": warm_start, **sections.pop("boosting", {})}
     write_scenario(project, name, boosting=boosting, **sections)
 
 
@@ -56,7 +56,7 @@ def test_check_run_and_a_schedulers_run_refuse_an_unknown_scenario_in_the_same_w
 ) -> None:
     scenario(project, "smal")
     [known] = obstacles(store)
-    assert known.startswith("boosting.transfer: no scenario 'smal', did you mean 'small'? (known: small): ")
+    assert known.startswith("boosting.warm_start: no scenario 'smal', did you mean 'small'? (known: small): ")
     run = make_run(NAME, SECOND, {}, ".store", today=TODAY)
     begun: list[str] = []
     with pytest.raises(ConfigError) as of_run:
@@ -79,8 +79,8 @@ def test_without_a_champion_another_scenario_stops_a_run_and_its_own_does_not(pr
     scenario(project, "champion")
     scenario(project, "none", "other")
     assert obstacles(store) == []
-    [found] = obstacles(store, boosting__transfer="other")
-    assert found.startswith(f"boosting.transfer: no run of other was published before {SECOND}: run other")
+    [found] = obstacles(store, boosting__warm_start="other")
+    assert found.startswith(f"boosting.warm_start: no run of other was published before {SECOND}: run other")
 
 
 def test_a_scenario_whose_file_is_gone_can_be_grown_on_from(project: Path, store: Store) -> None:
@@ -114,7 +114,7 @@ def test_a_champion_that_does_not_fit_is_known_by_its_entry(
 def test_a_champion_that_kept_no_trees_stops_nothing(project: Path, store: Store) -> None:
     scenario(project, "none")
     enter_champion(store)
-    assert obstacles(store, boosting__transfer="champion", boosting__seeds=2) == []
+    assert obstacles(store, boosting__warm_start="champion", boosting__seeds=2) == []
 
 
 def test_without_members_that_grow_trees_there_is_no_start_to_miss(project: Path, store: Store) -> None:

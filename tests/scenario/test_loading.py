@@ -115,3 +115,17 @@ def test_a_setting_without_key_or_value_is_refused_with_an_example(text: str) ->
 def test_a_setting_whose_value_is_no_yaml_is_refused() -> None:
     with pytest.raises(ConfigError, match="the value is not YAML"):
         parse_setting("members=[popularity")
+
+
+def test_a_former_name_of_a_key_is_accepted_with_a_warning_that_names_the_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write(tmp_path, yaml.safe_dump({**DOCUMENT, "boosting": {"transfer": "champion"}}))
+    assert load_scenario("tiny", folder=folder).boosting.warm_start == "champion"
+    assert "tiny.yaml: boosting.transfer is now boosting.warm_start, and the old name is accepted until" in caplog.text
+    caplog.clear()
+    stored = {**DOCUMENT, "boosting": {"transfer": "champion"}}
+    assert parse_scenario(stored, where="registry entry").boosting.warm_start == "champion"  # of a run of before
+    assert not caplog.records
+    with pytest.raises(ConfigError, match=r"boosting\.transfer is the former name of boosting\.warm_start: remove"):
+        load_scenario("tiny", {"boosting.warm_start": "none"}, folder)

@@ -162,7 +162,7 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("source", {**SQL_SOURCE, "sql": {**SQL, "start": 20130501}}, "source.sql.start: write the day as YYYY-MM-DD$"),
         ("source", {**SQL_SOURCE, "sql": {**SQL, "start": "0001-01-01"}}, "source.sql.start: .* equal to 1900-01-01"),
         # names and texts
-        ("name", "champion", "name: is a choice of boosting.transfer, which names scenarios"),
+        ("name", "champion", "name: is a choice of boosting.warm_start, which names scenarios"),
         ("tasks", {"return": {"kind": "binary"}, **DOCUMENT["tasks"]}, "tasks.return: a binary task without"),
         ("tasks", {"return": DOCUMENT["tasks"]["like"]}, "tasks: 'return' is a keyword of Python, so that no formula"),
         ("tasks", {"ranking": DOCUMENT["tasks"]["like"]}, "tasks: 'ranking' is what the rules of the gate call"),

@@ -158,7 +158,7 @@ def member_config(kind: MemberKind) -> Config:
 
 def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
     """Return the run to warm-start a member from, or why there is none: the stage's key depends on it."""
-    asked = run.scenario.boosting.transfer
+    asked = run.scenario.boosting.warm_start
     if asked == "none":
         return {}
     from mtl_tasks.models.warm_start import find_start

@@ -92,7 +92,7 @@ def _date_limits(model: type[Model], name: str) -> dict[str, str]:
 
 
 def _inner_section(schema: Schema) -> tuple[str, str] | None:
-    """What is between a key's path and those of the keys in it, and the model of these; null for a plain value."""
+    """Return the text between a key's path and those of its keys, and their model; null for a plain value."""
     if "$ref" in schema:
         return "", schema["$ref"].rpartition("/")[2]
     nested = [

@@ -1,4 +1,4 @@
-"""What every section of a scenario file is: immutable, strict about its keys, and bounded in every value."""
+"""Base of every section of a scenario file: immutable, strict about its keys, and bounded in every value."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Drift(Model):
 
     @property
     def limits(self) -> dict[str, float]:
-        """What is limited, and to which population stability index."""
+        """Limited groups of variables, each with its largest population stability index."""
         given = {"labels": self.labels, "predictions": self.predictions, "features": self.features}
         return {group: limit for group, limit in given.items() if limit is not None}
 

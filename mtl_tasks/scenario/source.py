@@ -24,7 +24,7 @@ class Columns(Model):
 
 
 class AttributeTable(Model):
-    """What is known of users or items besides the log: one row an id, or one row a version of it."""
+    """Attributes of users or items: one row for each id, or for each version of it."""
 
     path: Line = Field(description="a Parquet or CSV file")
     id: Line = Field(description="column of the ids, as in the log")
@@ -66,7 +66,7 @@ class ItemTable(AttributeTable):
 
 
 class Context(Model):
-    """What is known of an exposure before it happens: columns of its row."""
+    """Context of an exposure, known before it happens: columns of its row."""
 
     numeric: dict[Name, Line] = Field(default={}, description="name -> column of numbers")
     categorical: dict[Name, Line] = Field(default={}, description="name -> column of categories")
@@ -150,7 +150,7 @@ class Sql(Model):
 
     @property
     def name(self) -> str:
-        """What the database is called in messages."""
+        """Name of the database in messages."""
         return f"source.sql.url_env {self.url_env}" if self.url is None else f"source.sql.url {self.url}"
 
 
@@ -225,7 +225,7 @@ class Source(Model):
 
     @property
     def log(self) -> str:
-        """What the log is called in messages."""
+        """Name of the log in messages."""
         return self.events if self.events is not None else "source.sql"
 
     @property

@@ -73,7 +73,7 @@ class Task(Model):
 
     @property
     def objective(self) -> Literal["regression", "binary", "fraction"]:
-        """What boosted trees learn: a value, a probability, or a value's place in its range."""
+        """Objective of boosted trees: a value, a probability, or a value's position in its range."""
         return "fraction" if self.kind == "regression" and self.loss == "log_loss" else self.kind
 
     @property
@@ -90,7 +90,7 @@ class Task(Model):
 
     @property
     def described(self) -> str:
-        """What is predicted, for people."""
+        """Kind of the task in words."""
         return "regression of log(1 + label)" if self.scale == "log" else self.kind
 
     @property

@@ -14,6 +14,7 @@ import yaml
 from mtl_tasks.cli import main as cli
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.scenario import load_scenario, parse_scenario, scenario_names
+from mtl_tasks.scenario.gate_rules import check_rules
 from tests.conftest import PROJECT
 
 GUIDE = "include/docs/scenario-guide.md"
@@ -38,12 +39,14 @@ def test_the_example_scenario_is_valid() -> None:
 
 def test_what_it_says_in_the_place_of_parts_of_the_example_is_valid() -> None:
     example, *variants = yaml_blocks()
-    assert {key for variant in variants for key in variant["source"]} >= {"sql", "long", "users", "context", "prior"}
-    for variant in variants:
-        source = {**example["source"], **variant["source"]}
+    sources: list[dict[str, Any]] = [variant.get("source", {}) for variant in variants]
+    assert {key for source in sources for key in source} >= {"sql", "long", "users", "context", "prior"}
+    assert {"relative", "drift"} <= {key for variant in variants for key in variant.get("gate", {})}
+    for variant, given in zip(variants, sources, strict=True):
+        source = {**example["source"], **given}
         if "sql" in source:
             source = {key: value for key, value in source.items() if key not in ("events", "format")}
-        parse_scenario({**example, **variant, "source": source}, where=GUIDE)
+        check_rules(parse_scenario({**example, **variant, "source": source}, where=GUIDE))
 
 
 def yaml_blocks() -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from mtl_tasks.metrics.catalog import CATALOG
 from mtl_tasks.onboarding.reference import PAGE, Key, reference_page, scenario_sections
 from mtl_tasks.scenario.base import Model
+from mtl_tasks.scenario.gate_rules import SLICES
 from tests.conftest import PROJECT
 
 
@@ -43,3 +45,13 @@ def test_types_defaults_and_limits_are_those_of_the_models(keys: dict[str, Key])
     assert keys["source.items.separator"][1:4] == ("text", r"`\|`", "1 to 3 characters")
     assert keys["tasks.<name>.range"].type == "[number, number] or `null`"
     assert keys["gate.absolute[].metric"].default == "required"
+
+
+@pytest.fixture(scope="module")
+def gate_rules() -> str:
+    guide = (PROJECT / "include/docs/scenario-guide.md").read_text(encoding="utf-8")
+    return guide.split("## Gate rules\n")[1].split("\n## ")[0]
+
+
+def test_the_guides_gate_rules_name_every_metric_and_slice(gate_rules: str) -> None:
+    assert [name for name in (*CATALOG, *SLICES) if f"`{name}`" not in gate_rules] == []

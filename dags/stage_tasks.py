@@ -107,10 +107,10 @@ def announce(upstream: list[Any], champion: Asset) -> Json:
 
         told = champion_event(run_spec(), upstream, store_key())
     if told is None:
-        raise AirflowSkipException("today's champion is another run: nobody is told")
+        raise AirflowSkipException("today's champion is another run: no event is emitted")
     for event in context["inlet_events"][champion].ascending(False).limit(1):
         if (event.extra or {}).get("run_key") == told["run_key"]:
-            raise AirflowSkipException("this run was announced before: nobody is told again")
+            raise AirflowSkipException("this run was announced before: no event is emitted")
     context["outlet_events"][champion].extra = told
     return told
 
@@ -126,7 +126,7 @@ def report(upstream: list[Any]) -> Json:
         page = execute_report(run_spec(), upstream, store_key())
     if page is None:
         raise AirflowSkipException(
-            "the run's tables were pruned, so its page cannot be drawn again: the lists are made"
+            "the run's tables were pruned, so its page cannot be rendered again: the recommendations are complete"
         )
     return page
 

@@ -218,8 +218,8 @@ def prune(
 ) -> None:
     """List, and with --delete remove, the artifacts that no run of the registry needs.
 
-    What a run at work has made or reused counts as young. One that reuses something while it is being removed fails;
-    started again, it makes that anew.
+    Artifacts that an active run has made or reused count as recent. A run that reuses one while it is being removed
+    fails; start it again then.
     """
     from mtl_tasks.store.pruning import find_removable, remove
 

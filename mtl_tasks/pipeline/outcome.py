@@ -170,7 +170,7 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
         return None
     fault = lists_fault(entry, opened)
     if fault is not None:
-        raise ArtifactError(f"run {entry.run_key[:12]} as of {entry.as_of} cannot make lists: {fault}")
+        raise ArtifactError(f"run {entry.run_key[:12]} as of {entry.as_of} cannot make recommendations: {fault}")
     run = rebuild_run(opened, entry)
     results = earlier_results(entry, opened, build_stages(run.scenario)["recommend"].needs, _SHOWN)
     warnings = [f"warning: {sentence}" for sentence in choice.passed_over]

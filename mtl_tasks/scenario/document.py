@@ -61,7 +61,7 @@ class _Loader(yaml.SafeLoader):
             if event.anchor in self._anchored:
                 self._add(event, *self._anchored[event.anchor])
             elif any(part.anchor == event.anchor for part in self._open):
-                raise _out_of_bounds(f"the alias {event.anchor!r} stands in what it refers to", event)
+                raise _out_of_bounds(f"the alias {event.anchor!r} refers to itself", event)
         elif isinstance(event, yaml.ScalarEvent):
             self._add(event, 1, 0)
             _check_text(event)
@@ -99,7 +99,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if (key.tag, key.value) in met:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} stands twice in its section", problem_mark=key.start_mark
+                    problem=f"the key {key.value!r} is in its section twice", problem_mark=key.start_mark
                 )
             met.add((key.tag, key.value))
         return node

@@ -24,7 +24,7 @@ def check_rules(scenario: Scenario) -> None:
     for rule in rules:
         where = f"gate: rule on {rule.task} {rule.metric}"
         if rule.task == LISTS and (isinstance(rule, Margin) or rule.slice):
-            raise ConfigError(f"{where}: rules on lists are absolute and without a slice, in {scenario.file}")
+            raise ConfigError(f"{where}: rules on ranking must be absolute and have no slice, in {scenario.file}")
         known = metrics_of("lists" if rule.task == LISTS else scenario.tasks[rule.task].kind)
         if rule.metric not in known:
             hint = nearest(rule.metric, list(known))

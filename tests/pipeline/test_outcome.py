@@ -162,7 +162,7 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
     warning = f"warning: run {newer.run_key[:12]} as of {DAYS[1]}: its member:als is missing or damaged"
     assert outcome.run_note(found["run_spec"], [found["results"]]).endswith(warning)
     with pytest.raises(
-        ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make lists: its member:als is missing"
+        ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make recommendations: its member:als is missing"
     ):
         outcome.prepare_recommend(NAME, newer.run_key, str(tmp_path))
     shutil.rmtree(store.open(older.refs["validate"]).folder)

@@ -73,7 +73,7 @@ def test_a_key_may_replace_one_that_is_merged_into_its_section(tmp_path: Path) -
     ("text", "message"),
     [
         ("a: [1", "not YAML: while parsing"),
-        ("a: {b: 1, c: 2, b: 3}", "not YAML: the key 'b' stands twice in its section in .*, line 1, column 17"),
+        ("a: {b: 1, c: 2, b: 3}", "not YAML: the key 'b' is in its section twice in .*, line 1, column 17"),
         ("? [1, 2]\n: 3", "not YAML: while constructing a mapping in .*found unhashable key"),
         ("- a\n- b\n", "expected a mapping of keys at the top, found list"),
         ("", "expected a mapping of keys at the top, found NoneType"),

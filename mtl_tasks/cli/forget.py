@@ -126,7 +126,7 @@ def _left(planned: Erasure) -> list[str]:
         f"the log: the store had {found.log_rows:,} rows of it. Erase them there, or the next run reads them again",
         *(_model(entry, "learned from this user", planned) for entry in found.learned),
         *(
-            _model(entry, "may have have learned from this user, its tables are gone", planned)
+            _model(entry, "may have learned from this user; its tables are gone", planned)
             for entry in found.may_have_learned
         ),
         *(

@@ -172,8 +172,8 @@ def _check_days(theirs: Scenario, their_as_of: str, ours: Scenario, as_of: str, 
 def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     if ours.features.raw_factors:
         raise ConfigError(
-            "boosting.warm_start: with features.raw_factors no trees can be warm-started from: the dimensions of two "
-            "runs' factors are unrelated; turn one of the two off"
+            "boosting.warm_start: trees cannot be warm-started with features.raw_factors, as the dimensions of two "
+            "runs' factors are unrelated: turn one of the two off"
         )
     objectives = {name: task.objective for name, task in theirs.tasks.items()}
     if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):

@@ -10,6 +10,7 @@ from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.evaluation.drift import compare, read_record
 from mtl_tasks.pipeline.past_runs import PastRun
 from mtl_tasks.report.labels import in_order, metric
+from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
 
 Json = dict[str, Any]
@@ -23,8 +24,13 @@ def compare_runs(first: PastRun, second: PastRun) -> Json:
     """
     return {
         "metrics": list(_metric_rows(first.metrics, second.metrics)),
-        "settings": list(_setting_rows(first.entry.scenario_document, second.entry.scenario_document)),
+        "settings": list(_setting_rows(*(_settings(run) for run in (first, second)))),
     }
+
+
+def _settings(run: PastRun) -> Json:
+    """Return the scenario document of a run, with former names of keys replaced."""
+    return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
 
 
 def _metric_rows(first: Json, second: Json) -> Iterator[Json]:

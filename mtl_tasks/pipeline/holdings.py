@@ -218,7 +218,9 @@ class _Search:
     def _read(self, path: UPath) -> bytes:
         data = read_file(self._store.root, self._store.uri_of(path), FILE_BYTES)
         if data is None:
-            raise ArtifactError(f"{path}: has more than {FILE_BYTES:,} bytes, none of ours does: remove it")
+            raise ArtifactError(
+                f"{path}: has more than {FILE_BYTES:,} bytes, more than any file written here: remove it"
+            )
         return data
 
     @staticmethod

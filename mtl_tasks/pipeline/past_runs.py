@@ -20,7 +20,7 @@ from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import build_document, page_uri
 from mtl_tasks.pipeline.stages import report_stage
 from mtl_tasks.report.document import RunDocument
-from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.scenario import parse_scenario, with_new_names
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
 from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 from mtl_tasks.store.stages import stage_position
@@ -339,8 +339,10 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
 
 def _overrides(store: Store, entry: RunRecord) -> Json:
     """Return the settings that the caller had changed, as kept with the run's own page; empty if that is gone."""
+    where = f"run {entry.run_key[:12]}"
+    own = with_new_names(entry.scenario_document, where)[0] | {"rulings": None}
     for page in _made_of(store, entry, "report"):
-        if page.manifest["config"] | {"rulings": None} == entry.scenario_document | {"rulings": None}:
+        if with_new_names(page.manifest["config"], where)[0] | {"rulings": None} == own:
             overrides: Json = page.summary.get("overrides", {})
             return overrides
     return {}

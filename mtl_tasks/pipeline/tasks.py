@@ -150,7 +150,7 @@ def execute_stage(name: str, run_spec: Mapping[str, Any], upstream: Sequence[Any
 
     Parameters
     ----------
-    asked
+    run_spec
         The document of the run, from :func:`prepare_run`.
     upstream
         Results of the stages that it needs, as this function returned them. Others are ignored, lists are flattened,

@@ -209,7 +209,7 @@ def duration(seconds: float) -> str:
 def size(number_of_bytes: float) -> str:
     """Format a file size.
 
-    >>> size(1_500_000)
-    '1.5 MB'
+    >>> size(1_500_000), size(999)
+    ('1.5 MB', '999 bytes')
     """
     return decimal(int(number_of_bytes))

@@ -30,7 +30,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
     note = f"In parentheses: gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     _say(console, note, style="dim")
     _show(console, "Fusion", _fusion(document))
-    _show(console, f"Top-{ranking['k']} lists ({labels.people(ranking)})", _ranking(document))
+    _show(console, f"Top-{ranking['k']} recommendations ({labels.people(ranking)})", _ranking(document))
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
     if shortlisted := labels.shortlist(ranking.get("shortlist")):
@@ -201,7 +201,7 @@ def _candidates(document: RunDocument) -> str:
 def _print_verdict(document: RunDocument, console: Console) -> None:
     verdict, accepted = document.verdict, document.accepted
     notes = [
-        *(["dry run, nothing follows from it"] if verdict["mode"] == "dry_run" else []),
+        *(["dry run, nothing is promoted"] if verdict["mode"] == "dry_run" else []),
         *(["first run, no champion yet"] if verdict["first"] else []),
     ]
     heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
@@ -258,7 +258,7 @@ def _stages(document: RunDocument) -> Table:
 def _why_no_lists(document: RunDocument) -> str:
     if document.standing in ("promoted", "approved", "forced"):
         return "none were made with this run"
-    return f"as lists are made of promoted runs only, and this one is: {document.standing}"
+    return f"only promoted runs make recommendations, and this one is: {document.standing}"
 
 
 def _people(document: RunDocument) -> Table:

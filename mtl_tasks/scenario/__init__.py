@@ -2,7 +2,7 @@
 
 from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, Margin, Rule
-from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names
+from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
@@ -36,4 +36,5 @@ __all__ = [
     "parse_scenario",
     "parse_setting",
     "scenario_names",
+    "with_new_names",
 ]

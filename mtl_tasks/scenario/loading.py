@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -59,9 +60,9 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     document = _read_document(path)
     for key, value in (overrides or {}).items():
         _set(document, key, value)
-    document, former = _with_new_names(document, str(path))
+    document, former = with_new_names(document, str(path))
     for old, new in former:
-        log.warning("%s: %s is now %s, and the old name is accepted until the next release: rename it", path, old, new)
+        _warn_once(f"{path}: {old} is now {new}, and the old name is accepted until the next release: rename it")
     scenario = parse_scenario({"name": name, **document}, where=str(path))
     if scenario.name != name:  # two files of one name would write to the same place in the store
         raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
@@ -73,7 +74,7 @@ def parse_scenario(document: dict[str, Any], where: str) -> Scenario:
 
     Former names of keys are accepted, as stored runs have them.
     """
-    document, _ = _with_new_names(document, where)
+    document, _ = with_new_names(document, where)
     try:
         return Scenario.model_validate(document)
     except ValidationError as error:
@@ -99,7 +100,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ConfigError(f"--set {_SHORT.repr(text)}: the value is not YAML") from error
 
 
-def _with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning the first time in this process: a DAG file is parsed again and again."""
+    log.warning(message)
+
+
+def with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Return the document with keys that were renamed under their new names, and the (old, new) pairs found."""
     found = []
     for section, old, new in RENAMED:

@@ -46,7 +46,7 @@ class AttributeTable(Model):
         names = [*self.numeric, *self.categorical, *self.multi, *self.times]
         for name in names:
             if names.count(name) > 1 or name in RESERVED:
-                raise ValueError(f"attribute {name!r} is there twice or has a name of ours: give it another name")
+                raise ValueError(f"attribute {name!r} is used twice or has a reserved name: give it another name")
         return self
 
 

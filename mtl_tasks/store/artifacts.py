@@ -320,7 +320,7 @@ class Store:
         data = read_file(self.root, path, DOCUMENT_BYTES)
         if data is None:
             raise ArtifactError(
-                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, as no document that is written here; "
+                f"{self.root / path}: has more than {DOCUMENT_BYTES:,} bytes, more than any document written here; "
                 f"{remedy}"
             )
         return unsealed(data, self.key, str(self.root / path))

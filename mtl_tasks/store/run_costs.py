@@ -99,7 +99,7 @@ def _time(seconds: float) -> str:
 
 
 def _memory(mebibytes: float) -> str:
-    """Format an amount of memory, rounded to 100 MB.
+    """Format an amount of memory, rounded to 100 MiB.
 
     >>> _memory(312.4), _memory(1433.0)
     ('300 MiB', '1.4 GiB')

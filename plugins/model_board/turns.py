@@ -29,13 +29,13 @@ class Turns:
     ----------
     seconds
         How long a question may take, including the wait for its turn.
-    positions
+    capacity
         Most questions at once: the one that runs, and those that wait.
     """
 
-    def __init__(self, seconds: int, positions: int) -> None:
-        self._seconds, self._places = seconds, positions
-        self._free = BoundedSemaphore(positions)
+    def __init__(self, seconds: int, capacity: int) -> None:
+        self._seconds, self._capacity = seconds, capacity
+        self._free = BoundedSemaphore(capacity)
         self._thread = ThreadPoolExecutor(1, "model-board")
 
     async def ask(self, work: Callable[[], Answer]) -> Answer:
@@ -48,7 +48,7 @@ class Turns:
             one that has runs on, and the questions after it wait.
         """
         if not self._free.acquire(blocking=False):
-            raise self._busy(f"{self._places} questions wait already, as many as may")
+            raise self._busy(f"{self._capacity} questions wait already, as many as may")
         future = self._thread.submit(work)
         future.add_done_callback(lambda _: self._free.release())
         answer = asyncio.wrap_future(future)

@@ -148,7 +148,7 @@ def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
     assert cli.main(["run", NAME, "--as-of", DAYS[1]]) == 0
     out = capsys.readouterr().out
     assert "\nRETIRED" in out
-    assert "Recommendations: none, as lists are made of promoted runs only, and this one is: retired." in out
+    assert "Recommendations: none, only promoted runs make recommendations, and this one is: retired." in out
     assert "Recommendations (" not in out
 
 

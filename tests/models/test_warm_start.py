@@ -141,7 +141,7 @@ def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_
     ("overrides", "message"),
     [
         ({"boosting.seeds": 2}, r"has 1 seed\(s\) a task and boosting\.seeds is 2"),
-        ({"features.raw_factors": True}, "with features.raw_factors no trees can be warm-started from"),
+        ({"features.raw_factors": True}, "trees cannot be warm-started with features.raw_factors"),
         ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
         (
             {"windows.test": 7, "windows.train": 8},

@@ -95,7 +95,7 @@ def test_a_scenario_whose_file_is_gone_can_be_grown_on_from(project: Path, store
     ("overrides", "message"),
     [
         ({"boosting__seeds": 2}, "has 1 seed(s) a task and boosting.seeds is 2"),
-        ({"features__raw_factors": True}, "with features.raw_factors no trees can be warm-started from"),
+        ({"features__raw_factors": True}, "trees cannot be warm-started with features.raw_factors"),
         ({"windows__test": 7, "windows__train": 8}, "learned from days before 2013-04-27, of which this run"),
         ({"tasks": {"stars": SCENARIO["tasks"]["rating"]}, "gate.absolute": []}, "has none of the tasks"),
     ],
@@ -127,4 +127,4 @@ def test_a_device_is_tried_where_members_are_fitted(project: Path, store: Store)
     asked = load_scenario(NAME)
     assert find_obstacles(asked, SECOND, store, devices=False) == []
     found = find_obstacles(asked, SECOND, store, devices=True)
-    assert ["'cuda' was asked for" in one for one in found] == [True] * (probe("cuda").problem is not None)
+    assert ["'cuda' was requested" in one for one in found] == [True] * (probe("cuda").problem is not None)

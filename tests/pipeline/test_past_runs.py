@@ -230,6 +230,15 @@ def test_a_comparison_shows_differences_with_intervals_and_changed_settings(boar
     assert [row["setting"] for row in made["settings"]] == ["gate.absolute"]
 
 
+def test_a_setting_under_a_former_name_does_not_differ(board_project: Path) -> None:
+    run = read_history(board.store(board_project), NAME).runs[0]
+    document = run.entry.scenario_document
+    boosting = {key: value for key, value in document["boosting"].items() if key != "warm_start"}
+    former = {**document, "boosting": {**boosting, "transfer": document["boosting"]["warm_start"]}}
+    earlier = replace(run, entry=replace(run.entry, scenario_document=former))
+    assert compare_runs(earlier, run)["settings"] == []
+
+
 def test_a_person_is_shown_with_history_list_and_reasons(board_project: Path) -> None:
     store, entry = board.store(board_project), board.entry_of(board_project, "2013-05-08")
     lists = pd.read_parquet(next((board_project / ".store" / NAME / "2013-05-08" / "recommend").rglob("*.parquet")))

@@ -331,7 +331,7 @@ def _fusion() -> Json:
             "weights": {"popularity": 0.0, "als": 0.0, "independent": 1.0},
             "blend_loss": _losses(0.501, 0.488, 0.4630, mean=0.4791, weighted=0.4634, vote=0.4802),
             "calibration": {"kind": "isotonic"},
-            "note": "no fusion beat independent alone on blend, so it stands alone",
+            "note": "no fusion beat independent alone on blend, so it is used alone",
         },
     }
 

@@ -165,7 +165,7 @@ def test_what_moves_predictions_is_drawn_with_its_rows(page: str) -> None:
     text = words(page)
     assert "mean absolute SHAP value (label points)" in text
     assert "mean absolute SHAP value (log-odds)" in text
-    assert "What moves the predictions of 1,873 test rows." in text
+    assert "SHAP values on 1,873 test rows." in text
     assert "own trees" in text
     assert text.count("in the trees that all tasks share and in its own") == 1  # the purchase has trees of one kind
 

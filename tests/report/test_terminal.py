@@ -59,7 +59,7 @@ def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
     print_summary(document, console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "Recommendations: none, as lists are made of promoted runs only, and this one is: rejected." in text
+    assert "Recommendations: none, only promoted runs make recommendations, and this one is: rejected." in text
     assert "person" not in text.partition("Recommendations")[2]
 
 

@@ -438,7 +438,7 @@ def test_a_manifest_of_forty_gigabytes_is_refused_unread(tmp_path: Path) -> None
     artifact = publish(tmp_path)
     os.truncate(manifest_of(artifact), FORTY_GB)
     with pytest.raises(
-        ArtifactError, match=rf"{MANIFEST}: has more than {DOCUMENT_BYTES:,} bytes, as no document that is written here"
+        ArtifactError, match=rf"{MANIFEST}: has more than {DOCUMENT_BYTES:,} bytes, more than any document written here"
     ):
         Store(str(tmp_path)).find(artifact.folder)
 

@@ -77,7 +77,7 @@ def resolve_device(asked: str) -> str:
     problem = probe(asked).problem
     if problem is not None:
         raise ConfigError(
-            f"boosting.device: {asked!r} was asked for but LightGBM cannot use it here ({problem}): "
+            f"boosting.device: {asked!r} was requested, but LightGBM cannot use it here ({problem}): "
             f"{_remedy(asked)}, or set boosting.device to 'auto' or 'cpu'"
         )
     return asked

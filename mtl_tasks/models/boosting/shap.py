@@ -70,7 +70,7 @@ def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
     """Return Spearman's correlation over the rows with both values; None if either is constant."""
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if len(first) < 2 or first.min() == first.max() or second.min() == second.max():
         return None
     return round(float(spearmanr(first, second).statistic), 4)
 

@@ -232,7 +232,7 @@ def test_without_login_every_url_is_refused(airflow: Airflow) -> None:
 
 
 def test_who_may_not_read_the_dag_learns_nothing(airflow: Airflow, shown: Shown) -> None:
-    """Here she may read no DAG; tests/compose has people who may read some."""
+    """Here she may read no DAG; tests/end_to_end/compose has people who may read some."""
     with httpx.Client(base_url=airflow.url, headers={"Authorization": f"Bearer {airflow.token('nora')}"}) as nora:
         assert nora.get(f"{PREFIX}/api/scenarios").json() == []
         for name in PAGES[1:]:

@@ -103,14 +103,16 @@ def test_opencl_that_is_not_there_is_refused_with_the_remedy() -> None:
         pytest.skip("this build of LightGBM has no OpenCL")
     assert asked.returncode != 0
     refusal = asked.stderr.strip().splitlines()[-1]  # the last line of the traceback: the whole message is one line
-    reason = "boosting.device: 'gpu' was asked for but LightGBM cannot use it here (No OpenCL device found)"
+    reason = "boosting.device: 'gpu' was requested, but LightGBM cannot use it here (No OpenCL device found)"
     assert f"ConfigError: {reason}: install an OpenCL driver for the GPU" in refusal
     assert refusal.endswith("set boosting.device to 'auto' or 'cpu'")
 
 
 @pytest.mark.faults(27)
 def test_cuda_that_is_not_there_is_refused_with_the_remedy(no_cuda: None) -> None:
-    reason = r"'cuda' was asked for but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build\)"
+    reason = (
+        r"'cuda' was requested, but LightGBM cannot use it here \(CUDA Tree Learner was not enabled in this build\)"
+    )
     with pytest.raises(ConfigError, match=rf"boosting.device: {reason}.*include/bin/lightgbm-cuda.sh") as told:
         device.resolve_device("cuda")
     assert "\n" not in str(told.value)

@@ -35,7 +35,7 @@ class Candidates:
     def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:
         self._maker, self._day, self._count = maker, day, count
         past = maker.taken.before(day)
-        self.last_week = _times_taken(past, day - 7)
+        self.last_week, self.last_day = (_times_taken(past, day - days) for days in (7, 1))
         self._shape = len(past.user_ids), len(past.item_ids)
         ones = np.ones(len(past.items), dtype=np.float32)
         self._seen = sparse.csr_matrix((ones, (past.users, past.items)), shape=self._shape)

@@ -19,7 +19,7 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.models.fusion import Fitted, fuse
-from mtl_tasks.recommend.candidates import Candidates, sorted_codes
+from mtl_tasks.recommend.candidates import SOURCES, Candidates, sorted_codes
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Formula, Scenario, Task
 
@@ -97,20 +97,21 @@ class Scorer:
         Yields
         ------
         tuple of pandas.DataFrame
-            First, ordered by user: user, item, day, the ranking scores (``popular_7d``, ``als`` and ``utility``), and
-            the predictions behind the utility; utility and predictions are NaN for rows not on the shortlist. Second,
-            the features of the same rows, from which :meth:`fuse` predicts the other tasks.
+            First, ordered by user: user, item, day, the mask of the ``sources`` that offered the item, the ranking
+            scores (``popular_7d``, ``als`` and ``utility``), and the predictions behind the utility; utility and
+            predictions are NaN for rows not on the shortlist. Second, the features of the same rows, from which
+            :meth:`fuse` predicts the other tasks.
         """
         past = events[events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
         maker.advance(day)
         codes = sorted_codes(coded.user_ids, users)
-        candidates = Candidates(maker, day, self.scenario.recommend.candidates)
+        candidates = Candidates(maker, day, self.scenario)
         context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
-            rows = candidates.rows(batch)
+            rows, sources = candidates.rows(batch)
             if not len(rows):  # no users in the batch, or users who have every item
                 continue
             scored = pd.DataFrame(
@@ -121,6 +122,7 @@ class Scorer:
                 }
             )
             features = maker.make(with_context(rows, context.add(scored), coded, self.scenario))
+            scored[SOURCES] = sources
             scored[POPULAR] = candidates.last_week[rows.items].astype(np.float64)
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
             yield scored.join(self._shortlisted(scored, features)), features

@@ -19,6 +19,7 @@ from mtl_tasks.scenario import SourceName
 EASE_DAYS: Final = 365
 MOST_ITEMS: Final = 20_000  # the inverse takes 3.2 GB, and 8 * 10**12 multiplications on one thread
 REGULARIZATION: Final = 100.0
+_BLOCK: Final = 512  # rows that are mirrored at once
 
 
 class Ease:
@@ -60,20 +61,24 @@ def ease_weights(taken: sparse.csr_matrix, regularization: float) -> Floats:
     They minimize ``|X - X B|^2 + regularization |B|^2`` with ``diag(B) = 0``: ``B = I - P / diag(P)`` with
     ``P = inv(X' X + regularization I)``.
     """
-    gram = (taken.T @ taken).toarray().astype(np.float64, order="F")
+    gram = (taken.T @ taken).astype(np.float64).toarray(order="F")
     gram[np.diag_indices_from(gram)] += regularization
-    inverse = _inverse(gram)
-    weights = inverse / -np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return np.ascontiguousarray(weights, dtype=np.float32)
+    inverse = _inverted(gram)
+    inverse /= -np.diag(inverse)
+    np.fill_diagonal(inverse, 0.0)
+    return np.ascontiguousarray(inverse, dtype=np.float32)
 
 
-def _inverse(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of a symmetric positive definite matrix, which is overwritten."""
+def _inverted(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Invert a symmetric positive definite matrix (n, n), in Fortran order, in place."""
     if not len(gram):
         return gram
     with threadpool_limits(1, "blas"):  # the sums of several threads depend on their number
         factor, _ = linalg.lapack.dpotrf(gram, lower=1, overwrite_a=1)
         inverse, _ = linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
-    lower = np.tril(inverse)
-    return np.asarray(lower + np.tril(lower, -1).T)
+    for start in range(0, len(inverse), _BLOCK):  # only the lower triangle was written
+        stop = start + _BLOCK
+        corner = inverse[start:stop, start:stop]
+        corner[:] = np.tril(corner) + np.tril(corner, -1).T
+        inverse[start:stop, stop:] = inverse[stop:, start:stop].T
+    return np.asarray(inverse)

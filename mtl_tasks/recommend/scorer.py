@@ -19,7 +19,7 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.models.fusion import Fitted, fuse
-from mtl_tasks.recommend.candidates import Candidates, sorted_codes
+from mtl_tasks.recommend.candidates import SOURCES, Candidates, sorted_codes
 from mtl_tasks.recommend.rankers import Ranker, RankingRows, UtilityRanker
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Formula, Scenario, Task
@@ -141,11 +141,11 @@ class Scorer:
         self, past: pd.DataFrame, maker: FeatureMaker, coded: IndexedInteractions, users: NDArray[Any], day: int
     ) -> Iterator[RankingRows]:
         codes = sorted_codes(coded.user_ids, users)
-        candidates = Candidates(maker, day, self.scenario.recommend.candidates)
+        candidates = Candidates(maker, day, self.scenario)
         context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
-            rows = candidates.rows(batch)
+            rows, sources = candidates.rows(batch)
             if not len(rows):  # no users in the batch, or users who have every item
                 continue
             scored = pd.DataFrame(
@@ -156,6 +156,7 @@ class Scorer:
                 }
             )
             features = maker.make(with_context(rows, context.add(scored), coded, self.scenario))
+            scored[SOURCES] = sources
             scored[POPULAR] = candidates.last_week[rows.items].astype(np.float64)
             scored[POPULAR_1D] = candidates.last_day[rows.items].astype(np.float64)
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)

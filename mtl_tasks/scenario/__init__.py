@@ -4,7 +4,17 @@ from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
-from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
+from mtl_tasks.scenario.scenario import (
+    FEATURE_SECTIONS,
+    LISTS,
+    SCENARIO_FOLDER,
+    SOURCE_NAMES,
+    Recommend,
+    Scenario,
+    SourceName,
+    Sources,
+    Windows,
+)
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
 from mtl_tasks.scenario.utility import Formula
@@ -14,6 +24,7 @@ __all__ = [
     "FEATURE_SECTIONS",
     "LISTS",
     "SCENARIO_FOLDER",
+    "SOURCE_NAMES",
     "AttributeTable",
     "Boosting",
     "Formula",
@@ -24,9 +35,12 @@ __all__ = [
     "Margin",
     "MemberKind",
     "Prior",
+    "Recommend",
     "Rule",
     "Scenario",
     "Source",
+    "SourceName",
+    "Sources",
     "Sql",
     "Task",
     "UserTable",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import keyword
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -88,12 +88,60 @@ class Validation(Model):
         return self
 
 
+Size = Annotated[Whole, Field(ge=0, le=100_000)]
+SourceName = Literal["als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats"]
+SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
+
+
+class Sources(Model):
+    """Candidates of a user from each source; 0 switches a source off."""
+
+    als: Size | None = Field(
+        default=None, description="nearest items by the preference factors; null: recommend.candidates"
+    )
+    popular: Size | None = Field(
+        default=None,
+        description="items with the most positive interactions in the last seven days; null: recommend.candidates",
+    )
+    co_occurrence: Size | None = Field(
+        default=None, description="items that share users with the user's items; null: recommend.candidates"
+    )
+    attributes: Size | None = Field(
+        default=None,
+        description="items of each attribute whose values the user's items have, with a positive interaction in the "
+        "last 28 days; null: recommend.candidates",
+    )
+    item_item: Size = Field(default=0, description="nearest neighbors of the user's items by the cosine of their users")
+    ease: Size = Field(
+        default=0,
+        description="items by EASE, a linear item-item model in closed form; refused above 20,000 items with a "
+        "positive interaction in the last 365 days",
+    )
+    new_items: Size = Field(
+        default=0,
+        description="items first seen in the last seven days, by attributes and by their positive interactions so far",
+    )
+    repeats: Size | None = Field(
+        default=None,
+        description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
+        "allow, else 0",
+    )
+
+
 class Recommend(Model):
     """How the lists are made."""
 
     top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
     candidates: Whole = Field(
-        default=100, ge=10, le=100_000, description="items from each of the four candidate sources"
+        default=100,
+        ge=10,
+        le=100_000,
+        description="items from each candidate source whose size in recommend.sources is null",
+    )
+    sources: Sources = Field(default=Sources(), description="candidates of a user from each source")
+    repeat: Literal["leave_out", "allow"] = Field(
+        default="leave_out",
+        description="whether items with which a user has a positive interaction may be recommended again",
     )
     shortlist_factor: Whole | None = Field(
         default=8,
@@ -115,6 +163,29 @@ class Recommend(Model):
     def shortlist(self) -> int | None:
         """How many candidates of a user all trees score; null if every one."""
         return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
+
+    @property
+    def source_sizes(self) -> dict[SourceName, int]:
+        """Number of candidates of a user from each source that is on, in the order of the sources' bits."""
+        given = self.sources.model_dump()
+        if given["repeats"] is None and self.repeat == "leave_out":
+            given["repeats"] = 0
+        sizes = {name: self.candidates if given[name] is None else int(given[name]) for name in SOURCE_NAMES}
+        return {name: size for name, size in sizes.items() if size}
+
+    @model_validator(mode="after")
+    def _with_candidates(self) -> Recommend:
+        if self.sources.repeats and self.repeat == "leave_out":
+            raise ValueError(
+                f"sources.repeats is {self.sources.repeats}, but repeat is 'leave_out', which offers no item again: "
+                "set recommend.repeat to 'allow', or sources.repeats to 0"
+            )
+        if not self.source_sizes:
+            raise ValueError(
+                f"sources: every source has size 0, so there are no candidates: give one of {', '.join(SOURCE_NAMES)} "
+                "a size above 0"
+            )
+        return self
 
 
 def _on_one_line(text: Any) -> Any:

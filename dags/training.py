@@ -88,7 +88,8 @@ def make_dag(scenario: Scenario) -> DAG:
             features = run("features", events, rows, factors, **heavy)
             fitted = [fit(scenario, resolved, [rows, features], gpu) for gpu in (False, True)]
             fusion = run("fuse", rows, *fitted, trigger_rule=GO_ON)
-        models = [factors, *fitted, fusion]
+            order = run("rank", events, rows, factors, *fitted, fusion, trigger_rule=GO_ON, **heavy)
+        models = [factors, *fitted, fusion, order]
         with TaskGroup("decide"):
             evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
             verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)

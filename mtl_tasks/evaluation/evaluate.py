@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
+from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE, top_lists
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import PER_USER, Prepared, improvement, metrics_of
 from mtl_tasks.metrics.pointwise import calibration_curve, list_metrics
@@ -23,7 +23,7 @@ JUDGED: Final = 10_000  # users whose top-k lists are evaluated; the interval of
 NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
-LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ranked by
+LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: SCORE}  # list name to the score it is ranked by
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,14 @@ class Scorer:
         """Add the utility of candidates, and the predictions behind it."""
         return RankingRows(self._joined(rows.scored, self.fuse(rows.features, self._needed)), rows.features)
 
+    def completed(self, rows: RankingRows) -> pd.DataFrame:
+        """Return rows with the utility and the predictions of all tasks, as far as they are missing."""
+        features = rows.features.loc[rows.scored.index]
+        if UTILITY not in rows.scored:  # the ranker needs no predictions
+            rows = self.with_utilities(RankingRows(rows.scored, features))
+        missing = [task for task in self.scenario.tasks if columns.prediction(task) not in rows.scored]
+        return rows.scored.join(self.fuse(features, missing)) if missing else rows.scored
+
     @property
     def _needed(self) -> list[str]:
         return list(self.scenario.formula.tasks)

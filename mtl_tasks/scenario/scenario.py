@@ -128,6 +128,31 @@ class Sources(Model):
     )
 
 
+RankerName = Literal["utility", "popularity", "popularity_1d", "als", "rrf", "softmax", "lambdarank", "stacked"]
+RANKERS: Final[tuple[RankerName, ...]] = get_args(RankerName)  # the simplest first
+
+
+class Ranking(Model):
+    """What rankers are fitted on: lists made on days before the test window, as recommendations are made."""
+
+    days: Whole = Field(
+        default=4,
+        ge=0,
+        le=60,
+        description="days before the blend window, each as far from the next as the blend window is long, whose lists "
+        "`lambdarank` learns from; none is before the train window",
+    )
+    users: Whole = Field(
+        default=2000, ge=10, le=1_000_000, description="most users whose lists are made on each of these days"
+    )
+    min_lists: Whole = Field(
+        default=1000,
+        ge=10,
+        le=1_000_000,
+        description="fewest lists with a relevant candidate that `lambdarank` is fitted on; with fewer it is left out",
+    )
+
+
 class Recommend(Model):
     """How the lists are made."""
 
@@ -155,9 +180,24 @@ class Recommend(Model):
     )
     utility: str | None = Field(
         default=None,
-        description="score that orders the recommendations: arithmetic over task names, such as purchase * rating; "
-        "null: the first binary task",
+        description="value of an item to a user: arithmetic over task names, such as purchase * rating; it orders the "
+        "recommendations if the ranker is `utility`; null: the first binary task",
     )
+    ranker: Literal["auto"] | RankerName = Field(
+        default="auto",
+        description="what orders the recommendations; auto: the ranker with the best NDCG on lists made at the start "
+        "of the blend window",
+    )
+    target: tuple[Name, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="tasks whose positives, or high values, recommendations should contain: rankers learn from them "
+        "and lists are judged by them; null: the binary tasks in the utility, or all of its tasks if none is binary",
+    )
+    gains: dict[Name, Annotated[Real, Field(gt=0, le=1e6)]] = Field(
+        default={}, description="target task -> gain of a positive, or of the highest value of a regression; default 1"
+    )
+    ranking: Ranking = Field(default=Ranking(), description="lists that rankers are fitted on")
 
     @property
     def shortlist(self) -> int | None:
@@ -279,7 +319,19 @@ class Scenario(Model):
             Formula.parse(self.utility, list(self.tasks))
         except ValueError as error:
             raise ValueError(f"recommend.utility: {error}") from None
+        self._check_target()
         return self
+
+    def _check_target(self) -> None:
+        for name in self.recommend.target or ():
+            if name not in self.tasks:
+                raise ValueError(f"recommend.target: unknown task {name!r}{nearest(name, list(self.tasks))}")
+        for name in self.recommend.gains:
+            if name not in self.target:
+                known = ", ".join(self.target)
+                raise ValueError(
+                    f"recommend.gains: {name!r} is not a target{nearest(name, list(self.target))} (targets: {known})"
+                )
 
     def _check_types(self) -> None:
         limits = self.validation.max_unjoined
@@ -361,6 +413,14 @@ class Scenario(Model):
     def formula(self) -> Formula:
         """The same, to be evaluated."""
         return Formula.parse(self.utility, list(self.tasks))
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """The tasks that recommendations are judged by."""
+        if self.recommend.target is not None:
+            return self.recommend.target
+        named = self.formula.tasks
+        return tuple(name for name in named if self.tasks[name].kind == "binary") or named
 
     @property
     def file(self) -> str:

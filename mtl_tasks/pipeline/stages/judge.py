@@ -154,9 +154,9 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     people = truth[columns.USER].unique()
     scorer = load_scorer(scenario, inputs)
     check = ShortlistCheck(scorer, people)
-    for scored, features in scorer.candidates(events, tables, people, start, memory):
-        lists.add(scored)
-        check.add(scored, features)
+    for rows in scorer.candidates(events, tables, people, start, memory):
+        lists.add(rows.scored)
+        check.add(rows)
     return {**lists.document(), "shortlist": check.document()}
 
 

@@ -111,8 +111,9 @@ def member(kind: MemberKind) -> Body:
         train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(table.where(place["blend"]).features)
-        kept = fitted.files() if "start" in inputs.config else {}
+        kept: dict[str, bytes] = {}
         if run.scenario.refit == "through_blend":
+            kept = fitted.files()
             release_free_memory()
             fitted = start.refit(fitted, table.where(slice(place["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))

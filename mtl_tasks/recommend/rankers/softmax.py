@@ -51,8 +51,7 @@ class SoftmaxRanker(Ranker):
     def fit(cls, labeled: LabeledLists, scenario: Scenario) -> Self:
         """Fit the weights on lists that each have a relevant candidate."""
         names = score_names(scenario)
-        matrix = np.column_stack([score_column(labeled.rows, name) for name in names])
-        return cls(*_fitted(matrix, names, labeled), len(labeled))
+        return cls(*fit_weights({name: score_column(labeled.rows, name) for name in names}, labeled), len(labeled))
 
     def scores(self, rows: RankingRows) -> Values:
         """See :class:`Ranker`."""
@@ -89,15 +88,23 @@ def score_column(rows: RankingRows, name: str) -> Values:
     if name == ALS:
         return np.nan_to_num(rows.scored[ALS].to_numpy(dtype=np.float64))  # an item without factors has none
     if name.startswith(LOG) and not name.startswith(LOGIT):
-        return np.log(rows.scored[name.removeprefix(LOG)].to_numpy(dtype=np.float64) + RARE)
+        counts = rows.scored[name.removeprefix(LOG)].to_numpy(dtype=np.float64)
+        return np.asarray(np.log(counts + RARE))
     values = rows.scored[columns.prediction(name.removeprefix(LOGIT))].to_numpy(dtype=np.float64)
     return logit(values) if name.startswith(LOGIT) else values
 
 
-def _fitted(matrix: Values, names: list[str], labeled: LabeledLists) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the weights by name, as such and standardized; a score without variation within lists weighs nothing."""
+def fit_weights(scores: dict[str, Values], labeled: LabeledLists) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the weight of each score, as such and standardized; one without variation within lists weighs nothing.
+
+    Parameters
+    ----------
+    scores
+        float64 (n,) by name, without NaN.
+    """
     from scipy.optimize import minimize
 
+    names, matrix = list(scores), np.column_stack(list(scores.values()))
     starts, lists = np.flatnonzero(group_starts(labeled.lists)), labeled.lists
     sizes = np.bincount(lists)
     centered = matrix - (np.add.reduceat(matrix, starts) / sizes[:, None])[lists]

@@ -48,7 +48,7 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     """
     run, inputs = _open(store, entry)
     _check_size(run, inputs["validate"].ref.rows)
-    day, tables, scorer = run.as_of_day, load_tables(inputs), load_scorer(run.scenario, inputs)
+    day, tables, scorer = run.as_of.day, load_tables(inputs), load_scorer(run.scenario, inputs)
     events = read_events(store, inputs["validate"])
     past = events[events[columns.DAY] < day]
     context = ServingContext.of(past, run.scenario, day)
@@ -176,7 +176,7 @@ class PreparedRun:
 
     def _explain(self, offers: tuple[int | str, Sequence[int | str]], top: int) -> list[Json]:
         (person, items), code = offers, self._code(offers[0])
-        day, ids = self._run.as_of_day, self._log
+        day, ids = self._run.as_of.day, self._log
         asked = pd.DataFrame(
             {
                 columns.USER: pd.Series([person] * len(items), dtype=ids.sample.dtype),
@@ -210,7 +210,7 @@ class PreparedRun:
     def _unknown(self, kind: str, text: str) -> DataError:
         rows = len(self._log.events)
         return DataError(
-            f"{kind} {text}: no event before {self._run.as_of_name} in the {rows:,} that this run read: check the id"
+            f"{kind} {text}: no event before {self._run.as_of.iso} in the {rows:,} that this run read: check the id"
         )
 
 
@@ -255,5 +255,5 @@ def _check_size(run: Run, rows: int) -> None:
     if rows > READABLE_ROWS:
         raise DataError(
             f"the log of this run has {rows:,} rows, more than the {READABLE_ROWS:,} read for a page: ask for a user "
-            f"and an item by {PROGRAM} explain {run.scenario.name} --as-of {run.as_of_name} --user … --item …"
+            f"and an item by {PROGRAM} explain {run.scenario.name} --as-of {run.as_of.iso} --user … --item …"
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.pipeline import engine as run_module
 from mtl_tasks.pipeline.comparison import compare_runs
@@ -273,7 +274,7 @@ def test_a_persons_history_is_told_by_the_titles_that_items_had_by_then(
     pd.concat(versions).to_parquet("films.parquet", index=False)
     items = {**SCENARIO["source"]["items"], "valid_from": "since"}
     write_scenario(tmp_path, members=["popularity"], source={**SCENARIO["source"], "items": items})
-    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
     lists = pd.read_parquet(next((tmp_path / ".store" / NAME / AS_OF / "recommend").rglob("*.parquet")))
@@ -303,7 +304,7 @@ def test_a_prepared_run_answers_for_anybody_as_if_its_log_were_read_for_the_ques
         "users": {"path": "people.parquet", "id": "user_id", "numeric": {"height": "height"}},
     }
     write_scenario(tmp_path, members=["popularity", "shared_tail"], source=source)
-    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
     prepared = open_run(run.store, entry)

@@ -13,4 +13,4 @@ def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> dict[s
     from mtl_tasks.recommend.explain import explain_pair
 
     events, tables = load_events(run, inputs), load_tables(inputs)
-    return explain_pair(load_scorer(run.scenario, inputs), events, tables, pair, run.as_of_day, top)
+    return explain_pair(load_scorer(run.scenario, inputs), events, tables, pair, run.as_of.day, top)

@@ -94,7 +94,7 @@ def _choose(run: Run) -> Choice:
     scored = bool(run.scenario.gate.relative)
     snapshot = Registry(run.store, run.scenario.name).read()
     fault = functools.partial(comparison_fault, store=run.store, parse=parse_scenario, scored=scored)
-    return choose_champion(snapshot, run.as_of_name, fault)
+    return choose_champion(snapshot, run.as_of.iso, fault)
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
@@ -202,7 +202,7 @@ def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: p
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     scorer = load_scorer(scenario, theirs)
-    spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
+    spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of.day)
     if _same_features(scenario, run.scenario) and _same_spaces(spaces, load_spaces(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
     memory = load_memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))

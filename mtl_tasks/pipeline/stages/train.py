@@ -73,7 +73,7 @@ def factors_config(run: Run) -> dict[str, Any]:
     own = sections("factors", "features", "tasks", "seed")(run)
     own["device"] = resolve_device(run.scenario.factors.device)
     if run.scenario.factors.warm_start == "champion":
-        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of.iso)
         own["start"] = None if champion is None else champion.run_key
     return own
 
@@ -163,7 +163,7 @@ def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
         return {}
     from mtl_tasks.models.warm_start import find_start
 
-    start = find_start(run.scenario, run.as_of_name, run.store, kind)
+    start = find_start(run.scenario, run.as_of.iso, run.store, kind)
     name = run.scenario.name if asked == "champion" else asked
     if isinstance(start, str):
         return {"start": {"scenario": name, "run_key": None, "reason": start}}
@@ -182,7 +182,7 @@ def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) ->
     entry = Registry(run.store, start["scenario"]).get(start["run_key"])
     artifact = run.store.open(entry.refs[f"member:{kind}"])
     fitted, refitted = (member_files(artifact, prefix) for prefix in (FITTED, MODEL))
-    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, names)
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of.iso, names)
 
 
 def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:

@@ -164,7 +164,7 @@ def explain(
         from mtl_tasks.pipeline.explore import explain_pair
 
         opened, found = _chosen(scenario, as_of, run, store)
-        explanation = explain_pair(opened, found.entry, user, item, top)
+        explanation = explain_pair(opened, found.entry, user, item, top).to_json()
     if as_json:
         print_json(explanation)
         return

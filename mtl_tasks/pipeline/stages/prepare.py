@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtl_tasks.core import columns
 from mtl_tasks.data.splits import Windows, describe_rows, log_days, make_rows
 from mtl_tasks.pipeline.engine import Inputs, Run
-from mtl_tasks.pipeline.stages.inputs import load_events, newest_time
+from mtl_tasks.pipeline.stages.inputs import load_events
 from mtl_tasks.store.artifacts import DAYS, Payload
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def split(run: Run, inputs: Inputs) -> Payload:
     """Cut the windows and make their labeled rows."""
     events = load_events(run, inputs)
     prior = inputs["validate"].json("validation")["prior"]
-    windows = Windows.cut(run.scenario, run.as_of.day, int(log_days(events, prior)[0]))
-    rows = make_rows(events, run.scenario, windows)
+    windows = Windows.cut(run.scenario, run.as_of.day, int(log_days(events.frame, prior)[0]))
+    rows = make_rows(events.frame, run.scenario, windows)
     described = describe_rows(rows, run.scenario, windows)
-    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": newest_time(events)})
+    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": events.newest_time})
     payload.add_frame("rows", rows)
     payload.add_json("windows", windows.ranges)
     return payload

@@ -72,10 +72,10 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     scorer = load_scorer(run.scenario, inputs)
     items = newest(tables.items, columns.ITEM, run.as_of.day)
     memory = load_memory(run, run.scenario, inputs, events, tables, run.as_of.day)
-    lists, kept = best_lists(scorer, events, tables, run.as_of.day, memory)
+    lists, kept = best_lists(scorer, events.frame, tables, run.as_of.day, memory)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique()), "shortlist": kept})
     payload.add_frame("recommendations", lists)
-    payload.add_json("sample", sample_people(lists, events, items, run.scenario))
+    payload.add_json("sample", sample_people(lists, events.frame, items, run.scenario))
     return payload
 
 

@@ -21,7 +21,6 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_tables,
     load_windows,
     member_files,
-    newest_time,
     prefixed,
     window_places,
 )
@@ -51,13 +50,12 @@ def factors(run: Run, inputs: Inputs) -> Payload:
     problems = problems if begun is not None else []
     for problem in problems:
         log.warning("%s: warm start from run %s: %s", run.scenario.name, str(begun)[:12], problem)
-    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
-    fitted_on = events[events[columns.DAY] < start]
+    spaces = make_spaces(run, inputs.config, events.frame, digests, start, earlier)
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
     payload.summary = {
         "fitted_before": start,
-        "fitted_max_event_time": newest_time(fitted_on),
-        "folded_in_max_event_time": newest_time(events),
+        "fitted_max_event_time": events.before(start).newest_time,
+        "folded_in_max_event_time": events.newest_time,
         "device": inputs.config["device"],
         "warm_start": begun,
         "started_from_scratch": problems,

@@ -30,24 +30,27 @@ class PromotionApproval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Ask for approval of the verdict, or skip if approval is not required."""
         with in_project():
+            from mtl_tasks.pipeline.documents import UpstreamResults
             from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
 
-            if not awaits_approval(run_spec(), self.results, store_key()):
+            spec, results = run_spec(), UpstreamResults.from_json(self.results)
+            if not awaits_approval(spec, results, store_key()):
                 raise AirflowSkipException("approval not required: the run was rejected, or needs no approval")
-            self.body = verdict_markdown(run_spec(), self.results, store_key())
-            self.assigned_users = [{"id": user, "name": user} for user in approvers(run_spec())] or None
+            self.body = verdict_markdown(spec, results, store_key())
+            self.assigned_users = [{"id": user, "name": user} for user in approvers(spec)] or None
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         """Record the answer, then continue or skip the tasks that follow."""
         if "error" not in event:
             with in_project():
+                from mtl_tasks.pipeline.documents import UpstreamResults
                 from mtl_tasks.pipeline.outcome import record_answer
 
                 user = event["responded_by_user"] or {}
                 answer = record_answer(
                     run_spec(),
-                    self.results,
+                    UpstreamResults.from_json(self.results),
                     approved=event["chosen_options"] == [self.APPROVE],
                     by=user.get("name"),
                     user_id=user.get("id"),

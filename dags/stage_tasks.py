@@ -1,10 +1,12 @@
 """The tasks that DAGs are wired from: each runs a stage of `mtl_tasks` in the project's folder, as the CLI does."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
@@ -17,9 +19,10 @@ from mtl_tasks.core.process import settle_threads
 from mtl_tasks.store.address import address_from
 from mtl_tasks.store.sealing import StoreKey, key_from
 
-Json = dict[str, Any]
+if TYPE_CHECKING:
+    from mtl_tasks.pipeline.documents import RunSpec
 
-DEFAULT_ARGS: Json = {
+DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=4),
     "retries": 3,
     "retry_delay": timedelta(seconds=30),
@@ -39,16 +42,17 @@ DEFAULT_ARGS: Json = {
 
 
 @task(multiple_outputs=True)
-def resolve(scenario: str) -> Json:
+def resolve(scenario: str) -> dict[str, Any]:
     """Resolve the run: its scenario, as_of and source files."""
     context = get_current_context()
     run = context["dag_run"]
     refuse_reversed_backfill(run)
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow adds unknown ones
     with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
 
-        document = prepare_run(
+        prepared = prepare_run(
             scenario,
             params,
             run.conf or {},
@@ -59,11 +63,12 @@ def resolve(scenario: str) -> Json:
             store=store_uri(),
             key=store_key(),
         )
-        return {"run_spec": document, "resolved": execute_stage("resolve", document, [], store_key())}
+        resolved = execute_stage("resolve", prepared, UpstreamResults(), store_key())
+        return {"run_spec": prepared.to_json(), "resolved": resolved.to_json()}
 
 
 @task(task_id="resolve", multiple_outputs=True)
-def resolve_promoted(scenario: str, champion: Asset) -> Json:
+def resolve_promoted(scenario: str, champion: Asset) -> dict[str, Any]:
     """Resolve the promoted run: the event's, else the requested one, else today's champion."""
     context = get_current_context()
     events = context["triggering_asset_events"].get(champion)
@@ -76,21 +81,26 @@ def resolve_promoted(scenario: str, champion: Asset) -> Json:
         found = prepare_recommend(scenario, run_key, store_uri(), store_key())
     if found is None:
         raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
-    return found
+    return found.to_json()
 
 
 @task(multiple_outputs=False)
-def stage(name: str, upstream: list[Any]) -> Json:
+def stage(name: str, upstream: list[Any]) -> dict[str, Any]:
     """Run one stage, given the results of the stages that it needs."""
     with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.tasks import execute_stage
 
-        result = execute_stage(name, run_spec(), upstream, store_key())
-    return _with_event(result)
+        spec = run_spec()
+        result = execute_stage(name, spec, UpstreamResults.from_json(upstream), store_key())
+    context = get_current_context()
+    for asset in context["task"].outlets:
+        context["outlet_events"][asset].extra = {"as_of": spec.as_of.iso, **result.ref.to_json()}
+    return result.to_json()
 
 
 @task
-def members(resolved: Json, accelerated: bool) -> list[str]:
+def members(resolved: dict[str, Any], accelerated: bool) -> list[str]:
     """List the stages that fit the members chosen for this run, on a GPU or not."""
     with in_project():
         from mtl_tasks.pipeline.tasks import member_stages
@@ -99,36 +109,40 @@ def members(resolved: Json, accelerated: bool) -> list[str]:
 
 
 @task(max_active_tis_per_dag=1)  # if two runs of one date end at once, the second sees the first one's event
-def announce(upstream: list[Any], champion: Asset) -> Json:
+def announce(upstream: list[Any], champion: Asset) -> dict[str, Any]:
     """Emit the champion event, once, if this run is today's champion; skip otherwise."""
     context = get_current_context()
     with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.outcome import champion_event
 
-        told = champion_event(run_spec(), upstream, store_key())
-    if told is None:
+        found = champion_event(run_spec(), UpstreamResults.from_json(upstream), store_key())
+    if found is None:
         raise AirflowSkipException("today's champion is another run: no event is emitted")
     for event in context["inlet_events"][champion].ascending(False).limit(1):
-        if (event.extra or {}).get("run_key") == told["run_key"]:
+        if (event.extra or {}).get("run_key") == found.run_key:
             raise AirflowSkipException("this run was announced before: no event is emitted")
-    context["outlet_events"][champion].extra = told
-    return told
+    event_document = found.to_json()
+    context["outlet_events"][champion].extra = event_document
+    return event_document
 
 
 @task(multiple_outputs=False, trigger_rule="none_failed")
-def report(upstream: list[Any]) -> Json:
+def report(upstream: list[Any]) -> dict[str, Any]:
     """Render the run's page, whatever the verdict is, and pass the run's note to `plugins/run_notes.py`."""
     with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.outcome import run_note
         from mtl_tasks.pipeline.tasks import execute_report
 
-        get_current_context()["ti"].xcom_push(key="note", value=run_note(run_spec(), upstream, store_key()))
-        page = execute_report(run_spec(), upstream, store_key())
+        spec, results = run_spec(), UpstreamResults.from_json(upstream)
+        get_current_context()["ti"].xcom_push(key="note", value=run_note(spec, results, store_key()))
+        page = execute_report(spec, results, store_key())
     if page is None:
         raise AirflowSkipException(
             "the run's tables were pruned, so its page cannot be rendered again: the recommendations are complete"
         )
-    return page
+    return page.to_json()
 
 
 @contextlib.contextmanager
@@ -149,16 +163,9 @@ def store_key() -> StoreKey | None:
     return key_from(os.environ)
 
 
-def run_spec() -> Json:
+def run_spec() -> RunSpec:
     """Return the run's specification, as its first task resolved it."""
+    from mtl_tasks.pipeline.documents import RunSpec
+
     # Pulled, not passed: an argument would draw an edge from `resolve` to every task of the graph.
-    document: Json = get_current_context()["ti"].xcom_pull(task_ids="resolve", key="run_spec")
-    return document
-
-
-def _with_event(result: Json) -> Json:
-    """Put as_of and the result's reference in the events of the task's assets."""
-    context = get_current_context()
-    for asset in context["task"].outlets:
-        context["outlet_events"][asset].extra = {"as_of": run_spec()["as_of"], **result["ref"]}
-    return result
+    return RunSpec.from_json(get_current_context()["ti"].xcom_pull(task_ids="resolve", key="run_spec"))

@@ -16,7 +16,7 @@ from mtl_tasks.cli import forget as erasure_commands
 from mtl_tasks.cli import registry as registry_commands
 from mtl_tasks.cli.options import (
     AsJson,
-    AsOf,
+    AsOfText,
     Force,
     Root,
     ScenarioName,
@@ -26,6 +26,7 @@ from mtl_tasks.cli.options import (
     console,
     enter,
     now,
+    parse_as_of,
     print_json,
     store_key,
     today,
@@ -102,7 +103,7 @@ def _options(
 @app.command()
 def run(
     scenario: ScenarioName,
-    as_of: AsOf = None,
+    as_of: AsOfText = None,
     store: StoreUri = ".store",
     settings: Settings = None,
     force: Force = False,
@@ -120,7 +121,7 @@ def run(
         from mtl_tasks.pipeline.local import make_run, run_pipeline
 
         token = now().isoformat() if force else None
-        asked = make_run(scenario, as_of, overrides, store, today=today(), force=token, key=store_key())
+        asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key())
         document = run_pipeline(asked, progress, overrides)
     _present(document, as_json)
 
@@ -128,7 +129,7 @@ def run(
 @app.command()
 def show(
     scenario: ScenarioName,
-    as_of: AsOf = None,
+    as_of: AsOfText = None,
     run: FinishedRun = None,
     store: StoreUri = ".store",
     as_json: AsJson = False,
@@ -149,7 +150,7 @@ def explain(
     scenario: ScenarioName,
     user: Annotated[str, typer.Option("--user", metavar="ID", help="A user of the log, or a new one.")],
     item: Annotated[str, typer.Option("--item", metavar="ID", help="An item of the log.")],
-    as_of: AsOf = None,
+    as_of: AsOfText = None,
     run: FinishedRun = None,
     store: StoreUri = ".store",
     top: Annotated[int, typer.Option("--top", min=1, help="How many features to name for each task.")] = 8,
@@ -163,7 +164,7 @@ def explain(
         from mtl_tasks.pipeline.explore import explain_pair
 
         opened, found = _chosen(scenario, as_of, run, store)
-        explanation = explain_pair(opened, found.entry, user, item, top)
+        explanation = explain_pair(opened, found.entry, user, item, top).to_json()
     if as_json:
         print_json(explanation)
         return
@@ -200,7 +201,7 @@ def init(
 @app.command()
 def check(
     scenario: ScenarioName,
-    as_of: AsOf = None,
+    as_of: AsOfText = None,
     sample: Annotated[
         int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
     ] = 1_000_000,
@@ -217,13 +218,12 @@ def check(
     overrides = enter(root, verbose, settings)
     with _stdout_kept_clean():
         from mtl_tasks.onboarding.check import inspect
-        from mtl_tasks.pipeline.local import parse_as_of
         from mtl_tasks.scenario import load_scenario
         from mtl_tasks.store.artifacts import Store
 
         asked = load_scenario(scenario, overrides)
-        day = None if as_of is None else parse_as_of(as_of, today())
-        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()), today())
+        day = None if as_of is None else parse_as_of(as_of).timestamp
+        found = inspect(asked, day, ".", sample, os.environ, Store(store, store_key()), today().timestamp)
     if as_json:
         print_json(found.to_json())
     else:
@@ -282,7 +282,6 @@ def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
 
 def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tuple[Store, PastRun]:
     """Find a finished run by its registry record; the current content of the scenario's file does not matter."""
-    from mtl_tasks.pipeline.local import parse_as_of
     from mtl_tasks.pipeline.past_runs import choose_run, stored_scenarios
     from mtl_tasks.scenario import load_scenario
     from mtl_tasks.store.artifacts import Store
@@ -290,9 +289,8 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
     opened = Store(store, store_key())
     if scenario not in stored_scenarios(opened):
         load_scenario(scenario)  # a misspelled name would otherwise be a scenario without runs
-    if as_of is not None:
-        parse_as_of(as_of, today())
-    found, of_day = choose_run(opened, scenario, as_of, run)
+    day = None if as_of is None else parse_as_of(as_of).iso
+    found, of_day = choose_run(opened, scenario, day, run)
     if of_day > 1:
         which = "the newest" if run is None else "the one asked for"
         typer.echo(

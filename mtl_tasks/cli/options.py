@@ -16,13 +16,13 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.store.address import DEFAULT, VARIABLE
 
 if TYPE_CHECKING:  # `--help` answers in well under a second without them
-    import pandas as pd
     from rich.console import Console
 
+    from mtl_tasks.core.days import AsOf
     from mtl_tasks.store.sealing import StoreKey
 
 ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="Name of a file in include/scenarios.")]
-AsOf = Annotated[
+AsOfText = Annotated[
     str | None,
     typer.Option("--as-of", metavar="YYYY-MM-DD", help="The run knows nothing at or after this day (UTC)."),
 ]
@@ -65,11 +65,24 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def today() -> pd.Timestamp:
-    """Return today's midnight (UTC)."""
-    import pandas as pd
+def today() -> AsOf:
+    """Return the current day (UTC)."""
+    from mtl_tasks.core.days import AsOf
 
-    return pd.Timestamp(now()).normalize()
+    return AsOf.of(now())
+
+
+def parse_as_of(text: str | None) -> AsOf:
+    """Return the day of ``--as-of``.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, not a date, or in the future.
+    """
+    from mtl_tasks.core.days import AsOf
+
+    return AsOf.parse(text, today())
 
 
 def store_key() -> StoreKey | None:

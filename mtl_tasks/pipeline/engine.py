@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
-import pandas as pd
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated_dataclass
 from threadpoolctl import threadpool_limits
 from upath import UPath
 
+from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.documents import faults_in
 from mtl_tasks.core.errors import ArtifactError, quoting_rows
 from mtl_tasks.core.process import release_free_memory
 from mtl_tasks.scenario import Scenario
@@ -58,26 +61,16 @@ class Run:
     Attributes
     ----------
     as_of
-        UTC midnight: the run knows nothing at or after it.
+        The run knows nothing at or after it.
     force
         Token of a forced run, None for any other. It is part of every key, so that a forced run reuses only artifacts
         with its own token, and writes beside those of other runs.
     """
 
     scenario: Scenario
-    as_of: pd.Timestamp
+    as_of: AsOf
     store: Store
     force: str | None = None
-
-    @property
-    def as_of_name(self) -> str:
-        """The as_of date, as paths and reports show it."""
-        return f"{self.as_of:%Y-%m-%d}"
-
-    @property
-    def as_of_day(self) -> int:
-        """The as_of date in UTC days since 1970-01-01."""
-        return int(self.as_of.value // 86_400_000_000_000)
 
     def in_key(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parts of a key, with the token added if the run is forced."""
@@ -127,17 +120,57 @@ class Stage:
     whole: Callable[[Store, Artifact], bool] = field(default=lambda store, artifact: True)
 
 
-@dataclass(frozen=True)
+def _as_ref(value: Any) -> Ref:
+    return value if isinstance(value, Ref) else Ref.from_json(value)
+
+
+StoredRef = Annotated[Ref, BeforeValidator(_as_ref)]  # a reference as a field of a document
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class StageResult:
-    """Result of a stage, for display and for the next stage."""
+    """Result of a stage, for display and for the next stage.
+
+    Attributes
+    ----------
+    peak_rss_mb
+        MiB.
+    summary
+        The summary of the artifact. It is not part of the JSON form, which is therefore always small; a result that was
+        read from JSON has none.
+    """
 
     stage: str
-    ref: Ref
-    reused: bool
-    seconds: float
-    cpu_seconds: float
-    peak_rss_mb: float
-    summary: dict[str, Any] = field(repr=False)
+    ref: StoredRef
+    reused: StrictBool
+    seconds: StrictFloat
+    cpu_seconds: StrictFloat
+    peak_rss_mb: StrictFloat
+    summary: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form without the summary."""
+        document: dict[str, Any] = _STAGE_RESULT.dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_json(cls, document: Any) -> StageResult:
+        """Invert :meth:`to_json`.
+
+        Raises
+        ------
+        ArtifactError
+            If the document is not the result of a stage.
+        """
+        try:
+            return _STAGE_RESULT.validate_python(document)
+        except ValidationError as error:
+            raise ArtifactError(
+                f"{document!r:.200}: not the result of a stage ({faults_in(error)}); clear the task that returned it"
+            ) from error
+
+
+_STAGE_RESULT: Final = TypeAdapter(StageResult)
 
 
 def run_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult:
@@ -202,7 +235,7 @@ def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]
 def _place(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
     """Return the folder and the key of an artifact."""
     key = hashlib.sha256(to_json(parts)).hexdigest()
-    return run.store.folder(run.scenario.name, run.as_of_name, stage.name.replace(":", "-"), key), key
+    return run.store.folder(run.scenario.name, run.as_of.iso, stage.name.replace(":", "-"), key), key
 
 
 def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any]:
@@ -210,7 +243,7 @@ def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any
     parts = {
         "scenario": run.scenario.name,
         "stage": stage.name,
-        "as_of": run.as_of_name,
+        "as_of": run.as_of.iso,
         "config": stage.config(run),
         "inputs": {name: refs[name].key for name in stage.needs},
         "code": code_version(stage.presentation),

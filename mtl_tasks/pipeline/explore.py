@@ -12,26 +12,75 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
-from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.past_runs import rebuild_run
 from mtl_tasks.pipeline.stages import explain
-from mtl_tasks.pipeline.stages.inputs import load_scorer, load_tables
-from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
+from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tables
+from mtl_tasks.recommend.explain import PairExplanation, explain_features, parse_id, titles_of
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.registry import RunRecord
 
-Json = dict[str, Any]
-
 SHOWN_HISTORY: Final = 20
 READABLE_ROWS: Final = 2_000_000  # of the log: reading takes 13 CPU seconds and 1.6 GB, of which 0.8 GB stay in use
+
+
+class PastEvent(Document):
+    """An interaction of a user.
+
+    Attributes
+    ----------
+    title
+        Of the item; None without one.
+    at
+        Time in UTC, ISO 8601.
+    labels
+        By task; None where the label was not observed.
+    """
+
+    item_id: int | str
+    title: str | None
+    at: str
+    labels: dict[str, float | None]
+
+
+class UserExploration(Document):
+    """A user's interactions and explained recommendations.
+
+    Attributes
+    ----------
+    events
+        The number of interactions.
+    history
+        The last interactions, the newest first.
+    offers
+        In the order of the recommendations; empty without any.
+    """
+
+    user_id: int | str
+    events: int
+    history: tuple[PastEvent, ...]
+    offers: tuple[PairExplanation, ...]
+
+
+class RunIdentity(Document):
+    """The run that a document is from."""
+
+    scenario: str
+    as_of: AsOf
+    run_key: str
+
+
+class RunExplanation(PairExplanation, RunIdentity):  # in this order the JSON begins with the run
+    """The predictions of a run for a user and an item."""
 
 
 def open_run(store: Store, entry: RunRecord) -> PreparedRun:
@@ -48,9 +97,8 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     """
     run, inputs = _open(store, entry)
     _check_size(run, inputs["validate"].ref.rows)
-    day, tables, scorer = run.as_of_day, load_tables(inputs), load_scorer(run.scenario, inputs)
-    events = read_events(store, inputs["validate"])
-    past = events[events[columns.DAY] < day]
+    day, tables, scorer = run.as_of.day, load_tables(inputs), load_scorer(run.scenario, inputs)
+    past = load_events(run, inputs).before(day).frame
     context = ServingContext.of(past, run.scenario, day)
     people = _people_without_events(past, tables).assign(**{columns.DAY: day})
     coded, _ = encode(past, context.add(people), run.scenario)
@@ -117,7 +165,7 @@ class PreparedRun:
         self._titles, self._log = titles, log
         self._users, self._items = pd.Index(maker.events.user_ids), pd.Index(maker.events.item_ids)
 
-    def explore_user(self, user: str, lists: Artifact | None, top: int) -> Json:
+    def explore_user(self, user: str, lists: Artifact | None, top: int) -> UserExploration:
         """Return a user's last interactions and recommendations, with an explanation of each recommendation.
 
         Parameters
@@ -126,13 +174,6 @@ class PreparedRun:
             The artifact of the stage `recommend`; None without one.
         top
             Number of features to name for each task.
-
-        Returns
-        -------
-        dict
-            ``user_id``; ``events``, their number; ``history``: ``{item_id, title, at, labels}``, newest first; and
-            ``offers``, as :func:`mtl_tasks.recommend.explain.explain_items` returns them, in the order of the
-            recommendations (empty without any).
 
         Raises
         ------
@@ -149,14 +190,14 @@ class PreparedRun:
         if mine.empty:
             raise self._unknown("user", user)
         offered = [] if lists is None else _offered(lists, person)
-        return {
-            "user_id": person,
-            "events": len(mine),
-            "history": [self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")],
-            "offers": self._explain((person, offered), top) if offered else [],
-        }
+        return UserExploration(
+            user_id=person,
+            events=len(mine),
+            history=tuple(self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")),
+            offers=tuple(self._explain((person, offered), top)) if offered else (),
+        )
 
-    def explore_pair(self, user: str, item: str, top: int) -> Json:
+    def explore_pair(self, user: str, item: str, top: int) -> PairExplanation:
         """Return the explained predictions for a user and an item.
 
         See :func:`mtl_tasks.recommend.explain.explain_pair`.
@@ -174,9 +215,9 @@ class PreparedRun:
             raise self._unknown("item", item)
         return self._explain((person, [wanted]), top)[0]
 
-    def _explain(self, offers: tuple[int | str, Sequence[int | str]], top: int) -> list[Json]:
+    def _explain(self, offers: tuple[int | str, Sequence[int | str]], top: int) -> list[PairExplanation]:
         (person, items), code = offers, self._code(offers[0])
-        day, ids = self._run.as_of_day, self._log
+        day, ids = self._run.as_of.day, self._log
         asked = pd.DataFrame(
             {
                 columns.USER: pd.Series([person] * len(items), dtype=ids.sample.dtype),
@@ -195,22 +236,22 @@ class PreparedRun:
         place = int(self._users.get_indexer(pd.Index([person], dtype=self._users.dtype))[0])
         return self._log.nobody if place < 0 else place
 
-    def _shown(self, event: Mapping[Any, Any]) -> Json:
+    def _shown(self, event: Mapping[Any, Any]) -> PastEvent:
         labels = [task for task in self._run.scenario.tasks if columns.label(task) in event]
-        return {
-            "item_id": event[columns.ITEM],
-            "title": self._titles.get(event[columns.ITEM]) or None,
-            "at": event[columns.TIME].isoformat(),
-            "labels": {
+        return PastEvent(
+            item_id=event[columns.ITEM],
+            title=self._titles.get(event[columns.ITEM]) or None,
+            at=event[columns.TIME].isoformat(),
+            labels={
                 task: None if pd.isna(event[columns.label(task)]) else float(event[columns.label(task)])
                 for task in labels
             },
-        }
+        )
 
     def _unknown(self, kind: str, text: str) -> DataError:
         rows = len(self._log.events)
         return DataError(
-            f"{kind} {text}: no event before {self._run.as_of_name} in the {rows:,} that this run read: check the id"
+            f"{kind} {text}: no event before {self._run.as_of.iso} in the {rows:,} that this run read: check the id"
         )
 
 
@@ -240,10 +281,11 @@ def _unused(ids: pd.Index[Any]) -> int | str:
     return unused
 
 
-def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> Json:
+def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> RunExplanation:
     """Return the document of :meth:`PreparedRun.explore_pair`, with the run it is from, for a log of any size."""
-    about = {"scenario": entry.scenario_document["name"], "as_of": entry.as_of, "run_key": entry.run_key}
-    return about | explain(*_open(store, entry), (user, item), top)
+    run, inputs = _open(store, entry)
+    explanation = explain(run, inputs, (user, item), top)
+    return RunExplanation(scenario=run.scenario.name, as_of=run.as_of, run_key=entry.run_key, **dict(iter(explanation)))
 
 
 def _open(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
@@ -255,5 +297,5 @@ def _check_size(run: Run, rows: int) -> None:
     if rows > READABLE_ROWS:
         raise DataError(
             f"the log of this run has {rows:,} rows, more than the {READABLE_ROWS:,} read for a page: ask for a user "
-            f"and an item by {PROGRAM} explain {run.scenario.name} --as-of {run.as_of_name} --user … --item …"
+            f"and an item by {PROGRAM} explain {run.scenario.name} --as-of {run.as_of.iso} --user … --item …"
         )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
@@ -20,17 +17,15 @@ from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.sealing import StoreKey
 
-EARLIEST = pd.Timestamp("1900-01-01", tz="UTC")  # minus the longest windows, still a valid timestamp in ns
 OnStage = Callable[[str, StageResult | None], None]
 
 
 def make_run(
     scenario_name: str,
-    as_of: str | None,
+    as_of: AsOf,
     overrides: Mapping[str, Any],
     store: str,
     *,
-    today: pd.Timestamp,
     force: str | None = None,
     key: StoreKey | None = None,
 ) -> Run:
@@ -39,9 +34,7 @@ def make_run(
     Parameters
     ----------
     as_of
-        ``YYYY-MM-DD``: the run knows nothing at or after this day (UTC).
-    today
-        The current day, so that a future as_of can be refused.
+        The run knows nothing at or after it.
     force
         A token that no other run has, to make everything again beside existing artifacts; see :class:`Run`.
     key
@@ -50,30 +43,13 @@ def make_run(
     Raises
     ------
     ConfigError
-        If the scenario, an override or as_of is wrong.
+        If the scenario or an override is wrong.
     """
     from mtl_tasks.scenario.gate_rules import check_rules
 
     scenario = load_scenario(scenario_name, dict(overrides))
     check_rules(scenario)
-    return Run(scenario, parse_as_of(as_of, today), Store(store, key), force)
-
-
-def parse_as_of(text: str | None, today: pd.Timestamp) -> pd.Timestamp:
-    """Return UTC midnight of an ISO date that is not in the future."""
-    if text is None:
-        raise ConfigError("as_of is missing: give a date, for example --as-of 2013-08-25")
-    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        raise ConfigError(f"as_of {text!r} is not a date: write YYYY-MM-DD; runs know whole UTC days")
-    try:
-        as_of = pd.Timestamp(text, tz="UTC")
-    except ValueError as error:
-        raise ConfigError(f"as_of {text!r} is not a date: {error}") from error
-    if as_of < EARLIEST:
-        raise ConfigError(f"as_of {text} is before {EARLIEST:%Y-%m-%d}: take a day of the log")
-    if as_of > today:
-        raise ConfigError(f"as_of {text} is in the future (today is {today:%Y-%m-%d}): its days are not over yet")
-    return as_of
+    return Run(scenario, as_of, Store(store, key), force)
 
 
 def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | None = None) -> RunDocument:
@@ -92,7 +68,7 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
         If a fault that would stop a stage is known before the first one; see
         :func:`mtl_tasks.onboarding.obstacles.find_obstacles`.
     """
-    refuse_obstacles(run.scenario, run.as_of_name, run.store, devices=True)
+    refuse_obstacles(run.scenario, run.as_of.iso, run.store, devices=True)
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
         if stage.name == "recommend" and not is_promoted(run, results["publish"]):
@@ -122,7 +98,7 @@ def build_document(
     entry, rulings, standing = known or _entered(run, key)
     return RunDocument(
         scenario=run.scenario,
-        as_of=run.as_of_name,
+        as_of=run.as_of.iso,
         run_key=entry.run_key,
         resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
         validation=artifacts["validate"].json("validation"),

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.evaluation.gate import verdict_line
+from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
 from mtl_tasks.pipeline.stages import build_stages, run_key
-from mtl_tasks.pipeline.tasks import result_to_json, results_of, run_from_json, run_to_json
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
@@ -23,7 +24,6 @@ from mtl_tasks.store.promotion import record_approval, why_undecided
 from mtl_tasks.store.registry import AWAITING, PROMOTE, Registry, RunRecord, Snapshot
 from mtl_tasks.store.sealing import StoreKey
 
-Json = dict[str, Any]
 _SHOWN: Final = ("resolve", "split", "evaluate")  # on the page with the recommendations, beside their inputs
 log = logging.getLogger(__name__)
 
@@ -35,30 +35,30 @@ class Answer(NamedTuple):
     promoted: bool
 
 
-def verdict_markdown(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> str:
+def verdict_markdown(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:
     """Return the verdict of the stage ``gate`` as a Markdown table, for the approver."""
-    run = run_from_json(run_spec, key)
-    verdict = run.store.open(results_of(run, upstream)["gate"].ref).json("verdict")
+    run = run_spec.open(key)
+    verdict = run.store.open(upstream["gate"].ref).json("verdict")
     head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
     return "\n".join([head, *(_table_row(rule) for rule in verdict["rules"]), "", *verdict["reasons"]])
 
 
-def awaits_approval(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> bool:
+def awaits_approval(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> bool:
     """Whether the run still awaits approval after the stage ``publish``."""
-    entry, snapshot = _entry(run_from_json(run_spec, key), upstream)
+    entry, snapshot = _entry(run_spec.open(key), upstream)
     if snapshot.obstacle(entry) is not None:
         raise ArtifactError(f"whether to ask for approval is unknown: {why_undecided(entry, snapshot)}")
     return snapshot.standing_of(entry) == AWAITING
 
 
-def approvers(run_spec: Mapping[str, Any]) -> list[str]:
+def approvers(run_spec: RunSpec) -> list[str]:
     """Return the ids of the users who may approve or refuse the run; empty if anybody may."""
-    return list(run_from_json(run_spec).scenario.gate.approvers)
+    return list(run_spec.open().scenario.gate.approvers)
 
 
 def record_answer(
-    run_spec: Mapping[str, Any],
-    upstream: Sequence[Any],
+    run_spec: RunSpec,
+    upstream: UpstreamResults,
     *,
     approved: bool,
     by: str | None,
@@ -78,10 +78,10 @@ def record_answer(
     GateError
         If the user is not an approver.
     """
-    run = run_from_json(run_spec, key)
+    run = run_spec.open(key)
     if by is not None:
         _require_approver(run.scenario.gate, user_id or by)
-    judged = run_key(run, results_of(run, upstream)["gate"].ref)
+    judged = run_key(run, upstream["gate"].ref)
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
     answer, snapshot = record_approval(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
@@ -105,12 +105,12 @@ def _require_approver(gate: Gate, user: str) -> None:
         )
 
 
-def champion_event(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> Json | None:
+def champion_event(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> ChampionEvent | None:
     """Return the event of a run that is today's champion: its key, verdict, metrics and references.
 
     None if it is not the champion: it was rejected or not approved, or a newer run is promoted, as in a backfill.
     """
-    run = run_from_json(run_spec, key)
+    run = run_spec.open(key)
     entry, snapshot = _entry(run, upstream)
     if entry not in snapshot.standing or snapshot.champion() != entry:
         return None
@@ -119,17 +119,19 @@ def champion_event(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: St
         task: {metric: measured["value"] for metric, measured in part["fusion"].items()}
         for task, part in evaluation["tasks"].items()
     }
-    return {
-        "run_key": entry.run_key,
-        "as_of": entry.as_of,
-        "verdict": run.store.open(entry.refs["gate"]).summary["verdict"],
-        "standing": snapshot.standing_of(entry),
-        "metrics": metrics,
-        "refs": {stage: ref.to_json() for stage, ref in entry.refs.items()},
-    }
+    return ChampionEvent(
+        run_key=entry.run_key,
+        as_of=AsOf.parse(entry.as_of),
+        verdict=run.store.open(entry.refs["gate"]).summary["verdict"],
+        standing=snapshot.standing_of(entry),
+        metrics=metrics,
+        refs=entry.refs,
+    )
 
 
-def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None) -> Json | None:
+def prepare_recommend(
+    scenario_name: str, run_key: Any, store: str, key: StoreKey | None = None
+) -> RecommendSpec | None:
     """Return the starting point of the stage `recommend` for a promoted run, by default today's champion.
 
     If an artifact of today's champion is damaged, the newest earlier champion that can make recommendations is used.
@@ -141,10 +143,8 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
 
     Returns
     -------
-    dict or None
-        ``run_spec``, as :func:`~mtl_tasks.pipeline.tasks.run_to_json` returns it, with ``warnings``; and ``results``,
-        of the stages that recommendations are made from, and of those on the page that still exist. None if the run is
-        no longer promoted.
+    RecommendSpec or None
+        None if the run is no longer promoted.
 
     Raises
     ------
@@ -173,25 +173,25 @@ def prepare_recommend(scenario_name: str, run_key: Any, store: str, key: StoreKe
         raise ArtifactError(f"run {entry.run_key[:12]} as of {entry.as_of} cannot make recommendations: {fault}")
     run = rebuild_run(opened, entry)
     results = earlier_results(entry, opened, build_stages(run.scenario)["recommend"].needs, _SHOWN)
-    warnings = [f"warning: {sentence}" for sentence in choice.passed_over]
-    run_spec = {**run_to_json(run), "warnings": warnings}
-    return {"run_spec": run_spec, "results": [result_to_json(result) for result in results.values()]}
+    warnings = tuple(f"warning: {sentence}" for sentence in choice.passed_over)
+    run_spec = RunSpec.of(run).model_copy(update={"warnings": warnings})
+    return RecommendSpec(run_spec=run_spec, results=tuple(results.values()))
 
 
-def run_note(run_spec: Mapping[str, Any], upstream: Sequence[Any], key: StoreKey | None = None) -> str:
+def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:
     """Return the outcome of a run in one line."""
-    run = run_from_json(run_spec, key)
+    run = run_spec.open(key)
     entry, snapshot = _entry(run, upstream)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
     rulings = snapshot.rulings(entry.run_key)
     ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
-    line = f"{run.as_of_name}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
-    return "; ".join([line, *run_spec.get("warnings", [])])
+    line = f"{run.as_of}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
+    return "; ".join([line, *run_spec.warnings])
 
 
-def _entry(run: Run, upstream: Sequence[Any]) -> tuple[RunRecord, Snapshot]:
+def _entry(run: Run, upstream: UpstreamResults) -> tuple[RunRecord, Snapshot]:
     snapshot = Registry(run.store, run.scenario.name).read()
-    return snapshot.get(run_key(run, results_of(run, upstream)["gate"].ref)), snapshot
+    return snapshot.get(run_key(run, upstream["gate"].ref)), snapshot
 
 
 def _table_row(rule: Mapping[str, Any]) -> str:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
-import pandas as pd
-
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError, answering
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
@@ -264,7 +263,7 @@ def rebuild_run(store: Store, entry: RunRecord) -> Run:
     """
     scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     force = store.open(entry.refs["gate"]).manifest.get("forced")
-    return Run(scenario, pd.Timestamp(entry.as_of, tz="UTC"), store, force)
+    return Run(scenario, AsOf.parse(entry.as_of), store, force)
 
 
 def earlier_results(

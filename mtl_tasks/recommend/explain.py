@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
+from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import ConfigError, DataError, quoted
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables, build_features
@@ -21,12 +22,112 @@ from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
 
-Json = dict[str, Any]
+
+class Contribution(Document):
+    """How much a feature moved a prediction.
+
+    Attributes
+    ----------
+    words
+        The feature and its value in words.
+    value
+        None if it is missing or not finite.
+    contribution
+        In the unit of the :class:`Breakdown`.
+    """
+
+    feature: str
+    words: str
+    value: str | float | None
+    contribution: float
+
+
+class OtherFeatures(Document):
+    """The features that are not named, together.
+
+    Attributes
+    ----------
+    features
+        Their number.
+    """
+
+    features: int
+    contribution: float
+
+
+class Breakdown(Document):
+    """A boosted member's prediction as a sum over features: ``score = base + contributions + others``.
+
+    Attributes
+    ----------
+    unit
+        Unit of all amounts.
+    score
+        The prediction before it is turned into a probability.
+    base
+        The mean over the training rows.
+    contributions
+        The largest ones by absolute amount, the largest first.
+    """
+
+    member: str
+    unit: str
+    score: float
+    base: float
+    contributions: tuple[Contribution, ...]
+    others: OtherFeatures
+
+
+class MemberPrediction(Document):
+    """The prediction of a member and its weight in the fusion."""
+
+    member: str
+    prediction: float
+    weight: float
+
+
+class TaskExplanation(Document):
+    """The fused prediction of a task.
+
+    Attributes
+    ----------
+    kind
+        Kind of the task.
+    method, calibration
+        How the members' predictions were combined and calibrated.
+    explained
+        The boosted member with the largest weight, taken apart; None if none has any weight.
+    """
+
+    kind: str
+    prediction: float
+    method: str
+    calibration: str
+    members: tuple[MemberPrediction, ...]
+    explained: Breakdown | None
+
+
+class PairExplanation(Document):
+    """The predictions for a user and an item, by task.
+
+    Attributes
+    ----------
+    title
+        None without one.
+    new_user
+        Whether the user has no event.
+    """
+
+    user_id: int | str
+    item_id: int | str
+    title: str | None
+    new_user: bool
+    tasks: dict[str, TaskExplanation]
 
 
 def explain_pair(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, pair: tuple[str, str], day: int, top: int
-) -> Json:
+) -> PairExplanation:
     """Return the predictions for a user and an item as of a day, with their explanation.
 
     Parameters
@@ -35,11 +136,6 @@ def explain_pair(
         Ids of user and item as text; they are parsed like the log's.
     top
         Number of features to name for each task.
-
-    Returns
-    -------
-    dict
-        One entry of :func:`explain_items`.
 
     Raises
     ------
@@ -66,7 +162,7 @@ def explain_items(
     offers: tuple[int | str, Sequence[int | str]],
     day: int,
     top: int,
-) -> list[Json]:
+) -> list[PairExplanation]:
     """Return the predictions for a user and each of some items as of a day, with their explanation.
 
     Parameters
@@ -75,14 +171,6 @@ def explain_items(
         The events before the day.
     offers
         The user's id and the items' ids; every item has an event.
-
-    Returns
-    -------
-    list of dict
-        ``user_id``, ``item_id``, ``title`` (None without one), ``new_user``, and by task under ``tasks``: ``kind``, the
-        fused ``prediction`` with its ``method`` and ``calibration``, ``members`` with their own prediction and their
-        weight in the fusion, and ``explained``: the boosted member with the largest weight and the features that moved
-        its prediction most (None if none has any weight).
     """
     user, offered = offers
     rows = pd.DataFrame(
@@ -109,7 +197,7 @@ def explain_features(
     offers: tuple[int | str, Sequence[int | str]],
     known: tuple[pd.Series[Any], bool],
     top: int,
-) -> list[Json]:
+) -> list[PairExplanation]:
     """Return the result of :func:`explain_items` from existing features.
 
     Parameters
@@ -122,7 +210,7 @@ def explain_features(
     (user, offered), (titles, new_user) = offers, known
     tasks = _tasks(scorer, features, top)
     return [
-        {"user_id": user, "item_id": item, "title": titles.get(item) or None, "new_user": new_user, "tasks": made}
+        PairExplanation(user_id=user, item_id=item, title=titles.get(item) or None, new_user=new_user, tasks=made)
         for item, made in zip(offered, tasks, strict=True)
     ]
 
@@ -143,33 +231,33 @@ def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
     return int(text)
 
 
-def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[Json]:
-    """Return the ``tasks`` part of every row's explanation."""
+def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[dict[str, TaskExplanation]]:
+    """Return every row's explanations by task."""
     fused = scorer.fuse(features)
     predicted = {name: member.predict(features) for name, member in scorer.members.items()}
-    made: list[Json] = [{} for _ in range(len(features))]
+    made: list[dict[str, TaskExplanation]] = [{} for _ in range(len(features))]
     for task, settings in scorer.scenario.tasks.items():
         fusion = scorer.fusions[task]
         weights = {name: float(fusion["weights"][name]) for name in scorer.members}
         explained = _explained(scorer, features, task, weights, top)
         for row, parts in enumerate(made):
-            parts[task] = {
-                "kind": settings.kind,
-                "prediction": float(fused[columns.prediction(task)].iloc[row]),
-                "method": fusion["method"],
-                "calibration": fusion["calibration"]["kind"],
-                "members": [
-                    {"member": name, "prediction": float(predicted[name][task][row]), "weight": weight}
+            parts[task] = TaskExplanation(
+                kind=settings.kind,
+                prediction=float(fused[columns.prediction(task)].iloc[row]),
+                method=fusion["method"],
+                calibration=fusion["calibration"]["kind"],
+                members=tuple(
+                    MemberPrediction(member=name, prediction=float(predicted[name][task][row]), weight=weight)
                     for name, weight in weights.items()
-                ],
-                "explained": explained[row],
-            }
+                ),
+                explained=explained[row],
+            )
     return made
 
 
 def _explained(
-    scorer: Scorer, features: pd.DataFrame, task: str, weights: dict[str, float], top: int
-) -> list[Json] | list[None]:
+    scorer: Scorer, features: pd.DataFrame, task: str, weights: Mapping[str, float], top: int
+) -> list[Breakdown] | list[None]:
     boosted = {name: member for name, member in scorer.members.items() if isinstance(member, BoostedMember)}
     weighing = [name for name in boosted if weights[name] > 0]
     if not weighing:
@@ -177,36 +265,40 @@ def _explained(
     name = max(weighing, key=lambda one: weights[one])
     member = boosted[name]
     names, task_matrix = member.contribution_names(task), member.task_matrix(features, task)
-    return [
-        {"member": name, "unit": scorer.scenario.tasks[task].score_unit}
-        | _moved(
-            parts,
-            [features[n].iloc[row] if n in features else task_matrix[row][k] for k, n in enumerate(names)],
-            names,
-            top,
-        )
-        for row, parts in enumerate(member.contributions(features, task))
-    ]
+    about, made = (name, scorer.scenario.tasks[task].score_unit), []
+    for row, shares in enumerate(member.contributions(features, task)):
+        values = [features[n].iloc[row] if n in features else task_matrix[row][k] for k, n in enumerate(names)]
+        made.append(_breakdown(about, shares, values, names, top))
+    return made
 
 
-def _moved(shares: NDArray[np.float64], values: list[Any], names: Sequence[str], top: int) -> Json:
-    """Return the contributions to one prediction; ``shares`` has those of the features, then the base."""
+def _breakdown(
+    about: tuple[str, str], shares: NDArray[np.float64], values: list[Any], names: Sequence[str], top: int
+) -> Breakdown:
+    """Return the contributions to one prediction.
+
+    ``about`` is the member and the unit; ``shares`` has the contributions of the features, then the base.
+    """
+    member, unit = about
     *parts, base = shares
     order = np.argsort(-np.abs(parts), kind="stable")
-    return {
-        "score": float(base + sum(parts)),
-        "base": float(base),
-        "contributions": [_contribution(names[k], values[k], parts[k]) for k in order[:top]],
-        "others": {"features": len(order[top:]), "contribution": float(sum(parts[k] for k in order[top:]))},
-    }
+    rest = order[top:]
+    return Breakdown(
+        member=member,
+        unit=unit,
+        score=float(base + sum(parts)),
+        base=float(base),
+        contributions=tuple(_contribution(names[k], values[k], parts[k]) for k in order[:top]),
+        others=OtherFeatures(features=len(rest), contribution=float(sum(parts[k] for k in rest))),
+    )
 
 
-def _contribution(name: str, value: Any, part: float) -> Json:
+def _contribution(name: str, value: Any, part: float) -> Contribution:
     plain = value if isinstance(value, str) or value is None else float(value)
     known = isinstance(plain, str) or (plain is not None and math.isfinite(plain))
-    return {
-        "feature": name,
-        "words": f"{words(name)}: {value_text(plain)}",
-        "value": plain if known else None,
-        "contribution": float(part),
-    }
+    return Contribution(
+        feature=name,
+        words=f"{words(name)}: {value_text(plain)}",
+        value=plain if known else None,
+        contribution=float(part),
+    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.store.artifacts import Ref, to_json
 
-Json = dict[str, Any]
+ScenarioDocument = dict[str, Any]  # with the keys of the time when it was run, which may have other names today
+Metrics = dict[str, dict[str, dict[str, Any]]]  # task to metric to {value, low, high, …}
 Action = Literal["promote", "retire"]
 RunId = tuple[str, str]  # as_of and the part of the run's key that is in the names of its records
 PROMOTE: Final = "promote"
@@ -52,17 +53,17 @@ class RunRecord:
     as_of: str
     decision: str
     reasons: list[str]
-    scenario_document: Json
+    scenario_document: ScenarioDocument
     refs: dict[str, Ref]
     code: str
-    metrics: Json = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
 
     @property
     def promoted(self) -> bool:
         """Whether the run passed an enforced gate."""
         return self.decision == PROMOTE
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
         return {
             "run_key": self.run_key,
@@ -76,7 +77,7 @@ class RunRecord:
         }
 
     @classmethod
-    def from_json(cls, document: Json) -> RunRecord:
+    def from_json(cls, document: Mapping[str, Any]) -> RunRecord:
         """Invert :meth:`to_json`."""
         refs = {name: Ref.from_json(ref) for name, ref in document["refs"].items()}
         return cls(
@@ -113,7 +114,7 @@ class Decision:
     at: str
     answer: bool = False
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
         document = asdict(self)
         if not self.answer:  # the format from before answers were marked, so that a decision keeps its file name
@@ -232,7 +233,7 @@ def record_name(record: RegistryEvent) -> str:
     return f"{record.run_key[:KEY_LENGTH]}-{record.action}-{digest[:8]}.json"
 
 
-def read_record(document: Json, scenario: str, as_of: str, name: str) -> RegistryEvent:
+def read_record(document: dict[str, Any], scenario: str, as_of: str, name: str) -> RegistryEvent:
     """Return the record in a document, given its scenario, as_of and file name.
 
     Raises

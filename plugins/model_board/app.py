@@ -132,7 +132,7 @@ def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> Js
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
 async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
     """Return a run's recommendations for a user, or its predictions for a user and an item, with reasons."""
-    return await EXPLORER.answer(open_store(), scenario, run, user, item or None)
+    return (await EXPLORER.answer(open_store(), scenario, run, user, item or None)).to_json()
 
 
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from starlette.concurrency import run_in_threadpool
 
@@ -18,9 +18,10 @@ from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.turns import Turns
 
 if TYPE_CHECKING:
-    from mtl_tasks.pipeline.explore import PreparedRun
+    from mtl_tasks.pipeline.explore import PreparedRun, UserExploration
+    from mtl_tasks.recommend.explain import PairExplanation
 
-Json = dict[str, Any]
+Answer: TypeAlias = "UserExploration | PairExplanation"
 Prepare = Callable[[Store, RunRecord], "PreparedRun"]
 
 TOP_REASONS: Final = 6
@@ -61,11 +62,11 @@ class Explorer:
 
     def __init__(self, turns: Turns, prepare: Prepare) -> None:
         self._turns, self._prepare = turns, prepare
-        self._answers: OrderedDict[tuple[Any, ...], Json | ConfigError | DataError] = OrderedDict()
+        self._answers: OrderedDict[tuple[Any, ...], Answer | ConfigError | DataError] = OrderedDict()
         self._lock = Lock()  # guards the answers
         self._prepared: tuple[tuple[Any, ...], PreparedRun] | None = None  # read and set in turns only
 
-    async def answer(self, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Json:
+    async def answer(self, store: Store, scenario: str, run_key: str, user: str, item: str | None) -> Answer:
         """Return a run's recommendations for a user, or its predictions for a user and an item, with reasons.
 
         Raises
@@ -85,7 +86,7 @@ class Explorer:
             raise type(found)(*found.args)  # a new one: the cached one must not gather the tracebacks of all callers
         return found
 
-    def _work_on(self, question: Question) -> Json | ConfigError | DataError:
+    def _work_on(self, question: Question) -> Answer | ConfigError | DataError:
         found = self._kept(question)  # the same was asked while this one waited
         if found is not None:
             return found
@@ -99,7 +100,7 @@ class Explorer:
                 self._answers.popitem(last=False)
         return found
 
-    def _ask(self, question: Question) -> Json:
+    def _ask(self, question: Question) -> Answer:
         validation = question.entry.scenario_document.get("validation", {})
         with quoting_rows(validation.get("quote_rows") is True):  # more people read a page than the log
             run = self._run(question)
@@ -113,7 +114,7 @@ class Explorer:
             self._prepared = question.run, self._prepare(question.store, question.entry)
         return self._prepared[1]
 
-    def _kept(self, question: Question) -> Json | ConfigError | DataError | None:
+    def _kept(self, question: Question) -> Answer | ConfigError | DataError | None:
         with self._lock:
             found = self._answers.get(question.key)
             if found is not None:

@@ -17,6 +17,7 @@ from mtl_tasks.pipeline.past_runs import History, PastRun, find_lists, list_arti
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.stages import BULK
 from plugins.model_board import views
+from plugins.model_board.explorer import Answer
 from plugins.model_board.turns import BusyError
 
 Json = dict[str, Any]
@@ -104,7 +105,7 @@ def compare(request: Request, scenario_name: str, compared: Json) -> str:
     return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, **compared)
 
 
-def explore(request: Request, history: History, asked: Json, found: Json | None, fault: str | None) -> str:
+def explore(request: Request, history: History, asked: Json, found: Answer | None, fault: str | None) -> str:
     """Return the page with the answer for a user or a pair, or with the reason why there is none."""
     facts = {"history": history, "run_key": asked["run"], "asked": asked, "found": found, "fault": fault}
     return _render(request, "explore.html", title="Recommendations and their reasons", **facts)

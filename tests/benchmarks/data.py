@@ -23,6 +23,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.features.als import ImplicitALS, ItemFactors, Solver, fit_space
 from mtl_tasks.features.builder import fit_spaces
 from mtl_tasks.models.boosting.binning import Encoder
@@ -128,7 +129,7 @@ def _call(function: str, *arguments: str, timeout: int | None = None) -> Any:
 
 def _asked(log: pathlib.Path, as_of: str, store: str) -> Run:
     overrides = dict(parse_setting(setting) for setting in _settings(log))
-    return make_run("ecommerce", as_of, overrides, store, today=pd.Timestamp.now(tz="UTC"))
+    return make_run("ecommerce", AsOf.parse(as_of), overrides, store)
 
 
 def _finished(log: pathlib.Path, as_of: str, store: str) -> tuple[Run, dict[str, StageResult]]:
@@ -186,7 +187,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             calls.append((_summed(values), np.ascontiguousarray(vectors)))
             return super().fold_in(values, vectors)
 
-    span = inputs["factors"].summary["fitted_before"], run.as_of_day
+    span = inputs["factors"].summary["fitted_before"], run.as_of.day
     with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
         fit_spaces(events, run.scenario, *span)
     with unittest.mock.patch("mtl_tasks.features.builder.ImplicitALS", Noted):

@@ -6,10 +6,10 @@ import json
 import pathlib
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.metrics.catalog import PER_USER, primary
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
@@ -44,7 +44,7 @@ def main(dates: list[str], store: str, console: Console) -> None:
 
 def _run(date: str, store: str, console: Console) -> RunDocument:
     console.print(f"movies as of {date} …")
-    run = make_run("movies", date, {}, store, today=pd.Timestamp.now(tz="UTC"))
+    run = make_run("movies", AsOf.parse(date), {}, store)
     return run_pipeline(run, lambda stage, result: None)
 
 

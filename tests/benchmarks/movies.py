@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-import pandas as pd
-
 from mtl_tasks.core import columns
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages
@@ -19,7 +18,7 @@ LAST_STAGE: Final = "features"
 
 def movies(as_of: str = REFERENCE_DATE, store: str = ".bench/store") -> Problem:
     """Return the rows of a run; stages that the store holds are not run again."""
-    run = make_run("movies", as_of, {}, store, today=pd.Timestamp.now(tz="UTC"))
+    run = make_run("movies", AsOf.parse(as_of), {}, store)
     results: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():
         results[stage.name] = run_stage(stage, run, refs_of(results))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import Store
 from tests.benchmarks.scenarios import HEADINGS, table
@@ -17,7 +17,7 @@ def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypat
     write_log(tmp_path)
     write_scenario(tmp_path)
     monkeypatch.chdir(tmp_path)
-    run = make_run(NAME, AS_OF, {}, "store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, "store")
     evaluation = run_pipeline(run, lambda stage, result: None).evaluation["tasks"]
     heading, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in table(Store("store")).splitlines()

@@ -9,15 +9,17 @@ import pytest
 from sqlalchemy import create_engine, text
 from upath import UPath
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import DataError, MtlError, may_quote, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.database import snapshot_log
 from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.onboarding.check import inspect
+from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run, run_stage
 from mtl_tasks.pipeline.stages import build_stages
-from mtl_tasks.pipeline.tasks import execute_stage, run_to_json
+from mtl_tasks.pipeline.tasks import execute_stage
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store
 from tests.data.validation.sample import good_log, spoil, validate
@@ -96,7 +98,7 @@ def _spoilt_run(root: Path, monkeypatch: pytest.MonkeyPatch, **settings: bool) -
     rows["person"] += int(HELD)
     write_log(root, rows.assign(liked=7))
     scenario: Scenario = tiny_scenario(**settings)
-    return Run(scenario, AS_OF, Store(str(root / "store")))
+    return Run(scenario, AsOf(AS_OF_DAY), Store(str(root / "store")))
 
 
 @pytest.mark.parametrize(("given", "command_line", "scheduler"), [(None, 1, 0), (False, 0, 0), (True, 1, 1)])
@@ -109,10 +111,10 @@ def test_rows_are_quoted_on_the_command_line_and_not_in_a_schedulers_logs_unless
     with pytest.raises(MtlError, match="are bad") as said:
         run_stage(stages["validate"], run, {"resolve": run_stage(stages["resolve"], run, {}).ref})
     assert (str(100 + int(HELD)) in str(said.value)) == bool(command_line)
-    asked = run_to_json(run)
-    resolved = execute_stage("resolve", asked, [])
+    asked = RunSpec.of(run)
+    resolved = execute_stage("resolve", asked, UpstreamResults())
     with pytest.raises(MtlError, match="are bad") as said:
-        execute_stage("validate", asked, [resolved])
+        execute_stage("validate", asked, UpstreamResults([resolved]))
     assert (str(100 + int(HELD)) in str(said.value)) == bool(scheduler)
 
 

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from mtl_tasks.cli import main as cli
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
 from mtl_tasks.pipeline.past_runs import choose_run, shown_document
@@ -24,7 +24,6 @@ from mtl_tasks.store.registry import Registry
 from tests.support.projects import NAME, write_log, write_scenario
 
 DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 IMPOSSIBLE = {"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]}
 
 
@@ -37,7 +36,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(root):
         for day in DAYS:
             overrides = IMPOSSIBLE if day == DAYS[-1] else {}
-            run_pipeline(make_run(NAME, day, overrides, ".store", today=TODAY), lambda stage, result: None)
+            run_pipeline(make_run(NAME, AsOf.parse(day), overrides, ".store"), lambda stage, result: None)
     return root
 
 
@@ -153,7 +152,7 @@ def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
 
 
 def test_a_run_that_was_promoted_by_hand_gets_lists_when_it_is_run_again(say: Any) -> None:
-    asked = make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY)
+    asked = make_run(NAME, AsOf.parse(DAYS[2]), IMPOSSIBLE, ".store")
     assert run_pipeline(asked, lambda stage, result: None).sample == []
     assert say("promote", keys()[2], "--reason", "the rule was too strict")[0] == 0
     assert run_pipeline(asked, lambda stage, result: None).sample
@@ -215,7 +214,7 @@ def test_one_damaged_record_is_loud_everywhere_until_it_is_quarantined(say: Any,
     assert (
         f"{NAME}/{DAYS[1]}/" not in say("prune", "--keep-days", "30")[1]
     )  # what the verdict refers to may be wanted again
-    run = make_run(NAME, DAYS[1], {}, ".store", today=TODAY, force="again")
+    run = make_run(NAME, AsOf.parse(DAYS[1]), {}, ".store", force="again")
     run_pipeline(run, lambda stage, result: None)
     assert json.loads(say("champion", "--json")[1])["as_of"] == DAYS[1]
 
@@ -224,7 +223,7 @@ def test_one_damaged_record_is_loud_everywhere_until_it_is_quarantined(say: Any,
 def test_a_candidate_is_compared_with_the_newest_champion_that_is_whole_and_the_verdict_says_so(project: Path) -> None:
     damage(project, DAYS[1], "member-als")
     rules = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}]}
-    document = run_pipeline(make_run(NAME, DAYS[2], rules, ".store", today=TODAY), lambda stage, result: None)
+    document = run_pipeline(make_run(NAME, AsOf.parse(DAYS[2]), rules, ".store"), lambda stage, result: None)
     first, second = keys()[:2]
     assert document.verdict["champion"] == first
     [warning] = document.verdict["warnings"]
@@ -296,7 +295,7 @@ def test_verify_says_in_short_how_many_days_are_gone(say: Any, project: Path) ->
 
 def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path) -> None:
     age(project)
-    run_pipeline(make_run(NAME, DAYS[2], {**IMPOSSIBLE, "seed": 8}, ".store", today=TODAY), lambda stage, result: None)
+    run_pipeline(make_run(NAME, AsOf.parse(DAYS[2]), {**IMPOSSIBLE, "seed": 8}, ".store"), lambda stage, result: None)
     young = {path for path in (project / ".store").rglob("*") if path.stat().st_mtime > time.time() - 3600}
     code, listed, _ = say("prune", "--keep-days", "30")
     assert code == 0
@@ -317,7 +316,7 @@ def test_prune_removes_what_no_run_of_the_registry_needs(say: Any, project: Path
 
 def test_prune_spares_what_a_run_at_work_has_reused_but_not_listed_yet(say: Any, project: Path) -> None:
     age(project)
-    run = make_run(NAME, DAYS[2], {"validation.max_bad_fraction": 0.02}, ".store", today=TODAY)
+    run = make_run(NAME, AsOf.parse(DAYS[2]), {"validation.max_bad_fraction": 0.02}, ".store")
     results: dict[str, StageResult] = {}
     for name in ("resolve", "validate", "split", "factors", "features"):
         results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))
@@ -333,7 +332,7 @@ def test_prune_spares_what_a_run_at_work_has_reused_but_not_listed_yet(say: Any,
 
 def test_prune_spares_the_days_of_a_stage_that_a_run_at_work_has_reused(say: Any, project: Path) -> None:
     age(project)
-    run = make_run(NAME, DAYS[2], IMPOSSIBLE, ".store", today=TODAY)
+    run = make_run(NAME, AsOf.parse(DAYS[2]), IMPOSSIBLE, ".store")
     results: dict[str, StageResult] = {}
     for name in ("resolve", "validate"):
         results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))

@@ -7,13 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import GateError
+from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.tasks import result_to_json, run_to_json
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import promote
 from mtl_tasks.store.registry import Registry
@@ -45,12 +45,12 @@ def approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PromotionApprov
     write_log(tmp_path)
     write_scenario(tmp_path, members=["popularity"], gate=GATE)
     monkeypatch.chdir(tmp_path)
-    run = make_run(NAME, AS_OF, {}, str(tmp_path / ".store"), today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, str(tmp_path / ".store"))
     results: dict[str, StageResult] = {}
     run_pipeline(run, lambda name, result: results.update({} if result is None else {name: result}))
     monkeypatch.setattr(scenario_files, "ROOT", tmp_path)
-    monkeypatch.setattr(approval, "run_spec", lambda: run_to_json(run))
-    upstream = [result_to_json(results[name]) for name in ("gate", "publish")]
+    monkeypatch.setattr(approval, "run_spec", lambda: RunSpec.of(run))
+    upstream = [results[name].to_json() for name in ("gate", "publish")]
     return approval.PromotionApproval(task_id="approve", subject="Promote?", results=upstream)
 
 

@@ -15,6 +15,7 @@ from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
 from sqlalchemy import create_engine, select, types
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_runs import choose_run, shown_document
@@ -74,8 +75,7 @@ def run_here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dic
             if result is not None:
                 results[name] = result
 
-        today = pd.Timestamp(AS_OF, tz="UTC")
-        run_pipeline(make_run(NAME, AS_OF, {}, ".store", today=today), keep)
+        run_pipeline(make_run(NAME, AsOf.parse(AS_OF), {}, ".store"), keep)
         return results
 
     return run

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import structlog
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.registry import RunRecord, Snapshot
@@ -60,7 +61,6 @@ def test_earlier_runs_are_waited_for_before_any_stage_that_looks_a_champion_up(
 
 def stages_that_look_a_champion_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Ask every stage what its result depends on, which is where a champion is looked up."""
-    import pandas as pd
 
     monkeypatch.chdir(root)
     asked: list[str] = []
@@ -70,7 +70,7 @@ def stages_that_look_a_champion_up(root: Path, monkeypatch: pytest.MonkeyPatch) 
         return None
 
     monkeypatch.setattr(Snapshot, "champion", champion)
-    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp(AS_OF, tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
     looking = set()
     for stage in build_stages(run.scenario).values():
         asked.clear()

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from upath import UPath
 
 from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.database import snapshot_log
@@ -283,7 +284,7 @@ def test_a_run_keeps_its_snapshot_in_the_store_and_names_it_in_its_manifest(
     write_log(tmp_path)
     monkeypatch.chdir(tmp_path)
     fill("sqlite:///log.db", tiny_log())
-    run = Run(sql_scenario("sqlite:///log.db"), AS_OF, Store(str(tmp_path / "store")))
+    run = Run(sql_scenario("sqlite:///log.db"), AsOf(AS_OF_DAY), Store(str(tmp_path / "store")))
     stages = build_stages(run.scenario)
     refs = {"resolve": run_stage(stages["resolve"], run, {}).ref}
     listed = run.store.open(refs["resolve"]).json("resolve")["sources"]

@@ -10,6 +10,7 @@ import pytest
 from upath import UPath
 
 from mtl_tasks.core.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER, context, label
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.database import snapshot_log
@@ -119,7 +120,7 @@ def test_a_prior_beside_a_log_in_a_database_is_found_where_the_project_lies(tmp_
     scenario = sql_scenario(url, source__prior=PRIOR, boosting={"min_data_in_leaf": 2, "num_leaves": 2})
     kept = UPath(tmp_path / "kept")
     files = [*snapshot_log(scenario, kept, AS_OF_DAY, {}), *list_tables(scenario, tmp_path)]
-    run = Run(scenario, AS_OF, Store(str(tmp_path / "store")))
+    run = Run(scenario, AsOf(AS_OF_DAY), Store(str(tmp_path / "store")))
     [part] = judge_parts(run, {}, files, tmp_path, kept)
     assert len(part.frame("events")) == len(prior()) + len(tiny_log())
 

@@ -19,6 +19,7 @@ import pytest
 
 from mtl_tasks.cli import main as cli
 from mtl_tasks.core.columns import USER
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.erasure import Erasure, past_erasures
 from mtl_tasks.pipeline.holdings import Person, snapshot_without
 from mtl_tasks.pipeline.local import make_run, run_pipeline
@@ -33,13 +34,12 @@ from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support.buckets import empty_bucket, s3_server
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 BAD_DAY = "2013-04-20"  # on which the person has but a row that is set aside
 
 
 def run(root: Path, store: str = ".store") -> RunDocument:
     with contextlib.chdir(root):
-        return run_pipeline(make_run(NAME, AS_OF, {}, store, today=TODAY), lambda stage, result: None)
+        return run_pipeline(make_run(NAME, AsOf.parse(AS_OF), {}, store), lambda stage, result: None)
 
 
 def log_files(root: Path) -> list[Path]:

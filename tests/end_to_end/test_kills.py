@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Store
 from mtl_tasks.store.promotion import problems_of
@@ -23,7 +23,6 @@ from tests.conftest import PROJECT
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 BEFORE = "2013-05-10"  # as_of of the champion that is there when a run is killed
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 LEARNING = ("split", "factors", "features", "member-popularity", "member-als", "member-independent", "fuse")
 # The command line, which dies in the middle of the n-th write whose path has a pattern.
 DYING = """
@@ -83,7 +82,7 @@ def judged(project: Path, before: Path) -> Path:
 
 
 def run(store: Path, as_of: str = AS_OF) -> None:
-    run_pipeline(make_run(NAME, as_of, {}, str(store), today=TODAY), lambda stage, result: None)
+    run_pipeline(make_run(NAME, AsOf.parse(as_of), {}, str(store)), lambda stage, result: None)
 
 
 def run_dying(store: Path, pattern: str, place: int = 1) -> int:

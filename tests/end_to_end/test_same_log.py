@@ -11,6 +11,7 @@ import pytest
 import s3fs
 from sqlalchemy import create_engine
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.days.log import day_digests
 from mtl_tasks.pipeline.engine import Run, run_stage
 from mtl_tasks.pipeline.local import make_run
@@ -19,7 +20,6 @@ from mtl_tasks.store.artifacts import Artifact, Ref, day_refs
 from tests.support.buckets import empty_bucket, s3_server
 from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
 
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 SCRIPTS = ["Zoë", "用户", "🦊", "ضيف"]  # an id is any text
 
 
@@ -68,7 +68,7 @@ def run(root: Path, source: dict[str, Any], store: str) -> tuple[dict[str, Artif
     """Run every stage up to the verdict; return what they made, and a hash of each day of the log."""
     merged = {key: value for key, value in {**SCENARIO["source"], **source}.items() if value is not None}
     write_scenario(root, source=merged)
-    asked: Run = make_run(NAME, AS_OF, {}, store, today=TODAY)
+    asked: Run = make_run(NAME, AsOf.parse(AS_OF), {}, store)
     refs: dict[str, Ref] = {}
     for name, stage in build_stages(asked.scenario).items():
         if name not in ("publish", "recommend"):

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, MtlError
 from mtl_tasks.models import member_class
 from mtl_tasks.models.boosted import BoostedMember
@@ -21,7 +21,6 @@ from mtl_tasks.store.registry import Registry
 from tests.contracts.member import draw_table, member_scenario
 from tests.support.projects import NAME, run_until, write_log, write_scenario
 
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 FIRST, SECOND = "2013-05-10", "2013-05-11"
 MEMBERS = ["popularity", "independent", "cascade", "shared", "shared_tail"]
 
@@ -90,7 +89,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(project: Path, as_of: str, name: str = NAME, **overrides: Any) -> RunDocument:
     with contextlib.chdir(project):
-        return run_pipeline(make_run(name, as_of, overrides, ".store", today=TODAY), lambda stage, result: None)
+        return run_pipeline(make_run(name, AsOf.parse(as_of), overrides, ".store"), lambda stage, result: None)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.models.boosting.device import probe
 from mtl_tasks.onboarding.check import inspect
@@ -21,7 +21,6 @@ from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, SCENARIO, write_scenario
 
 FIRST, SECOND = "2013-05-10", "2013-05-11"
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +56,13 @@ def test_check_run_and_a_schedulers_run_refuse_an_unknown_scenario_in_the_same_w
     scenario(project, "smal")
     [known] = obstacles(store)
     assert known.startswith("boosting.warm_start: no scenario 'smal', did you mean 'small'? (known: small): ")
-    run = make_run(NAME, SECOND, {}, ".store", today=TODAY)
+    run = make_run(NAME, AsOf.parse(SECOND), {}, ".store")
     begun: list[str] = []
     with pytest.raises(ConfigError) as of_run:
         run_pipeline(run, lambda stage, result: begun.append(stage))
     assert str(of_run.value) == known
     assert begun == []
-    found = inspect(run.scenario, run.as_of, project, 1000, {}, store)
+    found = inspect(run.scenario, run.as_of.timestamp, project, 1000, {}, store)
     assert known in found.problems
     assert not found.ready
     document = run.scenario.model_dump(mode="json")

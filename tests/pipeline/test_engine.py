@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.pipeline import engine as run_module
 from mtl_tasks.pipeline.engine import Inputs, Run, Stage, StageResult, code_version, find_stage, run_stage
@@ -35,7 +35,7 @@ class Bench:
 
     def asked(self) -> Run:
         scenario = tiny_scenario(title=self.title)
-        return Run(scenario, pd.Timestamp(self.as_of, tz="UTC"), Store(str(self.root)), self.force)
+        return Run(scenario, AsOf.parse(self.as_of), Store(str(self.root)), self.force)
 
     def stage(self, needs: tuple[str, ...] = ()) -> Stage:
         def body(run: Run, inputs: Inputs) -> Payload:

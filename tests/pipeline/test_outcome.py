@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.pipeline import outcome
+from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.tasks import execute_report, execute_stage, run_to_json
+from mtl_tasks.pipeline.tasks import execute_report, execute_stage
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import promote, rollback
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support.projects import NAME, write_log, write_scenario
 
-TODAY = pd.Timestamp("2026-01-01", tz="UTC")
 DAYS = ("2013-05-10", "2013-05-11")
-Made = tuple[dict[str, Any], list[Any]]
+Made = tuple[RunSpec, UpstreamResults]
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +40,15 @@ def _inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make(store: Path, as_of: str, **overrides: Any) -> Made:
     """Run everything, and return what a scheduler would have: the run, and the results of `gate` and `publish`."""
-    run = make_run(NAME, as_of, overrides, str(store), today=TODAY)
+    run = make_run(NAME, AsOf.parse(as_of), overrides, str(store))
     results: dict[str, StageResult] = {}
 
     def keep(name: str, result: StageResult | None) -> None:
         results.update({} if result is None else {name: result})
 
     run_pipeline(run, keep)
-    upstream = [{"stage": n, **vars(results[n]), "ref": results[n].ref.to_json()} for n in ("gate", "publish")]
-    return run_to_json(run), [{k: v for k, v in one.items() if k != "summary"} for one in upstream]
+    passed = json.loads(json.dumps([RunSpec.of(run).to_json(), [results[n].to_json() for n in ("gate", "publish")]]))
+    return RunSpec.from_json(passed[0]), UpstreamResults.from_json(passed[1])
 
 
 @pytest.mark.faults(5)
@@ -56,9 +57,10 @@ def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     older = make(tmp_path, DAYS[0])
     told = outcome.champion_event(*newer)
     assert told is not None
-    assert told["as_of"] == DAYS[1]
-    assert told["verdict"].startswith("promote: 1 of 1 rules passed")
-    assert set(told["refs"]) >= {"validate", "factors", "member:als", "gate"}
+    assert told.as_of.iso == DAYS[1]
+    assert list(told.to_json()) == ["run_key", "as_of", "verdict", "standing", "metrics", "refs"]
+    assert told.verdict.startswith("promote: 1 of 1 rules passed")
+    assert set(told.refs) >= {"validate", "factors", "member:als", "gate"}
     assert outcome.champion_event(*older) is None
 
 
@@ -109,8 +111,10 @@ def test_lists_are_made_from_exactly_the_run_that_is_named(tmp_path: Path) -> No
     named, default = (outcome.prepare_recommend(NAME, key, str(tmp_path)) for key in (older.run_key[:12], None))
     assert named is not None
     assert default is not None
-    assert (named["run_spec"]["as_of"], default["run_spec"]["as_of"]) == DAYS
-    assert execute_stage("recommend", named["run_spec"], [named["results"]])["reused"]  # what the run itself has made
+    assert (named.run_spec.as_of.iso, default.run_spec.as_of.iso) == DAYS
+    assert execute_stage(
+        "recommend", named.run_spec, UpstreamResults(named.results)
+    ).reused  # what the run itself has made
     rollback(registry, Store(str(tmp_path)), None, by="ada", reason="bad lists", at="2026-01-01")
     assert outcome.prepare_recommend(NAME, newer.run_key, str(tmp_path)) is None
 
@@ -149,18 +153,18 @@ def test_lists_need_no_tables_but_the_log_and_no_damaged_champion(tmp_path: Path
         shutil.rmtree(store.open(newer.refs[stage]).folder)
     found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
-    assert found["run_spec"]["as_of"] == DAYS[1]
-    assert execute_stage("recommend", found["run_spec"], [found["results"]])["reused"]
-    assert execute_report(found["run_spec"], [found["results"]]) is None  # it shows the windows
-    assert outcome.run_note(found["run_spec"], [found["results"]]).startswith(f"{DAYS[1]}: promoted; promote")
+    assert found.run_spec.as_of.iso == DAYS[1]
+    assert execute_stage("recommend", found.run_spec, UpstreamResults(found.results)).reused
+    assert execute_report(found.run_spec, UpstreamResults(found.results)) is None  # it shows the windows
+    assert outcome.run_note(found.run_spec, UpstreamResults(found.results)).startswith(f"{DAYS[1]}: promoted; promote")
     model = store.open(newer.refs["member:als"])
     path = model.folder / next(iter(model.manifest["files"].values()))["path"]
     path.write_bytes(path.read_bytes()[:-1])
     found = outcome.prepare_recommend(NAME, None, str(tmp_path))
     assert found is not None
-    assert found["run_spec"]["as_of"] == DAYS[0]
+    assert found.run_spec.as_of.iso == DAYS[0]
     warning = f"warning: run {newer.run_key[:12]} as of {DAYS[1]}: its member:als is missing or damaged"
-    assert outcome.run_note(found["run_spec"], [found["results"]]).endswith(warning)
+    assert outcome.run_note(found.run_spec, UpstreamResults(found.results)).endswith(warning)
     with pytest.raises(
         ArtifactError, match=rf"run {newer.run_key[:12]} .* cannot make recommendations: its member:als is missing"
     ):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.pipeline import engine as run_module
 from mtl_tasks.pipeline.comparison import compare_runs
@@ -246,17 +247,19 @@ def test_a_person_is_shown_with_history_list_and_reasons(board_project: Path) ->
     run = open_run(store, entry)
     seen = run.explore_user(str(user), find_lists(store, entry), 3)
     mine = lists[lists["user_id"] == user].sort_values("rank")
-    assert [offer["item_id"] for offer in seen["offers"]] == mine["item_id"].tolist()
-    for offer, stored in zip(seen["offers"], mine.to_dict("records"), strict=True):
+    assert [offer.item_id for offer in seen.offers] == mine["item_id"].tolist()
+    for offer, stored in zip(seen.offers, mine.to_dict("records"), strict=True):
         for task in ("rating", "purchase"):
-            assert offer["tasks"][task]["prediction"] == pytest.approx(stored[f"prediction:{task}"], rel=1e-6)
-    assert seen["history"][0]["at"] < "2013-05-08"
+            assert offer.tasks[task].prediction == pytest.approx(stored[f"prediction:{task}"], rel=1e-6)
+    assert seen.history[0].at < "2013-05-08"
     alone = run.explore_pair(str(user), str(mine["item_id"].iloc[0]), 3)
-    for task, told in alone["tasks"].items():
-        same = seen["offers"][0]["tasks"][task]
-        assert told["prediction"] == pytest.approx(same["prediction"])
-        assert [part["words"] for part in told["explained"]["contributions"]] == [
-            part["words"] for part in same["explained"]["contributions"]
+    for task, told in alone.tasks.items():
+        same = seen.offers[0].tasks[task]
+        assert told.prediction == pytest.approx(same.prediction)
+        assert told.explained is not None
+        assert same.explained is not None
+        assert [part.words for part in told.explained.contributions] == [
+            part.words for part in same.explained.contributions
         ]
 
 
@@ -273,12 +276,12 @@ def test_a_persons_history_is_told_by_the_titles_that_items_had_by_then(
     pd.concat(versions).to_parquet("films.parquet", index=False)
     items = {**SCENARIO["source"]["items"], "valid_from": "since"}
     write_scenario(tmp_path, members=["popularity"], source={**SCENARIO["source"], "items": items})
-    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
     lists = pd.read_parquet(next((tmp_path / ".store" / NAME / AS_OF / "recommend").rglob("*.parquet")))
-    history = open_run(run.store, entry).explore_user(str(lists["user_id"].iloc[0]), None, 1)["history"]
-    assert {seen["title"].split()[0] for seen in history} == {"second"}
+    history = open_run(run.store, entry).explore_user(str(lists["user_id"].iloc[0]), None, 1).history
+    assert {str(seen.title).split()[0] for seen in history} == {"second"}
 
 
 def test_a_stranger_and_a_word_are_refused_in_a_line(board_project: Path) -> None:
@@ -303,7 +306,7 @@ def test_a_prepared_run_answers_for_anybody_as_if_its_log_were_read_for_the_ques
         "users": {"path": "people.parquet", "id": "user_id", "numeric": {"height": "height"}},
     }
     write_scenario(tmp_path, members=["popularity", "shared_tail"], source=source)
-    run = make_run(NAME, AS_OF, {}, ".store", today=pd.Timestamp("2026-01-01", tz="UTC"))
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
     run_pipeline(run, lambda stage, result: None)
     [entry] = Registry(run.store, NAME).entries()
     prepared = open_run(run.store, entry)
@@ -313,8 +316,8 @@ def test_a_prepared_run_answers_for_anybody_as_if_its_log_were_read_for_the_ques
     for user in (active, silent, stranger, active):
         told[user] = prepared.explore_pair(str(user), item, 50)
         assert told[user] == explain(rebuild_run(run.store, entry), inputs, (str(user), item), 50)
-    assert [told[user]["new_user"] for user in (active, silent, stranger)] == [False, True, True]
-    assert told[silent]["tasks"] != told[stranger]["tasks"]  # her height is known
+    assert [told[user].new_user for user in (active, silent, stranger)] == [False, True, True]
+    assert told[silent].tasks != told[stranger].tasks  # her height is known
     with pytest.raises(DataError, match=f"user {silent}: no event before"):
         prepared.explore_user(str(silent), None, 3)
     with pytest.raises(DataError, match="item 77: no event before"):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from mtl_tasks.core.errors import ArtifactError, ConfigError
-from mtl_tasks.pipeline import tasks as handover
+from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.local import make_run
+from mtl_tasks.pipeline.tasks import member_stages, prepare_run
 from tests.conftest import PROJECT
 
 NOW = datetime(2013, 8, 26, 9, 15, tzinfo=UTC)
@@ -39,9 +38,9 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) -> dict[str, Any]:
+def ask(interval_end: datetime | None = None, now: datetime = NOW, **conf: Any) -> RunSpec:
     params = {**DEFAULTS, **{key: value for key, value in conf.items() if key in DEFAULTS}}
-    return handover.prepare_run(
+    return prepare_run(
         "movies",
         params,
         conf,
@@ -71,7 +70,7 @@ def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_o
 ) -> None:
     rule = "as it was asked for" if conf.get("as_of") else "the run's data interval ends" if interval_end else "no data"
     with caplog.at_level("INFO", "mtl_tasks"):
-        assert ask(interval_end, **conf)["as_of"] == as_of
+        assert ask(interval_end, **conf).as_of.iso == as_of
     (said,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("as_of ")]
     assert said.startswith(f"as_of {as_of}: ")
     assert rule in said
@@ -90,7 +89,7 @@ def test_as_of_is_what_was_asked_for_else_the_end_of_the_interval_else_the_day_o
 def test_without_a_date_a_run_of_a_log_that_has_ended_is_of_the_day_after_its_last(
     interval_end: datetime | None, now: datetime, as_of: str
 ) -> None:
-    assert ask(interval_end, now=now)["as_of"] == as_of
+    assert ask(interval_end, now=now).as_of.iso == as_of
 
 
 @pytest.mark.parametrize(
@@ -135,24 +134,25 @@ def test_choices_that_are_the_files_own_change_nothing() -> None:
     asked = ask(
         members=["shared_tail", "als", "independent", "cascade", "popularity"], fusion="auto", as_of="2013-08-25"
     )
-    by_command = make_run("movies", "2013-08-25", {}, "s3://bucket/models", today=pd.Timestamp(NOW))
-    assert asked == {**handover.run_to_json(by_command), "overrides": {}}
+    by_command = make_run("movies", AsOf.parse("2013-08-25"), {}, "s3://bucket/models")
+    assert asked == RunSpec.of(by_command)
+    assert asked.to_json() == {**RunSpec.of(by_command).to_json(), "overrides": {}}
 
 
 def test_other_choices_are_overrides_in_the_order_of_the_members() -> None:
     asked = ask(members=["als", "popularity"], fusion="mean")
-    assert asked["overrides"] == {"members": ["popularity", "als"], "fusion.method": "mean"}
-    assert handover.member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
-    assert handover.member_stages(asked, accelerated=True) == []
+    assert asked.overrides == {"members": ["popularity", "als"], "fusion.method": "mean"}
+    assert member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
+    assert member_stages(asked, accelerated=True) == []
 
 
 def test_every_setting_reaches_the_scenario() -> None:
     asked = ask(train_days=28, device="gpu", threads=1, gate_mode="dry_run", approval="required")
-    scenario = handover.run_from_json(asked).scenario
+    scenario = asked.open().scenario
     assert (scenario.windows.train, scenario.windows.test) == (28, 28)
     assert (scenario.boosting.device, scenario.boosting.threads) == ("gpu", 1)
     assert (scenario.gate.mode, scenario.gate.approval) == ("dry_run", "required")
-    assert sorted(asked["overrides"]) == [
+    assert sorted(asked.overrides) == [
         "boosting.device",
         "boosting.threads",
         "gate.approval",
@@ -163,27 +163,12 @@ def test_every_setting_reaches_the_scenario() -> None:
 
 def test_members_that_grow_trees_go_to_the_gpu_if_they_use_it() -> None:
     asked = ask(members=["popularity", "als", "shared"], device="cuda")
-    assert handover.member_stages(asked, accelerated=True) == ["member:shared"]
-    assert handover.member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
+    assert member_stages(asked, accelerated=True) == ["member:shared"]
+    assert member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
     automatic = ask(members=["popularity", "shared"], device="auto")
-    assert handover.member_stages(automatic, accelerated=True) == []
+    assert member_stages(automatic, accelerated=True) == []
 
 
-def test_a_run_survives_json() -> None:
-    asked = json.loads(json.dumps(ask(force=True)))
-    run = handover.run_from_json(asked)
-    assert handover.run_to_json(run) == {key: value for key, value in asked.items() if key != "overrides"}
-    assert run.force == RUN_ID  # tasks that are tried again reuse what the forced run has made
-    assert handover.run_from_json(ask()).force is None
-
-
-def test_a_stage_is_handed_results_in_any_nesting_and_finds_only_the_artifacts_they_name(tmp_path: Path) -> None:
-    asked = {**ask(as_of="2013-08-25"), "store": str(tmp_path)}
-    first = json.loads(json.dumps(handover.execute_stage("resolve", asked, [])))
-    again = handover.execute_stage("resolve", asked, [None, [first]])
-    assert not first["reused"]
-    assert again["reused"]
-    assert again["ref"] == first["ref"]
-    changed = {**first, "ref": {**first["ref"], "sha256": "0" * 64}}
-    with pytest.raises(ArtifactError, match="does not match the reference"):
-        handover.execute_stage("validate", asked, [[changed], None])
+def test_a_forced_run_has_the_schedulers_name_of_the_run_as_its_token() -> None:
+    assert ask(force=True).force == RUN_ID  # tasks that are tried again reuse what the forced run has made
+    assert ask().force is None

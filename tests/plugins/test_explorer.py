@@ -73,8 +73,8 @@ def ask(explorer: Explorer, root: Path, as_of: str, *users: str) -> list[Any]:
 def test_many_at_once_have_the_run_read_once(explorer: Explorer, prepared: Counted, board_project: Path) -> None:
     users = listed(board_project)[:6]
     answers = ask(explorer, board_project, FIRST, *users, *users)
-    assert [str(answer["user_id"]) for answer in answers] == [*users, *users]
-    assert all(len(answer["offers"]) == 5 for answer in answers)
+    assert [str(answer.user_id) for answer in answers] == [*users, *users]
+    assert all(len(answer.offers) == 5 for answer in answers)
     assert prepared.dates == [FIRST]
 
 
@@ -95,7 +95,7 @@ def test_lists_that_are_made_later_are_shown(explorer: Explorer, prepared: Count
     [early] = ask(explorer, copied, FIRST, user)
     shutil.move(copied / "later", folder)
     [late] = ask(explorer, copied, FIRST, user)
-    assert (len(early["offers"]), len(late["offers"])) == (0, 5)
+    assert (len(early.offers), len(late.offers)) == (0, 5)
     assert prepared.dates == [FIRST]
 
 
@@ -107,7 +107,7 @@ def test_a_fault_of_the_store_is_not_kept(explorer: Explorer, prepared: Counted,
     assert "no artifact here" in str(fault)
     shutil.move(copied / "later", folder)
     [found] = ask(explorer, copied, FIRST, user)
-    assert str(found["user_id"]) == user
+    assert str(found.user_id) == user
     assert prepared.dates == [FIRST, FIRST]
 
 

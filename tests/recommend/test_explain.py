@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.cli import main as cli
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.recommend.explain import parse_id
@@ -29,8 +30,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scenario(root, members=["popularity", "cascade", "shared_tail"], fusion={"method": "weighted"})
     write_log(root)
     with contextlib.chdir(root):
-        today = pd.Timestamp("2026-01-01", tz="UTC")
-        run_pipeline(make_run(NAME, AS_OF, {}, ".store", today=today), lambda stage, result: None)
+        run_pipeline(make_run(NAME, AsOf.parse(AS_OF), {}, ".store"), lambda stage, result: None)
     return root
 
 

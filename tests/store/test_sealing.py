@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from mtl_tasks.cli import main as cli
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
+from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.local import make_run
-from mtl_tasks.pipeline.tasks import run_from_json, run_to_json
 from mtl_tasks.store.artifacts import Artifact, Payload, Store
 from mtl_tasks.store.promotion import verify_runs
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
@@ -169,16 +170,14 @@ def test_stores_are_equal_if_root_and_key_are() -> None:
 def test_what_passes_between_tasks_and_lies_in_the_store_does_not_hold_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pandas as pd
 
     monkeypatch.chdir(tmp_path)
     write_scenario(tmp_path)
-    today = pd.Timestamp("2026-01-01", tz="UTC")
-    run = make_run(NAME, DAY, {}, str(tmp_path / "store"), today=today, key=KEY)
-    passed = run_to_json(run)
+    run = make_run(NAME, AsOf.parse(DAY), {}, str(tmp_path / "store"), key=KEY)
+    passed = RunSpec.of(run).to_json()
     assert SECRET not in f"{json.dumps(passed)} {run!r}"
-    assert run_from_json(passed, KEY) == run
-    assert run_from_json(passed).store.key is None
+    assert RunSpec.from_json(passed).open(KEY) == run
+    assert RunSpec.from_json(passed).open().store.key is None
     enter_run(run.store)
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not [data for data in written if SECRET.encode() in data]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import pytest
 from fastapi.routing import APIRoute
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_runs import PastRun, read_run
 from mtl_tasks.store.artifacts import Store
@@ -56,8 +56,7 @@ def make_history(root: Path) -> None:
 def run_once(root: Path, as_of: str, **overrides: object) -> None:
     """Run the scenario for a day."""
     with contextlib.chdir(root):
-        today = pd.Timestamp("2026-01-01", tz="UTC")
-        run_pipeline(make_run(NAME, as_of, overrides, str(root / ".store"), today=today), lambda stage, result: None)
+        run_pipeline(make_run(NAME, AsOf.parse(as_of), overrides, str(root / ".store")), lambda stage, result: None)
 
 
 def store(root: Path) -> Store:

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages
@@ -64,7 +64,7 @@ def run_until(
     """Run the stages up to one, in the project's folder, and return their results by name."""
     results: dict[str, StageResult] = {}
     with contextlib.chdir(root):
-        run = make_run(NAME, as_of, overrides, store, today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
+        run = make_run(NAME, AsOf.parse(as_of), overrides, store, force=force)
         for name, stage in build_stages(run.scenario).items():
             results[name] = run_stage(stage, run, refs_of(results))
             if name == last:

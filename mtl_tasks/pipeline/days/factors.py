@@ -43,19 +43,19 @@ def make_spaces(
         Factor models of another fit to warm-start from.
     """
     every = run.scenario.factors.refresh_days
-    refreshed = [start, *range((start // every + 1) * every, run.as_of_day + 1, every)]
+    refreshed = [start, *range((start // every + 1) * every, run.as_of.day + 1, every)]
     known = DayFingerprints(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
     keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
     found = _newest(run, keys)
     if found is None:
-        spaces = fit_spaces(events, run.scenario, start, run.as_of_day, earlier)
+        spaces = fit_spaces(events, run.scenario, start, run.as_of.day, earlier)
     else:
         reached, artifact = found
         spaces = load_spaces(artifact)
         log.info("%s: factors of %s folded into further", run.scenario.name, day_text(reached))
         if reached == refreshed[-1]:
             return spaces
-        spaces = extend_spaces(spaces, events, run.scenario, run.as_of_day, reached)
+        spaces = extend_spaces(spaces, events, run.scenario, run.as_of.day, reached)
     day, payload = refreshed[-1], Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
     add_spaces(payload, spaces)
     facts = {"scenario": run.scenario.name, "stage": "factors", "as_of": day_text(day), "usage": {}}

@@ -97,7 +97,7 @@ def make_days(
             parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
             for block in [block for block in missing if block not in made and block[-1] in parts]:
                 made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
-        _keep(run, known, maker, weeks, run.as_of_day)
+        _keep(run, known, maker, weeks, run.as_of.day)
     log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(missing), len(blocks) - len(missing))
     return [(found[block] or made[block]).ref for block in blocks]
 

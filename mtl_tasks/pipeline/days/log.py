@@ -23,6 +23,7 @@ from upath import UPath
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.categories import drop_unused_categories, union_categories
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import narrow_ids, to_pandas
 from mtl_tasks.data.files import SourceFile
@@ -172,19 +173,19 @@ def _parts(run: Run, config: Mapping[str, Any], files: list[SourceFile]) -> Part
     if source.items is not None and source.items.missing == "quarantine":
         known["items"] = [asdict(file) for file in files if file.path == source.items.path]
     parts = {}
-    for part in _blocks(of_log, run.as_of_day) if daily else [Part(run.as_of_name, range(0), of_log)]:
-        content = {**known, "as_of": None if daily else run.as_of_name, "files": [asdict(file) for file in part.files]}
+    for part in _blocks(of_log, run.as_of) if daily else [Part(run.as_of.iso, range(0), of_log)]:
+        content = {**known, "as_of": None if daily else run.as_of.iso, "files": [asdict(file) for file in part.files]}
         if not daily:
             content["beside"] = [asdict(file) for file in files]
         parts[hashlib.sha256(to_json(content)).hexdigest()] = part
     return parts
 
 
-def _blocks(files: list[SourceFile], as_of_day: int) -> Iterator[Part]:
+def _blocks(files: list[SourceFile], as_of: AsOf) -> Iterator[Part]:
     """Yield the part of each block of days."""
     by_day = {int(day): list(group) for day, group in groupby(files, lambda file: file.day) if day is not None}
     sizes = {day: sum(file.size for file in group) for day, group in by_day.items()}
-    for block in divided(sizes, range(min(sizes) - BLOCK_DAYS, as_of_day), _BLOCK_BYTES):
+    for block in divided(sizes, range(min(sizes) - BLOCK_DAYS, as_of.day), _BLOCK_BYTES):
         in_block = [file for day in block for file in by_day[day]]
         yield Part(block_name(block), range(block[0], block[-1] + 1), in_block)
 
@@ -202,12 +203,12 @@ def _make(
     beside = scenario.source.tables.values()
     attribution: dict[str, Any] = {}
     wanted_files = [f for f in files if f.path in wanted or f.path in beside]
-    read = read_log(scenario, wanted_files, of_log, run.as_of, seen, attribution, root)
+    read = read_log(scenario, wanted_files, of_log, run.as_of.timestamp, seen, attribution, root)
     read = read.astype({name: "str" for name in _IDS if any(part["ids"][name] == "str" for part in known)})
     checked = scenario.source.items is not None and scenario.source.items.missing == "quarantine"
     items = read_items(scenario, files, root, read[columns.ITEM]) if checked else read[[columns.ITEM]].iloc[:0]
     spans = [part.days for part in missing.values()] if len(missing) > 1 or known else None
-    judged = validate_rows(read, items, scenario, run.as_of, spans=spans, attribution=attribution)
+    judged = validate_rows(read, items, scenario, run.as_of.timestamp, spans=spans, attribution=attribution)
     return {
         key: _publish(run, key, part, rows, seen) for (key, part), rows in zip(missing.items(), judged, strict=True)
     }

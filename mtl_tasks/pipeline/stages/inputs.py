@@ -6,14 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from mtl_tasks.core import columns
+from mtl_tasks.data.interaction_log import InteractionLog
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mtl_tasks.features.builder import Tables
     from mtl_tasks.features.state import FeatureSnapshot
     from mtl_tasks.recommend.rankers import Ranker
@@ -24,11 +26,17 @@ FITTED = "fitted."  # prefix of its files before the refit, for the rankers and 
 RANK = "rank"  # the stage, and its document
 
 
-def load_events(run: Run, inputs: Inputs) -> pd.DataFrame:
-    """Return the good rows of the run's log, in order of days."""
+def load_events(run: Run, inputs: Inputs) -> InteractionLog:
+    """Return the good rows of the run's log, in order of days.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or has another dtype.
+    """
     from mtl_tasks.pipeline.days.log import read_events
 
-    return read_events(run.store, inputs["validate"])
+    return InteractionLog(read_events(run.store, inputs["validate"]))
 
 
 def load_tables(inputs: Inputs) -> Tables:
@@ -50,14 +58,14 @@ def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> di
 
 
 def load_memory(
-    run: Run, scenario: Scenario, inputs: Inputs, events: pd.DataFrame, tables: Tables, day: int
+    run: Run, scenario: Scenario, inputs: Inputs, events: InteractionLog, tables: Tables, day: int
 ) -> FeatureSnapshot | None:
     """Load the newest feature snapshot at or before ``day``, if any; a forced run uses only its own."""
     from mtl_tasks.pipeline.days.features import recall
     from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
     from mtl_tasks.pipeline.days.log import day_digests
 
-    known = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events, tables)
+    known = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events.frame, tables)
     return recall(run.store, run.scenario.name, known, day)
 
 
@@ -115,9 +123,3 @@ def days_are_there(store: Store, artifact: Artifact) -> bool:
     from mtl_tasks.pipeline.days.features import all_there
 
     return all_there(store, artifact)
-
-
-def newest_time(events: pd.DataFrame) -> str | None:
-    """Return the time of the newest event, None without any."""
-    newest = events[columns.TIME].max()
-    return None if pd.isna(newest) else newest.isoformat()

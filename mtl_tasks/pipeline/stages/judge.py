@@ -94,7 +94,7 @@ def _choose(run: Run) -> Choice:
     scored = bool(run.scenario.gate.relative)
     snapshot = Registry(run.store, run.scenario.name).read()
     fault = functools.partial(comparison_fault, store=run.store, parse=parse_scenario, scored=scored)
-    return choose_champion(snapshot, run.as_of_name, fault)
+    return choose_champion(snapshot, run.as_of.iso, fault)
 
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
@@ -146,15 +146,15 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     scenario = run.scenario
     events, tables = load_events(run, inputs), load_tables(inputs)
     start = load_windows(inputs["split"])["test"][0]
-    everybody = taken_in_test(events, scenario, start)
+    everybody = taken_in_test(events.frame, scenario, start)
     truth = judged_people(everybody, scenario.seed)
-    known = events.loc[events[columns.DAY] < start, columns.ITEM].unique()
+    known = events.before(start).frame[columns.ITEM].unique()
     lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
     memory = load_memory(run, scenario, inputs, events, tables, start)
     people = truth[columns.USER].unique()
     scorer = load_scorer(scenario, inputs)
     check = ShortlistCheck(scorer, people)
-    for rows in scorer.candidates(events, tables, people, start, memory):
+    for rows in scorer.candidates(events.frame, tables, people, start, memory):
         lists.add(rows.scored)
         check.add(rows)
     return {**lists.document(), "shortlist": check.document()}
@@ -202,11 +202,11 @@ def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: p
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     scorer = load_scorer(scenario, theirs)
-    spaces = extend_spaces(scorer.spaces, events, scenario, run.as_of_day)
+    spaces = extend_spaces(scorer.spaces, events.frame, scenario, run.as_of.day)
     if _same_features(scenario, run.scenario) and _same_spaces(spaces, load_spaces(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
     memory = load_memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))
-    return replace(scorer, spaces=spaces).score(events, tables, rows, memory)
+    return replace(scorer, spaces=spaces).score(events.frame, tables, rows, memory)
 
 
 def _same_features(theirs: Scenario, ours: Scenario) -> bool:

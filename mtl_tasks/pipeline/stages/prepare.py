@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtl_tasks.core import columns
 from mtl_tasks.data.splits import Windows, describe_rows, log_days, make_rows
 from mtl_tasks.pipeline.engine import Inputs, Run
-from mtl_tasks.pipeline.stages.inputs import load_events, newest_time
+from mtl_tasks.pipeline.stages.inputs import load_events
 from mtl_tasks.store.artifacts import DAYS, Payload
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
     days = [file["day"] for file in files if file["day"] is not None]
     payload = Payload(summary={"files": len(files)}, rows=len(files))
     document = {
-        "as_of": run.as_of_name,
+        "as_of": run.as_of.iso,
         "sources": files,
         "first_partition": min(days) if days else None,
     }
@@ -44,11 +44,11 @@ def _list_files(run: Run) -> list[SourceFile]:
     from mtl_tasks.data.files import list_sources, list_tables
 
     if run.scenario.source.sql is None:
-        return list_sources(run.scenario, ROOT, run.as_of_day)
+        return list_sources(run.scenario, ROOT, run.as_of.day)
     from mtl_tasks.data.database import snapshot_log
 
     # The environment is read here, by the process that queries the database: a password must not travel with the run.
-    days = snapshot_log(run.scenario, _snapshots(run), run.as_of_day, os.environ, renew=run.force is not None)
+    days = snapshot_log(run.scenario, _snapshots(run), run.as_of.day, os.environ, renew=run.force is not None)
     return [*days, *list_tables(run.scenario, ROOT)]
 
 
@@ -72,7 +72,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     parts = judge_parts(run, sections, files, ROOT, snapshots)
     events = joined_events([part.frame(EVENTS) for part in parts])
     records = [part.json("part")["record"] for part in parts]
-    result = judge_log(records, events, joined_quarantine(parts), run.scenario, run.as_of)
+    result = judge_log(records, events, joined_quarantine(parts), run.scenario, run.as_of.timestamp)
     payload = Payload(rows=len(result.events))
     payload.summary = {
         "max_event_time": result.events[columns.TIME].max().isoformat(),
@@ -93,10 +93,10 @@ def split(run: Run, inputs: Inputs) -> Payload:
     """Cut the windows and make their labeled rows."""
     events = load_events(run, inputs)
     prior = inputs["validate"].json("validation")["prior"]
-    windows = Windows.cut(run.scenario, run.as_of_day, int(log_days(events, prior)[0]))
-    rows = make_rows(events, run.scenario, windows)
+    windows = Windows.cut(run.scenario, run.as_of.day, int(log_days(events.frame, prior)[0]))
+    rows = make_rows(events.frame, run.scenario, windows)
     described = describe_rows(rows, run.scenario, windows)
-    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": newest_time(events)})
+    payload = Payload(rows=len(rows), summary={"windows": described, "max_event_time": events.newest_time})
     payload.add_frame("rows", rows)
     payload.add_json("windows", windows.ranges)
     return payload

@@ -24,7 +24,7 @@ def publish(run: Run, inputs: Inputs) -> Payload:
     verdict = inputs["gate"].json("verdict")
     entry = RunRecord(
         run_key=run_key(run, inputs["gate"].ref),
-        as_of=run.as_of_name,
+        as_of=run.as_of.iso,
         decision=_decision(verdict["decision"], run.scenario.gate),
         reasons=verdict["reasons"],
         scenario_document=run.scenario.model_dump(mode="json"),
@@ -70,12 +70,12 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     scorer = load_scorer(run.scenario, inputs)
-    items = newest(tables.items, columns.ITEM, run.as_of_day)
-    memory = load_memory(run, run.scenario, inputs, events, tables, run.as_of_day)
-    lists, kept = best_lists(scorer, events, tables, run.as_of_day, memory)
+    items = newest(tables.items, columns.ITEM, run.as_of.day)
+    memory = load_memory(run, run.scenario, inputs, events, tables, run.as_of.day)
+    lists, kept = best_lists(scorer, events.frame, tables, run.as_of.day, memory)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique()), "shortlist": kept})
     payload.add_frame("recommendations", lists)
-    payload.add_json("sample", sample_people(lists, events, items, run.scenario))
+    payload.add_json("sample", sample_people(lists, events.frame, items, run.scenario))
     return payload
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mtl_tasks.core import columns
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.inputs import (
     RANK,
@@ -24,9 +23,8 @@ def rank(run: Run, inputs: Inputs) -> Payload:
     scenario, windows = run.scenario, load_windows(inputs["split"])
     days = ListDays.of(windows, scenario)
     # Nothing at or after the test window, which the lists must not see, is read.
-    events = load_events(run, inputs)
-    events = events[events[columns.DAY] < windows["test"][0]]
-    sampler = ListSampler(events, load_tables(inputs), scenario)
+    events = load_events(run, inputs).before(windows["test"][0])
+    sampler = ListSampler(events.frame, load_tables(inputs), scenario)
     scorer = load_scorer(scenario, inputs, before_refit=True)
     early = sampler.make(scorer, days.early, days.horizon, predicted=False)
     blend = sampler.make(scorer, (days.blend,), days.horizon, predicted=True)

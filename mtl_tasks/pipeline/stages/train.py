@@ -21,7 +21,6 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_tables,
     load_windows,
     member_files,
-    newest_time,
     prefixed,
     window_places,
 )
@@ -51,13 +50,12 @@ def factors(run: Run, inputs: Inputs) -> Payload:
     problems = problems if begun is not None else []
     for problem in problems:
         log.warning("%s: warm start from run %s: %s", run.scenario.name, str(begun)[:12], problem)
-    spaces = make_spaces(run, inputs.config, events, digests, start, earlier)
-    fitted_on = events[events[columns.DAY] < start]
+    spaces = make_spaces(run, inputs.config, events.frame, digests, start, earlier)
     payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
     payload.summary = {
         "fitted_before": start,
-        "fitted_max_event_time": newest_time(fitted_on),
-        "folded_in_max_event_time": newest_time(events),
+        "fitted_max_event_time": events.before(start).newest_time,
+        "folded_in_max_event_time": events.newest_time,
         "device": inputs.config["device"],
         "warm_start": begun,
         "started_from_scratch": problems,
@@ -73,7 +71,7 @@ def factors_config(run: Run) -> dict[str, Any]:
     own = sections("factors", "features", "tasks", "seed")(run)
     own["device"] = resolve_device(run.scenario.factors.device)
     if run.scenario.factors.warm_start == "champion":
-        champion = Registry(run.store, run.scenario.name).champion(run.as_of_name)
+        champion = Registry(run.store, run.scenario.name).champion(run.as_of.iso)
         own["start"] = None if champion is None else champion.run_key
     return own
 
@@ -164,7 +162,7 @@ def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
         return {}
     from mtl_tasks.models.warm_start import find_start
 
-    start = find_start(run.scenario, run.as_of_name, run.store, kind)
+    start = find_start(run.scenario, run.as_of.iso, run.store, kind)
     name = run.scenario.name if asked == "champion" else asked
     if isinstance(start, str):
         return {"start": {"scenario": name, "run_key": None, "reason": start}}
@@ -183,7 +181,7 @@ def _warm_start(run: Run, inputs: Inputs, kind: MemberKind, names: list[str]) ->
     entry = Registry(run.store, start["scenario"]).get(start["run_key"])
     artifact = run.store.open(entry.refs[f"member:{kind}"])
     fitted, refitted = (member_files(artifact, prefix) for prefix in (FITTED, MODEL))
-    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of_name, names)
+    return warm_start(kind, entry, fitted, refitted, run.scenario, run.as_of.iso, names)
 
 
 def _prediction_frame(predictions: dict[str, NDArray[np.float64]]) -> pd.DataFrame:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry, RunRecord
@@ -76,8 +75,7 @@ def entries(airflow: Airflow, name: str = NAME, store: str = ".store") -> list[R
 
 def run_here(name: str, as_of: str, store: str, **overrides: Any) -> None:
     """Run the scenario in this process, which must be in the project's folder."""
-    today = pd.Timestamp("2026-01-01", tz="UTC")
-    run_pipeline(make_run(name, as_of, overrides, store, today=today), lambda stage, result: None)
+    run_pipeline(make_run(name, AsOf.parse(as_of), overrides, store), lambda stage, result: None)
 
 
 def runs_of(airflow: Airflow, dag: str) -> list[dict[str, Any]]:

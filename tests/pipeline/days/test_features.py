@@ -14,6 +14,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.categories import union_categories
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.features import build_features, fit_spaces
 from mtl_tasks.features.groups import affinity
@@ -248,7 +249,7 @@ def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, s
     scenario = world_scenario()
     spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
     scenario = world_scenario(**config)
-    run = Run(scenario, pd.Timestamp(END, unit="D", tz="UTC"), Store("nowhere"))
+    run = Run(scenario, AsOf(END), Store("nowhere"))
     known = DayFingerprints.of(run, scenario, digests_of(events), events, tables(item_table([10, 12])))
     return day_keys(known, rows, spaces)
 
@@ -289,9 +290,8 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
 ) -> None:
     monkeypatch.chdir(project)
     gate = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 1}]}
-    today = pd.Timestamp("2026-01-01", tz="UTC")
     for as_of in (EARLIER, LATER):
-        run = make_run(NAME, as_of, gate, "twice", today=today)
+        run = make_run(NAME, AsOf.parse(as_of), gate, "twice")
         run_pipeline(run, lambda stage, result: None)
     found: dict[str, StageResult] = {}
     for stage in build_stages(run.scenario).values():

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.pipeline.days.log import day_digests, read_events
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
@@ -32,7 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 def validated(project: Path, as_of: str, store: str = "store", *, force: str | None = None) -> tuple[Run, Artifact]:
     with contextlib.chdir(project):
-        run = make_run(NAME, as_of, {}, str(project / store), today=pd.Timestamp("2026-01-01", tz="UTC"), force=force)
+        run = make_run(NAME, AsOf.parse(as_of), {}, str(project / store), force=force)
         results: dict[str, StageResult] = {}
         for name in ("resolve", "validate"):
             results[name] = run_stage(build_stages(run.scenario)[name], run, refs_of(results))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from upath import UPath
 
@@ -28,6 +29,7 @@ FROM: Final = "from_day"  # int32, UTC days since 1970-01-01: first day of the e
 UNTIL: Final = "until_day"  # int32: first day after the exclusion
 KEY: Final = f"{SECTION}.exclude_table"
 _ALWAYS: Final = np.iinfo(np.int32)
+_DATE_LENGTH: Final = len("YYYY-MM-DD")
 
 
 def read_exclusions(
@@ -47,7 +49,7 @@ def read_exclusions(
     pandas.DataFrame
         ``item_id``; ``from_day`` and ``until_day`` (int32, UTC days since 1970-01-01): the item is excluded on days
         from the first up to, but not including, the second. A missing time becomes the least or the greatest int32. A
-        UTC day that a period covers in part is excluded.
+        date is a UTC day; of periods between times, a UTC day that they cover in part is excluded.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def read_exclusions(
     reversed_ = (start >= end).to_numpy()
     if reversed_.any():
         first = int(np.flatnonzero(reversed_)[0])
-        shown = quoted(f", the first of item {ids.iloc[first]!r} from {start.iloc[first]} until {end.iloc[first]}")
+        shown = quoted(f", the first of item {ids.tolist()[first]!r} from {start.iloc[first]} until {end.iloc[first]}")
         raise positions[FROM].error(
             f"has {int(reversed_.sum()):,} times that are not before their {table.until!r}{shown}: correct the periods"
         )
@@ -113,11 +115,15 @@ def _ids(column: pa.ChunkedArray, log_ids: pd.Series, place: ColumnRef) -> pd.Se
 
 
 def _times(column: pa.ChunkedArray, scenario: Scenario, place: ColumnRef) -> pd.Series:
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    kind = column.type
     dated = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)
     if not (dated or is_text(kind)):
         raise place.error(f"holds {kind}, expected dates or timestamps: cast the column")
-    return to_pandas(to_moments(column, scenario.source, place))
+    source = scenario.source
+    if pa.types.is_date(kind) or (is_text(kind) and (pc.max(pc.utf8_length(column)).as_py() or 0) <= _DATE_LENGTH):
+        source = source.model_copy(update={"timezone": None})  # a date is a UTC day, as everywhere else
+    return to_pandas(to_moments(column, source, place))
 
 
 def _days(times: pd.Series[Any], rounded: np.ufunc, missing: int) -> NDArray[np.int32]:

@@ -78,20 +78,19 @@ def select(candidates: CandidateMatrix, k: int, rules: Reranking, facts: ItemFac
     """Return the columns of each user's list, int64 (users, k), in its order; -1 where nothing is left.
 
     A list with too few new items is made again: first the best new items that the caps allow, then the others, and at
-    last the order of the chosen. It replaces the first list if it has more new items.
+    last the order of the chosen. It replaces the first list if it has more new items. An item without a score gets no
+    such place, since it would displace one with a score.
     """
     chosen = _Selection(candidates, k, rules, facts, capped=True).take(candidates.filled, k)
     if rules.new_items is None:
         return chosen
     least = min(rules.new_items.at_least, k)
-    new = facts.new[candidates.items] & candidates.rated
-    had = count_at(new, chosen)
-    again = np.flatnonzero((had < least) & (new.sum(axis=1) > had))
-    if not len(again):
-        return chosen
-    some, new = candidates.of_users(again), new[again]
+    had = count_at(facts.new[candidates.items], chosen)
+    again = np.flatnonzero(had < least)
+    some = candidates.of_users(again)
+    new = facts.new[some.items]
     selection = _Selection(some, k, rules, facts, capped=True)
-    reserved = selection.take(new, least)
+    reserved = selection.take(new & some.rated, least)
     rest = selection.take(some.filled, k, k - count_at(some.filled, reserved))
     both = _marked(some, reserved) | _marked(some, rest)
     ordered = _Selection(some, k, rules, facts, capped=False).take(both, k)

@@ -104,7 +104,7 @@ class Loop:
         return by_value or (by_table and self.rules.exclude_table is not None)
 
     def new(self, row: dict[str, Any]) -> bool:
-        if self.rules.new_items is None or np.isnan(row[UTILITY]):
+        if self.rules.new_items is None:
             return False
         return DAY - self.rules.new_items.days <= self.made.first_days[self.code[row[columns.ITEM]]] < DAY
 
@@ -147,7 +147,7 @@ class Loop:
         least = 0 if self.rules.new_items is None else min(self.rules.new_items.at_least, self.k)
         if sum(map(self.new, plain)) < least:
             chosen: list[dict[str, Any]] = []
-            self.extend([row for row in rows if self.new(row)], chosen, least)
+            self.extend([row for row in rows if self.new(row) and not np.isnan(row[UTILITY])], chosen, least)
             self.extend(rows, chosen, self.k)
             ordered: list[dict[str, Any]] = []
             self.extend([row for row in rows if row in chosen], ordered, self.k, capped=False)
@@ -174,7 +174,7 @@ rule_sets = st.fixed_dictionaries(
     excluding=st.sampled_from([{}, EXCLUDED, PERIODS, {**EXCLUDED, **PERIODS}]),
     texts=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_lists_are_those_of_a_plain_loop(
     seed: int, k: int, drawn: dict[str, Any], excluding: dict[str, Any], texts: bool
 ) -> None:
@@ -307,6 +307,8 @@ def test_an_item_without_a_score_comes_after_all_numbers_also_if_it_is_new() -> 
     rules = {"diversity": 1.0, "new_items": {"at_least": 1}}
     assert items(made, 2, **rules) == [0, 1]
     assert items(made, 3, **rules) == [0, 1, 2]
+    lacking = [made.rerank(k, Reranking.model_validate(rules))[1].lacking_new_items for k in (2, 3)]
+    assert lacking == [1, 0]
 
 
 @pytest.mark.parametrize("scores", [[1.0], [np.nan], [np.nan] * 4])

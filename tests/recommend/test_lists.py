@@ -12,6 +12,7 @@ import pytest
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import UTILITY
 from mtl_tasks.features.builder import build_features, fit_spaces
+from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
 from mtl_tasks.models.independent import IndependentMember
@@ -64,7 +65,7 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
         task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
         for task, settings in scenario.tasks.items()
     }
-    table = Table(features, labels)
+    table = Table(features, labels, columns=declared_columns(scenario))
     members = {kind: member_class(kind).fit(table, table, scenario) for kind in scenario.members}
     fusions = {}
     for task, settings in scenario.tasks.items():

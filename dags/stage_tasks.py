@@ -105,14 +105,14 @@ def announce(upstream: list[Any], champion: Asset) -> Json:
     with in_project():
         from mtl_tasks.pipeline.outcome import champion_event
 
-        told = champion_event(run_spec(), upstream, store_key())
-    if told is None:
+        event = champion_event(run_spec(), upstream, store_key())
+    if event is None:
         raise AirflowSkipException("today's champion is another run: no event is emitted")
-    for event in context["inlet_events"][champion].ascending(False).limit(1):
-        if (event.extra or {}).get("run_key") == told["run_key"]:
+    for earlier in context["inlet_events"][champion].ascending(False).limit(1):
+        if (earlier.extra or {}).get("run_key") == event["run_key"]:
             raise AirflowSkipException("this run was announced before: no event is emitted")
-    context["outlet_events"][champion].extra = told
-    return told
+    context["outlet_events"][champion].extra = event
+    return event
 
 
 @task(multiple_outputs=False, trigger_rule="none_failed")

@@ -108,10 +108,10 @@ def make_dag(scenario: Scenario) -> DAG:
                 results=[verdict, entry],
                 response_timeout=timedelta(hours=scenario.gate.approval_hours),
             )
-            tell = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            told = tell([verdict, entry], assets.champion)
-            approved >> told
-        told >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
+            emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
+            announced = emit([verdict, entry], assets.champion)
+            approved >> announced
+        announced >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
 
     return train()
 

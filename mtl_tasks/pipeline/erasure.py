@@ -20,7 +20,8 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError, ConfigError, MtlError, SealError, StoreError
 from mtl_tasks.pipeline.holdings import Holding, Holdings, Person, find_holdings, snapshot_without, user_columns
 from mtl_tasks.pipeline.past_runs import read_run, shown_document
-from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json, write_durably, write_once
+from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json
+from mtl_tasks.store.durable_files import write_durably, write_once
 from mtl_tasks.store.pruning import Removable, remove
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import sealed

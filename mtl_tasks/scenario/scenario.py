@@ -50,14 +50,14 @@ class Validation(Model):
         default=datetime.date(2100, 1, 1),
         ge=datetime.date(1900, 1, 1),
         le=datetime.date(2200, 1, 1),
-        description="a row of this day or a later one is bad; other rows from as_of on are left out, which is no fault",
+        description="a row of this day or a later one is bad; other rows from as_of on are only left out",
     )
     duplicates: Literal["drop", "quarantine", "refuse"] = Field(
         default="drop",
         description="exact copies of a row: drop leaves them out and counts them, quarantine treats them as bad rows, "
         "refuse refuses the log",
     )
-    max_unjoined: Fraction | dict[Name, Fraction] = Field(
+    max_unattributed: Fraction | dict[Name, Fraction] = Field(
         default=0.5,
         description="long layout: largest share of a label's events that may follow no exposure; one share for all "
         "labels, or task or signal -> share (0.5 for those not named)",
@@ -77,9 +77,11 @@ class Validation(Model):
         description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
     )
 
-    def unjoined_limit(self, name: str) -> float:
+    def unattributed_limit(self, name: str) -> float:
         """Most events of the type of a task or signal that may follow no exposure, as a share of them."""
-        return self.max_unjoined.get(name, 0.5) if isinstance(self.max_unjoined, dict) else self.max_unjoined
+        return (
+            self.max_unattributed.get(name, 0.5) if isinstance(self.max_unattributed, dict) else self.max_unattributed
+        )
 
     @model_validator(mode="after")
     def _ordered(self) -> Validation:
@@ -290,8 +292,9 @@ class Scenario(Model):
     @field_validator("members")
     @classmethod
     def _with_the_floor(cls, members: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(members)) != len(members):
-            raise ValueError("a member is listed twice")
+        for name in members:
+            if members.count(name) > 1:
+                raise ValueError(f"{name!r} is duplicated: list each member once")
         if "popularity" not in members:
             raise ValueError("'popularity' must be a member: it is the floor that the others are measured against")
         return members
@@ -310,7 +313,9 @@ class Scenario(Model):
         self._check_signals()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
-            raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
+            raise ValueError(
+                "tasks: all tasks with sampled negatives must set `negatives` to the same value, as they share the rows"
+            )
         judged = [*(rule.task for rule in self.gate.absolute), *(rule.task for rule in self.gate.relative)]
         for task in judged:
             if task not in self.tasks and task != LISTS:
@@ -334,10 +339,12 @@ class Scenario(Model):
                 )
 
     def _check_types(self) -> None:
-        limits = self.validation.max_unjoined
+        limits = self.validation.max_unattributed
         for name in limits if isinstance(limits, dict) else ():
             if name not in self.labels:
-                raise ValueError(f"validation.max_unjoined: {name!r} has no label{nearest(name, list(self.labels))}")
+                raise ValueError(
+                    f"validation.max_unattributed: {name!r} has no label{nearest(name, list(self.labels))}"
+                )
         long = self.source.long
         if long is None:
             return
@@ -361,7 +368,7 @@ class Scenario(Model):
         weights = self.factors.signals
         for name in weights or ():
             if name not in known:
-                raise ValueError(f"factors.signals: {name!r} is no binary task or signal{nearest(name, known)}")
+                raise ValueError(f"factors.signals: {name!r} is not a binary task or signal{nearest(name, known)}")
         if weights is not None and not any(weights.values()):
             raise ValueError("factors.signals: no signal has a weight above 0, so no item is ever taken")
         for name in self.source.prior.labels if self.source.prior else ():

@@ -17,7 +17,7 @@ from mtl_tasks.core.errors import DataError
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.data.exclusions import excluded_ids
 from mtl_tasks.features.als import Floats
-from mtl_tasks.features.groups.attribute_affinity import MultiValued
+from mtl_tasks.features.attribute_values import MultiValued
 from mtl_tasks.features.interactions import Codes
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.reranking import SECTION, Reranking

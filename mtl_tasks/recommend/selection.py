@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core.arrays import Positions, group_starts, stable_argsort
 from mtl_tasks.features.als import Floats
-from mtl_tasks.features.groups.attribute_affinity import MultiValued
+from mtl_tasks.features.attribute_values import MultiValued
 from mtl_tasks.features.running_sums import expand
 from mtl_tasks.recommend.item_facts import ItemFacts
 from mtl_tasks.scenario.reranking import Reranking
@@ -210,7 +210,8 @@ class _Cap:
         self._counts[groups] += 1
         full = groups[self._counts[groups] == self._most]
         _, entry = expand(self._bounds[full], self._bounds[full + 1])
-        return self._cells[entry]
+        closed: Positions = self._cells[entry]
+        return closed
 
 
 def _relevance(score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -157,7 +157,7 @@ def _joined(batches: list[_Batch], truth: pd.DataFrame, k: int) -> LabeledLists:
         RankingRows(scored, features),
         (np.cumsum(starts) - 1).astype(np.int64),
         np.concatenate([batch.gain for batch in batches]),
-        ideal_dcg(truth, k).reindex(users).to_numpy(dtype=np.float64),
+        ideal_dcg(truth, k).reindex(pd.Index(users)).to_numpy().astype(np.float64),
         users,
     )
 

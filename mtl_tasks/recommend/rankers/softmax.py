@@ -85,8 +85,8 @@ def score_names(scenario: Scenario) -> list[str]:
 
 def score_column(rows: RankingRows, name: str) -> Values:
     """Return one of the scores, float64 (n,)."""
-    if name == ALS:
-        return np.nan_to_num(rows.scored[ALS].to_numpy(dtype=np.float64))  # an item without factors has none
+    if name == ALS:  # an item without factors has none
+        return np.asarray(np.nan_to_num(rows.scored[ALS].to_numpy(dtype=np.float64)))
     if name.startswith(LOG) and not name.startswith(LOGIT):
         counts = rows.scored[name.removeprefix(LOG)].to_numpy(dtype=np.float64)
         return np.asarray(np.log(counts + RARE))

@@ -191,11 +191,7 @@ class _Cap:
         owner, value = attribute.of(candidates.items.reshape(-1)[cells])
         cell = cells[owner]
         # A group is a value in the list of one user.
-        _, group = np.unique(cell // max(self._width, 1) * attribute.size + value, return_inverse=True)
-        order = stable_argsort(cell, group)
-        cell, group = cell[order], group[order]
-        distinct = group_starts(cell) | group_starts(group)  # an item may have a value twice
-        self._groups, cell = group[distinct], cell[distinct]
+        _, self._groups = np.unique(cell // max(self._width, 1) * attribute.size + value, return_inverse=True)
         self._starts = np.searchsorted(cell, np.arange(candidates.positions.size + 1))
         order = stable_argsort(self._groups)
         self._cells = cell[order]
@@ -207,7 +203,7 @@ class _Cap:
         cell = users * self._width + column
         _, entry = expand(self._starts[cell], self._starts[cell + 1])
         groups = self._groups[entry]
-        self._counts[groups] += 1
+        self._counts[groups] += 1  # once also for an item that has a value twice
         full = groups[self._counts[groups] == self._most]
         _, entry = expand(self._bounds[full], self._bounds[full + 1])
         closed: Positions = self._cells[entry]

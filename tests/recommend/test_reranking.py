@@ -16,7 +16,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.top_lists import POPULAR, UTILITY, top_lists
 from mtl_tasks.data.exclusions import FROM, UNTIL
-from mtl_tasks.recommend.item_facts import ItemFacts
+from mtl_tasks.recommend.item_facts import NEVER, ItemFacts
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
 from mtl_tasks.recommend.reranking_price import list_ndcg, ndcg_price
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
@@ -285,6 +285,7 @@ def test_a_cap_counts_each_value_of_an_item_and_never_one_without_a_value() -> N
 def test_caps_reach_beyond_the_pool() -> None:
     made = handmade([6.0, 5.0, 4.0, 3.0, 2.0, 1.0], brand=["x"] * 5 + ["y"])
     assert items(made, 2, at_most={"brand": 1}, pool_factor=1) == [0, 5]
+    assert items(made, 2, at_most={"brand": 1}, pool_factor=1, diversity=0.5) == [0, 5]
 
 
 def test_new_items_take_the_last_places_and_no_more_than_they_must() -> None:
@@ -293,6 +294,13 @@ def test_new_items_take_the_last_places_and_no_more_than_they_must() -> None:
     assert items(made, 3, new_items={"days": 7, "at_least": 1}) == [0, 1, 4]
     assert items(made, 3, new_items={"days": 7, "at_least": 3}) == [0, 4, 6]
     assert items(made, 5, new_items={"days": 7, "at_least": 1}) == [0, 1, 2, 3, 4]
+
+
+def test_an_item_is_new_in_the_days_after_its_first_event() -> None:
+    rules = Reranking.model_validate({"new_items": {"days": 2}})
+    first_days = np.array([DAY - 3, DAY - 2, DAY - 1, DAY, NEVER], dtype=np.int32)
+    facts = ItemFacts.of(rules, SCENARIO, np.arange(5), DAY, first_days=first_days)
+    assert facts.new.tolist() == [False, True, True, False, False]
 
 
 def test_a_cap_that_older_items_would_fill_leaves_a_place_to_a_new_one() -> None:

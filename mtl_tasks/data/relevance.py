@@ -118,11 +118,17 @@ def _grades(events: pd.DataFrame, scenario: Scenario, name: str) -> Values:
 
 def _had_before(events: pd.DataFrame, scenario: Scenario, start: int, pairs: pd.Index[Any]) -> NDArray[np.bool_]:
     """Mark the pairs with a positive whose labels were final before ``start``."""
+    before = positives_before(events, scenario, start)
+    marked: NDArray[np.bool_] = pairs.isin(pd.MultiIndex.from_frame(before[_PAIR]))
+    return marked
+
+
+def positives_before(events: pd.DataFrame, scenario: Scenario, day: int) -> pd.DataFrame:
+    """Return the positive interactions whose labels were final before a day."""
     final = events[columns.KNOWN if columns.KNOWN in events else columns.DAY]
-    before = events[final < start]
+    before = events[final < day]
     signals = scenario.taste_signals
     positive = np.full(len(before), not signals)
     for name in signals:
         positive |= before[columns.label(name)].to_numpy() == 1 if name in scenario.labels else True
-    marked: NDArray[np.bool_] = pairs.isin(pd.MultiIndex.from_frame(before.loc[positive, _PAIR]))
-    return marked
+    return before[positive]

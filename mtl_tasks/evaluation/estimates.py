@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.evaluation.list_documents import Estimate, Measures
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import improvement
 from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.store.documents.lists import Measures
+from mtl_tasks.store.documents.measurements import Measurement
 
 Statistic = Callable[[Values], Values]
 
@@ -48,20 +49,20 @@ class Estimates:
     rows: NDArray[np.int64]
     confidence: float
 
-    def of(self, name: str, metric: str) -> Estimate:
+    def of(self, name: str, metric: str) -> Measurement:
         """Return a value with its interval."""
         at = self.keys.index(Key(name, metric))
         found = measured(self.value[at], self.replicates[:, at], int(self.rows[at]), self.confidence)
-        return Estimate.model_validate(found)
+        return Measurement.model_validate(found)
 
-    def difference(self, mine: str, other: str, metric: str) -> Estimate:
+    def difference(self, mine: str, other: str, metric: str) -> Measurement:
         """Return the paired difference of two rankers, positive if ``mine`` is better."""
         a, b = self.keys.index(Key(mine, metric)), self.keys.index(Key(other, metric))
         sign = improvement(metric, 1.0, 0.0)
         drawn = sign * (self.replicates[:, a] - self.replicates[:, b])
         rows = int(min(self.rows[a], self.rows[b]))
         found = measured(sign * (self.value[a] - self.value[b]), drawn, rows, self.confidence)
-        return Estimate.model_validate(found)
+        return Measurement.model_validate(found)
 
     def measures(self, name: str, references: Iterable[str]) -> Measures:
         """Return all metrics of a ranker, and its differences from the references that were evaluated too."""

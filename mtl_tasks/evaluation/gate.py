@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows
+from mtl_tasks.evaluation.lists import paired, value_column
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval
 from mtl_tasks.metrics.catalog import CATALOG, Prepared, compute, improvement, metrics_of, primary
-from mtl_tasks.scenario import LISTS, Gate, Margin, Rule, Scenario
+from mtl_tasks.scenario import LISTS, Gate, ListRule, Margin, Rule, Scenario
 from mtl_tasks.store.documents.drift import DriftReport
-from mtl_tasks.store.documents.evaluation import Evaluation, Measurement, Measurements
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 
 Values = NDArray[np.float64]
@@ -37,6 +40,8 @@ class Champion:
         Why there are none, or None.
     drift
         The drift of this run's test rows from its own.
+    lists_problem
+        Why it cannot make recommendations for this run's test window, or None.
     passed_over
         A sentence for each newer run that could not be compared with.
     """
@@ -46,6 +51,7 @@ class Champion:
     predictions: dict[str, Values]
     problem: str | None = None
     drift: DriftReport | None = None
+    lists_problem: str | None = None
     passed_over: tuple[str, ...] = ()
 
     @property
@@ -65,12 +71,16 @@ class Evidence:
         Task to its labeled test rows; those that the champion predicts have its predictions too.
     champion
         None if no earlier run was promoted; rules against it then do not apply.
+    list_values
+        Metrics of each list by ranker, of :meth:`~mtl_tasks.evaluation.lists.ListEvaluation.values`; the columns of
+        ``champion`` are those of its recommendations.
     """
 
     scenario: Scenario
     evaluation: Evaluation
     rows: Mapping[str, ScoredRows]
     champion: Champion | None = None
+    list_values: pd.DataFrame | None = None
 
     @property
     def gate(self) -> Gate:
@@ -145,11 +155,18 @@ def judge_drift(evidence: Evidence) -> list[RuleResult]:
     return [_drifted(group, limit, champion) for group, limit in evidence.gate.drift.limits.items()]
 
 
+def judge_lists(evidence: Evidence) -> list[RuleResult]:
+    """Judge how recommendations compare with simple rankers' and with the champion's."""
+    first = evidence.champion is None
+    return [_on_lists(rule, evidence) for rule in evidence.gate.lists if not (first and rule.beat == CHAMPION)]
+
+
 # In the order in which a verdict lists them.
 KINDS: Final[tuple[Callable[[Evidence], list[RuleResult]], ...]] = (
     judge_absolute,
     judge_floor,
     judge_relative,
+    judge_lists,
     judge_drift,
 )
 
@@ -172,10 +189,43 @@ def _absolute(rule: Rule, evaluation: Evaluation) -> RuleResult:
     return _result("absolute", name, limit, found, passed=passed, why=why)
 
 
+def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
+    metric, other = rule.metric, rule.beat
+    against = "the champion's" if other == CHAMPION else f"those by {other}"
+    margin = f"at most {rule.margin:g} worse than" if rule.margin else "no worse than"
+    name = f"{LISTS} {metric} {margin} {against}{', significantly' if rule.significant else ''}"
+    chosen, values = evidence.evaluation.ranking.chosen, evidence.list_values
+    champion = evidence.champion
+    if other == CHAMPION and champion is not None and champion.lists_problem is not None:
+        why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
+        return RuleResult.fail("lists", name, -rule.margin, why)
+    if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
+        return RuleResult.fail(
+            "lists", name, -rule.margin, f"there are none {against} to compare: the gate fails closed"
+        )
+    gate = evidence.gate
+    gain, low, high = paired(
+        values,
+        metric,
+        chosen,
+        other,
+        confidence=gate.confidence,
+        replicates=gate.replicates,
+        seed=evidence.scenario.seed,
+    )
+    rows = len(values)
+    if gain is None or low is None:
+        return RuleResult.fail("lists", name, -rule.margin, f"nothing can be compared on {rows:,} lists", rows=rows)
+    passed = (low if rule.significant else gain) >= -rule.margin
+    found = Measurement(value=gain, low=low, high=high, rows=rows)
+    why = f"the difference is {_with_interval(found)} on {rows:,} users' recommendations (positive is better)"
+    return _result("lists", name, -rule.margin, found, passed=passed, why=why)
+
+
 def _look_up(rule: Rule, evaluation: Evaluation) -> Measurement | None:
     part: Measurements = {}
     if rule.task == LISTS:
-        part = {} if rule.slice else evaluation.ranking.lists.get(FUSION, {})
+        part = {} if rule.slice else evaluation.ranking.by_ranker.get(evaluation.ranking.chosen, {})
     elif rule.slice is None:
         part = evaluation.tasks[rule.task].fusion
     elif rule.slice in evaluation.slices[rule.task]:

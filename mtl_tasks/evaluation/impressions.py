@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core.arrays import group_starts, stable_argsort
 from mtl_tasks.evaluation.estimates import Key, estimate, ratios
-from mtl_tasks.evaluation.list_documents import ImpressionsDocument
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.store.documents.lists import ImpressionsDocument
 
 GAUC: Final = "gauc"
 NDCG: Final = "impression_ndcg"

@@ -18,10 +18,10 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
 from mtl_tasks.evaluation.estimates import Estimates, Key, Statistic, estimate, means
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
-from mtl_tasks.evaluation.list_documents import ListsDocument, ListSlice
 from mtl_tasks.evaluation.list_truth import LIST, Codes, ListTruth, Mask
 from mtl_tasks.metrics.catalog import EXPOSURE
 from mtl_tasks.metrics.pointwise import Values, gini, graded_list_metrics
+from mtl_tasks.store.documents.lists import ListsDocument, ListSlice
 
 POSITIVES: Final = "positives"  # column: a user's positives before a start day
 CLUSTER: Final = "cluster"  # column: int32 code of a list's user

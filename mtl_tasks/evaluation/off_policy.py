@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.evaluation.estimates import Estimates, Key, estimate, ratios
 from mtl_tasks.evaluation.impressions import FLOOR, Shown, check_lengths
-from mtl_tasks.evaluation.list_documents import OffPolicyDocument, PolicyEstimate
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.store.documents.lists import OffPolicyDocument, PolicyEstimate
 
 SNIPS: Final = "snips"
 MAX_WEIGHT: Final = 100.0
@@ -33,7 +33,7 @@ def evaluate_policies(
     replicates: int = 200,
     confidence: float = 0.95,
 ) -> OffPolicyDocument:
-    """Estimate the mean label of the policy that takes each model's k best of the items shown to a user on a day.
+    """Measurement the mean label of the policy that takes each model's k best of the items shown to a user on a day.
 
     The estimate is the mean label of the chosen rows, weighted by their inverse propensities and divided by the sum of
     the weights (SNIPS; Swaminathan & Joachims 2015). Weights above ``max_weight`` are clipped: less variance for some

@@ -14,7 +14,7 @@ from mtl_tasks.report.labels import in_order, metric
 from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.drift import DriftReport
-from mtl_tasks.store.documents.evaluation import Measurement, TaskMeasurements
+from mtl_tasks.store.documents.measurements import Measurement, TaskMeasurements
 
 
 @dataclass(frozen=True)

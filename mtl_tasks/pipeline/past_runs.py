@@ -24,7 +24,8 @@ from mtl_tasks.scenario import parse_scenario, with_new_names
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.data import SplitSummary, StageUsage, Usage
-from mtl_tasks.store.documents.evaluation import Evaluation, TaskMeasurements
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.measurements import TaskMeasurements
 from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 from mtl_tasks.store.stages import stage_position
 

@@ -7,78 +7,17 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from mtl_tasks.core import columns
 from mtl_tasks.features.interactions import encode, positive_interactions
 from mtl_tasks.recommend.candidates import SOURCES, source_bit
 from mtl_tasks.recommend.sources.new_items import NEW_DAYS
 from mtl_tasks.scenario import Scenario, SourceName
+from mtl_tasks.store.documents.lists import RecallReport, SliceRecall, SourceShare
 
 COLD_USER: Final = 5  # a user with fewer positive interactions before the day is cold
 
 Mask = NDArray[np.bool_]
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SourceShare(_Document):
-    """What one source finds.
-
-    Attributes
-    ----------
-    recall
-        Share of the truth pairs that the source offers; null without a pair.
-    unique
-        Share of the truth pairs that no other source offers: the recall that is lost without the source.
-    candidates_per_user
-        Items that the source offers a user on average, those that other sources offer too among them.
-    """
-
-    recall: float | None
-    unique: float | None
-    candidates_per_user: float | None
-
-
-class SliceRecall(_Document):
-    """Recall of all sources together and of each.
-
-    Attributes
-    ----------
-    users, pairs
-        Number of users and of truth pairs.
-    recall, candidates_per_user
-        As in :class:`SourceShare`, of the union of the sources.
-    """
-
-    users: int
-    pairs: int
-    recall: float | None
-    candidates_per_user: float | None
-    sources: dict[SourceName, SourceShare]
-
-
-class RecallReport(_Document):
-    """Recall of the candidate sources.
-
-    Attributes
-    ----------
-    cold_user
-        A user is cold with fewer positive interactions before the day.
-    new_days
-        An item is cold if it was first seen in this many days before the day.
-    unreachable
-        Truth pairs whose item was not in the log before the day: no source can offer it.
-    slices
-        ``all``, ``cold_users`` and ``cold_items``: candidates and truth of these users, or of these items.
-    """
-
-    cold_user: int
-    new_days: int
-    unreachable: int
-    slices: dict[str, SliceRecall]
 
 
 class SourceRecall:

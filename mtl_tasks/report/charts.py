@@ -24,7 +24,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from mtl_tasks.report.document import FLOOR, FUSION
 from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
 from mtl_tasks.report.points import ChampionPoint, RunPoint
-from mtl_tasks.store.documents.evaluation import CalibrationPoint, Measurement, Measurements
+from mtl_tasks.store.documents.evaluation import CalibrationPoint
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"

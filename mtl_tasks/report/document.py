@@ -9,7 +9,8 @@ from typing import Any
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.data import Resolution, SampleUser, SplitSummary, StageUsage, ValidationReport
 from mtl_tasks.store.documents.drift import Drift
-from mtl_tasks.store.documents.evaluation import Evaluation, Measurements
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.measurements import Measurements
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
 

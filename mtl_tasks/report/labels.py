@@ -10,7 +10,8 @@ from typing import Any, Final
 from rich.filesize import decimal
 
 from mtl_tasks.metrics.catalog import CATALOG, Metric
-from mtl_tasks.store.documents.evaluation import Measurement, Measurements, RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 WINDOW_USES: Final[dict[str, str]] = {
     "history": "the factor models are fitted on it",

@@ -15,13 +15,9 @@ from mtl_tasks.report import charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
-from mtl_tasks.store.documents.evaluation import (
-    CalibrationPoint,
-    Measurements,
-    RankingEvaluation,
-    SliceEvaluation,
-    TaskEvaluation,
-)
+from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceEvaluation, TaskEvaluation
+from mtl_tasks.store.documents.lists import RankingEvaluation
+from mtl_tasks.store.documents.measurements import Measurements
 from mtl_tasks.store.documents.training import Sharing, TaskDescription, TaskExplanation, TaskFusion
 from mtl_tasks.store.documents.verdict import RuleResult
 

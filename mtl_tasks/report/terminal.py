@@ -17,8 +17,8 @@ from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.store.documents.data import StageUsage
 from mtl_tasks.store.documents.drift import Drift
-from mtl_tasks.store.documents.evaluation import Measurement
 from mtl_tasks.store.documents.explanation import MemberScore, PairExplanation, TaskPrediction
+from mtl_tasks.store.documents.measurements import Measurement
 
 _STYLES = {"better": "green", "worse": "red"}
 _PERSON_WIDTH = 30

@@ -1,7 +1,7 @@
 """The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
 
 from mtl_tasks.scenario.base import number_limits
-from mtl_tasks.scenario.gate import Gate, Margin, Rule
+from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.scenario import (
@@ -34,6 +34,7 @@ __all__ = [
     "FusionMethod",
     "Gate",
     "ItemTable",
+    "ListRule",
     "Long",
     "Margin",
     "MemberKind",

@@ -61,12 +61,35 @@ class Drift(Model):
         return {group: limit for group, limit in given.items() if limit is not None}
 
 
+class ListRule(Model):
+    """One rule on recommendations: how they must compare with others on the same users, by a paired difference."""
+
+    metric: Literal["ndcg", "recall", "map", "mrr", "hit_rate"] = Field(
+        default="ndcg", description="metric at top_k, averaged over users"
+    )
+    beat: Literal["popularity", "popularity_1d", "als", "rrf", "utility", "champion"] = Field(
+        default="popularity",
+        description="whose recommendations are compared with: a simple ranker's, or the champion's, made again by its "
+        "models and ranker",
+    )
+    margin: Real = Field(default=0.0, ge=0, le=1, description="how much worse the recommendations may be")
+    significant: Flag = Field(
+        default=False,
+        description="whether the lower end of the difference's interval, rather than the difference, must be above "
+        "-margin; a small log can hardly show that",
+    )
+
+
 class Gate(Model):
     """The rules a candidate must meet to be promoted."""
 
     absolute: tuple[Rule, ...] = Field(default=(), description="floors and ceilings of metrics")
     relative: tuple[Margin, ...] = Field(
         default=(), description="non-inferiority rules against the champion of the time, on the same test rows"
+    )
+    lists: tuple[ListRule, ...] = Field(
+        default=(ListRule(),),
+        description="comparisons of the recommendations with others; by default they must not lose to popularity",
     )
     drift: Drift = Field(
         default=Drift(),

@@ -230,6 +230,25 @@ class Recommend(Model):
         return self
 
 
+class Evaluate(Model):
+    """How recommendations are judged on the test window."""
+
+    list_days: Whole = Field(
+        default=1,
+        ge=1,
+        le=365,
+        description="days of the test window, equally far from each other, at whose start recommendations are made; "
+        "each is judged by what users take until the next one",
+    )
+    list_users: Whole = Field(
+        default=10_000,
+        ge=10,
+        le=10_000_000,
+        description="most users whose recommendations are judged, over all of these days; the interval of a mean NDCG "
+        "of 10,000 is about ±.005",
+    )
+
+
 def _on_one_line(text: Any) -> Any:
     return " ".join(text.split()) if isinstance(text, str) else text
 
@@ -267,6 +286,7 @@ class Scenario(Model):
     fusion: Fusion = Field(default=Fusion(), description="how the members' predictions are combined")
     gate: Gate = Field(description="rules that a candidate must meet to be promoted")
     recommend: Recommend = Field(default=Recommend(), description="how recommendations are made")
+    evaluate: Evaluate = Field(default=Evaluate(), description="how recommendations are judged")
 
     @field_validator("name")
     @classmethod

@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.past_runs import (
 )
 from mtl_tasks.report.points import ChampionPoint, RunPoint
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.documents.evaluation import Measurement, Measurements
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.stages import BULK
 from plugins.model_board import views
 from plugins.model_board.explorer import Answer

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from mtl_tasks.core import columns
 from mtl_tasks.data.relevance import GAIN
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
-from mtl_tasks.evaluation.list_documents import LIST_QUESTION, ListsDocument
 from mtl_tasks.evaluation.lists import (
     CLUSTER,
     POSITIVES,
@@ -27,6 +26,7 @@ from mtl_tasks.evaluation.lists import (
 from mtl_tasks.metrics.catalog import BEYOND_RELEVANCE, CATALOG, EXPOSURE, RELEVANCE, metrics_of
 from mtl_tasks.metrics.pointwise import list_metrics
 from mtl_tasks.store.artifacts import to_json
+from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument
 
 DAY = 100
 ITEMS = np.array([10, 11, 12, 13])

@@ -30,7 +30,12 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), sections("fusion", "tasks"), fuse),
         Stage("rank", ("validate", "split", *models), sections("recommend", "boosting", "seed"), rank),
-        Stage("evaluate", ("validate", "split", "features", *models, "rank"), sections("recommend", "seed"), evaluate),
+        Stage(
+            "evaluate",
+            ("validate", "split", "features", *models, "rank"),
+            sections("recommend", "evaluate", "seed"),
+            evaluate,
+        ),
         Stage("gate", ("validate", "split", "features", *models, "rank", "evaluate"), gate_config, gate),
         Stage("publish", (*BEFORE_MODELS, *models, "rank", "evaluate", "gate"), whole_scenario, publish),
         # Not `publish`: a run that is promoted by hand later is published by its registry record alone.

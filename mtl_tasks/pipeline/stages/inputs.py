@@ -88,11 +88,11 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
         members[str(kind)] = member_class(kind).load(files or member_files(artifact), scenario)
     scorer = Scorer(scenario, load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
     rankers = load_rankers(scenario, inputs)
-    return scorer if rankers is None else replace(scorer, ranker=rankers[0])
+    return scorer if rankers is None else replace(scorer, ranker=rankers[1][rankers[0]])
 
 
-def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[Ranker, dict[str, Ranker]] | None:
-    """Return the chosen ranker, and all of them by name; None for a run made before there were rankers."""
+def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[str, dict[str, Ranker]] | None:
+    """Return the name of the chosen ranker, and all rankers by name; None for a run from before there were any."""
     from mtl_tasks.recommend.rankers.choice import LOADERS, RankDocument
 
     if RANK not in inputs.artifacts:
@@ -100,7 +100,7 @@ def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[Ranker, dict[str, 
     artifact = inputs[RANK]
     document = RankDocument.model_validate(artifact.json(RANK))
     rankers = {name: LOADERS[name](member_files(artifact, ranker_prefix(name)), scenario) for name in document.rankers}
-    return rankers[document.chosen], rankers
+    return document.chosen, rankers
 
 
 def ranker_prefix(name: str) -> str:

@@ -15,15 +15,13 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.evaluation import drift
 from mtl_tasks.evaluation.evaluate import (
     FUSION,
-    ListJudge,
     ScoredRows,
     calibration_of,
     evaluate_task,
-    judged_people,
     slice_masks,
-    taken_in_test,
 )
 from mtl_tasks.evaluation.gate import CHAMPION, Champion, Evidence, check_comparable, evaluate_rules
+from mtl_tasks.evaluation.impressions import evaluate_impressions
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
 from mtl_tasks.pipeline.stages.inputs import (
@@ -34,13 +32,14 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_windows,
     window_places,
 )
-from mtl_tasks.recommend.scorer import ShortlistCheck
+from mtl_tasks.pipeline.stages.judge_lists import LIST_VALUES, champion_list_values, judge_lists
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.drift import Distributions, DriftReport, Group, Sketches
-from mtl_tasks.store.documents.evaluation import Evaluation, RankingEvaluation
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.lists import ImpressionsDocument
 from mtl_tasks.store.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
@@ -51,17 +50,19 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
     """Measure members, fusion, slices and recommendations on test."""
     scenario = run.scenario
     rows = _test_rows(run, inputs)
+    ranking, list_values = judge_lists(run, inputs)
     evaluated = {name: evaluate_task(rows[name], task.kind, scenario.seed) for name, task in scenario.tasks.items()}
     evaluation = Evaluation(
         tasks={name: task for name, (task, _) in evaluated.items()},
         slices={name: slices for name, (_, slices) in evaluated.items()},
         calibration={task: calibration_of(rows[task]) for task in scenario.tasks_of("binary")},
-        ranking=_judge_lists(run, inputs),
+        ranking=ranking.model_copy(update={"impressions": _impressions(run, rows)}),
     )
     shortlist = evaluation.ranking.shortlist
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
     payload.summary = {"shortlist": None if shortlist is None else shortlist.to_json()}
     payload.add_json("evaluation", evaluation.to_stored())
+    payload.add_frame(LIST_VALUES, list_values)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows).to_stored())
     return payload
 
@@ -80,12 +81,51 @@ def gate(run: Run, inputs: Inputs) -> Payload:
         if champion is not None and task in champion.predictions:
             part.predictions[CHAMPION] = champion.predictions[task]
     evaluation = read_document(inputs["evaluate"], "evaluation", Evaluation)
-    verdict = evaluate_rules(Evidence(run.scenario, evaluation, rows, champion))
+    values = inputs["evaluate"].frame(LIST_VALUES)
+    if champion is not None and any(rule.beat == CHAMPION for rule in run.scenario.gate.lists):
+        champion, values = _with_lists(run, inputs, champion, values)
+    verdict = evaluate_rules(Evidence(run.scenario, evaluation, rows, champion, values))
     shifted = None if champion is None else champion.drift
     payload = Payload(summary={"verdict": verdict.line}, rows=len(verdict.rules))
     payload.add_json("verdict", verdict.to_stored())
     payload.add_json("drift", None if shifted is None else shifted.to_stored())
     return payload
+
+
+def _impressions(run: Run, rows: dict[str, ScoredRows]) -> dict[str, ImpressionsDocument]:
+    """Judge how each model orders what users were shown, by binary task with logged negatives."""
+    made = {}
+    for name, task in run.scenario.tasks.items():
+        if task.kind == "binary" and not task.sampled:
+            part = rows[name]
+            made[name] = evaluate_impressions(
+                part.users,
+                part.days,
+                part.label,
+                part.predictions,
+                seed=run.scenario.seed,
+                k=run.scenario.recommend.top_k,
+            )
+    return made
+
+
+def _with_lists(run: Run, inputs: Inputs, champion: Champion, values: pd.DataFrame) -> tuple[Champion, pd.DataFrame]:
+    """Add the metrics of the champion's recommendations, made again as of the same days."""
+    entry = Registry(run.store, run.scenario.name).get(champion.run_key)
+    try:
+        theirs, artifacts = _comparable(run, inputs, entry)
+        made = champion_list_values(run, inputs, theirs, artifacts)
+    except (ConfigError, DataError, ArtifactError) as error:
+        return replace(champion, lists_problem=str(error)), values
+    return champion, values.join(made)
+
+
+def _comparable(run: Run, inputs: Inputs, entry: RunRecord) -> tuple[Scenario, Inputs]:
+    """Return a champion's scenario and models, if it can score this run's test window."""
+    theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    start = load_windows(inputs["split"])["test"][0]
+    check_comparable(theirs, entry.as_of, run.scenario, day_text(start))
+    return theirs, Inputs({name: run.store.open(ref) for name, ref in scoring_refs(entry).items()})
 
 
 def gate_config(run: Run) -> dict[str, Any]:
@@ -97,7 +137,8 @@ def gate_config(run: Run) -> dict[str, Any]:
 
 def _choose(run: Run) -> Choice:
     """Return the newest champion of the time that the candidate can be compared with."""
-    scored = bool(run.scenario.gate.relative)
+    rules = run.scenario.gate
+    scored = bool(rules.relative) or any(rule.beat == CHAMPION for rule in rules.lists)
     snapshot = Registry(run.store, run.scenario.name).read()
     fault = functools.partial(comparison_fault, store=run.store, parse=parse_scenario, scored=scored)
     return choose_champion(snapshot, run.as_of.iso, fault)
@@ -119,7 +160,8 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
         predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
         predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
         label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
-        whole = ScoredRows(rows.loc[test, columns.USER].to_numpy(), label, predictions, {})
+        users, days = (rows.loc[test, name].to_numpy() for name in (columns.USER, columns.DAY))
+        whole = ScoredRows(users, days, label, predictions, {})
         seen = ~np.isnan(label)
         made[task] = replace(whole.where(seen), slices={name: mask[seen] for name, mask in masks.items()})
     return made
@@ -150,25 +192,6 @@ def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> D
     )
 
 
-def _judge_lists(run: Run, inputs: Inputs) -> RankingEvaluation:
-    """Return the quality of the recommendations that would have been made at the start of the test window."""
-    scenario = run.scenario
-    events, tables = load_events(run, inputs), load_tables(inputs)
-    start = load_windows(inputs["split"])["test"][0]
-    everybody = taken_in_test(events.frame, scenario, start)
-    truth = judged_people(everybody, scenario.seed)
-    known = events.before(start).frame[columns.ITEM].unique()
-    lists = ListJudge(truth, everybody[columns.USER].nunique(), known, scenario.recommend.top_k, scenario.seed)
-    memory = load_memory(run, scenario, inputs, events, tables, start)
-    people = truth[columns.USER].unique()
-    scorer = load_scorer(scenario, inputs)
-    check = ShortlistCheck(scorer, people)
-    for rows in scorer.candidates(events.frame, tables, people, start, memory):
-        lists.add(rows.scored)
-        check.add(rows)
-    return lists.document(check.document())
-
-
 def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> DriftReport:
     """Return the drift of this run's test rows from the champion's."""
     about = {"run_key": champion.run_key, "as_of": champion.as_of}
@@ -188,9 +211,7 @@ def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:
     rows = inputs["split"].frame("rows")
     test = rows[rows[columns.WINDOW] == "test"].reset_index(drop=True)
     try:
-        theirs = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
-        check_comparable(theirs, entry.as_of, run.scenario, day_text(int(test[columns.DAY].min())))
-        artifacts = Inputs({name: run.store.open(ref) for name, ref in scoring_refs(entry).items()})
+        theirs, artifacts = _comparable(run, inputs, entry)
         predicted = _score(run, inputs, theirs, artifacts, test)
     except (ConfigError, DataError, ArtifactError) as error:
         return Champion(entry.run_key, entry.as_of, {}, problem=str(error))

@@ -2,39 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
-from mtl_tasks.core.documents import ArtifactDocument, PartialDocument, StoredDocument
-
-
-class Measurement(ArtifactDocument):
-    """A value with its 95 % interval; what cannot be computed is None.
-
-    Attributes
-    ----------
-    rows
-        Number of rows, or of users' lists, that it was measured on.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    rows: int = 0
-
-    @property
-    def bounds(self) -> tuple[float, float] | None:
-        """Both ends of the interval; None without one."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-    @property
-    def half_width(self) -> float | None:
-        """Half the width of the interval; None without one."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
-
-
-Measurements = dict[str, Measurement]  # by metric
-TaskMeasurements = dict[str, Measurements]  # by task
-UNKNOWN: Final = Measurement(value=None, low=None, high=None, rows=0)
+from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
+from mtl_tasks.store.documents.lists import RankingEvaluation
+from mtl_tasks.store.documents.measurements import Measurements, TaskMeasurements
 
 
 class SliceEvaluation(ArtifactDocument):
@@ -70,50 +42,6 @@ class CalibrationPoint(ArtifactDocument):
     predicted: float
     observed: float
     rows: int
-
-
-class Shortlist(PartialDocument):
-    """How much of some users' recommendations the shortlist kept.
-
-    Attributes
-    ----------
-    people
-        Number of users that were checked.
-    kept
-        Share of their recommendations.
-    """
-
-    people: int
-    kept: float
-
-
-class RankingEvaluation(ArtifactDocument):
-    """Metrics of the recommendations that would have been made at the start of the test window.
-
-    Attributes
-    ----------
-    k
-        Length of a user's list.
-    users
-        Number of users whose lists were evaluated, of ``people``.
-    lists
-        Name of the ranking to its metrics.
-    unreachable
-        Share of the positives that no list could contain; None without positives.
-    candidate_recall
-        Share of the positives among the candidates.
-    shortlist
-        None if all candidates are scored by all trees.
-    """
-
-    k: int
-    users: int
-    people: int
-    lists: dict[str, Measurements]
-    unreachable: float | None
-    candidate_recall: float
-    candidates_per_user: float
-    shortlist: Shortlist | None = None
 
 
 class Evaluation(StoredDocument):

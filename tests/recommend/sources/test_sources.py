@@ -8,8 +8,7 @@ import pytest
 from scipy import sparse
 
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.features.attribute_values import KnownValues, Versions
-from mtl_tasks.features.groups.attribute_affinity import MultiValued
+from mtl_tasks.features.attribute_values import KnownValues, MultiValued, Versions
 from mtl_tasks.features.interactions import Codes, IndexedInteractions
 from mtl_tasks.recommend.sources import Ease, ItemNeighbors, NewItems, Pairs, PastTaken, Repeats, Source
 from mtl_tasks.recommend.sources.attributes import Described

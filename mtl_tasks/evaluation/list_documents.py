@@ -57,6 +57,10 @@ class ListsDocument(_Document):
     confidence: float = Field(description="confidence level of the intervals")
     replicates: int = Field(description="bootstrap replicates of the intervals")
     unreachable: float | None = Field(description="share of the truth's pairs whose item is not in the catalog")
+    candidate_recall: float | None = Field(
+        default=None, description="share of the truth's pairs among the candidates; null: candidates were not counted"
+    )
+    candidates_per_list: float | None = Field(default=None, description="mean number of candidates of a list")
     everyone: ListSlice = Field(description="all lists")
     slices: dict[str, ListSlice] = Field(
         description="cold_users and warm_users: lists of users with few positives before the start day, and of others; "

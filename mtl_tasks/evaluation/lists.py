@@ -46,6 +46,11 @@ class ListSettings:
         A user with fewer positives before the start day is cold.
     cold_items
         An item with fewer interactions before the start day is cold; one that the catalog lacks has none.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is below 1.
     """
 
     k: int
@@ -55,6 +60,10 @@ class ListSettings:
     references: tuple[str, ...] = ("popularity", "als")
     cold_users: int = 5
     cold_items: int = 1
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k is {self.k}: a list has at least 1 item")
 
     @property
     def interval(self) -> Interval:
@@ -82,7 +91,7 @@ class ListEvaluation:
     Raises
     ------
     ValueError
-        If a gain is not above 0, a pair repeats, or a day is no start day.
+        If a gain is not above 0, a pair or a ranker repeats, or a day is no start day.
     """
 
     def __init__(
@@ -94,6 +103,8 @@ class ListEvaluation:
         history: pd.DataFrame | None = None,
     ) -> None:
         self._catalog, self._settings, self._rankers = catalog, settings, tuple(rankers)
+        if len(set(rankers)) != len(rankers):
+            raise ValueError(f"rankers {', '.join(rankers)}: a name is given twice")
         truth = self._with_day(truth)
         lists = truth[LIST].drop_duplicates().sort_values(LIST)
         self._lists = pd.MultiIndex.from_frame(lists)
@@ -102,6 +113,7 @@ class ListEvaluation:
         self._truth = ListTruth.of(truth, self._lists, self._start, catalog, settings.k, settings.cold_items)
         self._positives = None if history is None else self._positives_of(self._with_day(history))
         shape = len(self._lists), settings.k
+        self._candidates = self._found = 0
         self._codes: dict[str, Codes] = {name: np.full(shape, -1, dtype=np.int32) for name in self._rankers}
 
     def add(self, name: str, lists: pd.DataFrame) -> None:
@@ -138,6 +150,20 @@ class ListEvaluation:
         _refuse(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1), name, "with an item twice")
         self._codes[name][touched] = filled
 
+    def add_candidates(self, candidates: pd.DataFrame) -> None:
+        """Count candidates of lists, each once: user, item, and day if the catalog has several start days.
+
+        Raises
+        ------
+        ValueError
+            If a candidate is of a user and day without truth.
+        """
+        place = self._lists.get_indexer(pd.MultiIndex.from_frame(self._with_day(candidates)[LIST]))
+        code = pd.Index(self._catalog.items).get_indexer(pd.Index(candidates[columns.ITEM]))
+        _refuse(place < 0, "candidates", "of a user and day without truth; add those of the truth's users only")
+        self._candidates += len(candidates)
+        self._found += int(self._truth.contains(place, code).sum())
+
     def values(self) -> pd.DataFrame:
         """Return the values of each list, without ids, for later paired tests.
 
@@ -166,6 +192,8 @@ class ListEvaluation:
             confidence=self._settings.confidence,
             replicates=self._settings.replicates,
             unreachable=self._truth.unreachable,
+            candidate_recall=self._found / max(int(self._truth.count.sum()), 1) if self._candidates else None,
+            candidates_per_list=self._candidates / max(len(self._lists), 1) if self._candidates else None,
             everyone=self._slice(keys, table, everyone),
             slices={**slices, "cold_items": self._cold_items()},
         )

@@ -349,6 +349,25 @@ def test_a_list_that_was_added_is_not_added_again() -> None:
         evaluation_of(truth_of([(7, 10, 1.0)]), "mine").add("mine", repeated)
 
 
+def test_candidates_are_counted_against_the_truth() -> None:
+    lists = evaluation_of(truth_of([(7, 10, 1.0), (7, 99, 1.0), (8, 11, 1.0), (8, 12, 1.0)]), "mine")
+    assert lists.document().candidate_recall is None
+    lists.add_candidates(lists_of({7: [10, 11, 13]}))
+    lists.add_candidates(lists_of({8: [12]}))
+    document = lists.document()
+    assert document.candidate_recall == pytest.approx(2 / 4)
+    assert document.candidates_per_list == pytest.approx(4 / 2)
+    with pytest.raises(ValueError, match="1 of 1 of a user and day without truth"):
+        lists.add_candidates(lists_of({9: [12]}))
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="k is 0"):
+        ListSettings(k=0, seed=1)
+    with pytest.raises(ValueError, match="mine, mine: a name is given twice"):
+        evaluation_of(truth_of([(7, 10, 1.0)]), "mine", "mine")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

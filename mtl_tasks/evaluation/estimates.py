@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from mtl_tasks.store.documents.lists import Measures
 from mtl_tasks.store.documents.measurements import Measurement
 
 Statistic = Callable[[Values], Values]
+_LEFT_OUT: Final = 0.2  # share of the users that a subsample leaves out
 
 
 class Key(NamedTuple):
@@ -23,6 +24,15 @@ class Key(NamedTuple):
 
     name: str
     metric: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Settings of user-clustered intervals: seed and number of the draws, and the confidence level."""
+
+    seed: int
+    replicates: int = 200
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,16 @@ class Estimates:
     replicates: Values
     rows: NDArray[np.int64]
     confidence: float
+
+    def joined(self, other: Estimates) -> Estimates:
+        """Add values of other keys."""
+        return Estimates(
+            keys=self.keys + other.keys,
+            value=np.append(self.value, other.value),
+            replicates=np.concatenate([self.replicates, other.replicates], axis=1),
+            rows=np.append(self.rows, other.rows),
+            confidence=self.confidence,
+        )
 
     def of(self, name: str, metric: str) -> Measurement:
         """Return a value with its interval."""
@@ -79,10 +99,7 @@ def estimate(
     keys: Sequence[Key],
     statistic: Statistic,
     rows: NDArray[np.int64],
-    *,
-    replicates: int,
-    seed: int,
-    confidence: float,
+    interval: Interval,
 ) -> Estimates:
     """Compute a statistic of the row weights, and its replicates under draws of users.
 
@@ -96,12 +113,44 @@ def estimate(
         Function of row weights float64 (n,) that returns float64 (c,).
     rows
         int64 (c,): rows in which each number is defined.
+    interval
+        Draws and confidence level.
     """
     if not len(users):
-        undefined = np.full((replicates, len(keys)), np.nan)
-        return Estimates(tuple(keys), undefined[0], undefined, rows, confidence)
-    drawn = UserBootstrap(users, replicates, seed).statistics(statistic)
-    return Estimates(tuple(keys), statistic(np.ones(len(users))), drawn, rows, confidence)
+        undefined = np.full((interval.replicates, len(keys)), np.nan)
+        return Estimates(tuple(keys), undefined[0], undefined, rows, interval.confidence)
+    drawn = UserBootstrap(users, interval.replicates, interval.seed).statistics(statistic)
+    return Estimates(tuple(keys), statistic(np.ones(len(users))), drawn, rows, interval.confidence)
+
+
+def estimate_by_subsamples(
+    users: NDArray[Any],
+    keys: Sequence[Key],
+    statistic: Statistic,
+    rows: NDArray[np.int64],
+    interval: Interval,
+) -> Estimates:
+    """Compute a statistic of all rows together, and replicates of it that leave out a fifth of the users each.
+
+    Coverage and Gini coefficient depend on how many different users there are. A bootstrap draw has a third fewer: both
+    shift, and their intervals hold the mean too rarely. A subsample has no user twice. Its deviations are scaled as in
+    the delete-d jackknife (Shao & Wu 1989). A single user has no interval. The parameters are those of
+    :func:`estimate`.
+    """
+    codes = np.unique(users, return_inverse=True)[1]
+    count = int(codes.max()) + 1 if len(codes) else 0
+    left_out = max(1, round(_LEFT_OUT * count))
+    value = statistic(np.ones(len(users))) if count else np.full(len(keys), np.nan)
+    drawn = np.full((interval.replicates, len(keys)), np.nan)
+    rng = np.random.default_rng(interval.seed)
+    for number in range(interval.replicates if count > left_out else 0):
+        kept = np.ones(count)
+        kept[rng.permutation(count)[:left_out]] = 0.0
+        drawn[number] = statistic(kept[codes])
+    defined = np.isfinite(drawn)
+    center = np.where(defined, drawn, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
+    scale = np.sqrt((count - left_out) / left_out) if count > left_out else 0.0
+    return Estimates(tuple(keys), value, value + scale * (drawn - center), rows, interval.confidence)
 
 
 def ratios(numerators: Values, denominators: Values) -> Statistic:

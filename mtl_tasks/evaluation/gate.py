@@ -200,9 +200,7 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
         why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
         return RuleResult.fail("lists", name, -rule.margin, why)
     if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
-        return RuleResult.fail(
-            "lists", name, -rule.margin, f"there are none {against} to compare: the gate fails closed"
-        )
+        return RuleResult.fail("lists", name, -rule.margin, f"nothing {against} to compare with: the gate fails closed")
     gate = evidence.gate
     gain, low, high = paired(
         values,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.core.arrays import group_starts, stable_argsort
-from mtl_tasks.evaluation.estimates import Key, estimate, ratios
+from mtl_tasks.evaluation.estimates import Interval, Key, estimate, ratios
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
 from mtl_tasks.store.documents.lists import ImpressionsDocument
@@ -135,9 +135,7 @@ def evaluate_impressions(
     weights = np.tile(weight, (1, len(scores)))
     table = np.concatenate(scores, axis=1) if scores else weights
     rows = np.full(len(keys), len(shown.user), dtype=np.int64)
-    found = estimate(
-        shown.user, keys, ratios(table, weights), rows, replicates=replicates, seed=seed, confidence=confidence
-    )
+    found = estimate(shown.user, keys, ratios(table, weights), rows, Interval(seed, replicates, confidence))
     return ImpressionsDocument(
         k=k,
         rows=len(shown.order),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -95,22 +95,26 @@ class ListTruth:
 
     def gains_of(self, codes: Codes) -> Values:
         """Return the gain at each rank, float64 (lists, k); 0 for a miss."""
-        at, hit = self._find(codes)
+        at, hit = self._find(np.arange(len(codes))[:, None], codes)
         return np.where(hit, self.gains[at], 0.0) if len(self.keys) else np.zeros(codes.shape)
 
     def cold_hits(self, codes: Codes) -> NDArray[np.int64]:
         """Return the number of cold hits of each list, int64 (lists,)."""
-        at, hit = self._find(codes)
+        at, hit = self._find(np.arange(len(codes))[:, None], codes)
         cold = hit & self.cold[at] if len(self.keys) else hit
         return np.asarray(cold.sum(axis=1), dtype=np.int64)
 
-    def _find(self, codes: Codes) -> tuple[NDArray[np.intp], Mask]:
-        """Return the position of each listed pair among the keys, and whether it is there."""
-        wanted = np.arange(len(codes))[:, None] * self.items + codes
+    def contains(self, place: NDArray[np.intp], code: NDArray[np.intp]) -> Mask:
+        """Mark the pairs of list and item code that are in the truth, bool (n,); code -1 is no item."""
+        return self._find(place, code)[1]
+
+    def _find(self, place: NDArray[np.intp], code: NDArray[np.signedinteger[Any]]) -> tuple[NDArray[np.intp], Mask]:
+        """Return the position of each pair among the keys, and whether it is there."""
+        wanted = place * self.items + code
         at = np.minimum(np.searchsorted(self.keys, wanted), max(len(self.keys) - 1, 0))
         if not len(self.keys):
-            return at, np.zeros(codes.shape, dtype=np.bool_)
-        return at, (codes >= 0) & (self.keys[at] == wanted)
+            return at, np.zeros(wanted.shape, dtype=np.bool_)
+        return at, (code >= 0) & (self.keys[at] == wanted)
 
 
 def _check_truth(truth: pd.DataFrame, catalog: ItemCatalog) -> None:

@@ -7,8 +7,8 @@ gains from that day on. A user with a truth and no list, or a short one, counts 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.evaluation.estimates import Estimates, Key, Statistic, estimate, means
+from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, Statistic, estimate, estimate_by_subsamples, means
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
 from mtl_tasks.evaluation.list_truth import LIST, Codes, ListTruth, Mask
 from mtl_tasks.metrics.catalog import EXPOSURE
@@ -46,6 +46,11 @@ class ListSettings:
         A user with fewer positives before the start day is cold.
     cold_items
         An item with fewer interactions before the start day is cold; one that the catalog lacks has none.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is below 1.
     """
 
     k: int
@@ -55,6 +60,15 @@ class ListSettings:
     references: tuple[str, ...] = ("popularity", "als")
     cold_users: int = 5
     cold_items: int = 1
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k is {self.k}: a list has at least 1 item")
+
+    @property
+    def interval(self) -> Interval:
+        """Settings of the intervals."""
+        return Interval(seed=self.seed, replicates=self.replicates, confidence=self.confidence)
 
 
 class ListEvaluation:
@@ -77,7 +91,7 @@ class ListEvaluation:
     Raises
     ------
     ValueError
-        If a gain is not above 0, a pair repeats, or a day is no start day.
+        If a gain is not above 0, a pair or a ranker repeats, or a day is no start day.
     """
 
     def __init__(
@@ -89,6 +103,8 @@ class ListEvaluation:
         history: pd.DataFrame | None = None,
     ) -> None:
         self._catalog, self._settings, self._rankers = catalog, settings, tuple(rankers)
+        if len(set(rankers)) != len(rankers):
+            raise ValueError(f"rankers {', '.join(rankers)}: a name is given twice")
         truth = self._with_day(truth)
         lists = truth[LIST].drop_duplicates().sort_values(LIST)
         self._lists = pd.MultiIndex.from_frame(lists)
@@ -97,6 +113,7 @@ class ListEvaluation:
         self._truth = ListTruth.of(truth, self._lists, self._start, catalog, settings.k, settings.cold_items)
         self._positives = None if history is None else self._positives_of(self._with_day(history))
         shape = len(self._lists), settings.k
+        self._candidates = self._found = 0
         self._codes: dict[str, Codes] = {name: np.full(shape, -1, dtype=np.int32) for name in self._rankers}
 
     def add(self, name: str, lists: pd.DataFrame) -> None:
@@ -133,6 +150,20 @@ class ListEvaluation:
         _refuse(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1), name, "with an item twice")
         self._codes[name][touched] = filled
 
+    def add_candidates(self, candidates: pd.DataFrame) -> None:
+        """Count candidates of lists, each once: user, item, and day if the catalog has several start days.
+
+        Raises
+        ------
+        ValueError
+            If a candidate is of a user and day without truth.
+        """
+        place = self._lists.get_indexer(pd.MultiIndex.from_frame(self._with_day(candidates)[LIST]))
+        code = pd.Index(self._catalog.items).get_indexer(pd.Index(candidates[columns.ITEM]))
+        _refuse(place < 0, "candidates", "of a user and day without truth; add those of the truth's users only")
+        self._candidates += len(candidates)
+        self._found += int(self._truth.contains(place, code).sum())
+
     def values(self) -> pd.DataFrame:
         """Return the values of each list, without ids, for later paired tests.
 
@@ -161,6 +192,8 @@ class ListEvaluation:
             confidence=self._settings.confidence,
             replicates=self._settings.replicates,
             unreachable=self._truth.unreachable,
+            candidate_recall=self._found / max(int(self._truth.count.sum()), 1) if self._candidates else None,
+            candidates_per_list=self._candidates / max(len(self._lists), 1) if self._candidates else None,
             everyone=self._slice(keys, table, everyone),
             slices={**slices, "cold_items": self._cold_items()},
         )
@@ -193,9 +226,14 @@ class ListEvaluation:
         return np.where(length > 0, total / np.maximum(length, 1), np.nan)
 
     def _slice(self, keys: list[Key], table: Values, mask: Mask) -> ListSlice:
-        codes = {name: codes[mask] for name, codes in self._codes.items()}
-        made = _with_exposure(keys, table[mask], codes, len(self._catalog))
-        return self._document_of(mask, self._estimate(self._user[mask], *made))
+        users, table = self._user[mask], table[mask]
+        rows = (~np.isnan(table)).sum(axis=0)
+        of_lists = estimate(users, keys, means(table), rows, self._settings.interval)
+        every = [Key(name, metric) for name in self._rankers for metric in EXPOSURE]
+        exposure = _exposure([codes[mask] for codes in self._codes.values()], len(self._catalog))
+        rows = np.full(len(every), len(users), dtype=np.int64)
+        of_all = estimate_by_subsamples(users, every, exposure, rows, self._settings.interval)
+        return self._document_of(mask, of_lists.joined(of_all))
 
     def _cold_items(self) -> ListSlice:
         """Return recall and hit rate of the cold items, over the lists whose truth has any."""
@@ -207,22 +245,8 @@ class ListEvaluation:
             made += [hits / self._truth.cold_count[mask], (hits > 0).astype(np.float64)]
         table = np.column_stack(made) if made else np.zeros((int(mask.sum()), 0))
         rows = np.full(len(keys), mask.sum(), dtype=np.int64)
-        return self._document_of(mask, self._estimate(self._user[mask], keys, means(table), rows))
-
-    def _estimate(
-        self, users: NDArray[Any], keys: list[Key], statistic: Statistic, rows: NDArray[np.int64]
-    ) -> Estimates:
-        settings = self._settings
-        found = estimate(
-            users,
-            keys,
-            statistic,
-            rows,
-            replicates=settings.replicates,
-            seed=settings.seed,
-            confidence=settings.confidence,
-        )
-        return _centered(found)
+        found = estimate(self._user[mask], keys, means(table), rows, self._settings.interval)
+        return self._document_of(mask, found)
 
     def _document_of(self, mask: Mask, found: Estimates) -> ListSlice:
         references = self._settings.references
@@ -281,7 +305,7 @@ def paired(
     rows = (~np.isnan(table)).sum(axis=0)
     keys = [Key(mine, metric), Key(other, metric)]
     users = values[CLUSTER].to_numpy()
-    found = estimate(users, keys, means(table), rows, replicates=replicates, seed=seed, confidence=confidence)
+    found = estimate(users, keys, means(table), rows, Interval(seed, replicates, confidence))
     made = found.difference(mine, other, metric)
     return made.value, made.low, made.high
 
@@ -306,35 +330,15 @@ def _diversity(codes: Codes, directions: Values) -> Values:
     return np.where(pairs > 0, 1.0 - (square - size) / np.maximum(pairs, 1), np.nan)
 
 
-def _with_exposure(
-    keys: list[Key], table: Values, codes: dict[str, Codes], items: int
-) -> tuple[list[Key], Statistic, NDArray[np.int64]]:
-    """Add coverage and Gini coefficient, which are of all lists together, to the means over lists."""
-    average = means(table)
-    shown = [(found[found >= 0], np.nonzero(found >= 0)[0]) for found in codes.values()]
+def _exposure(lists: list[Codes], items: int) -> Statistic:
+    """Return the statistic that computes coverage and Gini coefficient of each ranker's lists."""
+    shown = [(codes[codes >= 0], np.nonzero(codes >= 0)[0]) for codes in lists]
 
     def statistic(weights: Values) -> Values:
-        made = [average(weights)]
+        made: list[float] = []
         for code, row in shown:
             exposure = np.bincount(code, weights=weights[row], minlength=items).astype(np.float64)
-            made.append(np.array([(exposure > 0).sum() / max(items, 1), gini(exposure)]))
-        return np.concatenate(made)
+            made += [float((exposure > 0).sum() / max(items, 1)), gini(exposure)]
+        return np.array(made)
 
-    every = [*keys, *(Key(name, metric) for name in codes for metric in EXPOSURE)]
-    rows = np.append((~np.isnan(table)).sum(axis=0), np.full(len(every) - len(keys), len(table)))
-    return every, statistic, rows.astype(np.int64)
-
-
-def _centered(found: Estimates) -> Estimates:
-    """Move the replicates of coverage and Gini coefficient so that their mean is the value.
-
-    A draw with replacement leaves out a third of the users, so that it covers fewer items. Its spread is used, its bias
-    is not.
-    """
-    exposure = np.array([key.metric in EXPOSURE for key in found.keys], dtype=np.bool_)
-    moved = found.replicates[:, exposure]
-    defined = np.isfinite(moved)
-    center = np.where(defined, moved, 0.0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
-    replicates = found.replicates.copy()
-    replicates[:, exposure] = moved + (found.value[exposure] - center)
-    return replace(found, replicates=replicates)
+    return statistic

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.evaluation.estimates import Estimates, Key, estimate, ratios
+from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, estimate, ratios
 from mtl_tasks.evaluation.impressions import FLOOR, Shown, check_lengths
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
@@ -68,7 +68,7 @@ def evaluate_policies(
     inverse = 1.0 / propensity[shown.order]
     chosen = {name: _chosen(shown, values[shown.order], k) for name, values in predictions.items()}
     weights = {name: share * np.minimum(inverse, max_weight) for name, share in chosen.items()}
-    found = _estimates(shown, weights, replicates, seed, confidence)
+    found = _estimates(shown, weights, Interval(seed, replicates, confidence))
     return OffPolicyDocument(
         k=k,
         max_weight=max_weight,
@@ -104,7 +104,7 @@ def _chosen(shown: Shown, prediction: Values, k: int) -> Values:
     return GroupRanking(shown.group, prediction).top(k)
 
 
-def _estimates(shown: Shown, weights: Mapping[str, Values], replicates: int, seed: int, confidence: float) -> Estimates:
+def _estimates(shown: Shown, weights: Mapping[str, Values], interval: Interval) -> Estimates:
     groups = len(shown.user)
     below = np.zeros((groups, len(weights)))
     above = np.zeros((groups, len(weights)))
@@ -114,7 +114,7 @@ def _estimates(shown: Shown, weights: Mapping[str, Values], replicates: int, see
     keys = [Key(name, SNIPS) for name in weights]
     rows = np.full(len(keys), groups, dtype=np.int64)
     statistic = ratios(above, below)
-    return estimate(shown.user, keys, statistic, rows, replicates=replicates, seed=seed, confidence=confidence)
+    return estimate(shown.user, keys, statistic, rows, interval)
 
 
 def _document(found: Estimates, name: str, floor: str, weight: Values, clipped: NDArray[np.bool_]) -> PolicyEstimate:

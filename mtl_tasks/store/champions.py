@@ -16,7 +16,7 @@ from mtl_tasks.store.stages import BULK
 log = logging.getLogger(__name__)
 
 LISTED: Final = "validate"  # the stage of BULK that recommendations are made from
-_MODELS: Final = ("factors", "fuse")
+_MODELS: Final = ("factors", "fuse", "rank")
 
 
 @dataclass(frozen=True)

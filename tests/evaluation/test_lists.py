@@ -175,12 +175,12 @@ def test_without_users_everything_is_null() -> None:
     to_json(document.model_dump(mode="json"))
 
 
-def test_one_user_has_an_interval_without_width() -> None:
+def test_one_user_has_an_interval_without_width_and_none_of_coverage() -> None:
     lists = evaluation_of(truth_of([(7, 10, 1.0)]), "mine")
     lists.add("mine", lists_of({7: [11, 10]}))
     for metric, found in lists.document().everyone.rankers["mine"].metrics.items():
-        assert found.low == pytest.approx(found.value), metric
-        assert found.high == pytest.approx(found.value), metric
+        expected = None if metric in EXPOSURE else pytest.approx(found.value)
+        assert (found.low, found.high) == (expected, expected), metric
 
 
 def random_lists(seed: int, users: int = 30) -> tuple[pd.DataFrame, dict[str, dict[int, list[int]]]]:
@@ -282,16 +282,24 @@ def test_a_wider_confidence_has_a_wider_interval() -> None:
     assert wide[1] < narrow[1] < narrow[2] < wide[2]  # type: ignore[operator]
 
 
-def test_intervals_of_coverage_and_gini_contain_their_value() -> None:
-    truth, made = random_lists(5)
-    lists = evaluation_of(truth, "mine", k=3)
-    lists.add("mine", lists_of({user: items for user, items in made["mine"].items() if user < 4}))
-    for metric in EXPOSURE:
-        found = lists.document().everyone.rankers["mine"].metrics[metric]
-        assert found.value is not None
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low <= found.value <= found.high
+def test_intervals_of_coverage_and_gini_hold_their_mean_over_samples_of_users() -> None:
+    popularity, users, trials = 1 / np.arange(1, 101), 60, 60
+    items, rng = np.arange(100), np.random.default_rng(0)
+    catalog = ItemCatalog(items, np.array([DAY]), np.ones((1, 100), dtype=np.int64))
+    found: dict[str, list[tuple[float, float, float]]] = {metric: [] for metric in EXPOSURE}
+    for trial in range(trials):
+        chosen = np.argsort(-(np.log(popularity) + rng.gumbel(size=(users, 100))), axis=1)[:, :3]
+        settings = ListSettings(k=3, seed=trial, replicates=100)
+        lists = ListEvaluation(truth_of([(user, 0, 1.0) for user in range(users)]), catalog, ("mine",), settings)
+        lists.add("mine", lists_of({user: list(chosen[user]) for user in range(users)}))
+        metrics = lists.document().everyone.rankers["mine"].metrics
+        for metric in EXPOSURE:
+            value, low, high = (getattr(metrics[metric], end) for end in ("value", "low", "high"))
+            found[metric].append((value, low, high))
+    for estimates in found.values():
+        values, low, high = np.array(estimates).T
+        assert 0.85 <= np.mean((low <= values.mean()) & (values.mean() <= high)) <= 1.0
+        assert (high - low).mean() < 8 * values.std()  # 4 would be exact
 
 
 def test_a_constant_shift_of_every_list_has_no_spread() -> None:
@@ -339,6 +347,25 @@ def test_a_list_that_was_added_is_not_added_again() -> None:
     repeated = pd.concat([lists_of({7: [10]})] * 2)
     with pytest.raises(ValueError, match="1 of 2 with a rank given before"):
         evaluation_of(truth_of([(7, 10, 1.0)]), "mine").add("mine", repeated)
+
+
+def test_candidates_are_counted_against_the_truth() -> None:
+    lists = evaluation_of(truth_of([(7, 10, 1.0), (7, 99, 1.0), (8, 11, 1.0), (8, 12, 1.0)]), "mine")
+    assert lists.document().candidate_recall is None
+    lists.add_candidates(lists_of({7: [10, 11, 13]}))
+    lists.add_candidates(lists_of({8: [12]}))
+    document = lists.document()
+    assert document.candidate_recall == pytest.approx(2 / 4)
+    assert document.candidates_per_list == pytest.approx(4 / 2)
+    with pytest.raises(ValueError, match="1 of 1 of a user and day without truth"):
+        lists.add_candidates(lists_of({9: [12]}))
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="k is 0"):
+        ListSettings(k=0, seed=1)
+    with pytest.raises(ValueError, match="mine, mine: a name is given twice"):
+        evaluation_of(truth_of([(7, 10, 1.0)]), "mine", "mine")
 
 
 @pytest.mark.parametrize(

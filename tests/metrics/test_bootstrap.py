@@ -45,6 +45,16 @@ def test_every_metric_and_every_call_sees_the_same_draws() -> None:
     )
 
 
+def test_statistics_of_weights_see_the_draws_of_means() -> None:
+    rng = np.random.default_rng(3)
+    users, values = rng.integers(0, 20, 100), rng.random((100, 2))
+    bootstrap = UserBootstrap(users, 50, 3)
+    drawn = bootstrap.statistics(lambda weights: weights @ values / weights.sum())
+    assert drawn.shape == (50, 2)
+    for column in range(2):
+        np.testing.assert_allclose(drawn[:, column], bootstrap.means(values[:, column]))
+
+
 def test_a_constant_difference_has_no_spread() -> None:
     rng = np.random.default_rng(2)
     users, label = rng.integers(0, 20, 100), np.zeros(100)

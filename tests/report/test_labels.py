@@ -39,4 +39,4 @@ def test_an_interval_decides_what_a_difference_says(low: float | None, high: flo
 
 
 def test_unknown_metric_has_no_direction() -> None:
-    assert labels.metric("hit_rate").heading == "hit rate"
+    assert labels.metric("top_share").heading == "top share"

@@ -1,4 +1,4 @@
-"""The part of the stage `evaluate` that judges recommendations: every ranker's lists, made on days of the test window."""
+"""Evaluation of recommendations: every ranker's lists, made on days of the test window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mtl_tasks.core.top_lists import SCORE, top_lists
 from mtl_tasks.data.relevance import positives_before, relevance
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
 from mtl_tasks.evaluation.lists import CLUSTER, POSITIVES, START, ListEvaluation, ListSettings
-from mtl_tasks.features.builder import TASTE
+from mtl_tasks.features.groups.affinity import TASTE
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.inputs import (
     load_events,
@@ -156,8 +156,6 @@ class _Judged:
         first = truths.starts[0]
         self._recall = SourceRecall.at(log.frame, truths.at(first), first, scenario)
         self._shortlist = ShortlistCheck(scorer, truths.at(first)[columns.USER].unique())
-        self._candidates = 0
-        self._found = 0
 
     def add(self, start: int, beside: dict[str, Any]) -> None:
         """Make and collect the lists of a start day."""
@@ -165,14 +163,12 @@ class _Judged:
         if not len(truth):
             return
         memory = load_memory(run, run.scenario, self._inputs, self._log, self._tables, start)
-        pairs = pd.MultiIndex.from_frame(truth[[columns.USER, columns.ITEM]])
         users = truth[columns.USER].unique()
         for rows in self._scorer.candidates(self._log.frame, self._tables, users, start, memory, beside):
             for name in self._rankers:
                 column = SCORE if name == self._chosen else f"{SCORE}.{name}"
                 self.lists.add(name, top_lists(rows.scored, column, run.scenario.recommend.top_k))
-            self._candidates += len(rows)
-            self._found += int(pd.MultiIndex.from_frame(rows.scored[[columns.USER, columns.ITEM]]).isin(pairs).sum())
+            self.lists.add_candidates(rows.scored)
             if start == self._truths.starts[0]:
                 self._recall.add(rows.scored)
                 self._shortlist.add(rows)
@@ -180,15 +176,14 @@ class _Judged:
     def document(self) -> RankingEvaluation:
         """Return everything that was collected."""
         truths, comparison = self._truths, self.lists.document()
-        lists = comparison.everyone.lists
         kept = self._shortlist.document()
         return RankingEvaluation(
             k=self._run.scenario.recommend.top_k,
             users=truths.judged,
             people=truths.users,
             unreachable=comparison.unreachable,
-            candidate_recall=self._found / max(len(truths.pairs), 1),
-            candidates_per_user=self._candidates / max(lists, 1),
+            candidate_recall=comparison.candidate_recall or 0.0,
+            candidates_per_user=comparison.candidates_per_list or 0.0,
             shortlist=None if kept is None else Shortlist.model_validate(kept),
             chosen=self._chosen,
             left_out=truths.left_out,

@@ -47,6 +47,10 @@ class ListsDocument(ArtifactDocument):
     confidence: float = Field(description="confidence level of the intervals")
     replicates: int = Field(description="bootstrap replicates of the intervals")
     unreachable: float | None = Field(description="share of the truth's pairs whose item is not in the catalog")
+    candidate_recall: float | None = Field(
+        default=None, description="share of the truth's pairs among the candidates; null: candidates were not counted"
+    )
+    candidates_per_list: float | None = Field(default=None, description="mean number of candidates of a list")
     everyone: ListSlice = Field(description="all lists")
     slices: dict[str, ListSlice] = Field(
         description="cold_users and warm_users: lists of users with few positives before the start day, and of others; "
@@ -198,7 +202,7 @@ class RankingEvaluation(ArtifactDocument):
     k: int
     users: int
     people: int
-    lists: dict[str, Measurements] = {}
+    lists: dict[str, Measurements] = Field(default={})
     unreachable: float | None
     candidate_recall: float
     candidates_per_user: float
@@ -206,7 +210,7 @@ class RankingEvaluation(ArtifactDocument):
     chosen: str = "fusion"
     left_out: int = 0
     comparison: ListsDocument | None = None
-    impressions: dict[str, ImpressionsDocument] = {}
+    impressions: dict[str, ImpressionsDocument] = Field(default={})
     sources: RecallReport | None = None
 
     @property

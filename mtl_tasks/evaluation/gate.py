@@ -194,7 +194,7 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     against = "the champion's" if other == CHAMPION else f"those by {other}"
     margin = f"at most {rule.margin:g} worse than" if rule.margin else "no worse than"
     name = f"{LISTS} {metric} {margin} {against}{', significantly' if rule.significant else ''}"
-    chosen, values = evidence.evaluation.ranking.chosen, evidence.list_values
+    chosen, values = evidence.evaluation.ranking.published, evidence.list_values
     champion = evidence.champion
     if other == CHAMPION and champion is not None and champion.lists_problem is not None:
         why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
@@ -223,7 +223,7 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
 def _look_up(rule: Rule, evaluation: Evaluation) -> Measurement | None:
     part: Measurements = {}
     if rule.task == LISTS:
-        part = {} if rule.slice else evaluation.ranking.by_ranker.get(evaluation.ranking.chosen, {})
+        part = {} if rule.slice else evaluation.ranking.by_ranker.get(evaluation.ranking.published, {})
     elif rule.slice is None:
         part = evaluation.tasks[rule.task].fusion
     elif rule.slice in evaluation.slices[rule.task]:

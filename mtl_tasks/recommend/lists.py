@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.arrays import id_array
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.core.top_lists import SCORE, UTILITY, top_lists
+from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables
+from mtl_tasks.features.groups.affinity import TASTE
 from mtl_tasks.features.state import FeatureSnapshot
+from mtl_tasks.recommend.item_facts import ItemFacts, first_event_days
 from mtl_tasks.recommend.rankers import RankingRows
+from mtl_tasks.recommend.reranking import RerankingCounts, rerank
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
 from mtl_tasks.scenario import Scenario
 
@@ -24,30 +29,53 @@ SAMPLE_HISTORY: Final = 8
 KNOWN_ENOUGH: Final = 3  # interactions of a sample user, so that a reader can judge the recommendations
 
 
-def best_lists(
-    scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, memory: FeatureSnapshot | None = None
-) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+@dataclass(frozen=True)
+class Recommendations:
+    """Top-k recommendations of all active users.
+
+    Attributes
+    ----------
+    lists
+        User, rank (1 is best), item, title, score, utility, and a prediction column per task, in the units of its
+        label.
+    shortlist
+        See :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document`.
+    counts
+        What the rules of ``recommend.reranking`` did.
+    """
+
+    lists: pd.DataFrame
+    shortlist: dict[str, Any] | None
+    counts: RerankingCounts
+
+
+def recommend_top_k(
+    scorer: Scorer,
+    events: pd.DataFrame,
+    tables: Tables,
+    day: int,
+    memory: FeatureSnapshot | None = None,
+    exclusions: pd.DataFrame | None = None,
+) -> Recommendations:
     """Return the top-k recommendations of every user with an interaction in the last ``active_days``.
 
     Parameters
     ----------
     memory
         See :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates`.
-
-    Returns
-    -------
-    tuple
-        A frame of user, rank (1 is best), item, title, score, utility, and a prediction column per task, in the units
-        of its label; and the :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document` of the recommendations.
+    exclusions
+        For ``recommend.reranking.exclude_table``; see :func:`~mtl_tasks.data.exclusions.read_exclusions`.
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
     check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
+    facts, counts = item_facts(scorer, events, tables, day, exclusions), RerankingCounts()
     for rows in scorer.candidates(events, tables, people, day, memory):
         check.add(rows)
-        best = RankingRows(top_lists(rows.scored, SCORE, settings.top_k), rows.features)
-        parts.append(scorer.completed(best))
+        best, changed = rerank(rows.scored, SCORE, settings.top_k, settings.reranking, facts)
+        counts += changed
+        parts.append(scorer.completed(RankingRows(best, rows.features)))
     if not parts:
         raise DataError(
             f"recommend: no user was active in the {settings.active_days} days before {day_text(day)}, or all of them "
@@ -60,7 +88,40 @@ def best_lists(
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
     predictions = [columns.prediction(task) for task in tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
-    return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True), check.document()
+    ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
+    return Recommendations(ordered, check.document(), counts)
+
+
+def item_facts(
+    scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, exclusions: pd.DataFrame | None = None
+) -> ItemFacts:
+    """Return what the rules of ``recommend.reranking`` need to know of the items on a day.
+
+    Parameters
+    ----------
+    exclusions
+        None: the rule ``exclude_table`` does not apply.
+    """
+    rules = scorer.scenario.recommend.reranking
+    past = events[events[columns.DAY] < day]
+    codes, ids = pd.factorize(past[columns.ITEM], sort=True)
+    item_ids = id_array(pd.Index(ids))
+    place, known = scorer.spaces[TASTE].at(day, item_ids)
+    vectors = np.zeros((len(item_ids), known.shape[1]), dtype=np.float32)
+    vectors[place] = known
+    if exclusions is None:
+        rules = rules.model_copy(update={"exclude_table": None})
+    first_days = first_event_days(codes.astype(np.int64), past[columns.DAY].to_numpy(), len(item_ids))
+    return ItemFacts.of(
+        rules,
+        scorer.scenario,
+        item_ids,
+        day,
+        table=tables.items,
+        vectors=vectors,
+        first_days=first_days,
+        exclusions=exclusions,
+    )
 
 
 def sample_people(

@@ -15,6 +15,7 @@ from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Rea
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
 from mtl_tasks.scenario.utility import Formula
@@ -148,7 +149,7 @@ class Ranking(Model):
         default=2000, ge=10, le=1_000_000, description="most users whose lists are made on each of these days"
     )
     min_lists: Whole = Field(
-        default=1000,
+        default=300,
         ge=10,
         le=1_000_000,
         description="fewest lists with a relevant candidate that `lambdarank` is fitted on; with fewer it is left out",
@@ -200,6 +201,10 @@ class Recommend(Model):
         default={}, description="target task -> gain of a positive, or of the highest value of a regression; default 1"
     )
     ranking: Ranking = Field(default=Ranking(), description="lists that rankers are fitted on")
+    reranking: Reranking = Field(
+        default=Reranking(),
+        description="rules that change what the ranker recommends; all are off by default",
+    )
 
     @property
     def shortlist(self) -> int | None:
@@ -348,6 +353,9 @@ class Scenario(Model):
         return self
 
     def _check_target(self) -> None:
+        items = self.source.items
+        attributes = [] if items is None else [*items.categorical, *items.multi]
+        check_reranking(self.recommend.reranking, attributes, self.recommend.top_k)
         for name in self.recommend.target or ():
             if name not in self.tasks:
                 raise ValueError(f"recommend.target: unknown task {name!r}{nearest(name, list(self.tasks))}")

@@ -16,7 +16,7 @@ from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
 from mtl_tasks.models.independent import IndependentMember
-from mtl_tasks.recommend.lists import best_lists, sample_people
+from mtl_tasks.recommend.lists import recommend_top_k, sample_people
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
 from mtl_tasks.scenario import Scenario
@@ -78,7 +78,8 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
 
 @pytest.fixture(scope="module")
 def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    made, kept = best_lists(scorer, events, tables(items), END)
+    recommended = recommend_top_k(scorer, events, tables(items), END)
+    made, kept = recommended.lists, recommended.shortlist
     assert kept == {"people": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
     return made
 
@@ -147,9 +148,9 @@ def test_without_trees_a_shortlist_loses_nothing(
     scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
 ) -> None:
     for factor in (1, None):
-        made, kept = best_lists(shortlisting(scorer, factor), events, tables(items), END)
-        pd.testing.assert_frame_equal(made, lists)
-        assert (kept is None) == (factor is None)
+        made = recommend_top_k(shortlisting(scorer, factor), events, tables(items), END)
+        pd.testing.assert_frame_equal(made.lists, lists)
+        assert (made.shortlist is None) == (factor is None)
 
 
 def test_a_batch_without_anybody_who_is_asked_is_passed_over(

@@ -23,10 +23,12 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_tables,
     load_windows,
 )
+from mtl_tasks.recommend.lists import item_facts
+from mtl_tasks.recommend.reranking import rerank
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck
 from mtl_tasks.recommend.source_recall import SourceRecall
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.documents.lists import RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation, Shortlist
 
 if TYPE_CHECKING:
     from mtl_tasks.data.interaction_log import InteractionLog
@@ -151,8 +153,11 @@ class _Judged:
         self._run, self._inputs, self._scorer, self._log, self._truths = run, inputs, scorer, log, truths
         self._tables, self._chosen, self._rankers = load_tables(inputs), chosen, rankers
         scenario = run.scenario
-        settings = ListSettings(k=scenario.recommend.top_k, seed=scenario.seed)
-        self.lists = ListEvaluation(truths.pairs, self._catalog(), rankers, settings, self._history())
+        settings, names = ListSettings(k=scenario.recommend.top_k, seed=scenario.seed), rankers
+        if scenario.recommend.reranking.active:  # what the rules cost is the difference from the chosen ranker's lists
+            settings = replace(settings, references=(*settings.references, chosen))
+            names = (*rankers, WITH_RULES)
+        self.lists = ListEvaluation(truths.pairs, self._catalog(), names, settings, self._history())
         first = truths.starts[0]
         self._recall = SourceRecall.at(log.frame, truths.at(first), first, scenario)
         self._shortlist = ShortlistCheck(scorer, truths.at(first)[columns.USER].unique())
@@ -163,11 +168,17 @@ class _Judged:
         if not len(truth):
             return
         memory = load_memory(run, run.scenario, self._inputs, self._log, self._tables, start)
-        users = truth[columns.USER].unique()
+        users, recommend = truth[columns.USER].unique(), run.scenario.recommend
+        facts = None
+        if recommend.reranking.active:  # but for its table of exclusions, which is about the days to come
+            facts = item_facts(self._scorer, self._log.frame, self._tables, start)
         for rows in self._scorer.candidates(self._log.frame, self._tables, users, start, memory, beside):
             for name in self._rankers:
                 column = SCORE if name == self._chosen else f"{SCORE}.{name}"
                 self.lists.add(name, top_lists(rows.scored, column, run.scenario.recommend.top_k))
+            if facts is not None:
+                best, _ = rerank(rows.scored, SCORE, recommend.top_k, recommend.reranking, facts)
+                self.lists.add(WITH_RULES, best)
             self.lists.add_candidates(rows.scored)
             if start == self._truths.starts[0]:
                 self._recall.add(rows.scored)

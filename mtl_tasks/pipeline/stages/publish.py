@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
-from mtl_tasks.pipeline.stages.config import whole_scenario
+from mtl_tasks.pipeline.stages.config import sections, whole_scenario
 from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
-from mtl_tasks.recommend.lists import best_lists, sample_people
+from mtl_tasks.pipeline.stages.prepare import ROOT
+from mtl_tasks.recommend.lists import recommend_top_k, sample_people
 from mtl_tasks.scenario import Gate
+from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
@@ -19,6 +22,9 @@ from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from mtl_tasks.data.files import SourceFile
     from mtl_tasks.report.document import RunDocument
 
 
@@ -79,11 +85,44 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     scorer = load_scorer(run.scenario, inputs)
     items = newest(tables.items, columns.ITEM, run.as_of.day)
     memory = load_memory(run, run.scenario, inputs, events, tables, run.as_of.day)
-    lists, kept = best_lists(scorer, events.frame, tables, run.as_of.day, memory)
-    payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique()), "shortlist": kept})
+    exclusions = _exclusions(run, inputs, events.frame)
+    made = recommend_top_k(scorer, events.frame, tables, run.as_of.day, memory, exclusions)
+    lists = made.lists
+    payload = Payload(
+        rows=len(lists),
+        summary={
+            "users": int(lists[columns.USER].nunique()),
+            "shortlist": made.shortlist,
+            "reranking": made.counts.document(),
+        },
+    )
     payload.add_frame("recommendations", lists)
     payload.add_json("sample", sample_people(lists, events.frame, items, run.scenario))
     return payload
+
+
+def recommend_config(run: Run) -> dict[str, Any]:
+    """Return the settings of recommendations, and the table of exclusions with its hash."""
+    own, table = sections("recommend")(run), run.scenario.recommend.reranking.exclude_table
+    return own if table is None else {**own, "exclusions": asdict(_exclusion_file(table))}
+
+
+def _exclusion_file(table: ExclusionTable) -> SourceFile:
+    from mtl_tasks.data.files import locate, readable, source_file
+
+    with readable(f"{SECTION}.exclude_table.path {table.path!r}"):
+        return source_file(locate(ROOT, table.path), table.path, None)
+
+
+def _exclusions(run: Run, inputs: Inputs, events: pd.DataFrame) -> pd.DataFrame | None:
+    """Read the table of exclusions that the stage's key names; None without one."""
+    from mtl_tasks.data.exclusions import read_exclusions
+    from mtl_tasks.data.files import SourceFile
+
+    table = run.scenario.recommend.reranking.exclude_table
+    if table is None:
+        return None
+    return read_exclusions(table, run.scenario, [SourceFile(**inputs.config["exclusions"])], ROOT, events[columns.ITEM])
 
 
 def report_stage(document: RunDocument) -> Stage:

@@ -20,6 +20,9 @@ OFF_POLICY_QUESTION: Final = (
 )
 
 
+WITH_RULES: Final = "with_rules"  # the chosen ranker's recommendations after the rules of recommend.reranking
+
+
 class Measures(ArtifactDocument):
     """Metrics of one ranker or model."""
 
@@ -212,6 +215,11 @@ class RankingEvaluation(ArtifactDocument):
     comparison: ListsDocument | None = None
     impressions: dict[str, ImpressionsDocument] = Field(default={})
     sources: RecallReport | None = None
+
+    @property
+    def published(self) -> str:
+        """The name under which the recommendations themselves are judged."""
+        return WITH_RULES if WITH_RULES in self.by_ranker else self.chosen
 
     @property
     def by_ranker(self) -> dict[str, Measurements]:

@@ -18,7 +18,6 @@ from mtl_tasks.core.top_lists import POPULAR, UTILITY, top_lists
 from mtl_tasks.data.exclusions import FROM, UNTIL
 from mtl_tasks.recommend.item_facts import NEVER, ItemFacts
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
-from mtl_tasks.recommend.reranking_price import list_ndcg, ndcg_price
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from tests.support.logs import tiny_scenario
 
@@ -436,42 +435,3 @@ def test_fitting_rules_pass_and_can_be_read_again() -> None:
     assert document["exclude_table"]["from"] == "from"
     assert Reranking.model_validate(document) == rules
     assert not Reranking().active
-
-
-def ranked(pairs: list[tuple[int, int]]) -> pd.DataFrame:
-    frame = pd.DataFrame(pairs, columns=[columns.USER, columns.ITEM])
-    return frame.assign(**{columns.RANK: frame.groupby(columns.USER).cumcount() + 1})
-
-
-TRUTH = pd.DataFrame(
-    {columns.USER: [1, 1, 1, 2, 3], columns.ITEM: [10, 11, 12, 10, 10], "gain": [3.0, 1.0, 2.0, 0.0, 1.0]}
-)
-
-
-def test_the_price_is_the_difference_of_ndcg_over_users_with_a_gain() -> None:
-    plain, ruled = ranked([(1, 10), (1, 12), (2, 10), (3, 10)]), ranked([(1, 10), (1, 99), (2, 10)])
-    best = 3 + 2 / np.log2(3)
-    assert list_ndcg(plain, TRUTH, 2).to_dict() == {1: pytest.approx(1.0), 3: pytest.approx(1.0)}
-    assert list_ndcg(ruled, TRUTH, 2).to_dict() == {1: pytest.approx(3 / best), 3: 0.0}
-    price = ndcg_price(ruled, plain, TRUTH, 2)
-    assert (price.users, price.without_rules) == (2, pytest.approx(1.0))
-    assert price.difference == pytest.approx(3 / best / 2 - 1.0)
-    assert list_ndcg(plain, TRUTH, 1)[1] == pytest.approx(1.0)  # places beyond k count neither here nor in the ideal
-
-
-def test_without_gains_there_is_no_price() -> None:
-    price = ndcg_price(ranked([(1, 10)]), ranked([(1, 10)]), TRUTH.assign(gain=0.0), 2)
-    assert price.document() == {"users": 0, "with_rules": None, "without_rules": None, "difference": None}
-
-
-@pytest.mark.parametrize(
-    ("truth", "message"),
-    [
-        (pd.concat([TRUTH, TRUTH[:1]]), "1 pairs of user and item are repeated"),
-        (TRUTH.assign(gain=-1.0), "5 gains are negative or not finite"),
-        (TRUTH.assign(gain=np.nan), "5 gains are negative or not finite"),
-    ],
-)
-def test_a_spoilt_truth_is_refused(truth: pd.DataFrame, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        list_ndcg(ranked([(1, 10)]), truth, 2)

@@ -104,7 +104,8 @@ def fit_weights(scores: dict[str, Values], labeled: LabeledLists) -> tuple[dict[
     """
     from scipy.optimize import minimize
 
-    names, matrix = list(scores), np.column_stack(list(scores.values()))
+    names = sorted(scores)  # as a file has them: a score is a sum in this order
+    matrix = np.column_stack([scores[name] for name in names])
     starts, lists = np.flatnonzero(group_starts(labeled.lists)), labeled.lists
     sizes = np.bincount(lists)
     centered = matrix - (np.add.reduceat(matrix, starts) / sizes[:, None])[lists]

@@ -13,7 +13,7 @@ from playwright.sync_api import ConsoleMessage, FrameLocator, Locator, Page, Req
 
 CHROMIUM = shutil.which("chromium")
 WIDTH, HEIGHT = 1500, 1000  # pixels
-TIMEOUT_MS = 30_000  # of an action and of an expectation
+TIMEOUT_MS = 60_000  # of an action and of an expectation
 
 
 @dataclass  # not frozen: Playwright keeps its wrapper of a listener in the listener's object
@@ -51,7 +51,9 @@ def browser() -> Iterator[Page]:
     expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(TIMEOUT_MS)
+        yield page
         chromium.close()
 
 

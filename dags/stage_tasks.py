@@ -119,12 +119,12 @@ def announce(upstream: list[Any], champion: Asset) -> dict[str, Any]:
         found = champion_event(run_spec(), UpstreamResults.from_json(upstream), store_key())
     if found is None:
         raise AirflowSkipException("today's champion is another run: no event is emitted")
-    for event in context["inlet_events"][champion].ascending(False).limit(1):
-        if (event.extra or {}).get("run_key") == found.run_key:
+    for earlier in context["inlet_events"][champion].ascending(False).limit(1):
+        if (earlier.extra or {}).get("run_key") == found.run_key:
             raise AirflowSkipException("this run was announced before: no event is emitted")
-    event_document = found.to_json()
-    context["outlet_events"][champion].extra = event_document
-    return event_document
+    event = found.to_json()
+    context["outlet_events"][champion].extra = event
+    return event
 
 
 @task(multiple_outputs=False, trigger_rule="none_failed")

@@ -88,7 +88,8 @@ def make_dag(scenario: Scenario) -> DAG:
             features = run("features", events, rows, factors, **heavy)
             fitted = [fit(scenario, resolved, [rows, features], gpu) for gpu in (False, True)]
             fusion = run("fuse", rows, *fitted, trigger_rule=GO_ON)
-        models = [factors, *fitted, fusion]
+            order = run("rank", events, rows, factors, *fitted, fusion, trigger_rule=GO_ON, **heavy)
+        models = [factors, *fitted, fusion, order]
         with TaskGroup("decide"):
             evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
             verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)
@@ -107,10 +108,10 @@ def make_dag(scenario: Scenario) -> DAG:
                 results=[verdict, entry],
                 response_timeout=timedelta(hours=scenario.gate.approval_hours),
             )
-            tell = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            told = tell([verdict, entry], assets.champion)
-            approved >> told
-        told >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
+            emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
+            announced = emit([verdict, entry], assets.champion)
+            approved >> announced
+        announced >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
 
     return train()
 

@@ -12,7 +12,7 @@ from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, enter, n
 from mtl_tasks.core.program import PROGRAM
 
 if TYPE_CHECKING:  # imported inside the command, so that `--help` is fast
-    from mtl_tasks.pipeline.erasure import Erasure
+    from mtl_tasks.pipeline.erasure import Erasure, PastErasure
     from mtl_tasks.pipeline.holdings import Kind
     from mtl_tasks.store.artifacts import Store
     from mtl_tasks.store.registry import RunRecord
@@ -149,14 +149,15 @@ def _model(entry: RunRecord, what: str, planned: Erasure) -> str:
     )
 
 
-def _print_past(found: list[dict[str, Any]], as_json: bool) -> None:
+def _print_past(found: list[PastErasure], as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json([one.to_json() for one in found])
         return
     for one in found:
-        done = f"complete at {one['done']}" if one["done"] else "cut off: run the same command again"
-        typer.echo(f"{one['at']}  by {one['by']}: {one['reason']} ({sum(one['files'].values()):,} files; {done})")
-        for entry in [*one["learned"], *one["may_have_learned"]]:
-            typer.echo(f"    model of run {entry['run_key'][:12]} as of {entry['as_of']}")
+        request = one.request
+        done = f"complete at {one.done}" if one.done else "cut off: run the same command again"
+        typer.echo(f"{request.at}  by {request.by}: {request.reason} ({sum(request.files.values()):,} files; {done})")
+        for entry in [*request.learned, *request.may_have_learned]:
+            typer.echo(f"    model of run {entry.run_key[:12]} as of {entry.as_of}")
     if not found:
         typer.echo("no erasure is recorded")

@@ -120,9 +120,7 @@ def promote(
     from mtl_tasks.store import promotion
 
     registry, opened = _open(scenario, store, root)
-    ruling = promotion.promote(
-        registry, opened, run, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
-    )
+    ruling = promotion.promote(registry, opened, run, **_attribution(by, reason))
     _tell_rulings(registry, [ruling])
 
 
@@ -141,9 +139,7 @@ def rollback(
     from mtl_tasks.store import promotion
 
     registry, opened = _open(scenario, store, root)
-    rulings, _ = promotion.rollback(
-        registry, opened, to, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
-    )
+    rulings, _ = promotion.rollback(registry, opened, to, **_attribution(by, reason))
     _tell_rulings(registry, rulings)
 
 
@@ -184,9 +180,7 @@ def quarantine(
 ) -> None:
     """Set a damaged record of the registry aside; its bytes are kept, with who did it, when and why."""
     registry, _ = _open(scenario, store, root)
-    moved = registry.quarantine(
-        record, by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds")
-    )
+    moved = registry.quarantine(record, **_attribution(by, reason))
     typer.echo(moved.sentence)
     snapshot = registry.read()
     for entry in snapshot.entries:
@@ -196,6 +190,11 @@ def quarantine(
                 "registry promote"
             )
     _print_champion(snapshot)
+
+
+def _attribution(by: str | None, reason: str) -> dict[str, str]:
+    """Return who decides, by default the user of this shell, why, and when."""
+    return {"by": by or getpass.getuser(), "reason": reason, "at": now().isoformat(timespec="seconds")}
 
 
 def _in_short(problems: list[str]) -> str:

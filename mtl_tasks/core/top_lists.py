@@ -10,8 +10,11 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import top_n_mask
 
 POPULAR: Final = "popular_7d"
+POPULAR_1D: Final = "popular_1d"
 ALS: Final = "als"
 UTILITY: Final = "utility"
+SCORE: Final = "score"  # of the ranker that a run chose
+RARE: Final = 0.2  # pseudo-interactions per week of an item without any; .2 beat 1 on `movies`, July 2013
 
 
 def top_lists(scored: pd.DataFrame, score: str, k: int) -> pd.DataFrame:

@@ -89,39 +89,41 @@ def _read(
     log_ids: pd.Series,
 ) -> pd.DataFrame:
     file = next(file for file in files if file.path == table.path)
-    positions = _places(scenario, table, id_column)
-    columns = read_columns(file, root, positions)
-    frame = pd.DataFrame({id_column: _checked_ids(columns[id_column], log_ids, positions[id_column])})
+    column_refs = _column_refs(scenario, table, id_column)
+    columns = read_columns(file, root, column_refs)
+    frame = pd.DataFrame({id_column: _checked_ids(columns[id_column], log_ids, column_refs[id_column])})
     if id_column == ITEM:
-        frame[TITLE] = to_pandas(to_texts(columns[TITLE], positions[TITLE])) if TITLE in columns else ""
+        frame[TITLE] = to_pandas(to_texts(columns[TITLE], column_refs[TITLE])) if TITLE in columns else ""
         frame[TITLE] = frame[TITLE].astype("str")
     for name in table.numeric:
-        frame[name] = to_pandas(to_numbers(columns[name], positions[name]))
+        frame[name] = to_pandas(to_numbers(columns[name], column_refs[name]))
         if np.isinf(frame[name]).any():
-            raise positions[name].error(f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead")
+            raise column_refs[name].error(
+                f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead"
+            )
     for name in table.categorical:
-        frame[name] = to_pandas(to_kinds(columns[name], positions[name]))
+        frame[name] = to_pandas(to_kinds(columns[name], column_refs[name]))
     for name in table.multi:
         frame[name] = to_pandas(
-            to_texts(_joined_by_bar(columns[name], table.separator, positions[name]), positions[name])
+            to_texts(_joined_by_bar(columns[name], table.separator, column_refs[name]), column_refs[name])
         )
     for name in [*table.times, *([VALID] if table.valid_from else [])]:
-        frame[name] = to_pandas(to_moments(columns[name], scenario.source, positions[name]))
+        frame[name] = to_pandas(to_moments(columns[name], scenario.source, column_refs[name]))
         strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
         if name != VALID and strange.any():  # a version may be valid from any time on
             span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
-            raise positions[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
-    _refuse_empty(frame, positions)
-    return _one_row_a_version(frame, id_column, positions)
+            raise column_refs[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
+    _refuse_empty(frame, column_refs)
+    return _one_row_a_version(frame, id_column, column_refs)
 
 
-def _joined_by_bar(column: pa.ChunkedArray, separator: str, place: ColumnRef) -> pa.ChunkedArray:
+def _joined_by_bar(column: pa.ChunkedArray, separator: str, ref: ColumnRef) -> pa.ChunkedArray:
     """Join several values by ``|``, given as lists or as texts with their own separator."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         try:
             texts = column.cast(pa.large_list(pa.large_string()))
         except pa.ArrowException:
-            raise place.error(f"holds {column.type}: a list of texts or numbers is needed") from None
+            raise ref.error(f"holds {column.type}: a list of texts or numbers is needed") from None
         return pa.chunked_array([_join_lists(chunk) for chunk in texts.chunks], type=pa.large_string())
     if separator == "|" or not is_text(column.type):
         return column
@@ -140,7 +142,7 @@ def _join_lists(lists: pa.LargeListArray) -> pa.Array:
     return pc.if_else(pc.is_valid(lists), joined, pa.scalar(None, pa.large_string()))
 
 
-def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, ColumnRef]:
+def _column_refs(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[str, ColumnRef]:
     """Return the column that each canonical name is read from."""
     key = "source.items" if isinstance(table, ItemTable) else "source.users"
     keys = {id_column: (table.id, f"{key}.id")}
@@ -156,17 +158,17 @@ def _places(scenario: Scenario, table: AttributeTable, id_column: str) -> dict[s
     }
 
 
-def _checked_ids(column: pa.ChunkedArray, log_ids: pd.Series, place: ColumnRef) -> pd.Series:
+def _checked_ids(column: pa.ChunkedArray, log_ids: pd.Series, ref: ColumnRef) -> pd.Series:
     """Return the table's ids in the log's type."""
-    ids, _ = to_ids(column, place)
+    ids, _ = to_ids(column, ref)
     if ids.null_count:
-        raise place.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
+        raise ref.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
     dtype = _id_dtype(log_ids)
-    ids = narrow_ids(ids) if place.text and dtype == "int64" else ids
+    ids = narrow_ids(ids) if ref.text and dtype == "int64" else ids
     kind = "int64" if pa.types.is_integer(ids.type) else "str"
     if kind != dtype:
-        words, whose = {"int64": "integers", "str": "strings"}, "user" if ".users." in place.key else "item"
-        raise place.error(f"holds {words[kind]}, but the log's {whose} ids are {words[dtype]}: cast one of the two")
+        words, whose = {"int64": "integers", "str": "strings"}, "user" if ".users." in ref.key else "item"
+        raise ref.error(f"holds {words[kind]}, but the log's {whose} ids are {words[dtype]}: cast one of the two")
     return to_pandas(ids)
 
 
@@ -174,22 +176,22 @@ def _id_dtype(ids: pd.Series) -> Literal["int64", "str"]:
     return "int64" if pd.api.types.is_integer_dtype(ids) else "str"
 
 
-def _refuse_empty(frame: pd.DataFrame, positions: dict[str, ColumnRef]) -> None:
-    for name, place in positions.items():
+def _refuse_empty(frame: pd.DataFrame, column_refs: dict[str, ColumnRef]) -> None:
+    for name, ref in column_refs.items():
         if name not in (TITLE, VALID) and len(frame) and not (frame[name].notna() & (frame[name] != "")).any():
-            raise place.error("has no value in any row: map the right column, or leave the attribute out")
+            raise ref.error("has no value in any row: map the right column, or leave the attribute out")
 
 
-def _one_row_a_version(frame: pd.DataFrame, id_column: str, positions: dict[str, ColumnRef]) -> pd.DataFrame:
+def _one_row_a_version(frame: pd.DataFrame, id_column: str, column_refs: dict[str, ColumnRef]) -> pd.DataFrame:
     versioned = VALID in frame
     undated = int(frame[VALID].isna().sum()) if versioned else 0
     if undated:
-        raise positions[VALID].error(f"has {undated:,} missing times: remove those rows or fill them in")
+        raise column_refs[VALID].error(f"has {undated:,} missing times: remove those rows or fill them in")
     key = [id_column, VALID] if versioned else [id_column]
     repeated = frame.loc[frame[key].duplicated(), id_column].unique()
     if len(repeated):
         shown = quoted(f", for example {', '.join(repr(value) for value in repeated[:3].tolist())}")
         what = "ids more than once at one time" if versioned else "ids more than once"
         remedy = "keep one row a version" if versioned else "keep one row an id, or name valid_from"
-        raise positions[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
+        raise column_refs[id_column].error(f"has {len(repeated):,} {what}{shown}: {remedy}")
     return frame.sort_values(key, ignore_index=True) if versioned else frame

@@ -53,7 +53,7 @@ class ColumnRef:
         return DataError(f"{self.file}: column {self.column!r} ({self.key}) {problem}")
 
 
-def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
+def to_ids(column: pa.ChunkedArray, ref: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     """Return ids as int64 or large_string (an empty string is null), and ``"integers"`` or ``"strings"``.
 
     A column without a type, which is entirely null, is returned as it is, with None.
@@ -65,22 +65,22 @@ def to_ids(column: pa.ChunkedArray, place: ColumnRef) -> tuple[pa.ChunkedArray, 
         try:
             return column.cast(pa.int64()), "integers"
         except pa.ArrowInvalid:
-            raise place.error("holds integers that do not fit 64 signed bits: write the ids as strings") from None
+            raise ref.error("holds integers that do not fit 64 signed bits: write the ids as strings") from None
     if not is_text(column.type):
-        raise place.error(
+        raise ref.error(
             f"holds {column.type}, ids must be integers or strings (a float loses digits above 2**53): cast the column"
         )
-    column = _trimmed(column.cast(pa.large_string()), place)
-    if place.text:
-        _refuse_floats(column, place)
+    column = _trimmed(column.cast(pa.large_string()), ref)
+    if ref.text:
+        _refuse_floats(column, ref)
     return column, "strings"
 
 
-def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
+def _refuse_floats(column: pa.ChunkedArray, ref: ColumnRef) -> None:
     """Refuse ids that are all floats, or that spell integers both with and without a decimal point."""
     if _all_match(column, _FLOAT_TEXT):
         example = quoted(f" such as {_first(column)!r}")
-        raise place.error(f"holds floats{example}, ids must be integers or strings: cast the column")
+        raise ref.error(f"holds floats{example}, ids must be integers or strings: cast the column")
     pointed = pc.fill_null(pc.match_substring_regex(column, _POINT_TEXT), False)
     if not pc.any(pointed).as_py():
         return
@@ -91,7 +91,7 @@ def _refuse_floats(column: pa.ChunkedArray, place: ColumnRef) -> None:
         twice is not None and pc.any(twice).as_py()
     ):
         example = quoted(f" such as {_first(column.filter(pointed))!r}")
-        raise place.error(
+        raise ref.error(
             f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example} and others without one, so that one"
             " id counts as two: write all of them as integers"
         )
@@ -119,15 +119,15 @@ def without_null_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(word, pa.scalar(None, column.type), column)
 
 
-def _trimmed(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def _trimmed(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     """Return texts without surrounding blanks, null where nothing is left."""
     column = pc.utf8_trim_whitespace(column)
-    if place.text:
+    if ref.text:
         return without_null_words(column)
     return pc.if_else(pc.equal(column, ""), pa.scalar(None, column.type), column)
 
 
-def to_numbers(column: pa.ChunkedArray, place: ColumnRef, above: float | None = None) -> pa.ChunkedArray:
+def to_numbers(column: pa.ChunkedArray, ref: ColumnRef, above: float | None = None) -> pa.ChunkedArray:
     """Return a label or attribute as float32; null, and in text an empty field, is null.
 
     Parameters
@@ -136,39 +136,39 @@ def to_numbers(column: pa.ChunkedArray, place: ColumnRef, above: float | None = 
         Threshold: larger numbers become 1 and all others 0; None keeps the numbers.
     """
     column = _decoded(column)
-    if place.text:
-        column = _numbers_of_text(column, place)
+    if ref.text:
+        column = _numbers_of_text(column, ref)
     kind = column.type
     if not (pa.types.is_boolean(kind) or pa.types.is_null(kind) or _is_number(kind)):
-        raise place.error(f"holds {kind}, expected numbers or booleans: cast the column")
+        raise ref.error(f"holds {kind}, expected numbers or booleans: cast the column")
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     column = column.cast(pa.float64(), safe=False)
     if above is not None:
         column = pc.if_else(pc.is_nan(column), None, pc.greater(column, above)).cast(pa.float64())
     made = column.cast(pa.float32(), safe=False)
-    _say_rounded(column, made, place)
+    _say_rounded(column, made, ref)
     return made
 
 
-def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, place: ColumnRef) -> None:
+def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, ref: ColumnRef) -> None:
     """Warn of integers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
     count = pc.sum(whole).as_py() or 0
     if count:
         example = quoted(f", such as {_first(column.filter(whole)):.0f}")
-        log.warning("%s", place.error(f"has {count:,} whole numbers that are rounded to seven digits{example}"))
+        log.warning("%s", ref.error(f"has {count:,} whole numbers that are rounded to seven digits{example}"))
 
 
-def to_texts(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def to_texts(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     """Return a text attribute as large_string, '' where null."""
     column = _decoded(column)
     if not (is_text(column.type) or pa.types.is_null(column.type)):
-        raise place.error(f"holds {column.type}, expected strings: cast the column")
+        raise ref.error(f"holds {column.type}, expected strings: cast the column")
     return pc.fill_null(column.cast(pa.large_string()), "")
 
 
-def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def to_kinds(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     """Return a categorical column as large_string, '' where null; integers are written without a decimal point."""
     column = _decoded(column)
     if pa.types.is_floating(column.type):
@@ -177,26 +177,26 @@ def to_kinds(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
             column = column.cast(pa.int64())  # pandas writes integer codes with nulls as floats
         except pa.ArrowInvalid:
-            raise place.error("holds fractions, expected categories (strings, integers or booleans): cast it") from None
+            raise ref.error("holds fractions, expected categories (strings, integers or booleans): cast it") from None
     if pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         column = column.cast(pa.large_string())
-    return to_texts(_trimmed(column, place) if is_text(column.type) else column, place)
+    return to_texts(_trimmed(column, ref) if is_text(column.type) else column, ref)
 
 
-def to_moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
+def to_moments(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> pa.ChunkedArray:
     """Return times of an attribute table (timestamps, dates as midnight, or ISO 8601 text) as timestamp[us, UTC]."""
     column = _decoded(column)
     if is_text(column.type):
         column = without_null_words(column)
         if _all_match(column, _DATE_TEXT):
-            column = _dates(column, place)
+            column = _dates(column, ref)
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us", None if source.timezone else "UTC"))
     own_unit = source.model_copy(update={"time_unit": None})  # the log's unit does not apply to a table
-    return to_times(column, own_unit, replace(place, text=is_text(column.type)))[0]
+    return to_times(column, own_unit, replace(ref, text=is_text(column.type)))[0]
 
 
-def _dates(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def _dates(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     try:
         return column.cast(pa.date32())
     except pa.ArrowInvalid:
@@ -204,13 +204,13 @@ def _dates(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
         _refuse(
             column,
             pa.array((days.isna() & column.to_pandas().notna()).to_numpy()),
-            place,
-            "are no dates of the calendar",
+            ref,
+            "are not calendar dates",
         )
-        raise place.error("has dates outside 1677 to 2262: write null instead") from None
+        raise ref.error("has dates outside 1677 to 2262: write null instead") from None
 
 
-def to_times(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
+def to_times(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     """Return times as timestamp[us, UTC], and a description of their original type (None if all are null).
 
     Times before 0001-01-02 or after 9999-12-31 are clipped.
@@ -220,30 +220,28 @@ def to_times(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple
     DataError
         If the column has another type than the scenario says, or a time does not name one instant.
     """
-    moments, words = _moments(column, source, place)
+    moments, words = _moments(column, source, ref)
     return _limited(moments.cast(pa.int64()), 1).cast(UTC_TIME), words
 
 
-def _moments(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
+def _moments(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     if pa.types.is_null(column.type):
         return column.cast(UTC_TIME), None
     if is_text(column.type):  # in a Parquet file too
-        place = replace(place, text=True)
-    if place.text and source.time_unit is not None:
-        column = _integers_of_text(column, place)
+        ref = replace(ref, text=True)
+    if ref.text and source.time_unit is not None:
+        column = _integers_of_text(column, ref)
     if pa.types.is_integer(column.type):
-        return _times_of_integers(column, source, place), "integer times"
+        return _times_of_integers(column, source, ref), "integer times"
     if source.time_unit is not None:
-        raise place.error(f"holds {column.type}, but source.time_unit says integers: remove that key, or cast")
-    if place.text:
-        return _times_of_text(column, source, place)
+        raise ref.error(f"holds {column.type}, but source.time_unit says integers: remove that key, or cast")
+    if ref.text:
+        return _times_of_text(column, source, ref)
     if not pa.types.is_timestamp(column.type):
-        raise place.error(
-            f"holds {column.type}, expected timestamps, or integers with source.time_unit: cast the column"
-        )
+        raise ref.error(f"holds {column.type}, expected timestamps, or integers with source.time_unit: cast the column")
     moments = _in_microseconds(column)
     if column.type.tz is None:
-        return _localized(moments, source, place), "timestamps without a time zone"
+        return _localized(moments, source, ref), "timestamps without a time zone"
     zone = "UTC" if column.type.tz in _UTC_NAMES else column.type.tz
     return moments.cast(UTC_TIME), f"timestamps in {zone}"
 
@@ -263,20 +261,20 @@ def to_pandas(column: pa.ChunkedArray) -> pd.Series:
     return series
 
 
-def _times_of_integers(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
+def _times_of_integers(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> pa.ChunkedArray:
     if source.time_unit is None:
-        raise place.error("holds integers: set source.time_unit to s, ms or us")
+        raise ref.error("holds integers: set source.time_unit to s, ms or us")
     per = MICROSECONDS[source.time_unit]
     try:
         column = column.cast(pa.int64())
     except pa.ArrowInvalid:
-        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
+        raise ref.error("holds integers that do not fit 64 signed bits: correct the times") from None
     # The row checks find single wrong rows; if the median is absurd, the unit is wrong.
     middle = pc.approximate_median(column).as_py()
     if middle is not None:
         year = 1970 + middle * per / (365.2425 * 86_400_000_000)
         if not _PLAUSIBLE_YEARS[0] <= year < _PLAUSIBLE_YEARS[1]:
-            raise place.error(
+            raise ref.error(
                 f"reads as the year {year:.0f} (median) in the unit {source.time_unit!r}: correct source.time_unit"
             )
     return _limited(column, per).cast(UTC_TIME)
@@ -297,30 +295,30 @@ def _limited(column: pa.ChunkedArray, per: int) -> pa.ChunkedArray:
     return pc.multiply(column, pa.scalar(per, pa.int64()))
 
 
-def _times_of_text(column: pa.ChunkedArray, source: Source, place: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
+def _times_of_text(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> tuple[pa.ChunkedArray, str | None]:
     column = without_null_words(column)
     parts = pc.extract_regex(column, _TIME_TEXT)
-    _refuse(column, pc.and_(column.is_valid(), parts.is_null()), place, "are not ISO 8601, YYYY-MM-DDTHH:MM:SSZ")
+    _refuse(column, pc.and_(column.is_valid(), parts.is_null()), ref, "are not ISO 8601, YYYY-MM-DDTHH:MM:SSZ")
     found = pc.unique(pc.struct_field(parts, "zone")).drop_null().to_pylist()
     zones = sorted({"UTC" if zone in _UTC_NAMES else zone.replace(":", "") for zone in found})
     if len(zones) > 1:
         named = ", ".join(zone or "none" for zone in zones[:5])
-        raise place.error(f"mixes time zones ({named}): write every time in UTC")
+        raise ref.error(f"mixes time zones ({named}): write every time in UTC")
     texts = pc.replace_substring_regex(column, _NANOSECONDS, r"\1").to_pandas()
     parsed = pd.to_datetime(texts, format="ISO8601", utc=bool(zones and zones[0]), errors="coerce").dt.as_unit("us")
     moments = pa.chunked_array([pa.Array.from_pandas(parsed)])
-    _refuse(column, pc.and_(column.is_valid(), moments.is_null()), place, "are not dates of the calendar")
+    _refuse(column, pc.and_(column.is_valid(), moments.is_null()), ref, "are not calendar dates")
     if not zones:
         return moments.cast(UTC_TIME), None
     if zones[0]:
         return moments.cast(UTC_TIME), f"times in {zones[0]}"
-    return _localized(moments, source, place), "times without a zone"
+    return _localized(moments, source, ref), "times without a zone"
 
 
-def _localized(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa.ChunkedArray:
+def _localized(moments: pa.ChunkedArray, source: Source, ref: ColumnRef) -> pa.ChunkedArray:
     """Localize times without a zone in the scenario's zone; an hour that a clock change repeats or skips is refused."""
     if source.timezone is None:
-        raise place.error("has times without a time zone: write them in UTC, or set source.timezone")
+        raise ref.error("has times without a time zone: write them in UTC, or set source.timezone")
     local = moments.to_pandas()
     zoned = local.between(*_ZONED_YEARS)
     zone = zone_of(source.timezone)
@@ -328,33 +326,33 @@ def _localized(moments: pa.ChunkedArray, source: Source, place: ColumnRef) -> pa
     placed = placed.where(zoned, local.dt.tz_localize("UTC"))
     lost = pa.array((placed.isna() & local.notna()).to_numpy())
     problem = f"occur twice or never in {source.timezone} (the clock change): write the times in UTC"
-    _refuse(moments, lost, place, problem)
+    _refuse(moments, lost, ref, problem)
     return pa.chunked_array([pa.Array.from_pandas(placed)]).cast(UTC_TIME)
 
 
-def _integers_of_text(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def _integers_of_text(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     column = without_null_words(column)
     wrong = pc.invert(pc.match_substring_regex(column, _INTEGER_TEXT))
-    _refuse(column, pc.fill_null(wrong, False), place, "are not integers, as source.time_unit says they are")
+    _refuse(column, pc.fill_null(wrong, False), ref, "are not integers, as source.time_unit says they are")
     try:
         return column.cast(pa.int64())
     except pa.ArrowInvalid:
-        raise place.error("holds integers that do not fit 64 signed bits: correct the times") from None
+        raise ref.error("holds integers that do not fit 64 signed bits: correct the times") from None
 
 
-def _numbers_of_text(column: pa.ChunkedArray, place: ColumnRef) -> pa.ChunkedArray:
+def _numbers_of_text(column: pa.ChunkedArray, ref: ColumnRef) -> pa.ChunkedArray:
     texts = without_null_words(column).to_pandas().str.strip().str.lower().replace({"true": "1", "false": "0"})
     numbers = pd.to_numeric(texts, errors="coerce").astype("float64")
-    _refuse(column, pa.array((numbers.isna() & texts.notna()).to_numpy()), place, "are not numbers")
+    _refuse(column, pa.array((numbers.isna() & texts.notna()).to_numpy()), ref, "are not numbers")
     return pa.chunked_array([pa.Array.from_pandas(numbers)])
 
 
-def _refuse(column: pa.ChunkedArray, wrong: pa.Array, place: ColumnRef, problem: str) -> None:
+def _refuse(column: pa.ChunkedArray, wrong: pa.Array, ref: ColumnRef, problem: str) -> None:
     """Raise if any value is wrong, with the count and the first of them."""
     count = pc.sum(wrong).as_py() or 0
     if count:
         value = quoted(f"{_first(column.filter(wrong))!r} ")
-        raise place.error(f"has {count:,} values that {problem}; the first is {value}in row {_row(wrong):,}")
+        raise ref.error(f"has {count:,} values that {problem}; the first is {value}in row {_row(wrong):,}")
 
 
 def _row(mask: pa.ChunkedArray | pa.Array) -> int:

@@ -24,7 +24,8 @@ from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
 from mtl_tasks.data.files import SourceFile, about_content, one_line, source_file, with_retries
 from mtl_tasks.scenario import Scenario, Source, Sql
-from mtl_tasks.store.artifacts import to_json, write_once
+from mtl_tasks.store.durable_files import write_once
+from mtl_tasks.store.sealing import to_json
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +159,11 @@ def _rows_of_day(scenario: Scenario, url: URL, day: int) -> bytes:
 
 def _names(result: CursorResult[Any], where: str) -> list[str]:
     if not result.returns_rows:
-        raise DataError(f"{where}: source.sql.query is no statement that returns rows: {_REMEDY}")
+        raise DataError(f"{where}: source.sql.query is not a statement that returns rows: {_REMEDY}")
     names = list(result.keys())
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"{where}: source.sql.query returns the column {name!r} twice: name each column once")
+            raise DataError(f"{where}: source.sql.query returns a duplicated column {name!r}: name each column once")
     return names
 
 

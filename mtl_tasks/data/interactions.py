@@ -109,9 +109,9 @@ def join_parts(
     before, attribution
         As in :func:`read_log`.
     """
-    for name, place in log_places(scenario, scenario.source.log).items():
+    for name, ref in log_column_refs(scenario, scenario.source.log).items():
         if name in (USER, ITEM) and name not in seen and all(pa.types.is_null(part[name].type) for part in parts):
-            raise place.error("has no value in any row: map the right column, or load the data")
+            raise ref.error("has no value in any row: map the right column, or load the data")
     text = scenario.source.format == "csv"
     joined = {name: concatenated([part[name] for part in parts]) for name in parts[0]}
     if text:
@@ -141,42 +141,42 @@ def _log_part(
     before: pd.Timestamp | None,
 ) -> dict[str, pa.ChunkedArray]:
     """Read one file of the log; ``seen`` has each column's first (type in words, file), which others must match."""
-    positions = log_places(scenario, file.path)
+    column_refs = log_column_refs(scenario, file.path)
     groups = None
     if before is not None and file.day is None:  # a row in the wrong partition must be counted as a fault
         latest = pd.Timestamp(scenario.validation.latest, tz="UTC")
-        groups = partial(groups_before, source=scenario.source, time=positions[TIME], before=before, latest=latest)
-    part = read_columns(file, root, positions, groups)
-    for name, place in positions.items():
-        part[name] = log_column(name, part[name], place, scenario, seen)
+        groups = partial(groups_before, source=scenario.source, time=column_refs[TIME], before=before, latest=latest)
+    part = read_columns(file, root, column_refs, groups)
+    for name, ref in column_refs.items():
+        part[name] = log_column(name, part[name], ref, scenario, seen)
     return part
 
 
 def log_column(
-    name: str, column: pa.ChunkedArray, place: ColumnRef, scenario: Scenario, seen: dict[str, tuple[str, str]]
+    name: str, column: pa.ChunkedArray, ref: ColumnRef, scenario: Scenario, seen: dict[str, tuple[str, str]]
 ) -> pa.ChunkedArray:
     """Return a column of the log in its canonical type; for ``seen`` see :func:`_log_part`."""
     kind: str | None = None
     if name == TIME:
         # A database without a type for times keeps them as text.
-        text = place.text or (scenario.source.sql is not None and is_text(column.type))
-        column, kind = to_times(column, scenario.source, replace(place, text=text))
+        text = ref.text or (scenario.source.sql is not None and is_text(column.type))
+        column, kind = to_times(column, scenario.source, replace(ref, text=text))
     elif name in (USER, ITEM):
-        column, kind = to_ids(column, place)
+        column, kind = to_ids(column, ref)
     elif name == TYPE:
-        column = to_texts(column, place)
+        column = to_texts(column, ref)
     elif name in {context_column(kind) for kind in scenario.source.context.categorical}:
-        column = to_kinds(column, place)
+        column = to_kinds(column, ref)
     else:
-        column = to_numbers(column, place, scenario.thresholds.get(name))
+        column = to_numbers(column, ref, scenario.thresholds.get(name))
     if kind is not None and column.null_count < len(column):  # a column of nulls sets no type for other files
-        first, first_file = seen.setdefault(name, (kind, place.file))
+        first, first_file = seen.setdefault(name, (kind, ref.file))
         if kind != first:
-            raise place.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
+            raise ref.error(f"holds {kind}, but {first_file} holds {first}: write every file with one type")
     return column
 
 
-def log_places(scenario: Scenario, file: str) -> dict[str, ColumnRef]:
+def log_column_refs(scenario: Scenario, file: str) -> dict[str, ColumnRef]:
     """Return the column that each canonical name is read from."""
     columns = scenario.source.columns
     keys = {

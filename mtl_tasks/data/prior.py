@@ -60,19 +60,19 @@ def _read(
     keys = {USER: (prior.user, "user"), ITEM: (prior.item, "item")}
     keys |= {label(name): (column, f"labels.{name}") for name, column in prior.labels.items()}
     text = prior.path.endswith(SUFFIXES["csv"])
-    positions = {
+    column_refs = {
         name: ColumnRef(prior.path, column, f"source.prior.{key} in {scenario.file}", text)
         for name, (column, key) in keys.items()
     }
-    columns = read_columns(file, root, positions)
+    columns = read_columns(file, root, column_refs)
     frame = pd.DataFrame()
-    for name, place in positions.items():
+    for name, ref in column_refs.items():
         if name in (USER, ITEM):
-            ids = to_ids(columns[name], place)[0]
+            ids = to_ids(columns[name], ref)[0]
             whole = text and pd.api.types.is_integer_dtype(log[name])
             frame[name] = to_pandas(narrow_ids(ids) if whole else ids)
         else:
-            frame[name] = to_pandas(to_numbers(columns[name], place, scenario.thresholds.get(name)))
+            frame[name] = to_pandas(to_numbers(columns[name], ref, scenario.thresholds.get(name)))
     return frame
 
 
@@ -80,5 +80,5 @@ def _refuse_other_ids(earlier: pd.DataFrame, log: pd.DataFrame, scenario: Scenar
     for name, column, key in ((USER, prior.user, "user"), (ITEM, prior.item, "item")):
         kinds = ["integers" if pd.api.types.is_integer_dtype(ids[name]) else "strings" for ids in (earlier, log)]
         if kinds[0] != kinds[1]:
-            place = ColumnRef(prior.path, column, f"source.prior.{key} in {scenario.file}", text=False)
-            raise place.error(f"holds {kinds[0]}, but the log's ids are {kinds[1]}: cast one of the two")
+            ref = ColumnRef(prior.path, column, f"source.prior.{key} in {scenario.file}", text=False)
+            raise ref.error(f"holds {kinds[0]}, but the log's ids are {kinds[1]}: cast one of the two")

@@ -30,32 +30,32 @@ Groups = Callable[[pq.ParquetFile], list[int]]
 
 
 def read_columns(
-    file: SourceFile, root: str | Path | UPath, positions: dict[str, ColumnRef], groups: Groups | None = None
+    file: SourceFile, root: str | Path | UPath, column_refs: dict[str, ColumnRef], groups: Groups | None = None
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns in ``positions``, by canonical name, after checking that the file has not changed.
+    """Return the columns in ``column_refs``, by canonical name, after checking that the file has not changed.
 
     Parameters
     ----------
     groups
         Chooses the row groups to read if the file is Parquet; None reads all.
     """
-    text = next(iter(positions.values())).text
+    text = next(iter(column_refs.values())).text
 
     def table() -> pa.Table:
         with readable(file.path), parsed(file.path, text):
             path = locate(root, file.path)
             if not is_unchanged(file, path):
                 raise DataError(f"{file.path}: changed since the run listed its sources: run again")
-            return _read_csv(path, positions) if text else _read_parquet(path, positions, groups)
+            return _read_csv(path, column_refs) if text else _read_parquet(path, column_refs, groups)
 
     found = with_retries(table)
-    return {name: found.column(place.column) for name, place in positions.items()}
+    return {name: found.column(ref.column) for name, ref in column_refs.items()}
 
 
-def _read_parquet(path: UPath, positions: dict[str, ColumnRef], groups: Groups | None) -> pa.Table:
+def _read_parquet(path: UPath, column_refs: dict[str, ColumnRef], groups: Groups | None) -> pa.Table:
     with path.open("rb") as handle:
         parquet = open_parquet(handle)
-        wanted = wanted_columns(parquet.schema_arrow.names, positions)
+        wanted = wanted_columns(parquet.schema_arrow.names, column_refs)
         return parquet.read(wanted) if groups is None else parquet.read_row_groups(groups(parquet), wanted)
 
 
@@ -64,14 +64,14 @@ def open_parquet(handle: BinaryIO) -> pq.ParquetFile:
     return pq.ParquetFile(handle, coerce_int96_timestamp_unit="us")
 
 
-def _read_csv(path: UPath, positions: dict[str, ColumnRef]) -> pa.Table:
+def _read_csv(path: UPath, column_refs: dict[str, ColumnRef]) -> pa.Table:
     """Read every column as strings: a type inferred from the first rows would silently change later ones.
 
     The file is streamed, so that memory holds only the wanted columns. It is opened once for the names and once for the
     rows: a reader reads ahead and would move a shared handle.
     """
     with CsvReader(path) as reader:
-        wanted = wanted_columns(reader.schema.names, positions)
+        wanted = wanted_columns(reader.schema.names, column_refs)
     strings = pacsv.ConvertOptions(
         include_columns=wanted, column_types=dict.fromkeys(wanted, pa.large_string()), strings_can_be_null=False
     )
@@ -139,17 +139,17 @@ class _Source:
         """Do nothing: the opener of the file closes it."""
 
 
-def wanted_columns(names: list[str], positions: dict[str, ColumnRef]) -> list[str]:
+def wanted_columns(names: list[str], column_refs: dict[str, ColumnRef]) -> list[str]:
     """Return the columns to read, each exactly once in the file."""
-    for place in positions.values():
-        count = names.count(place.column)
+    for ref in column_refs.values():
+        count = names.count(ref.column)
         if count != 1:
             listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-            problem = f"is not in the file{nearest(place.column, names)}"
+            problem = f"is not in the file{nearest(ref.column, names)}"
             if count:
                 problem = f"occurs {count} times in the file, which is ambiguous: rename the others"
-            raise place.error(f"{problem} (the file has {listed})")
-    return list(dict.fromkeys(place.column for place in positions.values()))
+            raise ref.error(f"{problem} (the file has {listed})")
+    return list(dict.fromkeys(ref.column for ref in column_refs.values()))
 
 
 @contextmanager

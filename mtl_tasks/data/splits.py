@@ -136,8 +136,8 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     draws, left_out = draw_negatives(positives, takes, events, settings.per_positive, settings.power, scenario.seed)
     if left_out.any():
         log.warning(
-            "%s: %d of %d positives are left out, of items that nobody had taken before their day: too few other such "
-            "items were taken on it to draw negatives from",
+            "%s: %d of %d positives are left out: their items have no earlier positive, and too few other such items "
+            "have one on that day to draw negatives from",
             scenario.name,
             left_out.sum(),
             len(positives),

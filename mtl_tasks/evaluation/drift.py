@@ -25,13 +25,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.store.artifacts import Artifact
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.drift import (
+    CategorySketch,
+    Distributions,
+    DriftReport,
+    Group,
+    NumberSketch,
+    Shift,
+    Shifts,
+    Sketch,
+    Sketches,
+    Variable,
+)
 
-Json = dict[str, Any]
 Counts = NDArray[np.float64]
 
 RECORD: Final = "distributions"  # document of the stage evaluate with a run's sketches
-FORMAT: Final = 1
-GROUPS: Final = ("labels", "predictions", "features")
+GROUPS: Final[tuple[Group, ...]] = ("labels", "predictions", "features")
 SAMPLED: Final = 20_000  # rows per window whose features are sketched; chance alone then gives a PSI of .001
 BINS: Final = 10
 KNOTS: Final = 51
@@ -50,136 +61,138 @@ def sample_rows(window: slice, seed: int) -> NDArray[np.int64]:
     return drawn
 
 
-def sketch(values: pd.Series[Any] | NDArray[Any]) -> Json:
-    """Return a compact distribution of a variable.
-
-    Returns
-    -------
-    dict
-        ``rows`` and ``missing`` (not finite, or without a category). For numbers, ``at`` and the number of rows
-        ``below`` and ``upto`` each of these; for a categorical, ``kinds``, the counts of the most frequent categories.
-    """
+def sketch(values: pd.Series[Any] | NDArray[Any]) -> Sketch:
+    """Return a compact distribution of a variable."""
     column = pd.Series(values)
     if isinstance(column.dtype, pd.CategoricalDtype):
         counts = column.value_counts().head(KEPT_KINDS)
         kinds = {str(kind): int(count) for kind, count in counts.items() if count}
-        return {"rows": len(column), "missing": int(column.isna().sum()), "kinds": kinds}
+        return CategorySketch(rows=len(column), missing=int(column.isna().sum()), kinds=kinds)
     numbers = column.to_numpy()
     seen = np.sort(numbers[np.isfinite(numbers)])
     at = np.unique(seen[np.linspace(0, len(seen) - 1, KNOTS).round().astype(np.int64)]) if len(seen) else seen
-    return {
-        "rows": len(numbers),
-        "missing": len(numbers) - len(seen),
-        "at": at.tolist(),
-        "below": np.searchsorted(seen, at, "left").tolist(),
-        "upto": np.searchsorted(seen, at, "right").tolist(),
-    }
+    return NumberSketch(
+        rows=len(numbers),
+        missing=len(numbers) - len(seen),
+        at=tuple(at.tolist()),
+        below=tuple(np.searchsorted(seen, at, "left").tolist()),
+        upto=tuple(np.searchsorted(seen, at, "right").tolist()),
+    )
 
 
-def sketches(columns: Mapping[Any, Any] | pd.DataFrame) -> dict[str, Json]:
+def sketches(columns: Mapping[Any, Any] | pd.DataFrame) -> Sketches:
     """Return the sketch of every column."""
     return {str(name): sketch(columns[name]) for name in columns}
 
 
-def shift(reference: Json, other: Json) -> Json | None:
-    """Return the PSI between two sketches; None without rows, or if one is numeric and the other categorical.
-
-    Returns
-    -------
-    dict
-        ``psi``; ``noise``, its value by chance alone; ``rows`` and ``reference_rows``.
-    """
-    if not reference["rows"] or not other["rows"] or ("kinds" in reference) != ("kinds" in other):
+def shift(variable: Variable, reference: Sketch, other: Sketch) -> Shift | None:
+    """Return the shift between two sketches; None without rows, or if one is numeric and the other categorical."""
+    binned = _binned(reference, other) if reference.rows and other.rows else None
+    if binned is None:
         return None
-    binned = _kind_counts if "kinds" in reference else _number_counts
-    before, now = binned(reference, other)
+    before, now = binned
     filled = (before > 0) | (now > 0)
     before, now = before[filled] + PSEUDO_COUNT, now[filled] + PSEUDO_COUNT
     p, q = before / before.sum(), now / now.sum()
-    noise = (len(p) - 1) * (1 / reference["rows"] + 1 / other["rows"])
-    return {
-        "psi": float(np.sum((q - p) * np.log(q / p))),
-        "noise": noise,
-        "rows": other["rows"],
-        "reference_rows": reference["rows"],
-    }
+    return Shift(
+        group=variable.group,
+        name=variable.name,
+        psi=float(np.sum((q - p) * np.log(q / p))),
+        noise=(len(p) - 1) * (1 / reference.rows + 1 / other.rows),
+        rows=other.rows,
+        reference_rows=reference.rows,
+    )
 
 
-def compare(reference: Json, other: Json) -> Json:
+def compare(reference: Mapping[Group, Sketches], other: Mapping[Group, Sketches]) -> Shifts:
     """Compare the variables of two records.
 
     Parameters
     ----------
     reference, other
-        Sketches by name, for each of the groups ``labels``, ``predictions`` and ``features``.
-
-    Returns
-    -------
-    dict
-        ``shifts``: ``{group, name}`` with the result of :func:`shift`, largest first within a group; and
-        ``unmatched``: ``{group, name}`` of the variables that only one side has or that cannot be compared.
+        Sketches by name, for some of the groups ``labels``, ``predictions`` and ``features``.
     """
-    shifts, unmatched = [], []
+    shifts: list[Shift] = []
+    unmatched: list[Variable] = []
     for group in GROUPS:
         mine, theirs = other.get(group, {}), reference.get(group, {})
         found = []
         for name in sorted({*mine, *theirs}):
-            made = shift(theirs[name], mine[name]) if name in mine and name in theirs else None
+            variable = Variable(group=group, name=name)
+            made = shift(variable, theirs[name], mine[name]) if name in mine and name in theirs else None
             if made is None:
-                unmatched.append({"group": group, "name": name})
+                unmatched.append(variable)
             else:
-                found.append({"group": group, "name": name, **made})
-        shifts += sorted(found, key=lambda row: -row["psi"])
-    return {"shifts": shifts, "unmatched": unmatched}
+                found.append(made)
+        shifts += sorted(found, key=lambda one: -one.psi)
+    return Shifts(shifts=tuple(shifts), unmatched=tuple(unmatched))
 
 
-def read_record(evaluated: Artifact) -> Json | None:
-    """Return the sketches from a run's stage ``evaluate``; None if it has none, or they have another format.
+def compare_records(reference: Distributions, other: Distributions, **about: str) -> DriftReport:
+    """Return the drift of one run's test rows from another's.
+
+    Parameters
+    ----------
+    about
+        ``run_key`` and ``as_of`` of the other run.
+    """
+    compared = compare(reference.groups, other.groups)
+    return DriftReport(problem=None, shifts=compared.shifts, unmatched=compared.unmatched, **about)
+
+
+def incomparable(problem: str, **about: str) -> DriftReport:
+    """Return the report that says why there is no comparison; parameters as of :func:`compare_records`."""
+    return DriftReport(problem=problem, shifts=(), unmatched=(), **about)
+
+
+def read_record(evaluated: Artifact) -> Distributions | None:
+    """Return the sketches from a run's stage ``evaluate``; None if it was made before there were any.
 
     Raises
     ------
     ArtifactError
-        If they are damaged.
+        If they are damaged, or have another version.
     """
-    if f"{RECORD}.json" not in evaluated.names:
-        return None
-    record: Json = evaluated.json(RECORD)
-    return record if record["format"] == FORMAT else None
+    return read_document(evaluated, RECORD, Distributions) if f"{RECORD}.json" in evaluated.names else None
 
 
-def worst(compared: Json, group: str) -> Json | None:
-    """Return the largest shift of a group; None if nothing in it was compared."""
-    return next((row for row in compared["shifts"] if row["group"] == group), None)
+def _binned(reference: Sketch, other: Sketch) -> tuple[Counts, Counts] | None:
+    """Return the rows of each bin on either side; None if one side is numeric and the other categorical."""
+    if isinstance(reference, CategorySketch) and isinstance(other, CategorySketch):
+        return _kind_counts(reference, other)
+    if isinstance(reference, NumberSketch) and isinstance(other, NumberSketch):
+        return _number_counts(reference, other)
+    return None
 
 
-def _kind_counts(reference: Json, other: Json) -> tuple[Counts, Counts]:
-    known = reference["kinds"]
+def _kind_counts(reference: CategorySketch, other: CategorySketch) -> tuple[Counts, Counts]:
+    known = reference.kinds
     kinds = sorted(known, key=lambda kind: (-known[kind], kind))[: BINS - 1]  # a stored record has lost their order
 
-    def counts(own: Json) -> Iterator[int]:
-        yield from (own["kinds"].get(kind, 0) for kind in kinds)
-        yield own["rows"] - own["missing"] - sum(own["kinds"].get(kind, 0) for kind in kinds)
-        yield own["missing"]
+    def counts(own: CategorySketch) -> Iterator[int]:
+        yield from (own.kinds.get(kind, 0) for kind in kinds)
+        yield own.rows - own.missing - sum(own.kinds.get(kind, 0) for kind in kinds)
+        yield own.missing
 
     return np.array([*counts(reference)], dtype=np.float64), np.array([*counts(other)], dtype=np.float64)
 
 
-def _number_counts(reference: Json, other: Json) -> tuple[Counts, Counts]:
+def _number_counts(reference: NumberSketch, other: NumberSketch) -> tuple[Counts, Counts]:
     edges, including = _edges(reference)
 
-    def counts(own: Json) -> Counts:
-        cumulated = [0, *_cumulated(own, edges, including), own["rows"] - own["missing"]]
-        return np.append(np.diff(cumulated), own["missing"]).astype(np.float64)
+    def counts(own: NumberSketch) -> Counts:
+        cumulated = [0, *_cumulated(own, edges, including), own.rows - own.missing]
+        return np.append(np.diff(cumulated), own.missing).astype(np.float64)
 
     return counts(reference), counts(other)
 
 
-def _edges(own: Json) -> tuple[Counts, NDArray[np.bool_]]:
+def _edges(own: NumberSketch) -> tuple[Counts, NDArray[np.bool_]]:
     """Return bounds of bins of about a tenth of the rows, each just before a value or, if ``including``, just after it.
 
     A value that a tenth of the rows share gets its own bin.
     """
-    at, below, upto = (np.array(own[part], dtype=np.float64) for part in ("at", "below", "upto"))
+    at, below, upto = (np.array(part, dtype=np.float64) for part in (own.at, own.below, own.upto))
     if not len(at):
         return np.empty(0), np.empty(0, dtype=bool)
     share = upto[-1] / BINS
@@ -190,9 +203,9 @@ def _edges(own: Json) -> tuple[Counts, NDArray[np.bool_]]:
     return np.array(values), np.array(including)
 
 
-def _cumulated(own: Json, edges: Counts, including: NDArray[np.bool_]) -> Counts:
+def _cumulated(own: NumberSketch, edges: Counts, including: NDArray[np.bool_]) -> Counts:
     """Return the number of rows before each edge; rows between the values of a sketch are assumed evenly spread."""
-    at, below, upto = (np.array(own[part], dtype=np.float64) for part in ("at", "below", "upto"))
+    at, below, upto = (np.array(part, dtype=np.float64) for part in (own.at, own.below, own.upto))
     if not len(at):
         return np.zeros(len(edges))
     place = np.searchsorted(at, edges)

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
+from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE, top_lists
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import PER_USER, Prepared, improvement, metrics_of
 from mtl_tasks.metrics.pointwise import calibration_curve, list_metrics
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.documents.evaluation import (
+    UNKNOWN,
+    CalibrationPoint,
+    Measurement,
+    Measurements,
+    RankingEvaluation,
+    Shortlist,
+    SliceEvaluation,
+    TaskEvaluation,
+)
 
 Values = NDArray[np.float64]
-Json = dict[str, Any]
+Replicates = dict[tuple[str, str], Values]  # by model and metric
 REPLICATES: Final = 200
 JUDGED: Final = 10_000  # users whose top-k lists are evaluated; the interval of their mean NDCG is about ±.005
-NOTHING: Final[Json] = {"value": None, "low": None, "high": None, "rows": 0}
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
-LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: UTILITY}  # list name to the score it is ranked by
+LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: SCORE}  # list name to the score it is ranked by
 
 
 @dataclass(frozen=True)
@@ -62,34 +72,40 @@ def slice_masks(features: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     return masks
 
 
-def evaluate_task(rows: ScoredRows, kind: str, seed: int) -> tuple[Json, Json]:
-    """Return the metrics of a task and of its slices, in the form of the evaluation document."""
-    made, replicates = _measure(rows, metrics_of(kind), seed)
-    against = {}
-    for name in made:
-        if name != FLOOR:
-            against[name] = {metric: _against_floor(made, replicates, name, metric) for metric in metrics_of(kind)}
-    task: Json = {
-        "kind": kind,
-        "rows": len(rows.label),
-        "positives": int((rows.label == 1).sum()) if kind == "binary" else None,
-        "members": {name: made[name] for name in made if name != FUSION},
-        "fusion": made[FUSION],
-        "versus_floor": against,
-    }
-    slices: Json = {}
-    for name, mask in rows.slices.items():
-        part = rows.where(mask)
-        measures, _ = _measure(part, metrics_of(kind), seed)
-        fusion = measures.pop(FUSION)
-        slices[name] = {"rows": int(mask.sum()), "members": measures, "fusion": fusion}
-    return task, slices
+def evaluate_task(
+    rows: ScoredRows, kind: Literal["regression", "binary"], seed: int
+) -> tuple[TaskEvaluation, dict[str, SliceEvaluation]]:
+    """Return the metrics of a task, and of its slices."""
+    metrics = metrics_of(kind)
+    made, replicates = _measure(rows, metrics, seed)
+    task = TaskEvaluation(
+        kind=kind,
+        rows=len(rows.label),
+        positives=int((rows.label == 1).sum()) if kind == "binary" else None,
+        members=_without_fusion(made),
+        fusion=made[FUSION],
+        versus_floor={
+            name: {metric: _against_floor(made, replicates, name, metric) for metric in metrics}
+            for name in made
+            if name != FLOOR
+        },
+    )
+    return task, {name: _evaluate_slice(rows.where(mask), metrics, seed) for name, mask in rows.slices.items()}
 
 
-def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[Json, dict[tuple[str, str], Values]]:
-    made: Json = {name: {} for name in rows.predictions}
+def _evaluate_slice(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> SliceEvaluation:
+    made, _ = _measure(rows, metrics, seed)
+    return SliceEvaluation(rows=len(rows.label), members=_without_fusion(made), fusion=made[FUSION])
+
+
+def _without_fusion(made: dict[str, Measurements]) -> dict[str, Measurements]:
+    return {name: measured for name, measured in made.items() if name != FUSION}
+
+
+def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[dict[str, Measurements], Replicates]:
+    made: dict[str, Measurements] = {name: {} for name in rows.predictions}
     if not len(rows.label):
-        return {name: dict.fromkeys(metrics, NOTHING) for name in made}, {}
+        return {name: dict.fromkeys(metrics, UNKNOWN) for name in made}, {}
     prepared = {
         (name, metric): one
         for name, values in rows.predictions.items()
@@ -98,23 +114,28 @@ def _measure(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> tuple[Jso
     replicates = UserBootstrap(rows.users, REPLICATES, seed).replicate(prepared)
     everything = np.ones(len(rows.label))
     for (name, metric), drawn in replicates.items():
-        made[name][metric] = measured(prepared[name, metric].under(everything), drawn, len(rows.label))
+        made[name][metric] = _measurement(prepared[name, metric].under(everything), drawn, len(rows.label))
     return made, replicates
 
 
-def _against_floor(made: Json, replicates: dict[tuple[str, str], Values], name: str, metric: str) -> Json:
+def _measurement(value: float, replicates: Values, rows: int) -> Measurement:
+    return Measurement.model_validate(measured(value, replicates, rows))
+
+
+def _against_floor(made: dict[str, Measurements], replicates: Replicates, name: str, metric: str) -> Measurement:
     mine, floor = made[name][metric], made[FLOOR][metric]
-    if mine["value"] is None or floor["value"] is None:
-        return {"value": None, "low": None, "high": None, "rows": mine["rows"]}
-    gain = improvement(metric, mine["value"], floor["value"])
+    if mine.value is None or floor.value is None:
+        return UNKNOWN.model_copy(update={"rows": mine.rows})
+    gain = improvement(metric, mine.value, floor.value)
     drawn = replicates[name, metric] - replicates[FLOOR, metric]
     sign = improvement(metric, 1.0, 0.0)
-    return measured(gain, sign * drawn, mine["rows"])
+    return _measurement(gain, sign * drawn, mine.rows)
 
 
-def calibration_of(rows: ScoredRows) -> list[dict[str, float | int]]:
+def calibration_of(rows: ScoredRows) -> tuple[CalibrationPoint, ...]:
     """Return the calibration curve of the fusion."""
-    return calibration_curve(rows.label, rows.predictions[FUSION])
+    bins = calibration_curve(rows.label, rows.predictions[FUSION])
+    return tuple(CalibrationPoint.model_validate(one) for one in bins)
 
 
 def list_target(scenario: Scenario) -> str | None:
@@ -181,26 +202,32 @@ class ListJudge:
     def _taken(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         return pd.MultiIndex.from_frame(frame[[columns.USER, columns.ITEM]]).isin(self._pairs)
 
-    def document(self) -> Json:
-        """Return the ranking part of the evaluation document."""
-        lists = {}
-        for name, hits in self._hits.items():
-            lists[name] = self._measured(hits)
-            coverage = len(self._shown[name]) / max(self._catalog, 1)
-            lists[name]["coverage"] = {"value": coverage, "low": None, "high": None, "rows": len(hits)}
-        return {
-            "k": self._k,
-            "users": len(self._count),
-            "people": self._people,
-            "lists": lists,
-            "unreachable": self._unreachable,
-            "candidate_recall": self._found / max(int(self._count.sum()), 1),
-            "candidates_per_user": self._scored / max(len(self._count), 1),
-        }
+    def document(self, shortlist: Mapping[str, Any] | None = None) -> RankingEvaluation:
+        """Return the ranking part of the evaluation document.
 
-    def _measured(self, hits: NDArray[np.bool_]) -> Json:
+        Parameters
+        ----------
+        shortlist
+            The result of :meth:`mtl_tasks.recommend.scorer.ShortlistCheck.document`.
+        """
+        return RankingEvaluation(
+            k=self._k,
+            users=len(self._count),
+            people=self._people,
+            lists={name: self._measured(hits) | self._coverage(name) for name, hits in self._hits.items()},
+            unreachable=self._unreachable,
+            candidate_recall=self._found / max(int(self._count.sum()), 1),
+            candidates_per_user=self._scored / max(len(self._count), 1),
+            shortlist=None if shortlist is None else Shortlist.model_validate(shortlist),
+        )
+
+    def _coverage(self, name: str) -> Measurements:
+        share = len(self._shown[name]) / max(self._catalog, 1)
+        return {"coverage": Measurement(value=share, low=None, high=None, rows=len(self._hits[name]))}
+
+    def _measured(self, hits: NDArray[np.bool_]) -> Measurements:
         if not len(hits):
-            return dict.fromkeys(PER_USER, NOTHING)
+            return dict.fromkeys(PER_USER, UNKNOWN)
         per_user = list_metrics(hits, self._count.to_numpy().astype(np.int64))
         users = UserBootstrap(self._count.index.to_numpy(), REPLICATES, self._seed)
-        return {m: measured(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in PER_USER}
+        return {m: _measurement(per_user[m].mean(), users.means(per_user[m]), len(hits)) for m in PER_USER}

@@ -1,37 +1,28 @@
-"""The evaluation gate, which decides whether a candidate may be published; a rule that cannot be computed fails."""
+"""The evaluation gate, which decides whether a candidate may be published; a rule that cannot be computed fails.
+
+A kind of rule is a function that judges all rules of its kind on the :class:`Evidence`, and an entry in ``KINDS``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.evaluation import drift
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval
 from mtl_tasks.metrics.catalog import CATALOG, Prepared, compute, improvement, metrics_of, primary
 from mtl_tasks.scenario import LISTS, Gate, Margin, Rule, Scenario
+from mtl_tasks.store.documents.drift import DriftReport
+from mtl_tasks.store.documents.evaluation import Evaluation, Measurement, Measurements
+from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 
 Values = NDArray[np.float64]
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RuleResult:
-    """The result of one rule."""
-
-    rule: str
-    kind: str
-    passed: bool
-    value: float | None
-    limit: float
-    low: float | None
-    high: float | None
-    rows: int
-    reason: str
+CHAMPION: Final = "champion"
 
 
 @dataclass(frozen=True)
@@ -45,8 +36,7 @@ class Champion:
     problem
         Why there are none, or None.
     drift
-        :func:`~mtl_tasks.evaluation.drift.compare` of its record and this run's; ``problem`` is the reason if there is
-        no comparison.
+        The drift of this run's test rows from its own.
     passed_over
         A sentence for each newer run that could not be compared with.
     """
@@ -55,237 +45,284 @@ class Champion:
     as_of: str
     predictions: dict[str, Values]
     problem: str | None = None
-    drift: Json | None = None
+    drift: DriftReport | None = None
     passed_over: tuple[str, ...] = ()
 
     @property
-    def warnings(self) -> list[str]:
+    def warnings(self) -> tuple[str, ...]:
         """Warnings of a verdict, one per newer champion that it was not compared with."""
         met = f"compared with the champion before it, run {self.run_key[:12]} as of {self.as_of}"
-        return [f"warning: {sentence}; {met}" for sentence in self.passed_over]
+        return tuple(f"warning: {sentence}; {met}" for sentence in self.passed_over)
 
 
-def evaluate_rules(
-    scenario: Scenario, evaluation: Json, rows: dict[str, ScoredRows], champion: Champion | None
-) -> Json:
+@dataclass(frozen=True)
+class Evidence:
+    """What a candidate is judged by.
+
+    Attributes
+    ----------
+    rows
+        Task to its labeled test rows; those that the champion predicts have its predictions too.
+    champion
+        None if no earlier run was promoted; rules against it then do not apply.
+    """
+
+    scenario: Scenario
+    evaluation: Evaluation
+    rows: Mapping[str, ScoredRows]
+    champion: Champion | None = None
+
+    @property
+    def gate(self) -> Gate:
+        """The rules."""
+        return self.scenario.gate
+
+
+def evaluate_rules(evidence: Evidence) -> Verdict:
     """Evaluate a candidate by every rule; one failed rule rejects it.
 
-    Parameters
-    ----------
-    evaluation
-        The evaluation document of the candidate.
-    rows
-        Task to its labeled test rows.
-    champion
-        None if no earlier run was promoted; rules against it are then skipped, and the verdict says ``first``.
-
-    Returns
-    -------
-    dict
-        The verdict: decision, rules, and one sentence per rule: failed ones, then warnings, then passed ones.
+    If there is no champion, rules against it are skipped, and the verdict says ``first``.
     """
-    gate = scenario.gate
-    findings = [_absolute(rule, evaluation) for rule in gate.absolute]
-    if gate.beat_floor:
-        findings += [_beats_floor(name, task.kind, rows[name], gate, scenario) for name, task in scenario.tasks.items()]
-    if champion is not None:
-        findings += _relative_rules(scenario, rows, champion)
-        findings += [_drifted(group, limit, champion) for group, limit in gate.drift.limits.items()]
-    if not findings or not (gate.absolute or gate.relative):
-        findings.append(_nothing_to_judge(scenario))
-    failed = [finding for finding in findings if not finding.passed]
-    warnings = champion.warnings if champion is not None else []
-    passed = [finding.reason for finding in findings if finding.passed]
-    reasons = [*(finding.reason for finding in failed), *warnings, *passed]
+    gate, champion = evidence.gate, evidence.champion
+    results = [result for judge in KINDS for result in judge(evidence)]
+    if not results or not (gate.absolute or gate.relative):
+        results.append(_nothing_to_judge(evidence.scenario))
+    failed = [result.reason for result in results if not result.passed]
+    passed = [result.reason for result in results if result.passed]
+    first = "no earlier run was promoted, so this is the first: rules against a champion do not apply"
+    warnings = champion.warnings if champion is not None else ()
+    return Verdict(
+        decision="reject" if failed else "promote",
+        first=champion is None,
+        mode=gate.mode,
+        champion=champion.run_key if champion else None,
+        warnings=warnings,
+        rules=tuple(results),
+        reasons=(*failed, *warnings, *passed, *((first,) if champion is None else ())),
+    )
+
+
+def verdict_line(document: Any) -> str:
+    """Return a stored verdict in one line."""
+    return Verdict.parse(document, "verdict").line
+
+
+def judge_absolute(evidence: Evidence) -> list[RuleResult]:
+    """Judge floors and ceilings of metrics."""
+    return [_absolute(rule, evidence.evaluation) for rule in evidence.gate.absolute]
+
+
+def judge_floor(evidence: Evidence) -> list[RuleResult]:
+    """Judge, for each task, whether the fusion beats the popularity baseline significantly."""
+    if not evidence.gate.beat_floor:
+        return []
+    return [_beats_floor(name, task.kind, evidence) for name, task in evidence.scenario.tasks.items()]
+
+
+def judge_relative(evidence: Evidence) -> list[RuleResult]:
+    """Test non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
+    if evidence.champion is None:
+        return []
+    rules = [_Comparison.of(rule, evidence, evidence.champion) for rule in evidence.gate.relative]
+    alpha = 1.0 - evidence.gate.confidence
+    p_values = {place: one.p_value() for place, one in enumerate(rules) if one.rule.slice}
+    order = sorted(p_values, key=lambda place: p_values[place])
+    levels = {place: alpha / (len(order) - step) for step, place in enumerate(order)}
+    results = [one.judge(1.0 - levels.get(place, alpha)) for place, one in enumerate(rules)]
+    broken = False
+    for place in order:
+        if broken and results[place].passed:
+            results[place] = _held_back(results[place])
+        broken = broken or not results[place].passed
+    return results
+
+
+def judge_drift(evidence: Evidence) -> list[RuleResult]:
+    """Judge how far labels, predictions and features shifted from the champion's test rows."""
+    champion = evidence.champion
     if champion is None:
-        reasons.append("no earlier run was promoted, so this is the first: rules against a champion do not apply")
-    return {
-        "decision": "reject" if failed else "promote",
-        "first": champion is None,
-        "mode": gate.mode,
-        "champion": champion.run_key if champion else None,
-        "warnings": warnings,
-        "rules": [asdict(finding) for finding in findings],
-        "reasons": reasons,
-    }
+        return []
+    return [_drifted(group, limit, champion) for group, limit in evidence.gate.drift.limits.items()]
 
 
-def verdict_line(verdict: Json) -> str:
-    """Return the verdict in one line."""
-    passed = sum(rule["passed"] for rule in verdict["rules"])
-    first = next((rule["reason"] for rule in verdict["rules"] if not rule["passed"]), None)
-    line = f"{verdict['decision']}: {passed} of {len(verdict['rules'])} rules passed"
-    return "; ".join([line, *([first] if first else []), *verdict.get("warnings", [])])
+# In the order in which a verdict lists them.
+KINDS: Final[tuple[Callable[[Evidence], list[RuleResult]], ...]] = (
+    judge_absolute,
+    judge_floor,
+    judge_relative,
+    judge_drift,
+)
 
 
-def _absolute(rule: Rule, evaluation: Json) -> RuleResult:
+def _absolute(rule: Rule, evaluation: Evaluation) -> RuleResult:
     sign, limit = (">=", rule.min) if rule.min is not None else ("<=", rule.max)
     assert limit is not None
     where = f" on {rule.slice}" if rule.slice else ""
     name = f"{rule.task} {rule.metric}{where} {sign} {limit:g}"
     found = _look_up(rule, evaluation)
-    if found is None or found["value"] is None:
-        rows_there = 0 if found is None else found["rows"]
-        why = f"{name}: fails, {rule.metric} is not available{where} ({rows_there:,} rows): the gate fails closed"
-        return RuleResult(name, "absolute", False, None, limit, None, None, rows_there, why)
-    value, count = found["value"], found["rows"]
-    if rule.slice and count < rule.min_rows:
-        why = f"{name}: fails, {count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
-        return RuleResult(name, "absolute", False, value, limit, found["low"], found["high"], count, why)
-    passed = value >= limit if rule.min is not None else value <= limit
-    verb = "holds" if passed else "fails"
-    why = f"{name}: {verb}, {rule.metric} is {_with_interval(value, found['low'], found['high'])} on {count:,} rows"
-    return RuleResult(name, "absolute", passed, value, limit, found["low"], found["high"], count, why)
+    if found is None or found.value is None:
+        rows = 0 if found is None else found.rows
+        why = f"{rule.metric} is not available{where} ({rows:,} rows): the gate fails closed"
+        return RuleResult.fail("absolute", name, limit, why, rows=rows)
+    if rule.slice and found.rows < rule.min_rows:
+        passed, why = False, f"{found.rows:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
+    else:
+        passed = found.value >= limit if rule.min is not None else found.value <= limit
+        why = f"{rule.metric} is {_with_interval(found)} on {found.rows:,} rows"
+    return _result("absolute", name, limit, found, passed=passed, why=why)
 
 
-def _look_up(rule: Rule, evaluation: Json) -> Json | None:
+def _look_up(rule: Rule, evaluation: Evaluation) -> Measurement | None:
+    part: Measurements = {}
     if rule.task == LISTS:
-        part = {} if rule.slice else evaluation["ranking"]["lists"].get(FUSION, {})
-    elif rule.slice:
-        part = evaluation["slices"][rule.task].get(rule.slice, {}).get("fusion", {})
-    else:
-        part = evaluation["tasks"][rule.task]["fusion"]
-    found: Json | None = part.get(rule.metric)
-    return found
+        part = {} if rule.slice else evaluation.ranking.lists.get(FUSION, {})
+    elif rule.slice is None:
+        part = evaluation.tasks[rule.task].fusion
+    elif rule.slice in evaluation.slices[rule.task]:
+        part = evaluation.slices[rule.task][rule.slice].fusion
+    return part.get(rule.metric)
 
 
-def _beats_floor(task: str, kind: str, rows: ScoredRows, gate: Gate, scenario: Scenario) -> RuleResult:
-    metric = primary(kind)
+def _beats_floor(task: str, kind: str, evidence: Evidence) -> RuleResult:
+    rows, gate, metric = evidence.rows[task], evidence.gate, primary(kind)
     name = f"{task} {metric} beats {FLOOR}"
-    gain, low, high = _paired(rows, rows.predictions[FLOOR], metric, gate, scenario.seed, gate.confidence)
-    if gain is None or low is None:
-        why = f"{name}: fails, the difference cannot be computed on {len(rows.label):,} rows: the gate fails closed"
-        return RuleResult(name, "floor", False, None, 0.0, None, None, len(rows.label), why)
-    passed, where = low > 0, f"on {len(rows.label):,} rows"
+    count = len(rows.label)
+    gain = _paired(rows, FLOOR, metric, gate, evidence.scenario.seed, gate.confidence)
+    if gain is None or gain.low is None:
+        why = f"the difference cannot be computed on {count:,} rows: the gate fails closed"
+        return RuleResult.fail("floor", name, 0.0, why, rows=count)
+    passed = gain.low > 0
     if passed:
-        why = f"{name}: holds, better by {_with_interval(gain, low, high)} {where}"
+        why = f"better by {_with_interval(gain)} on {count:,} rows"
     elif np.array_equal(rows.predictions[FUSION], rows.predictions[FLOOR]):
-        why = f"{name}: fails, the fusion is {FLOOR} itself: no member did better on the blend window"
+        why = f"the fusion is {FLOOR} itself: no member did better on the blend window"
     else:
-        found = "worse than it" if high is not None and high < 0 else "not better beyond chance"
-        difference = f"the difference is {_with_interval(gain, low, high)} {where} (positive is better)"
-        why = f"{name}: fails, {found}: {difference}"
-    return RuleResult(name, "floor", passed, gain, 0.0, low, high, len(rows.label), why)
+        found = "worse than it" if gain.high is not None and gain.high < 0 else "not better beyond chance"
+        why = f"{found}: the difference is {_with_interval(gain)} on {count:,} rows (positive is better)"
+    return _result("floor", name, 0.0, gain, passed=passed, why=why)
 
 
-def _relative_rules(scenario: Scenario, rows: dict[str, ScoredRows], champion: Champion) -> list[RuleResult]:
-    """Test non-inferiority against the champion; rules on slices share the error by Holm's procedure (1979)."""
-    gate, seed = scenario.gate, scenario.seed
-    parts = [_comparable(rule, rows, scenario) for rule in gate.relative]
-    alpha = 1.0 - gate.confidence
-    sliced = [place for place, rule in enumerate(gate.relative) if rule.slice]
-    p_values = {place: _p_value(gate.relative[place], parts[place], gate, champion, seed) for place in sliced}
-    order = sorted(sliced, key=lambda place: p_values[place])
-    levels = {place: alpha / (len(order) - step) for step, place in enumerate(order)}
-    findings = [
-        _relative(rule, parts[place], gate, champion, seed, 1.0 - levels.get(place, alpha))
-        for place, rule in enumerate(gate.relative)
-    ]
-    broken = False
-    for place in order:
-        if broken and findings[place].passed:
-            findings[place] = _held_back(findings[place])
-        broken = broken or not findings[place].passed
-    return findings
+@dataclass(frozen=True)
+class _Comparison:
+    """A rule against the champion.
 
+    Attributes
+    ----------
+    rows
+        The rows that the rule is about; None if there is no such slice, or the metric is not of the task's kind.
+    """
 
-def _relative(
-    rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int, confidence: float
-) -> RuleResult:
-    where = f" on {rule.slice}" if rule.slice else ""
-    name = f"{rule.task} {rule.metric}{where} at most {rule.margin:g} worse than the champion"
-    count = 0 if part is None else len(part.label)
+    rule: Margin
+    rows: ScoredRows | None
+    champion: Champion
+    gate: Gate
+    seed: int
 
-    def fails(why: str) -> RuleResult:
-        return RuleResult(name, "relative", False, None, -rule.margin, None, None, count, f"{name}: fails, {why}")
+    @classmethod
+    def of(cls, rule: Margin, evidence: Evidence, champion: Champion) -> _Comparison:
+        """Select the rows of a rule."""
+        scenario, part = evidence.scenario, evidence.rows.get(rule.task)
+        if part is not None and rule.metric not in metrics_of(scenario.tasks[rule.task].kind):
+            part = None
+        if part is not None and rule.slice is not None:
+            mask = part.slices.get(rule.slice)
+            part = None if mask is None else part.where(mask)
+        return cls(rule, part, champion, evidence.gate, scenario.seed)
 
-    if champion.problem is not None:
-        return fails(f"the champion of {champion.as_of} cannot score this run's test rows: {champion.problem}")
-    if part is not None and "champion" not in part.predictions:
-        return fails(f"the champion of {champion.as_of} has no task {rule.task!r}: remove this rule until one has")
-    if part is None:
-        return fails(f"{rule.metric} is not available{where}: the gate fails closed")
-    if rule.slice and count < rule.min_rows:
-        return fails(f"{count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for")
-    gain, low, high = _paired(part, part.predictions["champion"], rule.metric, gate, seed, confidence)
-    if gain is None or low is None:
-        return fails(f"the difference cannot be computed on {count:,} rows: the gate fails closed")
-    passed = low > -rule.margin
-    verb = "holds" if passed else "fails"
-    why = (
-        f"{name}: {verb}, the difference to the champion of {champion.as_of} is {_with_interval(gain, low, high)} "
-        f"on {count:,} rows (positive is better)"
-    )
-    return RuleResult(name, "relative", passed, gain, -rule.margin, low, high, count, why)
+    @property
+    def where(self) -> str:
+        """The slice in words; empty for all rows."""
+        return f" on {self.rule.slice}" if self.rule.slice else ""
+
+    @property
+    def name(self) -> str:
+        """The rule in words."""
+        rule = self.rule
+        return f"{rule.task} {rule.metric}{self.where} at most {rule.margin:g} worse than the champion"
+
+    def p_value(self) -> float:
+        """Return the one-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if unknown."""
+        part = self.rows
+        if part is None or not len(part.label) or CHAMPION not in part.predictions:
+            return 1.0
+        drawn = _replicated_gain(part, CHAMPION, self.rule.metric, self.gate, self.seed)
+        return float((np.sum(~(drawn > -self.rule.margin)) + 1) / (len(drawn) + 1))
+
+    def judge(self, confidence: float) -> RuleResult:
+        """Test whether the candidate is worse by less than the margin."""
+        limit, count = -self.rule.margin, 0 if self.rows is None else len(self.rows.label)
+        obstacle = self._obstacle(count)
+        if obstacle is not None:
+            return RuleResult.fail("relative", self.name, limit, obstacle, rows=count)
+        assert self.rows is not None
+        gain = _paired(self.rows, CHAMPION, self.rule.metric, self.gate, self.seed, confidence)
+        if gain is None or gain.low is None:
+            why = f"the difference cannot be computed on {count:,} rows: the gate fails closed"
+            return RuleResult.fail("relative", self.name, limit, why, rows=count)
+        why = (
+            f"the difference to the champion of {self.champion.as_of} is {_with_interval(gain)} on {count:,} rows "
+            "(positive is better)"
+        )
+        return _result("relative", self.name, limit, gain, passed=gain.low > limit, why=why)
+
+    def _obstacle(self, count: int) -> str | None:
+        """Return why the rule cannot be judged; None if it can."""
+        rule, as_of = self.rule, self.champion.as_of
+        if self.champion.problem is not None:
+            return f"the champion of {as_of} cannot score this run's test rows: {self.champion.problem}"
+        if self.rows is None:
+            return f"{rule.metric} is not available{self.where}: the gate fails closed"
+        if CHAMPION not in self.rows.predictions:
+            return f"the champion of {as_of} has no task {rule.task!r}: remove this rule until one has"
+        if rule.slice and count < rule.min_rows:
+            return f"{count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
+        return None
 
 
 def _drifted(group: str, limit: float, champion: Champion) -> RuleResult:
-    name = f"{group} at most {limit:g} PSI from the champion's"
-    found = champion.drift
-    if found is None or found["problem"] is not None:
-        problem = "nothing was compared" if found is None else found["problem"]
-        why = f"{name}: fails, the champion of {champion.as_of} cannot be compared with: {problem}"
-        return RuleResult(name, "drift", False, None, limit, None, None, 0, why)
-    lacking = [row["name"] for row in found["unmatched"] if row["group"] == group]
-    worst = drift.worst(found, group)
-    if worst is None or (lacking and group != "features"):
-        why = f"{name}: fails, {', '.join(lacking) or group} cannot be compared: the gate fails closed"
-        return RuleResult(name, "drift", False, None, limit, None, None, 0, why)
-    passed = worst["psi"] <= limit
+    name, report = f"{group} at most {limit:g} PSI from the champion's", champion.drift
+    if report is None or report.problem is not None:
+        problem = "nothing was compared" if report is None else report.problem
+        why = f"the champion of {champion.as_of} cannot be compared with: {problem}"
+        return RuleResult.fail("drift", name, limit, why)
+    lacking = [variable.name for variable in report.unmatched if variable.group == group]
+    shifts = report.of_group(group)
+    if not shifts or (lacking and group != "features"):
+        why = f"{', '.join(lacking) or group} cannot be compared: the gate fails closed"
+        return RuleResult.fail("drift", name, limit, why)
+    worst = shifts[0]
     why = (
-        f"{name}: {'holds' if passed else 'fails'}, the furthest is {worst['name']} with {worst['psi']:.4f} on "
-        f"{worst['rows']:,} rows against {worst['reference_rows']:,} of the champion of {champion.as_of} (chance alone "
-        f"gives about {worst['noise']:.4f})"
+        f"the furthest is {worst.name} with {worst.psi:.4f} on {worst.rows:,} rows against "
+        f"{worst.reference_rows:,} of the champion of {champion.as_of} (chance alone gives about {worst.noise:.4f})"
     )
-    return RuleResult(name, "drift", passed, worst["psi"], limit, None, None, worst["rows"], why)
+    found = Measurement(value=worst.psi, low=None, high=None, rows=worst.rows)
+    return _result("drift", name, limit, found, passed=worst.psi <= limit, why=why)
 
 
-def _held_back(finding: RuleResult) -> RuleResult:
-    reason = finding.reason.replace(": holds,", ": fails (Holm: a slice with a smaller p-value failed),", 1)
-    return RuleResult(**{**asdict(finding), "passed": False, "reason": reason})
-
-
-def _comparable(rule: Margin, rows: dict[str, ScoredRows], scenario: Scenario) -> ScoredRows | None:
-    """Return the rows a rule is about; None if there is no such slice, or the metric is not of the task's kind."""
-    part = rows.get(rule.task)
-    if part is None or rule.metric not in metrics_of(scenario.tasks[rule.task].kind):
-        return None
-    if rule.slice is None:
-        return part
-    mask = part.slices.get(rule.slice)
-    return None if mask is None else part.where(mask)
-
-
-def _p_value(rule: Margin, part: ScoredRows | None, gate: Gate, champion: Champion, seed: int) -> float:
-    """Return the one-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if unknown."""
-    if part is None or not len(part.label) or "champion" not in part.predictions:
-        return 1.0
-    drawn = _replicated_gain(part, part.predictions["champion"], rule.metric, gate, seed)
-    return float((np.sum(~(drawn > -rule.margin)) + 1) / (len(drawn) + 1))
+def _held_back(result: RuleResult) -> RuleResult:
+    reason = result.reason.replace(": holds,", ": fails (Holm: a slice with a smaller p-value failed),", 1)
+    return result.model_copy(update={"passed": False, "reason": reason})
 
 
 def _paired(
-    rows: ScoredRows, reference: Values, metric: str, gate: Gate, seed: int, confidence: float
-) -> tuple[float | None, float | None, float | None]:
-    """Return the improvement of the fusion over a reference on the same rows, with its interval."""
+    rows: ScoredRows, reference: str, metric: str, gate: Gate, seed: int, confidence: float
+) -> Measurement | None:
+    """Return the improvement of the fusion over another model on the same rows; None if it cannot be computed."""
     if not len(rows.label):
-        return None, None, None
-    mine = compute(metric, rows.label, rows.predictions[FUSION])
-    gain = improvement(metric, mine, compute(metric, rows.label, reference))
+        return None
+    mine, other = (compute(metric, rows.label, rows.predictions[name]) for name in (FUSION, reference))
+    gain = improvement(metric, mine, other)
     if not np.isfinite(gain):
-        return None, None, None
+        return None
     low, high = interval(_replicated_gain(rows, reference, metric, gate, seed), confidence)
-    return gain, low, high
+    return Measurement(value=gain, low=low, high=high, rows=len(rows.label))
 
 
-def _replicated_gain(rows: ScoredRows, reference: Values, metric: str, gate: Gate, seed: int) -> Values:
-    prepared = {
-        "mine": Prepared(metric, rows.label, rows.predictions[FUSION]),
-        "other": Prepared(metric, rows.label, reference),
-    }
+def _replicated_gain(rows: ScoredRows, reference: str, metric: str, gate: Gate, seed: int) -> Values:
+    prepared = {name: Prepared(metric, rows.label, rows.predictions[name]) for name in (FUSION, reference)}
     drawn = UserBootstrap(rows.users, gate.replicates, seed).replicate(prepared)
     sign = -1.0 if CATALOG[metric].better < 0 else 1.0
-    return np.asarray(sign * (drawn["mine"] - drawn["other"]))
+    return np.asarray(sign * (drawn[FUSION] - drawn[reference]))
 
 
 def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_start: str) -> None:
@@ -322,9 +359,34 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
 
 def _nothing_to_judge(scenario: Scenario) -> RuleResult:
     reason = f"the gate has no rule to judge by, so it fails closed: add gate.absolute rules to {scenario.file}"
-    return RuleResult("at least one rule", "absolute", False, None, 1.0, None, None, 0, reason)
+    return RuleResult(
+        rule="at least one rule",
+        kind="absolute",
+        passed=False,
+        value=None,
+        limit=1.0,
+        low=None,
+        high=None,
+        rows=0,
+        reason=reason,
+    )
 
 
-def _with_interval(value: float, low: float | None, high: float | None) -> str:
-    text = f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+def _result(kind: str, rule: str, limit: float, found: Measurement, *, passed: bool, why: str) -> RuleResult:
+    """Return the result of a rule that was judged."""
+    return RuleResult(
+        rule=rule,
+        kind=kind,
+        passed=passed,
+        value=found.value,
+        limit=limit,
+        low=found.low,
+        high=found.high,
+        rows=found.rows,
+        reason=f"{rule}: {'holds' if passed else 'fails'}, {why}",
+    )
+
+
+def _with_interval(found: Measurement) -> str:
+    text = f"{found.value:.4f}" if found.low is None else f"{found.value:.4f} [{found.low:.4f}, {found.high:.4f}]"
     return text.replace("-", "−")  # as in tables

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import EPOCH
-from mtl_tasks.features.groups.attribute_affinity import MultiValued
 from mtl_tasks.features.interactions import Codes, Values
+from mtl_tasks.features.running_sums import expand
 from mtl_tasks.scenario import AttributeTable
 
 MODERATE: Final = 1000  # categories; an attribute with more is nearly an id, on which the log says more than shares do
@@ -58,6 +58,44 @@ class Versions:
         place = np.searchsorted(self.keys, codes * self.span + np.clip(days, _ALWAYS, self.span - 1)) - 1
         found = (place >= 0) & (self.keys[place] // self.span == codes)
         return np.where(found, self.rows[place], self.missing)
+
+
+@dataclass(frozen=True)
+class MultiValued:
+    """Attribute values by item: item ``i`` has ``values[starts[i]:starts[i + 1]]``."""
+
+    name: str
+    starts: NDArray[np.int64]
+    values: NDArray[np.int64]
+    labels: pd.Index[str]
+
+    @property
+    def size(self) -> int:
+        """Number of different values."""
+        return len(self.labels)
+
+    @classmethod
+    def parse(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+        """Parse '|'-separated texts, one per item in code order; empty or missing means no value."""
+        parts = texts.fillna("").str.split("|").explode()
+        filled = (parts != "").to_numpy()
+        counts = np.bincount(np.cumsum(~parts.index.duplicated()) - 1, weights=filled, minlength=len(texts))
+        codes, uniques = pd.factorize(parts[filled], sort=True)
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
+
+    @classmethod
+    def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+        """Use each text as one value; empty or missing means none."""
+        filled = (texts.fillna("") != "").to_numpy()
+        codes, uniques = pd.factorize(texts[filled], sort=True)
+        starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
+        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
+
+    def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the values of many items: position in ``items``, and value code."""
+        owner, position = expand(self.starts[items], self.starts[items + 1])
+        return owner, self.values[position]
 
 
 @dataclass(frozen=True)

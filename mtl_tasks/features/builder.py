@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,27 +15,23 @@ from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.features.als import ExplicitALS, ImplicitALS, Interactions, ItemFactors, Solver, extend_space, fit_space
 from mtl_tasks.features.attribute_values import AttributeLookup
-from mtl_tasks.features.groups.activity import Activity
-from mtl_tasks.features.groups.affinity import FittedSpace, LevelSpace, affinity_columns
-from mtl_tasks.features.groups.attribute_affinity import AttributeTastes, value_axis
+from mtl_tasks.features.groups import GROUPS
+from mtl_tasks.features.groups.affinity import TASTE, Affinity, FittedSpace, level_name
+from mtl_tasks.features.groups.base import GroupInputs
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
-from mtl_tasks.features.groups.context_rates import ContextRates, kind_axis
-from mtl_tasks.features.groups.label_statistics import LabelStatistics, task_levels
+from mtl_tasks.features.groups.label_statistics import LabelStatistics
 from mtl_tasks.features.interactions import (
     Codes,
     IndexedInteractions,
     IndexedRows,
     encode,
     positive_interactions,
-    taken_weight,
+    taken_confidence,
 )
-from mtl_tasks.features.running_sums import RunningSums, Values
 from mtl_tasks.features.state import FeatureSnapshot
-from mtl_tasks.features.user_history import UserHistory
 from mtl_tasks.scenario import Scenario
 
 FactorModels = dict[str, ItemFactors]
-TASTE = "taste"
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     )
     made: dict[str, Solver] = {TASTE: taste}
     for task in scenario.tasks_of("regression"):
-        made[f"level:{task}"] = ExplicitALS(
+        made[level_name(task)] = ExplicitALS(
             task,
             settings.rating_dimensions,
             settings.rating_iterations,
@@ -140,23 +136,6 @@ def extend_spaces(
     }
 
 
-class Part(Protocol):
-    """Some of the features, with their running sums."""
-
-    @property
-    def name(self) -> str:
-        """Name among the parts."""
-
-    def memory(self) -> dict[str, RunningSums]:
-        """Return the running sums by name."""
-
-    def advance(self, day: int) -> None:
-        """Add the data from before a day; days must not decrease."""
-
-    def columns(self, rows: IndexedRows) -> dict[str, Values]:
-        """Return columns of rows of the day of the last :meth:`advance`, by name."""
-
-
 class FeatureMaker:
     """Features of rows, day by day, from the log before each day and the factors of that day.
 
@@ -180,62 +159,35 @@ class FeatureMaker:
         scenario: Scenario,
         memory: FeatureSnapshot | None = None,
     ) -> None:
-        source, settings = scenario.source, scenario.features
-        since = None if memory is None else memory.day
+        source = scenario.source
         self.events = events
         self.taken = positive_interactions(events, scenario)
         self.user_attributes = AttributeLookup.prepare(tables.users, source.users, columns.USER, events.user_ids)
         self.about_items = AttributeLookup.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
-        self.co_occurrence = CoOccurrence(self.taken, since)
-        self._settings = settings
-        self._levels = task_levels(events, scenario, settings.windows, since)
-        self._predicted = {name: level for name, level in self._levels.items() if name in scenario.tasks}
-        damping = settings.damping
-        self._parts: tuple[Part, ...] = (
-            Activity(events, self.about_items, settings.windows, since),
-            *(AttributeTastes(events, one, self._predicted, damping, "user", since) for one in self.about_items.listed),
-            *(
-                AttributeTastes(events, one, self._predicted, damping, "item", since)
-                for one in self.user_attributes.listed
-            ),
-            *(ContextRates(events, name, task, damping, since) for task in self._predicted for name in events.kinds),
+        self._scenario, self._day = scenario, 0
+        self._inputs = GroupInputs(
+            events,
+            self.taken,
+            self.user_attributes,
+            self.about_items,
+            spaces,
+            partial(solvers, scenario),
+            scenario,
+            None if memory is None else memory.day,
         )
-        self._spaces, self._scenario = spaces, scenario
-        self._day = 0
-        self._residuals_until = 0  # day before which the residuals in `_labeled` are known
+        self.groups = tuple(group for kind in GROUPS for group in self._inputs.groups(kind))
         if memory is not None:
-            self._go_on_from(memory)
+            self._restore(memory)
 
-    @cached_property
+    @property
     def taste(self) -> FittedSpace:
         """The preference factors."""
-        tastes = _tastes(self.taken, self._scenario)
-        past = UserHistory.of(tastes.users, tastes.items, self.taken.days, tastes.values, len(tastes.user_ids))
-        return self._space(TASTE, past)
+        return self._inputs.groups(Affinity)[0].taste
 
-    @cached_property
-    def _labeled(self) -> dict[str, UserHistory]:
-        """Labeled interactions by task."""
-        users = len(self.events.user_ids)
-        return {
-            task: UserHistory.of(level.users, level.items, level.days, level.residual, users)
-            for task, level in self._predicted.items()
-        }
-
-    def _level_spaces(self) -> dict[str, LevelSpace]:
-        """Return the rating factors by task, with the residuals known so far."""
-        if self._residuals_until != self._day:
-            self._residuals_until = self._day
-            self._labeled |= {
-                task: past.with_values(self._levels[task].residual) for task, past in self._labeled.items()
-            }
-        return {
-            task: LevelSpace(past, self._space(f"level:{task}", past) if f"level:{task}" in self._spaces else None)
-            for task, past in self._labeled.items()
-        }
-
-    def _space(self, name: str, past: UserHistory) -> FittedSpace:
-        return FittedSpace(solvers(self._scenario)[name], self._spaces[name], self.events.item_ids, past)
+    @property
+    def co_occurrence(self) -> CoOccurrence:
+        """The co-occurrence of items."""
+        return self._inputs.groups(CoOccurrence)[0]
 
     def advance(self, day: int) -> None:
         """Add the data from before a day.
@@ -247,46 +199,30 @@ class FeatureMaker:
         """
         if day < self._day:
             raise ValueError(f"day {day} is before day {self._day}, which was already added")
-        for level in self._levels.values():  # first: the parts read their residuals
-            level.advance(day)
-        for part in self._parts:
-            part.advance(day)
-        self.co_occurrence.advance(day)
+        for group in self._inputs.built:  # a group reads those before it
+            group.advance(day)
         self._day = day
 
     def memory(self) -> FeatureSnapshot:
         """Return a snapshot of the statistics before the day of the last :meth:`advance`."""
-        return FeatureSnapshot(
-            self._day,
-            self._axes(),
-            {name: sums.snapshot() for name, sums in self._sums().items()},
-            {name: level.residual[: level.settled_count] for name, level in self._levels.items()},
-            *self.co_occurrence.snapshot(),
-        )
+        return FeatureSnapshot(self._day, self._axes(), {group.name: group.snapshot() for group in self.groups})
 
-    def _go_on_from(self, memory: FeatureSnapshot) -> None:
+    def _restore(self, memory: FeatureSnapshot) -> None:
         translation = memory.translation(self._axes())
-        for name, sums in self._sums().items():
-            sums.restore(memory.sums[name], translation)
-        for name, level in self._levels.items():
-            level.residual[: level.settled_count] = memory.residuals[name]
-        self.co_occurrence.restore(memory.pairs, memory.takers, translation["item"])
+        for group in self.groups:
+            group.restore(memory.groups[group.name], translation)
         self._day = memory.day
-
-    def _sums(self) -> dict[str, RunningSums]:
-        parts: tuple[Part | LabelStatistics, ...] = (*self._levels.values(), *self._parts)
-        return {f"{part.name}.{name}": sums for part in parts for name, sums in part.memory().items()}
 
     def _axes(self) -> dict[str, pd.Index[Any]]:
         """Return the label of each code, by key axis."""
         axes = {"all": pd.Index([""]), "user": pd.Index(self.events.user_ids), "item": pd.Index(self.events.item_ids)}
-        axes |= {value_axis("user", one.name): one.labels for one in self.about_items.listed}
-        axes |= {value_axis("item", one.name): one.labels for one in self.user_attributes.listed}
-        return axes | {kind_axis(name): levels.insert(0, "") for name, levels in self.events.levels.items()}
+        for group in self.groups:
+            axes |= group.axes()
+        return axes
 
     def make(self, rows: IndexedRows) -> pd.DataFrame:
         """Return the features of rows in any order, none before the last :meth:`advance`; see `build_features`."""
-        made: dict[str, NDArray[np.float32]] = {}
+        made: dict[str, Any] = {}
         for day in np.unique(rows.days):
             positions = np.flatnonzero(rows.days == day)
             self.advance(int(day))
@@ -294,35 +230,24 @@ class FeatureMaker:
             if (
                 len(positions) == len(rows) and (users[1:] >= users[:-1]).all()
             ):  # candidates of a day: nothing to reorder
-                made |= {name: values.astype(np.float32, copy=False) for name, values in self._columns(rows).items()}
+                made |= {name: values.astype(np.float32, copy=False) for name, values in self._of_day(rows).items()}
                 continue
             # By user: lookups are then adjacent in memory, which at ten million events saves a fifth of the time.
             positions = positions[np.argsort(users, kind="stable")]
-            for name, values in self._columns(rows.at(positions)).items():
+            for name, values in self._of_day(rows.at(positions)).items():
                 made.setdefault(name, np.empty(len(rows), dtype=np.float32))[positions] = values
-        made |= affinity_columns(rows, self.taste, self._level_spaces(), self._settings.raw_factors)
-        return pd.DataFrame(_joined(made, self._given(rows), self._scenario), copy=False)
+        for group in self.groups:
+            if group.any_day:
+                made = _joined(made, group.columns(rows), self._scenario)
+        return pd.DataFrame(made, copy=False)
 
-    def _given(self, rows: IndexedRows) -> dict[str, Any]:
-        """Return attributes and context themselves: numbers and ages as float32, then categorical columns."""
-        sides = (("user", self.user_attributes, rows.users), ("item", self.about_items, rows.items))
-        made: dict[str, Any] = {
-            f"{side}.{name}": values.astype(np.float32)
-            for side, about, codes in sides
-            for name, values in about.numbers(codes, rows.days).items()
-        }
-        made |= {f"context.{name}": values for name, values in rows.numbers.items()}
-        for side, about, codes in sides:
-            made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
-        for name, codes in rows.kinds.items():
-            made[f"context.{name}"] = pd.Categorical.from_codes(codes, categories=self.events.levels[name])
-        return made
-
-    def _columns(self, rows: IndexedRows) -> dict[str, Any]:
+    def _of_day(self, rows: IndexedRows) -> dict[str, Any]:
+        """Return the columns of the groups that make them day by day."""
         made: dict[str, Any] = {}
-        for part in (*self._parts, *self._levels.values()):
-            made |= part.columns(rows)
-        return made | self.co_occurrence.columns(rows, self._settings.last_items)
+        for group in self.groups:
+            if not group.any_day:
+                made |= group.columns(rows)
+        return made
 
 
 def build_features(
@@ -364,7 +289,7 @@ def build_features(
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
-    """Add the columns that the scenario names to the built-in ones."""
+    """Add columns, of which the scenario names some, to those made so far."""
     for name in given:
         if name in made:
             raise ConfigError(
@@ -375,8 +300,7 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
 
 def _tastes(taken: IndexedInteractions, scenario: Scenario) -> Interactions:
     """Return the positive interactions with their confidences, for the preference factors."""
-    confidence = (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
-    return _interactions(taken, taken.users, taken.items, taken.days, confidence)
+    return _interactions(taken, taken.users, taken.items, taken.days, taken_confidence(taken, scenario))
 
 
 def _residuals(events: IndexedInteractions, level: LabelStatistics) -> Interactions:
@@ -422,5 +346,5 @@ def _learned_from(
     for task in scenario.tasks_of("regression"):
         level = LabelStatistics(coded, task, scenario.labels[task], scenario.features.damping)
         level.advance(end)
-        learned_from[f"level:{task}"] = _residuals(coded, level)
+        learned_from[level_name(task)] = _residuals(coded, level)
     return coded, learned_from

@@ -109,6 +109,11 @@ def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
     return weight
 
 
+def taken_confidence(taken: IndexedInteractions, scenario: Scenario) -> NDArray[np.float32]:
+    """Return the confidence of each positive interaction, for the preference factors."""
+    return (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
+
+
 def taken_mask(events: IndexedInteractions, scenario: Scenario) -> NDArray[np.bool_]:
     """Return the mask of the positive interactions."""
     return taken_weight(events, scenario) > 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
@@ -18,8 +19,27 @@ _DAY: Final = "day"
 
 
 @dataclass(frozen=True)
+class GroupState:
+    """State of one feature group before a day.
+
+    Attributes
+    ----------
+    sums
+        Running sums by name.
+    vectors
+        Name to float32 (n,).
+    frames
+        Tables by name.
+    """
+
+    sums: dict[str, SumsSnapshot] = field(default_factory=dict)
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class FeatureSnapshot:
-    """All running sums of a :class:`~mtl_tasks.features.builder.FeatureMaker`, before a day.
+    """State of all groups of a :class:`~mtl_tasks.features.builder.FeatureMaker`, before a day.
 
     Attributes
     ----------
@@ -27,20 +47,13 @@ class FeatureSnapshot:
         Everything before it is counted, nothing of the day itself.
     axes
         Name of a key axis to the label of each code.
-    sums
-        By ``<part>.<name>``.
-    residuals
-        Label to the residuals of its values that were final before ``day``, float32, in order of these days.
-    pairs, takers
-        State of the co-occurrence of items.
+    groups
+        State of each group, by its name.
     """
 
     day: int
     axes: dict[str, pd.Index[Any]]
-    sums: dict[str, SumsSnapshot]
-    residuals: dict[str, NDArray[np.float32]]
-    pairs: pd.DataFrame
-    takers: pd.DataFrame
+    groups: dict[str, GroupState]
 
     def translation(self, axes: Mapping[str, pd.Index[Any]]) -> dict[str, Codes]:
         """Return, by axis, the code in ``axes`` of each code here; ``axes`` must contain every label."""
@@ -48,23 +61,33 @@ class FeatureSnapshot:
 
     def payload(self) -> Payload:
         """Return the files to store."""
-        made = Payload(rows=sum(len(kept.ever) for kept in self.sums.values()))
+        states = list(self.groups.values())
+        sums = [kept for state in states for kept in state.sums.values()]
+        frames = [frame for state in states for frame in state.frames.values()]
+        vectors = [values for state in states for values in state.vectors.values()]
+        made = Payload(rows=sum(len(kept.ever) for kept in sums))
         for place, labels in enumerate(self.axes.values()):
             made.add_frame(f"axis-{place}", pd.DataFrame({"label": labels}))
-        for place, kept in enumerate(self.sums.values()):
+        for place, kept in enumerate(sums):
             frame = pd.concat([kept.ever.assign(**{_DAY: np.int32(_EVER)}), kept.recent], ignore_index=True)
             made.add_frame(f"sums-{place}", frame, measurements=True)
-        made.add_frame("pairs", self.pairs, measurements=True)
-        made.add_frame("takers", self.takers, measurements=True)
-        made.add_arrays("residuals", {str(place): values for place, values in enumerate(self.residuals.values())})
-        names = {
-            "day": self.day,
-            "axes": list(self.axes),
-            "sums": [[name, kept.magnitude] for name, kept in self.sums.items()],
-            "residuals": list(self.residuals),
-        }
-        made.add_json("memory", names)
+        for place, frame in enumerate(frames):
+            made.add_frame(f"frame-{place}", frame, measurements=True)
+        made.add_arrays("vectors", {str(place): values for place, values in enumerate(vectors)})
+        made.add_json("memory", {"day": self.day, "axes": list(self.axes), "groups": self._contents()})
         return made
+
+    def _contents(self) -> list[dict[str, Any]]:
+        """Return the names in each group's state, in the order in which their files are numbered."""
+        return [
+            {
+                "name": name,
+                "sums": [[part, kept.magnitude] for part, kept in state.sums.items()],
+                "vectors": list(state.vectors),
+                "frames": list(state.frames),
+            }
+            for name, state in self.groups.items()
+        ]
 
     @classmethod
     def read(cls, artifact: Artifact) -> Self:
@@ -75,18 +98,24 @@ class FeatureSnapshot:
         ArtifactError
             If a file is damaged.
         """
-        names = artifact.json("memory")
-        sums = {}
-        for place, (name, magnitude) in enumerate(names["sums"]):
-            frame = artifact.frame(f"sums-{place}")
-            ever = (frame[_DAY] == _EVER).to_numpy()
-            sums[name] = SumsSnapshot(frame[ever], frame[~ever], magnitude)
-        kept = artifact.arrays("residuals", {str(place): ("f", 1) for place in range(len(names["residuals"]))})
-        return cls(
-            names["day"],
-            {name: pd.Index(artifact.frame(f"axis-{place}")["label"]) for place, name in enumerate(names["axes"])},
-            sums,
-            {name: kept[str(place)] for place, name in enumerate(names["residuals"])},
-            artifact.frame("pairs"),
-            artifact.frame("takers"),
-        )
+        contents = artifact.json("memory")
+        groups = contents["groups"]
+        count = sum(len(group["vectors"]) for group in groups)
+        arrays = artifact.arrays("vectors", {str(place): ("f", 1) for place in range(count)})
+        sums, vectors, frames = (itertools.count() for _ in range(3))
+        states = {
+            group["name"]: GroupState(
+                {name: _read_sums(artifact, next(sums), magnitude) for name, magnitude in group["sums"]},
+                {name: arrays[str(next(vectors))] for name in group["vectors"]},
+                {name: artifact.frame(f"frame-{next(frames)}") for name in group["frames"]},
+            )
+            for group in groups
+        }
+        axes = {name: pd.Index(artifact.frame(f"axis-{place}")["label"]) for place, name in enumerate(contents["axes"])}
+        return cls(contents["day"], axes, states)
+
+
+def _read_sums(artifact: Artifact, place: int, magnitude: dict[str, float]) -> SumsSnapshot:
+    frame = artifact.frame(f"sums-{place}")
+    ever = (frame[_DAY] == _EVER).to_numpy()
+    return SumsSnapshot(frame[ever], frame[~ever], magnitude)

@@ -6,7 +6,7 @@ All quantities of one evaluation share the same draws, which makes differences p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,6 +50,10 @@ class UserBootstrap:
         total = np.bincount(self._code, weights=values, minlength=self._users)
         rows = np.bincount(self._code, minlength=self._users)
         return np.array([drawn @ total / (drawn @ rows) for drawn in self._draws()])
+
+    def statistics(self, statistic: Callable[[Values], Values]) -> Values:
+        """Return a statistic of the row weights (n,) under each draw, float64 (replicates, statistics)."""
+        return np.stack([statistic(drawn[self._code].astype(np.float64)) for drawn in self._draws()])
 
     def _draws(self) -> Iterator[NDArray[np.int64]]:
         """Yield how often each user is drawn; the sequence is the same at every call."""

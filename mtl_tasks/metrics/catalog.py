@@ -28,7 +28,8 @@ class Metric:
     ----------
     kind
         Kind of task that it judges; ``lists`` for recommendations, whose metrics come from
-        :func:`mtl_tasks.metrics.pointwise.list_metrics`.
+        :func:`mtl_tasks.metrics.pointwise.list_metrics` and its neighbors; ``impressions`` for the order of what users
+        were shown, from :class:`mtl_tasks.metrics.grouped.GroupRanking`.
     better
         1 if higher is better, -1 if lower is, 0 if unknown.
     share
@@ -47,7 +48,7 @@ class Metric:
     title: str
     unit: str
     better: Literal[1, -1, 0]
-    kind: Literal["regression", "binary", "lists", ""] = ""
+    kind: Literal["regression", "binary", "lists", "impressions", ""] = ""
     share: bool = False
     gain_unit: bool = False
     loss: Callable[[Values, Values], Values] | None = None
@@ -87,16 +88,29 @@ _METRICS: Final = (
     Metric("recall", "Recall", "share of what was taken", 1, "lists", share=True),
     Metric("map", "MAP", "0 to 1", 1, "lists", share=True),
     Metric("coverage", "Coverage", "share of the items", 1, "lists", share=True),
+    Metric("mrr", "MRR", "0 to 1", 1, "lists", share=True),
+    Metric("hit_rate", "Hit rate", "share of the lists", 1, "lists", share=True),
+    Metric("precision", "Precision", "share of the list", 1, "lists", share=True),
+    Metric("novelty", "Novelty", "bits an item", 1, "lists", gain_unit=True, digits=2),
+    Metric("diversity", "Diversity", "1 − cosine", 1, "lists"),
+    Metric("popularity_bias", "Popularity bias", "mean percentile", -1, "lists", share=True),
+    Metric("gini", "Gini of exposure", "0 is equal", -1, "lists", share=True),
+    Metric("gauc", "GAUC", "0.5 is chance", 1, "impressions", share=True),
+    Metric("impression_ndcg", "NDCG of impressions", "0 to 1", 1, "impressions", share=True),
+    Metric("snips", "SNIPS", "mean label", 1, "impressions", gain_unit=True),
 )
 CATALOG: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
 PER_USER: Final = ("ndcg", "recall", "map")  # metrics of one user's list; coverage is of all lists
+RELEVANCE: Final = (*PER_USER, "mrr", "hit_rate", "precision")  # of one list, against what the user took
+BEYOND_RELEVANCE: Final = ("novelty", "diversity", "popularity_bias")  # of one list, whatever the user took
+EXPOSURE: Final = ("coverage", "gini")  # of all lists together
 
 
 def metrics_of(kind: str) -> tuple[str, ...]:
-    """Return the names of the metrics of a kind of task, or of ``lists``, the primary one first.
+    """Return the names of the metrics of a kind of task, of ``lists`` or of ``impressions``, the primary one first.
 
-    >>> metrics_of("regression"), metrics_of("lists")
-    (('rmse', 'mae'), ('ndcg', 'recall', 'map', 'coverage'))
+    >>> metrics_of("regression"), metrics_of("impressions")
+    (('rmse', 'mae'), ('gauc', 'impression_ndcg', 'snips'))
     """
     return tuple(metric.name for metric in _METRICS if metric.kind == kind)
 

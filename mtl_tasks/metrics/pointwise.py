@@ -133,6 +133,52 @@ def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str,
     }
 
 
+def graded_list_metrics(gains: Values, ideal: Values, truth: NDArray[np.int64]) -> dict[str, Values]:
+    """Return the relevance metrics of each list, float64 (lists,) each; a position without an item is no hit.
+
+    Parameters
+    ----------
+    gains
+        (lists, k): gain of the item at each rank, 0 for a miss and for a position that the list does not fill.
+    ideal
+        (lists, k): the k largest gains of the list's truth, largest first, 0 where it has fewer.
+    truth
+        (lists,): number of items with a gain, at least 1, whether or not the list could contain them.
+
+    Notes
+    -----
+    NDCG divides the discounted gains, which are linear, by those of the ideal list, so that the ideal is the best that
+    the truth allows and not the best that the candidates allow. The other metrics read a gain above 0 as a hit. For
+    gains of 0 and 1 NDCG, recall and MAP are those of :func:`list_metrics`.
+    """
+    k = gains.shape[1]
+    ranks = np.arange(1, k + 1)
+    discount = 1.0 / np.log2(ranks + 1)
+    hits = gains > 0
+    precision = np.cumsum(hits, axis=1) / ranks
+    return {
+        "ndcg": gains @ discount / (ideal @ discount),
+        "recall": hits.sum(axis=1) / truth,
+        "map": (precision * hits).sum(axis=1) / np.minimum(truth, k),
+        "mrr": (hits / ranks).max(axis=1, initial=0.0),
+        "hit_rate": hits.any(axis=1).astype(np.float64),
+        "precision": hits.sum(axis=1) / k,
+    }
+
+
+def gini(exposure: Values) -> float:
+    """Return the Gini coefficient of items' exposures (n,), those of 0 included; NaN if nothing is exposed.
+
+    >>> gini(np.array([0.0, 0.0, 0.0, 4.0])), gini(np.array([1.0, 1.0]))
+    (0.75, 0.0)
+    """
+    size, shown = len(exposure), np.sort(exposure[exposure > 0])
+    if not len(shown):
+        return float("nan")
+    ranks = np.arange(size - len(shown) + 1, size + 1)
+    return float((2 * ranks - size - 1) @ shown / (size * shown.sum()))
+
+
 def squared_error(label: Values, prediction: Values) -> Values:
     """Return the squared error of each row, float64 (n,)."""
     return (label - prediction) ** 2

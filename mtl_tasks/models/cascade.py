@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import DataError
+from mtl_tasks.core.feature_columns import FeatureColumn, readable
 from mtl_tasks.models.boosted import BoostedMember, FitContext, FittedTrees
 from mtl_tasks.models.boosting.binning import Encoder, Matrix
 from mtl_tasks.models.boosting.task_rows import TaskRows, Values
@@ -33,6 +34,15 @@ class CascadeMember(BoostedMember):
 
     kind = "cascade"
     note = "LightGBM, with the predictions of the tasks before it as features"
+
+    @classmethod
+    def makes(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`~mtl_tasks.models.member.Member`."""
+        ending = "as predicted by an earlier task of the cascade"
+        return [
+            FeatureColumn(f"{COLUMN}{task}", "prediction", f"{readable(task)}, {ending}", "pair", task)
+            for task in scenario.tasks
+        ]
 
     @classmethod
     def _learn(cls, learning: FitContext) -> FittedTrees:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.errors import ArtifactError, DataError
+from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, select
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario
@@ -21,6 +22,11 @@ from mtl_tasks.store.artifacts import to_json
 FILE = "linear.json"
 # How a column enters a linear model: unchanged, as a logarithm (counts), or as log-odds (rates).
 Transform = Literal["identity", "log1p", "logit"]
+# On the raw scale, a few users who like everything distorted the weights for all users; AUC of likes of videos was .009
+# lower.
+_TRANSFORMS: Final[dict[ColumnKind, Transform]] = {"count": "log1p", "rate": "logit"}
+
+_Wanted = tuple[ColumnKind, Subject, str | None, int | None]  # kind, about, task and days of a feature column
 
 
 class LinearMember(Member):
@@ -37,14 +43,14 @@ class LinearMember(Member):
 
     @classmethod
     @abstractmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
-        """Return the columns of the task's model with their transforms."""
+    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
+        """Return the columns of the task's model, chosen by what they hold, with their transforms."""
 
     @classmethod
-    def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
+    def reads(cls, scenario: Scenario, columns: Sequence[FeatureColumn]) -> list[str]:
         """See :class:`Member`."""
-        used = {name for task in scenario.tasks for name in cls.columns_of(task, scenario, features)}
-        return [name for name in features if name in used]
+        used = {name for task in scenario.tasks for name in cls.columns_of(task, scenario, columns)}
+        return [column.name for column in columns if column.name in used]
 
     @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
@@ -52,6 +58,7 @@ class LinearMember(Member):
         both = Table(
             pd.concat([train.features, tune.features], ignore_index=True),
             {task: np.concatenate([train.labels[task], tune.labels[task]]) for task in scenario.tasks},
+            columns=train.columns,
         )
         return cls._fit(both, scenario)
 
@@ -64,7 +71,7 @@ class LinearMember(Member):
         models, features = {}, table.features
         for task, settings in scenario.tasks.items():
             label = table.labels[task]
-            seen, columns = ~np.isnan(label), cls.columns_of(task, scenario, [str(name) for name in features])
+            seen, columns = ~np.isnan(label), cls.columns_of(task, scenario, table.columns)
             models[task] = _fit_task(features.loc[seen, list(columns)], columns, label[seen], settings.kind)
         return cls(scenario, models)
 
@@ -113,17 +120,16 @@ class PopularityMember(LinearMember):
     note = "counts and rates of item and user; damped user and item bias for a regression"
 
     @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
+    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
         """Return the expected label of a regression, rates of a binary task, or log counts if negatives are sampled."""
+        windows = scenario.features.windows
         if scenario.tasks[task].kind == "regression":
-            return {f"{task}.level": "identity"}
+            return _chosen(columns, ("baseline", "pair", task, None))
         if not scenario.tasks[task].sampled:
-            # As log-odds: on the raw scale, a few users who like everything distorted the weights for all users; AUC
-            # of likes of videos was .009 lower.
-            rates = f"user.{task}.mean", f"item.{task}.mean", f"item.{task}.mean_{scenario.features.windows[0]}d"
-            return dict.fromkeys(rates, "logit")
-        recent = [f"item.count_{days}d" for days in scenario.features.windows]
-        return dict.fromkeys(["item.count", *recent, "user.count"], "log1p")
+            sides: tuple[Subject, ...] = ("user", "item")
+            return _chosen(columns, *(("rate", side, task, None) for side in sides), ("rate", "item", task, windows[0]))
+        recent: list[_Wanted] = [("count", "item", None, days) for days in windows]
+        return _chosen(columns, ("count", "item", None, None), *recent, ("count", "user", None, None))
 
 
 class AlsMember(LinearMember):
@@ -133,14 +139,36 @@ class AlsMember(LinearMember):
     note = "dot product and cosines of the factors, calibrated"
 
     @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, features: list[str]) -> dict[str, Transform]:
+    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
         """Return factor columns, and those of popularity if factors only explain its residual."""
-        taste = ["taste.dot", "taste.cosine", "taste.recent_cosine", "taste.user_norm"]
+        taste = _chosen(
+            columns,
+            ("factor_score", "pair", None, None),
+            ("factor_cosine", "pair", None, None),
+            ("factor_norm", "user", None, None),
+        )
         if scenario.tasks[task].sampled:
-            return dict.fromkeys(taste, "identity")
-        own = [f"user_x_item.{task}.factors", f"user_x_item.{task}.near_residual"]
-        known = PopularityMember.columns_of(task, scenario, features)
-        return known | dict.fromkeys([*[name for name in own if name in features], *taste], "identity")
+            return taste
+        # Rating factors are fitted for regressions only.
+        kinds: tuple[ColumnKind, ...] = ("factor_residual", "neighbor_residual")
+        own = [name for kind in kinds for name in select(columns, kind, "pair", task)]
+        known = PopularityMember.columns_of(task, scenario, columns)
+        return known | dict.fromkeys(own, "identity") | taste
+
+
+def _chosen(columns: Sequence[FeatureColumn], *wanted: _Wanted) -> dict[str, Transform]:
+    """Return the columns with the wanted properties, in the order in which these are given, with their transforms."""
+    chosen: dict[str, Transform] = {}
+    for properties in wanted:
+        names = select(columns, *properties)
+        if not names:
+            kind, about, task, days = properties
+            raise DataError(
+                f"none of the {len(columns)} declared features is of kind {kind!r} about {about!r} (task {task}, days "
+                f"{days}), which a linear member needs: pass the declarations of all features (Table.columns)"
+            )
+        chosen |= dict.fromkeys(names, _TRANSFORMS.get(properties[0], "identity"))
+    return chosen
 
 
 def _fit_task(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ArtifactError, DataError
+from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.models.boosting.task_rows import TaskRows
 from mtl_tasks.scenario import Scenario, Task
 
@@ -45,12 +46,15 @@ class Table:
         Task to float32 (n,) of positive sample weights; a missing task weights all rows equally.
     users
         (n,) user of each row, for members that form folds by user; None if not needed.
+    columns
+        Declarations of the features, for members that choose by kind.
     """
 
     source: pd.DataFrame | KeptFeatures
     labels: dict[str, NDArray[np.float32]]
     weights: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     users: NDArray[Any] | None = None
+    columns: Sequence[FeatureColumn] = ()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -71,6 +75,7 @@ class Table:
             {task: label[rows] for task, label in self.labels.items()},
             {task: weight[rows] for task, weight in self.weights.items()},
             None if self.users is None else self.users[rows],
+            self.columns,
         )
 
 
@@ -103,9 +108,14 @@ class Member(ABC):
         self.scenario = scenario
 
     @classmethod
-    def reads(cls, scenario: Scenario, features: list[str]) -> list[str]:
+    def reads(cls, scenario: Scenario, columns: Sequence[FeatureColumn]) -> list[str]:
         """Return the features that :meth:`fit` and :meth:`predict` use, in their order; by default all."""
-        return features
+        return [column.name for column in columns]
+
+    @classmethod
+    def makes(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """Return the features that the member itself adds to those it is given; by default none."""
+        return []
 
     @classmethod
     @abstractmethod

@@ -19,11 +19,11 @@ from mtl_tasks.core.errors import DataError, MtlError, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import ColumnRef
 from mtl_tasks.data.files import list_tables, with_retries
-from mtl_tasks.data.interactions import join_parts, log_column, log_places
+from mtl_tasks.data.interactions import join_parts, log_column, log_column_refs
 from mtl_tasks.data.prior import with_prior
 from mtl_tasks.data.reading import wanted_columns
 from mtl_tasks.data.splits import Windows, describe_rows, label_rows, log_days, window_faults
-from mtl_tasks.data.validation import FaultPolicy, ValidationResult, validate_log
+from mtl_tasks.data.validation import FaultPolicy, ValidationResult, validate_interactions
 from mtl_tasks.onboarding.attribute_table import Side, describe_table, table_faults
 from mtl_tasks.onboarding.files import HISTORY, LogFile, day_of, in_turn, list_entries
 from mtl_tasks.onboarding.obstacles import find_obstacles
@@ -133,7 +133,7 @@ def inspect(
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
                 end = _day_after(scenario, entries, frame, today, found) if as_of is None else as_of
-                _judge_log(scenario, frame, end, first_day, root, found, attribution)
+                _validate(scenario, frame, end, first_day, root, found, attribution)
     if store is not None:
         day = found.as_of if as_of is None else f"{as_of:%Y-%m-%d}"
         with found.caught():
@@ -221,12 +221,12 @@ def _sample(path: UPath, name: str, text: bool, rows: int, found: Inspection) ->
 
 def _describe(scenario: Scenario, chosen: list[tuple[str, int | None, pa.Table]], found: Inspection) -> None:
     """Record the profiles of the columns that the scenario names, and the names of all other columns."""
-    positions = log_places(scenario, scenario.source.log)
-    for place in positions.values():
-        parts = [table.column(place.column) for _, _, table in chosen if table.column_names.count(place.column) == 1]
+    column_refs = log_column_refs(scenario, scenario.source.log)
+    for ref in column_refs.values():
+        parts = [table.column(ref.column) for _, _, table in chosen if table.column_names.count(ref.column) == 1]
         if parts:
-            found.columns.append(Mapped(_key(place), profile(place.column, _joined(parts), place.text)))
-    named = {place.column for place in positions.values()}
+            found.columns.append(Mapped(_key(ref), profile(ref.column, _joined(parts), ref.text)))
+    named = {ref.column for ref in column_refs.values()}
     every = dict.fromkeys(name for _, _, table in chosen for name in table.column_names)
     found.unused = [name for name in every if name not in named]
 
@@ -237,8 +237,8 @@ def _joined(parts: list[pa.ChunkedArray]) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in parts if part.type == kind for chunk in part.chunks], type=kind)
 
 
-def _key(place: ColumnRef) -> str:
-    return place.key.partition(" in ")[0]
+def _key(ref: ColumnRef) -> str:
+    return ref.key.partition(" in ")[0]
 
 
 def _converted(
@@ -254,12 +254,12 @@ def _converted(
     parts: Parts = []
     for file, _, table in chosen:
         part = {}
-        for name, place in log_places(scenario, file).items():
+        for name, ref in log_column_refs(scenario, file).items():
             if name in broken:
                 continue
             try:
-                wanted_columns(table.column_names, {name: place})
-                part[name] = log_column(name, table.column(place.column), place, scenario, seen)
+                wanted_columns(table.column_names, {name: ref})
+                part[name] = log_column(name, table.column(ref.column), ref, scenario, seen)
             except MtlError as error:
                 broken.add(name)
                 found.problems.append(str(error))
@@ -287,13 +287,13 @@ def _day_after(
     if today is None or after <= today:
         return after
     found.notes.append(
-        f"{scenario.source.log}: goes on to {day_text(max(days))}: the rows from today ({today:%Y-%m-%d}) on are left"
+        f"{scenario.source.log}: continues to {day_text(max(days))}: the rows from today ({today:%Y-%m-%d}) on are left"
         " out, as their day is not over yet"
     )
     return today
 
 
-def _judge_log(
+def _validate(
     scenario: Scenario,
     frame: pd.DataFrame,
     as_of: pd.Timestamp,
@@ -308,7 +308,9 @@ def _judge_log(
     items = read_items(scenario, list_tables(scenario, root), root, frame[columns.ITEM])
     say = FaultPolicy(lambda error: found.problems.append(str(error)), found.notes.append)
     with found.caught():
-        judged = validate_log(frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution)
+        judged = validate_interactions(
+            frame, items, scenario, as_of, say=say, whole=found.complete, attribution=attribution
+        )
         events = judged.events
         windows = _windows(scenario, judged, as_of, first_day, found)
         rows = label_rows(events, scenario, windows)

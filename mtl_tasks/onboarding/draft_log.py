@@ -77,7 +77,7 @@ def _weighted_days(partitions: list[UPath]) -> NDArray[np.int64]:
 def _refuse_repeated(names: list[str], events: str) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
-        raise DataError(f"--events {events}: the column {repeated!r} is there twice: give each column its own name")
+        raise DataError(f"--events {events}: the column {repeated!r} is duplicated: give each column its own name")
 
 
 def _partitions(folder: UPath, events: str) -> list[UPath]:

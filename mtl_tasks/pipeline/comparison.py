@@ -3,82 +3,137 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.evaluation.drift import compare, read_record
+from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
 from mtl_tasks.pipeline.past_runs import PastRun
 from mtl_tasks.report.labels import in_order, metric
 from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.drift import DriftReport
+from mtl_tasks.store.documents.evaluation import Measurement, TaskMeasurements
 
-Json = dict[str, Any]
+
+@dataclass(frozen=True)
+class MetricRow:
+    """A metric of both runs; ``difference`` is second minus first, signed so that positive is better."""
+
+    task: str
+    metric: str
+    first: Measurement | None
+    second: Measurement | None
+    difference: Measurement | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        measured = {"first": self.first, "second": self.second, "difference": self.difference}
+        values = {name: None if one is None else one.to_json() for name, one in measured.items()}
+        return {"task": self.task, "metric": self.metric, **values}
 
 
-def compare_runs(first: PastRun, second: PastRun) -> Json:
-    """Return ``metrics``, a row for each task's metric, and ``settings``, a row for each setting that differs.
+@dataclass(frozen=True)
+class SettingRow:
+    """A setting that differs, None where a run lacks it; nested keys are joined by dots."""
 
-    The difference is second minus first, signed so that positive is better. Each run was measured on its own test rows,
-    so the interval is that of two independent values: it is too wide if the rows are the same.
+    setting: str
+    first: Any
+    second: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {"setting": self.setting, "first": self.first, "second": self.second}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes
+    ----------
+    drift
+        Drift of the second run's test rows from the first's.
     """
-    return {
-        "metrics": list(_metric_rows(first.metrics, second.metrics)),
-        "settings": list(_setting_rows(*(_settings(run) for run in (first, second)))),
-    }
+
+    first: PastRun
+    second: PastRun
+    metrics: list[MetricRow]
+    settings: list[SettingRow]
+    drift: DriftReport
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
+            "metrics": [row.to_json() for row in self.metrics],
+            "settings": [row.to_json() for row in self.settings],
+            "drift": self.drift.to_json(),
+        }
 
 
-def _settings(run: PastRun) -> Json:
+def compare_runs(store: Store, first: PastRun, second: PastRun) -> Comparison:
+    """Compare two runs.
+
+    Each run was measured on its own test rows, so the interval of a difference is that of two independent values: it is
+    too wide if the rows are the same.
+    """
+    return Comparison(
+        first,
+        second,
+        list(_metric_rows(first.metrics, second.metrics)),
+        list(_setting_rows(_settings(first), _settings(second))),
+        _compare_rows(store, first, second),
+    )
+
+
+def _settings(run: PastRun) -> dict[str, Any]:
     """Return the scenario document of a run, with former names of keys replaced."""
     return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
 
 
-def _metric_rows(first: Json, second: Json) -> Iterator[Json]:
+def _metric_rows(first: TaskMeasurements, second: TaskMeasurements) -> Iterator[MetricRow]:
     for task in [*first, *(name for name in second if name not in first)]:
         mine, other = first.get(task, {}), second.get(task, {})
         for name in in_order({*mine, *other}):
             a, b = mine.get(name), other.get(name)
-            yield {"task": task, "metric": name, "first": a, "second": b, "difference": _difference(name, a, b)}
+            yield MetricRow(task, name, a, b, _difference(name, a, b))
 
 
-def _difference(name: str, first: Json | None, second: Json | None) -> Json | None:
-    if first is None or second is None or first["value"] is None or second["value"] is None:
+def _difference(name: str, first: Measurement | None, second: Measurement | None) -> Measurement | None:
+    if first is None or second is None or first.value is None or second.value is None:
         return None
     sign = metric(name).better or 1
-    gain = sign * (second["value"] - first["value"])
-    ends = [part[end] for part in (first, second) for end in ("low", "high")]
-    if any(end is None for end in ends):
-        return {"value": gain, "low": None, "high": None}
-    half = math.hypot((first["high"] - first["low"]) / 2, (second["high"] - second["low"]) / 2)
-    return {"value": gain, "low": gain - half, "high": gain + half}
+    gain = sign * (second.value - first.value)
+    if first.half_width is None or second.half_width is None:
+        return Measurement(value=gain, low=None, high=None)
+    half = math.hypot(first.half_width, second.half_width)
+    return Measurement(value=gain, low=gain - half, high=gain + half)
 
 
-def compare_rows(store: Store, first: PastRun, second: PastRun) -> Json:
-    """Return the drift of the second run's test rows from the first's.
-
-    See :func:`mtl_tasks.evaluation.drift.compare`; ``problem`` says why they cannot be compared.
-    """
+def _compare_rows(store: Store, first: PastRun, second: PastRun) -> DriftReport:
     records = []
     for run in (first, second):
         try:
             record = read_record(store.open(run.entry.refs["evaluate"]))
         except ArtifactError as error:
-            return {"problem": str(error), "shifts": [], "unmatched": []}
+            return incomparable(str(error))
         if record is None:
-            problem = f"the run of {run.entry.as_of} was made before distributions were recorded"
-            return {"problem": problem, "shifts": [], "unmatched": []}
+            return incomparable(f"the run of {run.entry.as_of} was made before distributions were recorded")
         records.append(record)
-    return {"problem": None, **compare(*records)}
+    return compare_records(*records)
 
 
-def _setting_rows(first: Json, second: Json) -> Iterator[Json]:
+def _setting_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[SettingRow]:
     mine, other = dict(_flat(first)), dict(_flat(second))
     for name in sorted({*mine, *other}):
         if mine.get(name) != other.get(name):
-            yield {"setting": name, "first": mine.get(name), "second": other.get(name)}
+            yield SettingRow(name, mine.get(name), other.get(name))
 
 
-def _flat(document: Json, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in document.items():
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{name}.")

@@ -47,7 +47,6 @@ PRESENTATION = (
     "pipeline/holdings.py",
     "pipeline/past_runs.py",
     "recommend/explain.py",
-    "features/descriptions.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",

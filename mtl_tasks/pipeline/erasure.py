@@ -10,28 +10,78 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from upath import UPath
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 from mtl_tasks.core.errors import ArtifactError, ConfigError, MtlError, SealError, StoreError
 from mtl_tasks.pipeline.holdings import Holding, Holdings, Person, find_holdings, snapshot_without, user_columns
 from mtl_tasks.pipeline.past_runs import read_run, shown_document
-from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json, write_durably, write_once
+from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json
+from mtl_tasks.store.documents import read_part
+from mtl_tasks.store.documents.data import SampleUsers
+from mtl_tasks.store.durable_files import write_durably, write_once
 from mtl_tasks.store.pruning import Removable, remove
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import sealed
 
-Json = dict[str, Any]
 FOLDER: Final = "erasures"
 log = logging.getLogger(__name__)
 
 _LISTS: Final = "recommendations"
 _SAMPLE: Final = "sample"
+_ASKED: Final = "-asked.json"
+_DONE: Final = "-done.json"
 _REMEDY: Final = "restore the file from a backup"
+
+
+class LearnedRun(ArtifactDocument):
+    """A run whose models learned from the user."""
+
+    run_key: str
+    as_of: str
+
+
+class ErasureRequest(StoredDocument):
+    """The record of who asked for an erasure, when and why, and of what it erases.
+
+    Attributes
+    ----------
+    files
+        Kind of holding to number of files.
+    champion
+        Key of the champion of the time.
+    """
+
+    by: str
+    at: str
+    reason: str
+    files: dict[str, int]
+    learned: tuple[LearnedRun, ...]
+    may_have_learned: tuple[LearnedRun, ...]
+    champion: str | None
+
+
+class ErasureCompletion(StoredDocument):
+    """The record of the time at which an erasure was complete."""
+
+    at: str
+
+
+@dataclass(frozen=True)
+class PastErasure:
+    """An erasure that was asked for; ``done`` is its time of completion, None if incomplete."""
+
+    request: ErasureRequest
+    done: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {**self.request.to_json(), "done": self.done}
 
 
 @dataclass(frozen=True)
@@ -100,16 +150,16 @@ class Erasure:
             if self.person.quoted_in(text):
                 raise ConfigError(f"{option}: quotes the user's id, and the record would keep it: leave it out")
         name = f"{at.replace('-', '').replace(':', '').replace('+0000', 'Z')}-{uuid.uuid4().hex[:8]}"
-        document = {
-            "by": by,
-            "at": at,
-            "reason": reason.strip(),
-            "files": self.holdings.counts(),
-            "learned": [_named(entry) for entry in self.holdings.learned],
-            "may_have_learned": [_named(entry) for entry in self.holdings.may_have_learned],
-            "champion": self.champion,
-        }
-        _write_record(self.store, self.scenario, f"{name}-asked", document)
+        request = ErasureRequest(
+            by=by,
+            at=at,
+            reason=reason.strip(),
+            files=self.holdings.counts(),
+            learned=_named(self.holdings.learned),
+            may_have_learned=_named(self.holdings.may_have_learned),
+            champion=self.champion,
+        )
+        _write_record(self.store, self.scenario, f"{name}-asked", request)
         return name
 
     def carry_out(self) -> list[str]:
@@ -136,7 +186,7 @@ class Erasure:
 
     def end(self, name: str, at: str) -> None:
         """Record that an erasure is complete."""
-        _write_record(self.store, self.scenario, f"{name}-done", {"at": at})
+        _write_record(self.store, self.scenario, f"{name}-done", ErasureCompletion(at=at))
 
     def _replace_lists(self, listed: Holding) -> list[str]:
         """Write recommendations without the user under a key of their own, then remove the old ones."""
@@ -157,7 +207,8 @@ class Erasure:
         kept = lists[~self.person.among(lists[columns.USER])].reset_index(drop=True)
         payload = Payload(rows=len(kept), summary={**old.summary, "users": int(kept[columns.USER].nunique())})
         payload.add_frame(_LISTS, kept)
-        payload.add_json(_SAMPLE, [one for one in old.json(_SAMPLE) if not self.person.is_id(one["user_id"])])
+        sample = read_part(old, _SAMPLE, SampleUsers)
+        payload.add_json(_SAMPLE, [user.to_json() for user in sample if not self.person.is_id(user.user_id)])
         about = {name: hashlib.sha256(data).hexdigest() for name, data in payload.files.items()}
         key = hashlib.sha256(to_json({"instead_of": old.ref.key, "files": about})).hexdigest()
         facts = {name: old.manifest[name] for name in old.manifest if name not in ("key", "rows", "files", "summary")}
@@ -199,8 +250,8 @@ class Erasure:
             raise StoreError(f"{path}: cannot be written ({error}); run the same command again") from error
 
 
-def past_erasures(store: Store, scenario: str) -> list[Json]:
-    """Return the records of erasures, oldest first, each with ``done``: its time of completion, null if incomplete.
+def past_erasures(store: Store, scenario: str) -> list[PastErasure]:
+    """Return the records of erasures, oldest first.
 
     Raises
     ------
@@ -215,19 +266,23 @@ def past_erasures(store: Store, scenario: str) -> list[Json]:
         raise StoreError(f"{folder}: cannot be read ({error})") from error
     except ValueError as error:
         raise ArtifactError(f"{folder}: holds a file that is not an erasure record ({error}); {_REMEDY}") from error
-    found = []
-    for name, document in documents.items():
-        if name.endswith("-asked.json"):
-            done = documents.get(name.replace("-asked", "-done"), {}).get("at")
-            found.append({**{key: value for key, value in document.items() if key != "seal"}, "done": done})
-    return found
+    requests = [name for name in documents if name.endswith(_ASKED)]
+    return [_past_erasure(folder, documents, name) for name in requests]
 
 
-def _write_record(store: Store, scenario: str, name: str, document: Json) -> None:
+def _past_erasure(folder: UPath, documents: Mapping[str, dict[str, Any]], name: str) -> PastErasure:
+    request = ErasureRequest.parse(documents[name], str(folder / name))
+    ended = name.removesuffix(_ASKED) + _DONE
+    if ended not in documents:
+        return PastErasure(request, None)
+    return PastErasure(request, ErasureCompletion.parse(documents[ended], str(folder / ended)).at)
+
+
+def _write_record(store: Store, scenario: str, name: str, document: StoredDocument) -> None:
     path = store.inside(scenario, FOLDER) / f"{name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_once(path, sealed(document, store.key))
+        write_once(path, sealed(document.to_stored(), store.key))
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error}); nothing was recorded") from error
 
@@ -236,5 +291,5 @@ def _remove(holdings: list[Holding]) -> None:
     remove([Removable(one.place, one.bytes) for one in holdings])
 
 
-def _named(entry: RunRecord) -> Json:
-    return {"run_key": entry.run_key, "as_of": entry.as_of}
+def _named(entries: Iterable[RunRecord]) -> tuple[LearnedRun, ...]:
+    return tuple(LearnedRun(run_key=entry.run_key, as_of=entry.as_of) for entry in entries)

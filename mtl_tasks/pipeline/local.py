@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.days import AsOf, day_text
+from mtl_tasks.core.documents import validate
 from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
@@ -14,6 +15,18 @@ from mtl_tasks.pipeline.stages import build_stages, report_stage, run_key
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
+from mtl_tasks.store.documents import read_document, read_part
+from mtl_tasks.store.documents.data import (
+    Resolution,
+    SampleUsers,
+    SplitSummary,
+    StageUsage,
+    ValidationReport,
+)
+from mtl_tasks.store.documents.drift import Drift, DriftReport
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
+from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.sealing import StoreKey
 
@@ -96,20 +109,22 @@ def build_document(
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
     split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
     entry, rulings, standing = known or _entered(run, key)
+    members = {str(kind): artifacts[f"member:{kind}"] for kind in run.scenario.members}
     return RunDocument(
         scenario=run.scenario,
         as_of=run.as_of.iso,
         run_key=entry.run_key,
-        resolve={**artifacts["resolve"].json("resolve"), "windows": _window_dates(split)},
-        validation=artifacts["validate"].json("validation"),
-        split=split.summary,
-        describe={kind: artifacts[f"member:{kind}"].json("describe") for kind in run.scenario.members},
-        explain={kind: artifacts[f"member:{kind}"].json("explain") for kind in run.scenario.members},
-        fusion=artifacts["fuse"].json("fusion"),
-        evaluation=artifacts["evaluate"].json("evaluation"),
-        verdict=artifacts["gate"].json("verdict"),
+        resolve=read_part(artifacts["resolve"], "resolve", Resolution),
+        windows=_window_dates(split),
+        validation=read_part(artifacts["validate"], "validation", ValidationReport),
+        split=validate(SplitSummary, split.summary, str(split.folder)),
+        describe={kind: read_part(one, "describe", MemberDescription) for kind, one in members.items()},
+        explain={kind: read_part(one, "explain", MemberExplanation) for kind, one in members.items()},
+        fusion=read_part(artifacts["fuse"], "fusion", Fusion),
+        evaluation=read_document(artifacts["evaluate"], "evaluation", Evaluation),
+        verdict=read_document(artifacts["gate"], "verdict", Verdict),
         drift=_drift(artifacts),
-        sample=artifacts["recommend"].json("sample") if "recommend" in artifacts else [],
+        sample=read_part(artifacts["recommend"], "sample", SampleUsers) if "recommend" in artifacts else (),
         stages=_stage_rows(results),
         libraries=library_versions(),
         overrides=dict(overrides),
@@ -124,11 +139,12 @@ def _entered(run: Run, key: str) -> tuple[RunRecord, list[Decision], str]:
     return entry, snapshot.rulings(key), snapshot.standing_of(entry)
 
 
-def _drift(artifacts: Mapping[str, Artifact]) -> dict[str, Any] | None:
-    record = read_record(artifacts["evaluate"])
+def _drift(artifacts: Mapping[str, Artifact]) -> Drift | None:
+    record, gate = read_record(artifacts["evaluate"]), artifacts["gate"]
     if record is None:
         return None
-    return {"champion": artifacts["gate"].json("drift"), "since_train": record["since_train"]}
+    champion = None if gate.json("drift") is None else read_document(gate, "drift", DriftReport)
+    return Drift(champion=champion, since_train=record.since_train)
 
 
 def page_uri(run: Run, ref: Ref) -> str:
@@ -155,21 +171,22 @@ def _run(stage: Stage, run: Run, results: Mapping[str, StageResult], on_stage: O
     return result
 
 
-def _stage_rows(results: Mapping[str, StageResult]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": result.stage,
-            "seconds": result.seconds,
-            "cpu_seconds": result.cpu_seconds,
-            "peak_rss_mb": result.peak_rss_mb,
-            "reused": result.reused,
-            "key": result.ref.key,
-        }
+def _stage_rows(results: Mapping[str, StageResult]) -> tuple[StageUsage, ...]:
+    return tuple(
+        StageUsage(
+            name=result.stage,
+            seconds=result.seconds,
+            cpu_seconds=result.cpu_seconds,
+            peak_rss_mb=result.peak_rss_mb,
+            reused=result.reused,
+            key=result.ref.key,
+        )
         for result in results.values()
-    ]
+    )
 
 
-def _window_dates(split: Artifact) -> dict[str, list[str]]:
-    from mtl_tasks.data.splits import Windows
-
-    return Windows({name: (first, end) for name, (first, end) in split.json("windows").items()}).describe()
+def _window_dates(split: Artifact) -> dict[str, tuple[str, str]]:
+    """Return the first and last day of each window in time order, which a stored document does not keep."""
+    bounds = validate(dict[str, tuple[int, int]], split.json("windows"), f"{split.folder}/windows.json")
+    ordered = sorted(bounds.items(), key=lambda window: window[1])
+    return {name: (day_text(first), day_text(end - 1)) for name, (first, end) in ordered}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.documents import validate
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError, answering
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
@@ -21,10 +22,12 @@ from mtl_tasks.pipeline.stages import report_stage
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import parse_scenario, with_new_names
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.data import SplitSummary, StageUsage, Usage
+from mtl_tasks.store.documents.evaluation import Evaluation, TaskMeasurements
 from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 from mtl_tasks.store.stages import stage_position
 
-Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
@@ -40,17 +43,35 @@ class PastRun:
     ----------
     standing
         Current status; see :meth:`mtl_tasks.store.registry.Snapshot.standing_of`.
-    metrics
-        Task to metric to ``{value, low, high, …}`` of the fusion on the test window; empty if they cannot be read.
-    problem
-        Why the metrics cannot be read.
+    store
+        The store that its artifacts are in.
     """
 
     entry: RunRecord
     rulings: tuple[Decision, ...]
     standing: str
-    metrics: Json
-    problem: str | None = None
+    store: Store
+
+    @property
+    def metrics(self) -> TaskMeasurements:
+        """Task to metrics of the fusion on the test window; empty if they cannot be read."""
+        return self._measured[0]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the metrics cannot be read."""
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[TaskMeasurements, str | None]:
+        """Read the metrics when they are first asked for: most runs of a long history are not shown."""
+        try:
+            if not self.entry.metrics:  # a record from before the registry had them
+                return _metrics(self.store, self.entry.refs["evaluate"]), None
+            where = f"registry entry {self.entry.run_key[:12]}"
+            return validate(TaskMeasurements, self.entry.metrics, where), None
+        except (ArtifactError, KeyError) as error:
+            return {}, str(error)
 
     @property
     def why(self) -> str:
@@ -59,7 +80,7 @@ class PastRun:
             return self.rulings[-1].sentence(self.entry, self.rulings)
         return self.entry.reasons[0] if self.entry.reasons else ""
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Any]:
         """Return the run's row on the model board."""
         return {
             "run_key": self.entry.run_key,
@@ -68,9 +89,20 @@ class PastRun:
             "standing": self.standing,
             "why": self.why,
             "rulings": [ruling.to_json() for ruling in self.rulings],
-            "metrics": self.metrics,
+            "metrics": {
+                task: {name: measured.to_json() for name, measured in metrics.items()}
+                for task, metrics in self.metrics.items()
+            },
             "problem": self.problem,
         }
+
+
+@dataclass(frozen=True)
+class Reign:
+    """The day from which a run was the newest promoted one."""
+
+    as_of: str
+    run_key: str
 
 
 @dataclass(frozen=True)
@@ -80,15 +112,14 @@ class History:
     Attributes
     ----------
     champions
-        ``{as_of, run_key}``: from that as_of on the run was the newest promoted one. Runs retired since are left out:
-        the champion of a time is computed, not stored.
+        Oldest first. Runs retired since are left out: the champion of a time is computed, not stored.
     problems
         One sentence for each damaged record of the registry.
     """
 
     scenario: str
     runs: list[PastRun]
-    champions: list[Json]
+    champions: list[Reign]
     problems: tuple[str, ...] = ()
 
     @property
@@ -96,15 +127,15 @@ class History:
         """Today's champion."""
         if not self.champions:
             return None
-        return next(run for run in self.runs if run.entry.run_key == self.champions[-1]["run_key"])
+        return next(run for run in self.runs if run.entry.run_key == self.champions[-1].run_key)
 
-    def to_json(self) -> Json:
-        """Return a JSON-able form."""
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
         champion = self.champion
         return {
             "scenario": self.scenario,
             "champion": None if champion is None else champion.entry.run_key,
-            "champions": self.champions,
+            "champions": [asdict(reign) for reign in self.champions],
             "runs": [run.to_json() for run in self.runs],
             "problems": list(self.problems),
         }
@@ -136,9 +167,9 @@ def read_history(store: Store, scenario: str) -> History:
     snapshot = _snapshot(store, scenario, registry.version())
     if snapshot.damaged:  # a restored file has the name of the damaged one
         _snapshot.cache_clear()
-    runs = [_past_run(store, snapshot, run.entry, run.rulings) for run in snapshot.runs.values()]
+    runs = [PastRun(run.entry, run.rulings, snapshot.standing_of(run.entry), store) for run in snapshot.runs.values()]
     newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
-    champions = [{"as_of": as_of, "run_key": run_key} for as_of, run_key in newest.items()]
+    champions = [Reign(as_of, run_key) for as_of, run_key in newest.items()]
     return History(scenario, runs, champions, tuple(snapshot.warnings()))
 
 
@@ -148,20 +179,9 @@ def _snapshot(store: Store, scenario: str, version: tuple[str, ...]) -> Snapshot
     return Registry(store, scenario).read() if version else Snapshot(())
 
 
-def _past_run(store: Store, snapshot: Snapshot, entry: RunRecord, rulings: tuple[Decision, ...]) -> PastRun:
-    run = PastRun(entry, rulings, snapshot.standing_of(entry), entry.metrics)
-    if run.metrics:
-        return run
-    try:
-        return replace(run, metrics=_metrics(store, entry.refs["evaluate"]))
-    except (ArtifactError, KeyError) as error:
-        return replace(run, problem=str(error))
-
-
 @lru_cache(maxsize=KEPT_RUNS)
-def _metrics(store: Store, ref: Ref) -> Json:
-    evaluation = store.open(ref).json("evaluation")
-    return {task: part["fusion"] for task, part in evaluation["tasks"].items()}
+def _metrics(store: Store, ref: Ref) -> TaskMeasurements:
+    return read_document(store.open(ref), "evaluation", Evaluation).metrics
 
 
 def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
@@ -174,7 +194,7 @@ def read_run(store: Store, scenario: str, run_key: str) -> PastRun:
     """
     snapshot = Registry(store, scenario).read(run_key)
     for run in snapshot.runs.values():
-        return _past_run(store, snapshot, run.entry, run.rulings)
+        return PastRun(run.entry, run.rulings, snapshot.standing_of(run.entry), store)
     for record in snapshot.damaged:
         raise ArtifactError(record.why)
     raise ArtifactError(f"{scenario}: no run {run_key[:12]!r} in the registry: choose one from the list")
@@ -213,25 +233,37 @@ def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | No
     return read_run(store, scenario, (asked or of_day[-1]).run_key), len(of_day)
 
 
-def read_card(store: Store, run: PastRun) -> Json:
-    """Return the facts shown beside a run's metrics: its devices, its windows, and who approved it.
+@dataclass(frozen=True)
+class RunCard:
+    """The facts shown beside a run's metrics.
 
-    Returns
-    -------
-    dict
-        ``devices``: stage to device; ``windows``: name to ``[first day, last day]``, empty once the run's tables were
-        pruned; ``approved``: in words, the decision that promoted it, or that its own verdict did.
+    Attributes
+    ----------
+    devices
+        By stage.
+    windows
+        First and last day by name, in time order; empty once the run's tables were pruned.
+    approved
+        In words, the decision that promoted it, or that its own verdict did.
     """
+
+    devices: dict[str, str]
+    windows: dict[str, tuple[str, str]]
+    approved: str
+
+
+def read_card(store: Store, run: PastRun) -> RunCard:
+    """Return the facts shown beside a run's metrics."""
     promoted = [ruling for ruling in run.rulings if ruling.action == "promote"]
     by_verdict = "passed the gate, no approval was asked for"
     summaries = _summaries(store, run.entry)
-    windows = summaries.get("split", {}).get("windows", {})
-    days = {name: [part["first"], part["last"]] for name, part in windows.items()}
-    return {
-        "devices": {stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
-        "windows": dict(sorted(days.items(), key=lambda window: window[1])),
-        "approved": promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
-    }
+    split = validate(SplitSummary, dict(summaries.get("split", {})), f"run {run.entry.run_key[:12]}: split")
+    days = {name: (part.first, part.last) for name, part in split.windows.items()}
+    return RunCard(
+        devices={stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
+        windows=dict(sorted(days.items(), key=lambda window: window[1])),
+        approved=promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
+    )
 
 
 def _summaries(store: Store, entry: RunRecord) -> dict[str, Mapping[str, Any]]:
@@ -315,7 +347,7 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     overrides = _overrides(store, entry)
     document = build_document(rebuild_run(store, entry), results, overrides, (entry, run.rulings, run.standing))
     gate = store.open(entry.refs["gate"]).manifest
-    usage = [_usage_row(name, store.open(result.ref)) for name, result in results.items()]
+    usage = tuple(_usage_row(name, store.open(result.ref)) for name, result in results.items())
     return replace(document, stages=usage, libraries=gate["libraries"])
 
 
@@ -333,16 +365,17 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
     page = store.open(run_stage(report_stage(document), rebuilt, refs).ref)
     stages = [*document.stages, _usage_row("report", page)]
     # The costs are those of the original run; only the page was made now.
-    return replace(document, stages=[{**row, "reused": True} for row in stages], report=page_uri(rebuilt, page.ref))
+    reused = tuple(stage.model_copy(update={"reused": True}) for stage in stages)
+    return replace(document, stages=reused, report=page_uri(rebuilt, page.ref))
 
 
-def _overrides(store: Store, entry: RunRecord) -> Json:
+def _overrides(store: Store, entry: RunRecord) -> dict[str, Any]:
     """Return the settings that the caller had changed, as kept with the run's own page; empty if that is gone."""
     where = f"run {entry.run_key[:12]}"
     own = with_new_names(entry.scenario_document, where)[0] | {"rulings": None}
     for page in _made_of(store, entry, "report"):
         if with_new_names(page.manifest["config"], where)[0] | {"rulings": None} == own:
-            overrides: Json = page.summary.get("overrides", {})
+            overrides: dict[str, Any] = page.summary.get("overrides", {})
             return overrides
     return {}
 
@@ -381,26 +414,53 @@ def _made_at(artifact: Artifact) -> tuple[float, str]:
     return float(made_at), artifact.ref.key
 
 
-def list_artifacts(store: Store, entry: RunRecord) -> list[Json]:
-    """Return ``{stage, key, uri, files, bytes, state, read_until}`` of each of a run's artifacts.
+MISSING: Final = "missing"
+DAMAGED: Final = "damaged: "
 
-    ``state`` is ``sound``; ``sizes match`` if it is too large to be read for a page; ``missing``; or ``damaged:`` and
-    the reason. ``read_until`` is the time of the newest event that the stage recorded, null if it recorded none.
+
+@dataclass(frozen=True)
+class ArtifactState:
+    """The state of one of a run's artifacts.
+
+    Attributes
+    ----------
+    state
+        ``sound``; ``sizes match`` if it is too large to be read for a page; ``missing``; or ``damaged:`` and the
+        reason.
+    read_until
+        Time of the newest event that the stage recorded; None if it recorded none.
     """
-    return [_artifact_row(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
+
+    stage: str
+    key: str
+    uri: str
+    state: str
+    files: int | None = None
+    bytes: int | None = None
+    read_until: str | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it is damaged."""
+        return self.state.startswith(DAMAGED)
 
 
-def _artifact_row(store: Store, stage: str, ref: Ref) -> Json:
-    row: Json = {"stage": stage, "key": ref.key, "uri": ref.uri, "files": None, "bytes": None, "read_until": None}
+def list_artifacts(store: Store, entry: RunRecord) -> list[ArtifactState]:
+    """Return the state of each of a run's artifacts."""
+    return [_artifact_state(store, stage, entry.refs[stage]) for stage in _stages_of(entry)]
+
+
+def _artifact_state(store: Store, stage: str, ref: Ref) -> ArtifactState:
+    found = ArtifactState(stage, ref.key, ref.uri, MISSING)
     try:
         if store.look_up(ref) is None:
-            return {**row, "state": "missing"}
+            return found
         artifact = store.open(ref)
         size = sum(file["size"] for file in artifact.manifest["files"].values())
-        row |= {"files": len(artifact.names), "bytes": size, "read_until": _read_until(artifact.summary)}
-        return {**row, "state": _check(store, artifact, size)}
+        found = replace(found, files=len(artifact.names), bytes=size, read_until=_read_until(artifact.summary))
+        return replace(found, state=_check(store, artifact, size))
     except ArtifactError as error:
-        return {**row, "state": f"damaged: {error}"}
+        return replace(found, state=f"{DAMAGED}{error}")
 
 
 def _check(store: Store, artifact: Artifact, size: int) -> str:
@@ -428,12 +488,13 @@ def _stages_of(entry: RunRecord) -> list[str]:
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:
-    usage = artifact.manifest["usage"]
-    return StageResult(stage, artifact.ref, True, usage["seconds"], 0.0, usage["peak_rss_mb"], artifact.summary)
+    usage = validate(Usage, artifact.manifest["usage"], f"{artifact.folder}: usage")
+    return StageResult(stage, artifact.ref, True, usage.seconds, 0.0, usage.peak_rss_mb, artifact.summary)
 
 
-def _usage_row(stage: str, artifact: Artifact) -> Json:
-    return {"name": stage, **artifact.manifest["usage"], "reused": False, "key": artifact.ref.key}
+def _usage_row(stage: str, artifact: Artifact) -> StageUsage:
+    document = {"name": stage, **artifact.manifest["usage"], "reused": False, "key": artifact.ref.key}
+    return validate(StageUsage, document, f"{artifact.folder}: usage")
 
 
 def _scenario(entry: RunRecord) -> str:

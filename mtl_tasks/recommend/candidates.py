@@ -1,23 +1,35 @@
-"""Candidate items of a user: the union of four cheap sources."""
+"""Candidate items of a user: the union of what cheap sources offer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from mtl_tasks.core.arrays import largest_of_rows, marked
-from mtl_tasks.features.als import Floats
+from mtl_tasks.core.arrays import group_starts, stable_argsort
 from mtl_tasks.features.builder import FeatureMaker
-from mtl_tasks.features.groups.attribute_affinity import Attribute
-from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
+from mtl_tasks.features.interactions import Codes, IndexedRows
+from mtl_tasks.recommend.sources import (
+    AttributeMatch,
+    CoOccurring,
+    Ease,
+    ItemNeighbors,
+    NearestByFactors,
+    NewItems,
+    PastTaken,
+    Popular,
+    Repeats,
+    Source,
+)
+from mtl_tasks.recommend.sources.popular import POPULAR_DAYS
+from mtl_tasks.scenario import SOURCE_NAMES, Scenario, SourceName
 
-RECENT_DAYS: Final = 28  # an item is a candidate by attribute only with a positive interaction in these days
+SOURCES: Final = "sources"  # column of scored candidates: the mask of the sources that offered the row
 
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]  # positions among the requested users, and items
+Masks = NDArray[np.uint16]
 
 
 class Candidates:
@@ -27,22 +39,28 @@ class Candidates:
     ----------
     maker
         It must be advanced to ``day``.
-    count
-        Items from each source: ALS top-N, most popular of the last seven days, co-occurrence with the user's items,
-        and recently active items with the user's favorite attribute values.
+    scenario
+        Of its section ``recommend``: the sources' sizes, and whether items may repeat.
+
+    Attributes
+    ----------
+    last_week
+        int64 (items,): positive interactions of each item in the last seven days.
+    last_day
+        The same of the last day.
     """
 
-    def __init__(self, maker: FeatureMaker, day: int, count: int) -> None:
-        self._maker, self._day, self._count = maker, day, count
-        past = maker.taken.before(day)
-        self.last_week = _times_taken(past, day - 7)
-        self._shape = len(past.user_ids), len(past.item_ids)
-        ones = np.ones(len(past.items), dtype=np.float32)
-        self._seen = sparse.csr_matrix((ones, (past.users, past.items)), shape=self._shape)
-        self._attributes = [_Described.of(one, past, day) for one in maker.about_items.listed]
+    def __init__(self, maker: FeatureMaker, day: int, scenario: Scenario) -> None:
+        past = PastTaken(maker.taken.before(day), day)
+        self._day, self._items = day, past.shape[1]
+        self._leave_out = scenario.recommend.repeat == "leave_out"
+        self.last_week, self.last_day = past.counts_since(day - POPULAR_DAYS), past.counts_since(day - 1)
+        self._seen = past.matrix()
+        made = _makers(maker, past, self.last_week, scenario.boosting.threads)
+        self._sources = [made[name](size) for name, size in scenario.recommend.source_sizes.items()]
 
-    def rows(self, users: Codes) -> IndexedRows:
-        """Return the candidates of some users.
+    def rows(self, users: Codes) -> tuple[IndexedRows, Masks]:
+        """Return the candidates of some users, and the sources that offered each.
 
         Parameters
         ----------
@@ -51,87 +69,69 @@ class Candidates:
 
         Returns
         -------
-        IndexedRows
-            Ordered by user, then item; without duplicates and without items that the user already has.
+        tuple
+            The rows, ordered by user, then item, without duplicates and, unless items may repeat, without items that
+            the user already has. uint16 (rows,) masks, with :func:`source_bit` for each source.
         """
         seen = self._seen[users]
-        sources = [
-            self._most_taken(users),
-            self._nearest(users, seen),
-            _top(self._maker.co_occurrence.scores(users, self._day), self._count),
-            *(_top(attribute.scores(seen), self._count, attribute.live) for attribute in self._attributes),
-        ]
-        offered = np.zeros((len(users), self._shape[1]), dtype=np.bool_)
-        for owner, item in sources:
-            offered[owner, item] = True
-        offered[seen.nonzero()] = False
-        owner, item = marked(offered)
-        return IndexedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64))
-
-    def _most_taken(self, users: Codes) -> Pairs:
-        top = np.argsort(-self.last_week, kind="stable")[: self._count]
-        top = top[self.last_week[top] > 0]
-        return np.repeat(np.arange(len(users)), len(top)), np.tile(top, len(users))
-
-    def _nearest(self, users: Codes, seen: sparse.csr_matrix) -> Pairs:
-        from implicit.cpu.topk import topk
-
-        taste = self._maker.taste
-        snapshot = taste.snapshot(self._day)
-        known, items = np.flatnonzero(snapshot.place >= 0), snapshot.vectors
-        if not len(known):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        vectors = taste.fold_in(snapshot, *taste.past.before(users, np.full(len(users), self._day)))
-        found, scores = topk(items, vectors, min(self._count, len(known)), filter_query_items=seen[:, known].tocsr())
-        usable = np.isfinite(scores) & (scores > 0)
-        owner = np.broadcast_to(np.arange(len(users))[:, None], found.shape)
-        return owner[usable], known[found[usable]]
+        offered = [(source_bit(source.name), *source.top(users, seen)) for source in self._sources]
+        # One number for each pair: rows in order are these numbers in order.
+        pairs = np.concatenate([owner * self._items + item for _, owner, item in offered])
+        bits = np.concatenate([np.full(len(item), bit, dtype=np.uint16) for bit, _, item in offered])
+        pairs, masks = _united(pairs, bits)
+        if self._leave_out:
+            other = ~_contained(pairs, seen)
+            pairs, masks = pairs[other], masks[other]
+        owner, item = np.divmod(pairs, max(self._items, 1))
+        return IndexedRows(users[owner], item, np.full(len(item), self._day, dtype=np.int64)), masks
 
 
-@dataclass(frozen=True)
-class _Described:
-    """An attribute's values of all items, and the recently active items.
+def source_bit(name: SourceName) -> int:
+    """Return the bit of a source in a mask.
 
-    Attributes
-    ----------
-    has
-        float32 (items, values).
-    live
-        Codes of the candidate items.
-    weight
-        float32 (live,): logarithm of 1 + their recent positive interactions.
+    >>> source_bit("als"), source_bit("co_occurrence")
+    (1, 4)
     """
-
-    has: sparse.csr_matrix
-    live: Codes
-    weight: Floats
-
-    @classmethod
-    def of(cls, attribute: Attribute, past: IndexedInteractions, day: int) -> _Described:
-        size = len(past.item_ids)
-        item, value = attribute.of(np.arange(size), np.full(size, day))
-        ones = np.ones(len(item), dtype=np.float32)
-        recent = _times_taken(past, day - RECENT_DAYS)
-        live = np.flatnonzero(recent)
-        has = sparse.csr_matrix((ones, (item, value)), shape=(size, attribute.size))
-        return cls(has, live, np.log1p(recent[live]).astype(np.float32))
-
-    def scores(self, seen: sparse.csr_matrix) -> Floats:
-        """Return float32 (users, live): how well each item matches the attribute values of each user's items."""
-        share = np.asarray((seen @ self.has).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
-        matched: Floats = np.asarray((sparse.csr_matrix(share) @ self.has[self.live].T).toarray(), dtype=np.float32)
-        return matched * self.weight
+    return 1 << SOURCE_NAMES.index(name)
 
 
-def _times_taken(past: IndexedInteractions, since: int) -> NDArray[np.int64]:
-    """Return each item's number of positive interactions since a day."""
-    return np.bincount(past.items[past.days >= since], minlength=len(past.item_ids))
+def _makers(
+    maker: FeatureMaker, past: PastTaken, last_week: NDArray[np.int64], threads: int
+) -> dict[SourceName, Callable[[int], Source]]:
+    """Return for each source the function that makes it for a size."""
+    attributes, day = maker.about_items.listed, past.day
+    return {
+        "als": lambda size: NearestByFactors(maker.taste, day, size),
+        "popular": lambda size: Popular(last_week, size),
+        "co_occurrence": lambda size: CoOccurring(maker.co_occurrence, day, size),
+        "attributes": lambda size: AttributeMatch(attributes, past, size),
+        "item_item": lambda size: ItemNeighbors(past, size, threads),
+        "ease": lambda size: Ease(past, size),
+        "new_items": lambda size: NewItems(attributes, maker.events.before(day), past, size),
+        "repeats": lambda size: Repeats(past, size),
+    }
 
 
-def _top(scores: Floats, count: int, items: Codes | None = None) -> Pairs:
-    """Return the ``count`` largest positive scores of each row; ``items`` has the columns' items if not all."""
-    owner, place = largest_of_rows(scores, count)
-    return owner, place if items is None else items[place]
+def _united(pairs: NDArray[np.int64], bits: Masks) -> tuple[NDArray[np.int64], Masks]:
+    """Return the distinct pairs, ascending, and the union of the bits of each."""
+    if not len(pairs):
+        return pairs, bits
+    order = stable_argsort(pairs)
+    pairs, bits = pairs[order], bits[order]
+    starts = np.flatnonzero(group_starts(pairs))
+    return pairs[starts], np.bitwise_or.reduceat(bits, starts)
+
+
+def _contained(pairs: NDArray[np.int64], seen: sparse.csr_matrix) -> NDArray[np.bool_]:
+    """Mark the pairs (ascending) that ``seen`` has."""
+    owner = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+    had = owner * seen.shape[1] + seen.indices
+    place = np.searchsorted(pairs, had)
+    found = place < len(pairs)
+    found[found] = pairs[place[found]] == had[found]
+    mask = np.zeros(len(pairs), dtype=np.bool_)
+    mask[place[found]] = True
+    return mask
 
 
 def sorted_codes(ids: NDArray[Any], wanted: NDArray[Any]) -> Codes:

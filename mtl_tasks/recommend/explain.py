@@ -15,9 +15,10 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import ConfigError, DataError, quoted
+from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables, build_features
-from mtl_tasks.features.descriptions import value_text, words
+from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
@@ -265,15 +266,22 @@ def _explained(
     name = max(weighing, key=lambda one: weights[one])
     member = boosted[name]
     names, task_matrix = member.contribution_names(task), member.task_matrix(features, task)
-    about, made = (name, scorer.scenario.tasks[task].score_unit), []
+    declared = (*declared_columns(scorer.scenario), *member.makes(scorer.scenario))
+    described = {column.name: column for column in declared}
+    about, read = (name, scorer.scenario.tasks[task].score_unit), [described[column] for column in names]
+    made = []
     for row, shares in enumerate(member.contributions(features, task)):
         values = [features[n].iloc[row] if n in features else task_matrix[row][k] for k, n in enumerate(names)]
-        made.append(_breakdown(about, shares, values, names, top))
+        made.append(_breakdown(about, shares, values, read, top))
     return made
 
 
 def _breakdown(
-    about: tuple[str, str], shares: NDArray[np.float64], values: list[Any], names: Sequence[str], top: int
+    about: tuple[str, str],
+    shares: NDArray[np.float64],
+    values: list[Any],
+    features: Sequence[FeatureColumn],
+    top: int,
 ) -> Breakdown:
     """Return the contributions to one prediction.
 
@@ -288,17 +296,30 @@ def _breakdown(
         unit=unit,
         score=float(base + sum(parts)),
         base=float(base),
-        contributions=tuple(_contribution(names[k], values[k], parts[k]) for k in order[:top]),
+        contributions=tuple(_contribution(features[k], values[k], parts[k]) for k in order[:top]),
         others=OtherFeatures(features=len(rest), contribution=float(sum(parts[k] for k in rest))),
     )
 
 
-def _contribution(name: str, value: Any, part: float) -> Contribution:
+def _contribution(feature: FeatureColumn, value: Any, part: float) -> Contribution:
     plain = value if isinstance(value, str) or value is None else float(value)
     known = isinstance(plain, str) or (plain is not None and math.isfinite(plain))
     return Contribution(
-        feature=name,
-        words=f"{words(name)}: {value_text(plain)}",
+        feature=feature.name,
+        words=f"{feature.description}: {value_text(plain)}",
         value=plain if known else None,
         contribution=float(part),
     )
+
+
+def value_text(value: object) -> str:
+    """Format a feature's value: whole numbers without decimals, others with three significant digits.
+
+    >>> value_text(31.0), value_text(0.12345), value_text(float("nan")), value_text("web")
+    ('31', '0.123', 'unknown', 'web')
+    """
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "unknown"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"

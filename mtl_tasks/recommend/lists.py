@@ -10,10 +10,11 @@ import pandas as pd
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.core.top_lists import UTILITY, top_lists
+from mtl_tasks.core.top_lists import SCORE, UTILITY, top_lists
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.features.state import FeatureSnapshot
+from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
 from mtl_tasks.scenario import Scenario
 
@@ -36,18 +37,17 @@ def best_lists(
     Returns
     -------
     tuple
-        A frame of user, rank (1 is best), item, title, utility, and a prediction column per task, in the units of its
-        label; and the :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document` of the recommendations.
+        A frame of user, rank (1 is best), item, title, score, utility, and a prediction column per task, in the units
+        of its label; and the :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document` of the recommendations.
     """
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
     check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
-    for scored, features in scorer.candidates(events, tables, people, day, memory):
-        check.add(scored, features)
-        best = top_lists(scored, UTILITY, settings.top_k)
-        missing = [task for task in tasks if columns.prediction(task) not in best]  # the utility does not need them
-        parts.append(best.join(scorer.fuse(features.loc[best.index], missing)) if missing else best)
+    for rows in scorer.candidates(events, tables, people, day, memory):
+        check.add(rows)
+        best = RankingRows(top_lists(rows.scored, SCORE, settings.top_k), rows.features)
+        parts.append(scorer.completed(best))
     if not parts:
         raise DataError(
             f"recommend: no user was active in the {settings.active_days} days before {day_text(day)}, or all of them "
@@ -59,7 +59,7 @@ def best_lists(
     titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
     predictions = [columns.prediction(task) for task in tasks]
-    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, UTILITY, *predictions]
+    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     return titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True), check.document()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -12,14 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import ALS, POPULAR, UTILITY, top_lists
+from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE, SCORE, UTILITY, top_lists
 from mtl_tasks.features.builder import FactorModels, FeatureMaker, Tables, build_features
-from mtl_tasks.features.interactions import encode, with_context
+from mtl_tasks.features.interactions import IndexedInteractions, encode, with_context
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.models.fusion import Fitted, fuse
-from mtl_tasks.recommend.candidates import Candidates, sorted_codes
+from mtl_tasks.recommend.candidates import SOURCES, Candidates, sorted_codes
+from mtl_tasks.recommend.rankers import Ranker, RankingRows, UtilityRanker
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Formula, Scenario, Task
 
@@ -29,12 +30,12 @@ BATCH_SCORES: Final = 1 << 26  # bounds memory: a candidate source scores every 
 BATCH_USERS: Final = 500  # bounds memory: a batch has about 250 candidates per user with all features
 CHECKED: Final = 200  # users who also get recommendations without the shortlist, to measure its loss
 KEPT_ENOUGH: Final = 0.99  # below this share the log warns: recommend.shortlist_factor may be raised
-RARE: Final = 0.2  # pseudo-interactions per week of an item without any; .2 beat 1 on `movies`, July 2013
+_CHEAP: Final = (columns.USER, columns.ITEM, columns.DAY, POPULAR, POPULAR_1D, ALS)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Factors, fitted members and fusions of one run.
+    """Factors, fitted members, fusions and ranker of one run.
 
     ``spaces`` must extend to the days that are scored.
     """
@@ -43,6 +44,7 @@ class Scorer:
     spaces: FactorModels
     members: dict[str, Member]
     fusions: dict[str, Fitted]
+    ranker: Ranker = field(default_factory=UtilityRanker)
 
     def score(
         self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: FeatureSnapshot | None = None
@@ -85,32 +87,65 @@ class Scorer:
         )
 
     def candidates(
-        self, events: pd.DataFrame, tables: Tables, users: NDArray[Any], day: int, memory: FeatureSnapshot | None = None
-    ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+        self,
+        events: pd.DataFrame,
+        tables: Tables,
+        users: NDArray[Any],
+        day: int,
+        memory: FeatureSnapshot | None = None,
+        beside: Mapping[str, Ranker] | None = None,
+    ) -> Iterator[RankingRows]:
         """Score the candidates of some users on a day, a batch of users at a time.
 
         Parameters
         ----------
         memory
             Snapshot from the day or before, of these events and tables; by default everything is counted.
+        beside
+            Column name to a further ranker that scores the candidates too.
 
         Yields
         ------
-        tuple of pandas.DataFrame
-            First, ordered by user: user, item, day, the ranking scores (``popular_7d``, ``als`` and ``utility``), and
-            the predictions behind the utility; utility and predictions are NaN for rows not on the shortlist. Second,
-            the features of the same rows, from which :meth:`fuse` predicts the other tasks.
+        RankingRows
+            ``score`` is the ranker's. If a ranker needs predictions, there are the utility and the predictions behind
+            it, NaN for rows on no ranker's shortlist. A score is NaN for rows not on its ranker's shortlist.
         """
-        past = events[events[columns.DAY] < day]
+        rankers = {SCORE: self.ranker, **(beside or {})}
+        for rows in self.unranked(events, tables, {day: users}, memory):
+            yield self._ranked(rows, rankers)
+
+    def unranked(
+        self,
+        events: pd.DataFrame,
+        tables: Tables,
+        users: Mapping[int, NDArray[Any]],
+        memory: FeatureSnapshot | None = None,
+    ) -> Iterator[RankingRows]:
+        """Make the candidates of some users on each of some days, a batch of users at a time, without predictions.
+
+        Parameters
+        ----------
+        users
+            Day to the ids of its users; unknown ones are left out.
+        memory
+            Snapshot from the first day or before.
+        """
+        past = events[events[columns.DAY] < max(users)]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
-        maker.advance(day)
+        for day in sorted(users):
+            maker.advance(day)
+            yield from self._batches(past[past[columns.DAY] < day], maker, coded, users[day], day)
+
+    def _batches(
+        self, past: pd.DataFrame, maker: FeatureMaker, coded: IndexedInteractions, users: NDArray[Any], day: int
+    ) -> Iterator[RankingRows]:
         codes = sorted_codes(coded.user_ids, users)
-        candidates = Candidates(maker, day, self.scenario.recommend.candidates)
+        candidates = Candidates(maker, day, self.scenario)
         context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
-            rows = candidates.rows(batch)
+            rows, sources = candidates.rows(batch)
             if not len(rows):  # no users in the batch, or users who have every item
                 continue
             scored = pd.DataFrame(
@@ -121,35 +156,73 @@ class Scorer:
                 }
             )
             features = maker.make(with_context(rows, context.add(scored), coded, self.scenario))
+            scored[SOURCES] = sources
             scored[POPULAR] = candidates.last_week[rows.items].astype(np.float64)
+            scored[POPULAR_1D] = candidates.last_day[rows.items].astype(np.float64)
             scored[ALS] = features["taste.dot"].to_numpy(dtype=np.float64)
-            yield scored.join(self._shortlisted(scored, features)), features
+            yield RankingRows(scored, features)
 
-    def utilities(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-        """Return the utility of candidates, and the predictions behind it."""
-        return self._with_utility(self.fuse(features, self._needed), scored)
+    def with_utilities(self, rows: RankingRows) -> RankingRows:
+        """Add the utility of candidates, and the predictions behind it."""
+        return RankingRows(self._joined(rows.scored, self.fuse(rows.features, self._needed)), rows.features)
+
+    def completed(self, rows: RankingRows) -> pd.DataFrame:
+        """Return rows with the utility and the predictions of all tasks, as far as they are missing."""
+        features = rows.features.loc[rows.scored.index]
+        if UTILITY not in rows.scored:  # the ranker needs no predictions
+            rows = self.with_utilities(RankingRows(rows.scored, features))
+        missing = [task for task in self.scenario.tasks if columns.prediction(task) not in rows.scored]
+        return rows.scored.join(self.fuse(features, missing)) if missing else rows.scored
 
     @property
     def _needed(self) -> list[str]:
         return list(self.scenario.formula.tasks)
 
-    def _with_utility(self, predictions: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-        made = utility(predictions, scored[POPULAR], self.scenario.utility, self.scenario)
-        return predictions.assign(**{UTILITY: made})
+    def _joined(self, scored: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Add predictions and the utility of some or all of the rows; NaN for the others."""
+        made = utility(predictions, scored.loc[predictions.index, POPULAR], self.scenario.utility, self.scenario)
+        return scored.join(predictions.assign(**{UTILITY: made}))
 
-    def _shortlisted(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-        """Return :meth:`utilities` of each user's most promising candidates only."""
-        most, needed = self.scenario.recommend.shortlist, self._needed
-        if most is None:
-            return self.utilities(scored, features)
+    def _ranked(self, rows: RankingRows, rankers: Mapping[str, Ranker]) -> RankingRows:
+        """Add each ranker's score."""
+        reading = {name: ranker for name, ranker in rankers.items() if ranker.needs_predictions}
+        scores = {name: ranker.scores(rows) for name, ranker in rankers.items() if name not in reading}
+        if reading and self.scenario.recommend.shortlist is None:
+            rows = self.with_utilities(rows)
+            scores |= {name: ranker.scores(rows) for name, ranker in reading.items()}
+        elif reading:
+            rows, shortlists = self._shortlisted(rows, reading)
+            scores |= {name: _where(shortlists[name], ranker.scores(rows)) for name, ranker in reading.items()}
+        return RankingRows(rows.scored.assign(**{name: scores[name] for name in rankers}), rows.features)
+
+    def _shortlisted(
+        self, rows: RankingRows, rankers: Mapping[str, Ranker]
+    ) -> tuple[RankingRows, dict[str, NDArray[np.bool_]]]:
+        """Add utilities and predictions of each user's most promising candidates only.
+
+        Returns
+        -------
+        tuple
+            The rows, and each ranker's shortlist as a mask of them.
+        """
+        most, needed, scored = self.scenario.recommend.shortlist, self._needed, rows.scored
+        assert most is not None
         # Also if all candidates fit on it: sums in two steps round differently, and a user's recommendations must not
         # depend on how many candidates others in the batch have.
-        previews = {name: member.preview(features, asked) for name, member, asked in self._asked(needed)}
+        previews = {name: member.preview(rows.features, asked) for name, member, asked in self._asked(needed)}
         first = {name: preview.predictions for name, preview in previews.items()}
-        early = self._with_utility(self._fused(first, needed, scored.index), scored)[UTILITY]
-        best = top_lists(scored.assign(**{UTILITY: early}), UTILITY, most).index.sort_values()
+        early = RankingRows(self._joined(scored, self._fused(first, needed, scored.index)), rows.features)
+        shortlists = {}
+        for name, ranker in rankers.items():
+            best = top_lists(scored.assign(**{SCORE: ranker.scores(early)}), SCORE, most).index
+            shortlists[name] = np.asarray(scored.index.isin(best))
+        best = scored.index[np.any(list(shortlists.values()), axis=0)]
         whole = {name: preview.complete(best.to_numpy()) for name, preview in previews.items()}
-        return self._with_utility(self._fused(whole, needed, best), scored.loc[best])
+        return RankingRows(self._joined(scored, self._fused(whole, needed, best)), rows.features), shortlists
+
+
+def _where(mask: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mask, values, np.nan)
 
 
 class ShortlistCheck:
@@ -165,18 +238,22 @@ class ShortlistCheck:
         self._scorer, self._k = scorer, scorer.scenario.recommend.top_k
         rng = np.random.default_rng(scorer.scenario.seed)
         self._asked = users if len(users) <= CHECKED else rng.choice(users, CHECKED, replace=False)
-        self._people, self._listed, self._kept = 0, 0, 0
+        self._users, self._listed, self._kept = 0, 0, 0
 
-    def add(self, scored: pd.DataFrame, features: pd.DataFrame) -> None:
-        """Add a batch of scored candidates with their features."""
-        few = scored[columns.USER].isin(self._asked).to_numpy()
-        if self._scorer.scenario.recommend.shortlist is None or not few.any():
+    def add(self, rows: RankingRows) -> None:
+        """Add a batch of scored candidates."""
+        few = rows.scored[columns.USER].isin(self._asked).to_numpy()
+        if not self._scorer.ranker.needs_predictions or self._scorer.scenario.recommend.shortlist is None:
             return
-        short, pairs = scored[few], []
-        for utilities in (short[UTILITY], self._scorer.utilities(short, features[few])[UTILITY]):
-            best = top_lists(short.assign(**{UTILITY: utilities}), UTILITY, self._k)
+        if not few.any():
+            return
+        short, pairs = rows.where(few), []
+        plain = RankingRows(short.scored[[*_CHEAP]], short.features)
+        complete = self._scorer.ranker.scores(self._scorer.with_utilities(plain))
+        for score in (short.scored[SCORE], complete):
+            best = top_lists(short.scored.assign(**{SCORE: score}), SCORE, self._k)
             pairs.append(pd.MultiIndex.from_frame(best[[columns.USER, columns.ITEM]]))
-        self._people += short[columns.USER].nunique()
+        self._users += short.scored[columns.USER].nunique()
         self._listed += len(pairs[1])
         self._kept += int(pairs[1].isin(pairs[0]).sum())
 
@@ -186,8 +263,8 @@ class ShortlistCheck:
             return None
         kept = self._kept / self._listed
         say = log.warning if kept < KEPT_ENOUGH else log.info
-        say("shortlist: kept %.2f %% of the recommendations of %d users", 100 * kept, self._people)
-        return {"people": self._people, "kept": kept}
+        say("shortlist: kept %.2f %% of the recommendations of %d users", 100 * kept, self._users)
+        return {"people": self._users, "kept": kept}
 
 
 def utility(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -23,6 +23,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtl_tasks.report.document import FLOOR, FUSION
 from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
+from mtl_tasks.report.points import ChampionPoint, RunPoint
+from mtl_tasks.store.documents.evaluation import CalibrationPoint, Measurement, Measurements
+from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SERIES: Final = ("#010301", "#010302", "#010303", "#010304", "#010305", "#010306")
@@ -76,7 +79,7 @@ def colors(models: Sequence[str]) -> dict[str, str]:
     return {FLOOR: MUTED, FUSION: SERIES[0], **cycle}
 
 
-def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
+def timeline(windows: Mapping[str, tuple[str, str]], as_of: str) -> Markup:
     """Draw each window as a bar on a date axis.
 
     Parameters
@@ -106,7 +109,7 @@ def timeline(windows: Mapping[str, Sequence[str]], as_of: str) -> Markup:
         return to_svg(figure, f"Window timeline up to {as_of}")
 
 
-def differences(gains: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Markup:
+def differences(gains: Mapping[str, Measurements], names: Sequence[str], title: str) -> Markup:
     """Draw every model's gain over the baseline with its interval, one panel per metric; right of zero is better."""
     models = list(gains)
     color = colors(models)
@@ -142,9 +145,9 @@ def weights(members: Mapping[str, float], title: str) -> Markup:
         return to_svg(figure, title)
 
 
-def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
+def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
     """Draw observed against predicted rates, with the number of rows behind each point."""
-    predicted, observed = [b["predicted"] for b in bins], [b["observed"] for b in bins]
+    predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_NARROW, 4.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
@@ -155,7 +158,7 @@ def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
         upper.set_ylim(0, top)
         upper.set_ylabel("observed share")
         upper.legend(loc="upper left")
-        lower.bar(predicted, [b["rows"] for b in bins], width=top / 60, color=SERIES[0])
+        lower.bar(predicted, [b.rows for b in bins], width=top / 60, color=SERIES[0])
         lower.set_ylabel("rows")
         lower.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         lower.set_xlabel("predicted probability (mean of a bin)")
@@ -164,19 +167,19 @@ def calibration(bins: Sequence[Mapping[str, Any]], title: str) -> Markup:
         return to_svg(figure, title)
 
 
-def learning_curve(curve: Mapping[str, Any], best_round: int | None, title: str) -> Markup:
+def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> Markup:
     """Draw a metric by boosting round on train and tune, with the best round marked."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_NARROW, 2.9)
-        for name, color in (("train", MUTED), ("tune", SERIES[0])):
-            rounds, values = _thinned(curve[name])
+        for name, losses, color in (("train", curve.train, MUTED), ("tune", curve.tune, SERIES[0])):
+            rounds, values = _thinned(losses)
             axes.plot(rounds, values, color=color, label=name)
-        if best_round is not None and 1 <= best_round <= len(curve["tune"]):
-            value = curve["tune"][best_round - 1]
+        if best_round is not None and 1 <= best_round <= len(curve.tune):
+            value = curve.tune[best_round - 1]
             axes.axvline(best_round, color=INK, linewidth=0.8, dashes=(3, 3))
             axes.plot([best_round], [value], color=SERIES[0], marker="o", markersize=5, label="_best")
             axes.set_title(f"best round {best_round:,}: {value:.4f}", loc="right", fontsize=8.5)
-        shown = metric(curve["metric"])
+        shown = metric(curve.metric)
         axes.set_xlabel("boosting round")
         axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
         axes.tick_params(axis="y", labelcolor=MUTED)
@@ -208,23 +211,23 @@ def importance(
         return to_svg(figure, title)
 
 
-def effects(features: Sequence[Mapping[str, Any]], unit: str, title: str) -> Markup:
+def effects(features: Sequence[FeatureEffect], unit: str, title: str) -> Markup:
     """Draw how far features move predictions (mean absolute SHAP value), colored by direction.
 
     Parameters
     ----------
     features
-        ``feature``, ``mean_abs`` and ``direction`` (a rank correlation or null), largest first.
+        The largest first.
     unit
         Unit of the SHAP values.
     """
     top = features[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _feature_axes([entry["feature"] for entry in top], legend=True)
+        figure, axes = _feature_axes([effect.feature for effect in top], legend=True)
         for words, color in _DIRECTIONS.items():
-            rows = [row for row, entry in enumerate(top) if _direction(entry["direction"]) == words]
+            rows = [row for row, effect in enumerate(top) if _direction(effect.direction) == words]
             if rows:  # a legend entry without bars would get a color that is not the page's
-                axes.barh(rows, [top[row]["mean_abs"] for row in rows], height=0.68, color=color, label=words)
+                axes.barh(rows, [top[row].mean_abs for row in rows], height=0.68, color=color, label=words)
         axes.legend(loc="lower right")
         axes.set_xlabel(f"mean absolute SHAP value ({unit})")
         return to_svg(figure, title)
@@ -250,38 +253,37 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> M
     """Draw each task's weight in the shared trees by boosting round."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_WIDE, 2.6)
-        _lines(axes, {task: [math.nan if w is None else w for w in values] for task, values in weights.items()})
+        _lines(axes, {task: _plain(values) for task, values in weights.items()})
         axes.set_xlabel("boosting round")
         axes.set_ylabel("weight")
         axes.set_ylim(0, 1.08 * max((w for values in weights.values() for w in values if w), default=1.0))
         return to_svg(figure, title)
 
 
-def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, Any]], name: str, title: str) -> Markup:
+def history(runs: Sequence[RunPoint], champions: Sequence[ChampionPoint], name: str, title: str) -> Markup:
     """Draw a metric of all runs by as_of with its interval, and that of each time's champion as a step line.
 
     Parameters
     ----------
-    runs
-        ``as_of``, ``standing`` and ``value``, ``low``, ``high`` (each may be null), oldest first.
-    champions
-        ``as_of`` and ``value``, oldest first.
+    runs, champions
+        The oldest first.
     """
-    shown = [run for run in runs if run["value"] is not None]
-    days = [_day(run["as_of"]) for run in shown]
+    shown = [run for run in runs if run.value is not None]
+    days = [_day(run.as_of) for run in shown]
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_WIDE, 2.7)
-        ends = [tuple(math.nan if run[end] is None else run[end] for end in ("low", "high")) for run in shown]
-        lows, highs = [low for low, _ in ends], [high for _, high in ends]
+        lows, highs = _plain(run.low for run in shown), _plain(run.high for run in shown)
         if len(shown) <= _DISTINCT_RUNS:  # no line: it would join a promoted run to a rejected one of the same day
             axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4, label="95 % interval")
         else:
             axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
-            axes.plot(days, [run["value"] for run in shown], color=SERIES[0], linewidth=1, label="run, 95 % interval")
-        known = [champion for champion in champions if champion["value"] is not None]
+            axes.plot(
+                days, _plain(run.value for run in shown), color=SERIES[0], linewidth=1, label="run, 95 % interval"
+            )
+        known = [champion for champion in champions if champion.value is not None]
         if known and days:
-            steps = [*(_day(champion["as_of"]) for champion in known), max(days) + 0.5]
-            values = [champion["value"] for champion in known]
+            steps = [*(_day(champion.as_of) for champion in known), max(days) + 0.5]
+            values = _plain(champion.value for champion in known)
             axes.step(steps, [*values, values[-1]], where="post", color=INK, linewidth=1.4, label="champion")
         _mark_standings(axes, shown)
         locator = AutoDateLocator(minticks=3, maxticks=9)
@@ -289,7 +291,7 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         if days and max(days) - min(days) < _FEW_DAYS:  # the locator would go down to hours
             axes.set_xlim(min(days) - 1, max(days) + 1)
-            axes.set_xticks(sorted(set(days)), sorted({run["as_of"] for run in shown}))
+            axes.set_xticks(sorted(set(days)), sorted({run.as_of for run in shown}))
         axes.set_xlabel("as of (UTC)")
         axes.set_ylabel(f"{metric(name).heading}" + (f" ({metric(name).unit})" if metric(name).unit else ""))
         axes.tick_params(axis="y", labelcolor=MUTED)
@@ -297,12 +299,17 @@ def history(runs: Sequence[Mapping[str, Any]], champions: Sequence[Mapping[str, 
         return to_svg(figure, title)
 
 
-def _mark_standings(axes: Axes, runs: Sequence[Mapping[str, Any]]) -> None:
+def _plain(values: Iterable[float | None]) -> list[float]:
+    """Return numbers for drawing: NaN for what is unknown."""
+    return [math.nan if value is None else value for value in values]
+
+
+def _mark_standings(axes: Axes, runs: Sequence[RunPoint]) -> None:
     """Mark runs by shape and color; of very many, only those that were not simply promoted."""
     for standing, (marker, color) in _STANDINGS.items():
-        marked = [run for run in runs if run["standing"] == standing]
+        marked = [run for run in runs if run.standing == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
-            days, values = [_day(run["as_of"]) for run in marked], [run["value"] for run in marked]
+            days, values = [_day(run.as_of) for run in marked], _plain(run.value for run in marked)
             size = 9 if standing == "promoted" else 6  # the others are drawn over it
             axes.plot(days, values, color=color, marker=marker, markersize=size, linestyle="none", label=standing)
 
@@ -418,13 +425,13 @@ def _label_beside(axes: Axes, row: int, text: str, span: tuple[float, float], li
         axes.text(span[1] + gap, row, text, ha="left", va="center")
 
 
-def _whisker(axes: Axes, row: int, difference: Mapping[str, Any] | None, color: str) -> None:
-    if difference is None or difference["value"] is None:
+def _whisker(axes: Axes, row: int, difference: Measurement | None, color: str) -> None:
+    if difference is None or difference.value is None:
         axes.text(0, row, " not computed", va="center", color=MUTED)
         return
-    if difference["low"] is not None and difference["high"] is not None:
-        axes.plot([difference["low"], difference["high"]], [row, row], color=color, linewidth=2)
-    axes.plot([difference["value"]], [row], color=color, marker="o", markersize=5)
+    if difference.bounds is not None:
+        axes.plot(difference.bounds, [row, row], color=color, linewidth=2)
+    axes.plot([difference.value], [row], color=color, marker="o", markersize=5)
 
 
 def _gain_unit(name: str) -> str:

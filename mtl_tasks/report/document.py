@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.documents.data import Resolution, SampleUser, SplitSummary, StageUsage, ValidationReport
+from mtl_tasks.store.documents.drift import Drift
+from mtl_tasks.store.documents.evaluation import Evaluation, Measurements
+from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
+from mtl_tasks.store.documents.verdict import Verdict
 
 FUSION = "fusion"
 FLOOR = "popularity"
 
-Json = dict[str, Any]
-
 
 @dataclass(frozen=True)
 class RunDocument:
-    """A finished run, in the JSON forms that its stages publish.
+    """A finished run.
 
     Attributes
     ----------
@@ -25,18 +29,19 @@ class RunDocument:
         ``YYYY-MM-DD``; the run knows nothing at or after it.
     resolve, validation, split, fusion, evaluation, verdict
         The documents of the stages with these names.
+    windows
+        First and last day (``YYYY-MM-DD``, both inclusive) of each window, in time order.
     drift
-        ``champion``: the result of :func:`mtl_tasks.evaluation.drift.compare` for the champion's and this run's test
-        rows, with ``as_of`` and ``problem``; null without a champion. ``since_train``: the same from the run's own
-        train rows. Null for a run made before distributions were recorded.
+        None for a run made before distributions were recorded.
     describe
-        Member name to its description; see :meth:`Member.describe`.
+        Member name to its description; see :meth:`mtl_tasks.models.member.Member.describe`.
     explain
-        Member name to the features that move its predictions on the test window, by task; see :meth:`Member.explain`.
+        Member name to the features that move its predictions on the test window, by task; see
+        :meth:`mtl_tasks.models.member.Member.explain`.
     sample
         Sample users: recent interactions and recommendations.
     stages
-        ``{name, seconds, cpu_seconds, peak_rss_mb, reused, key}`` in the order they ran; peak_rss_mb in MiB.
+        Costs of the stages, in the order they ran.
     overrides
         Settings changed by ``--set``, so that the report can print the command.
     standing
@@ -51,19 +56,20 @@ class RunDocument:
     scenario: Scenario
     as_of: str
     run_key: str
-    resolve: Json
-    validation: Json
-    split: Json
-    describe: dict[str, Json]
-    fusion: dict[str, Json]
-    evaluation: Json
-    verdict: Json
-    sample: list[Json]
-    stages: list[Json]
-    drift: Json | None = None
-    explain: dict[str, Json] = field(default_factory=dict)
-    libraries: dict[str, str] = field(default_factory=dict)
-    overrides: Json = field(default_factory=dict)
+    resolve: Resolution
+    windows: Mapping[str, tuple[str, str]]
+    validation: ValidationReport
+    split: SplitSummary
+    describe: Mapping[str, MemberDescription]
+    fusion: Fusion
+    evaluation: Evaluation
+    verdict: Verdict
+    sample: tuple[SampleUser, ...]
+    stages: tuple[StageUsage, ...]
+    drift: Drift | None = None
+    explain: Mapping[str, MemberExplanation] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     standing: str = ""
     rulings: list[str] = field(default_factory=list)
     report: str = ""
@@ -71,7 +77,7 @@ class RunDocument:
     @property
     def outcome(self) -> str:
         """The run's status; for a dry run, or without one, the status that the verdict alone would give."""
-        by_verdict = "promoted" if self.verdict["decision"] == "promote" else "rejected"
+        by_verdict = "promoted" if self.verdict.decision == "promote" else "rejected"
         return by_verdict if self.standing in ("", "dry run") else self.standing
 
     @property
@@ -79,60 +85,71 @@ class RunDocument:
         """Whether the outcome is a promotion."""
         return self.outcome in ("promoted", "approved", "forced")
 
-    def to_json(self) -> Json:
+    @property
+    def figures(self) -> list[str]:
+        """Names of the figures beside a recommendation's title."""
+        return [name for user in self.sample[:1] for row in user.recommendations[:1] for name in row.figures]
+
+    def to_json(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints: the verdict and plain metric values, without intervals."""
         return {
             "scenario": self.scenario.name,
             "as_of": self.as_of,
             "run_key": self.run_key,
-            "verdict": {"decision": self.verdict["decision"], "reasons": list(self.verdict["reasons"])},
+            "verdict": {"decision": self.verdict.decision, "reasons": list(self.verdict.reasons)},
             "standing": self.standing,
             "rulings": list(self.rulings),
-            "drift": self.drift,
-            "tasks": {name: self._task(name) for name in self.evaluation["tasks"]},
+            "drift": None if self.drift is None else self.drift.to_json(),
+            "tasks": {name: self._task(name) for name in self.evaluation.tasks},
             "ranking": self._ranking(),
-            "stages": [{key: stage[key] for key in _STAGE_KEYS} for stage in self.stages],
+            "stages": [
+                {
+                    "name": stage.name,
+                    "seconds": stage.seconds,
+                    "cpu_seconds": stage.cpu_seconds,
+                    "peak_rss_mb": stage.peak_rss_mb,
+                    "reused": stage.reused,
+                    "key": stage.key,
+                }
+                for stage in self.stages
+            ],
             "report": self.report,
         }
 
-    def models(self, task: str) -> dict[str, Json]:
+    def models(self, task: str) -> dict[str, Measurements]:
         """Return the task's metrics by model: every member, then the fusion."""
-        evaluation = self.evaluation["tasks"][task]
-        return {**evaluation["members"], FUSION: evaluation["fusion"]}
+        evaluation = self.evaluation.tasks[task]
+        return {**evaluation.members, FUSION: evaluation.fusion}
 
     def weights(self, task: str) -> dict[str, float]:
         """Return the weight of every member in the task's fusion; a single member weighs 1."""
         fusion = self.fusion[task]
-        given: dict[str, float] = fusion.get("weights") or {}
-        if not given and fusion["method"] == "single":
-            given = {fusion["member"]: 1.0}
-        return {member: given.get(member, 0.0) for member in self.evaluation["tasks"][task]["members"]} if given else {}
+        members = self.evaluation.tasks[task].members
+        return {member: fusion.weight_of(member) for member in members} if fusion.weighted else {}
 
-    def taken(self, task: str) -> str:
-        """Return the candidate of ``blend_loss`` that the task's fusion chose: a method, or ``single:MEMBER``."""
-        fusion = self.fusion[task]
-        return f"single:{fusion['member']}" if fusion["method"] == "single" else str(fusion["method"])
-
-    def _task(self, name: str) -> Json:
-        evaluation, fusion = self.evaluation["tasks"][name], self.fusion[name]
+    def _task(self, name: str) -> dict[str, Any]:
+        evaluation = self.evaluation.tasks[name]
         return {
-            "members": {member: _values(metrics) for member, metrics in evaluation["members"].items()},
+            "members": {member: _values(metrics) for member, metrics in evaluation.members.items()},
             "fusion": {
-                "method": fusion["method"],
+                "method": self.fusion[name].method,
                 "weights": self.weights(name),
-                "metrics": _values(evaluation["fusion"]),
+                "metrics": _values(evaluation.fusion),
             },
         }
 
-    def _ranking(self) -> Json:
-        ranking = self.evaluation["ranking"]
-        lists = {name: _values(metrics) for name, metrics in ranking["lists"].items()}
-        counts = ("k", "users", "unreachable", "candidate_recall", "candidates_per_user", "shortlist")
-        return {**{name: ranking.get(name) for name in counts}, "lists": lists}
+    def _ranking(self) -> dict[str, Any]:
+        ranking = self.evaluation.ranking
+        return {
+            "k": ranking.k,
+            "users": ranking.users,
+            "unreachable": ranking.unreachable,
+            "candidate_recall": ranking.candidate_recall,
+            "candidates_per_user": ranking.candidates_per_user,
+            "shortlist": None if ranking.shortlist is None else ranking.shortlist.to_json(),
+            "lists": {name: _values(metrics) for name, metrics in ranking.lists.items()},
+        }
 
 
-_STAGE_KEYS = ("name", "seconds", "cpu_seconds", "peak_rss_mb", "reused", "key")
-
-
-def _values(metrics: Json) -> dict[str, float | None]:
-    return {name: metric["value"] for name, metric in metrics.items()}
+def _values(metrics: Measurements) -> dict[str, float | None]:
+    return {name: measured.value for name, measured in metrics.items()}

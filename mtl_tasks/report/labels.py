@@ -10,6 +10,7 @@ from typing import Any, Final
 from rich.filesize import decimal
 
 from mtl_tasks.metrics.catalog import CATALOG, Metric
+from mtl_tasks.store.documents.evaluation import Measurement, Measurements, RankingEvaluation, Shortlist
 
 WINDOW_USES: Final[dict[str, str]] = {
     "history": "the factor models are fitted on it",
@@ -42,25 +43,26 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
-def people(ranking: Mapping[str, Any]) -> str:
+def people(ranking: RankingEvaluation) -> str:
     """Return how many users' recommendations were evaluated, in words.
 
-    >>> people({"users": 1874, "people": 1874}), people({"users": 10000, "people": 63210})
-    ('1,874 users', '10,000 of 63,210 users')
+    >>> shares = {"unreachable": 0.1, "candidate_recall": 0.4, "candidates_per_user": 300}
+    >>> people(RankingEvaluation(k=10, users=10000, people=63210, lists={}, **shares))
+    '10,000 of 63,210 users'
     """
-    some = f"{count(ranking['users'])} of " if ranking["users"] < ranking["people"] else ""
-    return f"{some}{count(ranking['people'])} users"
+    some = f"{count(ranking.users)} of " if ranking.users < ranking.people else ""
+    return f"{some}{count(ranking.people)} users"
 
 
-def shortlist(checked: Mapping[str, Any] | None) -> str:
+def shortlist(checked: Shortlist | None) -> str:
     """Return how much of the recommendations the shortlist kept, in words; empty without a shortlist.
 
-    >>> shortlist({"people": 200, "kept": 0.998})
+    >>> shortlist(Shortlist(people=200, kept=0.998))
     'The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).'
     """
     if checked is None:
         return ""
-    kept, asked = percent(checked["kept"]), f"(checked for {checked['people']} users)"
+    kept, asked = percent(checked.kept), f"(checked for {checked.people} users)"
     return f"The shortlist that all trees score kept {kept} of their recommendations {asked}."
 
 
@@ -82,30 +84,29 @@ def candidate_title(name: str) -> str:
     return f"{name.removeprefix('single:')} alone" if name.startswith("single:") else name
 
 
-def best(models: Mapping[str, Mapping[str, Any]], name: str) -> set[str]:
+def best(models: Mapping[str, Measurements], name: str) -> set[str]:
     """Return the models with the best value of a metric (several if they tie at the digits shown).
 
-    >>> best({"a": {"auc": {"value": 0.7}}, "b": {"auc": {"value": 0.6}}}, "auc")
+    >>> values = {"a": 0.7, "b": 0.6}
+    >>> best({m: {"auc": Measurement(value=v, low=None, high=None)} for m, v in values.items()}, "auc")
     {'a'}
     """
     shown = metric(name)
-    values = {
-        model: round(metrics[name]["value"], shown.digits) * shown.better
-        for model, metrics in models.items()
-        if metrics.get(name, {}).get("value") is not None
-    }
+    found = {model: metrics[name].value for model, metrics in models.items() if name in metrics}
+    values = {model: round(value, shown.digits) * shown.better for model, value in found.items() if value is not None}
     return {model for model, value in values.items() if value == max(values.values())} if shown.better else set()
 
 
-def stands(difference: Mapping[str, Any] | None) -> str:
+def stands(difference: Measurement | None) -> str:
     """Classify a difference by its interval: ``better``, ``worse``, ``unclear``, or ``""`` without an interval.
 
-    >>> stands({"value": 0.2, "low": 0.1, "high": 0.3})
+    >>> stands(Measurement(value=0.2, low=0.1, high=0.3))
     'better'
     """
-    if difference is None or difference.get("low") is None or difference.get("high") is None:
+    if difference is None or difference.bounds is None:
         return ""
-    return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "unclear"
+    low, high = difference.bounds
+    return "better" if low > 0 else "worse" if high < 0 else "unclear"
 
 
 def shift_words(psi: float) -> str:

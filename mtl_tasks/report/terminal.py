@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,8 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mtl_tasks.core.documents import validate
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.store.documents.data import StageUsage
+from mtl_tasks.store.documents.drift import Drift
+from mtl_tasks.store.documents.evaluation import Measurement
+from mtl_tasks.store.documents.explanation import MemberScore, PairExplanation, TaskPrediction
 
 _STYLES = {"better": "green", "worse": "red"}
 _PERSON_WIDTH = 30
@@ -21,24 +27,24 @@ _MOST_FIGURES = 5
 
 def print_summary(document: RunDocument, console: Console) -> None:
     """Print a finished run as tables that fit 100 columns."""
-    scenario, ranking = document.scenario, document.evaluation["ranking"]
+    scenario, ranking = document.scenario, document.evaluation.ranking
     _say(console, f"\n{scenario.title}", style="bold")
     _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
-    for task, evaluation in document.evaluation["tasks"].items():
-        title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation['rows'])} test rows)"
+    for task, evaluation in document.evaluation.tasks.items():
+        title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation.rows)} test rows)"
         _show(console, title, _metrics(document, task))
     note = f"In parentheses: gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     _say(console, note, style="dim")
     _show(console, "Fusion", _fusion(document))
-    _show(console, f"Top-{ranking['k']} recommendations ({labels.people(ranking)})", _ranking(document))
+    _show(console, f"Top-{ranking.k} recommendations ({labels.people(ranking)})", _ranking(document))
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
-    if shortlisted := labels.shortlist(ranking.get("shortlist")):
+    if shortlisted := labels.shortlist(ranking.shortlist):
         _say(console, shortlisted, style="dim")
     _print_verdict(document, console)
     if document.drift is not None:
         _print_drift(document.drift, console)
-    _show(console, "Stages", _stages(document))
+    _show(console, "Stages", _stages(document.stages))
     if document.sample:
         since = "" if document.accepted else f", made before the run was: {document.outcome}"
         _show(console, f"Recommendations (utility: {scenario.utility}{since})", _people(document))
@@ -47,56 +53,57 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"\nReport: {document.report}")
 
 
-def print_explanation(explanation: dict[str, Any], console: Console) -> None:
+def print_explanation(document: Mapping[str, Any], console: Console) -> None:
     """Print the explanation of the predictions for one user and one item.
 
     See :func:`mtl_tasks.recommend.explain.explain_pair`.
     """
-    title = f": {explanation['title']}" if explanation["title"] else ""
-    new = f" (new user, no event before {explanation['as_of']})" if explanation["new_user"] else ""
-    _say(console, f"\nUser {explanation['user_id']}{new} and item {explanation['item_id']}{title}", style="bold")
-    run = f"run {explanation['run_key'][:12]}"
-    _say(console, f"{explanation['scenario']}, as of {explanation['as_of']}, {run}", style="dim")
-    for task, told in explanation["tasks"].items():
-        _show(console, f"{task}: {_predicted(told['prediction'], told['kind'])}", _own_predictions(told))
-        if told["explained"] is None:
+    explanation = validate(PairExplanation, dict(document), "explanation")
+    title = f": {explanation.title}" if explanation.title else ""
+    new = f" (new user, no event before {explanation.as_of})" if explanation.new_user else ""
+    _say(console, f"\nUser {explanation.user_id}{new} and item {explanation.item_id}{title}", style="bold")
+    run = f"run {explanation.run_key[:12]}"
+    _say(console, f"{explanation.scenario}, as of {explanation.as_of}, {run}", style="dim")
+    for task, predicted in explanation.tasks.items():
+        _show(console, f"{task}: {_predicted(predicted.prediction, predicted.kind)}", _own_predictions(predicted))
+        if predicted.explained is None:
             _say(
                 console,
                 "\nNo member that grows trees has weight here, so there is no breakdown by feature.",
                 style="dim",
             )
         else:
-            _print_contributions(told["explained"], told["kind"], console)
+            _print_contributions(predicted.explained, predicted.kind, console)
 
 
-def _print_contributions(explained: dict[str, Any], kind: str, console: Console) -> None:
-    _say(console, f"\nContributions to {explained['member']}, in {explained['unit']}:", style="dim")
-    parts = [(part["contribution"], part["words"]) for part in explained["contributions"]]
-    others = explained["others"]
-    if others["features"]:
-        parts.append((others["contribution"], f"{others['features']} other features"))
-    _say(console, f"{labels.number(explained['base'], 2):>8}  on average")
+def _print_contributions(explained: MemberScore, kind: str, console: Console) -> None:
+    _say(console, f"\nContributions to {explained.member}, in {explained.unit}:", style="dim")
+    parts = [(part.contribution, part.words) for part in explained.contributions]
+    others = explained.others
+    if others.features:
+        parts.append((others.contribution, f"{others.features} other features"))
+    _say(console, f"{labels.number(explained.base, 2):>8}  on average")
     for amount, words in parts:
         shown = Text(f"{labels.signed(amount, 2):>8}", style="green" if amount > 0 else "red")
         console.print(shown.append(f"  {words}", style="default"), soft_wrap=True)
-    _say(console, f"{labels.number(explained['score'], 2):>8}  {_in_all(explained['score'], kind)}")
+    _say(console, f"{labels.number(explained.score, 2):>8}  {_in_all(explained.score, kind)}")
 
 
 def _in_all(score: float, kind: str) -> str:
     return f"in all, that is {labels.percent(1 / (1 + math.exp(-score)))}" if kind == "binary" else "in all"
 
 
-def _own_predictions(told: dict[str, Any]) -> Table:
+def _own_predictions(task: TaskPrediction) -> Table:
     table = _table()
     table.add_column("member")
     table.add_column("prediction", justify="right")
     table.add_column("weight in the fusion", justify="right")
-    for own in sorted(told["members"], key=lambda own: -own["weight"]):
-        shown = _predicted(own["prediction"], told["kind"])
-        table.add_row(own["member"], shown, labels.number(own["weight"], 2), style="" if own["weight"] else "dim")
+    for own in sorted(task.members, key=lambda own: -own.weight):
+        shown = _predicted(own.prediction, task.kind)
+        table.add_row(own.member, shown, labels.number(own.weight, 2), style="" if own.weight else "dim")
     table.add_section()
-    how = ", ".join([told["method"], *([f"{told['calibration']} calibration"] * (told["calibration"] != "none"))])
-    table.add_row("fusion", _predicted(told["prediction"], told["kind"]), how, style="bold")
+    how = ", ".join([task.method, *([f"{task.calibration} calibration"] * (task.calibration != "none"))])
+    table.add_row("fusion", _predicted(task.prediction, task.kind), how, style="bold")
     return table
 
 
@@ -118,7 +125,7 @@ def _table() -> Table:
 
 
 def _metrics(document: RunDocument, task: str) -> Table:
-    versus_floor, models = document.evaluation["tasks"][task]["versus_floor"], document.models(task)
+    versus_floor, models = document.evaluation.tasks[task].versus_floor, document.models(task)
     table = _table()
     table.add_column("model", no_wrap=True)
     names = labels.in_order(models[FLOOR])
@@ -132,15 +139,13 @@ def _metrics(document: RunDocument, task: str) -> Table:
     return table
 
 
-def _cell(name: str, metric: dict[str, Any] | None, gain: dict[str, Any] | None, is_best: bool) -> Text:
+def _cell(name: str, metric: Measurement | None, gain: Measurement | None, is_best: bool) -> Text:
     digits = labels.metric(name).digits
-    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
-    if gain is not None and gain["value"] is not None:
+    text = Text(labels.number(metric.value if metric else None, digits), style="bold" if is_best else "")
+    if gain is not None and gain.value is not None:
         standing = labels.stands(gain)
         mark = "*" if standing in _STYLES else " "
-        text.append(
-            f" ({labels.signed(gain['value'], digits)}){mark}", style=f"not bold {_STYLES.get(standing, 'dim')}"
-        )
+        text.append(f" ({labels.signed(gain.value, digits)}){mark}", style=f"not bold {_STYLES.get(standing, 'dim')}")
     else:
         text.append(" " * (len(labels.signed(0, digits)) + 4))
     return text
@@ -157,16 +162,16 @@ def _fusion(document: RunDocument) -> Table:
         weights = sorted(document.weights(task).items(), key=lambda pair: -pair[1])
         # Only members with a weight are named: a column per member would not fit.
         shown = [f"{labels.number(weight, 2)} {member}" for member, weight in weights if weight > 0]
-        loss = labels.number(fusion["blend_loss"].get(document.taken(task)))
-        table.add_row(task, fusion["method"], ", ".join(shown) or "–", loss, fusion["calibration"]["kind"])
+        loss = labels.number(fusion.blend_loss.get(fusion.candidate))
+        table.add_row(task, fusion.method, ", ".join(shown) or "–", loss, fusion.calibration.kind)
     return table
 
 
 def _ranking(document: RunDocument) -> Table:
-    ranking = document.evaluation["ranking"]
+    ranking = document.evaluation.ranking
     table = _table()
     table.add_column("list", no_wrap=True)
-    lists = ranking["lists"]
+    lists = ranking.lists
     names = labels.in_order(next(iter(lists.values()), {}))
     for name in names:
         table.add_column(labels.metric(name).heading, justify="right")
@@ -177,53 +182,53 @@ def _ranking(document: RunDocument) -> Table:
     return table
 
 
-def _estimate(metric: dict[str, Any] | None, is_best: bool) -> Text:
+def _estimate(metric: Measurement | None, is_best: bool) -> Text:
     digits = 3
-    text = Text(labels.number(metric["value"] if metric else None, digits), style="bold" if is_best else "")
-    if metric is not None and metric["low"] is not None and metric["high"] is not None:
-        text.append(f" ±{labels.number((metric['high'] - metric['low']) / 2, digits)}", style="not bold dim")
+    text = Text(labels.number(metric.value if metric else None, digits), style="bold" if is_best else "")
+    if metric is not None and metric.half_width is not None:
+        text.append(f" ±{labels.number(metric.half_width, digits)}", style="not bold dim")
     return text
 
 
 def _unreachable(document: RunDocument) -> str:
-    share = document.evaluation["ranking"]["unreachable"]
+    share = document.evaluation.ranking.unreachable
     return f"{labels.percent(share)} of the items they took were not in the log before the test window."
 
 
 def _candidates(document: RunDocument) -> str:
-    ranking = document.evaluation["ranking"]
+    ranking = document.evaluation.ranking
     return (
-        f"{labels.percent(ranking['candidate_recall'])} of what they took were among the candidates, "
-        f"{ranking['candidates_per_user']:.0f} per user."
+        f"{labels.percent(ranking.candidate_recall)} of what they took were among the candidates, "
+        f"{ranking.candidates_per_user:.0f} per user."
     )
 
 
 def _print_verdict(document: RunDocument, console: Console) -> None:
     verdict, accepted = document.verdict, document.accepted
     notes = [
-        *(["dry run, nothing is promoted"] if verdict["mode"] == "dry_run" else []),
-        *(["first run, no champion yet"] if verdict["first"] else []),
+        *(["dry run, nothing is promoted"] if verdict.mode == "dry_run" else []),
+        *(["first run, no champion yet"] if verdict.first else []),
     ]
     heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
     heading.append(f"  ({'; '.join(notes)})" if notes else "", style="dim")
     console.print(heading)
     for ruling in document.rulings:
         _say(console, f"  {ruling}", style="bold")
-    for warning in verdict.get("warnings", []):
+    for warning in verdict.warnings:
         _say(console, f"  {warning}", style="bold yellow")
-    rules = sorted(verdict["rules"], key=lambda rule: bool(rule["passed"]))
-    lines = [(bool(rule["passed"]), rule["reason"]) for rule in rules]
-    for passed, reason in lines or [(accepted, reason) for reason in verdict["reasons"]]:
+    rules = sorted(verdict.rules, key=lambda rule: rule.passed)
+    lines = [(rule.passed, rule.reason) for rule in rules]
+    for passed, reason in lines or [(accepted, reason) for reason in verdict.reasons]:
         mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
         console.print(mark.append(reason, style="default"), soft_wrap=True)
 
 
-def _print_drift(drift: dict[str, Any], console: Console) -> None:
-    champion = drift["champion"]
+def _print_drift(drift: Drift, console: Console) -> None:
+    champion = drift.champion
     if champion is None:
         _say(console, "\nDrift: no champion to compare with.", style="dim")
-    elif champion["problem"] is not None:
-        why = f"the champion of {champion['as_of']} cannot be compared with: {champion['problem']}."
+    elif champion.problem is not None:
+        why = f"the champion of {champion.as_of} cannot be compared with: {champion.problem}."
         _say(console, f"\nDrift: {why}", style="dim")
     else:
         table = _table()
@@ -231,27 +236,30 @@ def _print_drift(drift: dict[str, Any], console: Console) -> None:
             table.add_column(heading)
         for heading in ("PSI", "by chance"):
             table.add_column(heading, justify="right")
-        for group, row in {row["group"]: row for row in reversed(champion["shifts"])}.items():
-            table.add_row(group, row["name"], labels.number(row["psi"], 3), labels.number(row["noise"], 3))
-        _show(console, f"Drift since the champion of {champion['as_of']}", table)
+        for group, shift in {shift.group: shift for shift in reversed(champion.shifts)}.items():
+            table.add_row(group, shift.name, labels.number(shift.psi, 3), labels.number(shift.noise, 3))
+        _show(console, f"Drift since the champion of {champion.as_of}", table)
         little, large = labels.SHIFTED
         _say(console, f"Population stability index: below {little} is little, above {large} large.", style="dim")
 
 
-def _stages(document: RunDocument) -> Table:
+def _costs(seconds: float, cpu_seconds: float, peak_rss_mb: float) -> tuple[str, str, str]:
+    return labels.number(seconds, 1), labels.number(cpu_seconds, 1), labels.count(peak_rss_mb)
+
+
+def _stages(stages: Sequence[StageUsage]) -> Table:
     table = _table()
     table.add_column("stage", no_wrap=True)
     for title in ("seconds", "CPU seconds", "peak MiB"):
         table.add_column(title, justify="right")
     table.add_column("")
-    for stage in document.stages:
-        figures = [labels.number(stage[key], 1) for key in ("seconds", "cpu_seconds")]
-        reused = "reused" if stage["reused"] else ""
-        table.add_row(stage["name"], *figures, labels.count(stage["peak_rss_mb"]), reused)
-    totals = [labels.number(sum(stage[key] for stage in document.stages), 1) for key in ("seconds", "cpu_seconds")]
-    peak = max((stage["peak_rss_mb"] for stage in document.stages), default=0)
+    for stage in stages:
+        reused = "reused" if stage.reused else ""
+        table.add_row(stage.name, *_costs(stage.seconds, stage.cpu_seconds, stage.peak_rss_mb), reused)
+    seconds, cpu_seconds = sum(stage.seconds for stage in stages), sum(stage.cpu_seconds for stage in stages)
+    peak = max((stage.peak_rss_mb for stage in stages), default=0)
     table.add_section()
-    table.add_row("all", *totals, labels.count(peak), "", style="bold")
+    table.add_row("all", *_costs(seconds, cpu_seconds, peak), "", style="bold")
     return table
 
 
@@ -272,21 +280,21 @@ def _people(document: RunDocument) -> Table:
     for person in document.sample:
         table.add_section()
         about = [
-            str(person["user_id"]),
-            *textwrap.wrap(f"took {labels.listed(person['history'], most=3)}", _PERSON_WIDTH),
+            str(person.user_id),
+            *textwrap.wrap(f"took {labels.listed(person.history, most=3)}", _PERSON_WIDTH),
         ]
-        rows = person["recommendations"]
+        rows = person.recommendations
         for place, row in enumerate(rows):
             note = about[place] if place < min(len(about), len(rows)) else ""
-            figures = [labels.number(row[column], 2) for column in columns]
-            table.add_row(Text(note, style="dim" if place else ""), str(place + 1), Text(row["title"]), *figures)
+            figures = [labels.number(row.figures[column], 2) for column in columns]
+            table.add_row(Text(note, style="dim" if place else ""), str(place + 1), Text(row.title), *figures)
     return table
 
 
 def _figures(document: RunDocument) -> list[str]:
     """Return the columns shown beside a recommendation's title; of many tasks, only those of the utility formula."""
-    rows = [row for person in document.sample for row in person["recommendations"]]
-    figures = [key for key in (rows[0] if rows else {}) if key != "title"]
+    rows = [row for person in document.sample for row in person.recommendations]
+    figures = list(rows[0].figures) if rows else []
     if len(figures) <= _MOST_FIGURES:
         return figures
     ordering = document.scenario.formula.tasks[: _MOST_FIGURES - 1]

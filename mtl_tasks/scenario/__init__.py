@@ -4,7 +4,19 @@ from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
-from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
+from mtl_tasks.scenario.scenario import (
+    FEATURE_SECTIONS,
+    LISTS,
+    RANKERS,
+    SCENARIO_FOLDER,
+    SOURCE_NAMES,
+    RankerName,
+    Recommend,
+    Scenario,
+    SourceName,
+    Sources,
+    Windows,
+)
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
 from mtl_tasks.scenario.utility import Formula
@@ -13,7 +25,9 @@ __all__ = [
     "BOOSTED",
     "FEATURE_SECTIONS",
     "LISTS",
+    "RANKERS",
     "SCENARIO_FOLDER",
+    "SOURCE_NAMES",
     "AttributeTable",
     "Boosting",
     "Formula",
@@ -24,9 +38,13 @@ __all__ = [
     "Margin",
     "MemberKind",
     "Prior",
+    "RankerName",
+    "Recommend",
     "Rule",
     "Scenario",
     "Source",
+    "SourceName",
+    "Sources",
     "Sql",
     "Task",
     "UserTable",

@@ -40,9 +40,9 @@ class _Open:
 
 
 class _Loader(yaml.SafeLoader):
-    """Checks the events before anything is made of them, and refuses a key that stands twice in a section.
+    """Checks the events before anything is made of them, and refuses duplicate keys in a section.
 
-    Of two keys alike, YAML's loader takes the last and says nothing.
+    Of two equal keys, YAML's loader takes the last without a word.
     """
 
     def __init__(self, text: str) -> None:
@@ -99,7 +99,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if (key.tag, key.value) in met:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key.value!r} is in its section twice", problem_mark=key.start_mark
+                    problem=f"the key {key.value!r} is duplicated in its section", problem_mark=key.start_mark
                 )
             met.add((key.tag, key.value))
         return node
@@ -123,7 +123,7 @@ def read_yaml(text: str) -> Any:
     OutOfBoundsError
         If it is too large, too deep, recursive, or has a tag, or a value that cannot be represented.
     yaml.YAMLError
-        If it is not YAML, or a key stands twice in a section.
+        If it is not YAML, or a key is duplicated in a section.
     """
     return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
 

@@ -21,7 +21,10 @@ from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
 log = logging.getLogger(__name__)
 
-RENAMED: Final = (("boosting", "transfer", "warm_start"),)  # section, former key, key
+RENAMED: Final = (  # section, former key, key
+    ("boosting", "transfer", "warm_start"),
+    ("validation", "max_unjoined", "max_unattributed"),
+)
 MOST_FAULTS: Final = 10  # of one document, in a message
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -49,20 +52,17 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     """
     if re.fullmatch(NAME, name) is None:
         raise ConfigError(
-            f"scenario {_SHORT.repr(name)}: a name is a letter and up to 39 more small letters, digits and _, and the "
-            f"file in {folder} is called by it"
+            f"scenario {_SHORT.repr(name)}: a name is a letter and up to 39 more small letters, digits and _; the "
+            f"file in {folder} has that name"
         )
     path = folder / f"{name}.yaml"
     if not os.path.lexists(path):
         known = scenario_names(folder)
         hint = nearest(name, known)
         raise ConfigError(f"scenario {name!r}: no file {path}{hint} (known: {', '.join(known) or 'none'})")
-    document = _read_document(path)
-    for key, value in (overrides or {}).items():
-        _set(document, key, value)
-    document, former = with_new_names(document, str(path))
-    for old, new in former:
-        _warn_once(f"{path}: {old} is now {new}, and the old name is accepted until the next release: rename it")
+    document, former = with_new_names(_read_document(path), str(path))
+    _warn_of_former_names(former, str(path))
+    document = _override(document, overrides or {})
     scenario = parse_scenario({"name": name, **document}, where=str(path))
     if scenario.name != name:  # two files of one name would write to the same place in the store
         raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
@@ -118,6 +118,33 @@ def with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any]
         document = {**document, section: {new if key == old else key: value for key, value in keys.items()}}
         found.append((f"{section}.{old}", f"{section}.{new}"))
     return document, found
+
+
+def _override(document: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Set keys of a document; former names of keys are accepted with a warning that names ``--set``."""
+    for key, value in overrides.items():
+        current, former = _current_name(key)
+        if current != key and current in overrides:
+            raise ConfigError(f"--set {key}: is the former name of {current}, which is also set: set {current} only")
+        _set(document, current, value)
+        document, within = with_new_names(document, f"--set {key}")
+        _warn_of_former_names([*former, *within], f"--set {key}")
+    return document
+
+
+def _current_name(key: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return a dotted key under its new name, and the (old, new) pair if it or its parent was renamed."""
+    for section, old, new in RENAMED:
+        former, current = f"{section}.{old}", f"{section}.{new}"
+        if f"{key}.".startswith(f"{former}."):
+            return current + key.removeprefix(former), [(former, current)]
+    return key, []
+
+
+def _warn_of_former_names(former: list[tuple[str, str]], where: str) -> None:
+    """Log a warning for each (old, new) pair found in a file or a setting."""
+    for old, new in former:
+        _warn_once(f"{where}: {old} is now {new}, and the old name is accepted until the next release: rename it")
 
 
 def _read_document(path: Path) -> dict[str, Any]:

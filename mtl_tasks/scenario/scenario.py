@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import keyword
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -50,14 +50,14 @@ class Validation(Model):
         default=datetime.date(2100, 1, 1),
         ge=datetime.date(1900, 1, 1),
         le=datetime.date(2200, 1, 1),
-        description="a row of this day or a later one is bad; other rows from as_of on are left out, which is no fault",
+        description="a row of this day or a later one is bad; other rows from as_of on are only left out",
     )
     duplicates: Literal["drop", "quarantine", "refuse"] = Field(
         default="drop",
         description="exact copies of a row: drop leaves them out and counts them, quarantine treats them as bad rows, "
         "refuse refuses the log",
     )
-    max_unjoined: Fraction | dict[Name, Fraction] = Field(
+    max_unattributed: Fraction | dict[Name, Fraction] = Field(
         default=0.5,
         description="long layout: largest share of a label's events that may follow no exposure; one share for all "
         "labels, or task or signal -> share (0.5 for those not named)",
@@ -77,9 +77,11 @@ class Validation(Model):
         description="whether messages may quote values of rows, such as ids; null: on the command line, not in Airflow",
     )
 
-    def unjoined_limit(self, name: str) -> float:
+    def unattributed_limit(self, name: str) -> float:
         """Most events of the type of a task or signal that may follow no exposure, as a share of them."""
-        return self.max_unjoined.get(name, 0.5) if isinstance(self.max_unjoined, dict) else self.max_unjoined
+        return (
+            self.max_unattributed.get(name, 0.5) if isinstance(self.max_unattributed, dict) else self.max_unattributed
+        )
 
     @model_validator(mode="after")
     def _ordered(self) -> Validation:
@@ -88,12 +90,85 @@ class Validation(Model):
         return self
 
 
+Size = Annotated[Whole, Field(ge=0, le=100_000)]
+SourceName = Literal["als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats"]
+SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
+
+
+class Sources(Model):
+    """Candidates of a user from each source; 0 switches a source off."""
+
+    als: Size | None = Field(
+        default=None, description="nearest items by the preference factors; null: recommend.candidates"
+    )
+    popular: Size | None = Field(
+        default=None,
+        description="items with the most positive interactions in the last seven days; null: recommend.candidates",
+    )
+    co_occurrence: Size | None = Field(
+        default=None, description="items that share users with the user's items; null: recommend.candidates"
+    )
+    attributes: Size | None = Field(
+        default=None,
+        description="items of each attribute whose values the user's items have, with a positive interaction in the "
+        "last 28 days; null: recommend.candidates",
+    )
+    item_item: Size = Field(default=0, description="nearest neighbors of the user's items by the cosine of their users")
+    ease: Size = Field(
+        default=0,
+        description="items by EASE, a linear item-item model in closed form; refused above 20,000 items with a "
+        "positive interaction in the last 365 days",
+    )
+    new_items: Size = Field(
+        default=0,
+        description="items first seen in the last seven days, by attributes and by their positive interactions so far",
+    )
+    repeats: Size | None = Field(
+        default=None,
+        description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
+        "allow, else 0",
+    )
+
+
+RankerName = Literal["utility", "popularity", "popularity_1d", "als", "rrf", "softmax", "lambdarank", "stacked"]
+RANKERS: Final[tuple[RankerName, ...]] = get_args(RankerName)  # the simplest first
+
+
+class Ranking(Model):
+    """What rankers are fitted on: lists made on days before the test window, as recommendations are made."""
+
+    days: Whole = Field(
+        default=4,
+        ge=0,
+        le=60,
+        description="days before the blend window, each as far from the next as the blend window is long, whose lists "
+        "`lambdarank` learns from; none is before the train window",
+    )
+    users: Whole = Field(
+        default=2000, ge=10, le=1_000_000, description="most users whose lists are made on each of these days"
+    )
+    min_lists: Whole = Field(
+        default=1000,
+        ge=10,
+        le=1_000_000,
+        description="fewest lists with a relevant candidate that `lambdarank` is fitted on; with fewer it is left out",
+    )
+
+
 class Recommend(Model):
     """How the lists are made."""
 
     top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
     candidates: Whole = Field(
-        default=100, ge=10, le=100_000, description="items from each of the four candidate sources"
+        default=100,
+        ge=10,
+        le=100_000,
+        description="items from each candidate source whose size in recommend.sources is null",
+    )
+    sources: Sources = Field(default=Sources(), description="candidates of a user from each source")
+    repeat: Literal["leave_out", "allow"] = Field(
+        default="leave_out",
+        description="whether items with which a user has a positive interaction may be recommended again",
     )
     shortlist_factor: Whole | None = Field(
         default=8,
@@ -107,14 +182,52 @@ class Recommend(Model):
     )
     utility: str | None = Field(
         default=None,
-        description="score that orders the recommendations: arithmetic over task names, such as purchase * rating; "
-        "null: the first binary task",
+        description="value of an item to a user: arithmetic over task names, such as purchase * rating; it orders the "
+        "recommendations if the ranker is `utility`; null: the first binary task",
     )
+    ranker: Literal["auto"] | RankerName = Field(
+        default="auto",
+        description="what orders the recommendations; auto: the ranker with the best NDCG on lists made at the start "
+        "of the blend window",
+    )
+    target: tuple[Name, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="tasks whose positives, or high values, recommendations should contain: rankers learn from them "
+        "and lists are judged by them; null: the binary tasks in the utility, or all of its tasks if none is binary",
+    )
+    gains: dict[Name, Annotated[Real, Field(gt=0, le=1e6)]] = Field(
+        default={}, description="target task -> gain of a positive, or of the highest value of a regression; default 1"
+    )
+    ranking: Ranking = Field(default=Ranking(), description="lists that rankers are fitted on")
 
     @property
     def shortlist(self) -> int | None:
         """How many candidates of a user all trees score; null if every one."""
         return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
+
+    @property
+    def source_sizes(self) -> dict[SourceName, int]:
+        """Number of candidates of a user from each source that is on, in the order of the sources' bits."""
+        given = self.sources.model_dump()
+        if given["repeats"] is None and self.repeat == "leave_out":
+            given["repeats"] = 0
+        sizes = {name: self.candidates if given[name] is None else int(given[name]) for name in SOURCE_NAMES}
+        return {name: size for name, size in sizes.items() if size}
+
+    @model_validator(mode="after")
+    def _with_candidates(self) -> Recommend:
+        if self.sources.repeats and self.repeat == "leave_out":
+            raise ValueError(
+                f"sources.repeats is {self.sources.repeats}, but repeat is 'leave_out', which offers no item again: "
+                "set recommend.repeat to 'allow', or sources.repeats to 0"
+            )
+        if not self.source_sizes:
+            raise ValueError(
+                f"sources: every source has size 0, so there are no candidates: give one of {', '.join(SOURCE_NAMES)} "
+                "a size above 0"
+            )
+        return self
 
 
 def _on_one_line(text: Any) -> Any:
@@ -179,8 +292,9 @@ class Scenario(Model):
     @field_validator("members")
     @classmethod
     def _with_the_floor(cls, members: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(members)) != len(members):
-            raise ValueError("a member is listed twice")
+        for name in members:
+            if members.count(name) > 1:
+                raise ValueError(f"{name!r} is duplicated: list each member once")
         if "popularity" not in members:
             raise ValueError("'popularity' must be a member: it is the floor that the others are measured against")
         return members
@@ -199,7 +313,9 @@ class Scenario(Model):
         self._check_signals()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
-            raise ValueError("tasks: all tasks with sampled negatives must sample them alike, they share the rows")
+            raise ValueError(
+                "tasks: all tasks with sampled negatives must set `negatives` to the same value, as they share the rows"
+            )
         judged = [*(rule.task for rule in self.gate.absolute), *(rule.task for rule in self.gate.relative)]
         for task in judged:
             if task not in self.tasks and task != LISTS:
@@ -208,13 +324,27 @@ class Scenario(Model):
             Formula.parse(self.utility, list(self.tasks))
         except ValueError as error:
             raise ValueError(f"recommend.utility: {error}") from None
+        self._check_target()
         return self
 
+    def _check_target(self) -> None:
+        for name in self.recommend.target or ():
+            if name not in self.tasks:
+                raise ValueError(f"recommend.target: unknown task {name!r}{nearest(name, list(self.tasks))}")
+        for name in self.recommend.gains:
+            if name not in self.target:
+                known = ", ".join(self.target)
+                raise ValueError(
+                    f"recommend.gains: {name!r} is not a target{nearest(name, list(self.target))} (targets: {known})"
+                )
+
     def _check_types(self) -> None:
-        limits = self.validation.max_unjoined
+        limits = self.validation.max_unattributed
         for name in limits if isinstance(limits, dict) else ():
             if name not in self.labels:
-                raise ValueError(f"validation.max_unjoined: {name!r} has no label{nearest(name, list(self.labels))}")
+                raise ValueError(
+                    f"validation.max_unattributed: {name!r} has no label{nearest(name, list(self.labels))}"
+                )
         long = self.source.long
         if long is None:
             return
@@ -238,7 +368,7 @@ class Scenario(Model):
         weights = self.factors.signals
         for name in weights or ():
             if name not in known:
-                raise ValueError(f"factors.signals: {name!r} is no binary task or signal{nearest(name, known)}")
+                raise ValueError(f"factors.signals: {name!r} is not a binary task or signal{nearest(name, known)}")
         if weights is not None and not any(weights.values()):
             raise ValueError("factors.signals: no signal has a weight above 0, so no item is ever taken")
         for name in self.source.prior.labels if self.source.prior else ():
@@ -290,6 +420,14 @@ class Scenario(Model):
     def formula(self) -> Formula:
         """The same, to be evaluated."""
         return Formula.parse(self.utility, list(self.tasks))
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """The tasks that recommendations are judged by."""
+        if self.recommend.target is not None:
+            return self.recommend.target
+        named = self.formula.tasks
+        return tuple(name for name in named if self.tasks[name].kind == "binary") or named
 
     @property
     def file(self) -> str:

@@ -46,7 +46,7 @@ class AttributeTable(Model):
         names = [*self.numeric, *self.categorical, *self.multi, *self.times]
         for name in names:
             if names.count(name) > 1 or name in RESERVED:
-                raise ValueError(f"attribute {name!r} is used twice or has a reserved name: give it another name")
+                raise ValueError(f"attribute {name!r} is duplicated or has a reserved name: give it another name")
         return self
 
 
@@ -82,10 +82,10 @@ class Context(Model):
         names = [*self.numeric, *self.categorical, *(CALENDAR if self.calendar else ())]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name!r} is there twice: give one of them another name")
+                raise ValueError(f"{name!r} is duplicated: give one of them another name")
         for name in self.serve:
             if name not in names:
-                raise ValueError(f"`serve` names {name!r}, which is no context{nearest(name, names)}")
+                raise ValueError(f"`serve` names {name!r}, which is not a context{nearest(name, names)}")
         return self
 
     @property
@@ -169,7 +169,7 @@ class Long(Model):
 
 
 class Signal(Model):
-    """Something that people did besides, and nobody predicts."""
+    """A type of user behavior that is observed but not predicted."""
 
     column: Line = Field(description="0/1 column, or an event type in a long log")
     above: Value | None = Field(

@@ -6,15 +6,12 @@ relies on renaming a folder, so a disk and an object store behave alike.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import logging
-import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -24,10 +21,11 @@ from upath import UPath
 from mtl_tasks.core.errors import ArtifactError, answering
 from mtl_tasks.store.address import checked_address
 from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
+from mtl_tasks.store.durable_files import write_durably, write_once
+from mtl_tasks.store.manifests import content_sha256, refuse_malformed
 from mtl_tasks.store.safe_files import (
     DOCUMENT_BYTES,
     FILE_BYTES,
-    LOCAL,
     FileStatus,
     file_status,
     is_name,
@@ -75,7 +73,9 @@ class Ref:
             raise ArtifactError(f"{document!r:.200}: not a reference to an artifact (expected {', '.join(_REF)})")
         for name, kind in _REF.items():
             if type(document[name]) is not kind:
-                raise ArtifactError(f"{document!r:.200}: not a reference to an artifact ({name} is no {kind.__name__})")
+                raise ArtifactError(
+                    f"{document!r:.200}: not a reference to an artifact ({name} is not of type {kind.__name__})"
+                )
         split_names(document["uri"])
         return cls(**document)
 
@@ -128,7 +128,7 @@ class Artifact:
     def __init__(self, store: Store, uri: str, manifest: dict[str, Any]) -> None:
         self.folder = store.root / uri
         self.manifest = manifest
-        self.ref = Ref(uri, manifest["key"], _content_sha256(manifest), manifest["rows"])
+        self.ref = Ref(uri, manifest["key"], content_sha256(manifest), manifest["rows"])
         self._root = store.root
 
     @property
@@ -226,34 +226,6 @@ def _damaged(path: UPath) -> ArtifactError:
 
 
 _USED: Final = "used"
-_PATH: Final = re.compile(r"attempt-[0-9a-f]{12}/(.+)")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-def _refuse_malformed(manifest: dict[str, Any], uri: str) -> None:
-    """Raise ValueError unless a document is the manifest of the artifact at ``uri``."""
-    key, rows, files = manifest.get("key"), manifest.get("rows"), manifest.get("files")
-    if not (isinstance(key, str) and type(rows) is int and isinstance(files, dict) and "summary" in manifest):
-        raise ValueError("has no key, rows, files or summary")
-    if key[:32] != uri.rpartition("/")[2]:
-        raise ValueError(f"belongs to key {key[:32]:.32}, not to this folder")
-    for name, entry in files.items():
-        if not isinstance(entry, dict) or not _is_file_entry(name, entry):
-            raise ValueError(f"its entry of file {name!r:.100} has an invalid path, size or sha256")
-
-
-def _is_file_entry(name: str, entry: dict[str, Any]) -> bool:
-    path, size, sha256 = entry.get("path"), entry.get("size"), entry.get("sha256")
-    found = _PATH.fullmatch(path) if isinstance(path, str) else None
-    hashed = isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
-    placed = found is not None and found[1] == name and is_name(name)
-    return placed and hashed and type(size) is int and 0 <= size <= FILE_BYTES
-
-
-def _content_sha256(manifest: dict[str, Any]) -> str:
-    files = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-    content = {name: value for name, value in manifest.items() if name != "usage"} | {"files": files}
-    return hashlib.sha256(to_json(content)).hexdigest()
 
 
 @dataclass(frozen=True, init=False)
@@ -337,7 +309,7 @@ class Store:
         try:
             with answering(f"{path}: cannot be read", but=FileNotFoundError):
                 manifest = self.read_document(f"{uri}/{MANIFEST}", REMEDY)
-            _refuse_malformed(manifest, uri)
+            refuse_malformed(manifest, uri)
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -416,7 +388,7 @@ class Store:
         # A put that is retried after a lost response finds its own manifest.
         own = any(entry["path"].startswith(f"{attempt}/") for entry in found.manifest["files"].values())
         if not first and not own:
-            _give_up(folder / attempt, equal=found.ref.sha256 == _content_sha256(manifest))
+            _give_up(folder / attempt, equal=found.ref.sha256 == content_sha256(manifest))
         return found
 
 
@@ -439,63 +411,3 @@ def _refuse_unreadable(folder: UPath, files: Mapping[str, bytes]) -> None:
                 f"{folder}: file {name!r} of {len(data):,} bytes cannot be stored: names are of letters, digits and "
                 f"_.=-, and no such file has more than {limit:,} bytes; read fewer or larger source files"
             )
-
-
-def write_durably(path: UPath, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing.
-
-    On a disk this takes a temporary name, fsync and replace; an object store's put is already atomic.
-    """
-    if path.protocol not in LOCAL:
-        path.write_bytes(data)
-        return
-    with _written_aside(path.path, data) as temporary:
-        os.replace(temporary, path.path)
-
-
-def write_once(path: UPath, data: bytes) -> bool:
-    """Write a file like :func:`write_durably` unless it exists, and return whether it was written.
-
-    Of two concurrent writers one gets False, by a link on a disk or by a conditional put in an object store.
-    """
-    try:
-        if path.protocol not in LOCAL:
-            path.fs.pipe_file(path.path, data, mode="create")
-        else:
-            with _written_aside(path.path, data) as temporary:
-                _link(temporary, path.path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        if path.exists():  # a store without conditional writes: concurrent writers can race
-            return False
-        path.write_bytes(data)
-    return True
-
-
-def _link(temporary: str, final: str) -> None:
-    try:
-        os.link(temporary, final)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links, such as a mounted bucket: concurrent writers can race
-        if os.path.exists(final):
-            raise FileExistsError(final) from None
-        os.replace(temporary, final)
-
-
-@contextmanager
-def _written_aside(final: str, data: bytes) -> Iterator[str]:
-    """Write a file under a temporary name in the same folder, and remove it at the end of the block."""
-    temporary = f"{final}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with open(temporary, "wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        yield temporary
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)

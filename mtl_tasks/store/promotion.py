@@ -15,8 +15,8 @@ from mtl_tasks.store.stages import BULK
 def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[str]]:
     """Return, by run, one line for each missing or damaged artifact, per-day artifacts included.
 
-    Artifacts shared by runs are read once. Pruned tables are no fault; a missing day that an existing table refers to
-    is one.
+    Artifacts shared by runs are read once. A pruned table is not a fault; a missing day that an existing table refers
+    to is one.
     """
     known: dict[Ref, list[str]] = {}
 
@@ -31,7 +31,7 @@ def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[st
 
 
 def problems_of(entry: RunRecord, store: Store) -> list[str]:
-    """Return one line for each missing or damaged artifact of a run, without days; pruned tables are no fault."""
+    """Return one line for each missing or damaged artifact of a run, without days; pruned tables are not a fault."""
     return _by_stage(entry, store, lambda ref: _check(store, ref)[1])
 
 

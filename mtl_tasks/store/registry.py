@@ -19,7 +19,8 @@ from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, GateError, SealError, StoreError, answering
 from mtl_tasks.core.program import PROGRAM
-from mtl_tasks.store.artifacts import Store, write_durably
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.durable_files import write_durably
 from mtl_tasks.store.records import (
     AWAITING,
     AWAITS_APPROVAL,

@@ -9,7 +9,8 @@ from typing import Final
 from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, SealError, answering
-from mtl_tasks.store.artifacts import MANIFEST, Store, write_durably
+from mtl_tasks.store.artifacts import MANIFEST, Store
+from mtl_tasks.store.durable_files import write_durably
 from mtl_tasks.store.sealing import StoreKey, sealed
 
 _REMEDY: Final = "it was not sealed"

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
 
+from mtl_tasks.core.documents import validate
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.data import Usage
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.stages import stage_position
 
-Json = dict[str, Any]
 RUNS: Final = 5
 
 
@@ -43,7 +44,7 @@ class PastCosts:
     runs: int
     stages: dict[str, Cost]
 
-    def to_json(self) -> Json:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
         return asdict(self)
 
@@ -75,14 +76,18 @@ def read_costs(store: Store, scenario: str) -> PastCosts:
     return PastCosts(len(usages), stages)
 
 
-def _usage(store: Store, entry: RunRecord) -> Json:
+def _usage(store: Store, entry: RunRecord) -> dict[str, Usage]:
     """Return the usage of each stage whose artifact still exists; old ones may have been pruned."""
     found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
-    return {stage: artifact.manifest["usage"] for stage, artifact in found.items() if artifact is not None}
+    return {
+        stage: validate(Usage, artifact.manifest["usage"], f"{artifact.folder}: usage")
+        for stage, artifact in found.items()
+        if artifact is not None
+    }
 
 
-def _cost(usages: list[Json]) -> Cost:
-    return Cost(median(usage["seconds"] for usage in usages), max(usage["peak_rss_mb"] for usage in usages))
+def _cost(usages: list[Usage]) -> Cost:
+    return Cost(median(usage.seconds for usage in usages), max(usage.peak_rss_mb for usage in usages))
 
 
 def _time(seconds: float) -> str:

@@ -32,6 +32,7 @@ STAGES: Final[dict[str, StageTraits]] = {
     "features": StageTraits("run", daily=True),
     "member": StageTraits(),
     "fuse": StageTraits(),
+    "rank": StageTraits(),
     "evaluate": StageTraits(),
     "gate": StageTraits(),
     "publish": StageTraits("always"),
@@ -47,7 +48,7 @@ def stage_position(stage: str) -> int:
     """Return the position of a stage in a run; unknown stages come last.
 
     >>> stage_position("split"), stage_position("member:als"), stage_position("another")
-    (2, 5, 12)
+    (2, 5, 13)
     """
     kind = stage.partition(":")[0]
     return list(STAGES).index(kind) if kind in STAGES else len(STAGES)

@@ -22,7 +22,6 @@ from plugins.model_board.access import ReadableScenario, ReadableScenarios, open
 from plugins.model_board.explorer import EXPLORER
 from plugins.model_board.turns import BusyError
 
-Json = dict[str, Any]
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
 AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
@@ -99,38 +98,38 @@ def _wants_page(request: Request) -> bool:
 
 
 @app.get("/openapi.json", include_in_schema=False)
-def describe() -> Json:
+def describe() -> dict[str, Any]:
     """Return the OpenAPI description."""
     return app.openapi()
 
 
 @app.get("/api/scenarios", tags=["api"])
-def list_scenarios(scenarios: ReadableScenarios) -> list[Json]:
+def list_scenarios(scenarios: ReadableScenarios) -> list[dict[str, Any]]:
     """Return a summary of each scenario that the caller may see."""
-    return [views.summarize(open_store(), name) for name in scenarios]
+    return [views.summarize(open_store(), name).to_json() for name in scenarios]
 
 
 @app.get("/api/scenarios/{scenario}", tags=["api"])
-def show_history(scenario: ReadableScenario) -> Json:
+def show_history(scenario: ReadableScenario) -> dict[str, Any]:
     """Return all runs of a scenario, with metrics and intervals, and the champions over time."""
     return views.show_history(open_store(), scenario)
 
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
-def show_run(scenario: ReadableScenario, run_key: RunKey) -> Json:
+def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
     """Return all evidence of a run."""
     store = open_store()
     return views.evidence(store, views.find(store, scenario, run_key))
 
 
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
-def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> Json:
+def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> dict[str, Any]:
     """Return two runs side by side: differences with intervals, and settings that differ."""
-    return views.comparison(open_store(), scenario, first, second)
+    return views.comparison(open_store(), scenario, first, second).to_json()
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
-async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> Json:
+async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: OptionalId = None) -> dict[str, Any]:
     """Return a run's recommendations for a user, or its predictions for a user and an item, with reasons."""
     return (await EXPLORER.answer(open_store(), scenario, run, user, item or None)).to_json()
 
@@ -141,12 +140,12 @@ def home_page(request: Request, scenarios: ReadableScenarios) -> str:
     return pages.home(request, [_summary(name) for name in scenarios])
 
 
-def _summary(name: str) -> Json:
+def _summary(name: str) -> views.ScenarioSummary:
     """Return the summary of a scenario; a damaged registry must not hide the other scenarios."""
     try:
         return views.summarize(open_store(), name)
     except MtlError as error:
-        return {"scenario": name, "title": name, "runs": 0, "newest": None, "champion": None, "problem": str(error)}
+        return views.ScenarioSummary(name, name, problem=str(error))
 
 
 @app.get("/scenarios/{scenario}", response_class=HTMLResponse, include_in_schema=False)
@@ -185,11 +184,11 @@ async def explore_page(
     store = open_store()
     history = await run_in_threadpool(read_history, store, scenario)
     chosen = run or (history.champion.entry.run_key if history.champion else None)
-    asked = {"run": chosen, "user": user or None, "item": item or None}
     found, fault = None, None
-    if chosen and user:
+    asked = pages.Asked(chosen, user or None, item or None)
+    if asked.run and asked.user:
         try:
-            found = await EXPLORER.answer(store, scenario, chosen, user, item or None)
+            found = await EXPLORER.answer(store, scenario, asked.run, asked.user, asked.item)
         except StoreError:
             raise
         except MtlError as error:

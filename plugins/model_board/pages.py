@@ -7,20 +7,31 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import Request
 from markupsafe import Markup
 
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
-from mtl_tasks.pipeline.past_runs import History, PastRun, find_lists, list_artifacts, past_document, read_card
+from mtl_tasks.pipeline.past_runs import (
+    MISSING,
+    History,
+    PastRun,
+    find_lists,
+    list_artifacts,
+    past_document,
+    read_card,
+)
+from mtl_tasks.report.points import ChampionPoint, RunPoint
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.evaluation import Measurement, Measurements
 from mtl_tasks.store.stages import BULK
 from plugins.model_board import views
 from plugins.model_board.explorer import Answer
 from plugins.model_board.turns import BusyError
 
-Json = dict[str, Any]
+if TYPE_CHECKING:
+    from mtl_tasks.pipeline.comparison import Comparison
 
 SHOWN_RUNS: Final = 100
 KEPT_PAGES: Final = 64  # about 200 kB each
@@ -32,7 +43,7 @@ _drawing = Lock()  # matplotlib's settings are process-wide, and requests run in
 _drawers = BoundedSemaphore(MOST_DRAWERS)
 
 
-def home(request: Request, scenarios: list[Json]) -> str:
+def home(request: Request, scenarios: list[views.ScenarioSummary]) -> str:
     """Return the page of all scenarios."""
     return _render(request, "home.html", title="Models", scenarios=scenarios)
 
@@ -61,7 +72,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         The member to draw learning charts for; by default the one with the largest weight.
     """
     artifacts = list_artifacts(store, past.entry)
-    facts: Json = {
+    facts: dict[str, Any] = {
         "title": f"{past.entry.scenario_document['title']}, {past.entry.as_of}: {past.standing}",
         "scenario_name": past.entry.scenario_document["name"],
         "past": past,
@@ -70,14 +81,14 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     lists = find_lists(store, past.entry)
     stored = store, past.entry.scenario_document["name"], past.entry.run_key
     made = tuple(past.entry.refs.items()), None if lists is None else lists.ref
-    changing = past.rulings, made, tuple(row["state"] for row in artifacts)
+    changing = past.rulings, made, tuple(artifact.state for artifact in artifacts)
     try:
         sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
     except (StoreError, DataError):
         raise
     except MtlError as error:
-        gone = any(row["state"] == "missing" and row["stage"] in BULK for row in artifacts)
-        damaged = any(row["state"].startswith("damaged") for row in artifacts)
+        gone = any(artifact.state == MISSING and artifact.stage in BULK for artifact in artifacts)
+        damaged = any(artifact.damaged for artifact in artifacts)
         return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
     return _render(request, "run.html", sections=sections, **facts)
 
@@ -85,7 +96,8 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
 @lru_cache(maxsize=KEPT_PAGES)
 def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
     """Draw the evidence of a run, cached by everything of it that may change."""
-    from mtl_tasks.report.page import make_environment, most_used, page_context
+    from mtl_tasks.report.page import make_environment, page_context
+    from mtl_tasks.report.sections import most_used
 
     store, scenario, run_key = stored
     document = past_document(store, views.find(store, scenario, run_key))
@@ -100,14 +112,22 @@ def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member:
     return Markup(template.render(other_members=others, **drawn))  # noqa: S704 - the template has escaped it
 
 
-def compare(request: Request, scenario_name: str, compared: Json) -> str:
+def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
     """Return the page of two runs side by side."""
-    return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, **compared)
+    return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, compared=compared)
 
 
-def explore(request: Request, history: History, asked: Json, found: Answer | None, fault: str | None) -> str:
+class Asked(NamedTuple):
+    """The run, user and item that a page was asked about."""
+
+    run: str | None
+    user: str | None
+    item: str | None
+
+
+def explore(request: Request, history: History, asked: Asked, found: Answer | None, fault: str | None) -> str:
     """Return the page with the answer for a user or a pair, or with the reason why there is none."""
-    facts = {"history": history, "run_key": asked["run"], "asked": asked, "found": found, "fault": fault}
+    facts = {"history": history, "run_key": asked.run, "asked": asked, "found": found, "fault": fault}
     return _render(request, "explore.html", title="Recommendations and their reasons", **facts)
 
 
@@ -144,33 +164,37 @@ def _turn_to_draw() -> Iterator[None]:
         _drawers.release()
 
 
-def _chart(history: History, task: str, metrics: Json) -> Json:
+class Chart(NamedTuple):
+    """A task's deciding metric over time."""
+
+    task: str
+    svg: Markup
+
+
+def _chart(history: History, task: str, metrics: Measurements) -> Chart:
     name = _primary(metrics)
-    values = {run.entry.run_key: run.metrics.get(task, {}).get(name) or {} for run in history.runs}
-    runs = [
-        {"as_of": run.entry.as_of, "standing": run.standing}
-        | {end: values[run.entry.run_key].get(end) for end in ("value", "low", "high")}
-        for run in history.runs
-    ]
-    champions = [
-        {"as_of": champion["as_of"], "value": values[champion["run_key"]].get("value")}
-        for champion in history.champions
-    ]
-    points = tuple(tuple(run.values()) for run in runs), tuple(tuple(champion.values()) for champion in champions)
-    return {"task": task, "svg": _timeline(points, task, name)}
+    values = {run.entry.run_key: run.metrics.get(task, {}).get(name) for run in history.runs}
+    runs = tuple(_run_point(run, values[run.entry.run_key]) for run in history.runs)
+    measured = [(reign.as_of, values[reign.run_key]) for reign in history.champions]
+    champions = tuple(ChampionPoint(as_of, None if found is None else found.value) for as_of, found in measured)
+    return Chart(task, _timeline(runs, champions, task, name))
+
+
+def _run_point(run: PastRun, found: Measurement | None) -> RunPoint:
+    if found is None:
+        return RunPoint(run.entry.as_of, run.standing)
+    return RunPoint(run.entry.as_of, run.standing, found.value, found.low, found.high)
 
 
 @lru_cache(maxsize=KEPT_CHARTS)
-def _timeline(points: tuple[tuple[tuple[Any, ...], ...], ...], task: str, name: str) -> Markup:
+def _timeline(runs: tuple[RunPoint, ...], champions: tuple[ChampionPoint, ...], task: str, name: str) -> Markup:
     from mtl_tasks.report import charts
 
-    runs = [dict(zip(("as_of", "standing", "value", "low", "high"), run, strict=True)) for run in points[0]]
-    champions = [dict(zip(("as_of", "value"), champion, strict=True)) for champion in points[1]]
     with _turn_to_draw():
         return charts.history(runs, champions, name, f"{task}: {name} of all runs")
 
 
-def _primary(metrics: Json) -> str:
+def _primary(metrics: Measurements) -> str:
     from mtl_tasks.report.labels import in_order
 
     return in_order(metrics)[0]

@@ -21,7 +21,7 @@ from mtl_tasks.pipeline.past_runs import choose_run, shown_document
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Artifact, Payload, Store, day_refs
 from mtl_tasks.store.registry import Registry
-from tests.support.projects import NAME, write_log, write_scenario
+from tests.support.projects import NAME, enter_copy, write_log, write_scenario
 
 DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
 IMPOSSIBLE = {"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]}
@@ -42,9 +42,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(pristine, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
+    return enter_copy(pristine, tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError, DataError
+from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Member, Table, member_class
 from mtl_tasks.models.boosted import BoostedMember
@@ -58,7 +59,8 @@ def draw_table(count: int, seed: int) -> Table:
     labels = {task: label.astype(np.float32) for task, label in labels.items()}
     labels["rating"][purchase.to_numpy() == 0] = np.nan
     features = features.mask(rng.random(features.shape) < 0.05)
-    return Table(features, labels, users=rng.integers(0, count // 5, count))
+    declared = [column for column in declared_columns(member_scenario()) if column.name in COLUMNS]
+    return Table(features, labels, users=rng.integers(0, count // 5, count), columns=declared)
 
 
 class MemberContract:
@@ -172,8 +174,8 @@ class MemberContract:
         assert all(np.array_equal(before[task], after[task]) for task in before)
 
     def test_it_needs_no_column_but_those_that_it_says_it_reads(self, scenario: Scenario, unseen: Table) -> None:
-        names = member_class(self.kind).reads(scenario, list(unseen.features))
-        assert names == [name for name in unseen.features if name in names]
+        names = member_class(self.kind).reads(scenario, unseen.columns)
+        assert names == [column.name for column in unseen.columns if column.name in names]
         train, tune = (
             replace(table, source=table.features[names]) for table in (draw_table(600, 1), draw_table(300, 2))
         )

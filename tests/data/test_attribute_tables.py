@@ -144,5 +144,5 @@ def test_a_table_of_items_has_titles_beside_attributes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["title", "fans"])
 def test_an_attribute_cannot_have_a_name_that_is_taken(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"attribute '{name}' is used twice or has a reserved name"):
+    with pytest.raises(ConfigError, match=rf"attribute '{name}' is duplicated or has a reserved name"):
         tiny_scenario(source__users={**PEOPLE, "times": {name: "joined_on"}})

@@ -20,7 +20,7 @@ from mtl_tasks.data.attribution import TYPE, VALUE, join_labels
 from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import Windows, make_rows
-from mtl_tasks.data.validation import ValidationResult, validate_log
+from mtl_tasks.data.validation import ValidationResult, validate_interactions
 from mtl_tasks.onboarding.check import inspect
 from mtl_tasks.scenario import Scenario
 from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, FIRST_DAY, tiny_log, tiny_scenario
@@ -169,13 +169,13 @@ def judged(root: Path, rows: pd.DataFrame, **settings: Any) -> ValidationResult:
     files, attribution = list_sources(scenario, root, AS_OF_DAY), {}
     log = read_log(scenario, files, root, AS_OF, attribution=attribution)
     items = read_items(scenario, files, root, log[ITEM])
-    return validate_log(log, items, scenario, AS_OF, attribution=attribution)
+    return validate_interactions(log, items, scenario, AS_OF, attribution=attribution)
 
 
 def test_a_log_in_which_most_events_follow_no_exposure_is_refused_with_the_remedy(tmp_path: Path) -> None:
     problem = (
         r"^buy: 27 of 28 events of the type 'buy' \(96\.4%, the limit is 50\.0%\) follow no exposure and.*: 27 before"
-        r" their exposure:.*source\.long\.attribution_hours or validation\.max_unjoined in include/scenarios/tiny"
+        r" their exposure:.*source\.long\.attribution_hours or validation\.max_unattributed in include/scenarios/tiny"
     )
     with pytest.raises(DataError, match=problem):
         judged(tmp_path, slow_clock(0.9))
@@ -185,7 +185,7 @@ def test_a_log_in_which_most_events_follow_no_exposure_is_refused_with_the_remed
     ("limit", "refused"), [(0.9, False), ({"buy": 0.9}, False), ({"rating": 0.9}, True), (0, True)]
 )
 def test_the_limit_is_the_scenarios_for_all_labels_or_one(tmp_path: Path, limit: Any, refused: bool) -> None:
-    validation = {"max_bad_fraction": 0.1, "max_unjoined": limit}
+    validation = {"max_bad_fraction": 0.1, "max_unattributed": limit}
     if refused:
         with pytest.raises(DataError, match="events of the type"):
             judged(tmp_path, slow_clock(0.8), validation=validation)
@@ -207,8 +207,8 @@ def test_fewer_are_a_warning_and_in_the_report(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_an_unknown_label_in_the_limits_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"validation\.max_unjoined: 'buys' has no label, did you mean 'buy'\?"):
-        long_scenario(validation={"max_unjoined": {"buys": 0.2}})
+    with pytest.raises(ConfigError, match=r"validation\.max_unattributed: 'buys' has no label, did you mean 'buy'\?"):
+        long_scenario(validation={"max_unattributed": {"buys": 0.2}})
 
 
 def test_a_check_says_it_too(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def validated(root: Path, rows: pd.DataFrame, as_of: pd.Timestamp = AS_OF) -> pd
     day = (as_of - pd.Timestamp(0, tz="UTC")).days
     files = list_sources(scenario, root, day)
     log = read_log(scenario, files, root)
-    return validate_log(log, read_items(scenario, files, root, log[ITEM]), scenario, as_of).events
+    return validate_interactions(log, read_items(scenario, files, root, log[ITEM]), scenario, as_of).events
 
 
 def test_a_log_of_events_becomes_exposures_with_labels(tmp_path: Path) -> None:
@@ -317,5 +317,5 @@ def test_a_row_that_is_bad_is_set_aside_as_in_the_wide_layout(tmp_path: Path) ->
     scenario = long_scenario(source={"events": "log.parquet"})
     files = list_sources(scenario, tmp_path, AS_OF_DAY)
     log = read_log(scenario, files, tmp_path)
-    result = validate_log(log, read_items(scenario, files, tmp_path, log[ITEM]), scenario, AS_OF)
+    result = validate_interactions(log, read_items(scenario, files, tmp_path, log[ITEM]), scenario, AS_OF)
     assert result.quarantine[REASON].tolist() == ["label_out_of_range:rating"]

@@ -19,7 +19,7 @@ from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.database import snapshot_log
 from mtl_tasks.data.files import SourceFile, list_sources, list_tables, with_retries
 from mtl_tasks.data.interactions import read_log
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.pipeline.engine import Run, run_stage
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import Scenario
@@ -64,7 +64,8 @@ def test_a_database_gives_the_same_validated_events_as_files(tmp_path: Path, url
     pd.testing.assert_frame_equal(from_sql.drop(columns=FILE), from_files.drop(columns=FILE))
     items = read_items(scenario, list_tables(scenario, tmp_path), tmp_path, from_sql[ITEM])
     pd.testing.assert_frame_equal(
-        validate_log(from_sql, items, scenario, AS_OF).events, validate_log(from_files, items, files, AS_OF).events
+        validate_interactions(from_sql, items, scenario, AS_OF).events,
+        validate_interactions(from_files, items, files, AS_OF).events,
     )
 
 
@@ -274,7 +275,7 @@ def test_a_colon_in_a_text_of_the_query_is_explained(tmp_path: Path, url: str) -
 
 
 def test_a_column_that_the_query_returns_twice_is_named(tmp_path: Path, url: str) -> None:
-    with pytest.raises(DataError, match=r"source\.sql\.query returns the column 'person' twice"):
+    with pytest.raises(DataError, match=r"source\.sql\.query returns a duplicated column 'person'"):
         snapshot(with_query(url, "SELECT log.*, person FROM log WHERE DAY"), tmp_path, url)
 
 

@@ -15,7 +15,7 @@ from mtl_tasks.core.errors import DataError, SourceError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.scenario import Scenario
 from tests.support.buckets import empty_bucket, s3_server
 from tests.support.logs import AS_OF, AS_OF_DAY, tiny_scenario, write_log
@@ -58,7 +58,7 @@ def test_a_bucket_gives_the_same_validated_events_as_a_disk(
     for scenario in (upload(tmp_path, bucket, kind), tiny_scenario()):
         log = read_log(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path)
         items = read_items(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path, log[ITEM])
-        events.append(validate_log(log, items, scenario, AS_OF).events)
+        events.append(validate_interactions(log, items, scenario, AS_OF).events)
     pd.testing.assert_frame_equal(*events)
 
 

@@ -605,7 +605,7 @@ class TestCsv:
             (["2013-05-01T12:00:00Z", "01/05/2013 12:00"], "has 1 values that are not ISO 8601.*'01/05/2013 12:00'"),
             (
                 ["2013-02-28T12:00:00Z", "2013-02-30T12:00:00Z"],
-                "1 values that are not dates of the calendar.*2013-02-30",
+                "1 values that are not calendar dates.*2013-02-30",
             ),
         ],
     )

@@ -17,7 +17,7 @@ from mtl_tasks.data.database import snapshot_log
 from mtl_tasks.data.files import list_sources, list_tables
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import log_days
-from mtl_tasks.data.validation import ValidationResult, validate_log
+from mtl_tasks.data.validation import ValidationResult, validate_interactions
 from mtl_tasks.pipeline.days.log import judge_parts
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import Store
@@ -40,7 +40,7 @@ def read(root: Path, table: pd.DataFrame, single: bool = False, **settings: Any)
     scenario = tiny_scenario(source__prior={**PRIOR, **settings.pop("prior", {})}, **settings)
     files = list_sources(scenario, root, AS_OF_DAY)
     log = read_log(scenario, files, root)
-    return validate_log(log, read_items(scenario, files, root, log[ITEM]), scenario, AS_OF)
+    return validate_interactions(log, read_items(scenario, files, root, log[ITEM]), scenario, AS_OF)
 
 
 @pytest.mark.parametrize("single", [False, True], ids=["partitions", "one file"])

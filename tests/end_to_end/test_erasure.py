@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from mtl_tasks.store.promotion import verify_runs
 from mtl_tasks.store.pruning import artifact_folders
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from tests.support.buckets import empty_bucket, s3_server
-from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.support.projects import AS_OF, NAME, SCENARIO, enter_copy, write_log, write_scenario
 
 BAD_DAY = "2013-04-20"  # on which the person has but a row that is set aside
 
@@ -78,9 +77,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(pristine, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
-    return tmp_path / "project"
+    return enter_copy(pristine, tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -317,8 +314,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_integer_ids_are_erased_where_they_are_users_and_nowhere_else(
     numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(numbered, tmp_path / "project")
-    monkeypatch.chdir(tmp_path / "project")
+    enter_copy(numbered, tmp_path, monkeypatch)
     store = Store(".store")
     before = lists(store)
     person = int(before[USER].iloc[0])

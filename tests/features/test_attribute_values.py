@@ -8,7 +8,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.features.attribute_values import MODERATE, AttributeLookup
+from mtl_tasks.features.attribute_values import MODERATE, AttributeLookup, MultiValued
 from mtl_tasks.features.builder import Tables, build_features, fit_spaces
 from mtl_tasks.scenario import UserTable
 from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, world_scenario
@@ -97,3 +97,26 @@ def test_an_attribute_named_like_a_feature_is_refused() -> None:
     users = pd.DataFrame({columns.USER: [100], "count": np.array([1], dtype=np.float32)})
     with pytest.raises(ConfigError, match=r"would be the feature 'user\.count', which is built in"):
         features(users, {"numeric": {"count": "count"}})
+
+
+def parse(*texts: str | None) -> MultiValued:
+    return MultiValued.parse("genres", pd.Series(texts, index=range(10, 10 + len(texts)), dtype="str"))
+
+
+def test_values_keep_their_item_and_order() -> None:
+    parsed = parse("Drama|War", "Comedy", "War")
+    owner, value = parsed.of(np.array([0, 2, 0]))
+    assert owner.tolist() == [0, 0, 1, 2, 2]
+    assert value.tolist() == [1, 2, 2, 1, 2]  # Comedy 0, Drama 1, War 2
+    assert parsed.size == 3
+
+
+def test_empty_and_missing_texts_have_no_value() -> None:
+    parsed = parse("", "War", None, "|", "War|")
+    assert np.diff(parsed.starts).tolist() == [0, 1, 0, 0, 1]
+    assert parsed.of(np.arange(5))[1].tolist() == [0, 0]
+
+
+def test_a_table_without_any_value_parses() -> None:
+    assert parse("", None).size == 0
+    assert parse().starts.tolist() == [0]

@@ -491,10 +491,10 @@ def test_what_only_the_user_has_taken_goes_with_nothing_however_long_ago() -> No
     scenario = world_scenario()
     events = [Event(100, 10 + 2 * item, FIRST + item // 60, 5.0, 1.0) for item in range(250)]
     coded, _ = encode(canonical(events), canonical(events).iloc[:0], scenario)
-    pairs = CoOccurrence(positive_interactions(coded, scenario))
+    pairs = CoOccurrence(positive_interactions(coded, scenario), last_items=20)
     pairs.advance(END)
     rows = IndexedRows(np.zeros(250, dtype=np.int64), np.arange(250), np.full(250, END))
-    assert not pairs.columns(rows, 20)["co_occurrence.all"].any()
+    assert not pairs.columns(rows)["co_occurrence.all"].any()
 
 
 def test_overlap_is_the_same_to_the_bit_for_a_row_alone_and_in_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,13 +504,13 @@ def test_overlap_is_the_same_to_the_bit_for_a_row_alone_and_in_a_list(monkeypatc
     takes += [(0, item, FIRST) for item in range(120)]  # one who has taken more than goes into a list
     frame = canonical([Event(100 + 2 * user, 10 + 2 * item, day, 5.0, 1.0) for user, item, day in takes])
     coded, _ = encode(frame, frame.iloc[:0], scenario)
-    pairs = CoOccurrence(positive_interactions(coded, scenario))
+    pairs = CoOccurrence(positive_interactions(coded, scenario), last_items=5)
     pairs.advance(END)
     users, items = np.repeat(np.arange(40), 200), np.tile(np.arange(200), 40)  # what was taken is among them
     rows = IndexedRows(users, items, np.full(len(users), END))
-    alone = [pairs.columns(rows.at(np.arange(place, len(users), 200)), 5) for place in range(200)]
+    alone = [pairs.columns(rows.at(np.arange(place, len(users), 200))) for place in range(200)]
     monkeypatch.setattr("mtl_tasks.features.groups.co_occurrence._CHUNK", 3 * 200)
-    for name, listed in pairs.columns(rows, 5).items():
+    for name, listed in pairs.columns(rows).items():
         assert np.unique(listed).size > 100
         assert listed.reshape(40, 200).T.tobytes() == np.stack([columns_[name] for columns_ in alone]).tobytes()
 

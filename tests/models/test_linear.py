@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.linear import FILE
 from mtl_tasks.scenario import MemberKind
@@ -73,8 +74,23 @@ def test_a_tasks_name_does_not_change_its_predictions(kind: MemberKind, name: st
 
 
 def _renamed(table: Table, task: str) -> Table:
-    features = table.features.rename(columns=lambda column: column.replace("like.", f"{task}."))
-    return Table(features, {task if one == "like" else one: label for one, label in table.labels.items()})
+    def renamed(column: str) -> str:
+        return column.replace("like.", f"{task}.")
+
+    labels = {task if one == "like" else one: label for one, label in table.labels.items()}
+    declared = [
+        replace(column, name=renamed(column.name), task=task if column.task == "like" else column.task)
+        for column in table.columns
+    ]
+    return Table(table.features.rename(columns=renamed), labels, columns=declared)
+
+
+def test_a_table_that_declares_no_column_of_a_needed_kind_is_refused() -> None:
+    table = draw_table(100, 1)
+    for members, kind in (("popularity", "baseline"), ("als", "factor_score")):
+        bare = replace(table, columns=[column for column in table.columns if column.kind != kind])
+        with pytest.raises(DataError, match=rf"none of the \d+ declared features is of kind '{kind}' about 'pair'"):
+            member_class(members).fit(bare, bare, member_scenario())
 
 
 def test_a_model_of_before_transforms_were_stored_is_read_as_it_was_fitted() -> None:

@@ -318,7 +318,7 @@ def test_one_time_of_the_year_9999_does_not_stretch_the_windows() -> None:
     ("prepare", "problem"),
     [
         (lambda: tiny_log().head(0).to_parquet("log.parquet"), r"no row in the 1 files that were read"),
-        (_repeat_a_column, r"--events log\.parquet: the column 'person' is there twice"),
+        (_repeat_a_column, r"--events log\.parquet: the column 'person' is duplicated: give each column its own name"),
         (lambda: _partition("dt=20240105"), r"one folder a day named dt=YYYY-MM-DD, this one holds dt=20240105"),
         (lambda: _partition("dt=__HIVE_DEFAULT_PARTITION__"), r"this one holds dt=__HIVE_DEFAULT_PARTITION__"),
         (lambda: _partition("dt=2024-02-30"), r"this one holds dt=2024-02-30"),

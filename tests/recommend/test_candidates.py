@@ -1,4 +1,4 @@
-"""Candidates are unseen items from four sources, for the users asked for and for nobody else."""
+"""Candidates are the union of what the sources offer, for the users asked for and for nobody else."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy import sparse
 
+from mtl_tasks.core.arrays import largest_of_rows
+from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.features.builder import FeatureMaker, fit_spaces
 from mtl_tasks.features.interactions import IndexedRows, encode
-from mtl_tasks.recommend.candidates import Candidates, sorted_codes
+from mtl_tasks.recommend.candidates import Candidates, Masks, sorted_codes, source_bit
+from mtl_tasks.scenario import SOURCE_NAMES, Recommend
 from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
+
+CLASSIC = ("als", "popular", "co_occurrence", "attributes")
+EVERY = dict.fromkeys(SOURCE_NAMES, 3)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
@@ -25,16 +33,78 @@ def maker(request: pytest.FixtureRequest) -> FeatureMaker:
     return made
 
 
-def rows_of(maker: FeatureMaker, users: Any, count: int = 3) -> IndexedRows:
-    return Candidates(maker, END, count).rows(np.array(users, dtype=np.int64))
+def offered_of(
+    maker: FeatureMaker, users: Any, sizes: dict[str, int] | None = None, repeat: str = "leave_out"
+) -> tuple[IndexedRows, Masks]:
+    sources = dict.fromkeys(CLASSIC, 3) if sizes is None else dict.fromkeys(CLASSIC, 0) | sizes
+    scenario = world_scenario(recommend={"sources": sources, "repeat": repeat})
+    return Candidates(maker, END, scenario).rows(np.array(users, dtype=np.int64))
+
+
+def rows_of(maker: FeatureMaker, users: Any) -> IndexedRows:
+    return offered_of(maker, users)[0]
+
+
+def everybody(maker: FeatureMaker) -> NDArray[np.int64]:
+    return np.arange(len(maker.events.user_ids))
 
 
 def pairs(users: Any, items: Any) -> list[tuple[int, int]]:
     return list(zip(users.tolist(), items.tolist(), strict=True))
 
 
+def union_of_four(maker: FeatureMaker, users: NDArray[np.int64], count: int) -> list[tuple[int, int]]:
+    """Return the union of the four sources of one size, from a dense matrix of users and items."""
+    from implicit.cpu.topk import topk
+
+    past = maker.taken.before(END)
+    shape = len(past.user_ids), len(past.item_ids)
+    has = sparse.csr_matrix((np.ones(len(past.items), dtype=np.float32), (past.users, past.items)), shape=shape)
+    seen = has[users]
+    offered = np.zeros((len(users), shape[1]), dtype=np.bool_)
+    week = np.bincount(past.items[past.days >= END - 7], minlength=shape[1])
+    top = np.argsort(-week, kind="stable")[:count]
+    offered[:, top[week[top] > 0]] = True
+    snapshot = maker.taste.snapshot(END)
+    known = np.flatnonzero(snapshot.place >= 0)
+    vectors = maker.taste.fold_in(snapshot, *maker.taste.past.before(users, np.full(len(users), END)))
+    query = seen[:, known].tocsr()
+    found, scores = topk(snapshot.vectors, vectors, min(count, len(known)), filter_query_items=query)
+    usable = np.isfinite(scores) & (scores > 0)
+    offered[np.broadcast_to(np.arange(len(users))[:, None], found.shape)[usable], known[found[usable]]] = True
+    offered[largest_of_rows(maker.co_occurrence.scores(users, END), count)] = True
+    recent = np.bincount(past.items[past.days >= END - 28], minlength=shape[1])
+    live = np.flatnonzero(recent)
+    for one in maker.about_items.listed:
+        item, value = one.of(np.arange(shape[1]), np.full(shape[1], END))
+        values = sparse.csr_matrix((np.ones(len(item), dtype=np.float32), (item, value)), shape=(shape[1], one.size))
+        share = np.asarray((seen @ values).toarray()) / np.maximum(np.asarray(seen.sum(axis=1)), 1.0)
+        match = np.asarray((sparse.csr_matrix(share) @ values[live].T).toarray(), dtype=np.float32)
+        owner, place = largest_of_rows(match * np.log1p(recent[live]).astype(np.float32), count)
+        offered[owner, live[place]] = True
+    offered[seen.nonzero()] = False
+    owner, item = np.nonzero(offered)
+    return pairs(users[owner], item)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_classic_sources_offer_the_union_of_the_four_in_order(maker: FeatureMaker, count: int) -> None:
+    users = everybody(maker)
+    rows, masks = offered_of(maker, users, dict.fromkeys(CLASSIC, count))
+    assert pairs(rows.users, rows.items) == union_of_four(maker, users, count)
+    assert masks.dtype == np.uint16
+    assert (masks > 0).all()
+    assert (masks < 16).all()
+
+
+def test_by_default_every_classic_source_has_the_size_of_candidates() -> None:
+    assert Recommend().source_sizes == dict.fromkeys(CLASSIC, 100)
+    assert Recommend(candidates=40).source_sizes == dict.fromkeys(CLASSIC, 40)
+
+
 def test_no_candidate_was_taken_before_and_none_is_listed_twice(maker: FeatureMaker) -> None:
-    rows = rows_of(maker, range(len(maker.events.user_ids)))
+    sizes = {name: size for name, size in EVERY.items() if name != "repeats"}
+    rows, _ = offered_of(maker, everybody(maker), sizes)
     offered = pairs(rows.users, rows.items)
     assert len(offered) == len(set(offered)) > 0
     assert not set(pairs(maker.taken.users, maker.taken.items)) & set(offered)
@@ -47,18 +117,56 @@ def test_the_most_taken_of_the_week_are_offered_to_everybody_who_has_not_taken_t
     best = int(np.argmax(week))
     takers = set(taken.users[taken.items == best].tolist())
     others = sorted(set(range(len(taken.user_ids))) - takers)
-    rows = rows_of(maker, others)
+    rows, masks = offered_of(maker, others)
     assert set(rows.users[rows.items == best].tolist()) == set(others)
+    assert (masks[rows.items == best] & source_bit("popular") > 0).all()
+
+
+def test_a_mask_has_the_bits_of_the_sources_that_offer_the_pair_alone(maker: FeatureMaker) -> None:
+    users = everybody(maker)
+    rows, masks = offered_of(maker, users, EVERY, "allow")
+    united = pairs(rows.users, rows.items)
+    for name in SOURCE_NAMES:
+        alone, bits = offered_of(maker, users, {"repeats": 0, name: 3}, "allow")
+        assert set(bits.tolist()) == {source_bit(name)}
+        marked = masks & source_bit(name) > 0
+        assert pairs(alone.users, alone.items) == [pair for pair, bit in zip(united, marked, strict=True) if bit]
 
 
 def test_a_user_is_offered_the_same_alone_and_among_others(maker: FeatureMaker) -> None:
-    alone, among = rows_of(maker, [2]), rows_of(maker, [0, 2, 5])
-    assert set(alone.users.tolist()) == {2}
-    assert alone.items.tolist() == among.items[among.users == 2].tolist()
+    among, among_masks = offered_of(maker, everybody(maker), EVERY, "allow")
+    for user in everybody(maker):
+        alone, masks = offered_of(maker, [user], EVERY, "allow")
+        assert set(alone.users.tolist()) == {user}
+        assert alone.items.tolist() == among.items[among.users == user].tolist()
+        assert masks.tolist() == among_masks[among.users == user].tolist()
+
+
+def test_seen_items_are_candidates_where_items_may_repeat(maker: FeatureMaker) -> None:
+    users = everybody(maker)
+    rows, masks = offered_of(maker, users, {"repeats": ITEMS}, "allow")
+    assert set(pairs(rows.users, rows.items)) == set(pairs(maker.taken.users, maker.taken.items))
+    assert set(masks.tolist()) == {source_bit("repeats")}
 
 
 def test_no_users_have_no_candidates(maker: FeatureMaker) -> None:
-    assert not len(rows_of(maker, []))
+    rows, masks = offered_of(maker, [], EVERY, "allow")
+    assert not len(rows)
+    assert not len(masks)
+
+
+@pytest.mark.parametrize(
+    ("recommend", "message"),
+    [
+        ({"sources": dict.fromkeys(CLASSIC, 0)}, "every source has size 0.*give one of als, popular"),
+        ({"sources": {"repeats": 5}}, "sources.repeats is 5, but repeat is 'leave_out'.*set recommend.repeat"),
+        ({"sources": {"als": -1}}, "recommend.sources.als: Input should be greater than or equal to 0"),
+        ({"sources": {"lsa": 5}}, "lsa"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(recommend: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        world_scenario(recommend=recommend)
 
 
 def test_codes_of_absent_ids_are_left_out() -> None:

@@ -16,7 +16,7 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.recommend.explain import parse_id
+from mtl_tasks.recommend.explain import parse_id, value_text
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 ITEM, STRANGER = 1300854, 99_999_999  # Iron Man 3, and nobody
@@ -163,3 +163,17 @@ def test_a_finished_run_is_explained_though_log_and_scenario_have_changed_since(
     write_scenario(tmp_path, windows={"train": 3, "tune": 1, "blend": 1, "test": 1})
     monkeypatch.chdir(tmp_path)  # where there is no log
     assert explained(capsys, user_of(inside)) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2013.0, "2013"),
+        (-0.04321, "-0.0432"),
+        (math.inf, "inf"),
+        (math.nan, "unknown"),
+        ("web", "web"),
+    ],
+)
+def test_values_are_written_short(value: object, text: str) -> None:
+    assert value_text(value) == text

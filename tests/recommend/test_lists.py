@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import UTILITY
+from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE, UTILITY
 from mtl_tasks.features.builder import build_features, fit_spaces
+from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
 from mtl_tasks.models.independent import IndependentMember
 from mtl_tasks.recommend.lists import best_lists, sample_people
+from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
@@ -64,7 +66,7 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
         task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
         for task, settings in scenario.tasks.items()
     }
-    table = Table(features, labels)
+    table = Table(features, labels, columns=declared_columns(scenario))
     members = {kind: member_class(kind).fit(table, table, scenario) for kind in scenario.members}
     fusions = {}
     for task, settings in scenario.tasks.items():
@@ -106,12 +108,14 @@ def shortlisting(scorer: Scorer, factor: int | None) -> Scorer:
 def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
     scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
 ) -> None:
-    for scored, features in shortlisting(scorer, 1).candidates(events, tables(items), np.unique(events.user_id), END):
+    for rows in shortlisting(scorer, 1).candidates(events, tables(items), np.unique(events.user_id), END):
+        scored = rows.scored
         chosen = scored[UTILITY].notna()
         assert 0 < chosen.sum() < len(scored)
         most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
         assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
-        assert np.array_equal(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen])
+        assert np.array_equal(scored[UTILITY][chosen], all_utilities(scorer, rows)[chosen])
+        assert scored[SCORE].equals(scored[UTILITY].rename(SCORE))
 
 
 def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
@@ -124,13 +128,19 @@ def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
     assert isinstance(member, IndependentMember)
     assert {task for task, trees in member.learned.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
     people = np.unique(events.user_id)
-    ((scored, features),) = scorer.candidates(events, tables(items), people, END)
-    chosen = scored[UTILITY].notna()
-    np.testing.assert_allclose(scored[UTILITY][chosen], scorer.utilities(scored, features)[UTILITY][chosen], rtol=1e-9)
+    (rows,) = scorer.candidates(events, tables(items), people, END)
+    scored, chosen = rows.scored, rows.scored[UTILITY].notna()
+    np.testing.assert_allclose(scored[UTILITY][chosen], all_utilities(scorer, rows)[chosen], rtol=1e-9)
     for person in people:
-        ((alone, _),) = scorer.candidates(events, tables(items), np.array([person]), END)
+        (alone,) = scorer.candidates(events, tables(items), np.array([person]), END)
         mine = scored[scored[columns.USER] == person].reset_index(drop=True)
-        pd.testing.assert_frame_equal(alone, mine, check_exact=True)
+        pd.testing.assert_frame_equal(alone.scored, mine, check_exact=True)
+
+
+def all_utilities(scorer: Scorer, rows: RankingRows) -> pd.Series:
+    """Return the utility of all rows by all trees."""
+    plain = RankingRows(rows.scored[[columns.USER, columns.ITEM, columns.DAY, POPULAR, ALS]], rows.features)
+    return scorer.with_utilities(plain).scored[UTILITY]
 
 
 def test_without_trees_a_shortlist_loses_nothing(
@@ -149,15 +159,15 @@ def test_a_batch_without_anybody_who_is_asked_is_passed_over(
     check = ShortlistCheck(scorer, people[:1])
     monkeypatch.setattr("mtl_tasks.recommend.scorer.BATCH_USERS", 1)
     scored_rows = []
-    whole = Scorer.utilities
+    whole = Scorer.with_utilities
 
-    def counted(self: Scorer, scored: pd.DataFrame, features: pd.DataFrame) -> Any:
-        scored_rows.append(len(scored))
-        return whole(self, scored, features)
+    def counted(self: Scorer, rows: RankingRows) -> Any:
+        scored_rows.append(len(rows))
+        return whole(self, rows)
 
-    monkeypatch.setattr(Scorer, "utilities", counted)
-    for scored, features in scorer.candidates(events, tables(items), people, END):
-        check.add(scored, features)
+    monkeypatch.setattr(Scorer, "with_utilities", counted)
+    for rows in scorer.candidates(events, tables(items), people, END):
+        check.add(rows)
     assert min(scored_rows) > 0
     assert check.document() == {"people": 1, "kept": 1.0}
 

@@ -73,7 +73,7 @@ def test_a_key_may_replace_one_that_is_merged_into_its_section(tmp_path: Path) -
     ("text", "message"),
     [
         ("a: [1", "not YAML: while parsing"),
-        ("a: {b: 1, c: 2, b: 3}", "not YAML: the key 'b' is in its section twice in .*, line 1, column 17"),
+        ("a: {b: 1, c: 2, b: 3}", "not YAML: the key 'b' is duplicated in its section in .*, line 1, column 17"),
         ("? [1, 2]\n: 3", "not YAML: while constructing a mapping in .*found unhashable key"),
         ("- a\n- b\n", "expected a mapping of keys at the top, found list"),
         ("", "expected a mapping of keys at the top, found NoneType"),
@@ -127,5 +127,33 @@ def test_a_former_name_of_a_key_is_accepted_with_a_warning_that_names_the_new_on
     stored = {**DOCUMENT, "boosting": {"transfer": "champion"}}
     assert parse_scenario(stored, where="registry entry").boosting.warm_start == "champion"  # of a run of before
     assert not caplog.records
+    assert load_scenario("tiny", {"boosting.warm_start": "none"}, folder).boosting.warm_start == "none"
+    both = write(tmp_path, yaml.safe_dump({**DOCUMENT, "boosting": {"transfer": "champion", "warm_start": "none"}}))
     with pytest.raises(ConfigError, match=r"boosting\.transfer is the former name of boosting\.warm_start: remove"):
-        load_scenario("tiny", {"boosting.warm_start": "none"}, folder)
+        load_scenario("tiny", folder=both)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("validation.max_unjoined", {"like": 0.25}),
+        ("validation.max_unjoined.like", 0.25),
+        ("validation", {"max_unjoined": {"like": 0.25}}),
+    ],
+)
+def test_a_warning_of_a_former_name_in_a_setting_names_the_setting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, key: str, value: Any
+) -> None:
+    folder = write(tmp_path, yaml.safe_dump(DOCUMENT))
+    assert load_scenario("tiny", {key: value}, folder).validation.max_unattributed == {"like": 0.25}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"--set {key}: validation.max_unjoined is now validation.max_unattributed,")
+
+
+def test_a_former_name_and_the_new_one_in_settings_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, yaml.safe_dump(DOCUMENT))
+    settings = {"boosting.transfer": "none", "boosting.warm_start": "champion"}
+    with pytest.raises(
+        ConfigError, match=r"^--set boosting\.transfer: is the former name of boosting\.warm_start, which"
+    ):
+        load_scenario("tiny", settings, folder)

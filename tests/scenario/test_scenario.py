@@ -82,14 +82,14 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         (
             "factors",
             {"signals": {"lke": 1}},
-            r"factors.signals: 'lke' is no binary task or signal, did you mean 'like'",
+            r"factors.signals: 'lke' is not a binary task or signal, did you mean 'like'",
         ),
         ("factors", {"signals": {"like": 0}}, "factors.signals: no signal has a weight above 0"),
-        ("source/context", {"serve": {"tab": "user"}}, "source.context: `serve` names 'tab', which is no context"),
+        ("source/context", {"serve": {"tab": "user"}}, "source.context: `serve` names 'tab', which is not a context"),
         (
             "source/context",
             {"numeric": {"hour": "h"}, "calendar": True},
-            "source.context: 'hour' is there twice",
+            "source.context: 'hour' is duplicated",
         ),
         # missing and mistyped values
         ("windows/train", KeyError, "windows.train: Field required"),
@@ -126,8 +126,12 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("tasks/rating/negatives", {"how": "sampled"}, "tasks.rating: `negatives` belongs to binary tasks only"),
         ("tasks/purchase/negatives", KeyError, "tasks.purchase: a binary task without a `label` column needs"),
         ("tasks/purchase/negatives", {"how": "logged"}, "tasks.purchase: a binary task without a `label` column"),
-        ("tasks/like/negatives", {"how": "sampled", "per_positive": 9}, "must sample them alike, they share the rows"),
-        ("members", ["als", "als", "popularity"], "members: a member is listed twice"),
+        (
+            "tasks/like/negatives",
+            {"how": "sampled", "per_positive": 9},
+            "must set `negatives` to the same value, as they share the rows",
+        ),
+        ("members", ["als", "als", "popularity"], "members: 'als' is duplicated"),
         ("members", ["als"], "members: 'popularity' must be a member"),
         (
             "members",

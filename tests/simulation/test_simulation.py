@@ -19,7 +19,7 @@ from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import Windows, make_rows
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
@@ -335,7 +335,7 @@ def test_the_scenario_ecommerce_reads_it_without_setting_a_row_aside(tmp_path: P
     files = list_sources(scenario, tmp_path, day)
     log = read_log(scenario, files, tmp_path)
     items = read_items(scenario, files, tmp_path, log["item_id"])
-    result = validate_log(log, items, scenario, as_of)
+    result = validate_interactions(log, items, scenario, as_of)
     assert (len(result.events), len(result.quarantine)) == (9_000, 0)
     rows = make_rows(result.events, scenario, Windows.cut(scenario, day, int(result.events["day"].min())))
     assert set(rows["window"].unique()) == {"train", "tune", "blend", "test"}

@@ -380,7 +380,8 @@ def test_a_reference_that_leads_out_of_the_store_is_refused(tmp_path: Path, root
 @pytest.mark.parametrize("document", [{}, {"uri": "a", "key": 3, "sha256": "0", "rows": 3}, {"uri": "a", "more": 1}])
 def test_what_is_no_reference_is_refused(document: Any) -> None:
     with pytest.raises(
-        ArtifactError, match=r"not a reference to an artifact \((expected uri, key, sha256, rows|key is no str)\)"
+        ArtifactError,
+        match=r"not a reference to an artifact \((expected uri, key, sha256, rows|key is not of type str)\)",
     ):
         Ref.from_json(document)
 

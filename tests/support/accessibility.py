@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from playwright.sync_api import Page
+
 from tests.conftest import PROJECT
-from tests.support.browser import Page
 
 AXE = PROJECT / ".npm/node_modules/axe-core/axe.min.js"
 SERIOUS = ("serious", "critical")
@@ -18,7 +19,8 @@ axe.run().then(found => found.violations.map(rule => ({
 def serious_violations(page: Page) -> list[dict[str, Any]]:
     """Return the rules that the page breaks seriously, each with the elements that do.
 
-    The script is evaluated by the browser's debugger, which the page's Content-Security-Policy does not bind.
+    Playwright evaluates the script through the browser's debugger, which the page's Content-Security-Policy does not
+    bind.
     """
     page.evaluate(f"{AXE.read_text(encoding='utf-8')}; axe.version")
     found: list[dict[str, Any]] = page.evaluate(RUN)

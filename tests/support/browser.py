@@ -1,153 +1,89 @@
-"""A headless Chromium driven over its DevTools protocol: enough to use a page as a person does and take its picture."""
+"""A headless Chromium driven by Playwright, and a record of the errors and requests of its page."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
+import re
 import shutil
-import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from playwright.sync_api import ConsoleMessage, FrameLocator, Locator, Page, Request, WebError, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
-SIZE = (1500, 1000)
-SETTLE_S = 1  # for what fades in or slides before a picture is taken
+WIDTH, HEIGHT = 1500, 1000  # pixels
+TIMEOUT_MS = 30_000  # of an action and of an expectation
 
 
-class Page:
-    """The browser's page.
+@dataclass  # not frozen: Playwright keeps its wrapper of a listener in the listener's object
+class PageActivity:
+    """The errors and requests of a page and of the frames in it.
 
     Attributes
     ----------
-    faults
-        ``(address, text)`` of each error that a page or a frame in it has logged or thrown.
+    errors
+        ``(address, text)`` of each error that was logged or thrown; the address is empty where it is unknown.
     requests
-        The address of all that was asked for.
+        The address of each request.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection, self._number = connection, 0
-        self.faults: list[tuple[str, str]] = []
-        self.requests: list[str] = []
-        for domain in ("Log", "Runtime", "Network"):
-            self.send(f"{domain}.enable")
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
-    def send(self, method: str, **parameters: Any) -> Any:
-        """Send a command of the protocol and return its result."""
-        self._number += 1
-        self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(self._connection.recv(timeout=30))
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                return answer["result"]
-            self._note(answer.get("method"), answer.get("params", {}))
+    def add_message(self, message: ConsoleMessage) -> None:
+        """Record a message of the console if it is an error."""
+        if message.type == "error":
+            self.errors.append((message.location["url"], message.text))
 
-    def _note(self, event: str | None, told: dict[str, Any]) -> None:
-        if event == "Network.requestWillBeSent":
-            self.requests.append(told["request"]["url"])
-        elif event == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.faults.append((told["entry"].get("url", ""), told["entry"]["text"]))
-        elif event == "Runtime.exceptionThrown":
-            details = told["exceptionDetails"]
-            self.faults.append((_address_of(details), details.get("exception", details).get("description", "")))
-        elif event == "Runtime.consoleAPICalled" and told["type"] == "error":
-            self.faults.append((_address_of(told), json.dumps(told["args"])))
+    def add_exception(self, thrown: WebError) -> None:
+        """Record an exception that no script has caught."""
+        self.errors.append((thrown.location["url"], thrown.error.message))
 
-    def evaluate(self, script: str) -> Any:
-        """Return the value of a piece of JavaScript, of a promise what it comes to."""
-        answer = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def wait(self, condition: str, seconds: float = 30) -> None:
-        """Wait until a piece of JavaScript is true; what cannot be read yet is not."""
-        end = time.monotonic() + seconds
-        while not self.evaluate(f"(() => {{ try {{ return Boolean({condition}) }} catch {{ return false }} }})()"):
-            if time.monotonic() > end:
-                raise AssertionError(f"waited {seconds:g} s in vain for {condition}; the page: {self._shown()}")
-            time.sleep(0.25)
-
-    def _shown(self) -> str:
-        return str(self.evaluate("location.href + ' ' + document.body.innerText"))[:2000]
-
-    def open(self, url: str) -> None:
-        """Open an address and wait until it is loaded."""
-        fault = self.send("Page.navigate", url=url).get("errorText")
-        assert fault is None, f"{url}: {fault}"
-        self.wait(f"document.readyState === 'complete' && location.href.startsWith({json.dumps(url)})")
-
-    def click(self, element: str) -> None:
-        """Click on the element that a piece of JavaScript finds, once it is there."""
-        self.wait(element)
-        self.evaluate(f"{element}.click()")
-
-    def type(self, element: str, text: str) -> None:
-        """Type a text into the element that a piece of JavaScript finds."""
-        self.wait(element)
-        self.evaluate(f"{element}.focus()")
-        self.send("Input.insertText", text=text)
-
-    def log_in(self, url: str, token: str) -> None:
-        """Let the page open the server at an address as the user of a token."""
-        self.send("Network.setCookie", name="_token", value=token, url=url)
-
-    @contextlib.contextmanager
-    def sized(self, width: int, most: int) -> Iterator[None]:
-        """Make the window as wide and as high as the page is, up to a height; in pixels."""
-        self._resize(width, 1)  # the page's own height shows where the window is lower
-        self._resize(width, min(most, self.evaluate("document.documentElement.scrollHeight")))
-        yield
-        self.send("Emulation.clearDeviceMetricsOverride")
-
-    def _resize(self, width: int, height: int) -> None:
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-
-    def picture(self, path: Path) -> None:
-        """Write what the page shows as PNG, once it has settled."""
-        time.sleep(SETTLE_S)
-        path.write_bytes(base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
-
-
-def _address_of(told: dict[str, Any]) -> str:
-    frames = told.get("stackTrace", {}).get("callFrames") or [{}]
-    return str(told.get("url") or frames[0].get("url", ""))
+    def add_request(self, request: Request) -> None:
+        """Record a request."""
+        self.requests.append(request.url)
 
 
 @contextlib.contextmanager
-def browser(profile: Path) -> Iterator[Page]:
-    """Run Chromium with a profile of its own."""
-    assert CHROMIUM is not None
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"]
-    size = f"--window-size={SIZE[0]},{SIZE[1]}"
-    process = subprocess.Popen(
-        [CHROMIUM, *flags, size, f"--user-data-dir={profile}", "about:blank"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        # What the page tells while nobody listens is kept, however much and however long.
-        address = _address(profile / "DevToolsActivePort")
-        with connect(address, max_size=None, max_queue=None, ping_interval=None) as connection:
-            yield Page(connection)
-    finally:
-        process.terminate()
-        process.wait(20)
+def browser() -> Iterator[Page]:
+    """Run Chromium with a profile of its own, and close it at the end of the block."""
+    expect.set_options(timeout=TIMEOUT_MS)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        chromium.close()
 
 
-def _address(port_file: Path) -> str:
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError, IndexError, StopIteration):
-            port = port_file.read_text(encoding="utf-8").splitlines()[0]
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=5) as answer:
-                pages = json.loads(answer.read())
-            return str(next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"))
-        time.sleep(0.25)
-    raise AssertionError("Chromium has not started in 30 s")
+@contextlib.contextmanager
+def recorded(page: Page) -> Iterator[PageActivity]:
+    """Record the activity of a page within the block."""
+    activity = PageActivity()
+    listeners = {"console": activity.add_message, "weberror": activity.add_exception, "request": activity.add_request}
+    for event, listener in listeners.items():
+        page.context.on(event, listener)  # type: ignore[call-overload]  # one overload for each event
+    yield activity
+    for event, listener in listeners.items():
+        page.context.remove_listener(event, listener)
+
+
+def element(parent: Page | FrameLocator | Locator, selector: str, text: str) -> Locator:
+    """Return the first element that a CSS selector matches and that contains a text in this spelling."""
+    return parent.locator(selector, has_text=re.compile(re.escape(text))).first
+
+
+def screenshot(page: Page, path: Path, *, width: int = WIDTH, max_height: int | None = None) -> None:
+    """Write a page as PNG, with its animations finished.
+
+    Parameters
+    ----------
+    width, max_height
+        Of the picture, in pixels; the picture is as high as the page, up to the limit, or by default as the window.
+    """
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    if max_height is not None:
+        page.set_viewport_size({"width": width, "height": 1})  # the page's own height shows where the window is lower
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": width, "height": min(max_height, height)})
+    page.screenshot(path=path, animations="disabled")
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})

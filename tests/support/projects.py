@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from mtl_tasks.core.days import AsOf
@@ -48,6 +49,13 @@ def write_scenario(root: Path, name: str = NAME, /, **sections: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({**SCENARIO, **sections}), encoding="utf-8")
     return path
+
+
+def enter_copy(project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy a project into a folder, make the copy the working folder for the test, and return it."""
+    shutil.copytree(project, folder / "project")
+    monkeypatch.chdir(folder / "project")
+    return folder / "project"
 
 
 def write_log(root: Path) -> None:

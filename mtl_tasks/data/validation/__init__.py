@@ -8,9 +8,9 @@ from mtl_tasks.data.validation.validate import (
     FaultPolicy,
     ValidatedRows,
     ValidationResult,
-    judge_log,
+    validate_interactions,
     validate_log,
     validate_rows,
 )
 
-__all__ = ["FaultPolicy", "ValidatedRows", "ValidationResult", "judge_log", "validate_log", "validate_rows"]
+__all__ = ["FaultPolicy", "ValidatedRows", "ValidationResult", "validate_interactions", "validate_log", "validate_rows"]

@@ -66,15 +66,15 @@ def duplicates_error(copies: int, rows: int, scenario: Scenario) -> DataError:
     )
 
 
-def unjoined(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
+def unattributed(name: str, counts: Mapping[str, Any], scenario: Scenario) -> str:
     """Describe how many events of a label's type follow no exposure, why, and the remedy."""
     events, lost = counts["events"], counts["events"] - counts["joined"]
     reasons = ", ".join(f"{counts[reason]:,} {words}" for reason, words in REASONS.items() if counts[reason])
     return (
         f"{name}: {lost:,} of {events:,} events of the type {counts['type']!r} ({lost / events:.1%}, the limit is"
-        f" {scenario.validation.unjoined_limit(name):.1%}) follow no exposure and count in no label: {reasons}:"
+        f" {scenario.validation.unattributed_limit(name):.1%}) follow no exposure and count in no label: {reasons}:"
         " correct the clock or the ids that wrote them, or change source.long.attribution_hours or"
-        f" validation.max_unjoined in {scenario.file}"
+        f" validation.max_unattributed in {scenario.file}"
     )
 
 

@@ -175,9 +175,9 @@ def _copy_checks(scenario: Scenario) -> list[RowCheck]:
     """Return the checks for copies: equal in every column read, except labels of a long log, which copies share."""
     key, about = (USER, ITEM, TIME), scenario.source.context
     labels = scenario.labels if scenario.source.long is None else ()
-    told = [*(label(name) for name in labels), *(context(name) for name in (*about.numeric, *about.categorical))]
+    content = [*(label(name) for name in labels), *(context(name) for name in (*about.numeric, *about.categorical))]
     return [
-        RowCheck(DUPLICATE, First((*key, *told), "copied"), dropped=scenario.validation.duplicates == "drop"),
+        RowCheck(DUPLICATE, First((*key, *content), "copied"), dropped=scenario.validation.duplicates == "drop"),
         RowCheck(CONFLICTING, First(key, "repeated")),
     ]
 
@@ -189,7 +189,7 @@ def plausible_days(scenario: Scenario) -> tuple[int, int]:
 
 
 def _label_checks(name: str, task: Task) -> list[RowCheck]:
-    """Return the checks of a label; null means that it was not observed, which is no fault."""
+    """Return the checks of a label; null means that it was not observed, which is not a fault."""
     column = label(name)
     checks = [RowCheck(f"label_not_finite:{name}", Between(column, -_FLOAT_MAX, _FLOAT_MAX))]
     if task.kind == "binary":

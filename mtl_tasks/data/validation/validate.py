@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mtl_tasks.core.columns import DAY, FILE, ITEM, KNOWN, PARTITION, REASON, TIME, USER, context, label
 from mtl_tasks.core.days import EPOCH, calendar, day_text
@@ -20,11 +19,11 @@ from mtl_tasks.data.validation.log_checks import (
     duplicates_error,
     log_expectations,
     schema_expectations,
-    unjoined,
+    unattributed,
     unread_types,
     volume_expectations,
 )
-from mtl_tasks.data.validation.row_checks import DUPLICATE, quarantine_codes, row_checks
+from mtl_tasks.data.validation.row_checks import DUPLICATE, Mask, quarantine_codes, row_checks
 from mtl_tasks.scenario import Scenario
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ def _raise(error: DataError) -> None:
 IN_A_RUN: Final = FaultPolicy(_raise, log.warning)
 
 
-def validate_log(
+def validate_interactions(
     interactions: pd.DataFrame,
     items: pd.DataFrame,
     scenario: Scenario,
@@ -91,12 +90,12 @@ def validate_log(
     whole: bool = True,
     attribution: Mapping[str, Any] | None = None,
 ) -> ValidationResult:
-    """Quarantine bad rows, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`judge_log`.
+    """Quarantine bad rows, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`validate_log`.
 
     Parameters and errors are theirs.
     """
-    [judged] = validate_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
-    return judge_log([judged.record], judged.events, judged.quarantine, scenario, as_of, say=say, whole=whole)
+    [rows] = validate_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
+    return validate_log([rows.record], rows.events, rows.quarantine, scenario, as_of, say=say, whole=whole)
 
 
 def validate_rows(
@@ -133,56 +132,90 @@ def validate_rows(
         If the schema is wrong.
     """
     partitioned = PARTITION in interactions
-    outcomes = _judge(interactions, schema_expectations(interactions, scenario), say)
+    schema = _check(interactions, schema_expectations(interactions, scenario), say)
     if not partitioned:
         interactions = _without_future(interactions, scenario, as_of)
+    checked = _check_rows(interactions, items, scenario, say, partitioned=partitioned)
+    slices = [slice(0, len(interactions))] if spans is None else _part_slices(interactions[PARTITION], spans)
+    events = _split(_canonical(checked.rows[checked.good], scenario, as_of), checked.good, slices)
+    quarantine = _split(checked.quarantine([str(name) for name in interactions]), checked.bad, slices)
+    common = {"attribution": dict(attribution or {}), "schema": [outcome.to_json() for outcome in schema]}
+    return [
+        ValidatedRows(kept, aside, {**checked.counts(part), **common, "checks": checked.outcomes_in(part)})
+        for part, kept, aside in zip(slices, events, quarantine, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _CheckedRows:
+    """Rows of the log with the result of every row check.
+
+    Attributes
+    ----------
+    rows
+        As :func:`~mtl_tasks.data.validation.row_checks.quarantine_codes` returns them.
+    good, bad
+        Masks of the rows to keep and to quarantine; rows in neither are left out.
+    prior
+        Mask of the good rows from before the log.
+    outcomes, broken
+        For each check, its outcome among all rows and the mask of the rows that break it.
+    """
+
+    rows: pd.DataFrame
+    good: Mask
+    bad: Mask
+    prior: Mask
+    outcomes: list[Outcome]
+    broken: list[Mask]
+
+    def quarantine(self, columns: list[str]) -> pd.DataFrame:
+        """Return the given columns of the bad rows, and the reason."""
+        return self.rows.loc[self.bad, [*columns, REASON]].astype({FILE: "str", REASON: "str"})
+
+    def counts(self, part: slice) -> dict[str, int]:
+        """Return the numbers of rows, exact copies and good rows from before the log in a part."""
+        copies = (self.rows[REASON] == DUPLICATE).to_numpy()
+        return {
+            "rows": part.stop - part.start,
+            "duplicates": int(copies[part].sum()),
+            "prior": int(self.prior[part].sum()),
+        }
+
+    def outcomes_in(self, part: slice) -> list[dict[str, Any]]:
+        """Return the outcome of each check in a part."""
+        return [
+            {**outcome.to_json(), "unexpected": int(mask[part].sum()), "observed": outcome.expectation.note}
+            for outcome, mask in zip(self.outcomes, self.broken, strict=True)
+        ]
+
+
+def _check_rows(
+    interactions: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, say: FaultPolicy, *, partitioned: bool
+) -> _CheckedRows:
+    """Run the row checks, and divide the rows into good, bad and left out."""
     checks = row_checks(scenario, partitioned)
-    probe, codes = quarantine_codes(interactions, items, checks)
-    labels = {name: "float64" for name in probe if str(probe[name].dtype) == "float32"}
-    per_row = _judge(
-        probe.astype(labels), [check.expectation() for check in checks], say
-    )  # float32 is checked value by value
-    broken = [check.rule.broken(probe) for check in checks]
+    rows, codes = quarantine_codes(interactions, items, checks)
+    # An expectation reads float32 value by value, which is slow.
+    wider = {name: "float64" for name in rows if str(rows[name].dtype) == "float32"}
+    outcomes = _check(rows.astype(wider), [check.expectation() for check in checks], say)
     good = codes < 0
     dropped = np.isin(codes, [code for code, check in enumerate(checks) if check.dropped])
-    bad = ~good & ~dropped
-    events = _canonical(probe[good], scenario, as_of)
-    quarantine = probe.loc[bad, [*interactions.columns, REASON]].astype({FILE: "str", REASON: "str"})
-    copies = (probe[REASON] == DUPLICATE).to_numpy()
     before = scenario.source.prior
-    earlier = good & (False if before is None else (probe[FILE] == before.path).to_numpy())
-    schema = [outcome.to_json() for outcome in outcomes]
-    positions = [slice(0, len(good))] if spans is None else _places(interactions[PARTITION].to_numpy(), spans)
-    parts = zip(positions, _split(events, good, positions), _split(quarantine, bad, positions), strict=True)
-    return [
-        ValidatedRows(
-            kept,
-            aside,
-            {
-                "rows": place.stop - place.start,
-                "duplicates": int(copies[place].sum()),
-                "prior": int(earlier[place].sum()),
-                "attribution": dict(attribution or {}),
-                "schema": schema,
-                "checks": _found(per_row, broken, place),
-            },
-        )
-        for place, kept, aside in parts
-    ]
+    prior = good & (False if before is None else (rows[FILE] == before.path).to_numpy())
+    broken = [check.rule.broken(rows) for check in checks]
+    return _CheckedRows(rows, good, ~good & ~dropped, prior, outcomes, broken)
 
 
-def _split(rows: pd.DataFrame, mask: NDArray[np.bool_], positions: Sequence[slice]) -> list[pd.DataFrame]:
-    """Divide the rows that a mask selected from the log by their positions in it."""
+def _part_slices(partition: pd.Series, spans: Sequence[range]) -> list[slice]:
+    """Return the slice of each part's rows: a log is read in day order."""
+    return [slice(*np.searchsorted(partition.to_numpy(), [days.start, days.stop]).tolist()) for days in spans]
+
+
+def _split(rows: pd.DataFrame, mask: Mask, slices: Sequence[slice]) -> list[pd.DataFrame]:
+    """Divide the rows that a mask selected from the log into its parts."""
     before = np.append(0, np.cumsum(mask))
-    return [rows.iloc[before[place.start] : before[place.stop]].reset_index(drop=True) for place in positions]
-
-
-def _found(outcomes: Sequence[Outcome], broken: Sequence[NDArray[np.bool_]], place: slice) -> list[dict[str, Any]]:
-    """Return the outcome of each row check in a part of the log."""
-    return [
-        {**outcome.to_json(), "unexpected": int(mask[place].sum()), "observed": outcome.expectation.note}
-        for outcome, mask in zip(outcomes, broken, strict=True)
-    ]
+    return [rows.iloc[before[part.start] : before[part.stop]].reset_index(drop=True) for part in slices]
 
 
 def _without_future(interactions: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> pd.DataFrame:
@@ -214,12 +247,7 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
     return frame
 
 
-def _places(partition: NDArray[np.int32], spans: Sequence[range]) -> list[slice]:
-    """Return the slice of each part's rows: a log is read in day order."""
-    return [slice(*np.searchsorted(partition, [days.start, days.stop]).tolist()) for days in spans]
-
-
-def judge_log(
+def validate_log(
     records: Sequence[Mapping[str, Any]],
     events: pd.DataFrame,
     quarantine: pd.DataFrame,
@@ -247,8 +275,8 @@ def judge_log(
     ------
     DataError
         If no row is before ``as_of``, a row has an exact copy (if the scenario refuses that), more than
-        ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unjoined`` of the events of a
-        label's type follow no exposure, a label column is empty, the log is stale, lacks days (if the scenario
+        ``validation.max_bad_fraction`` of the rows are bad, more than ``validation.max_unattributed`` of the events of
+        a label's type follow no exposure, a label column is empty, the log is stale, lacks days (if the scenario
         refuses that), or has too few rows on its last day (if that is ``critical``).
     """
     reasons = _reasons(len(events), quarantine)
@@ -262,31 +290,31 @@ def judge_log(
         say.refuse(duplicates_error(copies, sum(record["rows"] for record in records), scenario))
     attribution = records[0]["attribution"]  # a log in the long layout has one part
     if attribution:
-        _judge_attribution(attribution, scenario, say, whole)
+        _check_attribution(attribution, scenario, say, whole)
     fraction = bad_fraction_expectation(reasons[REASON], quarantine, scenario)
-    outcomes = _judge(reasons, [fraction], say)
+    outcomes = _check(reasons, [fraction], say)
     if events.empty:
         raise DataError(fraction.failure)
     prior = sum(record["prior"] for record in records)
-    outcomes += _judge(events, log_expectations(events, scenario, as_of, whole, prior), say)
+    outcomes += _check(events, log_expectations(events, scenario, as_of, whole, prior), say)
     if whole:
-        outcomes += _judge(*volume_expectations(events, scenario, prior), say)
+        outcomes += _check(*volume_expectations(events, scenario, prior), say)
     log.info("%s: kept %d of %d rows", scenario.name, len(events), len(reasons))
     entries = [*_joined_outcomes(records, events), *(outcome.to_json() for outcome in outcomes)]
     report = _report(events, quarantine, (copies, prior, attribution), entries, scenario)
     return ValidationResult(events, quarantine, report)
 
 
-def _judge_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: FaultPolicy, whole: bool) -> None:
+def _check_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: FaultPolicy, whole: bool) -> None:
     """Warn of unread and unattributed events, and refuse a log with too many of the latter of a type."""
     unread = unread_types(attribution["unread"], scenario)
     if unread:
         say.warn(unread)
     for name, counts in attribution["labels"].items() if whole else ():  # a sample may lack their exposures
         if counts["joined"] < counts["events"]:
-            text = unjoined(name, counts, scenario)
+            text = unattributed(name, counts, scenario)
             share = 1 - counts["joined"] / counts["events"]
-            if share > scenario.validation.unjoined_limit(name):
+            if share > scenario.validation.unattributed_limit(name):
                 say.refuse(DataError(text))
             else:
                 say.warn(text)
@@ -315,7 +343,7 @@ def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame)
     return schema + joined
 
 
-def _judge(frame: pd.DataFrame, expectations: Sequence[Expectation], say: FaultPolicy) -> list[Outcome]:
+def _check(frame: pd.DataFrame, expectations: Sequence[Expectation], say: FaultPolicy) -> list[Outcome]:
     """As :func:`judge`, and refuse critical failures and checks that could not run."""
     outcomes = judge(frame, expectations) if expectations else []
     for outcome in outcomes:

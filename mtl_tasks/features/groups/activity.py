@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final, Self
+
 import numpy as np
 
+from mtl_tasks.core.feature_columns import FeatureColumn, Subject, readable, recently
 from mtl_tasks.features.attribute_values import AttributeLookup
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
+from mtl_tasks.scenario import Scenario
 
 Columns = dict[str, Values]
-_TRAITS = ("popularity", "popularity_7d", "age")
+_TRAITS: Final = {  # with their descriptions
+    "popularity": "popularity (log scale)",
+    "popularity_7d": "7-day popularity (log scale)",
+    "age": "age (log scale)",
+}
+_SIDES: Final[tuple[Subject, ...]] = ("user", "item")
 
 
-class Activity:
+class Activity(FeatureGroup):
     """Counts, recency, and the distance of an item from its user's usual items.
 
     Parameters
@@ -33,12 +43,35 @@ class Activity:
         self._timeline = Timeline(events.days, since)
         self._by_user = RunningSums(users, (), windows, dated=True)
         self._by_item = RunningSums(items, (), tuple({1, 7, *windows}), dated=True)
-        self._habits = RunningSums(users, _TRAITS)
+        self._habits = RunningSums(users, tuple(_TRAITS))
         self._usual = {name: RunningSums(users, (name,)) for name in about.measures}
         self._takers = RunningSums(items, ("experience",))
 
-    def memory(self) -> dict[str, RunningSums]:
-        """Return the running sums by name."""
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`."""
+        windows, items = scenario.features.windows, scenario.source.items
+        made = [one for side in _SIDES for one in _of_side(side, windows)]
+        if 1 not in windows:
+            made.append(_count("item", 1))
+        measures = () if items is None else (*items.numeric, *items.times)
+        traits = {**_TRAITS, **{name: readable(name) for name in measures if name not in _TRAITS}}
+        made += [one for name, said in traits.items() for one in _of_trait(name, said)]
+        experience = "experience of the item's users (log of their interactions)"
+        less = "the user's experience minus that of the item's users (log scale)"
+        return [
+            *made,
+            FeatureColumn("item.takers_experience", "usual", experience, "item"),
+            FeatureColumn("user_x_item.experience_minus_takers", "difference", less, "pair"),
+        ]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """See :class:`FeatureGroup`."""
+        return [cls(inputs.events, inputs.item_attributes, inputs.scenario.features.windows, inputs.since)]
+
+    def sums(self) -> dict[str, RunningSums]:
+        """See :class:`FeatureGroup`."""
         usual = {f"usual.{name}": sums for name, sums in self._usual.items()}
         of = {"user": self._by_user, "item": self._by_item, "habits": self._habits, "takers": self._takers}
         return {**of, **usual}
@@ -59,7 +92,7 @@ class Activity:
         self._turn(day)
 
     def columns(self, rows: IndexedRows) -> Columns:
-        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        """See :class:`FeatureGroup`."""
         made: Columns = {}
         for side, sums, keys in (("user", self._by_user, rows.users), ("item", self._by_item, rows.items)):
             ever = sums.ever(keys)
@@ -96,3 +129,28 @@ class Activity:
             made[f"user.usual_{name}"] = habit
             made[f"user_x_item.{name}_minus_usual"] = trait - habit
         return made
+
+
+def _of_side(side: Subject, windows: tuple[int, ...]) -> list[FeatureColumn]:
+    ends = [
+        FeatureColumn(f"{side}.days_since_{end}", "days", f"days since the {end} interaction of the {side}", side)
+        for end in ("last", "first")
+    ]
+    return [_count(side, None), *ends, *(_count(side, days) for days in windows)]
+
+
+def _count(side: Subject, days: int | None) -> FeatureColumn:
+    name = f"{side}.count" if days is None else f"{side}.count_{days}d"
+    return FeatureColumn(name, "count", f"interactions of the {side}{recently(days)}", side, days=days)
+
+
+def _of_trait(name: str, said: str) -> list[FeatureColumn]:
+    return [
+        FeatureColumn(f"user.usual_{name}", "usual", f"usual {said} of the user's items", "user"),
+        FeatureColumn(
+            f"user_x_item.{name}_minus_usual",
+            "difference",
+            f"{said} of the item, less what is usual for the user",
+            "pair",
+        ),
+    ]

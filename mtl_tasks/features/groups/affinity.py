@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.core.arrays import group_starts, stable_argsort
+from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, readable
 from mtl_tasks.features.als import Floats, ItemFactors, Solver
-from mtl_tasks.features.interactions import Codes, IndexedRows
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
+from mtl_tasks.features.groups.label_statistics import LabelStatistics, of_tasks
+from mtl_tasks.features.interactions import Codes, IndexedRows, taken_confidence
 from mtl_tasks.features.running_sums import expand
 from mtl_tasks.features.user_history import Positions, UserHistory
+from mtl_tasks.scenario import Scenario
 
 Columns = dict[str, Floats]
+TASTE: Final = "taste"  # name of the preference factors
 NEAREST: Final = 5  # last items whose mean direction represents a user's current interest
 _ROWS: Final = 1 << 17  # rows whose vectors are in memory at once
 _CELLS: Final = 1 << 22  # likewise pairs of a row and an item of the user's history
@@ -75,6 +80,79 @@ class Snapshot:
     def unit(self) -> Floats:
         """The vectors scaled to length 1, and a zero vector at position -1."""
         return np.vstack([_unit(self.vectors), np.zeros((1, self.vectors.shape[1]), dtype=np.float32)])
+
+
+class Affinity(FeatureGroup):
+    """Preference factors, and a label's residuals by rating factors and by similar items.
+
+    It holds no statistics of its own: users are folded in from the interactions before a row's day.
+    """
+
+    any_day = True
+    name = "affinity"
+
+    def __init__(self, inputs: GroupInputs, levels: dict[str, LabelStatistics]) -> None:
+        self._inputs, self._levels = inputs, levels
+        self._day = 0
+        self._residuals_until = 0  # day before which the residuals in `_labeled` are known
+
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`."""
+        labeled = [name for name in scenario.labels if name in scenario.tasks]
+        return [*_declared_taste(scenario), *_declared_residuals(labeled, scenario.tasks_of("regression"))]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """See :class:`FeatureGroup`."""
+        return [cls(inputs, of_tasks(inputs))]
+
+    @cached_property
+    def taste(self) -> FittedSpace:
+        """The preference factors."""
+        taken = self._inputs.taken
+        confidence = taken_confidence(taken, self._inputs.scenario)
+        past = UserHistory.of(taken.users, taken.items, taken.days, confidence, len(taken.user_ids))
+        return self._space(TASTE, past)
+
+    def advance(self, day: int) -> None:
+        """See :class:`FeatureGroup`."""
+        self._day = day
+
+    def columns(self, rows: IndexedRows) -> Columns:
+        """See :class:`FeatureGroup`."""
+        return affinity_columns(rows, self.taste, self._level_spaces(), self._inputs.scenario.features.raw_factors)
+
+    @cached_property
+    def _labeled(self) -> dict[str, UserHistory]:
+        """Labeled interactions by task."""
+        users = len(self._inputs.events.user_ids)
+        return {
+            task: UserHistory.of(level.users, level.items, level.days, level.residual, users)
+            for task, level in self._levels.items()
+        }
+
+    def _level_spaces(self) -> dict[str, LevelSpace]:
+        """Return the rating factors by task, with the residuals known so far."""
+        if self._residuals_until != self._day:
+            self._residuals_until = self._day
+            self._labeled |= {
+                task: past.with_values(self._levels[task].residual) for task, past in self._labeled.items()
+            }
+        fitted = {task: level_name(task) for task in self._labeled if level_name(task) in self._inputs.spaces}
+        return {
+            task: LevelSpace(past, self._space(fitted[task], past) if task in fitted else None)
+            for task, past in self._labeled.items()
+        }
+
+    def _space(self, name: str, past: UserHistory) -> FittedSpace:
+        inputs = self._inputs
+        return FittedSpace(inputs.solvers()[name], inputs.spaces[name], inputs.events.item_ids, past)
+
+
+def level_name(task: str) -> str:
+    """Return the name of a task's rating factors."""
+    return f"level:{task}"
 
 
 def affinity_columns(
@@ -265,3 +343,47 @@ def _unit(vectors: Floats) -> Floats:
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.where(denominator > 0, numerator / np.maximum(denominator, np.float32(1e-9)), np.float32("nan"))
+
+
+def _declared_taste(scenario: Scenario) -> list[FeatureColumn]:
+    def column(name: str, kind: ColumnKind, description: str, about: Subject = "pair") -> FeatureColumn:
+        return FeatureColumn(f"taste.{name}", kind, description, about)
+
+    sides: tuple[Subject, ...] = ("user", "item")
+    return [
+        column("dot", "factor_score", "match of the user's and the item's preference factors"),
+        column("cosine", "factor_cosine", "match of the preference factors' directions (cosine)"),
+        *(
+            column(f"{side}_norm", "factor_norm", f"strength of the {side}'s preference factors", side)
+            for side in sides
+        ),
+        column("recent_cosine", "factor_cosine", "likeness of the item to the user's last items (cosine)"),
+        *(
+            column(f"{side}_{axis}", "factor", f"dimension {axis} of the {side}'s preference factors", side)
+            for axis in (range(scenario.factors.dimensions) if scenario.features.raw_factors else ())
+            for side in sides
+        ),
+    ]
+
+
+def _declared_residuals(labeled: list[str], regressions: list[str]) -> list[FeatureColumn]:
+    near = [
+        FeatureColumn(
+            f"user_x_item.{task}.near_residual",
+            "neighbor_residual",
+            f"{readable(task)} of the user for similar items, beyond the levels",
+            "pair",
+            task,
+        )
+        for task in labeled
+    ]
+    return near + [
+        FeatureColumn(
+            f"user_x_item.{task}.factors",
+            "factor_residual",
+            f"{readable(task)} beyond the levels, predicted from factors",
+            "pair",
+            task,
+        )
+        for task in regressions
+    ]

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mtl_tasks.features.groups.label_statistics import LabelStatistics
+from mtl_tasks.core.feature_columns import FeatureColumn, readable, recently
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
+from mtl_tasks.features.groups.label_statistics import LabelStatistics, of_tasks
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
-from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values, expand
+from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
+from mtl_tasks.scenario import AttributeTable, Scenario
 
 Columns = dict[str, Values]
+Side = Literal["user", "item"]
 RECENT = 28  # days; events of a value within them count as recent
 SMOOTHING = 2.0  # pseudo-events at the overall share in a user's share of a value
-
-
-@dataclass(frozen=True)
-class MultiValued:
-    """Attribute values by item: item ``i`` has ``values[starts[i]:starts[i + 1]]``."""
-
-    name: str
-    starts: NDArray[np.int64]
-    values: NDArray[np.int64]
-    labels: pd.Index[str]
-
-    @property
-    def size(self) -> int:
-        """Number of different values."""
-        return len(self.labels)
-
-    @classmethod
-    def parse(cls, name: str, texts: pd.Series[str]) -> MultiValued:
-        """Parse '|'-separated texts, one per item in code order; empty or missing means no value."""
-        parts = texts.fillna("").str.split("|").explode()
-        filled = (parts != "").to_numpy()
-        counts = np.bincount(np.cumsum(~parts.index.duplicated()) - 1, weights=filled, minlength=len(texts))
-        codes, uniques = pd.factorize(parts[filled], sort=True)
-        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
-
-    @classmethod
-    def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
-        """Use each text as one value; empty or missing means none."""
-        filled = (texts.fillna("") != "").to_numpy()
-        codes, uniques = pd.factorize(texts[filled], sort=True)
-        starts = np.concatenate([[0], np.cumsum(filled)]).astype(np.int64)
-        return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
-
-    def of(self, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the values of many items: position in ``items``, and value code."""
-        owner, position = expand(self.starts[items], self.starts[items + 1])
-        return owner, self.values[position]
 
 
 class Attribute(Protocol):
@@ -67,15 +31,20 @@ class Attribute(Protocol):
     def size(self) -> int:
         """Number of different values."""
 
+    @property
+    def labels(self) -> pd.Index[str]:
+        """The value of each code."""
+
     def of(self, codes: Codes, days: Codes) -> tuple[Codes, Codes]:
         """Return the values of many ids, each on a day: position in ``codes``, and value code."""
 
 
-class AttributeTastes:
+class AttributeTastes(FeatureGroup):
     """Share, lift and residuals of the row's attribute values, averaged over those values.
 
     For an item attribute they describe the user, such as the user's liking for the row's genres. For a user attribute
-    they describe the item, such as its appeal to users of the row's age group.
+    they describe the item, such as its appeal to users of the row's age group. An attribute that is nearly an id, which
+    :class:`~mtl_tasks.features.attribute_values.AttributeLookup` does not list, has no columns.
 
     Parameters
     ----------
@@ -93,11 +62,11 @@ class AttributeTastes:
         attribute: Attribute,
         levels: dict[str, LabelStatistics],
         damping: float,
-        whose: Literal["user", "item"] = "user",
+        whose: Side = "user",
         since: int | None = None,
     ) -> None:
         self._events, self._attribute, self._levels, self._damping = events, attribute, levels, damping
-        self._whose: Literal["user", "item"] = whose
+        self._whose: Side = whose
         self.name = f"{whose}_x_{attribute.name}"
         self._timeline = Timeline(events.days, since)
         self._label_timelines = {name: Timeline(level.days, since) for name, level in levels.items()}
@@ -114,8 +83,30 @@ class AttributeTastes:
         self._everything = RunningSums(KeySpace({"all": 1}))
         self._residuals = {name: RunningSums(self._pairs, ("residual",)) for name in levels}
 
-    def memory(self) -> dict[str, RunningSums]:
-        """Return the running sums by name."""
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`; whether an attribute is listed depends on its values, so all are declared."""
+        source, tasks = scenario.source, [name for name in scenario.labels if name in scenario.tasks]
+        items = [one for name in _listable(source.items) for one in _of_item_attribute(name, tasks)]
+        return items + [one for name in _listable(source.users) for one in _of_user_attribute(name, tasks)]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """See :class:`FeatureGroup`."""
+        levels, damping = of_tasks(inputs), inputs.scenario.features.damping
+        sides: tuple[tuple[Side, Any], ...] = (("user", inputs.item_attributes), ("item", inputs.user_attributes))
+        return [
+            cls(inputs.events, attribute, levels, damping, whose, inputs.since)
+            for whose, about in sides
+            for attribute in about.listed
+        ]
+
+    def axes(self) -> dict[str, pd.Index[Any]]:
+        """See :class:`FeatureGroup`."""
+        return {value_axis(self._whose, self._attribute.name): self._attribute.labels}
+
+    def sums(self) -> dict[str, RunningSums]:
+        """See :class:`FeatureGroup`."""
         of = {"value": self._by_value, "pair": self._by_pair, "mine": self._by_mine, "everything": self._everything}
         return {**of, **{f"residual.{name}": sums for name, sums in self._residuals.items()}}
 
@@ -137,7 +128,7 @@ class AttributeTastes:
                 self._residuals[name].add(today, self._pairs.positions(whose, value), {"residual": residual})
 
     def columns(self, rows: IndexedRows) -> Columns:
-        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        """See :class:`FeatureGroup`."""
         whose, other = self._sides(rows)
         owner, value = self._attribute.of(other, rows.days)
         pairs = self._pairs.positions(whose[owner], value)
@@ -174,6 +165,64 @@ class AttributeTastes:
         return mine[place][owner], value, owner
 
 
-def value_axis(whose: Literal["user", "item"], attribute: str) -> str:
+def value_axis(whose: Side, attribute: str) -> str:
     """Return the name of the axis of an attribute's values, given the side that they describe."""
     return f"{'item' if whose == 'user' else 'user'}.{attribute}"
+
+
+def _listable(table: AttributeTable | None) -> list[str]:
+    """Return the attributes that may be listed, in the order of the list."""
+    return [] if table is None else [*table.multi, *table.categorical]
+
+
+def _of_item_attribute(name: str, tasks: list[str]) -> list[FeatureColumn]:
+    said, prefix = readable(name), f"user_x_{name}"
+    return [
+        FeatureColumn(f"{prefix}.share", "share", f"share of the user's interactions with the item's {said}", "pair"),
+        FeatureColumn(
+            f"{prefix}.lift",
+            "lift",
+            f"the user's preference for the item's {said}, relative to all users (log scale)",
+            "pair",
+        ),
+        FeatureColumn(
+            f"item.{name}.count_{RECENT}d",
+            "count",
+            f"interactions with the item's {said}{recently(RECENT)}",
+            "attribute",
+            days=RECENT,
+        ),
+        FeatureColumn(f"item.{name}.values", "number", f"number of the item's {said}", "item"),
+        *(
+            FeatureColumn(
+                f"{prefix}.{task}.residual",
+                "residual",
+                f"{readable(task)} of the user for the item's {said}, beyond the levels",
+                "pair",
+                task,
+            )
+            for task in tasks
+        ),
+    ]
+
+
+def _of_user_attribute(name: str, tasks: list[str]) -> list[FeatureColumn]:
+    said, prefix = readable(name), f"item_x_{name}"
+    return [
+        FeatureColumn(
+            f"{prefix}.share", "share", f"share of the item's interactions with users of the user's {said}", "pair"
+        ),
+        FeatureColumn(
+            f"{prefix}.lift", "lift", f"appeal of the item to users with the user's {said} (log scale)", "pair"
+        ),
+        *(
+            FeatureColumn(
+                f"{prefix}.{task}.residual",
+                "residual",
+                f"{readable(task)} of users of the user's {said} for the item, beyond the levels",
+                "pair",
+                task,
+            )
+            for task in tasks
+        ),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from operator import add
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.core.arrays import group_starts, stable_argsort
+from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.features.als import Floats
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
-from mtl_tasks.features.running_sums import SCALE, expand
+from mtl_tasks.features.running_sums import SCALE, Translation, expand
+from mtl_tasks.features.state import GroupState
 from mtl_tasks.features.user_history import UserHistory
+from mtl_tasks.scenario import Scenario
 
 Columns = dict[str, Floats]
 PARTNERS: Final = 100  # earlier items of a user paired with a new one; a bound for users with thousands of items
@@ -24,7 +28,7 @@ _CHUNK: Final = 1 << 22  # pairs, or user-item scores, in memory at once
 _MANY: Final = 64  # rows of a user from which one matrix product is faster than looking up every pair
 
 
-class CoOccurrence:
+class CoOccurrence(FeatureGroup):
     """Item-item counts of shared users, with heavy users damped.
 
     A user's k-th item is paired with each of the last 100 before it, and each pair gains ``1 / log(2 + k)``. Repeated
@@ -36,11 +40,16 @@ class CoOccurrence:
     ----------
     taken
         Positive interactions, ordered by day.
+    last_items
+        Number of the user's last items that ``co_occurrence.recent`` compares with.
     since
         Those of earlier days come from a snapshot.
     """
 
-    def __init__(self, taken: IndexedInteractions, since: int | None = None) -> None:
+    name = "co_occurrence"
+
+    def __init__(self, taken: IndexedInteractions, last_items: int, since: int | None = None) -> None:
+        self._last_items = last_items
         self._size = len(taken.item_ids)
         first = _first_takes(taken, self._size)
         users, items, days = taken.users[first], taken.items[first], taken.days[first]
@@ -58,8 +67,25 @@ class CoOccurrence:
         self._takers = np.zeros(self._size, dtype=np.int64)
         self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users, day and products of the last scores
 
-    def snapshot(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return pairs (item, other, gain), each once, and users per item (item, count), by code, to resume from."""
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`."""
+        recent, every = (
+            "how often the item goes with the user's last items",
+            "how often the item goes with the user's items",
+        )
+        return [
+            FeatureColumn("co_occurrence.recent", "co_occurrence", recent, "pair"),
+            FeatureColumn("co_occurrence.all", "co_occurrence", every, "pair"),
+        ]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """See :class:`FeatureGroup`."""
+        return [cls(inputs.taken, inputs.scenario.features.last_items, inputs.since)]
+
+    def snapshot(self) -> GroupState:
+        """Return pairs (item, other, gain), each once, and users per item (item, count), by code."""
         upper = sparse.triu(self._pairs, format="coo")
         pairs = {
             "item": upper.row.astype(np.int32),
@@ -67,10 +93,12 @@ class CoOccurrence:
             "gain": upper.data.astype(np.int64),
         }
         met = np.flatnonzero(self._takers)
-        return pd.DataFrame(pairs), pd.DataFrame({"item": met.astype(np.int32), "count": self._takers[met]})
+        takers = {"item": met.astype(np.int32), "count": self._takers[met]}
+        return GroupState(frames={"pairs": pd.DataFrame(pairs), "takers": pd.DataFrame(takers)})
 
-    def restore(self, pairs: pd.DataFrame, takers: pd.DataFrame, items: Codes) -> None:
-        """Resume from a snapshot whose item ``i`` has code ``items[i]`` here; to be called before :meth:`advance`."""
+    def restore(self, state: GroupState, translation: Translation) -> None:
+        """See :class:`FeatureGroup`."""
+        items, pairs, takers = translation["item"], state.frames["pairs"], state.frames["takers"]
         item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
         gain = pairs["gain"].to_numpy().astype(np.float64)
         upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
@@ -93,8 +121,9 @@ class CoOccurrence:
         self._pairs = self._pairs + parts[0]
         self._scored = None
 
-    def columns(self, rows: IndexedRows, last_items: int) -> Columns:
-        """Return float32 columns of rows of the day of the last :meth:`advance`; NaN for an item without users."""
+    def columns(self, rows: IndexedRows) -> Columns:
+        """See :class:`FeatureGroup`; float32, NaN for an item without users."""
+        last_items = self._last_items
         starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
         mine = self._taken_at(rows.users, rows.items, ends)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, Final, Self
 
+import numpy as np
+import pandas as pd
+
+from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, readable
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
+from mtl_tasks.features.groups.label_statistics import mean_kind, of_tasks
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
 from mtl_tasks.features.running_sums import KeySpace, Positions, RunningSums, Timeline, Values
+from mtl_tasks.scenario import Scenario
 
 Columns = dict[str, Values]
-_SIDES = ("user", "item")
+_SIDES: Final = ("user", "item")
+_IN_CONTEXT: Final[dict[str, Subject]] = {"user": "user_context", "item": "item_context"}
 
 
-class ContextRates:
+class ContextRates(FeatureGroup):
     """Means of one label by category of one context, and deviations from them.
 
     With ``<kind>`` the context's name, ``context.<kind>.<task>.mean`` is everybody's mean in the row's category;
@@ -32,6 +40,7 @@ class ContextRates:
     ) -> None:
         self.name = f"context.{kind}.{task}"
         self._name, self._task, self._damping = kind, task, damping
+        self._categories = events.levels[kind]
         self._labeled = labeled = events.settled(~np.isnan(events.labels[task]))
         self._timeline = Timeline(labeled.days, since)
         kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # code 0 is none
@@ -45,8 +54,29 @@ class ContextRates:
         self._by_pair = {side: RunningSums(self._pairs[side], ("value",)) for side in _SIDES}
         self._beyond = {side: RunningSums(KeySpace({side: sizes[side]}), ("beyond",)) for side in _SIDES}
 
-    def memory(self) -> dict[str, RunningSums]:
-        """Return the running sums by name."""
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`."""
+        return [
+            one
+            for task, settings in scenario.labels.items()
+            if task in scenario.tasks
+            for context in scenario.source.context.categorical
+            for one in _declared(context, task, mean_kind(settings))
+        ]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """See :class:`FeatureGroup`."""
+        events, damping = inputs.events, inputs.scenario.features.damping
+        return [cls(events, name, task, damping, inputs.since) for task in of_tasks(inputs) for name in events.kinds]
+
+    def axes(self) -> dict[str, pd.Index[Any]]:
+        """See :class:`FeatureGroup`."""
+        return {kind_axis(self._name): self._categories.insert(0, "")}
+
+    def sums(self) -> dict[str, RunningSums]:
+        """See :class:`FeatureGroup`."""
         of = {"everything": self._everything, "kind": self._by_kind}
         of |= {f"pair.{side}": sums for side, sums in self._by_pair.items()}
         return of | {f"beyond.{side}": sums for side, sums in self._beyond.items()}
@@ -65,7 +95,7 @@ class ContextRates:
                 self._by_pair[side].add(today, positions, {"value": value})
 
     def columns(self, rows: IndexedRows) -> Columns:
-        """Return the columns of rows of the day of the last :meth:`advance`, by name."""
+        """See :class:`FeatureGroup`."""
         name, task = self._name, self._task
         kind = rows.kinds[name] + 1
         means = self._means(rows.users, rows.items, kind)
@@ -95,3 +125,30 @@ class ContextRates:
 def kind_axis(context: str) -> str:
     """Return the name of the axis of a context's categories."""
     return f"context.{context}"
+
+
+def _declared(context: str, task: str, mean: ColumnKind) -> list[FeatureColumn]:
+    said, where = readable(task), readable(context)
+    return [
+        FeatureColumn(f"context.{context}.{task}.mean", mean, f"mean {said} under this {where}", "context", task),
+        *(
+            FeatureColumn(
+                f"{side}_x_{context}.{task}.mean",
+                mean,
+                f"mean {said} of the {side} under this {where}",
+                _IN_CONTEXT[side],
+                task,
+            )
+            for side in _SIDES
+        ),
+        *(
+            FeatureColumn(
+                f"{side}.{task}.beyond_{context}",
+                "bias",
+                f"{said} of the {side} beyond its {where}",
+                _IN_CONTEXT[side],
+                task,
+            )
+            for side in _SIDES
+        ),
+    ]

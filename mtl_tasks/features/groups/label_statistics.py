@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, readable, recently
+from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
 from mtl_tasks.features.interactions import Codes, IndexedInteractions, IndexedRows
-from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Values
+from mtl_tasks.features.running_sums import KeySpace, RunningSums, Timeline, Translation, Values
+from mtl_tasks.features.state import GroupState
 from mtl_tasks.scenario import Scenario, Task
 
 Columns = dict[str, Values]
-_SUMS = ("value", "square", "bias")
+_SUMS: Final = ("value", "square", "bias")
+_OTHERS: Final = {"user": "items", "item": "users"}  # what a side's labels are compared with
 
 
-class LabelStatistics:
+class LabelStatistics(FeatureGroup):
     """Means, biases and residuals of one task's label.
 
     Each label is first compared with what was known on its day: the item's damped mean, then the user's damped bias
@@ -24,6 +28,8 @@ class LabelStatistics:
 
     Attributes
     ----------
+    task
+        The task or signal.
     users, items, days
         int64 (n,): the labeled events, each on the day on which its label became final.
     residual
@@ -53,19 +59,41 @@ class LabelStatistics:
         self.residual: NDArray[np.float32] = np.full(len(self.days), np.nan, dtype=np.float32)
         self._value = labeled.labels[name]
         self.name = f"levels.{name}"
-        self._task, self._damping, self._windows = name, damping, windows
+        self.task, self._damping, self._windows = name, damping, windows
         self._prior = float(np.mean(task.limits)) if task.limits else 0.5
         self._timeline = Timeline(self.days, since)
         self._everything = RunningSums(KeySpace({"all": 1}), ("value",), (), name)
         self._by_user = RunningSums(KeySpace({"user": len(events.user_ids)}), _SUMS, windows, name)
         self._by_item = RunningSums(KeySpace({"item": len(events.item_ids)}), _SUMS, windows, name)
 
-    def memory(self) -> dict[str, RunningSums]:
-        """Return the running sums by name; residuals are kept separately."""
+    @classmethod
+    def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
+        """See :class:`FeatureGroup`."""
+        windows = scenario.features.windows
+        return [one for name, task in scenario.labels.items() for one in _declared(name, mean_kind(task), windows)]
+
+    @classmethod
+    def build(cls, inputs: GroupInputs) -> list[Self]:
+        """Return the statistics of every task that has a label column, and of every signal."""
+        scenario, events = inputs.scenario, inputs.events
+        damping, windows = scenario.features.damping, scenario.features.windows
+        return [cls(events, name, scenario.labels[name], damping, windows, inputs.since) for name in events.labels]
+
+    def sums(self) -> dict[str, RunningSums]:
+        """See :class:`FeatureGroup`."""
         return {"everything": self._everything, "user": self._by_user, "item": self._by_item}
 
+    def snapshot(self) -> GroupState:
+        """Return the running sums, and the residuals of the labels that were final, in order of their days."""
+        return GroupState(super().snapshot().sums, {"residual": self.residual[: self._final_count]})
+
+    def restore(self, state: GroupState, translation: Translation) -> None:
+        """See :class:`FeatureGroup`."""
+        super().restore(state, translation)
+        self.residual[: self._final_count] = state.vectors["residual"]
+
     @property
-    def settled_count(self) -> int:
+    def _final_count(self) -> int:
         """Number of labels that were final, and so added, by the day of the last :meth:`advance`."""
         return int(self._timeline.rest.start)
 
@@ -88,15 +116,15 @@ class LabelStatistics:
         self._by_item.advance(day)
 
     def columns(self, rows: IndexedRows) -> Columns:
-        """Return the columns of rows of the day of the last :meth:`advance`; NaN where nothing is known."""
+        """See :class:`FeatureGroup`; NaN where nothing is known."""
         overall = self._overall()
         made = {
             **self._side("user", self._by_user, rows.users, overall),
             **self._side("item", self._by_item, rows.items, overall),
         }
         for length in ("", *(f"_{days}d" for days in self._windows)):
-            made[f"{self._task}.level{length}"] = (
-                overall + made[f"user.{self._task}.bias"] + made[f"item.{self._task}.bias{length}"]
+            made[f"{self.task}.level{length}"] = (
+                overall + made[f"user.{self.task}.bias"] + made[f"item.{self.task}.bias{length}"]
             )
         return made
 
@@ -105,7 +133,7 @@ class LabelStatistics:
         return self._prior if np.isnan(mean) else mean
 
     def _side(self, side: str, sums: RunningSums, keys: Codes, overall: float) -> Columns:
-        prefix, damping = f"{side}.{self._task}", self._damping
+        prefix, damping = f"{side}.{self.task}", self._damping
         ever = sums.ever(keys)
         made: dict[str, Any] = {
             f"{prefix}.count": ever.count,
@@ -120,11 +148,53 @@ class LabelStatistics:
         return made
 
 
-def task_levels(
-    events: IndexedInteractions, scenario: Scenario, windows: tuple[int, ...] = (), since: int | None = None
-) -> dict[str, LabelStatistics]:
-    """Return the statistics of every task that has a label column, and of every signal."""
-    damping = scenario.features.damping
-    return {
-        name: LabelStatistics(events, name, scenario.labels[name], damping, windows, since) for name in events.labels
-    }
+def of_tasks(inputs: GroupInputs) -> dict[str, LabelStatistics]:
+    """Return the statistics of the tasks, without those of signals, by task."""
+    return {group.task: group for group in inputs.groups(LabelStatistics) if group.task in inputs.scenario.tasks}
+
+
+def mean_kind(task: Task) -> Literal["rate", "mean"]:
+    """Return the kind of a column of means of a task's label."""
+    return "rate" if task.kind == "binary" else "mean"
+
+
+def _declared(task: str, mean: ColumnKind, windows: tuple[int, ...]) -> list[FeatureColumn]:
+    said = readable(task)
+    levels = [
+        FeatureColumn(
+            f"{task}.level{_ending(days)}",
+            "baseline",
+            f"{said} expected from the levels of user and item{recently(days)}",
+            "pair",
+            task,
+            days,
+        )
+        for days in (None, *windows)
+    ]
+    return [*_of_side("user", task, mean, windows), *_of_side("item", task, mean, windows), *levels]
+
+
+def _of_side(
+    side: Literal["user", "item"], task: str, mean: ColumnKind, windows: tuple[int, ...]
+) -> list[FeatureColumn]:
+    prefix, said = f"{side}.{task}", readable(task)
+
+    def recent(days: int | None) -> list[FeatureColumn]:
+        bias = f"{said} of the {side} beyond what the {_OTHERS[side]} explain{recently(days)}"
+        return [
+            FeatureColumn(
+                f"{prefix}.mean{_ending(days)}", mean, f"mean {said} of the {side}{recently(days)}", side, task, days
+            ),
+            FeatureColumn(f"{prefix}.bias{_ending(days)}", "bias", bias, side, task, days),
+        ]
+
+    return [
+        FeatureColumn(f"{prefix}.count", "count", f"times that {said} was observed of the {side}", side, task),
+        *recent(None),
+        FeatureColumn(f"{prefix}.spread", "spread", f"spread of the {side}'s {said} (standard deviation)", side, task),
+        *(one for days in windows for one in recent(days)),
+    ]
+
+
+def _ending(days: int | None) -> str:
+    return "" if days is None else f"_{days}d"

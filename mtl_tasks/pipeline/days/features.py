@@ -22,14 +22,17 @@ from upath import UPath
 from mtl_tasks.core import columns
 from mtl_tasks.core.categories import drop_unused_categories, union_categories
 from mtl_tasks.core.days import day_text
+from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.als import ItemFactors
+from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.features.interactions import encode
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.pipeline.days.blocks import Block, block_name, divided
 from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
 from mtl_tasks.pipeline.days.log import day_digests, hash_rows, read_events
 from mtl_tasks.pipeline.engine import Run
+from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
@@ -186,9 +189,10 @@ class DailyFeatures:
         return replace(self, rows=self.rows[rows])
 
 
-def feature_names(store: Store, features: Artifact) -> list[str]:
-    """Return the columns that :func:`read_days` returns."""
-    return store.open(day_refs(features)[0]).column_names(_FILE)
+def feature_columns(store: Store, features: Artifact, scenario: Scenario) -> list[FeatureColumn]:
+    """Return the declarations of the columns that :func:`read_days` returns, in their order."""
+    declared = {column.name: column for column in declared_columns(scenario)}
+    return [declared[name] for name in store.open(day_refs(features)[0]).column_names(_FILE)]
 
 
 def all_there(store: Store, made: Artifact) -> bool:

@@ -8,6 +8,7 @@ from mtl_tasks.pipeline.stages.inputs import days_are_there
 from mtl_tasks.pipeline.stages.judge import evaluate, gate, gate_config
 from mtl_tasks.pipeline.stages.prepare import resolve, resolve_config, split, validate
 from mtl_tasks.pipeline.stages.publish import publish, recommend
+from mtl_tasks.pipeline.stages.rank import rank
 from mtl_tasks.pipeline.stages.train import factors, factors_config, features, fuse, member, member_config
 from mtl_tasks.scenario import FEATURE_SECTIONS, MemberKind, Scenario
 
@@ -28,11 +29,12 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         ),
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), sections("fusion", "tasks"), fuse),
-        Stage("evaluate", ("validate", "split", "features", *models), sections("recommend", "seed"), evaluate),
-        Stage("gate", ("validate", "split", "features", *models, "evaluate"), gate_config, gate),
-        Stage("publish", (*BEFORE_MODELS, *models, "evaluate", "gate"), whole_scenario, publish),
+        Stage("rank", ("validate", "split", *models), sections("recommend", "boosting", "seed"), rank),
+        Stage("evaluate", ("validate", "split", "features", *models, "rank"), sections("recommend", "seed"), evaluate),
+        Stage("gate", ("validate", "split", "features", *models, "rank", "evaluate"), gate_config, gate),
+        Stage("publish", (*BEFORE_MODELS, *models, "rank", "evaluate", "gate"), whole_scenario, publish),
         # Not `publish`: a run that is promoted by hand later is published by its registry record alone.
-        Stage("recommend", ("validate", *models, "gate"), sections("recommend"), recommend),
+        Stage("recommend", ("validate", *models, "rank", "gate"), sections("recommend"), recommend),
     ]
     return {stage.name: stage for stage in stages}
 

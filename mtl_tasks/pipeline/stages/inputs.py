@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
     from mtl_tasks.features.builder import Tables
     from mtl_tasks.features.state import FeatureSnapshot
+    from mtl_tasks.recommend.rankers import Ranker
     from mtl_tasks.recommend.scorer import Scorer
 
 MODEL = "model."  # prefix of a member's own files among those of its artifact
-FITTED = "fitted."  # prefix of its files before the refit, kept if a later run may warm-start from them
+FITTED = "fitted."  # prefix of its files before the refit, for the rankers and for later runs to warm-start from
+RANK = "rank"  # the stage, and its document
 
 
 def load_events(run: Run, inputs: Inputs) -> InteractionLog:
@@ -66,8 +69,14 @@ def load_memory(
     return recall(run.store, run.scenario.name, known, day)
 
 
-def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
-    """Return the scorer that scores any pair of user and item as the run of these artifacts does."""
+def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = False) -> Scorer:
+    """Return the scorer that scores any pair of user and item as the run of these artifacts does.
+
+    Parameters
+    ----------
+    before_refit
+        Whether to take the members as they were before the refit, which had not seen the blend window.
+    """
     from mtl_tasks.models import member_class
     from mtl_tasks.pipeline.days.factors import load_spaces
     from mtl_tasks.recommend.scorer import Scorer
@@ -75,8 +84,28 @@ def load_scorer(scenario: Scenario, inputs: Inputs) -> Scorer:
     members = {}
     for kind in scenario.members:
         artifact = inputs[f"member:{kind}"]
-        members[str(kind)] = member_class(kind).load(member_files(artifact), scenario)
-    return Scorer(scenario, load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+        files = member_files(artifact, FITTED) if before_refit else {}
+        members[str(kind)] = member_class(kind).load(files or member_files(artifact), scenario)
+    scorer = Scorer(scenario, load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+    rankers = load_rankers(scenario, inputs)
+    return scorer if rankers is None else replace(scorer, ranker=rankers[0])
+
+
+def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[Ranker, dict[str, Ranker]] | None:
+    """Return the chosen ranker, and all of them by name; None for a run made before there were rankers."""
+    from mtl_tasks.recommend.rankers.choice import LOADERS, RankDocument
+
+    if RANK not in inputs.artifacts:
+        return None
+    artifact = inputs[RANK]
+    document = RankDocument.model_validate(artifact.json(RANK))
+    rankers = {name: LOADERS[name](member_files(artifact, ranker_prefix(name)), scenario) for name in document.rankers}
+    return rankers[document.chosen], rankers
+
+
+def ranker_prefix(name: str) -> str:
+    """Return the prefix of a ranker's own files among those of its artifact."""
+    return f"ranker.{name}."
 
 
 def member_files(artifact: Artifact, prefix: str = MODEL) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from mtl_tasks.evaluation.evaluate import (
     slice_masks,
     taken_in_test,
 )
-from mtl_tasks.evaluation.gate import Champion, check_comparable, evaluate_rules, verdict_line
+from mtl_tasks.evaluation.gate import CHAMPION, Champion, Evidence, check_comparable, evaluate_rules
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
 from mtl_tasks.pipeline.stages.inputs import (
@@ -38,6 +38,9 @@ from mtl_tasks.recommend.scorer import ShortlistCheck
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.drift import Distributions, DriftReport, Group, Sketches
+from mtl_tasks.store.documents.evaluation import Evaluation, RankingEvaluation
 from mtl_tasks.store.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
@@ -48,17 +51,18 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
     """Measure members, fusion, slices and recommendations on test."""
     scenario = run.scenario
     rows = _test_rows(run, inputs)
-    document: dict[str, Any] = {"tasks": {}, "slices": {}, "calibration": {}}
-    for task, settings in scenario.tasks.items():
-        measured, slices = evaluate_task(rows[task], settings.kind, scenario.seed)
-        document["tasks"][task], document["slices"][task] = measured, slices
-        if settings.kind == "binary":
-            document["calibration"][task] = calibration_of(rows[task])
-    document["ranking"] = _judge_lists(run, inputs)
+    evaluated = {name: evaluate_task(rows[name], task.kind, scenario.seed) for name, task in scenario.tasks.items()}
+    evaluation = Evaluation(
+        tasks={name: task for name, (task, _) in evaluated.items()},
+        slices={name: slices for name, (_, slices) in evaluated.items()},
+        calibration={task: calibration_of(rows[task]) for task in scenario.tasks_of("binary")},
+        ranking=_judge_lists(run, inputs),
+    )
+    shortlist = evaluation.ranking.shortlist
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
-    payload.summary = {"shortlist": document["ranking"]["shortlist"]}
-    payload.add_json("evaluation", document)
-    payload.add_json(drift.RECORD, _distributions(run, inputs, rows))
+    payload.summary = {"shortlist": None if shortlist is None else shortlist.to_json()}
+    payload.add_json("evaluation", evaluation.to_stored())
+    payload.add_json(drift.RECORD, _distributions(run, inputs, rows).to_stored())
     return payload
 
 
@@ -74,11 +78,13 @@ def gate(run: Run, inputs: Inputs) -> Payload:
         champion = replace(met, drift=_drift(run, inputs, entry), passed_over=passed_over)
     for task, part in rows.items():
         if champion is not None and task in champion.predictions:
-            part.predictions["champion"] = champion.predictions[task]
-    verdict = evaluate_rules(run.scenario, inputs["evaluate"].json("evaluation"), rows, champion)
-    payload = Payload(summary={"verdict": verdict_line(verdict)}, rows=len(verdict["rules"]))
-    payload.add_json("verdict", verdict)
-    payload.add_json("drift", champion.drift if champion is not None else None)
+            part.predictions[CHAMPION] = champion.predictions[task]
+    evaluation = read_document(inputs["evaluate"], "evaluation", Evaluation)
+    verdict = evaluate_rules(Evidence(run.scenario, evaluation, rows, champion))
+    shifted = None if champion is None else champion.drift
+    payload = Payload(summary={"verdict": verdict.line}, rows=len(verdict.rules))
+    payload.add_json("verdict", verdict.to_stored())
+    payload.add_json("drift", None if shifted is None else shifted.to_stored())
     return payload
 
 
@@ -119,7 +125,7 @@ def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
     return made
 
 
-def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> dict[str, Any]:
+def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> Distributions:
     """Return sketches of the test rows, for later runs to compare with, and their drift since the train window."""
     from mtl_tasks.pipeline.days.features import read_days
 
@@ -128,20 +134,23 @@ def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> d
     sampled = {name: drift.sample_rows(place[name], run.scenario.seed) for name in ("train", "test")}
     features = {name: read_days(run.store, inputs["features"], None, at) for name, at in sampled.items()}
     learned = {task: rows[columns.label(task)].iloc[place["train"]].dropna() for task in run.scenario.tasks}
-    judged: drift.Json = {
+    before: dict[Group, Sketches] = {
+        "labels": drift.sketches(learned),
+        "features": drift.sketches(features["train"]),
+    }
+    judged: dict[Group, Sketches] = {
         "labels": drift.sketches({task: part.label for task, part in scored.items()}),
         "features": drift.sketches(features["test"]),
     }
-    before = {"labels": drift.sketches(learned), "features": drift.sketches(features["train"])}
-    return {
-        **judged,
-        "predictions": drift.sketches({task: part.predictions[FUSION] for task, part in scored.items()}),
-        "format": drift.FORMAT,
-        "since_train": drift.compare(before, judged),
-    }
+    return Distributions(
+        labels=judged["labels"],
+        predictions=drift.sketches({task: part.predictions[FUSION] for task, part in scored.items()}),
+        features=judged["features"],
+        since_train=drift.compare(before, judged),
+    )
 
 
-def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
+def _judge_lists(run: Run, inputs: Inputs) -> RankingEvaluation:
     """Return the quality of the recommendations that would have been made at the start of the test window."""
     scenario = run.scenario
     events, tables = load_events(run, inputs), load_tables(inputs)
@@ -154,24 +163,22 @@ def _judge_lists(run: Run, inputs: Inputs) -> dict[str, Any]:
     people = truth[columns.USER].unique()
     scorer = load_scorer(scenario, inputs)
     check = ShortlistCheck(scorer, people)
-    for scored, features in scorer.candidates(events.frame, tables, people, start, memory):
-        lists.add(scored)
-        check.add(scored, features)
-    return {**lists.document(), "shortlist": check.document()}
+    for rows in scorer.candidates(events.frame, tables, people, start, memory):
+        lists.add(rows.scored)
+        check.add(rows)
+    return lists.document(check.document())
 
 
-def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> dict[str, Any]:
+def _drift(run: Run, inputs: Inputs, champion: RunRecord) -> DriftReport:
     """Return the drift of this run's test rows from the champion's."""
     about = {"run_key": champion.run_key, "as_of": champion.as_of}
     try:
         theirs = drift.read_record(run.store.open(champion.refs["evaluate"]))
     except ArtifactError as error:
-        return {**about, "problem": str(error), "shifts": [], "unmatched": []}
-    own = inputs["evaluate"].json(drift.RECORD)
+        return drift.incomparable(str(error), **about)
     if theirs is None:
-        problem = "it was made before distributions were recorded"
-        return {**about, "problem": problem, "shifts": [], "unmatched": []}
-    return {**about, "problem": None, **drift.compare(theirs, own)}
+        return drift.incomparable("it was made before distributions were recorded", **about)
+    return drift.compare_records(theirs, read_document(inputs["evaluate"], drift.RECORD, Distributions), **about)
 
 
 def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:

@@ -60,7 +60,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     """Read the log, set bad rows aside, refuse a bad log."""
     from mtl_tasks.data.attribute_tables import read_items, read_users
     from mtl_tasks.data.files import SourceFile
-    from mtl_tasks.data.validation import judge_log
+    from mtl_tasks.data.validation import validate_log
     from mtl_tasks.pipeline.days.log import EVENTS, joined_events, joined_quarantine, judge_parts
 
     files = [SourceFile(**entry) for entry in inputs["resolve"].json("resolve")["sources"]]
@@ -72,7 +72,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     parts = judge_parts(run, sections, files, ROOT, snapshots)
     events = joined_events([part.frame(EVENTS) for part in parts])
     records = [part.json("part")["record"] for part in parts]
-    result = judge_log(records, events, joined_quarantine(parts), run.scenario, run.as_of.timestamp)
+    result = validate_log(records, events, joined_quarantine(parts), run.scenario, run.as_of.timestamp)
     payload = Payload(rows=len(result.events))
     payload.summary = {
         "max_event_time": result.events[columns.TIME].max().isoformat(),

@@ -13,6 +13,9 @@ from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scor
 from mtl_tasks.recommend.lists import best_lists, sample_people
 from mtl_tasks.scenario import Gate
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord
 
 if TYPE_CHECKING:
@@ -21,16 +24,20 @@ if TYPE_CHECKING:
 
 def publish(run: Run, inputs: Inputs) -> Payload:
     """Record the verdict in the registry; it promotes a run that passed an enforced gate and needs no approval."""
-    verdict = inputs["gate"].json("verdict")
+    verdict = read_document(inputs["gate"], "verdict", Verdict)
+    evaluation = read_document(inputs["evaluate"], "evaluation", Evaluation)
     entry = RunRecord(
         run_key=run_key(run, inputs["gate"].ref),
         as_of=run.as_of.iso,
-        decision=_decision(verdict["decision"], run.scenario.gate),
-        reasons=verdict["reasons"],
+        decision=_decision(verdict.decision, run.scenario.gate),
+        reasons=list(verdict.reasons),
         scenario_document=run.scenario.model_dump(mode="json"),
         refs={name: artifact.ref for name, artifact in inputs.artifacts.items()},
         code=code_version(),
-        metrics={task: part["fusion"] for task, part in inputs["evaluate"].json("evaluation")["tasks"].items()},
+        metrics={
+            task: {name: measured.to_json() for name, measured in metrics.items()}
+            for task, metrics in evaluation.metrics.items()
+        },
     )
     registry = Registry(run.store, run.scenario.name)
     _refuse_other_results(registry, entry)

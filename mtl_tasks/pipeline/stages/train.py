@@ -29,6 +29,7 @@ from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
 if TYPE_CHECKING:
+    from mtl_tasks.core.feature_columns import FeatureColumn
     from mtl_tasks.models import Table
     from mtl_tasks.models.warm_start import WarmStart
 
@@ -101,16 +102,18 @@ def member(kind: MemberKind) -> Body:
 
     def body(run: Run, inputs: Inputs) -> Payload:
         from mtl_tasks.models import member_class
-        from mtl_tasks.pipeline.days.features import feature_names
+        from mtl_tasks.pipeline.days.features import feature_columns
 
-        names = member_class(kind).reads(run.scenario, feature_names(run.store, inputs["features"]))
-        table, place = _labeled(run, inputs, names)
+        made = feature_columns(run.store, inputs["features"], run.scenario)
+        names = member_class(kind).reads(run.scenario, made)
+        table, place = _labeled(run, inputs, [column for column in made if column.name in names])
         start = _warm_start(run, inputs, kind, names)
         train, tune = (table.where(place[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(table.where(place["blend"]).features)
-        kept = fitted.files() if "start" in inputs.config else {}
+        kept: dict[str, bytes] = {}
         if run.scenario.refit == "through_blend":
+            kept = fitted.files()
             release_free_memory()
             fitted = start.refit(fitted, table.where(slice(place["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
@@ -125,16 +128,16 @@ def member(kind: MemberKind) -> Body:
     return body
 
 
-def _labeled(run: Run, inputs: Inputs, names: list[str]) -> tuple[Table, dict[str, slice]]:
+def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
     """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures
 
     rows = inputs["split"].frame("rows")
     labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
-    kept = DailyFeatures.of(run.store, inputs["features"], names)
+    kept = DailyFeatures.of(run.store, inputs["features"], [column.name for column in chosen])
     users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows is freed
-    return Table(kept, labels, users=users), window_places(rows, load_windows(inputs["split"]))
+    return Table(kept, labels, users=users, columns=chosen), window_places(rows, load_windows(inputs["split"]))
 
 
 def member_config(kind: MemberKind) -> Config:

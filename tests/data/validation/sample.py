@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER, label
-from mtl_tasks.data.validation import ValidationResult, validate_log
+from mtl_tasks.data.validation import ValidationResult, validate_interactions
 from tests.support.logs import AS_OF, DAYS, tiny_items, tiny_log, tiny_scenario
 
 RATING, LIKE = label("rating"), label("like")
@@ -76,4 +76,4 @@ def bad_log() -> pd.DataFrame:
 def validate(log: pd.DataFrame, **changes: Any) -> ValidationResult:
     defaults = {"validation__max_bad_fraction": 0.5, "validation__duplicates": "quarantine"}
     scenario = tiny_scenario(**{**defaults, **changes})
-    return validate_log(log, ITEMS, scenario, AS_OF)
+    return validate_interactions(log, ITEMS, scenario, AS_OF)

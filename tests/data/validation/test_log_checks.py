@@ -12,7 +12,7 @@ import pytest
 
 from mtl_tasks.core.columns import PARTITION, TIME, USER
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from tests.data.validation.sample import FILES, ITEMS, LIKE, RATING, good_log, repeat, spoil, validate
 from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, tiny_scenario
 
@@ -66,7 +66,7 @@ def test_a_stale_log_is_refused() -> None:
         match=r"log: stale: the newest event before 2013-05-11 is of 2013-05-06 12:09 UTC, 4\.5 days old,"
         r" the limit is 2: load .* or raise validation\.max_age_days in include/scenarios/tiny\.yaml$",
     ):
-        validate_log(good_log(), ITEMS, tiny_scenario(), AS_OF + pd.Timedelta(days=4))
+        validate_interactions(good_log(), ITEMS, tiny_scenario(), AS_OF + pd.Timedelta(days=4))
 
 
 def test_bad_rows_cannot_make_a_stale_log_fresh() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mtl_tasks.core.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.data.validation.expectations import judge
 from mtl_tasks.data.validation.row_checks import quarantine_codes, row_checks
 from tests.data.validation.sample import (
@@ -120,7 +120,7 @@ def test_a_label_equal_to_a_limit_that_float32_cannot_hold_is_in_range() -> None
     scenario = tiny_scenario(tasks={"rating": {"kind": "regression", "label": "stars", "range": [0.1, 0.3]}})
     log = good_log().drop(columns=LIKE)
     log[RATING] = np.float32(0.3)
-    assert validate_log(log, ITEMS, scenario, AS_OF).quarantine.empty
+    assert validate_interactions(log, ITEMS, scenario, AS_OF).quarantine.empty
 
 
 def test_without_an_item_table_any_item_is_known() -> None:

@@ -15,7 +15,7 @@ from mtl_tasks.core.errors import DataError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
-from mtl_tasks.data.validation import validate_log
+from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.store.artifacts import Payload
 from tests.data.validation.sample import FILES, ITEMS, LIKE, RATING, SPOILERS, bad_log, good_log, spoil, validate
 from tests.support.logs import AS_OF, AS_OF_DAY, tiny_log, tiny_scenario, write_log, write_partition
@@ -42,7 +42,7 @@ def test_a_log_on_disk_is_read_judged_and_cleaned(tmp_path: Path) -> None:
     scenario = tiny_scenario()
     files = list_sources(scenario, tmp_path, AS_OF_DAY)
     log = read_log(scenario, files, tmp_path)
-    result = validate_log(log, read_items(scenario, files, tmp_path, log[ITEM]), scenario, AS_OF)
+    result = validate_interactions(log, read_items(scenario, files, tmp_path, log[ITEM]), scenario, AS_OF)
     assert result.quarantine[[FILE, REASON]].to_numpy().tolist() == [[FILES[-1], "label_out_of_range:rating"]]
     assert result.quarantine.loc[0, RATING] == 11
     assert len(result.events) == 59
@@ -93,7 +93,7 @@ def test_the_report_of_two_runs_is_the_same() -> None:
 @pytest.mark.faults(12)
 def test_in_a_single_file_the_rows_from_as_of_on_are_the_future_and_no_fault() -> None:
     as_of = AS_OF - pd.Timedelta(days=2)
-    result = validate_log(good_log().drop(columns=PARTITION), ITEMS, tiny_scenario(), as_of)
+    result = validate_interactions(good_log().drop(columns=PARTITION), ITEMS, tiny_scenario(), as_of)
     assert result.events[TIME].max() < as_of
     assert (len(result.events), len(result.quarantine), result.report["rows_read"]) == (40, 0, 40)
 
@@ -123,7 +123,7 @@ def test_a_log_without_an_event_before_as_of_is_refused(make: Callable[[pd.DataF
 def test_string_ids_are_judged_alike() -> None:
     log = good_log().astype({USER: "str", ITEM: "str"})
     log.loc[3, ITEM], log.loc[4, USER] = "999", None
-    result = validate_log(log, ITEMS.astype({ITEM: "str"}), tiny_scenario(), AS_OF)
+    result = validate_interactions(log, ITEMS.astype({ITEM: "str"}), tiny_scenario(), AS_OF)
     assert result.quarantine[REASON].tolist() == ["unknown_item", "null_user"]
     assert (str(result.events[USER].dtype), str(result.events[ITEM].dtype)) == ("str", "str")
 

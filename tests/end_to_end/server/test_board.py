@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import FrameLocator, Page, expect
 
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.past_runs import find_lists
@@ -32,11 +32,10 @@ from tests.support.accessibility import AXE, serious_violations
 from tests.support.airflow import Airflow
 from tests.support.board import ASKED, TITLE, paths
 from tests.support.board import HOSTILE as REASON
-from tests.support.browser import CHROMIUM, Page, browser
+from tests.support.browser import CHROMIUM, PageActivity, browser, element, recorded, screenshot
 from tests.support.projects import AS_OF
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
-FRAME = "document.querySelector('iframe').contentDocument"
 RUN_ID = "<script>alert('run')</script>"
 PAGES = ["home", "scenario", "refused", "compare", "explore"]
 
@@ -89,36 +88,41 @@ def hostile(airflow: Airflow) -> RunRecord:
 
 
 @pytest.fixture(scope="module")
-def opened(airflow: Airflow, shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page of somebody who has logged in by the form, not before the runs: a page of Airflow asks on and on."""
-    with browser(tmp_path_factory.mktemp("profile")) as page:
-        page.open(airflow.url)
-        page.type("document.querySelector('input[name=username]')", "admin")
-        page.type("document.querySelector('input[name=password]')", "admin")
-        page.click("document.querySelector('button[type=submit]:enabled')")
-        page.wait(named("button", "Browse"))
+def opened(airflow: Airflow, shown: Shown) -> Iterator[Page]:
+    """The page of a user who has logged in by the form, not before the runs: a page of Airflow polls all the time."""
+    with browser() as page:
+        page.goto(airflow.url)
+        page.locator("input[name=username]").fill("admin")
+        page.locator("input[name=password]").fill("admin")
+        page.locator("button[type=submit]").click()
+        expect(element(page, "button", "Browse")).to_be_visible()
         yield page
 
 
 @pytest.fixture
-def page(airflow: Airflow, opened: Page) -> Iterator[Page]:
-    """The page, which must log no error of the board's and ask nobody but the server."""
-    opened.faults.clear()
-    opened.requests.clear()
-    yield opened
-    assert [(where, what) for where, what in opened.faults if PREFIX in where or not where] == []
+def activity(airflow: Airflow, opened: Page) -> Iterator[PageActivity]:
+    """The page's activity: the board must log no error, and nothing but the server may be asked."""
+    with recorded(opened) as activity:
+        yield activity
+    assert [(where, what) for where, what in activity.errors if PREFIX in where or not where] == []
     own = (f"{airflow.url}/", f"blob:{airflow.url}/", "data:")
-    assert opened.requests
-    assert [url for url in opened.requests if not url.startswith(own)] == []
+    assert activity.requests
+    assert [url for url in activity.requests if not url.startswith(own)] == []
 
 
-def named(kind: str, text: str, document: str = "document") -> str:
-    """Return JavaScript that finds an element by its text."""
-    return f"[...{document}.querySelectorAll('{kind}')].find(found => found.innerText.includes({json.dumps(text)}))"
+@pytest.fixture
+def page(opened: Page, activity: PageActivity) -> Page:
+    return opened
 
 
-def text(document: str = FRAME) -> str:
-    return f"{document}.body.innerText"
+@pytest.fixture
+def board(page: Page) -> FrameLocator:
+    """The frame in which Airflow shows the board."""
+    return page.frame_locator("iframe")
+
+
+def expect_text(board: FrameLocator, text: str) -> None:
+    expect(board.locator("body")).to_contain_text(text, use_inner_text=True)
 
 
 def in_airflow(airflow: Airflow, path: str) -> str:
@@ -127,57 +131,55 @@ def in_airflow(airflow: Airflow, path: str) -> str:
 
 
 @in_a_browser
-def test_from_the_navigation_to_the_runs_of_a_backfill(page: Page, airflow: Airflow, shown: Shown) -> None:
-    page.open(f"{airflow.url}/")
-    page.click(named("button", "Browse"))
-    page.click(named("[role=menuitem]", "Models"))
-    page.click(named("a", BOOSTED["title"], FRAME))
-    page.wait(f"{text()}.includes('Runs over time')")
-    rows = page.evaluate(f"[...{FRAME}.querySelectorAll('tbody tr')].map(row => [...row.cells].map(c => c.innerText))")
+def test_from_the_navigation_to_the_runs_of_a_backfill(page: Page, board: FrameLocator, airflow: Airflow) -> None:
+    page.goto(f"{airflow.url}/")
+    element(page, "button", "Browse").click()
+    element(page, "[role=menuitem]", "Models").click()
+    element(board, "a", BOOSTED["title"]).click()
+    expect_text(board, "Runs over time")
+    rows = board.locator("tbody tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))")
     assert sorted((row[0], row[2]) for row in rows) == [*((day, "promoted") for day in DAYS[1:]), (AS_OF, "rejected")]
 
 
 @in_a_browser
-def test_a_refused_run_says_why(page: Page, airflow: Airflow, shown: Shown) -> None:
-    page.open(in_airflow(airflow, shown.path("scenario")))
-    page.click(named("a", shown.refused.run_key[:12], FRAME))
-    page.wait(f"{text()}.includes('purchase auc >= 0.58: fails, auc is 0.52')")
-    page.open(f"{airflow.url}/dags/train_{SHOWN}/runs/{shown.dag_run}")
-    page.click(named("a", "Model"))
-    page.wait(f"{text()}.includes('purchase auc >= 0.58: fails, auc is 0.52')")
+def test_a_refused_run_says_why(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
+    page.goto(in_airflow(airflow, shown.path("scenario")))
+    element(board, "a", shown.refused.run_key[:12]).click()
+    expect_text(board, "purchase auc >= 0.58: fails, auc is 0.52")
+    page.goto(f"{airflow.url}/dags/train_{SHOWN}/runs/{shown.dag_run}")
+    element(page, "a", "Model").click()
+    expect_text(board, "purchase auc >= 0.58: fails, auc is 0.52")
 
 
 @in_a_browser
-def test_two_runs_are_compared(page: Page, airflow: Airflow, shown: Shown) -> None:
-    page.open(in_airflow(airflow, shown.path("scenario")))
+def test_two_runs_are_compared(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
+    page.goto(in_airflow(airflow, shown.path("scenario")))
     for name, key in (("first", shown.champion.run_key), ("second", shown.refused.run_key)):
-        choice = f"{FRAME}.querySelector('select[name={name}]')"
-        page.wait(choice)
-        page.evaluate(f"{choice}.value = '{key}'")
-    page.click(named("button", "Compare", FRAME))
-    page.wait(f"{text()}.includes('Settings that differ')")
-    row = page.evaluate(f"[...{FRAME}.querySelectorAll('tbody tr')].map(row => row.innerText)")
-    assert any(cells.startswith("members") and "shared_tail" in cells for cells in row)
+        board.locator(f"select[name={name}]").select_option(key)
+    element(board, "button", "Compare").click()
+    expect_text(board, "Settings that differ")
+    rows = board.locator("tbody tr").all_inner_texts()
+    assert any(cells.startswith("members") and "shared_tail" in cells for cells in rows)
 
 
 @in_a_browser
-def test_a_user_is_explored(page: Page, airflow: Airflow, shown: Shown) -> None:
-    page.open(in_airflow(airflow, shown.path("scenario")))
-    page.click(named("a", "Explore a user", FRAME))
-    page.type(f"{FRAME}.querySelector('input[name=user]')", shown.user)
-    page.click(named("button", "Show", FRAME))
-    page.wait(f"{FRAME}.querySelectorAll('article').length === 5")
-    page.wait(f"{text()}.includes('Largest contributions to shared_tail')")
+def test_a_user_is_explored(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
+    page.goto(in_airflow(airflow, shown.path("scenario")))
+    element(board, "a", "Explore a user").click()
+    board.locator("input[name=user]").fill(shown.user)
+    element(board, "button", "Show").click()
+    expect(board.locator("article")).to_have_count(5)
+    expect_text(board, "Largest contributions to shared_tail")
 
 
 @in_a_browser
-def test_the_board_follows_airflows_dark_mode(page: Page, airflow: Airflow, shown: Shown) -> None:
-    page.open(in_airflow(airflow, shown.path("scenario")))
+def test_the_board_follows_airflows_dark_mode(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
+    page.goto(in_airflow(airflow, shown.path("scenario")))
     for mode, color in (("Dark", "rgb(18, 22, 28)"), ("Light", "rgb(246, 247, 249)")):
-        page.click(named("button", "User"))
-        page.click(named("[role=menuitem]", "Appearance"))
-        page.click(named("[role=menuitemradio]", f"{mode} Mode"))
-        page.wait(f"getComputedStyle({FRAME}.body).backgroundColor === '{color}'")
+        element(page, "button", "User").click()
+        element(page, "[role=menuitem]", "Appearance").click()
+        element(page, "[role=menuitemradio]", f"{mode} Mode").click()
+        expect(board.locator("body")).to_have_css("background-color", color)
 
 
 @in_a_browser
@@ -187,23 +189,23 @@ def test_the_board_follows_airflows_dark_mode(page: Page, airflow: Airflow, show
 def test_no_page_has_a_serious_violation_of_accessibility(
     page: Page, airflow: Airflow, shown: Shown, name: str, scheme: str
 ) -> None:
-    page.open(f"{airflow.url}{PREFIX}/")
+    page.goto(f"{airflow.url}{PREFIX}/")
     page.evaluate(f"localStorage.setItem('theme', '{scheme}')")
-    page.open(f"{airflow.url}{shown.path(name)}")
+    page.goto(f"{airflow.url}{shown.path(name)}")
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert serious_violations(page) == []
 
 
 @in_a_browser
-def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, airflow: Airflow) -> None:
+def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, activity: PageActivity, airflow: Airflow) -> None:
     """What is asserted of every page could not fail if nothing were seen."""
-    page.open(f"{airflow.url}{PREFIX}/")
-    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/favicon.ico>')")
-    page.wait("document.images.length === 1")
+    page.goto(f"{airflow.url}{PREFIX}/")
+    with page.expect_console_message(lambda message: "Content Security Policy" in message.text):
+        page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/favicon.ico>')")
     if AXE.exists():
         assert [rule["rule"] for rule in serious_violations(page)] == ["image-alt"]
-    assert any("Content Security Policy" in what and PREFIX in where for where, what in page.faults)
-    page.faults.clear()
+    assert any("Content Security Policy" in what and PREFIX in where for where, what in activity.errors)
+    activity.errors.clear()
 
 
 @pytest.mark.faults(32)
@@ -213,14 +215,14 @@ def test_a_script_in_a_title_a_reason_or_a_run_id_is_shown_as_text(
 ) -> None:
     run = f"{PREFIX}/scenarios/{HOSTILE}/runs/{hostile.run_key}"
     for path, told in ((f"{PREFIX}/", TITLE), (f"{PREFIX}/scenarios/{HOSTILE}", REASON), (run, TITLE)):
-        page.open(f"{airflow.url}{path}")
-        assert told in page.evaluate("document.body.innerText")
+        page.goto(f"{airflow.url}{path}")
+        assert told in page.inner_text("body")
         assert page.evaluate("document.scripts.length") == 1
     body = {"logical_date": None, "conf": {}, "dag_run_id": RUN_ID}
     airflow.call(f"dags/train_{HOSTILE}/dagRuns", body)
     asked = httpx.QueryParams(dag_id=f"train_{HOSTILE}", run_id=RUN_ID)
-    page.open(f"{airflow.url}{PREFIX}/dag-run?{asked}")
-    assert RUN_ID in page.evaluate("document.body.innerText")
+    page.goto(f"{airflow.url}{PREFIX}/dag-run?{asked}")
+    assert RUN_ID in page.inner_text("body")
     assert page.evaluate("document.scripts.length") == 1
 
 
@@ -247,10 +249,9 @@ def test_who_may_not_read_the_dag_learns_nothing(airflow: Airflow, shown: Shown)
 def test_pictures_of_the_board(page: Page, airflow: Airflow, shown: Shown, tmp_path: Path) -> None:
     """They are those of the documentation where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    page.open(f"{airflow.url}{PREFIX}/")
+    page.goto(f"{airflow.url}{PREFIX}/")
     page.evaluate("localStorage.setItem('theme', 'light')")
     for name in PAGES[1:]:
-        page.open(f"{airflow.url}{shown.path(name)}")
-        with page.sized(width=1200, most=1700 if name == "scenario" else 1000):
-            page.picture(folder / f"board-{name}.png")
+        page.goto(f"{airflow.url}{shown.path(name)}")
+        screenshot(page, folder / f"board-{name}.png", width=1200, max_height=1700 if name == "scenario" else 1000)
         assert (folder / f"board-{name}.png").stat().st_size < 250_000

@@ -11,14 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from mtl_tasks.store.promotion import promote
 from tests.end_to_end.server.scenarios import DAYS, TRAIN, backfill, entries, registry, run_here, runs_of, store
 from tests.support.airflow import Airflow, RefusedError
-from tests.support.browser import CHROMIUM, browser
+from tests.support.browser import CHROMIUM, browser, element, screenshot
 from tests.support.projects import AS_OF, NAME
-
-FORM = "[...document.querySelectorAll('[role=dialog]')].find(found => found.innerText.includes('Trigger Dag'))"
 
 
 def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: Airflow, here: None) -> None:
@@ -134,7 +133,8 @@ def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
     assert "| ✓ | rating rmse <= 3 |" in question["body"]
     assert registry(airflow, name).champion() is None
     answer = {"chosen_options": [ANSWERS[name]], "params_input": {}}
-    time.sleep(15)  # answered while its process still ends, Airflow 3.3 takes the task for killed and asks again
+    # Answered before the scheduler has seen the process end, Airflow 3.3 takes the task for killed and asks again.
+    airflow.until(lambda: process_ended(airflow, dag, run, "publish.approve"), "the end of the task's process", 120)
     for user in ("victor", *(["olga"] if name == "asked" else [])):  # she may answer where nobody is named
         with pytest.raises(RefusedError) as refused:
             airflow.call(path, answer, method="PATCH", user=user)
@@ -148,6 +148,12 @@ def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
     assert (found.champion() is not None) == promoted
     (ruling,) = found.rulings(found.entries()[0].run_key)
     assert (ruling.by, ruling.reason) == ("admin", "answered in Airflow")
+
+
+def process_ended(airflow: Airflow, dag: str, run: str, task: str) -> bool:
+    """Whether the scheduler has seen the process of a task end well."""
+    event = "Received executor event with state success for task instance TaskInstanceKey"
+    return f"{event}(dag_id='{dag}', task_id='{task}', run_id='{run}'" in airflow.logged("scheduler")
 
 
 def asked_for(airflow: Airflow, path: str) -> Any:
@@ -237,20 +243,16 @@ def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path:
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     run = airflow.trigger(TRAIN, {"as_of": AS_OF})
     assert airflow.follow(TRAIN, run)["state"] == "success"
-    url = airflow.url
-    with browser(tmp_path / "profile") as page:
-        page.log_in(url, airflow.token("admin"))
-        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}")
-        page.wait(button("Trigger"))
-        page.evaluate(f"{button('Trigger')}.click()")
-        page.wait(FORM)
-        page.wait(f"{FORM}.innerText.includes('What to learn')")
-        page.picture(folder / "form.png")
+    token = {"name": "_token", "value": airflow.token("admin"), "url": airflow.url}
+    with browser() as page:
+        page.context.add_cookies([token])
+        page.goto(f"{airflow.url}/dags/{TRAIN}")
+        element(page, "button", "Trigger").click()
+        form = element(page, "[role=dialog]", "Trigger Dag")
+        form.get_by_text("What to learn").first.click(trial=True)  # waits until it has slid to its place
+        screenshot(page, folder / "form.png")
         page.evaluate("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
-        page.send("Page.navigate", url=f"{url}/dags/{TRAIN}/runs/{run}")
-        page.wait("document.body.innerText.includes('publish')")
-        page.picture(folder / "graph.png")
-
-
-def button(text: str) -> str:
-    return f"[...document.querySelectorAll('button')].find(found => found.textContent.includes('{text}'))"
+        page.goto(f"{airflow.url}/dags/{TRAIN}/runs/{run}")
+        expect(page.locator("body")).to_contain_text("publish", use_inner_text=True)
+        element(page, ".react-flow__node", "publish").click(trial=True)
+        screenshot(page, folder / "graph.png")

@@ -8,6 +8,8 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.features.builder import Tables, build_features, fit_spaces
+from mtl_tasks.features.groups.context_rates import ContextRates
+from tests.contracts.feature_group import FeatureGroupContract
 from tests.support.worlds import (
     END,
     ITEMS,
@@ -23,6 +25,10 @@ from tests.support.worlds import (
 )
 
 DAMPING = 5.0
+
+
+class TestContextRates(FeatureGroupContract):
+    group = ContextRates
 
 
 class Oracle:

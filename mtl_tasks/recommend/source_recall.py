@@ -1,0 +1,189 @@
+"""Recall of the candidate sources: what each finds of what users take later, alone and beside the others."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from mtl_tasks.core import columns
+from mtl_tasks.features.interactions import encode, positive_interactions
+from mtl_tasks.recommend.candidates import SOURCES, source_bit
+from mtl_tasks.recommend.sources.new_items import NEW_DAYS
+from mtl_tasks.scenario import Scenario, SourceName
+
+COLD_USER: Final = 5  # a user with fewer positive interactions before the day is cold
+
+Mask = NDArray[np.bool_]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SourceShare(_Document):
+    """What one source finds.
+
+    Attributes
+    ----------
+    recall
+        Share of the truth pairs that the source offers; null without a pair.
+    unique
+        Share of the truth pairs that no other source offers: the recall that is lost without the source.
+    candidates_per_user
+        Items that the source offers a user on average, those that other sources offer too among them.
+    """
+
+    recall: float | None
+    unique: float | None
+    candidates_per_user: float | None
+
+
+class SliceRecall(_Document):
+    """Recall of all sources together and of each.
+
+    Attributes
+    ----------
+    users, pairs
+        Number of users and of truth pairs.
+    recall, candidates_per_user
+        As in :class:`SourceShare`, of the union of the sources.
+    """
+
+    users: int
+    pairs: int
+    recall: float | None
+    candidates_per_user: float | None
+    sources: dict[SourceName, SourceShare]
+
+
+class RecallReport(_Document):
+    """Recall of the candidate sources.
+
+    Attributes
+    ----------
+    cold_user
+        A user is cold with fewer positive interactions before the day.
+    new_days
+        An item is cold if it was first seen in this many days before the day.
+    unreachable
+        Truth pairs whose item was not in the log before the day: no source can offer it.
+    slices
+        ``all``, ``cold_users`` and ``cold_items``: candidates and truth of these users, or of these items.
+    """
+
+    cold_user: int
+    new_days: int
+    unreachable: int
+    slices: dict[str, SliceRecall]
+
+
+class SourceRecall:
+    """Collects candidates batch by batch and compares them with what users took later.
+
+    Parameters
+    ----------
+    truth
+        User and item, each pair once; only these users' candidates count.
+    sources
+        The sources that are on.
+    cold_users, cold_items, known_items
+        Ids: see :class:`RecallReport`.
+    """
+
+    def __init__(
+        self,
+        truth: pd.DataFrame,
+        sources: list[SourceName],
+        cold_users: NDArray[Any],
+        cold_items: NDArray[Any],
+        known_items: NDArray[Any],
+    ) -> None:
+        self._truth = pd.MultiIndex.from_frame(truth[[columns.USER, columns.ITEM]])
+        self._users, self._sources = pd.Index(truth[columns.USER].unique()), sources
+        self._cold_users, self._cold_items = pd.Index(cold_users), pd.Index(cold_items)
+        self._unreachable = int((~truth[columns.ITEM].isin(pd.Index(known_items))).sum())
+        self._found = np.zeros(len(truth), dtype=np.uint16)
+        slices = self._slices(truth)
+        self._pairs = {name: mask for name, (mask, _) in slices.items()}
+        self._people = {name: people for name, (_, people) in slices.items()}
+        names = [*sources, None]
+        self._offered: dict[str, dict[SourceName | None, int]] = {name: dict.fromkeys(names, 0) for name in slices}
+
+    @classmethod
+    def at(cls, events: pd.DataFrame, truth: pd.DataFrame, day: int, scenario: Scenario) -> SourceRecall:
+        """Find the cold users and items in the interactions before a day.
+
+        Parameters
+        ----------
+        events
+            The log, with what is known of a user and an item before ``day``.
+        truth
+            See :class:`SourceRecall`.
+        """
+        past = events[events[columns.DAY] < day]
+        users = truth[columns.USER].unique()
+        first = past.groupby(columns.ITEM, observed=True)[columns.DAY].min()
+        theirs = past[past[columns.USER].isin(users)]
+        coded, _ = encode(theirs, theirs.iloc[:0], scenario)
+        taken = positive_interactions(coded, scenario).before(day)
+        warm = coded.user_ids[np.bincount(taken.users, minlength=len(coded.user_ids)) >= COLD_USER]
+        return cls(
+            truth,
+            list(scenario.recommend.source_sizes),
+            users[~pd.Index(users).isin(pd.Index(warm))],
+            first.index[first >= day - NEW_DAYS].to_numpy(),
+            first.index.to_numpy(),
+        )
+
+    def add(self, scored: pd.DataFrame) -> None:
+        """Add a batch of candidates: user, item, and the uint16 mask of the sources."""
+        mine = scored.loc[scored[columns.USER].isin(self._users), [columns.USER, columns.ITEM, SOURCES]]
+        masks = mine[SOURCES].to_numpy(dtype=np.uint16)
+        place = self._truth.get_indexer(pd.MultiIndex.from_frame(mine[[columns.USER, columns.ITEM]]))
+        self._found[place[place >= 0]] |= masks[place >= 0]
+        for name, (within, _) in self._slices(mine).items():
+            counts = self._offered[name]
+            counts[None] += int(within.sum())
+            for source in self._sources:
+                counts[source] += int((masks[within] & source_bit(source) > 0).sum())
+
+    def document(self) -> RecallReport:
+        """Return the recall of everything that was added."""
+        slices = {name: self._slice(name) for name in self._pairs}
+        return RecallReport(cold_user=COLD_USER, new_days=NEW_DAYS, unreachable=self._unreachable, slices=slices)
+
+    def _slices(self, pairs: pd.DataFrame) -> dict[str, tuple[Mask, int]]:
+        """Return each slice's mask of the pairs, and its number of users with truth."""
+        cold_user = pairs[columns.USER].isin(self._cold_users).to_numpy()
+        cold_item = pairs[columns.ITEM].isin(self._cold_items).to_numpy()
+        everybody = len(self._users)
+        return {
+            "all": (np.ones(len(pairs), dtype=np.bool_), everybody),
+            "cold_users": (cold_user, int(self._users.isin(self._cold_users).sum())),
+            "cold_items": (cold_item, everybody),
+        }
+
+    def _slice(self, name: str) -> SliceRecall:
+        found, users, offered = self._found[self._pairs[name]], self._people[name], self._offered[name]
+        return SliceRecall(
+            users=users,
+            pairs=len(found),
+            recall=_share(found > 0),
+            candidates_per_user=offered[None] / users if users else None,
+            sources={
+                source: SourceShare(
+                    recall=_share(found & source_bit(source) > 0),
+                    unique=_share(found == source_bit(source)),
+                    candidates_per_user=offered[source] / users if users else None,
+                )
+                for source in self._sources
+            },
+        )
+
+
+def _share(mask: Mask) -> float | None:
+    return float(mask.mean()) if len(mask) else None

@@ -1,0 +1,25 @@
+"""Candidate sources: each offers some items to each user, and the union of what they offer is ranked."""
+
+from mtl_tasks.recommend.sources.attributes import AttributeMatch
+from mtl_tasks.recommend.sources.co_occurrence import CoOccurring
+from mtl_tasks.recommend.sources.ease import Ease
+from mtl_tasks.recommend.sources.factors import NearestByFactors
+from mtl_tasks.recommend.sources.item_item import ItemNeighbors
+from mtl_tasks.recommend.sources.new_items import NewItems
+from mtl_tasks.recommend.sources.popular import Popular
+from mtl_tasks.recommend.sources.repeats import Repeats
+from mtl_tasks.recommend.sources.source import Pairs, PastTaken, Source
+
+__all__ = [
+    "AttributeMatch",
+    "CoOccurring",
+    "Ease",
+    "ItemNeighbors",
+    "NearestByFactors",
+    "NewItems",
+    "Pairs",
+    "PastTaken",
+    "Popular",
+    "Repeats",
+    "Source",
+]

@@ -1,0 +1,384 @@
+"""What the sections of a run's page show: figures, tables and charts, for the template ``sections.html``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.metrics.catalog import Metric
+from mtl_tasks.report import charts, labels
+from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
+from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
+from mtl_tasks.store.documents.evaluation import (
+    CalibrationPoint,
+    Measurements,
+    RankingEvaluation,
+    SliceEvaluation,
+    TaskEvaluation,
+)
+from mtl_tasks.store.documents.training import Sharing, TaskDescription, TaskExplanation, TaskFusion
+from mtl_tasks.store.documents.verdict import RuleResult
+
+_SHOWN_SOURCES = 40
+_SHOWN_SHIFTS = 10
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric's column, with the models that are best by it."""
+
+    name: str
+    shown: Metric
+    best: set[str]
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """Metrics of a slice by model."""
+
+    name: str
+    rows: int
+    models: Mapping[str, Measurements]
+    metrics: list[Column]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate of a fusion with its loss on the blend window."""
+
+    name: str
+    loss: float | None
+    taken: bool
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """Everything about a task; charts are None where there is nothing to draw."""
+
+    name: str
+    described: str
+    evaluation: TaskEvaluation
+    models: Mapping[str, Measurements]
+    metrics: list[Column]
+    differences: Markup | None
+    slices: list[SliceTable]
+    fusion: TaskFusion
+    weights: Markup | None
+    candidates: list[Candidate]
+    calibration: Markup | None
+    bins: Sequence[CalibrationPoint]
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """A rule of the gate, with the positions of its figures on its own scale, 0 to 100; None without a value."""
+
+    result: RuleResult
+    bar: Mapping[str, float] | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rule passed."""
+        return self.result.passed
+
+
+@dataclass(frozen=True)
+class RankingTable:
+    """Metrics of the recommendations."""
+
+    evaluation: RankingEvaluation
+    metrics: list[Column]
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """A shift, with its share of a full bar."""
+
+    shift: Shift
+    share: float
+
+
+@dataclass(frozen=True)
+class DriftTable:
+    """The largest shifts of a comparison."""
+
+    title: str
+    problem: str | None
+    rows: list[DriftRow]
+    left_out: list[Shift]
+    unmatched: Sequence[Variable]
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """A window, its purpose and its rows; None for the rows of a window without labels."""
+
+    name: str
+    first: str
+    last: str
+    use: str
+    split: WindowRows | None
+
+
+@dataclass(frozen=True)
+class TaskPanel:
+    """How a member learned a task; charts are None if they are not drawn."""
+
+    task: str
+    description: TaskDescription
+    rows: int | None
+    split: bool = False
+    curve: Markup | None = None
+    effects: Markup | None = None
+    importance: Markup | None = None
+
+
+@dataclass(frozen=True)
+class MemberPanel:
+    """How a member learned."""
+
+    name: str
+    device: str
+    panels: list[TaskPanel]
+    opened: bool
+    most_used: bool
+    conflict: Markup | None
+    task_weights: Markup | None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there are charts."""
+        return any(panel.curve or panel.importance for panel in self.panels)
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """The costs of a stage, with its share of the longest one's time."""
+
+    usage: StageUsage
+    share: float
+
+
+@dataclass(frozen=True)
+class StageTable:
+    """The costs of all stages: sums, and the maximum of the memory."""
+
+    rows: list[StageRow]
+    seconds: float
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A count, with its share of the largest one."""
+
+    name: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The last source files, and the number and size of all."""
+
+    files: Sequence[ReadFile]
+    left_out: int
+    total: int
+    size: int
+
+
+def task_section(document: RunDocument, name: str) -> TaskSection:
+    """Return everything about a task."""
+    evaluation, fusion = document.evaluation.tasks[name], document.fusion[name]
+    models = document.models(name)
+    metrics = labels.in_order(models[FLOOR])
+    bins = document.evaluation.calibration.get(name, ())
+    weights = document.weights(name)
+    slices = document.evaluation.slices.get(name, {})
+    return TaskSection(
+        name=name,
+        described=document.scenario.tasks[name].described,
+        evaluation=evaluation,
+        models=models,
+        metrics=_columns(metrics, models),
+        differences=_differences(name, evaluation.versus_floor, metrics),
+        slices=[_slice(label, part, metrics) for label, part in slices.items()],
+        fusion=fusion,
+        weights=charts.weights(weights, f"{name}: fusion weights") if weights else None,
+        candidates=_candidates(fusion),
+        calibration=charts.calibration(bins, f"{name}: calibration") if bins else None,
+        bins=bins,
+    )
+
+
+def _differences(task: str, versus_floor: Mapping[str, Measurements], metrics: list[str]) -> Markup | None:
+    others = {model: gains for model, gains in versus_floor.items() if model != FLOOR}
+    return charts.differences(others, metrics, f"{task}: gain over the floor") if others else None
+
+
+def _columns(names: list[str], models: Mapping[str, Measurements]) -> list[Column]:
+    return [Column(name, labels.metric(name), labels.best(models, name)) for name in names]
+
+
+def _slice(label: str, part: SliceEvaluation, metrics: list[str]) -> SliceTable:
+    models = {**part.members, FUSION: part.fusion}
+    return SliceTable(label.replace("_", " "), part.rows, models, _columns(metrics, models))
+
+
+def _candidates(fusion: TaskFusion) -> list[Candidate]:
+    """Return the blend losses, best first, with the chosen one marked."""
+    ordered = sorted(fusion.blend_loss.items(), key=lambda pair: (pair[1] is None, pair[1]))
+    return [Candidate(labels.candidate_title(name), loss, name == fusion.candidate) for name, loss in ordered]
+
+
+def ranking_table(document: RunDocument) -> RankingTable:
+    """Return the metrics of the recommendations."""
+    ranking = document.evaluation.ranking
+    names = labels.in_order(next(iter(ranking.lists.values()), {}))
+    return RankingTable(ranking, _columns(names, ranking.lists))
+
+
+def rule_rows(document: RunDocument) -> list[RuleRow]:
+    """Return the rules of the gate."""
+    return [RuleRow(rule, _rule_bar(rule)) for rule in document.verdict.rules]
+
+
+def _rule_bar(rule: RuleResult) -> dict[str, float] | None:
+    if rule.value is None:
+        return None
+    figures = {"value": rule.value, "low": rule.low, "high": rule.high, "limit": rule.limit}
+    known = {part: figure for part, figure in figures.items() if figure is not None}
+    first, last = min(known.values()), max(known.values())
+    width = (last - first) or 1.0
+    return {part: round(8 + 84 * (value - first) / width, 1) for part, value in known.items()}
+
+
+def drift_tables(drift: Drift | None) -> list[DriftTable]:
+    """Return the largest shifts of each comparison."""
+    if drift is None:
+        return []
+    shown, champion = [], drift.champion
+    if champion is not None:
+        about = f"Against the test rows of the champion of {champion.as_of}"
+        shown.append(_largest(about, champion.problem, champion))
+    return [*shown, _largest("Against this run's own train rows", None, drift.since_train)]
+
+
+def _largest(title: str, problem: str | None, compared: Shifts) -> DriftTable:
+    features = compared.of_group("features")
+    others = [shift for shift in compared.shifts if shift.group != "features"]
+    # A full bar is a large shift. On a scale up to the largest one, all others would look like none.
+    rows = [DriftRow(shift, min(1.0, shift.psi / labels.SHIFTED[1])) for shift in [*others, *features[:_SHOWN_SHIFTS]]]
+    return DriftTable(title, problem, rows, features[_SHOWN_SHIFTS:], compared.unmatched)
+
+
+def window_rows(document: RunDocument) -> list[WindowRow]:
+    """Return the windows in time order."""
+    counted = document.split.windows
+    return [
+        WindowRow(name, first, last, labels.WINDOW_USES.get(name, ""), counted.get(name))
+        for name, (first, last) in document.windows.items()
+    ]
+
+
+def member_panels(document: RunDocument, only: str | None) -> list[MemberPanel]:
+    """Return how each member learned; with ``only``, one member has charts."""
+    most = most_used(document)
+    return [_member_panel(document, member, only, most) for member in document.describe]
+
+
+def _member_panel(document: RunDocument, member: str, only: str | None, most: str) -> MemberPanel:
+    described, drawn = document.describe[member], only in (None, member)
+    conflict, task_weights = _sharing(document, member, described.sharing) if drawn else (None, None)
+    return MemberPanel(
+        name=member,
+        device=described.device,
+        panels=list(_task_panels(document, member, drawn=drawn)),
+        opened=member == (only or most),
+        most_used=member == most,
+        conflict=conflict,
+        task_weights=task_weights,
+    )
+
+
+def _task_panels(document: RunDocument, member: str, *, drawn: bool) -> Iterator[TaskPanel]:
+    explained = document.explain.get(member, {})
+    for task, description in document.describe[member].tasks.items():
+        found = explained.get(task)
+        if drawn:
+            yield _drawn(f"{member}, {task}", task, description, found, document.scenario.tasks[task].score_unit)
+        else:
+            yield TaskPanel(task, description, found.rows if found else None)
+
+
+def _drawn(
+    name: str, task: str, description: TaskDescription, explained: TaskExplanation | None, unit: str
+) -> TaskPanel:
+    curve, shares = description.curve, description.importance
+    gain = explained.gain if explained else None
+    return TaskPanel(
+        task=task,
+        description=description,
+        rows=explained.rows if explained else None,
+        split=gain is not None,
+        curve=charts.learning_curve(curve, description.rounds, f"{name}: learning curve") if curve else None,
+        effects=charts.effects(explained.features, unit, f"{name}: effect of features") if explained else None,
+        importance=charts.importance(shares, f"{name}: feature importance", gain) if shares else None,
+    )
+
+
+def most_used(document: RunDocument) -> str:
+    """Return the member with the largest total weight in the tasks' fusions."""
+    tasks = document.evaluation.tasks
+    say = {member: sum(document.weights(task).get(member, 0.0) for task in tasks) for member in document.describe}
+    return max(say, key=lambda member: say[member])
+
+
+def _sharing(document: RunDocument, member: str, sharing: Sharing | None) -> tuple[Markup | None, Markup | None]:
+    """Return the charts of the tasks' agreement and of their weights."""
+    if sharing is None or not any(sharing.weights.values()):
+        return None, None
+    moving = document.scenario.boosting.shared.task_weighting != "fixed"
+    title = f"{member}: agreement of the tasks' gradients"
+    return (
+        charts.conflict(sharing.cosines, title) if sharing.cosines else None,
+        charts.task_weights(sharing.weights, f"{member}: task weights") if moving else None,
+    )
+
+
+def stage_table(stages: Sequence[StageUsage]) -> StageTable:
+    """Return the costs of the stages."""
+    longest = max((stage.seconds for stage in stages), default=0) or 1
+    return StageTable(
+        rows=[StageRow(stage, stage.seconds / longest) for stage in stages],
+        seconds=sum(stage.seconds for stage in stages),
+        cpu_seconds=sum(stage.cpu_seconds for stage in stages),
+        peak_rss_mb=max((stage.peak_rss_mb for stage in stages), default=0),
+    )
+
+
+def bars(counts: Mapping[str, int]) -> list[Bar]:
+    """Return counts, the largest first."""
+    most = max(counts.values(), default=0) or 1
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [Bar(name, value, value / most) for name, value in ordered]
+
+
+def source_table(files: Sequence[ReadFile]) -> SourceTable:
+    """Return the source files."""
+    left_out = max(0, len(files) - _SHOWN_SOURCES)
+    return SourceTable(files[-_SHOWN_SOURCES:], left_out, len(files), sum(file.size for file in files))
+
+
+def run_command(document: RunDocument) -> str:
+    """Return the command that makes the run."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in document.overrides.items()}
+    settings = [f"--set {shlex.quote(f'{key}={text}')}" for key, text in texts.items()]
+    return " ".join([f"{PROGRAM} run", document.scenario.name, "--as-of", document.as_of, *settings])

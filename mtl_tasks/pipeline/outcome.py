@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
-from mtl_tasks.evaluation.gate import verdict_line
 from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
@@ -20,6 +18,9 @@ from mtl_tasks.pipeline.stages import build_stages, run_key
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.reading import read_document
+from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 from mtl_tasks.store.promotion import record_approval, why_undecided
 from mtl_tasks.store.registry import AWAITING, PROMOTE, Registry, RunRecord, Snapshot
 from mtl_tasks.store.sealing import StoreKey
@@ -38,9 +39,9 @@ class Answer(NamedTuple):
 def verdict_markdown(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:
     """Return the verdict of the stage ``gate`` as a Markdown table, for the approver."""
     run = run_spec.open(key)
-    verdict = run.store.open(upstream["gate"].ref).json("verdict")
-    head = f"{verdict_line(verdict)}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *(_table_row(rule) for rule in verdict["rules"]), "", *verdict["reasons"]])
+    verdict = read_document(run.store.open(upstream["gate"].ref), "verdict", Verdict)
+    head = f"{verdict.line}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *(_table_row(rule) for rule in verdict.rules), "", *verdict.reasons])
 
 
 def awaits_approval(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> bool:
@@ -114,10 +115,10 @@ def champion_event(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey |
     entry, snapshot = _entry(run, upstream)
     if entry not in snapshot.standing or snapshot.champion() != entry:
         return None
-    evaluation = run.store.open(entry.refs["evaluate"]).json("evaluation")
+    evaluation = read_document(run.store.open(entry.refs["evaluate"]), "evaluation", Evaluation)
     metrics = {
-        task: {metric: measured["value"] for metric, measured in part["fusion"].items()}
-        for task, part in evaluation["tasks"].items()
+        task: {name: measured.value for name, measured in measurements.items()}
+        for task, measurements in evaluation.metrics.items()
     }
     return ChampionEvent(
         run_key=entry.run_key,
@@ -194,8 +195,8 @@ def _entry(run: Run, upstream: UpstreamResults) -> tuple[RunRecord, Snapshot]:
     return snapshot.get(run_key(run, upstream["gate"].ref)), snapshot
 
 
-def _table_row(rule: Mapping[str, Any]) -> str:
-    value = "–" if rule["value"] is None else f"{rule['value']:.4f}"
-    interval = "–" if rule["low"] is None else f"{rule['low']:.4f} to {rule['high']:.4f}"
-    mark = "✓" if rule["passed"] else "✗"
-    return f"| {mark} | {rule['rule']} | {value} | {rule['limit']:g} | {interval} | {rule['rows']:,} |"
+def _table_row(rule: RuleResult) -> str:
+    value = "–" if rule.value is None else f"{rule.value:.4f}"
+    interval = "–" if rule.low is None else f"{rule.low:.4f} to {rule.high:.4f}"
+    mark = "✓" if rule.passed else "✗"
+    return f"| {mark} | {rule.rule} | {value} | {rule.limit:g} | {interval} | {rule.rows:,} |"

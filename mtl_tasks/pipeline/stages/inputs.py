@@ -12,6 +12,8 @@ from mtl_tasks.data.interaction_log import InteractionLog
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.rank import RankDocument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,12 +95,12 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
 
 def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[str, dict[str, Ranker]] | None:
     """Return the name of the chosen ranker, and all rankers by name; None for a run from before there were any."""
-    from mtl_tasks.recommend.rankers.choice import LOADERS, RankDocument
+    from mtl_tasks.recommend.rankers.choice import LOADERS
 
     if RANK not in inputs.artifacts:
         return None
     artifact = inputs[RANK]
-    document = RankDocument.model_validate(artifact.json(RANK))
+    document = read_document(artifact, RANK, RankDocument)
     rankers = {name: LOADERS[name](member_files(artifact, ranker_prefix(name)), scenario) for name in document.rankers}
     return document.chosen, rankers
 

@@ -33,5 +33,5 @@ def rank(run: Run, inputs: Inputs) -> Payload:
     payload.summary = {"chosen": made.document.chosen, "note": made.document.note, "degraded": made.document.degraded}
     for name, ranker in made.rankers.items():
         payload.files |= prefixed(ranker.files(), ranker_prefix(name))
-    payload.add_json(RANK, made.document.model_dump(mode="json"))
+    payload.add_json(RANK, made.document.to_stored())
     return payload

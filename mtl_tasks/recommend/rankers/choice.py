@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.top_lists import POPULAR
@@ -26,6 +25,7 @@ from mtl_tasks.recommend.rankers.softmax import SoftmaxRanker
 from mtl_tasks.recommend.rankers.stacked import StackedRanker
 from mtl_tasks.recommend.training_lists import DayLists, ListDays, ndcg
 from mtl_tasks.scenario import RANKERS, RankerName, Scenario
+from mtl_tasks.store.documents.rank import RankDocument, RankerEvidence, TrainingDay
 
 log = logging.getLogger(__name__)
 
@@ -44,53 +44,6 @@ LOADERS: Final[dict[str, Callable[..., Ranker]]] = {
     "lambdarank": LambdaRanker.load,
     "stacked": StackedRanker.load,
 }
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RankerEvidence(_Document):
-    """Quality of a ranker on the blend window's lists; a fitted one is cross-fitted over users.
-
-    Attributes
-    ----------
-    ndcg
-        Mean over all users with a truth.
-    difference, standard_error
-        NDCG minus that of the chosen ranker, and the standard error of this difference over users.
-    """
-
-    ndcg: float
-    difference: float
-    standard_error: float
-
-
-class TrainingDay(_Document):
-    """A day of training lists: its users, and the lists with a relevant candidate."""
-
-    day: str
-    users: int
-    lists: int
-
-
-class RankDocument(_Document):
-    """What the stage ``rank`` fitted and chose, and on what evidence."""
-
-    schema_version: int = 1
-    chosen: str = Field(description="the ranker that orders the recommendations")
-    requested: str = Field(description="recommend.ranker")
-    note: str = Field(description="why it was chosen, in one sentence")
-    degraded: bool = Field(description="whether the requested ranker, or any evidence, was missing")
-    k: int
-    target: tuple[str, ...]
-    gains: dict[str, float]
-    horizon_days: int = Field(description="days after a list's start in which what is taken counts")
-    blend: TrainingDay | None = Field(description="lists that the choice was made on")
-    early: tuple[TrainingDay, ...] = Field(description="earlier lists, which LambdaMART learned from")
-    evidence: dict[str, RankerEvidence] = Field(description="by ranker, best first")
-    left_out: dict[str, str] = Field(description="ranker to why it was not fitted")
-    rankers: dict[str, dict[str, Any]] = Field(description="ranker to what it is made of")
 
 
 @dataclass(frozen=True)

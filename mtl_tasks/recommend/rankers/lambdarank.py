@@ -115,7 +115,7 @@ class LambdaRanker(Ranker):
         """See :class:`Ranker`."""
         gain = self.booster.feature_importance("gain")
         share, names = gain / max(gain.sum(), 1e-12), self.booster.feature_name()
-        top = [(names[place], round(float(share[place]), 6)) for place in np.argsort(-share, kind="stable")[:30]]
+        top = [[names[place], round(float(share[place]), 6)] for place in np.argsort(-share, kind="stable")[:30]]
         return {"rounds": self.rounds, "lists": self.lists, "importance": top}
 
 

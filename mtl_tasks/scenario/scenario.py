@@ -111,7 +111,7 @@ class Sources(Model):
         description="items of each attribute whose values the user's items have, with a positive interaction in the "
         "last 28 days; null: recommend.candidates",
     )
-    item_item: Size = Field(default=0, description="nearest neighbors of the user's items by BM25 on their users")
+    item_item: Size = Field(default=0, description="nearest neighbors of the user's items by the cosine of their users")
     ease: Size = Field(
         default=0,
         description="items by EASE, a linear item-item model in closed form; refused above 20,000 items with a "

@@ -14,7 +14,7 @@ from mtl_tasks.features.interactions import Codes, IndexedInteractions
 from mtl_tasks.recommend.sources import Ease, ItemNeighbors, NewItems, Pairs, PastTaken, Repeats, Source
 from mtl_tasks.recommend.sources.attributes import Described
 from mtl_tasks.recommend.sources.ease import ease_weights
-from mtl_tasks.recommend.sources.item_item import bm25_neighbors
+from mtl_tasks.recommend.sources.item_item import cosine_neighbors
 from mtl_tasks.recommend.sources.new_items import first_seen_since
 
 DAY = 1_000
@@ -50,19 +50,18 @@ def test_neighbors_share_users_and_a_repeated_pair_counts_once() -> None:
     assert offered(ItemNeighbors(past, 2, 1), past, [2, 3]) == [(0, 1), (1, 1), (1, 2)]
 
 
-def test_similarities_are_dot_products_of_bm25_weights() -> None:
+def test_similarities_are_cosines() -> None:
     taken = random_past().matrix()
     taken.data[:] = 1.0
-    has = taken.toarray().astype(np.float64)
-    users, items = has.sum(axis=0), has.sum(axis=1)  # of each item, of each user
-    rarity = np.log(len(users) / (1 + items))
-    weight = has * rarity[:, None] * 2.2 / (1.2 * (0.25 + 0.75 * users / users.mean()) + 1)
-    np.testing.assert_allclose(bm25_neighbors(taken, 25, 1).toarray(), weight.T @ weight, rtol=1e-5)
+    dense = taken.toarray().astype(np.float64)
+    length = np.sqrt((dense**2).sum(axis=0))
+    cosines = dense.T @ dense / np.outer(length, length)
+    np.testing.assert_allclose(cosine_neighbors(taken, 25, 1).toarray(), cosines, rtol=1e-5)
 
 
 def test_neighbors_do_not_depend_on_the_number_of_threads() -> None:
     taken = random_past().matrix()
-    one, two = (bm25_neighbors(taken, 5, threads) for threads in (1, 2))
+    one, two = (cosine_neighbors(taken, 5, threads) for threads in (1, 2))
     assert np.array_equal(one.toarray(), two.toarray())
 
 

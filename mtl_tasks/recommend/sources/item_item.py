@@ -34,7 +34,11 @@ class ItemNeighbors:
 
 
 def cosine_neighbors(taken: sparse.csr_matrix, count: int, threads: int) -> sparse.csr_matrix:
-    """Return the cosines of each item's users with those of its nearest items and itself, float32 (items, items)."""
+    """Return the cosines of each item's users with those of its nearest items and itself, float32 (items, items).
+
+    On the blend windows of `retail` and `social`, BM25 weights find a little more (recall of 100 items .171 against
+    .161, and .290 against .279), but on that of `movies` little more than half as much (.124 against .221).
+    """
     # CosineRecommender, which is this class and a normalization, hands over a matrix that warns of its format.
     from implicit.nearest_neighbours import ItemItemRecommender
 

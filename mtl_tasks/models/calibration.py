@@ -1,8 +1,8 @@
-"""Calibration of probabilities, by the map with the lowest loss on held-out users."""
+"""Calibration of probabilities, by a map that significantly lowers the loss on held-out users."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.catalog import compute
+from mtl_tasks.metrics.catalog import row_loss
 from mtl_tasks.metrics.pointwise import EPSILON
 
 Values = NDArray[np.float64]
 Map = dict[str, Any]
 MIN_POSITIVES_ISOTONIC: Final = 1000  # a step function needs thousands; with fewer it only memorizes
 FOLDS: Final = 5
+SIGNIFICANT: Final = 1.96  # standard errors
 
 
 def logit(probability: Values) -> Values:
@@ -31,23 +32,60 @@ def sigmoid(value: Values) -> Values:
     return np.asarray(expit(value))
 
 
+def clustered_mean(values: Values, users: NDArray[Any]) -> tuple[float, float]:
+    """Return the mean of values (n,) and its standard error, clustered by user.
+
+    Rows of one user are not independent (Cameron, Gelbach & Miller 2008).
+
+    >>> clustered_mean(np.array([1.0, 1.0, 3.0, 3.0]), np.array([7, 7, 8, 8]))
+    (2.0, 0.7071067811865476)
+    """
+    mean = float(values.mean())
+    _, code = np.unique(users, return_inverse=True)
+    by_user = np.bincount(code, weights=values - mean)
+    return mean, float(np.sqrt(np.sum(by_user**2)) / len(values))
+
+
+def significant(gain: Values, users: NDArray[Any]) -> bool:
+    """Return whether the mean of gains (n,) is above 0 by more than 1.96 standard errors, clustered by user."""
+    mean, error = clustered_mean(gain, users)
+    return mean > SIGNIFICANT * error
+
+
 def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> Map:
     """Choose between no map, Platt scaling and isotonic regression by log loss cross-fitted over users.
 
     Returns
     -------
     dict
-        JSON-serializable; see :func:`calibrate`.
+        JSON-serializable; see :func:`calibrate`. ``log_loss`` holds the cross-fitted loss of each kind, and ``gains``
+        that of each map over no map with its standard error.
+
+    Notes
+    -----
+    Platt scaling must be significantly better than no map, and isotonic regression significantly better than the kind
+    it would replace. A map that wins by less than the noise of blend makes later probabilities worse on average, and
+    isotonic regression makes ties, which lists are then ordered by.
     """
-    kinds = ["none", "platt"]
-    if (label == 1).sum() >= MIN_POSITIVES_ISOTONIC and (label == 0).sum() >= MIN_POSITIVES_ISOTONIC:
-        kinds.append("isotonic")
-    losses = {}
-    for kind in kinds:
-        predicted = cross_fit(users, partial(_apply_elsewhere, _FITS[kind], label, probability))
-        losses[kind] = compute("log_loss", label, predicted)
-    best = min(kinds, key=lambda kind: losses[kind])
-    return {**_FITS[best](label, probability), "log_loss": {kind: round(loss, 6) for kind, loss in losses.items()}}
+    held = {
+        kind: row_loss("log_loss", label, cross_fit(users, partial(_apply_elsewhere, MAPS[kind], label, probability)))
+        for kind in _kinds(label)
+    }
+    chosen = "none"
+    for kind, loss in held.items():
+        if significant(held[chosen] - loss, users):
+            chosen = kind
+    gains = {kind: clustered_mean(held["none"] - loss, users) for kind, loss in held.items() if kind != "none"}
+    return {
+        **MAPS[chosen](label, probability),
+        "log_loss": {kind: round(float(loss.mean()), 6) for kind, loss in held.items()},
+        "gains": {kind: {"gain": round(gain, 6), "se": round(error, 6)} for kind, (gain, error) in gains.items()},
+    }
+
+
+def _kinds(label: Values) -> list[str]:
+    many = (label == 1).sum() >= MIN_POSITIVES_ISOTONIC and (label == 0).sum() >= MIN_POSITIVES_ISOTONIC
+    return ["none", "platt", *(["isotonic"] if many else [])]
 
 
 def calibrate(fitted: Map, probability: Values) -> Values:
@@ -57,6 +95,41 @@ def calibrate(fitted: Map, probability: Values) -> Values:
     if fitted["kind"] == "isotonic":
         return np.interp(probability, fitted["x"], fitted["y"])
     return probability
+
+
+def calibration_by_slice(
+    label: Values, prediction: Values, users: NDArray[Any], slices: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, dict[str, float | int | None]]:
+    """Compare expected with observed labels in slices of the rows, such as cold and warm users.
+
+    Parameters
+    ----------
+    label, prediction
+        float64 (n,); labels of a binary task are 0 or 1 and predictions probabilities, those of a regression values.
+    slices
+        Name to mask (n,).
+
+    Returns
+    -------
+    dict
+        Slice to ``rows``, ``expected`` (mean prediction), ``observed`` (mean label), ``gap`` (observed less expected)
+        and ``gap_se``, the standard error of the gap, clustered by user. All but ``rows`` are None in an empty slice,
+        and ``gap_se`` is None if the rows are of one user.
+    """
+    return {name: _slice_calibration(label[mask], prediction[mask], users[mask]) for name, mask in slices.items()}
+
+
+def _slice_calibration(label: Values, prediction: Values, users: NDArray[Any]) -> dict[str, float | int | None]:
+    if not len(label):
+        return {"rows": 0, "expected": None, "observed": None, "gap": None, "gap_se": None}
+    gap, error = clustered_mean(label - prediction, users)
+    return {
+        "rows": len(label),
+        "expected": float(prediction.mean()),
+        "observed": float(label.mean()),
+        "gap": gap,
+        "gap_se": None if (users == users[0]).all() else error,
+    }
 
 
 def user_folds(users: NDArray[Any], folds: int = FOLDS) -> NDArray[np.int64]:
@@ -92,11 +165,6 @@ def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], V
     return predicted
 
 
-def recalibrated(label: Values, probability: Values, users: NDArray[Any]) -> Values:
-    """Return Platt-scaled probabilities, each fold of users scaled by a map fitted on the others."""
-    return cross_fit(users, partial(_apply_elsewhere, _fit_platt, label, probability))
-
-
 def _apply_elsewhere(
     fit: Callable[[Values, Values], Map], label: Values, probability: Values, held: NDArray[np.bool_]
 ) -> Values:
@@ -126,7 +194,7 @@ def _fit_isotonic(label: Values, probability: Values) -> Map:
     return {"kind": "isotonic", "x": model.X_thresholds_.tolist(), "y": model.y_thresholds_.tolist()}
 
 
-_FITS: Final[dict[str, Callable[[Values, Values], Map]]] = {
+MAPS: Final[dict[str, Callable[[Values, Values], Map]]] = {
     "none": _fit_none,
     "platt": _fit_platt,
     "isotonic": _fit_isotonic,

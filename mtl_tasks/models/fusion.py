@@ -2,24 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mtl_tasks.core.errors import DataError
-from mtl_tasks.metrics.catalog import compute, row_loss
-from mtl_tasks.models.calibration import calibrate, cross_fit, fit_calibration, logit, recalibrated, sigmoid
+from mtl_tasks.core.errors import ArtifactError, DataError
+from mtl_tasks.metrics.catalog import row_loss
+from mtl_tasks.models.calibration import calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
+from mtl_tasks.models.pooling import (
+    PoolRows,
+    choose_shrinkage,
+    eligible_members,
+    equal_weights,
+    shrunken_weights,
+    simplex_weights,
+)
 
 Values = NDArray[np.float64]
-Fitted = dict[str, Any]
-METHODS: Final = ("mean", "weighted", "vote")
-SIGNIFICANT: Final = 1.96  # standard errors
+Fitted = Mapping[str, Any]
 THRESHOLDS: Final = 99  # quantiles tried for a member's voting threshold
+DIGITS: Final = 6
 
 
-def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str) -> Fitted:
+class Estimate(BaseModel):
+    """A loss with its standard error, clustered by user."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    loss: float
+    se: float
+
+
+class FusionDocument(BaseModel):
+    """Fitted fusion of one task, with the evidence from the blend window.
+
+    Losses are RMSE for a regression and log loss for a binary task, cross-fitted over users, of the raw combination.
+    Documents of earlier releases lack the fields from ``eligible`` on; unknown fields are ignored.
+
+    Attributes
+    ----------
+    method
+        ``single``, ``mean``, ``weighted``, ``vote``, or ``shrunken`` (``auto`` gives this one or ``single``).
+    member
+        The member of ``single``.
+    weights
+        Member to weight; a member with weight 0 need not be asked for predictions.
+    thresholds
+        Of ``vote`` for a binary task: the least prediction that is a vote, by member.
+    calibration
+        See :func:`mtl_tasks.models.calibration.fit_calibration`.
+    blend_loss
+        Candidate to loss. A candidate is a method, or ``single:MEMBER``.
+    requested
+        ``fusion.method`` of the scenario.
+    note
+        Why this method and these weights, as a sentence.
+    eligible
+        Members that the weights of ``shrunken`` are shrunk towards.
+    shrinkage
+        From 0, fitted weights, to 1, equal weights of the eligible members; None for other methods.
+    shrinkage_loss
+        Shrinkage to loss.
+    blend_loss_se
+        Candidate to the standard error of its loss.
+    blend_excess
+        Candidate to its loss less that of the chosen one: mean squared errors or log losses, with standard error.
+    """
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    method: Literal["single", "mean", "weighted", "vote", "shrunken"]
+    members: tuple[str, ...]
+    weights: dict[str, float]
+    member: str | None = None
+    thresholds: tuple[float, ...] | None = None
+    calibration: dict[str, Any] = Field(default_factory=lambda: {"kind": "none"})
+    blend_loss: dict[str, float] = Field(default_factory=dict)
+    requested: str = ""
+    note: str = ""
+    eligible: tuple[str, ...] = ()
+    shrinkage: float | None = None
+    shrinkage_loss: dict[str, Estimate] = Field(default_factory=dict)
+    blend_loss_se: dict[str, float] = Field(default_factory=dict)
+    blend_excess: dict[str, Estimate] = Field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, document: Any) -> FusionDocument:
+        """Read a stored document.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not one.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "document"
+            raise ArtifactError(f"fusion: not a fusion document: {where}: {first['msg']}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form; keys without a value, such as ``thresholds``, are left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def fit_fusion(
+    predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str
+) -> FusionDocument:
     """Fit the fusion of one task on the blend window.
 
     Parameters
@@ -29,14 +123,8 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     kind
         ``regression`` or ``binary``.
     requested
-        A method, or ``auto``: the fusion with the lowest cross-fitted loss if it beats the best single member
-        significantly, else that member.
-
-    Returns
-    -------
-    dict
-        JSON-serializable; see :func:`fuse`. ``blend_loss`` holds every candidate's loss, cross-fitted over users, so
-        that weights and thresholds get no credit for having seen the rows.
+        A method, or ``auto``: weights shrunk towards equal weights of the members that are not significantly worse
+        than the best one, as far as the loss allows.
 
     Raises
     ------
@@ -46,118 +134,131 @@ def fit_fusion(predictions: dict[str, Values], label: Values, users: NDArray[Any
     for name, values in predictions.items():
         if not np.isfinite(values).all():
             raise DataError(f"fusion: member {name!r} gave {int((~np.isfinite(values)).sum())} non-finite predictions")
-    members = sorted(predictions)
-    matrix = np.column_stack([predictions[name] for name in members])
-    metric = "rmse" if kind == "regression" else "log_loss"
-    methods = METHODS if requested == "auto" else (requested,)
-    held = {}
-    for name in (*(f"single:{member}" for member in members), *methods):
-        made = cross_fit(users, partial(_predict_held, name, members, matrix, label, kind))
-        # Candidates are compared as they are used, that is calibrated; raw votes are not probabilities.
-        held[name] = made if kind == "regression" else recalibrated(label, made, users)
-    losses = {name: compute(metric, label, made) for name, made in held.items()}
-    rows = {name: row_loss(metric, label, made) for name, made in held.items()}
-    chosen = _choose(losses, rows, users) if requested == "auto" else requested
-    fitted = _fit(chosen, members, matrix, label, kind)
-    fitted["blend_loss"] = {name: round(float(loss), 6) for name, loss in losses.items()}
-    fitted["requested"] = requested
-    fitted["note"] = _note(chosen, requested)
-    fitted["calibration"] = {"kind": "none"}
+    rows = PoolRows.of(predictions, label, users, kind)
+    matrix = np.column_stack([predictions[name] for name in rows.members])
+    losses = _candidate_losses(rows)
+    document = _fit_auto(rows, losses) if requested == "auto" else _fit_method(requested, rows, matrix, losses)
+    found = {"requested": requested, **_evidence(document, losses, rows)}
     if kind == "binary":
-        fitted["calibration"] = fit_calibration(label, _combine(fitted, matrix, kind), users)
-    return fitted
+        found["calibration"] = fit_calibration(label, _combine(document, matrix, kind), users)
+    return document.model_copy(update=found)
 
 
-def fuse(fitted: Fitted, predictions: dict[str, Values], kind: str) -> Values:
-    """Combine the members' predictions into float64 (n,), calibrated for a binary task."""
-    matrix = np.column_stack([predictions[name] for name in fitted["members"]])
-    return calibrate(fitted["calibration"], _combine(fitted, matrix, kind))
+def fuse(fitted: FusionDocument | Fitted, predictions: dict[str, Values], kind: str) -> Values:
+    """Combine the members' predictions into float64 (n,), calibrated for a binary task.
+
+    Parameters
+    ----------
+    fitted
+        From :func:`fit_fusion`, or its JSON form.
+    """
+    document = fitted if isinstance(fitted, FusionDocument) else FusionDocument.from_json(fitted)
+    matrix = np.column_stack([predictions[name] for name in document.members])
+    return calibrate(document.calibration, _combine(document, matrix, kind))
 
 
-def _fit(method: str, members: list[str], matrix: Values, label: Values, kind: str) -> Fitted:
-    fitted: Fitted = {"method": method, "members": members}
-    weights = np.full(len(members), 1.0 / len(members))
-    if method.startswith("single:"):
-        fitted["method"], fitted["member"] = "single", method.removeprefix("single:")
-        weights = np.array([float(name == fitted["member"]) for name in members])
-    elif method == "weighted":
-        weights = _simplex_weights(matrix, label, kind)
-    elif method == "vote" and kind == "binary":
-        fitted["thresholds"] = [_threshold(column, label) for column in matrix.T]
-    fitted["weights"] = {name: round(float(w), 6) for name, w in zip(members, weights, strict=True)}
-    return fitted
+def _candidate_losses(rows: PoolRows) -> dict[str, Values]:
+    """Return the cross-fitted loss of each row, float64 (n,), of every candidate that needs no choice."""
+    losses = {f"single:{name}": rows.row_losses(score) for name, score in zip(rows.members, rows.inputs.T, strict=True)}
+    losses["mean"] = rows.row_losses(rows.inputs.mean(axis=1))
+    losses["weighted"] = rows.row_losses(rows.held_scores(simplex_weights))
+    return losses
 
 
-def _combine(fitted: Fitted, matrix: Values, kind: str) -> Values:
+def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> FusionDocument:
+    """Fit ``shrunken`` and add its losses; it is ``single`` if one member has all the weight."""
+    shrinkage = choose_shrinkage(rows)
+    weights = shrunken_weights(rows, shrinkage.chosen)
+    eligible = tuple(name for name, good in zip(rows.members, eligible_members(rows), strict=True) if good)
+    losses["shrunken"] = shrinkage.losses[shrinkage.chosen]
+    alone = rows.members[int(weights.argmax())] if weights.max() == 1.0 else None
+    return FusionDocument(
+        method="shrunken" if alone is None else "single",
+        member=alone,
+        members=rows.members,
+        weights=_named(rows, weights),
+        eligible=eligible,
+        shrinkage=shrinkage.chosen,
+        shrinkage_loss={str(share): _estimate(loss, rows) for share, loss in shrinkage.losses.items()},
+        note=_note(eligible, shrinkage.chosen),
+    )
+
+
+def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, Values]) -> FusionDocument:
+    if method == "vote":
+        held = cross_fit(rows.users, partial(_vote_held, rows, matrix))
+        losses["vote"] = row_loss("rmse" if rows.kind == "regression" else "log_loss", rows.label, held)
+        return _fit_vote(rows, matrix)
+    every = np.ones(len(rows.members), dtype=bool)
+    weights = simplex_weights(rows) if method == "weighted" else equal_weights(every)
+    return _requested(method, rows, weights)
+
+
+def _fit_vote(rows: PoolRows, matrix: Values) -> FusionDocument:
+    document = _requested("vote", rows, equal_weights(np.ones(len(rows.members), dtype=bool)))
+    if rows.kind == "regression":
+        return document
+    return document.model_copy(update={"thresholds": tuple(_threshold(column, rows.label) for column in matrix.T)})
+
+
+def _vote_held(rows: PoolRows, matrix: Values, held: NDArray[np.bool_]) -> Values:
+    return _combine(_fit_vote(rows.where(~held), matrix[~held]), matrix[held], rows.kind)
+
+
+def _requested(method: str, rows: PoolRows, weights: Values) -> FusionDocument:
+    return FusionDocument.from_json(
+        {
+            "method": method,
+            "members": rows.members,
+            "weights": _named(rows, weights),
+            "note": f"{method}, as requested",
+        }
+    )
+
+
+def _named(rows: PoolRows, weights: Values) -> dict[str, float]:
+    return {name: round(float(weight), DIGITS) for name, weight in zip(rows.members, weights, strict=True)}
+
+
+def _combine(document: FusionDocument, matrix: Values, kind: str) -> Values:
     """Return the raw fusion of (n, members): values are averaged directly, probabilities in logit space.
 
     ``vote`` is the median for a regression. For a binary task it is the number of members whose prediction reaches
     their own threshold (hard vote) plus the mean probability (soft vote), over the number of members plus one. The
     soft vote only orders rows with equal hard votes.
     """
-    if fitted["method"] == "vote":
+    if document.method == "vote":
         if kind == "regression":
             return np.asarray(np.median(matrix, axis=1))
-        votes = (matrix >= np.array(fitted["thresholds"])).sum(axis=1)
+        votes = (matrix >= np.array(document.thresholds)).sum(axis=1)
         return np.asarray((votes + matrix.mean(axis=1)) / (matrix.shape[1] + 1))
-    weights = np.array([fitted["weights"][name] for name in fitted["members"]])
+    weights = np.array([document.weights[name] for name in document.members])
     if kind == "regression":
         return np.asarray(matrix @ weights)
     return sigmoid(logit(matrix) @ weights)
 
 
-def _choose(losses: dict[str, float], rows: dict[str, Values], users: NDArray[Any]) -> str:
-    """Return the best fusion if it beats the best single member significantly (5 %, over users), else that member.
-
-    On `movies`, weights that won on blend by less (1.5 standard errors) lost on test: members are refitted after
-    blend, and weak ones gain least from it.
-    """
-    alone, fused = (
-        min((name for name in losses if name.startswith("single:") is single), key=lambda name: losses[name])
-        for single in (True, False)
-    )
-    gain = rows[alone] - rows[fused]
-    _, code = np.unique(users, return_inverse=True)
-    spread = np.bincount(code, weights=gain - gain.mean())  # by user: rows of one user are not independent
-    return fused if gain.sum() > SIGNIFICANT * np.sqrt(np.sum(spread**2)) else alone
+def _evidence(document: FusionDocument, losses: dict[str, Values], rows: PoolRows) -> dict[str, Any]:
+    """Return the candidates' losses with standard errors, and what they lose against the chosen one."""
+    chosen = losses[f"single:{document.member}" if document.method == "single" else document.method]
+    estimates = {name: _estimate(loss, rows) for name, loss in losses.items()}
+    excess = {name: clustered_mean(loss - chosen, rows.users) for name, loss in losses.items()}
+    return {
+        "blend_loss": {name: estimate.loss for name, estimate in estimates.items()},
+        "blend_loss_se": {name: estimate.se for name, estimate in estimates.items()},
+        "blend_excess": {
+            name: Estimate(loss=round(mean, DIGITS), se=round(error, DIGITS)) for name, (mean, error) in excess.items()
+        },
+    }
 
 
-def _predict_held(
-    method: str, members: list[str], matrix: Values, label: Values, kind: str, held: NDArray[np.bool_]
-) -> Values:
-    fitted = _fit(method, members, matrix[~held], label[~held], kind)
-    return _combine(fitted, matrix[held], kind)
-
-
-def _simplex_weights(matrix: Values, label: Values, kind: str) -> Values:
-    """Return non-negative weights with sum 1 that minimize squared error (of values) or log loss (of mean logits)."""
-    from scipy.optimize import LinearConstraint, minimize
-
-    inputs = matrix if kind == "regression" else logit(matrix)
-
-    def loss(weights: Values) -> float:
-        score = inputs @ weights
-        if kind == "regression":
-            return float(np.mean((score - label) ** 2))
-        return float(np.mean(np.logaddexp(0.0, score) - label * score))
-
-    def slope(weights: Values) -> Values:
-        score = inputs @ weights
-        error = 2 * (score - label) if kind == "regression" else sigmoid(score) - label
-        return np.asarray(inputs.T @ error / len(label))
-
-    size = matrix.shape[1]
-    found = minimize(
-        loss,
-        np.full(size, 1.0 / size),
-        jac=slope,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * size,
-        constraints=[LinearConstraint(np.ones((1, size)), 1.0, 1.0)],
-        options={"ftol": 1e-10, "maxiter": 200},
-    )
-    weights = np.clip(found.x, 0.0, 1.0)
-    return np.asarray(weights / weights.sum())
+def _estimate(loss: Values, rows: PoolRows) -> Estimate:
+    """Return the mean log loss, or the RMSE with a standard error by the delta method."""
+    mean, error = clustered_mean(loss, rows.users)
+    if rows.kind == "regression":
+        mean = float(np.sqrt(mean))
+        error = error / (2 * mean) if mean > 0 else 0.0
+    return Estimate(loss=round(mean, DIGITS), se=round(error, DIGITS))
 
 
 def _threshold(probability: Values, label: Values) -> float:
@@ -170,9 +271,15 @@ def _threshold(probability: Values, label: Values) -> float:
     return float(grid[np.argmax(2 * hits / (above + label.sum()))])
 
 
-def _note(chosen: str, requested: str) -> str:
-    if requested != "auto":
-        return f"{requested}, as requested"
-    if chosen.startswith("single:"):
-        return f"no fusion beat {chosen.removeprefix('single:')} alone significantly on blend, so it is used alone"
-    return f"{chosen} beat every single member significantly on blend"
+def _note(eligible: tuple[str, ...], shrinkage: float) -> str:
+    if shrinkage < 1:
+        return (
+            f"fitted weights, shrunk by {shrinkage:.0%} towards equal weights of {', '.join(eligible)}: more shrinkage "
+            "was worse on blend by more than one standard error"
+        )
+    if len(eligible) == 1:
+        return f"{eligible[0]} alone: every other member was significantly worse on blend, or no better than popularity"
+    return (
+        f"equal weights of {', '.join(eligible)}: none was significantly worse than the best on blend, and fitted "
+        "weights were not better by more than one standard error"
+    )

@@ -1,4 +1,4 @@
-"""Calibration never turns a ranking round and never makes held-out people's probabilities worse."""
+"""Calibration keeps the ranking, and a map is kept only on evidence from held-out users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import compute
-from mtl_tasks.models.calibration import calibrate, cross_fit, fit_calibration, logit, recalibrated, sigmoid, user_folds
+from mtl_tasks.models.calibration import (
+    calibrate,
+    calibration_by_slice,
+    clustered_mean,
+    cross_fit,
+    fit_calibration,
+    logit,
+    sigmoid,
+    significant,
+    user_folds,
+)
 
 
 def draw(count: int, slope: float, offset: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,12 +58,46 @@ def test_platt_undoes_a_distortion() -> None:
     assert compute("log_loss", label, calibrate(fitted, probability)) < compute("log_loss", label, probability)
 
 
-def test_a_row_is_recalibrated_without_its_user() -> None:
-    label, probability, users = draw(200, 0.4, 1.0)
-    mine = users == users[0]
-    before, after = (recalibrated(part, probability, users) for part in (label, np.where(mine, 1 - label, label)))
-    assert np.array_equal(before[mine], after[mine])
-    assert not np.array_equal(before, after)
+def test_a_map_is_kept_exactly_where_its_gain_is_significant() -> None:
+    kinds = []
+    for seed in range(6):
+        fitted = fit_calibration(*draw(400, 0.6, 0.1, seed))
+        gain = fitted["gains"]["platt"]
+        assert gain["gain"] == pytest.approx(fitted["log_loss"]["none"] - fitted["log_loss"]["platt"], abs=2e-6)
+        assert (fitted["kind"] == "platt") == (gain["gain"] > 1.96 * gain["se"])
+        kinds.append(fitted["kind"])
+    assert set(kinds) == {"none", "platt"}
+
+
+def test_a_gain_within_the_noise_keeps_no_map() -> None:
+    label, probability, users = draw(600, 0.8, 0.0, seed=3)
+    fitted = fit_calibration(label, probability, users)
+    assert fitted["log_loss"]["platt"] < fitted["log_loss"]["none"]
+    assert fitted["kind"] == "none"
+
+
+def test_rows_of_one_user_count_as_one_observation() -> None:
+    values = np.random.default_rng(0).normal(0.2, 1, 50)
+    mean, error = clustered_mean(values, np.arange(50))
+    assert (mean, error) == (pytest.approx(values.mean()), pytest.approx(values.std() / np.sqrt(50)))
+    repeated = clustered_mean(np.repeat(values, 9), np.repeat(np.arange(50), 9))
+    assert repeated == (pytest.approx(mean), pytest.approx(error))
+    assert significant(np.array([1.0, 1.1, 0.9, 1.0]), np.arange(4))
+    assert not significant(np.array([1.0, 1.1, 0.9, -2.0]), np.arange(4))
+
+
+def test_slices_compare_expected_with_observed() -> None:
+    label, prediction = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.5, 0.25, 0.75, 0.5])
+    users = np.array([1, 1, 2, 3])
+    cold = np.array([True, True, True, False])
+    made = calibration_by_slice(label, prediction, users, {"cold": cold, "warm": ~cold, "none": cold & ~cold})
+    assert made["cold"]["rows"] == 3
+    assert made["cold"]["expected"] == pytest.approx(0.5)
+    assert made["cold"]["observed"] == pytest.approx(2 / 3)
+    assert made["cold"]["gap"] == pytest.approx(1 / 6)
+    assert made["cold"]["gap_se"] == pytest.approx(np.sqrt(2) * (0.25 - 1 / 6) / 3)
+    assert made["warm"] == {"rows": 1, "expected": 0.5, "observed": 1.0, "gap": 0.5, "gap_se": None}
+    assert made["none"] == {"rows": 0, "expected": None, "observed": None, "gap": None, "gap_se": None}
 
 
 def test_many_positives_allow_a_step_function() -> None:

@@ -72,7 +72,7 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
     for task, settings in scenario.tasks.items():
         made = {str(name): member.predict(features)[task] for name, member in members.items()}
         users = rows[columns.USER].to_numpy()
-        fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean")
+        fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean").to_json()
     return Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
 
 

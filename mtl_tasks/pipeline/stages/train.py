@@ -205,6 +205,6 @@ def fuse(run: Run, inputs: Inputs) -> Payload:
         predictions = {name: made[columns.prediction(task)].to_numpy()[seen] for name, made in members.items()}
         users = blend[columns.USER].to_numpy()[seen]
         fitted[task] = fit_fusion(predictions, label[seen], users, settings.kind, run.scenario.fusion.method)
-    payload.summary = {task: entry["note"] for task, entry in fitted.items()}
-    payload.add_json("fusion", fitted)
+    payload.summary = {task: document.note for task, document in fitted.items()}
+    payload.add_json("fusion", {task: document.to_json() for task, document in fitted.items()})
     return payload

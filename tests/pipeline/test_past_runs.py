@@ -82,7 +82,7 @@ def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code:
 
 def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
     assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-08")).sample
-    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == []
+    assert past_document(board.store(board_project), board.run_of(board_project, "2013-05-10")).sample == ()
 
 
 def past_entry(store: Store, **usage: float) -> RunRecord:

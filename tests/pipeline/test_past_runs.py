@@ -131,7 +131,7 @@ def test_a_store_that_does_not_answer_is_not_told_as_damage(tmp_path: Path) -> N
     folder = tmp_path / entry.refs["evaluate"].uri
     shutil.rmtree(folder)
     folder.touch()  # it is there and cannot be read
-    for read in (lambda: read_history(store, NAME), lambda: list_artifacts(store, entry)):
+    for read in (lambda: read_history(store, NAME).runs[0].metrics, lambda: list_artifacts(store, entry)):
         with pytest.raises(StoreError, match="cannot be read"):
             read()
 

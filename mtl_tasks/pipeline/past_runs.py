@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 KEPT_RUNS: Final = 4096  # metrics of a run are a few kB
 KEPT_SUMMARIES: Final = 1024  # of stages; a few kB each
+MISSING: Final = "missing"  # states of an artifact
+DAMAGED: Final = "damaged: "
 HASHED_BYTES: Final = 64_000_000  # checking an artifact reads all of it: for larger ones only the sizes are compared
 
 
@@ -413,10 +415,6 @@ def _made_at(artifact: Artifact) -> tuple[float, str]:
         with answering(f"{artifact.folder}: cannot be read"):
             made_at = (artifact.folder / MANIFEST).stat().st_mtime
     return float(made_at), artifact.ref.key
-
-
-MISSING: Final = "missing"
-DAMAGED: Final = "damaged: "
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,8 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.metrics.catalog import PER_USER, primary
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
+from mtl_tasks.store.documents.data import StageUsage
+from mtl_tasks.store.documents.evaluation import Measurement
 
 DATES = ("2013-08-11", "2013-08-25", "2013-09-02")
 REFERENCE_DATE = "2013-09-02"
@@ -55,18 +57,18 @@ def _members(documents: dict[str, RunDocument]) -> Table:
     for name in (*texts[:3], *members, "fusion", "how", "95 % interval"):
         table.add_column(name, justify="left" if name in texts else "right", no_wrap=True)
     for date, document in documents.items():
-        for task, entry in document.evaluation["tasks"].items():
-            metric = primary(entry["kind"])
-            fused = entry["fusion"][metric]
-            values = [_number(entry["members"][name][metric]["value"]) for name in members]
+        for task, entry in document.evaluation.tasks.items():
+            metric = primary(entry.kind)
+            fused = entry.fusion[metric]
+            values = [_number(entry.members[name][metric].value) for name in members]
             table.add_row(
                 date,
                 task,
                 metric,
                 *values,
-                _number(fused["value"]),
-                document.taken(task).removeprefix("single:"),
-                f"{_number(fused['low'])} … {_number(fused['high'])}",
+                _number(fused.value),
+                document.fusion[task].candidate.removeprefix("single:"),
+                f"{_number(fused.low)} … {_number(fused.high)}",
             )
     return table
 
@@ -76,11 +78,11 @@ def _lists(documents: dict[str, RunDocument]) -> Table:
     for name in ("as of", "list", *PER_USER, "ndcg 95 % interval", "people"):
         table.add_column(name, justify="left" if name in ("as of", "list") else "right")
     for date, document in documents.items():
-        ranking = document.evaluation["ranking"]
-        for name, metrics in ranking["lists"].items():
-            interval = f"{_number(metrics['ndcg']['low'])} … {_number(metrics['ndcg']['high'])}"
-            values = [_number(metrics[metric]["value"]) for metric in PER_USER]
-            table.add_row(date, name, *values, interval, f"{ranking['users']:,}")
+        ranking = document.evaluation.ranking
+        for name, metrics in ranking.lists.items():
+            interval = f"{_number(metrics['ndcg'].low)} … {_number(metrics['ndcg'].high)}"
+            values = [_number(metrics[metric].value) for metric in PER_USER]
+            table.add_row(date, name, *values, interval, f"{ranking.users:,}")
     return table
 
 
@@ -90,18 +92,17 @@ def _against_reference(document: RunDocument) -> Table:
         table.add_column(name, justify="left" if name in ("what", "metric") else "right")
     for (what, metric), reference in REFERENCE.items():
         ours = _found(document, what, metric)
-        ahead = ours["value"] < reference if metric in ("rmse",) else ours["value"] > reference
-        interval = f"{_number(ours['low'])} … {_number(ours['high'])}"
-        table.add_row(what, metric, f"{reference:g}", _number(ours["value"]), interval, "yes" if ahead else "no")
+        value = math.nan if ours.value is None else ours.value
+        ahead = value < reference if metric in ("rmse",) else value > reference
+        interval = f"{_number(ours.low)} … {_number(ours.high)}"
+        table.add_row(what, metric, f"{reference:g}", _number(ours.value), interval, "yes" if ahead else "no")
     return table
 
 
-def _found(document: RunDocument, what: str, metric: str) -> dict[str, Any]:
+def _found(document: RunDocument, what: str, metric: str) -> Measurement:
     if what == "ranking":
-        found: dict[str, Any] = document.evaluation["ranking"]["lists"]["fusion"][metric]
-        return found
-    task: dict[str, Any] = document.evaluation["tasks"][what]
-    return dict(task["fusion"][metric])
+        return document.evaluation.ranking.lists["fusion"][metric]
+    return document.evaluation.tasks[what].fusion[metric]
 
 
 def _cost(documents: dict[str, RunDocument]) -> Table:
@@ -109,22 +110,22 @@ def _cost(documents: dict[str, RunDocument]) -> Table:
     table.add_column("stage")
     for date in documents:
         table.add_column(date, justify="right")
-    names = list(dict.fromkeys(stage["name"] for made in documents.values() for stage in made.stages))
+    names = list(dict.fromkeys(stage.name for made in documents.values() for stage in made.stages))
     for name in names:
         cells = []
         for made in documents.values():
-            stage = next((s for s in made.stages if s["name"] == name), None)
+            stage = next((s for s in made.stages if s.name == name), None)
             cells.append(_cell(stage))
         table.add_row(name, *cells)
     return table
 
 
-def _cell(stage: dict[str, Any] | None) -> str:
+def _cell(stage: StageUsage | None) -> str:
     if stage is None:
         return "–"
-    if stage["reused"]:
+    if stage.reused:
         return "reused"
-    return f"{stage['seconds']:.1f} / {stage['cpu_seconds']:.1f} / {stage['peak_rss_mb']:.0f}"
+    return f"{stage.seconds:.1f} / {stage.cpu_seconds:.1f} / {stage.peak_rss_mb:.0f}"
 
 
 def _number(value: float | None) -> str:

@@ -18,7 +18,7 @@ def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypat
     write_scenario(tmp_path)
     monkeypatch.chdir(tmp_path)
     run = make_run(NAME, AsOf.parse(AS_OF), {}, "store")
-    evaluation = run_pipeline(run, lambda stage, result: None).evaluation["tasks"]
+    evaluation = run_pipeline(run, lambda stage, result: None).evaluation.tasks
     heading, _, *rows = (
         [cell.strip() for cell in line.strip("|").split("|")] for line in table(Store("store")).splitlines()
     )
@@ -27,5 +27,5 @@ def test_the_newest_run_of_a_scenario_has_a_row_a_task(tmp_path: Path, monkeypat
     first = dict(zip(HEADINGS, rows[0], strict=True))
     assert (first["scenario"], first["as of"], first["cascade"]) == (NAME, AS_OF, "–")
     assert first["verdict"] in ("promote", "reject")
-    assert shown["rating"]["fusion"] == f"{evaluation['rating']['fusion']['rmse']['value']:.4f}"
+    assert shown["rating"]["fusion"] == f"{evaluation['rating'].fusion['rmse'].value:.4f}"
     assert shown["purchase"]["als"] == f"{evaluation['purchase']['members']['als']['auc']['value']:.4f}"

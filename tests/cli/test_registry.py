@@ -223,13 +223,13 @@ def test_a_candidate_is_compared_with_the_newest_champion_that_is_whole_and_the_
     rules = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}]}
     document = run_pipeline(make_run(NAME, AsOf.parse(DAYS[2]), rules, ".store"), lambda stage, result: None)
     first, second = keys()[:2]
-    assert document.verdict["champion"] == first
-    [warning] = document.verdict["warnings"]
+    assert document.verdict.champion == first
+    [warning] = document.verdict.warnings
     assert warning == (
         f"warning: run {second[:12]} as of {DAYS[1]}: its member:als is missing or damaged; compared with the champion "
         f"before it, run {first[:12]} as of {DAYS[0]}"
     )
-    assert document.verdict["reasons"][0] == warning
+    assert document.verdict.reasons[0] == warning
     assert document.outcome == "promoted"
     assert html.escape(warning) in Path(document.report).read_text(encoding="utf-8")
 

@@ -233,10 +233,12 @@ def test_the_record_says_who_asked_and_which_models_learned_and_not_of_whom(
 ) -> None:
     assert erase(person) == 0
     [record] = past_erasures(store, NAME)
-    assert (record["by"], record["reason"]) == ("support", "asked by letter")
-    assert record["done"] >= record["at"]
-    assert [one["run_key"] for one in record["learned"]] == [champion(store).run_key]
-    assert record["files"]["lists"] > 0
+    request = record.request
+    assert (request.by, request.reason) == ("support", "asked by letter")
+    assert record.done is not None
+    assert record.done >= request.at
+    assert [one.run_key for one in request.learned] == [champion(store).run_key]
+    assert request.files["lists"] > 0
     kept = "".join(path.read_text() for path in (project / ".store" / NAME / "erasures").iterdir())
     assert person not in kept
     assert all(

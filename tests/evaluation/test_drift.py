@@ -11,16 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_tasks.evaluation.drift import BINS, SAMPLED, compare, sample_rows, shift, sketch, worst
+from mtl_tasks.core.documents import validate
+from mtl_tasks.evaluation.drift import BINS, SAMPLED, compare, sample_rows, shift, sketch
 from mtl_tasks.store.artifacts import to_json
+from mtl_tasks.store.documents.drift import CategorySketch, Group, Shift, Sketch, Sketches, Variable
 
 ROWS = 2_000
 
 
+AGE = Variable(group="features", name="age")
+
+
+def shifted(reference: Sketch, other: Sketch) -> Shift | None:
+    return shift(AGE, reference, other)
+
+
+def stored(own: Sketch) -> Sketch:
+    """A sketch that was written and read again."""
+    again: Sketch = validate(Sketch, json.loads(to_json(own.to_json())), "distributions.json")
+    return again
+
+
 def psi(reference: Any, other: Any) -> float:
-    found = shift(sketch(reference), sketch(other))
+    found = shifted(sketch(reference), sketch(other))
     assert found is not None
-    return float(found["psi"])
+    return found.psi
 
 
 def direct_psi(reference: Any, other: Any) -> float:
@@ -39,10 +54,10 @@ def kinds(*parts: tuple[str | None, int]) -> Any:
 
 
 def test_equal_distributions_give_what_chance_alone_gives() -> None:
-    found = [shift(sketch(normal(seed)), sketch(normal(seed + 1000, rows=500))) for seed in range(60)]
+    found = [shifted(sketch(normal(seed)), sketch(normal(seed + 1000, rows=500))) for seed in range(60)]
     expected = (BINS - 1) * (1 / ROWS + 1 / 500)
-    assert {made["noise"] for made in found if made} == {expected}
-    mean = np.mean([made["psi"] for made in found if made])
+    assert {made.noise for made in found if made} == {expected}
+    mean = np.mean([made.psi for made in found if made])
     assert mean == pytest.approx(expected, rel=0.2)  # its standard error is 6 %
 
 
@@ -84,52 +99,56 @@ def test_new_kinds_and_missing_kinds_are_noticed() -> None:
     assert psi(before, kinds(("a", 700), (None, 300))) > 1
     assert psi(before, kinds(("a", 690), ("b", 300), ("c", 10))) < 0.1
     many = kinds(*((f"k{number:03d}", 10) for number in range(200)))
-    assert len(sketch(many)["kinds"]) < 200
+    kept = sketch(many)
+    assert isinstance(kept, CategorySketch)
+    assert len(kept.kinds) < 200
     assert psi(many, many) == 0
 
 
 def test_the_most_frequent_kinds_are_compared_whatever_they_are_called_and_after_storing_too() -> None:
     rare = [(f"a{number}", 10) for number in range(20)]
     reference, other = kinds(("z", 900), ("y", 100), *rare), kinds(("z", 100), ("y", 900), *rare)
-    stored = json.loads(to_json(sketch(reference)))
-    assert shift(stored, sketch(other)) == shift(sketch(reference), sketch(other))
+    assert shifted(stored(sketch(reference)), sketch(other)) == shifted(sketch(reference), sketch(other))
     assert psi(reference, other) > 1
 
 
 def test_no_rows_and_another_type_are_not_compared() -> None:
-    assert shift(sketch(np.empty(0)), sketch(normal(1))) is None
-    assert shift(sketch(normal(1)), sketch(np.empty(0))) is None
-    assert shift(sketch(normal(1)), sketch(kinds(("a", 5)))) is None
+    assert shifted(sketch(np.empty(0)), sketch(normal(1))) is None
+    assert shifted(sketch(normal(1)), sketch(np.empty(0))) is None
+    assert shifted(sketch(normal(1)), sketch(kinds(("a", 5)))) is None
 
 
 @given(st.lists(st.floats(width=32) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=80), st.integers(0, 5))
 def test_any_values_can_be_sketched_stored_and_compared(values: list[float], seed: int) -> None:
     column = np.array(values, dtype=np.float32)
-    stored = json.loads(to_json(sketch(column)))
-    same = shift(stored, sketch(column))
+    again = stored(sketch(column))
+    same = shifted(again, sketch(column))
     assert same is not None
-    assert same["psi"] == 0
-    other = shift(stored, sketch(normal(seed, rows=50)))
+    assert same.psi == 0
+    other = shifted(again, sketch(normal(seed, rows=50)))
     assert other is not None
-    assert np.isfinite(other["psi"])
-    assert other["psi"] >= 0
+    assert np.isfinite(other.psi)
+    assert other.psi >= 0
 
 
 def test_variables_are_matched_by_name_and_the_others_are_named() -> None:
-    reference = {"labels": {"rating": sketch(normal(1))}, "features": {"a": sketch(normal(1)), "b": sketch(normal(1))}}
-    now = {
+    reference: dict[Group, Sketches] = {
+        "labels": {"rating": sketch(normal(1))},
+        "features": {"a": sketch(normal(1)), "b": sketch(normal(1))},
+    }
+    now: dict[Group, Sketches] = {
         "labels": {"rating": sketch(normal(2)), "click": sketch(normal(2))},
         "features": {"a": sketch(normal(2)), "b": sketch(normal(2, 2.0))},
     }
     made = compare(reference, now)
-    assert [(row["group"], row["name"]) for row in made["shifts"]] == [
+    assert [(row.group, row.name) for row in made.shifts] == [
         ("labels", "rating"),
         ("features", "b"),
         ("features", "a"),
     ]
-    assert made["unmatched"] == [{"group": "labels", "name": "click"}]
-    assert worst(made, "features") == made["shifts"][1]
-    assert worst(made, "predictions") is None
+    assert made.unmatched == (Variable(group="labels", name="click"),)
+    assert [row.name for row in made.of_group("features")] == ["b", "a"]
+    assert made.of_group("predictions") == []
 
 
 def test_few_rows_are_all_taken_and_of_many_the_same_are_drawn_again() -> None:

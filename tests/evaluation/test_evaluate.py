@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -25,11 +25,14 @@ from mtl_tasks.evaluation.evaluate import (
 from mtl_tasks.metrics.catalog import metrics_of
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
+from mtl_tasks.store.documents.evaluation import UNKNOWN
 from tests.support.logs import DOCUMENT, tiny_scenario
 from tests.support.worlds import START, canonical, random_events
 
+Kind = Literal["binary", "regression"]
 
-def scored(kind: str = "binary", count: int = 300) -> ScoredRows:
+
+def scored(kind: Kind = "binary", count: int = 300) -> ScoredRows:
     rng = np.random.default_rng(0)
     truth = rng.standard_normal(count)
     label = (truth + rng.standard_normal(count) > 0).astype(float) if kind == "binary" else truth
@@ -42,44 +45,45 @@ def scored(kind: str = "binary", count: int = 300) -> ScoredRows:
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-def test_every_member_and_the_fusion_have_every_metric_with_its_interval(kind: str) -> None:
+def test_every_member_and_the_fusion_have_every_metric_with_its_interval(kind: Kind) -> None:
     task, slices = evaluate_task(scored(kind), kind, 7)
-    assert set(task["members"]) == {FLOOR, "als"}
-    for entry in (*task["members"].values(), task["fusion"], slices["cold_users"]["fusion"]):
+    assert set(task.members) == {FLOOR, "als"}
+    for entry in (*task.members.values(), task.fusion, slices["cold_users"].fusion):
         assert list(entry) == list(metrics_of(kind))
         for measure in entry.values():
-            assert measure["low"] <= measure["high"]
-    assert task["rows"] == task["fusion"][metrics_of(kind)[0]]["rows"] == 300
-    assert slices["cold_users"]["rows"] == 50
-    assert (task["positives"] is None) is (kind == "regression")
-    to_json([task, slices])
+            assert measure.bounds is not None
+            assert measure.bounds[0] <= measure.bounds[1]
+    assert task.rows == task.fusion[metrics_of(kind)[0]].rows == 300
+    assert slices["cold_users"].rows == 50
+    assert (task.positives is None) is (kind == "regression")
+    to_json([task.to_json(), *(part.to_json() for part in slices.values())])
 
 
 @pytest.mark.parametrize("kind", ["binary", "regression"])
-def test_differences_to_the_floor_are_positive_when_better_and_paired(kind: str) -> None:
+def test_differences_to_the_floor_are_positive_when_better_and_paired(kind: Kind) -> None:
     task, _ = evaluate_task(scored(kind), kind, 7)
-    assert set(task["versus_floor"]) == {"als", FUSION}
+    assert set(task.versus_floor) == {"als", FUSION}
     for metric in metrics_of(kind)[:1]:
-        against = task["versus_floor"][FUSION][metric]
-        mine, floor = task["fusion"][metric], task["members"][FLOOR][metric]
-        assert against["value"] == pytest.approx(abs(mine["value"] - floor["value"]))
-        assert 0 < against["low"] <= against["value"] <= against["high"]
+        against = task.versus_floor[FUSION][metric]
+        mine, floor = task.fusion[metric], task.members[FLOOR][metric]
+        assert against.value == pytest.approx(abs(mine.value - floor.value))
+        assert 0 < against.low <= against.value <= against.high
 
 
 def test_an_empty_slice_is_null_and_no_error() -> None:
     _, slices = evaluate_task(scored(), "binary", 7)
-    assert slices["cold_items"]["rows"] == 0
-    assert slices["cold_items"]["fusion"]["auc"] == {"value": None, "low": None, "high": None, "rows": 0}
+    assert slices["cold_items"].rows == 0
+    assert slices["cold_items"].fusion["auc"] == UNKNOWN
 
 
 def test_nan_predictions_are_null_in_every_metric() -> None:
     rows = scored()
     rows.predictions[FUSION][0] = np.nan
     task, _ = evaluate_task(rows, "binary", 7)
-    assert {measure["value"] for measure in task["fusion"].values()} == {None}
-    assert {measure["value"] for measure in task["versus_floor"][FUSION].values()} == {None}
-    assert task["versus_floor"]["als"]["auc"]["value"] is not None
-    to_json(task)
+    assert {measure.value for measure in task.fusion.values()} == {None}
+    assert {measure.value for measure in task.versus_floor[FUSION].values()} == {None}
+    assert task.versus_floor["als"]["auc"].value is not None
+    to_json(task.to_json())
 
 
 def test_the_same_seed_gives_the_same_document() -> None:
@@ -89,7 +93,7 @@ def test_the_same_seed_gives_the_same_document() -> None:
 
 def test_calibration_is_that_of_the_fusion() -> None:
     curve = calibration_of(scored())
-    assert sum(int(entry["rows"]) for entry in curve) == 300
+    assert sum(entry.rows for entry in curve) == 300
 
 
 @pytest.mark.faults(17)
@@ -145,30 +149,30 @@ def test_lists_are_scored_against_all_that_was_taken_reachable_or_not() -> None:
     lists.add(candidates(7, {1: 0.9, 2: 0.5, 3: 0.1}))
     lists.add(candidates(8, {3: 0.1, 4: 0.9, 2: 0.8}))
     document = lists.document()
-    assert set(document["lists"]) == set(LISTS)
-    fusion = document["lists"][FUSION]
-    assert fusion["recall"]["value"] == pytest.approx((1 / 2 + 0) / 2)
-    assert fusion["map"]["value"] == pytest.approx((1 / 2 + 0) / 2)
-    assert fusion["ndcg"]["value"] == pytest.approx(1 / (1 + 1 / np.log2(3)) / 2)
-    assert fusion["coverage"]["value"] == pytest.approx(3 / 4)  # items 1, 2 and 4 of four
-    assert document["unreachable"] == pytest.approx(1 / 3)
-    assert document["candidate_recall"] == pytest.approx(2 / 3)
-    assert document["candidates_per_user"] == pytest.approx(3.0)
-    assert (document["users"], document["k"]) == (2, 2)
+    assert set(document.lists) == set(LISTS)
+    fusion = document.lists[FUSION]
+    assert fusion["recall"].value == pytest.approx((1 / 2 + 0) / 2)
+    assert fusion["map"].value == pytest.approx((1 / 2 + 0) / 2)
+    assert fusion["ndcg"].value == pytest.approx(1 / (1 + 1 / np.log2(3)) / 2)
+    assert fusion["coverage"].value == pytest.approx(3 / 4)  # items 1, 2 and 4 of four
+    assert document.unreachable == pytest.approx(1 / 3)
+    assert document.candidate_recall == pytest.approx(2 / 3)
+    assert document.candidates_per_user == pytest.approx(3.0)
+    assert (document.users, document.k) == (2, 2)
 
 
 def test_a_user_without_candidates_counts_as_a_list_without_hits() -> None:
     lists = judge_of([(7, 1), (8, 3)])
     lists.add(candidates(7, {1: 0.9}))
-    assert lists.document()["lists"][FUSION]["recall"]["value"] == pytest.approx(0.5)
+    assert lists.document().lists[FUSION]["recall"].value == pytest.approx(0.5)
 
 
 def test_without_users_to_judge_by_everything_is_null() -> None:
-    document: dict[str, Any] = judge_of([]).document()
-    assert document["users"] == 0
-    assert document["unreachable"] is None
-    assert document["lists"][FUSION]["ndcg"]["value"] is None
-    to_json(document)
+    document = judge_of([]).document()
+    assert document.users == 0
+    assert document.unreachable is None
+    assert document.lists[FUSION]["ndcg"].value is None
+    to_json(document.to_json())
 
 
 def test_of_many_people_a_sample_is_judged_the_same_one_every_time() -> None:

@@ -98,13 +98,13 @@ def first(project: Path) -> RunDocument:
 
 
 def note(document: RunDocument, member: str) -> str:
-    return str(document.describe[member]["transfer"])
+    return str(document.describe[member].transfer)
 
 
 def test_without_a_champion_trees_grow_from_scratch_and_the_report_says_so(first: RunDocument) -> None:
     for member in ("independent", "shared", "shared_tail"):
         assert note(first, member) == f"trained from scratch: no run of small was published before {FIRST}"
-    assert "transfer" in first.describe["cascade"]
+    assert first.describe["cascade"].transfer is not None
 
 
 def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_next_day_grows_on_from_the_champion(first: RunDocument, project: Pa
     facts = json.loads(Store(str(project / ".store")).open(entry.refs["member:shared"]).read("model.shared.json"))
     assert facts["tasks"]["rating"]["inherited"][0] > 0
     again = run(project, SECOND)
-    assert all(stage["reused"] for stage in again.stages)
+    assert all(stage.reused for stage in again.stages)
 
 
 def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_and_the_manifest_says_so(

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from mtl_tasks.core.documents import validate
 from mtl_tasks.report import RunDocument
 from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.store.documents.data import Resolution, SampleUsers, SplitSummary, StageUsage, ValidationReport
+from mtl_tasks.store.documents.drift import Drift
+from mtl_tasks.store.documents.evaluation import Evaluation, Measurement, SliceEvaluation, TaskEvaluation
+from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation, Sharing
+from mtl_tasks.store.documents.verdict import Verdict
 
 Json = dict[str, Any]
+T = TypeVar("T")
+P = TypeVar("P", TaskEvaluation, SliceEvaluation)
 
 MEMBERS = ("popularity", "als", "independent")
 ALL_MEMBERS = (*MEMBERS, "cascade", "shared", "shared_tail")
@@ -53,6 +62,13 @@ CURVES: dict[str, Json] = {
     "rating": {"metric": "rmse", "start": 1.90, "tune": 1.60, "train": 1.38},
     "purchase": {"metric": "log_loss", "start": 0.52, "tune": 0.455, "train": 0.40},
 }
+WINDOWS = {
+    "history": ("2013-02-28", "2013-05-18"),
+    "train": ("2013-05-19", "2013-07-13"),
+    "tune": ("2013-07-14", "2013-07-20"),
+    "blend": ("2013-07-21", "2013-07-27"),
+    "test": ("2013-07-28", "2013-08-24"),
+}
 STAGES = (
     ("resolve", 0.4, 0.3, 310.0),
     ("validate", 4.1, 3.9, 520.5),
@@ -93,17 +109,21 @@ def sample_document(decision: str = "promote") -> RunDocument:
         scenario=sample_scenario(),
         as_of="2013-08-25",
         run_key="5d1c" * 16,
-        resolve=_resolve(),
-        validation=_validation(),
-        split=_split(),
-        describe={member: _describe(member) for member in MEMBERS},
-        explain={member: _explain() if member == "independent" else {} for member in MEMBERS},
-        fusion=_fusion(),
-        evaluation=_evaluation(),
-        verdict=_verdict(decision),
-        drift=_drift(),
-        sample=[_person(number) for number in range(3)],
-        stages=[_stage(number, *stage) for number, stage in enumerate(STAGES)],
+        resolve=_typed(Resolution, _resolve()),
+        windows=WINDOWS,
+        validation=_typed(ValidationReport, _validation()),
+        split=_typed(SplitSummary, _split()),
+        describe=_typed(dict[str, MemberDescription], {member: _describe(member) for member in MEMBERS}),
+        explain=_typed(
+            dict[str, MemberExplanation],
+            {member: _explain() if member == "independent" else {} for member in MEMBERS},
+        ),
+        fusion=_typed(Fusion, _fusion()),
+        evaluation=_typed(Evaluation, _evaluation()),
+        verdict=_typed(Verdict, _verdict(decision)),
+        drift=_typed(Drift, _drift()),
+        sample=_people(),
+        stages=tuple(_typed(StageUsage, _stage(number, *stage)) for number, stage in enumerate(STAGES)),
         libraries={"lightgbm": "4.7.0", "implicit": "0.7.3", "pandas": "3.1.1"},
         overrides={"boosting.rounds": 800},
         report=".store/movies/2013-08-25/report/5d1c5d1c/report.html",
@@ -114,41 +134,57 @@ def wide_document(names: tuple[str, ...]) -> RunDocument:
     """The same run with six members and the given tasks: the first is rated, the others are taken or not."""
     document = sample_document()
     scenario, evaluation = document.scenario, document.evaluation
+    described = {member: document.describe[model] for member, model in _alike().items()}
     shape = {name: "purchase" if place else "rating" for place, name in enumerate(names)}
-    like = {member: member if member in MEMBERS else "independent" for member in ALL_MEMBERS}
 
-    def by_task(parts: Json) -> Json:
+    def by_task(parts: Mapping[str, T]) -> dict[str, T]:
         return {name: parts[model] for name, model in shape.items() if model in parts}
 
-    def by_member(parts: Json) -> Json:
-        return {member: parts[model] for member, model in like.items()}
+    def by_member(part: P) -> P:
+        return part.model_copy(update={"members": {member: part.members[model] for member, model in _alike().items()}})
 
-    evaluated = {
-        name: {**task, "members": by_member(task["members"])} for name, task in by_task(evaluation["tasks"]).items()
-    }
     weights = dict.fromkeys(ALL_MEMBERS, 0.1) | {"shared_tail": 0.5}
     slices = {
-        name: {label: {**part, "members": by_member(part["members"])} for label, part in parts.items()}
-        for name, parts in by_task(evaluation["slices"]).items()
+        name: {label: by_member(part) for label, part in parts.items()}
+        for name, parts in by_task(evaluation.slices).items()
     }
+    sharing = _typed(Sharing, _sharing(names))
     return replace(
         document,
         scenario=scenario.model_copy(update={"tasks": by_task(scenario.tasks), "boosting": _moving(scenario)}),
         describe={
-            member: {**document.describe[model], "tasks": by_task(document.describe[model]["tasks"])}
-            | {"sharing": _sharing(names) if member in ("shared", "shared_tail") else None}
-            for member, model in like.items()
+            member: part.model_copy(
+                update={
+                    "tasks": by_task(part.tasks),
+                    "sharing": sharing if member in ("shared", "shared_tail") else None,
+                }
+            )
+            for member, part in described.items()
         },
-        explain={member: by_task(document.explain[model]) for member, model in like.items()},
-        fusion={name: {**document.fusion["rating"], "weights": weights} for name in names},
-        evaluation={
-            **evaluation,
-            "tasks": evaluated,
-            "slices": slices,
-            "calibration": by_task(evaluation["calibration"]),
-        },
-        sample=[_person(number, names) for number in range(3)],
+        explain={member: by_task(document.explain[model]) for member, model in _alike().items()},
+        fusion=dict.fromkeys(names, document.fusion["rating"].model_copy(update={"weights": weights})),
+        evaluation=evaluation.model_copy(
+            update={
+                "tasks": {name: by_member(task) for name, task in by_task(evaluation.tasks).items()},
+                "slices": slices,
+                "calibration": by_task(evaluation.calibration),
+            }
+        ),
+        sample=_people(names),
     )
+
+
+def _alike() -> dict[str, str]:
+    """Every member, and the one whose figures it has."""
+    return {member: member if member in MEMBERS else "independent" for member in ALL_MEMBERS}
+
+
+def _typed(kind: type[T], document: Any) -> T:
+    return validate(kind, document, "sample")
+
+
+def _people(names: tuple[str, ...] = ("rating", "purchase")) -> SampleUsers:
+    return _typed(SampleUsers, [_person(number, names) for number in range(3)])
 
 
 def _moving(scenario: Scenario) -> Any:
@@ -172,25 +208,17 @@ def _sharing(names: tuple[str, ...]) -> Json:
     }
 
 
-def metric(value: float | None, half: float | None = None, rows: int = 21_480) -> Json:
+def metric(value: float | None, half: float | None = None, rows: int = 21_480) -> Measurement:
     """A metric with a symmetric interval."""
     half = 0.01 * value if half is None and value is not None else half
     if value is None or half is None:
-        return {"value": None, "low": None, "high": None, "rows": rows}
-    return {"value": value, "low": value - half, "high": value + half, "rows": rows}
+        return Measurement(value=None, low=None, high=None, rows=rows)
+    return Measurement(value=value, low=value - half, high=value + half, rows=rows)
 
 
 def _resolve() -> Json:
     return {
-        "scenario": {},
         "as_of": "2013-08-25",
-        "windows": {
-            "history": ["2013-02-28", "2013-05-18"],
-            "train": ["2013-05-19", "2013-07-13"],
-            "tune": ["2013-07-14", "2013-07-20"],
-            "blend": ["2013-07-21", "2013-07-27"],
-            "test": ["2013-07-28", "2013-08-24"],
-        },
         "sources": [
             {
                 "path": f"include/data/movietweetings/dt=2013-{3 + day // 28:02d}-{1 + day % 28:02d}/part-0.parquet",
@@ -253,7 +281,7 @@ def _split() -> Json:
                     "purchase": {"labelled": rows[name], "positives": rows[name] // 5},
                 },
             }
-            for name, (first, last) in _resolve()["windows"].items()
+            for name, (first, last) in WINDOWS.items()
             if name in rows
         }
     }

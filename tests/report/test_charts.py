@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any
 
 import pytest
 from markupsafe import Markup
 
 from mtl_tasks.report import charts
+from mtl_tasks.store.documents.evaluation import CalibrationPoint, Measurement
+from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
-BINS = [{"predicted": 0.1 * n, "observed": 0.09 * n, "rows": 100} for n in range(1, 6)]
-CURVE = {"metric": "log_loss", "train": [0.5 - 0.0001 * n for n in range(2000)], "tune": [0.5] * 2000}
-DIFFERENCES: dict[str, dict[str, Any]] = {
-    "als": {"auc": {"value": 0.0153, "low": 0.0121, "high": 0.0188}},
-    "fusion": {"auc": {"value": 0.02, "low": None, "high": None}},
+BINS = [CalibrationPoint(predicted=0.1 * n, observed=0.09 * n, rows=100) for n in range(1, 6)]
+FALLING = tuple(0.5 - 0.0001 * n for n in range(2000))
+CURVE = LearningCurve(metric="log_loss", train=FALLING, tune=(0.5,) * 2000)
+DIFFERENCES = {
+    "als": {"auc": Measurement(value=0.0153, low=0.0121, high=0.0188)},
+    "fusion": {"auc": Measurement(value=0.02, low=None, high=None)},
 }
-WINDOWS = {"train": ["2013-05-19", "2013-07-13"], "test": ["2013-07-28", "2013-08-24"]}
+WINDOWS = {"train": ("2013-05-19", "2013-07-13"), "test": ("2013-07-28", "2013-08-24")}
 
 TASKS = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")
 PAIRS = [f"{first}|{second}" for place, first in enumerate(TASKS) for second in TASKS[place + 1 :]]
-EFFECTS: list[dict[str, Any]] = [
-    {"feature": f"item.count_{n}d", "mean_abs": 1 / n, "direction": (0.5, -0.5, 0.05, None)[n % 4]}
+EFFECTS = [
+    FeatureEffect(feature=f"item.count_{n}d", mean_abs=1 / n, direction=(0.5, -0.5, 0.05, None)[n % 4])
     for n in range(1, 31)
 ]
 SPLIT = [(f"item.count_{n}d", 0.2 / n, 0.1 / n) for n in range(1, 21)]

@@ -46,8 +46,8 @@ def test_json_form_survives_a_round_trip() -> None:
 
 def test_the_candidate_that_was_taken_is_one_of_those_with_a_loss() -> None:
     document = sample_document()
-    assert [document.taken(task) for task in document.fusion] == ["weighted", "single:independent"]
-    assert all(document.taken(task) in fusion["blend_loss"] for task, fusion in document.fusion.items())
+    assert [fusion.candidate for fusion in document.fusion.values()] == ["weighted", "single:independent"]
+    assert all(fusion.candidate in fusion.blend_loss for fusion in document.fusion.values())
 
 
 def test_a_single_member_weighs_one() -> None:

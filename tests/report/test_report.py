@@ -8,7 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.report import RunDocument, render_report
+from mtl_tasks.store.documents.drift import Drift, Shifts
+from mtl_tasks.store.documents.evaluation import Evaluation
 from tests.report.sample import FILMS, metric, sample_document, wide_document
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -88,7 +91,7 @@ def test_verdict_is_said_in_words_with_a_reason_for_each_rule(decision: str, wor
     document = sample_document(decision)
     text = words(render_report(document))
     assert word in text
-    assert all(reason in text for reason in document.verdict["reasons"])
+    assert all(reason in text for reason in document.verdict.reasons)
 
 
 def test_failed_rules_come_first() -> None:
@@ -98,7 +101,7 @@ def test_failed_rules_come_first() -> None:
 
 def test_dry_run_is_said() -> None:
     document = sample_document("reject")
-    text = words(render_report(replace(document, verdict={**document.verdict, "mode": "dry_run"})))
+    text = words(render_report(replace(document, verdict=document.verdict.model_copy(update={"mode": "dry_run"}))))
     assert "Dry run" in text
 
 
@@ -178,22 +181,20 @@ def test_best_value_of_a_column_is_bold(page: str) -> None:
 def test_text_from_the_data_is_escaped() -> None:
     document = sample_document()
     first = document.sample[0]
-    rows = [{**first["recommendations"][0], "title": "<script>alert(1)</script>"}]
-    page = render_report(replace(document, sample=[{**first, "recommendations": rows}]))
+    row = first.recommendations[0].model_copy(update={"title": "<script>alert(1)</script>"})
+    page = render_report(replace(document, sample=(first.model_copy(update={"recommendations": (row,)}),)))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
 
 
 def test_values_that_could_not_be_computed_are_shown_as_missing() -> None:
     document = sample_document()
-    purchase = document.evaluation["tasks"]["purchase"]
-    missing = {name: metric(None) for name in purchase["fusion"]}
-    changed = {
-        **purchase,
-        "fusion": missing,
-        "versus_floor": {**purchase["versus_floor"], "fusion": missing},
-    }
-    evaluation = {**document.evaluation, "tasks": {**document.evaluation["tasks"], "purchase": changed}}
+    purchase = document.evaluation.tasks["purchase"]
+    missing = {name: metric(None) for name in purchase.fusion}
+    versus_floor = {**purchase.versus_floor, "fusion": missing}
+    changed = purchase.model_copy(update={"fusion": missing, "versus_floor": versus_floor})
+    tasks = {**document.evaluation.tasks, "purchase": changed}
+    evaluation = document.evaluation.model_copy(update={"tasks": tasks})
     text = words(render_report(replace(document, evaluation=evaluation)))
     assert "nan" not in text.lower().split()
     assert "not computed" in text
@@ -201,19 +202,18 @@ def test_values_that_could_not_be_computed_are_shown_as_missing() -> None:
 
 def minimal(document: RunDocument) -> RunDocument:
     """Only the floor was trained, nothing was quarantined, nobody gets a list."""
-    tasks = {
-        name: {**task, "members": {"popularity": task["members"]["popularity"]}, "versus_floor": {"popularity": {}}}
-        for name, task in document.evaluation["tasks"].items()
-        if name == "rating"
-    }
-    evaluation = {**document.evaluation, "tasks": tasks, "slices": {}, "calibration": {}}
+    rating = document.evaluation.tasks["rating"]
+    floor = {"members": {"popularity": rating.members["popularity"]}, "versus_floor": {"popularity": {}}}
+    tasks = {"rating": rating.model_copy(update=floor)}
+    evaluation = document.evaluation.model_copy(update={"tasks": tasks, "slices": {}, "calibration": {}})
+    fusion = document.fusion["rating"].model_copy(update={"method": "mean", "weights": {}})
     return replace(
         document,
         evaluation=evaluation,
         describe={"popularity": document.describe["popularity"]},
-        fusion={"rating": {**document.fusion["rating"], "method": "mean", "weights": {}}},
-        validation={**document.validation, "quarantined": {}},
-        sample=[],
+        fusion={"rating": fusion},
+        validation=document.validation.model_copy(update={"quarantined": {}}),
+        sample=(),
         libraries={},
         overrides={},
     )
@@ -249,17 +249,18 @@ def test_a_run_without_distributions_says_so() -> None:
 
 def test_a_run_of_before_there_was_a_shortlist_has_a_page_that_tells_of_none() -> None:
     document = sample_document()
-    ranking = {name: value for name, value in document.evaluation["ranking"].items() if name != "shortlist"}
-    told = words(render_report(replace(document, evaluation={**document.evaluation, "ranking": ranking})))
+    stored = document.evaluation.to_json()
+    del stored["ranking"]["shortlist"]
+    told = words(render_report(replace(document, evaluation=Evaluation.parse(stored, "evaluation.json"))))
     assert "18.1 %" in told
     assert "The shortlist" not in told
 
 
 def test_a_champion_that_cannot_be_compared_with_says_why() -> None:
-    champion = {"as_of": "2013-08-18", "problem": "no artifact here", "shifts": [], "unmatched": []}
-    drift = {"champion": champion, "since_train": {"shifts": [], "unmatched": []}}
+    champion = incomparable("no artifact here", run_key="77aa" * 16, as_of="2013-08-18")
+    drift = Drift(champion=champion, since_train=Shifts(shifts=(), unmatched=()))
     assert "Nothing could be compared: no artifact here." in words(
         render_report(replace(sample_document(), drift=drift))
     )
-    first = {**drift, "champion": None}
+    first = drift.model_copy(update={"champion": None})
     assert "there is no champion to compare with" in words(render_report(replace(sample_document(), drift=first)))

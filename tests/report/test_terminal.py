@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from mtl_tasks.cli.progress import StageProgress
+from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.report.terminal import print_summary
 from mtl_tasks.store.artifacts import Ref
+from mtl_tasks.store.documents.drift import Drift, DriftReport, Shifts
 from tests.report.sample import FILMS, sample_document, wide_document
 
 
@@ -54,7 +55,7 @@ def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out
 
 
 def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
-    document = replace(sample_document("reject"), sample=[], standing="rejected")
+    document = replace(sample_document("reject"), sample=(), standing="rejected")
     console = Console(file=io.StringIO(), width=120, highlight=False)
     print_summary(document, console)
     assert isinstance(console.file, io.StringIO)
@@ -91,12 +92,16 @@ def test_summary_tells(expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("champion", "expected"),
-    [(None, "Drift: no champion"), ({"as_of": "2013-08-18", "problem": "it is gone"}, "of 2013-08-18 cannot be comp")],
+    [
+        (None, "Drift: no champion"),
+        (incomparable("it is gone", run_key="77aa" * 16, as_of="2013-08-18"), "of 2013-08-18 cannot be comp"),
+    ],
 )
-def test_drift_without_anything_to_compare_with_says_why(champion: Any, expected: str) -> None:
+def test_drift_without_anything_to_compare_with_says_why(champion: DriftReport | None, expected: str) -> None:
     console = Console(file=io.StringIO(), width=100, highlight=False)
     document = sample_document()
-    print_summary(replace(document, drift={"champion": champion, "since_train": {"shifts": []}}), console)
+    drift = Drift(champion=champion, since_train=Shifts(shifts=(), unmatched=()))
+    print_summary(replace(document, drift=drift), console)
     print_summary(replace(document, drift=None), console)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().count(expected) == console.file.getvalue().count("Drift") == 1

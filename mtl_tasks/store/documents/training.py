@@ -95,12 +95,21 @@ class Sharing(PartialDocument):
 
 
 class MemberDescription(PartialDocument):
-    """A member's kind, device, and training by task; ``sharing`` only with trees that tasks share."""
+    """A member's kind, device, and training by task.
+
+    Attributes
+    ----------
+    sharing
+        None without trees that tasks share.
+    transfer
+        What its warm start was; None for a run made before that was recorded.
+    """
 
     kind: str
     device: str
     tasks: dict[str, TaskDescription]
     sharing: Sharing | None = None
+    transfer: str | None = None
 
 
 class FeatureEffect(PartialDocument):

@@ -14,7 +14,7 @@ from mtl_tasks.metrics.catalog import PER_USER, primary
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store.documents.data import StageUsage
-from mtl_tasks.store.documents.evaluation import Measurement
+from mtl_tasks.store.documents.measurements import Measurement
 
 DATES = ("2013-08-11", "2013-08-25", "2013-09-02")
 REFERENCE_DATE = "2013-09-02"

@@ -6,18 +6,22 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation.drift import compare, sketch
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows, evaluate_task
 from mtl_tasks.evaluation.gate import Champion, Evidence, check_comparable, evaluate_rules, verdict_line
+from mtl_tasks.evaluation.lists import CLUSTER, START
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.gate_rules import check_rules
 from mtl_tasks.store.documents.drift import DriftReport, Group, Shift, Shifts
-from mtl_tasks.store.documents.evaluation import Evaluation, Measurement, RankingEvaluation
-from mtl_tasks.store.documents.verdict import Verdict
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.lists import RankingEvaluation
+from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 from tests.support.logs import DOCUMENT, tiny_scenario
 
 TASKS = {task: DOCUMENT["tasks"][task] for task in ("rating", "purchase")}
@@ -26,7 +30,8 @@ CHAMPION = "2013-05-01"
 
 
 def scenario_of(**gate: Any) -> Scenario:
-    return tiny_scenario(tasks=TASKS, gate={"absolute": ABSOLUTE, "replicates": 100, **gate})
+    """Return a scenario whose gate has no rule on recommendations unless one is given."""
+    return tiny_scenario(tasks=TASKS, gate={"absolute": ABSOLUTE, "replicates": 100, "lists": [], **gate})
 
 
 def scored(
@@ -35,6 +40,7 @@ def scored(
     """Test rows of 100 users whose predictions are off by normal errors of the given sizes."""
     rng = np.random.default_rng(seed)
     users = np.repeat(np.arange(100), 6)
+    days = np.zeros(len(users), dtype=np.int64)
     truth = rng.standard_normal(len(users))
     names = {FUSION: fusion, FLOOR: floor, **({} if champion is None else {"champion": champion})}
     noise = {name: rng.standard_normal(len(users)) for name in names}
@@ -42,8 +48,8 @@ def scored(
     rating, chance = 5 + truth, {name: truth + size * noise[name] for name, size in names.items()}
     taken = (rng.random(len(users)) < 1 / (1 + np.exp(-2 * truth))).astype(float)
     return {
-        "rating": ScoredRows(users, rating, {name: 5 + value for name, value in chance.items()}, slices),
-        "purchase": ScoredRows(users, taken, {n: 1 / (1 + np.exp(-2 * v)) for n, v in chance.items()}, slices),
+        "rating": ScoredRows(users, days, rating, {name: 5 + value for name, value in chance.items()}, slices),
+        "purchase": ScoredRows(users, days, taken, {n: 1 / (1 + np.exp(-2 * v)) for n, v in chance.items()}, slices),
     }
 
 
@@ -545,3 +551,84 @@ def test_a_champion_is_comparable_unless_it_learned_from_the_test_rows_or_needs_
     check_comparable(fewer, "2013-05-02", ours, "2013-05-05")
     with pytest.raises(ConfigError, match=r"it needs the attributes .* of items"):
         check_comparable(ours, "2013-05-02", tiny_scenario(source__items=None), "2013-05-05")
+
+
+# --------------------------------------------------------------------------------------- recommendations
+
+
+def list_values(mine: float, other: float, users: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Return metrics of lists whose means are close to the given ones."""
+    rng = np.random.default_rng(seed)
+    made = {CLUSTER: np.arange(users, dtype=np.int32), START: np.int32(0)}
+    for name, mean in (("fusion", mine), ("popularity", other), ("als", other), ("champion", other)):
+        made[f"{name}.ndcg"] = np.clip(mean + 0.1 * rng.standard_normal(users), 0, 1).astype(np.float32)
+    return pd.DataFrame(made)
+
+
+def judged_lists(
+    rules: list[dict[str, Any]], values: pd.DataFrame | None, champion: Champion | None = None
+) -> list[RuleResult]:
+    rows = scored(champion=0.5)
+    evidence = Evidence(scenario_of(lists=rules), evaluated(rows), rows, champion, values)
+    return [rule for rule in evaluate_rules(evidence).rules if rule.kind == "lists"]
+
+
+def test_by_default_recommendations_must_not_lose_to_popularity() -> None:
+    scenario, rows = tiny_scenario(tasks=TASKS, gate={"absolute": ABSOLUTE, "replicates": 100}), scored()
+    lost = evaluate_rules(Evidence(scenario, evaluated(rows), rows, None, list_values(0.3, 0.5)))
+    assert lost.decision == "reject"
+    assert lost.reasons[0].startswith(
+        "ranking ndcg no worse than those by popularity: fails, the difference is \N{MINUS SIGN}0."
+    )
+    assert lost.reasons[0].endswith("on 200 users' recommendations (positive is better)")
+    won = evaluate_rules(Evidence(scenario, evaluated(rows), rows, None, list_values(0.5, 0.3)))
+    assert won.decision == "promote"
+
+
+@pytest.mark.parametrize(
+    ("rule", "mine", "passed"),
+    [
+        ({"beat": "als"}, 0.45, False),
+        ({"beat": "als", "margin": 0.1}, 0.45, True),
+        ({"beat": "als"}, 0.505, True),
+        ({"beat": "als", "significant": True}, 0.505, False),
+        ({"beat": "als", "significant": True}, 0.6, True),
+    ],
+)
+def test_a_rule_on_recommendations_asks_for_the_difference_or_for_its_interval(
+    rule: dict[str, Any], mine: float, passed: bool
+) -> None:
+    (result,) = judged_lists([rule], list_values(mine, 0.5, users=1000))
+    assert result.passed is passed
+    assert result.value is not None
+    assert result.low is not None
+    assert result.low < result.value
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "words"),
+    [
+        ({}, None, "there are none"),
+        ({"beat": "rrf"}, list_values(0.5, 0.3), "there are none those by rrf"),
+        ({"metric": "mrr"}, list_values(0.5, 0.3), "to compare with: the gate fails closed"),
+        ({}, list_values(0.5, 0.3, users=0), "nothing can be compared on 0 lists"),
+    ],
+)
+def test_a_rule_on_recommendations_without_evidence_fails(
+    rule: dict[str, Any], values: pd.DataFrame | None, words: str
+) -> None:
+    (result,) = judged_lists([rule], values)
+    assert not result.passed
+    assert words.replace("there are none", "nothing") in result.reason
+
+
+def test_a_rule_against_the_champions_recommendations_needs_one_that_can_make_them() -> None:
+    rule = [{"beat": "champion"}]
+    assert judged_lists(rule, list_values(0.5, 0.3)) == []  # the first run has no champion
+    champion = Champion("k" * 64, CHAMPION, {})
+    (result,) = judged_lists(rule, list_values(0.3, 0.5), champion)
+    assert result.rule == "ranking ndcg no worse than the champion's"
+    assert not result.passed
+    (result,) = judged_lists(rule, list_values(0.5, 0.3), replace(champion, lists_problem="its factors are gone"))
+    assert not result.passed
+    assert f"the champion of {CHAMPION} cannot make recommendations: its factors are gone" in result.reason

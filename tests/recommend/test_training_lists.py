@@ -122,9 +122,7 @@ def test_ndcg_by_hand() -> None:
     score = np.array([0.9, 0.5, 0.7, np.nan, 0.1])
     made = ndcg(lists, score, 2, np.zeros(5))
     assert made.tolist() == pytest.approx([(1 / np.log2(3)) / ideal[0], 0.0])  # a NaN is never listed
-    assert ndcg(replace(lists, gain=gain), -score, 3, np.zeros(5))[0] == pytest.approx(
-        (3 + 1 / np.log2(3)) / ideal[0]
-    )
+    assert ndcg(replace(lists, gain=gain), -score, 3, np.zeros(5))[0] == pytest.approx((3 + 1 / np.log2(3)) / ideal[0])
 
 
 def test_thinned_lists_keep_every_relevant_candidate(sampler: ListSampler) -> None:

@@ -12,7 +12,8 @@ from mtl_tasks.report import RunDocument
 from mtl_tasks.scenario import Scenario, parse_scenario
 from mtl_tasks.store.documents.data import Resolution, SampleUsers, SplitSummary, StageUsage, ValidationReport
 from mtl_tasks.store.documents.drift import Drift
-from mtl_tasks.store.documents.evaluation import Evaluation, Measurement, SliceEvaluation, TaskEvaluation
+from mtl_tasks.store.documents.evaluation import Evaluation, SliceEvaluation, TaskEvaluation
+from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation, Sharing
 from mtl_tasks.store.documents.verdict import Verdict
 

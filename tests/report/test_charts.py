@@ -10,7 +10,8 @@ import pytest
 from markupsafe import Markup
 
 from mtl_tasks.report import charts
-from mtl_tasks.store.documents.evaluation import CalibrationPoint, Measurement
+from mtl_tasks.store.documents.evaluation import CalibrationPoint
+from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
 BINS = [CalibrationPoint(predicted=0.1 * n, observed=0.09 * n, rows=100) for n in range(1, 6)]

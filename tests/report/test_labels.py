@@ -7,7 +7,7 @@ import doctest
 import pytest
 
 from mtl_tasks.report import labels
-from mtl_tasks.store.documents.evaluation import Measurement
+from mtl_tasks.store.documents.measurements import Measurement
 
 
 def measured(value: float | None, low: float | None = None, high: float | None = None) -> Measurement:

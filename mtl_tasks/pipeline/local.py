@@ -12,6 +12,7 @@ from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.pipeline.stages import build_stages, report_stage, run_key
+from mtl_tasks.pipeline.stages.inputs import RANK
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
@@ -25,6 +26,7 @@ from mtl_tasks.store.documents.data import (
 )
 from mtl_tasks.store.documents.drift import Drift, DriftReport
 from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
@@ -124,6 +126,7 @@ def build_document(
         evaluation=read_document(artifacts["evaluate"], "evaluation", Evaluation),
         verdict=read_document(artifacts["gate"], "verdict", Verdict),
         drift=_drift(artifacts),
+        rank=read_document(artifacts[RANK], RANK, RankDocument) if RANK in artifacts else None,
         sample=read_part(artifacts["recommend"], "sample", SampleUsers) if "recommend" in artifacts else (),
         stages=_stage_rows(results),
         libraries=library_versions(),

@@ -11,6 +11,7 @@ from mtl_tasks.store.documents.data import Resolution, SampleUser, SplitSummary,
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.measurements import Measurements
+from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
 
@@ -34,6 +35,8 @@ class RunDocument:
         First and last day (``YYYY-MM-DD``, both inclusive) of each window, in time order.
     drift
         None for a run made before distributions were recorded.
+    rank
+        The rankers and the choice among them; None for a run from before there were any.
     describe
         Member name to its description; see :meth:`mtl_tasks.models.member.Member.describe`.
     explain
@@ -68,6 +71,7 @@ class RunDocument:
     sample: tuple[SampleUser, ...]
     stages: tuple[StageUsage, ...]
     drift: Drift | None = None
+    rank: RankDocument | None = None
     explain: Mapping[str, MemberExplanation] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -148,7 +152,8 @@ class RunDocument:
             "candidate_recall": ranking.candidate_recall,
             "candidates_per_user": ranking.candidates_per_user,
             "shortlist": None if ranking.shortlist is None else ranking.shortlist.to_json(),
-            "lists": {name: _values(metrics) for name, metrics in ranking.lists.items()},
+            "published": ranking.published,
+            "lists": {name: _values(metrics) for name, metrics in ranking.by_ranker.items()},
         }
 
 

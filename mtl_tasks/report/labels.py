@@ -25,7 +25,14 @@ SHIFTED: Final = (0.1, 0.25)  # population stability index: below the first a sm
 
 _LISTS: Final[dict[str, str]] = {
     "popular_7d": "popular, last 7 days",
-    "popular": "popular, all time",
+    "popularity": "popular, last 7 days",
+    "popularity_1d": "popular, last day",
+    "als": "ALS",
+    "rrf": "popularity and ALS by reciprocal rank",
+    "softmax": "softmax of a few scores",
+    "lambdarank": "LambdaMART",
+    "stacked": "softmax with LambdaMART",
+    "with_rules": "recommendations, after the rules",
 }
 
 
@@ -68,9 +75,9 @@ def shortlist(checked: Shortlist | None) -> str:
 
 
 def list_title(name: str) -> str:
-    """Return the readable name of a ranking list.
+    """Return the readable name of a ranker.
 
-    >>> list_title("popular_7d")
+    >>> list_title("popularity")
     'popular, last 7 days'
     """
     return _LISTS.get(name, name)
@@ -83,6 +90,17 @@ def candidate_title(name: str) -> str:
     'als alone'
     """
     return f"{name.removeprefix('single:')} alone" if name.startswith("single:") else name
+
+
+def best_first(models: Mapping[str, Measurements], name: str) -> dict[str, Measurements]:
+    """Return the models in order of a metric, the largest value first; those without it last."""
+
+    def position(model: str) -> tuple[bool, float]:
+        measured = models[model].get(name)
+        value = None if measured is None else measured.value
+        return (value is None, -(value or 0.0))
+
+    return {model: models[model] for model in sorted(models, key=position)}
 
 
 def best(models: Mapping[str, Measurements], name: str) -> set[str]:

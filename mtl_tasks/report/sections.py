@@ -16,8 +16,9 @@ from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
 from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceEvaluation, TaskEvaluation
-from mtl_tasks.store.documents.lists import RankingEvaluation
-from mtl_tasks.store.documents.measurements import Measurements
+from mtl_tasks.store.documents.lists import ImpressionsDocument, RankingEvaluation
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
+from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Sharing, TaskDescription, TaskExplanation, TaskFusion
 from mtl_tasks.store.documents.verdict import RuleResult
 
@@ -86,10 +87,33 @@ class RuleRow:
 
 @dataclass(frozen=True)
 class RankingTable:
-    """Metrics of the recommendations."""
+    """Metrics of the recommendations.
+
+    Attributes
+    ----------
+    rankers
+        Metrics of each ranker, best NDCG first.
+    versus
+        Ranker to the paired difference of its NDCG from popularity's.
+    impressions
+        Task to the models' metrics of what was shown, best GAUC first, with its columns.
+    """
 
     evaluation: RankingEvaluation
     metrics: list[Column]
+    rankers: dict[str, Measurements]
+    versus: dict[str, Measurement]
+    impressions: dict[str, ImpressionsTable]
+    rank: RankDocument | None
+
+
+@dataclass(frozen=True)
+class ImpressionsTable:
+    """Metrics of how models order what users were shown."""
+
+    document: ImpressionsDocument
+    metrics: list[Column]
+    models: dict[str, Measurements]
 
 
 @dataclass(frozen=True)
@@ -237,8 +261,21 @@ def _candidates(fusion: TaskFusion) -> list[Candidate]:
 def ranking_table(document: RunDocument) -> RankingTable:
     """Return the metrics of the recommendations."""
     ranking = document.evaluation.ranking
-    names = labels.in_order(next(iter(ranking.lists.values()), {}))
-    return RankingTable(ranking, _columns(names, ranking.lists))
+    rankers = labels.best_first(ranking.by_ranker, "ndcg")
+    names = labels.in_order(next(iter(rankers.values()), {}))
+    versus = {}
+    if ranking.comparison is not None:
+        for name, measures in ranking.comparison.everyone.rankers.items():
+            if "ndcg" in measures.versus.get(FLOOR, {}):
+                versus[name] = measures.versus[FLOOR]["ndcg"]
+    shown = {task: _impressions(part) for task, part in ranking.impressions.items() if part.groups}
+    return RankingTable(ranking, _columns(names, rankers), rankers, versus, shown, document.rank)
+
+
+def _impressions(document: ImpressionsDocument) -> ImpressionsTable:
+    models = labels.best_first({name: model.metrics for name, model in document.models.items()}, "gauc")
+    names = labels.in_order(next(iter(models.values()), {}))
+    return ImpressionsTable(document, _columns(names, models), models)
 
 
 def rule_rows(document: RunDocument) -> list[RuleRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -23,6 +23,7 @@ from mtl_tasks.store.documents.measurements import Measurement
 _STYLES = {"better": "green", "worse": "red"}
 _PERSON_WIDTH = 30
 _MOST_FIGURES = 5
+LIST_METRICS: Final = ("ndcg", "recall", "map", "hit_rate", "coverage")  # the report has all
 
 
 def print_summary(document: RunDocument, console: Console) -> None:
@@ -37,6 +38,8 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, note, style="dim")
     _show(console, "Fusion", _fusion(document))
     _show(console, f"Top-{ranking.k} recommendations ({labels.people(ranking)})", _ranking(document))
+    if chosen := _chosen(document):
+        _say(console, chosen, style="" if document.rank and not document.rank.degraded else "yellow")
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
     if shortlisted := labels.shortlist(ranking.shortlist):
@@ -47,7 +50,8 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _show(console, "Stages", _stages(document.stages))
     if document.sample:
         since = "" if document.accepted else f", made before the run was: {document.outcome}"
-        _show(console, f"Recommendations (utility: {scenario.utility}{since})", _people(document))
+        by = "" if document.rank is None else f"ordered by {labels.list_title(document.rank.chosen)}; "
+        _show(console, f"Recommendations ({by}utility: {scenario.utility}{since})", _people(document))
     else:
         _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
     _say(console, f"\nReport: {document.report}")
@@ -170,16 +174,22 @@ def _fusion(document: RunDocument) -> Table:
 def _ranking(document: RunDocument) -> Table:
     ranking = document.evaluation.ranking
     table = _table()
-    table.add_column("list", no_wrap=True)
-    lists = ranking.lists
-    names = labels.in_order(next(iter(lists.values()), {}))
+    table.add_column("ranker", no_wrap=True)
+    lists = labels.best_first(ranking.by_ranker, "ndcg")
+    names = [name for name in LIST_METRICS if name in next(iter(lists.values()), {})]
     for name in names:
         table.add_column(labels.metric(name).heading, justify="right")
     best = {name: labels.best(lists, name) for name in names}
     for title, metrics in lists.items():
         cells = [_estimate(metrics.get(name), title in best[name]) for name in names]
-        table.add_row(labels.list_title(title), *cells, style="bold" if title == FUSION else "")
+        table.add_row(labels.list_title(title), *cells, style="bold" if title == ranking.published else "")
     return table
+
+
+def _chosen(document: RunDocument) -> str:
+    """Return which ranker orders the recommendations, and why."""
+    rank = document.rank
+    return "" if rank is None else f"Ordered by {labels.list_title(rank.chosen)}: {rank.note}."
 
 
 def _estimate(metric: Measurement | None, is_best: bool) -> Text:

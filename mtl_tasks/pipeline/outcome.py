@@ -82,7 +82,7 @@ def record_answer(
     run = run_spec.open(key)
     if by is not None:
         _require_approver(run.scenario.gate, user_id or by)
-    judged = run_key(run, upstream["gate"].ref)
+    judged = _entry(run, upstream)[0].run_key
     reason = "answered in Airflow" if by is not None else "no answer in time"
     registry = Registry(run.store, run.scenario.name)
     answer, snapshot = record_approval(registry, judged, approved=approved, by=by or "nobody", reason=reason, at=at)
@@ -191,8 +191,18 @@ def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None 
 
 
 def _entry(run: Run, upstream: UpstreamResults) -> tuple[RunRecord, Snapshot]:
+    """Return the record of a run, by its key, or by its verdict if the key has changed.
+
+    A release that adds a key to the scenario file changes the key of a run that an earlier release recorded.
+    """
     snapshot = Registry(run.store, run.scenario.name).read()
-    return snapshot.get(run_key(run, upstream["gate"].ref)), snapshot
+    gate = upstream["gate"].ref
+    key = run_key(run, gate)
+    if all(entry.run_key != key for entry in snapshot.entries):
+        for entry in snapshot.entries:
+            if entry.refs.get("gate") == gate:
+                return entry, snapshot
+    return snapshot.get(key), snapshot
 
 
 def _table_row(rule: RuleResult) -> str:

@@ -64,6 +64,16 @@ def test_only_todays_champion_is_announced(tmp_path: Path) -> None:
     assert outcome.champion_event(*older) is None
 
 
+def test_a_run_from_before_a_release_that_added_a_key_is_found_by_its_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(tmp_path, DAYS[1])
+    before = outcome.champion_event(*made)
+    assert before is not None
+    monkeypatch.setattr(outcome, "run_key", lambda run, gate: "0" * 64)  # the scenario has keys that it had not
+    assert outcome.champion_event(*made) == before
+
+
 @pytest.mark.faults(8)
 def test_a_backfill_of_five_older_dates_announces_nobody(tmp_path: Path) -> None:
     champion = RunRecord("f" * 64, "2013-05-12", "promote", ["holds"], {"name": NAME}, {}, "c0de")

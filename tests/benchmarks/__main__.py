@@ -9,16 +9,16 @@ import argparse
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, devices, films, fusion, scenarios, transfer
+from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "fusion", "board", "device")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
-    parser.add_argument("--store", default=".bench/store", help="of films, transfer, scenarios and fusion")
+    parser.add_argument("--store", default=".bench/store", help="of films, transfer, scenarios, rankers and fusion")
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
     parser.add_argument(
@@ -54,6 +54,8 @@ def main() -> None:
         boosting.main(options, console)
     if "scenarios" in sections:
         scenarios.main(arguments.store)
+    if "rankers" in sections:
+        rankers.main(arguments.store)
     if "fusion" in sections:
         fusion.main(arguments.store, console)
     if "board" in sections:

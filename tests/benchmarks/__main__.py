@@ -52,10 +52,9 @@ def main() -> None:
         only = boosting.parse_only(arguments.only)
         options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
         boosting.main(options, console)
-    if "scenarios" in sections:
-        scenarios.main(arguments.store)
-    if "rankers" in sections:
-        rankers.main(arguments.store)
+    for name, tables in (("scenarios", scenarios), ("rankers", rankers)):
+        if name in sections:
+            tables.main(arguments.store)
     if "fusion" in sections:
         fusion.main(arguments.store, console)
     if "board" in sections:

@@ -14,7 +14,7 @@ from tests.benchmarks import board, boosting, data, devices, films, fusion, rank
 SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device")
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
@@ -41,6 +41,11 @@ def main() -> None:
     group.add_argument("--rows", nargs="+", type=int, default=[100_000], help="rows to learn from (default 100000)")
     group.add_argument("--kinds", nargs="+", choices=devices.KINDS, default=list(devices.KINDS), help="members; all")
     group.add_argument("--on", nargs="+", default=[], metavar="DEVICE", help="cpu:THREADS, gpu, cuda; those there are")
+    return parser
+
+
+def main() -> None:
+    parser = _parser()
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -50,28 +51,36 @@ def main() -> None:
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
     console = Console(width=130, highlight=False)
-    sections = arguments.sections or ["films"]
-    if "films" in sections:
-        films.main(arguments.dates, arguments.store, console)
-    if "boosting" in sections:
-        only = boosting.parse_only(arguments.only)
-        options = boosting.Options(only, arguments.full, arguments.fresh, arguments.jobs, arguments.threads)
-        boosting.main(options, console)
-    for name, tables in (("scenarios", scenarios), ("rankers", rankers)):
-        if name in sections:
-            tables.main(arguments.store)
-    if "fusion" in sections:
-        fusion.main(arguments.store, console)
-    if "board" in sections:
-        board.main(arguments.runs, console)
-    if "device" in sections:
-        asked = devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh)
-        devices.main(asked, console)
-    if "transfer" in sections:
-        transfer.main(arguments.store, arguments.threads, console)
-    if "data" in sections:
-        then = arguments.then_until or arguments.until
-        data.main(arguments.events, f"{arguments.store}/data", arguments.until, then, console)
+    for section in arguments.sections or ["films"]:
+        _run(section, arguments, console)
+
+
+def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
+    store = arguments.store
+    then = arguments.then_until or arguments.until
+    sections: dict[str, Callable[[], None]] = {
+        "films": lambda: films.main(arguments.dates, store, console),
+        "boosting": lambda: boosting.main(
+            boosting.Options(
+                boosting.parse_only(arguments.only),
+                arguments.full,
+                arguments.fresh,
+                arguments.jobs,
+                arguments.threads,
+            ),
+            console,
+        ),
+        "scenarios": lambda: scenarios.main(store),
+        "rankers": lambda: rankers.main(store),
+        "fusion": lambda: fusion.main(store, console),
+        "board": lambda: board.main(arguments.runs, console),
+        "device": lambda: devices.main(
+            devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
+        ),
+        "transfer": lambda: transfer.main(store, arguments.threads, console),
+        "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
+    }
+    sections[section]()
 
 
 if __name__ == "__main__":

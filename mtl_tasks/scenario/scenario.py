@@ -247,7 +247,7 @@ class Evaluate(Model):
     )
     list_users: Whole = Field(
         default=10_000,
-        ge=10,
+        ge=1,
         le=10_000_000,
         description="most users whose recommendations are judged, over all of these days; the interval of a mean NDCG "
         "of 10,000 is about ±.005",

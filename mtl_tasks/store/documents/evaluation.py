@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurements, TaskMeasurements
+
+LISTS: Final = "ranking"  # what stands for the recommendations beside the tasks
 
 
 class SliceEvaluation(ArtifactDocument):
@@ -62,5 +64,7 @@ class Evaluation(StoredDocument):
 
     @property
     def metrics(self) -> TaskMeasurements:
-        """Metrics of the fusion by task, as the registry records them."""
-        return {name: task.fusion for name, task in self.tasks.items()}
+        """Metrics of the fusion by task, and of the recommendations, as the registry records them."""
+        made = {name: task.fusion for name, task in self.tasks.items()}
+        lists = self.ranking.by_ranker.get(self.ranking.published)
+        return made if lists is None else {**made, LISTS: lists}

@@ -117,6 +117,6 @@ class Fusion(Model):
 
     method: FusionMethod = Field(
         default="auto",
-        description="auto: weights shrunk towards equal weights of the members that are not significantly worse than the "
-        "best one on blend, as much as the cross-fitted loss allows; one member alone if all others are worse",
+        description="auto: weights shrunk towards equal weights of the members that are not significantly worse than "
+        "the best one on blend, as much as the cross-fitted loss allows; one member alone if all others are worse",
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
@@ -211,25 +212,25 @@ def _stacked(rows: PoolRows, penalty: float, center: Values, *, offset: bool) ->
 
 
 METHODS: Final[dict[str, Method]] = {
-    "single": best_single,
+    "best": best_single,
     "mean": _mean,
-    "weighted": lambda rows: Pool(simplex_weights(rows)),
+    "fitted": lambda rows: Pool(simplex_weights(rows)),
     "former": single_unless_mixture,
-    "boosted": boosted_unless_single,
-    "eligible": lambda rows: Pool(equal_weights(eligible_members(rows))),
+    "boost": boosted_unless_single,
+    "elig": lambda rows: Pool(equal_weights(eligible_members(rows))),
     "auto": shrunken,
     "least": least_loss_shrinkage,
-    "penalty": partial(penalized, simplex=True),
-    "log-lin": log_linear,
+    "pen": partial(penalized, simplex=True),
+    "loglin": log_linear,
     "ridge": partial(penalized, simplex=False),
     "greedy": bagged_greedy,
 }
-QUICK: Final = ("single", "mean", "weighted", "former", "boosted", "eligible", "auto", "least")  # fitted on halves too
+QUICK: Final = ("best", "mean", "fitted", "former", "boost", "elig", "auto", "least")  # fitted on halves too
 LEGEND: Final = (
-    "single: best on blend; mean: of all members; weighted: fitted on the simplex; former: `auto` of earlier releases; "
-    "boosted: mean of the boosted members unless a member is significantly better; eligible: mean of the eligible; "
-    "auto: shrinkage by the rule of one standard error; least: by the least loss; penalty: simplex, quadratic penalty; "
-    "log-lin: free scale; ridge: free scale, penalty; greedy: bagged selection"
+    "best: the best member on blend; mean: of all members; fitted: on the simplex; former: `auto` of earlier releases; "
+    "boost: mean of the boosted members unless a member is significantly better; elig: mean of the eligible; "
+    "auto: shrinkage by the rule of one standard error; least: by the least loss; pen: simplex, quadratic penalty; "
+    "loglin: free scale; ridge: free scale, penalty; greedy: bagged selection"
 )
 
 
@@ -298,7 +299,7 @@ def _mean_value(case: Case) -> dict[str, float]:
 def _regrets(title: str, cases: list[Case], values: list[dict[str, float]], reference: list[float]) -> Table:
     """Return a column a task of a run, a row a method; positive is better."""
     gains = {name: _gains(cases, [made[name] for made in values], reference) for name in values[0]}
-    table = Table(title=f"{title}, in units of .0001 of AUC or RMSE; positive is better")
+    table = Table(box=SIMPLE, title=f"{title}, in units of .0001 of AUC or RMSE; positive is better")
     table.add_column("run and task", no_wrap=True)
     for name in gains:
         table.add_column(name, justify="right")
@@ -309,7 +310,7 @@ def _regrets(title: str, cases: list[Case], values: list[dict[str, float]], refe
         mine = np.array([case.metric == metric for case in cases])
         table.add_row(f"average, {metric.upper()}", *(f"{gain[mine].mean():+.1f}" for gain in gains.values()))
     worst = {name: _worst_task(cases, gain) for name, gain in gains.items()}
-    table.add_row("worst task, averaged over dates", *(f"{value:+.1f}" for value in worst.values()))
+    table.add_row("worst task, mean of its runs", *(f"{value:+.1f}" for value in worst.values()))
     return table
 
 

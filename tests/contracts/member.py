@@ -60,6 +60,7 @@ def draw_table(count: int, seed: int) -> Table:
     labels["rating"][purchase.to_numpy() == 0] = np.nan
     features = features.mask(rng.random(features.shape) < 0.05)
     declared = [column for column in declared_columns(member_scenario()) if column.name in COLUMNS]
+    features = features[[column.name for column in declared]]
     return Table(features, labels, users=rng.integers(0, count // 5, count), columns=declared)
 
 

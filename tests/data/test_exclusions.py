@@ -119,7 +119,7 @@ def test_a_table_that_names_no_item_of_the_log_is_warned_of(tmp_path: Path, capl
             r"column 'film' \(recommend\.reranking\.exclude_table\.item in .* has 1 missing ids",
         ),
         ({"start": "May 2nd"}, r"column 'start' .*exclude_table\.from .* has 3 values that are not ISO 8601"),
-        ({"end": "2013-02-30"}, r"column 'end' .*exclude_table\.until .* are no dates of the calendar"),
+        ({"end": "2013-02-30"}, r"column 'end' .*exclude_table\.until .* that are not calendar dates"),
         ({"start": "2013-05-02 10:00"}, r"column 'start' .* has times without a time zone: .* or set source\.timezone"),
         (
             {"end": ["2013-05-02", "2013-05-01", "2013-05-31"]},

@@ -135,10 +135,10 @@ class SplitSummary(PartialDocument):
 
 
 class Usage(PartialDocument):
-    """Time and memory of a stage; ``peak_rss_mb`` in MiB."""
+    """Time and memory of a stage; ``peak_rss_mb`` in MiB. Early manifests have no ``cpu_seconds``."""
 
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float = 0.0
     peak_rss_mb: float
 
 

@@ -21,12 +21,14 @@ GATE: dict[str, Any] = {
     "absolute": [{"task": "rating", "metric": "rmse", "max": 3}],
     "relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}],
     "beat_floor": False,
+    "lists": [],
     "replicates": 100,
     "approval_hours": 1,
 }
+RECOMMEND: dict[str, Any] = {"top_k": 5, "candidates": 10, "active_days": 1}
 SMALL: dict[str, Any] = {
     "members": ["popularity", "als"],
-    "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},
+    "recommend": RECOMMEND,
     "schedule": "0 0 1 1 *",
     "gate": GATE,
 }
@@ -46,6 +48,8 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "late": {"gate": {**GATE, "approval_hours": 0.003}},
     "overtaken": {"gate": {**GATE, "approval_hours": 0.02}},
     "killed": {},
+    # Every user takes what is popular, and the factors cannot know that.
+    "unpopular": {"recommend": {**RECOMMEND, "ranker": "als"}, "gate": {**GATE, "lists": [{"beat": "popularity"}]}},
     "reversed": {"schedule": "0 0 * * *", "members": ["popularity"]},
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }

@@ -41,6 +41,19 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: 
     assert len(airflow.events(f"{NAME}_champion")) == 1
 
 
+def test_a_run_whose_recommendations_lose_to_popularity_is_rejected_with_that_sentence(airflow: Airflow) -> None:
+    run = airflow.trigger("train_unpopular", {"as_of": AS_OF})
+    done = airflow.follow("train_unpopular", run)
+    assert done["state"] == "success"
+    lost = "ranking ndcg no worse than those by popularity: fails, the difference is \N{MINUS SIGN}0.0"
+    assert done["note"].startswith(f"{AS_OF}: rejected; reject: 1 of 2 rules passed; {lost}")
+    tasks = airflow.tasks("train_unpopular", run)
+    assert tasks["publish.announce"]["state"] == "skipped"
+    (entry,) = entries(airflow, "unpopular")
+    assert entry.metrics["ranking"]["ndcg"]["value"] > 0  # the board draws it over time
+    assert not runs_of(airflow, "recommend_unpopular")
+
+
 @pytest.mark.faults(10)
 def test_an_unknown_key_fails_the_first_task_with_the_nearest_name(airflow: Airflow) -> None:
     run = airflow.trigger(TRAIN, {"train_day": 5})

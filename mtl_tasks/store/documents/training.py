@@ -17,7 +17,7 @@ class TaskFusion(PartialDocument):
     Attributes
     ----------
     method
-        ``single``, ``mean``, ``weighted`` or ``vote``; ``single`` uses the one ``member``.
+        ``single``, ``shrunken``, ``mean``, ``weighted`` or ``vote``; ``single`` uses the one ``member``.
     blend_loss
         Loss of each candidate on the blend window, cross-fitted.
     requested

@@ -15,7 +15,7 @@ from mtl_tasks.report import charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
-from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceEvaluation, TaskEvaluation
+from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceCalibration, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.lists import ImpressionsDocument, RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.rank import RankDocument
@@ -69,6 +69,7 @@ class TaskSection:
     weights: Markup | None
     candidates: list[Candidate]
     calibration: Markup | None
+    slice_calibration: Mapping[str, SliceCalibration]
     bins: Sequence[CalibrationPoint]
 
 
@@ -234,6 +235,7 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
         weights=charts.weights(weights, f"{name}: fusion weights") if weights else None,
         candidates=_candidates(fusion),
         calibration=charts.calibration(bins, f"{name}: calibration") if bins else None,
+        slice_calibration=document.evaluation.slice_calibration.get(name, {}),
         bins=bins,
     )
 

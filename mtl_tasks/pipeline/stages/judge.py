@@ -22,6 +22,7 @@ from mtl_tasks.evaluation.evaluate import (
 )
 from mtl_tasks.evaluation.gate import CHAMPION, Champion, Evidence, check_comparable, evaluate_rules
 from mtl_tasks.evaluation.impressions import evaluate_impressions
+from mtl_tasks.models.calibration import calibration_by_slice
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
 from mtl_tasks.pipeline.stages.inputs import (
@@ -38,7 +39,7 @@ from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.drift import Distributions, DriftReport, Group, Sketches
-from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.evaluation import Evaluation, SliceCalibration
 from mtl_tasks.store.documents.lists import ImpressionsDocument
 from mtl_tasks.store.registry import Registry, RunRecord
 
@@ -56,6 +57,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
         tasks={name: task for name, (task, _) in evaluated.items()},
         slices={name: slices for name, (_, slices) in evaluated.items()},
         calibration={task: calibration_of(rows[task]) for task in scenario.tasks_of("binary")},
+        slice_calibration={name: _slice_calibration(part) for name, part in rows.items()},
         ranking=ranking.model_copy(update={"impressions": _impressions(run, rows)}),
     )
     shortlist = evaluation.ranking.shortlist
@@ -90,6 +92,13 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     payload.add_json("verdict", verdict.to_stored())
     payload.add_json("drift", None if shifted is None else shifted.to_stored())
     return payload
+
+
+def _slice_calibration(rows: ScoredRows) -> dict[str, SliceCalibration]:
+    """Compare expected with observed labels of all rows and of each slice."""
+    slices = {"all rows": np.ones(len(rows.label), dtype=np.bool_), **rows.slices}
+    made = calibration_by_slice(rows.label, rows.predictions[FUSION], rows.users, slices)
+    return {name: SliceCalibration.model_validate(part) for name, part in made.items()}
 
 
 def _impressions(run: Run, rows: dict[str, ScoredRows]) -> dict[str, ImpressionsDocument]:

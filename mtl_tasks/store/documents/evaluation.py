@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from pydantic import Field
+
 from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurements, TaskMeasurements
@@ -46,6 +48,24 @@ class CalibrationPoint(ArtifactDocument):
     rows: int
 
 
+class SliceCalibration(ArtifactDocument):
+    """Expected against observed labels of a slice; what cannot be computed is None.
+
+    Attributes
+    ----------
+    expected, observed
+        Mean prediction of the fusion, and mean label.
+    gap, gap_se
+        Observed less expected, and its standard error, clustered by user.
+    """
+
+    rows: int
+    expected: float | None
+    observed: float | None
+    gap: float | None
+    gap_se: float | None
+
+
 class Evaluation(StoredDocument):
     """All metrics of a run on the test window.
 
@@ -55,12 +75,15 @@ class Evaluation(StoredDocument):
         Task to slice to its metrics.
     calibration
         Binary task to its calibration curve.
+    slice_calibration
+        Task to slice to its calibration; empty in a document from before it was computed.
     """
 
     tasks: dict[str, TaskEvaluation]
     slices: dict[str, dict[str, SliceEvaluation]]
     calibration: dict[str, tuple[CalibrationPoint, ...]]
     ranking: RankingEvaluation
+    slice_calibration: dict[str, dict[str, SliceCalibration]] = Field(default={})
 
     @property
     def metrics(self) -> TaskMeasurements:

@@ -140,7 +140,7 @@ def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
     say: Any, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["run", NAME, "--as-of", DAYS[1]]) == 0
-    assert "Recommendations (utility: " in capsys.readouterr().out
+    assert "Recommendations (ordered by " in capsys.readouterr().out
     assert say("rollback", "--reason", "it recommends one film to all")[0] == 0
     assert cli.main(["run", NAME, "--as-of", DAYS[1]]) == 0
     out = capsys.readouterr().out

@@ -119,7 +119,7 @@ def test_the_dag_and_one_process_make_the_same_artifacts(
     (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
     results = run_here()
     assert [name for name, result in results.items() if not result.reused] == []
-    assert len(results) == 14
+    assert len(results) == 15
     assert entry.as_of == AS_OF
     assert entry.promoted
     assert entry.run_key == results["publish"].summary["run_key"]

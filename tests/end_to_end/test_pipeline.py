@@ -95,18 +95,20 @@ def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> Non
     for task in ("rating", "purchase"):
         assert set(shown["tasks"][task]["members"]) == {"popularity", "als", "independent"}
         assert set(shown["tasks"][task]["fusion"]) == {"method", "weights", "metrics"}
-    assert set(shown["ranking"]["lists"]) == {"popular_7d", "als", "fusion"}
+    simple = {"utility", "popularity", "popularity_1d", "als", "rrf"}
+    assert set(shown["ranking"]["lists"]) == simple | {"softmax", "lambdarank", "stacked"}
+    assert shown["ranking"]["published"] in shown["ranking"]["lists"]
     assert [stage.name for stage in shown["stages"]][:2] == ["resolve", "validate"]
-    assert all(stage.seconds >= 0 and stage["peak_rss_mb"] > 0 for stage in shown["stages"])
+    assert all(stage.seconds >= 0 and stage.peak_rss_mb > 0 for stage in shown["stages"])
     assert {stage.reused for stage in shown["stages"]} == {False}
 
 
 def test_people_get_films_by_title_that_they_have_not_taken(finished: RunDocument, inside: Path) -> None:
     assert len(finished.sample) == 3
     for person in finished.sample:
-        offered = [film["title"] for film in person["recommendations"]]
+        offered = [film.title for film in person.recommendations]
         assert offered
-        assert not set(offered) & set(person["history"])
+        assert not set(offered) & set(person.history)
 
 
 @pytest.mark.faults(4)
@@ -197,7 +199,7 @@ def test_a_changed_gate_trains_nothing_again(finished: RunDocument, inside: Path
     assert made == {"gate", "publish", "report"}
     assert document.verdict.decision == "reject"
     assert document.verdict.reasons[0].startswith("rating rmse <= 0.1: fails, rmse is ")
-    assert document.sample == []
+    assert document.sample == ()
 
 
 def test_a_dry_run_promotes_nothing(finished: RunDocument, inside: Path, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def relevance(
     end: int,
     *,
     leave_out: bool = False,
+    known_before: int | None = None,
 ) -> Relevance:
     """Return what users known before a day took in the days that follow, graded.
 
@@ -60,6 +61,8 @@ def relevance(
         Target task to its gain, above 0; a target that is not named has gain 1.
     start, end
         First day of the window, and the day after its last.
+    known_before
+        Day by which labels must be final: what became known later is not counted. None: whenever they became final.
     leave_out
         Leave out the pairs that lists leave out: those with a positive whose labels were final before ``start``.
 
@@ -75,6 +78,8 @@ def relevance(
         raise ValueError(f"the window {start}..{end} is empty: its first day must be before its end")
     day = events[columns.DAY].to_numpy()
     window = events[(day >= start) & (day < end)]
+    if known_before is not None and columns.KNOWN in window:
+        window = window[window[columns.KNOWN] < known_before]
     window = window[window[columns.USER].isin(events.loc[day < start, columns.USER])]
     graded = window[_PAIR].assign(**{task: _grades(window, scenario, task) for task in targets})
     best = graded.groupby(_PAIR, sort=True, observed=True).max()

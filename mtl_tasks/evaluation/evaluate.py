@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import Prepared, improvement, metrics_of
 from mtl_tasks.metrics.pointwise import calibration_curve
@@ -19,10 +18,8 @@ from mtl_tasks.store.documents.measurements import UNKNOWN, Measurement, Measure
 Values = NDArray[np.float64]
 Replicates = dict[tuple[str, str], Values]  # by model and metric
 REPLICATES: Final = 200
-JUDGED: Final = 10_000  # users whose top-k lists are evaluated; the interval of their mean NDCG is about ±.005
 FLOOR: Final = "popularity"
 FUSION: Final = "fusion"
-LISTS: Final = {POPULAR: POPULAR, ALS: ALS, FUSION: SCORE}  # list name to the score it is ranked by
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -112,11 +112,6 @@ def evaluate_rules(evidence: Evidence) -> Verdict:
     )
 
 
-def verdict_line(document: Any) -> str:
-    """Return a stored verdict in one line."""
-    return Verdict.parse(document, "verdict").line
-
-
 def judge_absolute(evidence: Evidence) -> list[RuleResult]:
     """Judge floors and ceilings of metrics."""
     return [_absolute(rule, evidence.evaluation) for rule in evidence.gate.absolute]
@@ -200,7 +195,9 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
         why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
         return RuleResult.fail("lists", name, -rule.margin, why)
     if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
-        return RuleResult.fail("lists", name, -rule.margin, f"nothing {against} to compare with: the gate fails closed")
+        return RuleResult.fail(
+            "lists", name, -rule.margin, f"there is nothing to compare with {against}: the gate fails closed"
+        )
     gate = evidence.gate
     gain, low, high = paired(
         values,
@@ -214,9 +211,9 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     rows = len(values)
     if gain is None or low is None:
         return RuleResult.fail("lists", name, -rule.margin, f"nothing can be compared on {rows:,} lists", rows=rows)
-    passed = (low if rule.significant else gain) >= -rule.margin
+    passed = low > -rule.margin if rule.significant else gain >= -rule.margin
     found = Measurement(value=gain, low=low, high=high, rows=rows)
-    why = f"the difference is {_with_interval(found)} on {rows:,} users' recommendations (positive is better)"
+    why = f"the difference is {_with_interval(found)} on {rows:,} lists (positive is better)"
     return _result("lists", name, -rule.margin, found, passed=passed, why=why)
 
 

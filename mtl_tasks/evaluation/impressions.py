@@ -17,7 +17,7 @@ from mtl_tasks.core.arrays import group_starts, stable_argsort
 from mtl_tasks.evaluation.estimates import Interval, Key, estimate, ratios
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
-from mtl_tasks.store.documents.lists import ImpressionsDocument
+from mtl_tasks.store.documents.lists import IMPRESSION_QUESTION, IMPRESSION_WEIGHTING, ImpressionsDocument
 
 GAUC: Final = "gauc"
 NDCG: Final = "impression_ndcg"
@@ -137,6 +137,8 @@ def evaluate_impressions(
     rows = np.full(len(keys), len(shown.user), dtype=np.int64)
     found = estimate(shown.user, keys, ratios(table, weights), rows, Interval(seed, replicates, confidence))
     return ImpressionsDocument(
+        question=IMPRESSION_QUESTION,
+        weighting=IMPRESSION_WEIGHTING,
         k=k,
         rows=len(shown.order),
         groups=len(shown.user),

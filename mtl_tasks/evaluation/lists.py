@@ -21,7 +21,7 @@ from mtl_tasks.evaluation.item_catalog import ItemCatalog
 from mtl_tasks.evaluation.list_truth import LIST, Codes, ListTruth, Mask
 from mtl_tasks.metrics.catalog import EXPOSURE
 from mtl_tasks.metrics.pointwise import Values, gini, graded_list_metrics
-from mtl_tasks.store.documents.lists import ListsDocument, ListSlice
+from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument, ListSlice
 
 POSITIVES: Final = "positives"  # column: a user's positives before a start day
 CLUSTER: Final = "cluster"  # column: int32 code of a list's user
@@ -186,6 +186,7 @@ class ListEvaluation:
             cold = self._positives < self._settings.cold_users
             slices = {"cold_users": self._slice(keys, table, cold), "warm_users": self._slice(keys, table, ~cold)}
         return ListsDocument(
+            question=LIST_QUESTION,
             k=self._settings.k,
             starts=tuple(self._catalog.starts.tolist()),
             items=len(self._catalog),

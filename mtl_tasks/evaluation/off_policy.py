@@ -13,7 +13,7 @@ from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, estimate, r
 from mtl_tasks.evaluation.impressions import FLOOR, Shown, check_lengths
 from mtl_tasks.metrics.grouped import GroupRanking
 from mtl_tasks.metrics.pointwise import Values
-from mtl_tasks.store.documents.lists import OffPolicyDocument, PolicyEstimate
+from mtl_tasks.store.documents.lists import OFF_POLICY_QUESTION, OffPolicyDocument, PolicyEstimate
 
 SNIPS: Final = "snips"
 MAX_WEIGHT: Final = 100.0
@@ -33,7 +33,7 @@ def evaluate_policies(
     replicates: int = 200,
     confidence: float = 0.95,
 ) -> OffPolicyDocument:
-    """Measurement the mean label of the policy that takes each model's k best of the items shown to a user on a day.
+    """Estimate the mean label of the policy that takes each model's k best of the items shown to a user on a day.
 
     The estimate is the mean label of the chosen rows, weighted by their inverse propensities and divided by the sum of
     the weights (SNIPS; Swaminathan & Joachims 2015). Weights above ``max_weight`` are clipped: less variance for some
@@ -70,6 +70,7 @@ def evaluate_policies(
     weights = {name: share * np.minimum(inverse, max_weight) for name, share in chosen.items()}
     found = _estimates(shown, weights, Interval(seed, replicates, confidence))
     return OffPolicyDocument(
+        question=OFF_POLICY_QUESTION,
         k=k,
         max_weight=max_weight,
         rows=len(shown.order),

@@ -145,7 +145,8 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
 def with_context(rows: IndexedRows, raw: pd.DataFrame, events: IndexedInteractions, scenario: Scenario) -> IndexedRows:
     """Add the context in ``raw`` to encoded rows; a category unknown to the interactions becomes none."""
     kinds = {name: _codes(raw[columns.context(name)], levels) for name, levels in events.levels.items()}
-    numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in scenario.source.context.numbers}
+    names = scenario.source.context.feature_numbers
+    numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in names}
     return replace(rows, kinds=kinds, numbers=numbers)
 
 

@@ -111,13 +111,14 @@ class UpstreamResults(Mapping[str, StageResult]):
         ArtifactError
             If one is missing.
         """
-        missing = [name for name in stage.needs if name not in self]
+        needed = stage.inputs_among(self)
+        missing = [name for name in needed if name not in self]
         if missing:
             raise ArtifactError(
                 f"{stage.name}: no result of {', '.join(missing)} was passed to it (there are: "
                 f"{', '.join(self) or 'none'}); clear the task of {missing[0]}, so that it runs again"
             )
-        return {name: self[name].ref for name in stage.needs}
+        return {name: self[name].ref for name in needed}
 
     def in_order(self, names: Iterable[str]) -> dict[str, StageResult]:
         """Return the results of some stages in the order of their names; stages without a result are left out."""

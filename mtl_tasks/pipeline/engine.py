@@ -8,7 +8,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,6 +109,8 @@ class Stage:
         Whether it only shows results; its key then includes the code that does so.
     whole
         Whether the artifacts that an artifact refers to are in the store; if not, it is made again.
+    optional
+        Those of ``needs`` that a run of an earlier release may lack.
     """
 
     name: str
@@ -117,6 +119,11 @@ class Stage:
     body: Callable[[Run, Inputs], Payload]
     presentation: bool = False
     whole: Callable[[Store, Artifact], bool] = field(default=lambda store, artifact: True)
+    optional: tuple[str, ...] = ()
+
+    def inputs_among(self, given: Collection[str]) -> list[str]:
+        """Return the names of the stages to read, without optional ones that are not given."""
+        return [name for name in self.needs if name in given or name not in self.optional]
 
 
 def _as_ref(value: Any) -> Ref:
@@ -196,7 +203,7 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
         log.info("%s: reused %s", stage.name, found.ref.uri)
         return found
     folder, key = _place(stage, run, parts)
-    inputs = Inputs({name: run.store.open(refs[name]) for name in stage.needs}, parts["config"])
+    inputs = Inputs({name: run.store.open(refs[name]) for name in stage.inputs_among(refs)}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
     made = run.store.publish(folder, key, payload, {**parts, "made_from": _hashes(stage, refs), "usage": usage})
@@ -244,7 +251,7 @@ def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any
         "stage": stage.name,
         "as_of": run.as_of.iso,
         "config": stage.config(run),
-        "inputs": {name: refs[name].key for name in stage.needs},
+        "inputs": {name: refs[name].key for name in stage.inputs_among(refs)},
         "code": code_version(stage.presentation),
         "libraries": library_versions(),
     }
@@ -253,7 +260,7 @@ def _key_parts(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> dict[str, Any
 
 def _hashes(stage: Stage, refs: Mapping[str, Ref]) -> dict[str, str]:
     """Return the inputs' content hashes: keys identify only the work, whose results differ by GPU and CPU."""
-    return {name: refs[name].sha256 for name in stage.needs}
+    return {name: refs[name].sha256 for name in stage.inputs_among(refs)}
 
 
 @cache

@@ -11,7 +11,7 @@ from mtl_tasks.core.documents import validate
 from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
-from mtl_tasks.pipeline.stages import build_stages, report_stage, run_key
+from mtl_tasks.pipeline.stages import build_stages, find_record, report_stage
 from mtl_tasks.pipeline.stages.inputs import RANK
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
@@ -109,8 +109,8 @@ def build_document(
         The run's registry record, the decisions on it and its status; by default they are read from the registry.
     """
     artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
-    split, key = artifacts["split"], run_key(run, artifacts["gate"].ref)
-    entry, rulings, standing = known or _entered(run, key)
+    split = artifacts["split"]
+    entry, rulings, standing = known or _entered(run, artifacts["gate"].ref)
     members = {str(kind): artifacts[f"member:{kind}"] for kind in run.scenario.members}
     return RunDocument(
         scenario=run.scenario,
@@ -136,10 +136,10 @@ def build_document(
     )
 
 
-def _entered(run: Run, key: str) -> tuple[RunRecord, list[Decision], str]:
-    snapshot = Registry(run.store, run.scenario.name).read(key)
-    entry = snapshot.get(key)
-    return entry, snapshot.rulings(key), snapshot.standing_of(entry)
+def _entered(run: Run, gate: Ref) -> tuple[RunRecord, list[Decision], str]:
+    snapshot = Registry(run.store, run.scenario.name).read()
+    entry = find_record(run, gate, snapshot)
+    return entry, snapshot.rulings(entry.run_key), snapshot.standing_of(entry)
 
 
 def _drift(artifacts: Mapping[str, Artifact]) -> Drift | None:

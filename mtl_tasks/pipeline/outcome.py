@@ -14,7 +14,7 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
 from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
-from mtl_tasks.pipeline.stages import build_stages, run_key
+from mtl_tasks.pipeline.stages import build_stages, find_record
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
@@ -191,18 +191,8 @@ def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None 
 
 
 def _entry(run: Run, upstream: UpstreamResults) -> tuple[RunRecord, Snapshot]:
-    """Return the record of a run, by its key, or by its verdict if the key has changed.
-
-    A release that adds a key to the scenario file changes the key of a run that an earlier release recorded.
-    """
     snapshot = Registry(run.store, run.scenario.name).read()
-    gate = upstream["gate"].ref
-    key = run_key(run, gate)
-    if all(entry.run_key != key for entry in snapshot.entries):
-        for entry in snapshot.entries:
-            if entry.refs.get("gate") == gate:
-                return entry, snapshot
-    return snapshot.get(key), snapshot
+    return find_record(run, upstream["gate"].ref, snapshot), snapshot
 
 
 def _table_row(rule: RuleResult) -> str:

@@ -103,6 +103,12 @@ class ItemFacts:
         units = _unit(vectors) if rules.diversity > 0 and vectors is not None else None
         return cls(item_ids, units, {name: attributes[name] for name in rules.at_most}, excluded, new)
 
+    @property
+    def excluded_ids(self) -> NDArray[Any]:
+        """Ids of the excluded items."""
+        found: NDArray[Any] = self.item_ids[self.excluded]
+        return found
+
     def codes(self, ids: pd.Series[Any]) -> Codes:
         """Return the position of each id in ``item_ids``, int64 (n,).
 

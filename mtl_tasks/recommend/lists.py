@@ -12,7 +12,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import id_array
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.core.top_lists import SCORE, UTILITY
+from mtl_tasks.core.top_lists import SCORE, UTILITY, top_lists
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.features.groups.affinity import TASTE
@@ -41,12 +41,15 @@ class Recommendations:
     shortlist
         See :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document`.
     counts
-        What the rules of ``recommend.reranking`` did.
+        What the rules of ``recommend.reranking`` did; None without any.
+    excluded
+        Number of items that the rules exclude.
     """
 
     lists: pd.DataFrame
     shortlist: dict[str, Any] | None
-    counts: RerankingCounts
+    counts: RerankingCounts | None = None
+    excluded: int = 0
 
 
 def recommend_top_k(
@@ -70,11 +73,15 @@ def recommend_top_k(
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
     check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
-    facts, counts = item_facts(scorer, events, tables, day, exclusions), RerankingCounts()
-    for rows in scorer.candidates(events, tables, people, day, memory):
+    facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
+    counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
+    for rows in scorer.candidates(events, tables, people, day, memory, without=excluded):
         check.add(rows)
-        best, changed = rerank(rows.scored, SCORE, settings.top_k, settings.reranking, facts)
-        counts += changed
+        if facts is None or counts is None:
+            best = top_lists(rows.scored, SCORE, settings.top_k)
+        else:
+            best, changed = rerank(rows.scored, SCORE, settings.top_k, settings.reranking, facts)
+            counts += changed
         parts.append(scorer.completed(RankingRows(best, rows.features)))
     if not parts:
         raise DataError(
@@ -89,7 +96,7 @@ def recommend_top_k(
     predictions = [columns.prediction(task) for task in tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
-    return Recommendations(ordered, check.document(), counts)
+    return Recommendations(ordered, check.document(), counts, 0 if excluded is None else len(excluded))
 
 
 def item_facts(

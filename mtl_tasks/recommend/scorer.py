@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE, SCORE, UTILITY, top_lists
 from mtl_tasks.features.builder import FactorModels, FeatureMaker, Tables, build_features
-from mtl_tasks.features.interactions import IndexedInteractions, encode, with_context
+from mtl_tasks.features.interactions import encode, with_context
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
@@ -94,6 +94,7 @@ class Scorer:
         day: int,
         memory: FeatureSnapshot | None = None,
         beside: Mapping[str, Ranker] | None = None,
+        without: NDArray[Any] | None = None,
     ) -> Iterator[RankingRows]:
         """Score the candidates of some users on a day, a batch of users at a time.
 
@@ -103,6 +104,8 @@ class Scorer:
             Snapshot from the day or before, of these events and tables; by default everything is counted.
         beside
             Column name to a further ranker that scores the candidates too.
+        without
+            Ids of items that are no candidates.
 
         Yields
         ------
@@ -111,7 +114,7 @@ class Scorer:
             it, NaN for rows on no ranker's shortlist. A score is NaN for rows not on its ranker's shortlist.
         """
         rankers = {SCORE: self.ranker, **(beside or {})}
-        for rows in self.unranked(events, tables, {day: users}, memory):
+        for rows in self.unranked(events, tables, {day: users}, memory, without):
             yield self._ranked(rows, rankers)
 
     def unranked(
@@ -120,6 +123,7 @@ class Scorer:
         tables: Tables,
         users: Mapping[int, NDArray[Any]],
         memory: FeatureSnapshot | None = None,
+        without: NDArray[Any] | None = None,
     ) -> Iterator[RankingRows]:
         """Make the candidates of some users on each of some days, a batch of users at a time, without predictions.
 
@@ -129,24 +133,32 @@ class Scorer:
             Day to the ids of its users; unknown ones are left out.
         memory
             Snapshot from the first day or before.
+        without
+            Ids of items that are no candidates.
         """
         past = events[events[columns.DAY] < max(users)]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
+        allowed = np.ones(len(coded.item_ids), dtype=np.bool_)
+        if without is not None:
+            allowed[sorted_codes(coded.item_ids, without)] = False
         for day in sorted(users):
             maker.advance(day)
-            yield from self._batches(past[past[columns.DAY] < day], maker, coded, users[day], day)
+            yield from self._batches(past[past[columns.DAY] < day], maker, allowed, users[day], day)
 
     def _batches(
-        self, past: pd.DataFrame, maker: FeatureMaker, coded: IndexedInteractions, users: NDArray[Any], day: int
+        self, past: pd.DataFrame, maker: FeatureMaker, allowed: NDArray[np.bool_], users: NDArray[Any], day: int
     ) -> Iterator[RankingRows]:
+        coded = maker.events
         codes = sorted_codes(coded.user_ids, users)
         candidates = Candidates(maker, day, self.scenario)
         context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):
             rows, sources = candidates.rows(batch)
-            if not len(rows):  # no users in the batch, or users who have every item
+            kept = np.flatnonzero(allowed[rows.items])
+            rows, sources = rows.at(kept), sources[kept]
+            if not len(rows):  # no users in the batch, or users who have every item that is left
                 continue
             scored = pd.DataFrame(
                 {
@@ -171,8 +183,20 @@ class Scorer:
         features = rows.features.loc[rows.scored.index]
         if UTILITY not in rows.scored:  # the ranker needs no predictions
             rows = self.with_utilities(RankingRows(rows.scored, features))
+        elif rows.scored[UTILITY].isna().any():  # rules reached beyond the shortlist
+            rows = RankingRows(self._filled(rows.scored, features), features)
         missing = [task for task in self.scenario.tasks if columns.prediction(task) not in rows.scored]
         return rows.scored.join(self.fuse(features, missing)) if missing else rows.scored
+
+    def _filled(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+        """Fill in utility, predictions and score of the rows that have none."""
+        bare = scored[UTILITY].isna()
+        predicted = [UTILITY, SCORE, *(columns.prediction(task) for task in self._needed)]
+        rows = self.with_utilities(RankingRows(scored[bare].drop(columns=predicted), features[bare.to_numpy()]))
+        found = rows.scored.assign(**{SCORE: self.ranker.scores(rows)})
+        whole = scored.copy()
+        whole.loc[bare, predicted] = found[predicted]
+        return whole
 
     @property
     def _needed(self) -> list[str]:

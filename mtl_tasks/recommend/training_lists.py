@@ -86,8 +86,16 @@ class ListSampler:
         """Return the truth of a day's users, or of a sample of them: user, item and gain."""
         scenario, settings = self._scenario, self._scenario.recommend
         leave_out = settings.repeat == "leave_out"
+        end = day + horizon
         found, _ = relevance(
-            self._events, scenario, scenario.target, settings.gains, day, day + horizon, leave_out=leave_out
+            self._events,
+            scenario,
+            scenario.target,
+            settings.gains,
+            day,
+            end,
+            leave_out=leave_out,
+            known_before=end,  # a label may become final in the test window
         )
         users = found[columns.USER].unique()
         if len(users) <= settings.ranking.users:

@@ -311,7 +311,7 @@ class Scenario(Model):
                     f"{name!r} is a keyword of Python, so that no formula can name it: name the task otherwise"
                 )
             if name == LISTS:
-                raise ValueError(f"{name!r} is what the rules of the gate call the lists: name the task otherwise")
+                raise ValueError(f"{name!r} is reserved for recommendations in gate rules: give the task another name")
         return tasks
 
     @field_validator("members")

@@ -76,6 +76,11 @@ class Context(Model):
         description="name -> source of the value when recommendations are made: the last value of the item or of the "
         "user. A name that is null or absent is missing then",
     )
+    propensity: Name | None = Field(
+        default=None,
+        description="name of a numeric context that is the probability, above 0 and up to 1, with which the exposure "
+        "was chosen: 1 if it was drawn at random, missing where unknown. It is not a feature; models are judged by it",
+    )
 
     @model_validator(mode="after")
     def _told_apart(self) -> Context:
@@ -83,6 +88,9 @@ class Context(Model):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is duplicated: give one of them another name")
+        if self.propensity is not None and self.propensity not in self.numeric:
+            hint = nearest(self.propensity, list(self.numeric))
+            raise ValueError(f"`propensity` names {self.propensity!r}, which is not a numeric context{hint}")
         for name in self.serve:
             if name not in names:
                 raise ValueError(f"`serve` names {name!r}, which is not a context{nearest(name, names)}")
@@ -92,6 +100,11 @@ class Context(Model):
     def numbers(self) -> list[str]:
         """Names of what is a number."""
         return [*self.numeric, *(CALENDAR if self.calendar else ())]
+
+    @property
+    def feature_numbers(self) -> list[str]:
+        """Names of the numbers that are features."""
+        return [name for name in self.numbers if name != self.propensity]
 
 
 class Prior(Model):

@@ -151,7 +151,7 @@ def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
 
 def test_a_run_that_was_promoted_by_hand_gets_lists_when_it_is_run_again(say: Any) -> None:
     asked = make_run(NAME, AsOf.parse(DAYS[2]), IMPOSSIBLE, ".store")
-    assert run_pipeline(asked, lambda stage, result: None).sample == []
+    assert run_pipeline(asked, lambda stage, result: None).sample == ()
     assert say("promote", keys()[2], "--reason", "the rule was too strict")[0] == 0
     assert run_pipeline(asked, lambda stage, result: None).sample
 

@@ -98,9 +98,9 @@ def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> Non
     simple = {"utility", "popularity", "popularity_1d", "als", "rrf"}
     assert set(shown["ranking"]["lists"]) == simple | {"softmax", "lambdarank", "stacked"}
     assert shown["ranking"]["published"] in shown["ranking"]["lists"]
-    assert [stage.name for stage in shown["stages"]][:2] == ["resolve", "validate"]
-    assert all(stage.seconds >= 0 and stage.peak_rss_mb > 0 for stage in shown["stages"])
-    assert {stage.reused for stage in shown["stages"]} == {False}
+    assert [stage["name"] for stage in shown["stages"]][:2] == ["resolve", "validate"]
+    assert all(stage["seconds"] >= 0 and stage["peak_rss_mb"] > 0 for stage in shown["stages"])
+    assert {stage["reused"] for stage in shown["stages"]} == {False}
 
 
 def test_people_get_films_by_title_that_they_have_not_taken(finished: RunDocument, inside: Path) -> None:

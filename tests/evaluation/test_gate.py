@@ -12,7 +12,7 @@ import pytest
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.evaluation.drift import compare, sketch
 from mtl_tasks.evaluation.evaluate import FLOOR, FUSION, ScoredRows, evaluate_task
-from mtl_tasks.evaluation.gate import Champion, Evidence, check_comparable, evaluate_rules, verdict_line
+from mtl_tasks.evaluation.gate import Champion, Evidence, check_comparable, evaluate_rules
 from mtl_tasks.evaluation.lists import CLUSTER, START
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.scenario import Scenario
@@ -100,7 +100,7 @@ def test_a_candidate_that_holds_every_rule_is_promoted_and_called_the_first() ->
     assert "this is the first" in verdict.reasons[-1]
     assert all("\n" not in reason for reason in verdict.reasons)
     assert verdict.line == "promote: 4 of 4 rules passed"
-    assert verdict_line(verdict.to_stored()) == verdict.line
+    assert Verdict.parse(verdict.to_stored(), "verdict") == verdict
 
 
 @pytest.mark.parametrize(
@@ -580,7 +580,7 @@ def test_by_default_recommendations_must_not_lose_to_popularity() -> None:
     assert lost.reasons[0].startswith(
         "ranking ndcg no worse than those by popularity: fails, the difference is \N{MINUS SIGN}0."
     )
-    assert lost.reasons[0].endswith("on 200 users' recommendations (positive is better)")
+    assert lost.reasons[0].endswith("on 200 lists (positive is better)")
     won = evaluate_rules(Evidence(scenario, evaluated(rows), rows, None, list_values(0.5, 0.3)))
     assert won.decision == "promote"
 
@@ -608,9 +608,9 @@ def test_a_rule_on_recommendations_asks_for_the_difference_or_for_its_interval(
 @pytest.mark.parametrize(
     ("rule", "values", "words"),
     [
-        ({}, None, "there are none"),
-        ({"beat": "rrf"}, list_values(0.5, 0.3), "there are none those by rrf"),
-        ({"metric": "mrr"}, list_values(0.5, 0.3), "to compare with: the gate fails closed"),
+        ({}, None, "there is nothing to compare with those by popularity: the gate fails closed"),
+        ({"beat": "rrf"}, list_values(0.5, 0.3), "there is nothing to compare with those by rrf"),
+        ({"metric": "mrr"}, list_values(0.5, 0.3), "there is nothing to compare with those by popularity"),
         ({}, list_values(0.5, 0.3, users=0), "nothing can be compared on 0 lists"),
     ],
 )
@@ -619,7 +619,7 @@ def test_a_rule_on_recommendations_without_evidence_fails(
 ) -> None:
     (result,) = judged_lists([rule], values)
     assert not result.passed
-    assert words.replace("there are none", "nothing") in result.reason
+    assert words in result.reason
 
 
 def test_a_rule_against_the_champions_recommendations_needs_one_that_can_make_them() -> None:

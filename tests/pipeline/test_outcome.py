@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,26 @@ def test_a_run_from_before_a_release_that_added_a_key_is_found_by_its_verdict(
     made = make(tmp_path, DAYS[1])
     before = outcome.champion_event(*made)
     assert before is not None
-    monkeypatch.setattr(outcome, "run_key", lambda run, gate: "0" * 64)  # the scenario has keys that it had not
+    note = outcome.run_note(*made)
+    # The scenario has keys that it had not when the run was recorded.
+    monkeypatch.setattr("mtl_tasks.pipeline.stages.publish.run_key", lambda run, gate: "0" * 64)
     assert outcome.champion_event(*made) == before
+    assert outcome.run_note(*made) == note
+
+
+def test_recommendations_of_a_run_from_before_there_were_rankers_are_ordered_by_its_utility(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    make(tmp_path, DAYS[1])
+    (entry,) = Registry(store, NAME).entries()
+    refs = {stage: ref for stage, ref in entry.refs.items() if stage != "rank"}
+    older = replace(entry, run_key="1" * 64, refs=refs)
+    Registry(store, NAME).append(older)
+    found = outcome.prepare_recommend(NAME, older.run_key, str(tmp_path))
+    assert found is not None
+    made = execute_stage("recommend", found.run_spec, UpstreamResults(found.results))
+    lists = store.open(made.ref).frame("recommendations")
+    for _, mine in lists.groupby("user_id"):
+        assert mine["utility"].is_monotonic_decreasing
 
 
 @pytest.mark.faults(8)

@@ -215,7 +215,7 @@ def test_each_stage_says_until_when_it_read(board_project: Path) -> None:
     assert str(rows["factors"].read_until) < str(rows["validate"].read_until)
     assert (rows["validate"].bytes or 0) > 1000
     assert list(rows)[:5] == ["resolve", "validate", "split", "factors", "features"]
-    assert list(rows)[-3:] == ["fuse", "evaluate", "gate"]
+    assert list(rows)[-3:] == ["rank", "evaluate", "gate"]
 
 
 def test_a_run_that_is_not_there_is_refused(board_project: Path) -> None:

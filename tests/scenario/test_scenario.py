@@ -169,7 +169,11 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         ("name", "champion", "name: is a choice of boosting.warm_start, which names scenarios"),
         ("tasks", {"return": {"kind": "binary"}, **DOCUMENT["tasks"]}, "tasks.return: a binary task without"),
         ("tasks", {"return": DOCUMENT["tasks"]["like"]}, "tasks: 'return' is a keyword of Python, so that no formula"),
-        ("tasks", {"ranking": DOCUMENT["tasks"]["like"]}, "tasks: 'ranking' is what the rules of the gate call"),
+        (
+            "tasks",
+            {"ranking": DOCUMENT["tasks"]["like"]},
+            "tasks: 'ranking' is reserved for recommendations in",
+        ),
         ("tasks", {"a" * 41: DOCUMENT["tasks"]["like"]}, "tasks.a+: String should match pattern"),
         ("title", datetime.date(2013, 5, 1), r"title: .* valid string \(got datetime.date.*; text .* goes in quotes"),
         ("title", "", "title: String should have at least 1 character"),

@@ -33,7 +33,7 @@ class AttributesAndContext(FeatureGroup):
                 numbers += [_column(side, name, "number") for name in table.numeric]
                 numbers += [_column(side, name, "days") for name in table.times]
                 categories += [_column(side, name, "category") for name in table.categorical]
-        numbers += [_column("context", name, "number") for name in context.numbers]
+        numbers += [_column("context", name, "number") for name in context.feature_numbers]
         return numbers + categories + [_column("context", name, "category") for name in context.categorical]
 
     @classmethod

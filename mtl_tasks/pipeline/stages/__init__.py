@@ -2,6 +2,6 @@
 
 from mtl_tasks.pipeline.stages.explain import explain
 from mtl_tasks.pipeline.stages.graph import build_stages
-from mtl_tasks.pipeline.stages.publish import report_stage, run_key
+from mtl_tasks.pipeline.stages.publish import find_record, report_stage, run_key
 
-__all__ = ["build_stages", "explain", "report_stage", "run_key"]
+__all__ = ["build_stages", "explain", "find_record", "report_stage", "run_key"]

@@ -39,7 +39,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         Stage("gate", ("validate", "split", "features", *models, "rank", "evaluate"), gate_config, gate),
         Stage("publish", (*BEFORE_MODELS, *models, "rank", "evaluate", "gate"), whole_scenario, publish),
         # Not `publish`: a run that is promoted by hand later is published by its registry record alone.
-        Stage("recommend", ("validate", *models, "rank", "gate"), recommend_config, recommend),
+        Stage("recommend", ("validate", *models, "rank", "gate"), recommend_config, recommend, optional=("rank",)),
     ]
     return {stage.name: stage for stage in stages}
 

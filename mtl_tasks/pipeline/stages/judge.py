@@ -22,6 +22,7 @@ from mtl_tasks.evaluation.evaluate import (
 )
 from mtl_tasks.evaluation.gate import CHAMPION, Champion, Evidence, check_comparable, evaluate_rules
 from mtl_tasks.evaluation.impressions import evaluate_impressions
+from mtl_tasks.evaluation.off_policy import evaluate_policies
 from mtl_tasks.models.calibration import calibration_by_slice
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
@@ -40,7 +41,7 @@ from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault,
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.drift import Distributions, DriftReport, Group, Sketches
 from mtl_tasks.store.documents.evaluation import Evaluation, SliceCalibration
-from mtl_tasks.store.documents.lists import ImpressionsDocument
+from mtl_tasks.store.documents.lists import ImpressionsDocument, OffPolicyDocument
 from mtl_tasks.store.registry import Registry, RunRecord
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
         slices={name: slices for name, (_, slices) in evaluated.items()},
         calibration={task: calibration_of(rows[task]) for task in scenario.tasks_of("binary")},
         slice_calibration={name: _slice_calibration(part) for name, part in rows.items()},
-        ranking=ranking.model_copy(update={"impressions": _impressions(run, rows)}),
+        ranking=ranking.model_copy(
+            update={"impressions": _impressions(run, rows), "off_policy": _off_policy(run, inputs, rows)}
+        ),
     )
     shortlist = evaluation.ranking.shortlist
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
@@ -115,6 +118,23 @@ def _impressions(run: Run, rows: dict[str, ScoredRows]) -> dict[str, Impressions
                 seed=run.scenario.seed,
                 k=run.scenario.recommend.top_k,
             )
+    return made
+
+
+def _off_policy(run: Run, inputs: Inputs, rows: dict[str, ScoredRows]) -> dict[str, OffPolicyDocument]:
+    """Estimate what each model's first choice would have gained, where the log knows the chance of an exposure."""
+    name = run.scenario.source.context.propensity
+    if name is None:
+        return {}
+    whole = inputs["split"].frame("rows")
+    test = whole[whole[columns.WINDOW] == "test"]
+    made = {}
+    for task in run.scenario.tasks_of("binary"):
+        if not run.scenario.tasks[task].sampled:
+            seen = test[columns.label(task)].notna()
+            propensity = test.loc[seen, columns.context(name)].to_numpy(dtype=np.float64)
+            part, seed = rows[task], run.scenario.seed
+            made[task] = evaluate_policies(part.users, part.days, part.label, propensity, part.predictions, seed=seed)
     return made
 
 

@@ -31,7 +31,13 @@ from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation, Shortlist
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from mtl_tasks.data.interaction_log import InteractionLog
+    from mtl_tasks.features.builder import Tables
+    from mtl_tasks.recommend.item_facts import ItemFacts
 
 LIST_VALUES = "list_values"  # the file with the metrics of each list, for the gate's paired tests
 
@@ -75,13 +81,21 @@ class ListTruths:
             left_out += found.left_out
         pairs = pd.concat(parts, ignore_index=True)
         everybody = pairs[columns.USER].unique()
-        drawn = _drawn(everybody, scenario.evaluate.list_users // count, scenario.seed)
+        drawn = _drawn(everybody, max(1, scenario.evaluate.list_users // count), scenario.seed)
         pairs = pairs[pairs[columns.USER].isin(drawn)].reset_index(drop=True)
         return cls(starts, pairs, len(everybody), left_out)
 
     def at(self, start: int) -> pd.DataFrame:
         """Return the truth of one start day."""
         return self.pairs[self.pairs[columns.DAY] == start].reset_index(drop=True)
+
+    def without(self, excluded: Mapping[int, NDArray[Any]]) -> ListTruths:
+        """Leave out the pairs of items that no list of a start day may contain."""
+        keys = pd.MultiIndex.from_frame(self.pairs[[columns.DAY, columns.ITEM]])
+        banned = [(start, item) for start, items in excluded.items() for item in items]
+        kept = self.pairs[~keys.isin(pd.MultiIndex.from_tuples(banned, names=keys.names))] if banned else self.pairs
+        left_out = self.left_out + len(self.pairs) - len(kept)
+        return replace(self, pairs=kept.reset_index(drop=True), left_out=left_out)
 
     @property
     def judged(self) -> int:
@@ -100,17 +114,29 @@ def judge_lists(run: Run, inputs: Inputs) -> tuple[RankingEvaluation, pd.DataFra
     scenario, log = run.scenario, load_events(run, inputs)
     truths = ListTruths.of(log.frame, scenario, load_windows(inputs["split"])["test"])
     loaded = load_rankers(scenario, inputs)
-    assert loaded is not None  # a run of today has the stage `rank`
+    assert loaded is not None  # every new run has the stage `rank`
     (chosen, rankers), scorer = loaded, load_scorer(scenario, inputs)
+    facts = _facts(scorer, log, load_tables(inputs), truths.starts)
+    truths = truths.without({start: one.excluded_ids for start, one in facts.items()})
     beside = {f"{SCORE}.{name}": ranker for name, ranker in rankers.items() if name != chosen}
-    made = _Judged(run, inputs, scorer, log, truths, chosen, tuple(rankers))
+    made = _Judged(run, inputs, scorer, log, truths, facts, chosen, tuple(rankers))
     for start in truths.starts:
         made.add(start, beside)
     return made.document(), made.lists.values()
 
 
+def _facts(scorer: Scorer, log: InteractionLog, tables: Tables, starts: tuple[int, ...]) -> dict[int, ItemFacts]:
+    """Return what the rules of ``recommend.reranking`` need to know on each start day; empty without rules.
+
+    The exclusion table concerns future days, and is left out.
+    """
+    if not scorer.scenario.recommend.reranking.active:
+        return {}
+    return {start: item_facts(scorer, log.frame, tables, start) for start in starts}
+
+
 def champion_list_values(run: Run, inputs: Inputs, scenario: Scenario, artifacts: Inputs) -> pd.DataFrame:
-    """Return the metrics of the lists that a champion would make on the same days for the same users.
+    """Return the metrics of the lists that a champion would make on the same days, for the same users and rules.
 
     The lists are in the order of those that :func:`judge_lists` returns.
 
@@ -125,6 +151,9 @@ def champion_list_values(run: Run, inputs: Inputs, scenario: Scenario, artifacts
     truths = ListTruths.of(log.frame, run.scenario, load_windows(inputs["split"])["test"])
     scorer = load_scorer(scenario, artifacts)
     scorer = replace(scorer, spaces=extend_spaces(scorer.spaces, log.frame, scenario, run.as_of.day))
+    facts = _facts(replace(scorer, scenario=run.scenario), log, tables, truths.starts)
+    truths = truths.without({start: one.excluded_ids for start, one in facts.items()})
+    rules = run.scenario.recommend.reranking
     items = np.sort(log.before(truths.starts[-1]).frame[columns.ITEM].unique())
     catalog = ItemCatalog.of(log.frame, items, truths.starts)
     settings = ListSettings(k=run.scenario.recommend.top_k, seed=run.scenario.seed)
@@ -132,8 +161,13 @@ def champion_list_values(run: Run, inputs: Inputs, scenario: Scenario, artifacts
     for start in truths.starts:
         users = truths.at(start)[columns.USER].unique()
         memory = load_memory(run, scenario, inputs, log, tables, start)
-        for rows in scorer.candidates(log.frame, tables, users, start, memory) if len(users) else ():
-            lists.add("champion", top_lists(rows.scored, SCORE, settings.k))
+        known = facts.get(start)
+        excluded = None if known is None else known.excluded_ids
+        made = scorer.candidates(log.frame, tables, users, start, memory, without=excluded) if len(users) else ()
+        for rows in made:
+            plain = top_lists(rows.scored, SCORE, settings.k)
+            best = plain if known is None else rerank(rows.scored, SCORE, settings.k, rules, known)[0]
+            lists.add("champion", best)
     return lists.values().drop(columns=[CLUSTER, START])
 
 
@@ -147,11 +181,13 @@ class _Judged:
         scorer: Scorer,
         log: InteractionLog,
         truths: ListTruths,
+        facts: Mapping[int, ItemFacts],
         chosen: str,
         rankers: tuple[str, ...],
     ) -> None:
         self._run, self._inputs, self._scorer, self._log, self._truths = run, inputs, scorer, log, truths
         self._tables, self._chosen, self._rankers = load_tables(inputs), chosen, rankers
+        self._facts = facts
         scenario = run.scenario
         settings, names = ListSettings(k=scenario.recommend.top_k, seed=scenario.seed), rankers
         if scenario.recommend.reranking.active:  # what the rules cost is the difference from the chosen ranker's lists
@@ -169,10 +205,9 @@ class _Judged:
             return
         memory = load_memory(run, run.scenario, self._inputs, self._log, self._tables, start)
         users, recommend = truth[columns.USER].unique(), run.scenario.recommend
-        facts = None
-        if recommend.reranking.active:  # but for its table of exclusions, which is about the days to come
-            facts = item_facts(self._scorer, self._log.frame, self._tables, start)
-        for rows in self._scorer.candidates(self._log.frame, self._tables, users, start, memory, beside):
+        facts = self._facts.get(start)
+        excluded = None if facts is None else facts.excluded_ids
+        for rows in self._scorer.candidates(self._log.frame, self._tables, users, start, memory, beside, excluded):
             for name in self._rankers:
                 column = SCORE if name == self._chosen else f"{SCORE}.{name}"
                 self.lists.add(name, top_lists(rows.scored, column, run.scenario.recommend.top_k))

@@ -7,19 +7,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
 from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
 from mtl_tasks.pipeline.stages.prepare import ROOT
 from mtl_tasks.recommend.lists import recommend_top_k, sample_people
-from mtl_tasks.scenario import Gate
+from mtl_tasks.scenario import Gate, Scenario, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.verdict import Verdict
-from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord
+from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,6 +77,33 @@ def run_key(run: Run, gate: Ref) -> str:
     return hashlib.sha256(to_json(parts)).hexdigest()
 
 
+def find_record(run: Run, gate: Ref, snapshot: Snapshot) -> RunRecord:
+    """Return the record of a run with a verdict.
+
+    A release that adds keys to the scenario file changes the key of a run that an earlier release recorded. Such a run
+    is found by its verdict and its scenario.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no sound record of the run.
+    """
+    key = run_key(run, gate)
+    if all(entry.run_key != key for entry in snapshot.entries):
+        for entry in snapshot.entries:
+            if entry.refs.get("gate") == gate and _scenario_of(entry) == run.scenario:
+                return entry
+    return snapshot.get(key)
+
+
+def _scenario_of(entry: RunRecord) -> Scenario | None:
+    """Return the scenario of a record as this release reads it; None if it cannot."""
+    try:
+        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+    except ConfigError:
+        return None
+
+
 def recommend(run: Run, inputs: Inputs) -> Payload:
     """Make recommendations for every active user as of the run's day."""
     from mtl_tasks.data.attribute_tables import newest
@@ -88,14 +115,10 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     exclusions = _exclusions(run, inputs, events.frame)
     made = recommend_top_k(scorer, events.frame, tables, run.as_of.day, memory, exclusions)
     lists = made.lists
-    payload = Payload(
-        rows=len(lists),
-        summary={
-            "users": int(lists[columns.USER].nunique()),
-            "shortlist": made.shortlist,
-            "reranking": made.counts.document(),
-        },
-    )
+    users = int(lists[columns.USER].nunique())
+    payload = Payload(rows=len(lists), summary={"users": users, "shortlist": made.shortlist})
+    if made.counts is not None:
+        payload.summary["reranking"] = {**made.counts.document(), "excluded_items": made.excluded}
     payload.add_frame("recommendations", lists)
     payload.add_json("sample", sample_people(lists, events.frame, items, run.scenario))
     return payload

@@ -22,7 +22,6 @@ def rank(run: Run, inputs: Inputs) -> Payload:
 
     scenario, windows = run.scenario, load_windows(inputs["split"])
     days = ListDays.of(windows, scenario)
-    # Nothing at or after the test window, which the lists must not see, is read.
     events = load_events(run, inputs).before(windows["test"][0])
     sampler = ListSampler(events.frame, load_tables(inputs), scenario)
     scorer = load_scorer(scenario, inputs, before_refit=True)

@@ -29,7 +29,7 @@ from mtl_tasks.store.documents.rank import RankDocument, RankerEvidence, Trainin
 
 log = logging.getLogger(__name__)
 
-FALLBACK: Final = "utility"
+FALLBACK: Final = "popularity"  # which the gate compares with: it cannot be worse than itself
 FEWEST: Final = 20  # lists with a relevant candidate on the blend window's first day to fit a few weights on
 FIXED: Final[dict[RankerName, Callable[[], Ranker]]] = {
     "utility": UtilityRanker,
@@ -105,13 +105,15 @@ def _fit_learned(
         return StackedRanker.fit(fit, trees, fit_rows, scenario).combined(held.rows, held_rows)
 
     scores["stacked"] = _cross_fitted(lists, stacked, made)
-    refitted = LambdaRanker.fit([*(day.lists for day in early), lists], None, scenario, trees.rounds)
+    filled = [day.lists for day in early if len(day.lists)]
+    refitted = LambdaRanker.fit([*filled, lists], None, scenario, trees.rounds)
     rankers["lambdarank"] = refitted
     rankers["stacked"] = StackedRanker.fit(lists, trees, made, scenario).with_trees(refitted)
 
 
 def _trees(early: list[DayLists], left_out: dict[str, str], scenario: Scenario) -> LambdaRanker | None:
     """Fit LambdaMART on the early days, with the number of trees that is best on the last of them."""
+    early = [day for day in early if len(day.lists)]
     least, found = scenario.recommend.ranking.min_lists, sum(len(day.lists) for day in early)
     if len(early) < 2 or found < least:
         why = (

@@ -10,7 +10,7 @@ from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurements, TaskMeasurements
 
-LISTS: Final = "ranking"  # what stands for the recommendations beside the tasks
+LISTS: Final = "ranking"  # key of the recommendations among the metrics of the tasks
 
 
 class SliceEvaluation(ArtifactDocument):

@@ -15,6 +15,7 @@ LIST_QUESTION: Final = (
 IMPRESSION_QUESTION: Final = (
     "Among what was shown: does a model place the items that a user took above the others shown on the same day?"
 )
+IMPRESSION_WEIGHTING: Final = "gauc weights a group by its rows; impression_ndcg counts every group once"
 OFF_POLICY_QUESTION: Final = (
     "Among what was shown at random: which mean label would a model's k best items of each user and day have had?"
 )
@@ -66,7 +67,7 @@ class ImpressionsDocument(ArtifactDocument):
 
     question: str = Field(default=IMPRESSION_QUESTION, description="what these numbers answer")
     weighting: str = Field(
-        default="gauc weights a group by its rows; impression_ndcg counts every group once",
+        default=IMPRESSION_WEIGHTING,
         description="how groups are averaged",
     )
     k: int | None = Field(description="rank at which impression_ndcg is cut; null: not cut")
@@ -198,6 +199,8 @@ class RankingEvaluation(ArtifactDocument):
         Metrics of every ranker, paired with popularity and ALS.
     impressions
         Task with logged negatives to how models order what users were shown.
+    off_policy
+        Task with logged negatives to estimates from exposures with known propensities.
     sources
         Recall of the candidate sources on the first start day.
     """
@@ -214,6 +217,7 @@ class RankingEvaluation(ArtifactDocument):
     left_out: int = 0
     comparison: ListsDocument | None = None
     impressions: dict[str, ImpressionsDocument] = Field(default={})
+    off_policy: dict[str, OffPolicyDocument] = Field(default={})
     sources: RecallReport | None = None
 
     @property

@@ -175,7 +175,9 @@ class ListEvaluation:
         """
         keys, table = self._table()
         named = {value_column(*key): table[:, at].astype(np.float32) for at, key in enumerate(keys)}
-        return pd.DataFrame({CLUSTER: self._user, START: self._start.astype(np.int32), **named})
+        # In an order of its own: by id, a code would tell who a user is among the others.
+        drawn = np.random.default_rng(self._settings.seed).permutation(int(self._user.max(initial=-1)) + 1)
+        return pd.DataFrame({CLUSTER: drawn.astype(np.int32)[self._user], START: self._start.astype(np.int32), **named})
 
     def document(self) -> ListsDocument:
         """Return metrics, intervals, differences and slices."""

@@ -15,7 +15,6 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import ConfigError, DataError, quoted
-from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables, build_features
 from mtl_tasks.features.groups import declared_columns
@@ -267,8 +266,9 @@ def _explained(
     member = boosted[name]
     names, task_matrix = member.contribution_names(task), member.task_matrix(features, task)
     declared = (*declared_columns(scorer.scenario), *member.makes(scorer.scenario))
-    described = {column.name: column for column in declared}
-    about, read = (name, scorer.scenario.tasks[task].score_unit), [described[column] for column in names]
+    described = {column.name: column.description for column in declared}
+    # A run of an earlier release may have a column that this one does not make: it is shown by its name.
+    about, read = (name, scorer.scenario.tasks[task].score_unit), [(n, described.get(n, n)) for n in names]
     made = []
     for row, shares in enumerate(member.contributions(features, task)):
         values = [features[n].iloc[row] if n in features else task_matrix[row][k] for k, n in enumerate(names)]
@@ -280,12 +280,13 @@ def _breakdown(
     about: tuple[str, str],
     shares: NDArray[np.float64],
     values: list[Any],
-    features: Sequence[FeatureColumn],
+    features: Sequence[tuple[str, str]],
     top: int,
 ) -> Breakdown:
     """Return the contributions to one prediction.
 
-    ``about`` is the member and the unit; ``shares`` has the contributions of the features, then the base.
+    ``about`` is the member and the unit; ``shares`` has the contributions of the features, then the base; ``features``
+    are names with descriptions.
     """
     member, unit = about
     *parts, base = shares
@@ -301,12 +302,12 @@ def _breakdown(
     )
 
 
-def _contribution(feature: FeatureColumn, value: Any, part: float) -> Contribution:
+def _contribution(feature: tuple[str, str], value: Any, part: float) -> Contribution:
     plain = value if isinstance(value, str) or value is None else float(value)
     known = isinstance(plain, str) or (plain is not None and math.isfinite(plain))
     return Contribution(
-        feature=feature.name,
-        words=f"{feature.description}: {value_text(plain)}",
+        feature=feature[0],
+        words=f"{feature[1]}: {value_text(plain)}",
         value=plain if known else None,
         contribution=float(part),
     )

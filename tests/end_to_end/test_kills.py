@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 BEFORE = "2013-05-10"  # as_of of the champion that is there when a run is killed
-LEARNING = ("split", "factors", "features", "member-popularity", "member-als", "member-independent", "fuse")
+LEARNING = ("split", "factors", "features", "member-popularity", "member-als", "member-independent", "fuse", "rank")
 # The command line, which dies in the middle of the n-th write whose path has a pattern.
 DYING = """
 import os, re, signal, sys

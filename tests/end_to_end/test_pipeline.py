@@ -329,7 +329,9 @@ def test_a_run_killed_in_the_middle_of_writing_leaves_nothing_that_counts(
 
 
 @pytest.mark.faults(24)
-@pytest.mark.parametrize("stage", ["resolve", "validate", "split", "factors", "features", "member-als", "fuse", "gate"])
+@pytest.mark.parametrize(
+    "stage", ["resolve", "validate", "split", "factors", "features", "member-als", "fuse", "rank", "evaluate", "gate"]
+)
 def test_one_flipped_byte_is_refused(finished: RunDocument, inside: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(inside / "pristine", tmp_path / "store")
     for path in sorted((tmp_path / "store" / NAME / AS_OF / stage).glob("*/attempt-*/*")):

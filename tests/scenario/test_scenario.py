@@ -281,3 +281,38 @@ def test_tasks_by_kind_stand_in_the_order_of_the_file() -> None:
     assert scenario.tasks_of("regression") == ["rating"]
     assert scenario.tasks_of("binary") == ["like", "purchase"]
     assert [scenario.tasks[name].sampled for name in ("rating", "like", "purchase")] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("recommend", "target"),
+    [
+        ({"utility": "like"}, ("like",)),
+        ({"utility": "purchase * rating"}, ("purchase",)),
+        ({"utility": "like + 2 * purchase"}, ("like", "purchase")),
+        ({"utility": "rating"}, ("rating",)),
+        ({"utility": "like", "target": ["rating", "purchase"]}, ("rating", "purchase")),
+        ({}, ("like",)),
+    ],
+)
+def test_lists_are_judged_by_the_binary_tasks_of_the_utility_unless_others_are_named(
+    recommend: dict[str, Any], target: tuple[str, ...]
+) -> None:
+    assert tiny_scenario(recommend=recommend).target == target
+
+
+@pytest.mark.parametrize(
+    ("recommend", "message"),
+    [
+        ({"target": ["lik"]}, "recommend.target: unknown task 'lik', did you mean 'like'"),
+        (
+            {"utility": "like", "gains": {"rating": 2.0}},
+            r"recommend.gains: 'rating' is not a target.* \(targets: like\)",
+        ),
+        ({"gains": {"like": 0.0}}, "recommend.gains.like: Input should be greater than 0"),
+        ({"ranker": "softmx"}, "recommend.ranker"),
+        ({"reranking": {"at_most": {"brand": 2}}}, "recommend.reranking.at_most.brand: 'brand' is no categorical"),
+    ],
+)
+def test_what_recommendations_cannot_be_made_by_is_refused(recommend: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        tiny_scenario(recommend=recommend)

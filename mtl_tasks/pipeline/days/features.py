@@ -22,6 +22,7 @@ from upath import UPath
 from mtl_tasks.core import columns
 from mtl_tasks.core.categories import drop_unused_categories, union_categories
 from mtl_tasks.core.days import day_text
+from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.feature_columns import FeatureColumn
 from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.als import ItemFactors
@@ -192,7 +193,12 @@ class DailyFeatures:
 def feature_columns(store: Store, features: Artifact, scenario: Scenario) -> list[FeatureColumn]:
     """Return the declarations of the columns that :func:`read_days` returns, in their order."""
     declared = {column.name: column for column in declared_columns(scenario)}
-    return [declared[name] for name in store.open(day_refs(features)[0]).column_names(_FILE)]
+    first = store.open(day_refs(features)[0])
+    names = first.column_names(_FILE)
+    unknown = [name for name in names if name not in declared]
+    if unknown:
+        raise ArtifactError(f"{first.folder}: no feature group makes its column {unknown[0]!r}; run again with --force")
+    return [declared[name] for name in names]
 
 
 def all_there(store: Store, made: Artifact) -> bool:

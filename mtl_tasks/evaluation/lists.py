@@ -108,7 +108,9 @@ class ListEvaluation:
         truth = self._with_day(truth)
         lists = truth[LIST].drop_duplicates().sort_values(LIST)
         self._lists = pd.MultiIndex.from_frame(lists)
-        self._user = np.unique(lists[columns.USER].to_numpy(), return_inverse=True)[1].astype(np.int32)
+        users, number = np.unique(lists[columns.USER].to_numpy(), return_inverse=True)
+        # Codes in an order drawn at random: in that of the ids, a stored code would tell whose list it is.
+        self._user = np.random.default_rng(settings.seed).permutation(len(users)).astype(np.int32)[number]
         self._start = np.searchsorted(catalog.starts, lists[columns.DAY].to_numpy())
         self._truth = ListTruth.of(truth, self._lists, self._start, catalog, settings.k, settings.cold_items)
         self._positives = None if history is None else self._positives_of(self._with_day(history))
@@ -175,9 +177,7 @@ class ListEvaluation:
         """
         keys, table = self._table()
         named = {value_column(*key): table[:, at].astype(np.float32) for at, key in enumerate(keys)}
-        # In an order of its own: by id, a code would tell who a user is among the others.
-        drawn = np.random.default_rng(self._settings.seed).permutation(int(self._user.max(initial=-1)) + 1)
-        return pd.DataFrame({CLUSTER: drawn.astype(np.int32)[self._user], START: self._start.astype(np.int32), **named})
+        return pd.DataFrame({CLUSTER: self._user, START: self._start.astype(np.int32), **named})
 
     def document(self) -> ListsDocument:
         """Return metrics, intervals, differences and slices."""

@@ -9,7 +9,8 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final
 
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +23,7 @@ from upath import UPath
 from mtl_tasks.core.days import zone_of
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
-from mtl_tasks.data.files import SourceFile, about_content, one_line, source_file, with_retries
+from mtl_tasks.data.files import LogFile, SourceFile, about_content, one_line, source_file, with_retries
 from mtl_tasks.scenario import Scenario, Source, Sql
 from mtl_tasks.store.durable_files import write_once
 from mtl_tasks.store.sealing import to_json
@@ -45,54 +46,80 @@ _EPOCH = datetime.date(1970, 1, 1)
 _DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
-def snapshot_log(
-    scenario: Scenario, folder: UPath, as_of_day: int, environment: Mapping[str, str], *, renew: bool = False
-) -> list[SourceFile]:
-    """Return the days of the log before ``as_of_day`` as files; days that are not kept yet are queried.
+@dataclass(frozen=True)
+class DatabaseLog:
+    """A log in a database, a :class:`~mtl_tasks.data.sources.LogSource`: one snapshot of each day, empty ones included.
 
-    Parameters
+    Attributes
     ----------
     folder
         Folder of the snapshots, with one subfolder per query.
     environment
-        Where ``source.sql.url_env`` is looked up.
-    renew
-        Query every day again. A changed day is kept beside its earlier snapshots, which runs have read or are reading;
-        from then on the newest counts.
-
-    Returns
-    -------
-    list of SourceFile
-        One per day, empty days included; their paths are relative to ``folder``.
-
-    Raises
-    ------
-    ConfigError
-        If the URL is not in the environment, or cannot be used.
-    DataError
-        If the log starts at ``as_of_day`` or later, the query fails, or a column holds several types.
-    SourceError
-        If the database does not answer. No message contains the password.
+        Where ``source.sql.url_env`` is looked up when a day is queried.
     """
-    sql = scenario.source.sql
-    assert sql is not None
-    days = range((sql.start - _EPOCH).days, as_of_day)
-    if not days:
-        raise DataError(
-            f"source.sql.start {sql.start} in {scenario.file}: not before as_of {_iso(as_of_day)}: choose a later as_of"
-        )
-    name = hashlib.sha256(to_json(_identity(scenario.source, sql))).hexdigest()[:16]
-    kept = _kept(folder / name)
-    missing = [day for day in days if renew or _iso(day) not in kept]
-    if missing:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        url = _url(scenario, sql, environment)
-        for day in missing:
-            content = with_retries(lambda day=day: _rows_of_day(scenario, url, day))  # type: ignore[misc]
-            kept[_iso(day)] = _keep(folder / name, _iso(day), kept.get(_iso(day), 0), content)
-        log.info("%s: asked %s for %d days", scenario.name, sql.name, len(missing))
-    paths = {day: f"{name}/{_file(_iso(day), kept[_iso(day)])}" for day in days}
-    return [source_file(folder / path, path, day) for day, path in paths.items()]
+
+    scenario: Scenario
+    folder: UPath
+    environment: Mapping[str, str] = field(repr=False)
+    queried: ClassVar[bool] = True
+
+    def list_days(self, as_of_day: int, *, renew: bool = False) -> list[SourceFile]:
+        """Return the snapshots; days that are not kept yet are queried.
+
+        Parameters
+        ----------
+        renew
+            Query every day again. A changed day is kept beside its earlier snapshots, which runs have read or are
+            reading; from then on the newest counts.
+
+        Raises
+        ------
+        ConfigError
+            If the URL is not in the environment, or cannot be used.
+        DataError
+            If the log starts at ``as_of_day`` or later, the query fails, or a column holds several types.
+        SourceError
+            If the database does not answer. No message contains the password.
+        """
+        days = range(self._first_day, as_of_day)
+        if not days:
+            raise DataError(
+                f"source.sql.start {self._sql.start} in {self.scenario.file}: not before as_of {_iso(as_of_day)}:"
+                " choose a later as_of"
+            )
+        return self._snapshots(days, renew)
+
+    def newest_first(self, as_of_day: int | None) -> Iterator[LogFile]:
+        """Yield the snapshots, newest first, each queried when it is asked for; errors as :meth:`list_days`."""
+        if as_of_day is None:
+            raise ConfigError("a log in a database needs --as-of: it is asked for the days before it")
+        for day in range(as_of_day - 1, self._first_day - 1, -1):
+            (file,) = self._snapshots(range(day, day + 1))
+            yield self.folder / file.path, file.path, day
+
+    @property
+    def _sql(self) -> Sql:
+        assert self.scenario.source.sql is not None
+        return self.scenario.source.sql
+
+    @property
+    def _first_day(self) -> int:
+        return (self._sql.start - _EPOCH).days
+
+    def _snapshots(self, days: range, renew: bool = False) -> list[SourceFile]:
+        name = hashlib.sha256(to_json(_identity(self.scenario.source, self._sql))).hexdigest()[:16]
+        folder = self.folder / name
+        kept = _kept(folder)
+        missing = [day for day in days if renew or _iso(day) not in kept]
+        if missing:
+            folder.mkdir(parents=True, exist_ok=True)
+            url = _url(self.scenario, self._sql, self.environment)
+            for day in missing:
+                content = with_retries(lambda day=day: _rows_of_day(self.scenario, url, day))  # type: ignore[misc]
+                kept[_iso(day)] = _keep(folder, _iso(day), kept.get(_iso(day), 0), content)
+            log.info("%s: asked %s for %d days", self.scenario.name, self._sql.name, len(missing))
+        paths = {day: f"{name}/{_file(_iso(day), kept[_iso(day)])}" for day in days}
+        return [source_file(self.folder / path, path, day) for day, path in paths.items()]
 
 
 def _kept(folder: UPath) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import tenacity
 from upath import UPath
@@ -21,11 +21,14 @@ from mtl_tasks.scenario import Scenario, Source
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Root = str | Path | UPath
+LogFile = tuple[UPath, str, int | None]  # path, name in messages, day of the partition
 
 SUFFIXES: Final = {"parquet": (".parquet",), "csv": (".csv", ".csv.gz")}
 
 _EPOCH = datetime.date(1970, 1, 1)
 _PARTITION_NAME = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
+_EVER: Final = 10**6  # a day after any in a log
 _BLOCK = 1 << 20  # bytes hashed at a time
 _ATTEMPTS = 3
 _FIRST_PAUSE = 0.5  # seconds; doubled after every attempt
@@ -51,52 +54,81 @@ class SourceFile:
     etag: str | None = None
 
 
-def list_sources(scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
-    """Find and fingerprint the files that a run at ``as_of_day`` reads: the log's in day order, then the tables.
+@dataclass(frozen=True)
+class FileLog:
+    """A log in files, a :class:`~mtl_tasks.data.sources.LogSource`: a single file, or a folder partitioned by day.
+
+    Attributes
+    ----------
+    folder
+        Folder that the scenario's relative paths start from.
+    """
+
+    scenario: Scenario
+    folder: Root
+    queried: ClassVar[bool] = False
+
+    def list_days(self, as_of_day: int, *, renew: bool = False) -> list[SourceFile]:
+        """Find and fingerprint the files; ``renew`` changes nothing, as every listing reads them anew.
+
+        Raises
+        ------
+        DataError
+            If the file or folder is missing, a folder is empty, a partition's name or content is not understood, or no
+            partition is before ``as_of_day``.
+        SourceError
+            If their bucket or server does not answer.
+        ConfigError
+            If the path's protocol is unknown or its package is not installed.
+        """
+
+        def found() -> list[SourceFile]:
+            with readable(self._name):
+                return [source_file(*entry) for entry in self._entries(as_of_day)]
+
+        return with_retries(found)
+
+    def newest_first(self, as_of_day: int | None) -> Iterator[LogFile]:
+        """Return the files, newest first, without opening them; errors as :meth:`list_days`."""
+        with readable(self._name):
+            found = self._entries(_EVER if as_of_day is None else as_of_day)
+            if not found[0][0].exists():
+                raise FileNotFoundError
+            return reversed(found)
+
+    @property
+    def _events(self) -> str:
+        assert self.scenario.source.events is not None
+        return self.scenario.source.events
+
+    @property
+    def _name(self) -> str:
+        return f"source.events {self._events!r} in {self.scenario.file}"
+
+    def _entries(self, as_of_day: int) -> list[LogFile]:
+        path = locate(self.folder, self._events)
+        if path.is_dir():
+            return list(_partition_files(path, self._events, self.scenario, as_of_day))
+        return [(path, self._events, None)]
+
+
+def list_tables(scenario: Scenario, root: Root) -> list[SourceFile]:
+    """Find and fingerprint the files beside the log.
 
     Parameters
     ----------
     root
         Folder that the scenario's relative paths start from.
-    as_of_day
-        UTC days since 1970-01-01; partitions from this day on are left out.
 
     Raises
     ------
     DataError
-        If a file or folder is missing, a folder is empty, a partition's name or content is not understood, or no
-        partition is before ``as_of_day``.
+        If a file is missing.
     SourceError
         If their bucket or server does not answer.
     ConfigError
         If a path's protocol is unknown or its package is not installed.
     """
-    found = [] if scenario.source.events is None else list_log(scenario.source.events, scenario, root, as_of_day)
-    return [*found, *list_tables(scenario, root)]
-
-
-def list_log(events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int) -> list[SourceFile]:
-    """As :func:`list_sources`, for the log's files only."""
-
-    def found() -> list[SourceFile]:
-        with readable(f"source.events {events!r} in {scenario.file}"):
-            return [source_file(*entry) for entry in log_files(events, scenario, root, as_of_day)]
-
-    return with_retries(found)
-
-
-def log_files(
-    events: str, scenario: Scenario, root: str | Path | UPath, as_of_day: int
-) -> list[tuple[UPath, str, int | None]]:
-    """Return (path, path as in the scenario, day) of the log's files before ``as_of_day``, without opening them."""
-    path = locate(root, events)
-    if path.is_dir():
-        return list(_partition_files(path, events, scenario, as_of_day))
-    return [(path, events, None)]
-
-
-def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile]:
-    """As :func:`list_sources`, for the files beside the log only."""
 
     def found() -> list[SourceFile]:
         listed = []
@@ -108,7 +140,7 @@ def list_tables(scenario: Scenario, root: str | Path | UPath) -> list[SourceFile
     return with_retries(found)
 
 
-def locate(root: str | Path | UPath, path: str) -> UPath:
+def locate(root: Root, path: str) -> UPath:
     """Return the location of a path of the scenario.
 
     Raises

@@ -18,14 +18,15 @@ from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import DataError, MtlError, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import ColumnRef
-from mtl_tasks.data.files import list_tables, with_retries
+from mtl_tasks.data.files import LogFile, list_tables, with_retries
 from mtl_tasks.data.interactions import join_parts, log_column, log_column_refs
 from mtl_tasks.data.prior import with_prior
 from mtl_tasks.data.reading import wanted_columns
+from mtl_tasks.data.sources import LogSource, open_log
 from mtl_tasks.data.splits import Windows, describe_rows, label_rows, log_days, window_faults
 from mtl_tasks.data.validation import FaultPolicy, ValidationResult, validate_interactions
 from mtl_tasks.onboarding.attribute_table import Side, describe_table, table_faults
-from mtl_tasks.onboarding.files import HISTORY, LogFile, day_of, in_turn, list_entries
+from mtl_tasks.onboarding.files import HISTORY, day_of, in_turn, list_entries
 from mtl_tasks.onboarding.obstacles import find_obstacles
 from mtl_tasks.onboarding.profile import Profile, profile
 from mtl_tasks.onboarding.sample import Sample, read_sample
@@ -121,14 +122,15 @@ def inspect(
     _judge_settings(scenario, found)
     with quoting_rows(scenario.validation.quote_rows), tempfile.TemporaryDirectory() as kept:
         entries: list[LogFile] = []
+        source = open_log(scenario, root, UPath(kept), environment)
         with found.caught():
-            entries = with_retries(lambda: list_entries(scenario, as_of, root, UPath(kept), rows, environment))
+            entries = with_retries(lambda: list_entries(source, as_of, rows))
             entries = entries if as_of is not None else _until_today(scenario, entries, today, found)
         with found.caught():
             list_tables(scenario, root)
         if entries and found.ready:
             attribution: dict[str, Any] = {}
-            frame, first_day = _read(scenario, entries, (as_of, today), rows, found, attribution)
+            frame, first_day = _read(scenario, source, entries, (as_of, today), rows, found, attribution)
             if frame is not None and found.complete and scenario.source.prior is not None:
                 frame, first_day = _with_prior(scenario, frame, root, found), None
             if frame is not None:
@@ -175,6 +177,7 @@ def _judge_settings(scenario: Scenario, found: Inspection) -> None:
 
 def _read(
     scenario: Scenario,
+    source: LogSource,
     entries: list[LogFile],
     ends: tuple[pd.Timestamp | None, pd.Timestamp | None],
     rows: int,
@@ -199,7 +202,7 @@ def _read(
         chosen.append((name, day, sample.table))
         left, whole = left - len(sample.table), whole and sample.whole
     chosen.sort(key=lambda part: part[0])
-    found.complete = whole and len(chosen) == len(entries) and (scenario.source.sql is None or left > 0)
+    found.complete = whole and len(chosen) == len(entries) and (not source.queried or left > 0)
     read = sum(len(table) for _, _, table in chosen)
     if not found.complete and not days and as_of is None:
         found.notes.append(

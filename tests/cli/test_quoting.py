@@ -12,8 +12,7 @@ from upath import UPath
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import DataError, MtlError, may_quote, quoting_rows
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.database import snapshot_log
-from mtl_tasks.data.files import list_sources
+from mtl_tasks.data.database import DatabaseLog
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.onboarding.check import inspect
 from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
@@ -24,7 +23,7 @@ from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store
 from tests.data.validation.sample import good_log, spoil, validate
 from tests.support.databases import fill, sql_scenario
-from tests.support.logs import AS_OF, AS_OF_DAY, tiny_items, tiny_log, tiny_scenario, write_log
+from tests.support.logs import AS_OF, AS_OF_DAY, list_sources, tiny_items, tiny_log, tiny_scenario, write_log
 
 HELD = "73571"  # what no message may hold
 
@@ -68,7 +67,7 @@ def _several_types(root: Path) -> object:
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE log SET stars = '{HELD}x' WHERE person = 103"))  # noqa: S608
     engine.dispose()
-    return snapshot_log(sql_scenario(url), UPath(root / "kept"), AS_OF_DAY, {})
+    return DatabaseLog(sql_scenario(url), UPath(root / "kept"), {}).list_days(AS_OF_DAY)
 
 
 FAULTS = {

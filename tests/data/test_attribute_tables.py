@@ -13,8 +13,7 @@ import pytest
 from mtl_tasks.core.columns import ITEM, TITLE, USER, VALID
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import newest, read_items, read_users
-from mtl_tasks.data.files import list_sources
-from tests.support.logs import AS_OF_DAY, tiny_log, tiny_scenario, write_log
+from tests.support.logs import AS_OF_DAY, list_sources, tiny_log, tiny_scenario, write_log
 
 PEOPLE = {
     "path": "people.parquet",

@@ -17,13 +17,12 @@ from mtl_tasks.core.columns import DAY, ITEM, KNOWN, REASON, TIME, USER, WINDOW,
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.attribution import TYPE, VALUE, join_labels
-from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import Windows, make_rows
 from mtl_tasks.data.validation import ValidationResult, validate_interactions
 from mtl_tasks.onboarding.check import inspect
 from mtl_tasks.scenario import Scenario
-from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, FIRST_DAY, tiny_log, tiny_scenario
+from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, DOCUMENT, FIRST_DAY, list_sources, tiny_log, tiny_scenario
 
 RATING, BUY = label("rating"), label("buy")
 

@@ -16,8 +16,8 @@ from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, USER
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.database import snapshot_log
-from mtl_tasks.data.files import SourceFile, list_sources, list_tables, with_retries
+from mtl_tasks.data.database import DatabaseLog
+from mtl_tasks.data.files import SourceFile, list_tables, with_retries
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.pipeline.engine import Run, run_stage
@@ -25,7 +25,7 @@ from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store
 from tests.support.databases import PASSWORD, QUERY, fill, postgres_cluster, sql_scenario
-from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
+from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, list_sources, tiny_log, tiny_scenario, write_log
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def snapshot(
     scenario: Scenario, root: Path, url: str, as_of_day: int = AS_OF_DAY, renew: bool = False
 ) -> list[SourceFile]:
-    return snapshot_log(scenario, UPath(root / "kept"), as_of_day, {"TINY_URL": url}, renew=renew)
+    return DatabaseLog(scenario, UPath(root / "kept"), {"TINY_URL": url}).list_days(as_of_day, renew=renew)
 
 
 def change(url: str, statement: str) -> None:

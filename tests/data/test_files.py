@@ -13,12 +13,11 @@ import s3fs
 from mtl_tasks.core.columns import ITEM
 from mtl_tasks.core.errors import DataError, SourceError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.scenario import Scenario
 from tests.support.buckets import empty_bucket, s3_server
-from tests.support.logs import AS_OF, AS_OF_DAY, tiny_scenario, write_log
+from tests.support.logs import AS_OF, AS_OF_DAY, list_sources, tiny_scenario, write_log
 
 BUCKET = "s3://shop"
 DAY = f"{BUCKET}/log/dt=2013-05-02/part-0"

@@ -18,10 +18,18 @@ from upath import UPath
 from mtl_tasks.core.columns import FILE, ITEM, PARTITION, TIME, TITLE, USER, label
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.scenario import Scenario
-from tests.support.logs import AS_OF_DAY, DAYS, tiny_items, tiny_log, tiny_scenario, write_log, write_partition
+from tests.support.logs import (
+    AS_OF_DAY,
+    DAYS,
+    list_sources,
+    tiny_items,
+    tiny_log,
+    tiny_scenario,
+    write_log,
+    write_partition,
+)
 
 FIRST = "log/dt=2013-05-01/part-0.parquet"
 SECOND = "log/dt=2013-05-02/part-0.parquet"

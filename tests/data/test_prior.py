@@ -13,8 +13,8 @@ from mtl_tasks.core.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USE
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.database import snapshot_log
-from mtl_tasks.data.files import list_sources, list_tables
+from mtl_tasks.data.database import DatabaseLog
+from mtl_tasks.data.files import list_tables
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import log_days
 from mtl_tasks.data.validation import ValidationResult, validate_interactions
@@ -22,7 +22,7 @@ from mtl_tasks.pipeline.days.log import judge_parts
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import Store
 from tests.support.databases import fill, sql_scenario
-from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, tiny_log, tiny_scenario, write_log
+from tests.support.logs import AS_OF, AS_OF_DAY, DAYS, list_sources, tiny_log, tiny_scenario, write_log
 
 PRIOR: dict[str, Any] = {"path": "before.parquet", "user": "who", "item": "what", "labels": {"like": "liked"}}
 
@@ -119,7 +119,7 @@ def test_a_prior_beside_a_log_in_a_database_is_found_where_the_project_lies(tmp_
     prior().to_parquet(tmp_path / "before.parquet", index=False)
     scenario = sql_scenario(url, source__prior=PRIOR, boosting={"min_data_in_leaf": 2, "num_leaves": 2})
     kept = UPath(tmp_path / "kept")
-    files = [*snapshot_log(scenario, kept, AS_OF_DAY, {}), *list_tables(scenario, tmp_path)]
+    files = [*DatabaseLog(scenario, kept, {}).list_days(AS_OF_DAY), *list_tables(scenario, tmp_path)]
     run = Run(scenario, AsOf(AS_OF_DAY), Store(str(tmp_path / "store")))
     [part] = judge_parts(run, {}, files, tmp_path, kept)
     assert len(part.frame("events")) == len(prior()) + len(tiny_log())

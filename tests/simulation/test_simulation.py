@@ -16,7 +16,6 @@ import pytest
 from mtl_tasks.cli import main as cli
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.splits import Windows, make_rows
 from mtl_tasks.data.validation import validate_interactions
@@ -25,6 +24,7 @@ from mtl_tasks.scenario import load_scenario
 from mtl_tasks.simulation import Settings, bayes_limits, simulate
 from mtl_tasks.simulation import files as files_module
 from tests.conftest import PROJECT
+from tests.support.logs import list_sources
 
 SMALL = {"users": 300, "items": 120, "days": 14, "events": 4_200, "seed": 3}
 LARGE = {"users": 3_000, "items": 600, "days": 42, "events": 120_000, "seed": 5}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtl_tasks.data.files import FileLog, SourceFile, list_tables
 from mtl_tasks.scenario import Scenario, parse_scenario
 
 FIRST_DAY = pd.Timestamp("2013-05-01", tz="UTC")
@@ -77,6 +78,11 @@ def tiny_items() -> pd.DataFrame:
     ids = np.arange(1, ITEMS + 1)
     genres = np.where(ids % 2 == 0, "Drama|War", "Comedy")
     return pd.DataFrame({"film": ids, "name": [f"Film {n}" for n in ids], "year": 1990.0 + ids, "genres": genres})
+
+
+def list_sources(scenario: Scenario, root: Path, as_of_day: int) -> list[SourceFile]:
+    """Return the files that a run of a log in files reads: the log's and those of the tables beside it."""
+    return [*FileLog(scenario, root).list_days(as_of_day), *list_tables(scenario, root)]
 
 
 def write_log(root: Path, rows: pd.DataFrame | None = None, items: pd.DataFrame | None = None) -> None:

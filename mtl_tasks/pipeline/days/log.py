@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from mtl_tasks.core.categories import drop_unused_categories, union_categories
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import narrow_ids, to_pandas
-from mtl_tasks.data.files import SourceFile
+from mtl_tasks.data.files import Root, SourceFile
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.validation import ValidatedRows, validate_rows
 from mtl_tasks.pipeline.days.blocks import BLOCK_DAYS, block_name, divided
@@ -39,8 +38,6 @@ EVENTS: Final = "events"
 _QUARANTINE: Final = "quarantine"
 _IDS: Final = (columns.USER, columns.ITEM)
 _BLOCK_BYTES: Final = 256 * 1024  # of the log's files: below, an artifact costs more than its rows
-
-Root = str | Path | UPath
 
 
 class Part(NamedTuple):
@@ -63,7 +60,7 @@ Parts = dict[str, Part]
 
 
 def judge_parts(
-    run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, snapshots: UPath | None
+    run: Run, config: Mapping[str, Any], files: list[SourceFile], root: Root, log_folder: Root
 ) -> list[Artifact]:
     """Return the artifact of every part of the log, made now if the store has none; in order of days.
 
@@ -75,8 +72,8 @@ def judge_parts(
         All files of the run, as they were when it began.
     root
         Folder that the scenario's relative paths start from.
-    snapshots
-        Folder of the log's files if they are snapshots of a database.
+    log_folder
+        Folder that the paths of the log's files start from.
 
     Raises
     ------
@@ -90,7 +87,7 @@ def judge_parts(
             run.store.reuse(artifact.ref)
     known = {key: artifact.json("part") for key, artifact in found.items() if artifact is not None}
     missing = {key: part for key, part in parts.items() if found[key] is None}
-    made = _make(run, missing, files, (root, snapshots or root), list(known.values())) if missing else {}
+    made = _make(run, missing, files, (root, log_folder), list(known.values())) if missing else {}
     log.info("%s: %d parts of the log judged, of %d reused", run.scenario.name, len(missing), len(known))
     return [found[key] or made[key] for key in parts]
 

@@ -13,9 +13,7 @@ from mtl_tasks.pipeline.stages.inputs import load_events
 from mtl_tasks.store.artifacts import DAYS, Payload
 
 if TYPE_CHECKING:
-    from upath import UPath
-
-    from mtl_tasks.data.files import SourceFile
+    from mtl_tasks.data.sources import LogSource
 
 ROOT = "."  # the project's folder is the working directory of every process that runs stages
 
@@ -36,24 +34,19 @@ def resolve(run: Run, inputs: Inputs) -> Payload:
 
 def resolve_config(run: Run) -> dict[str, Any]:
     """Return the source and its files; they are hashed, or queried from the database, here because the key needs it."""
-    files = _list_files(run)
+    from mtl_tasks.data.files import list_tables
+
+    # A run by force queries a database again.
+    days = _log_source(run).list_days(run.as_of.day, renew=run.force is not None)
+    files = [*days, *list_tables(run.scenario, ROOT)]
     return {"source": run.scenario.source.model_dump(mode="json"), "files": [asdict(file) for file in files]}
 
 
-def _list_files(run: Run) -> list[SourceFile]:
-    from mtl_tasks.data.files import list_sources, list_tables
-
-    if run.scenario.source.sql is None:
-        return list_sources(run.scenario, ROOT, run.as_of.day)
-    from mtl_tasks.data.database import snapshot_log
+def _log_source(run: Run) -> LogSource:
+    from mtl_tasks.data.sources import open_log
 
     # The environment is read here, by the process that queries the database: a password must not travel with the run.
-    days = snapshot_log(run.scenario, _snapshots(run), run.as_of.day, os.environ, renew=run.force is not None)
-    return [*days, *list_tables(run.scenario, ROOT)]
-
-
-def _snapshots(run: Run) -> UPath:
-    return run.store.inside(run.scenario.name, "snapshots")
+    return open_log(run.scenario, ROOT, run.store.inside(run.scenario.name, "snapshots"), os.environ)
 
 
 def validate(run: Run, inputs: Inputs) -> Payload:
@@ -68,8 +61,7 @@ def validate(run: Run, inputs: Inputs) -> Payload:
     sections["rows"] = {
         name: inputs.config["validation"][name] for name in ("earliest", "latest", "duplicates", "quote_rows")
     }
-    snapshots = None if run.scenario.source.sql is None else _snapshots(run)
-    parts = judge_parts(run, sections, files, ROOT, snapshots)
+    parts = judge_parts(run, sections, files, ROOT, _log_source(run).folder)
     events = joined_events([part.frame(EVENTS) for part in parts])
     records = [part.json("part")["record"] for part in parts]
     result = validate_log(records, events, joined_quarantine(parts), run.scenario, run.as_of.timestamp)

@@ -13,12 +13,11 @@ import pytest
 from mtl_tasks.core.columns import DAY, FILE, ITEM, PARTITION, REASON, TIME, USER
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.data.attribute_tables import read_items
-from mtl_tasks.data.files import list_sources
 from mtl_tasks.data.interactions import read_log
 from mtl_tasks.data.validation import validate_interactions
 from mtl_tasks.store.artifacts import Payload
 from tests.data.validation.sample import FILES, ITEMS, LIKE, RATING, SPOILERS, bad_log, good_log, spoil, validate
-from tests.support.logs import AS_OF, AS_OF_DAY, tiny_log, tiny_scenario, write_log, write_partition
+from tests.support.logs import AS_OF, AS_OF_DAY, list_sources, tiny_log, tiny_scenario, write_log, write_partition
 
 
 def test_a_good_log_passes_whole_with_canonical_columns() -> None:

@@ -15,7 +15,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import group_starts
 from mtl_tasks.data.relevance import GAIN, relevance
 from mtl_tasks.features.builder import Tables
-from mtl_tasks.recommend.rankers.base import LabeledLists, RankingRows, ranks_within
+from mtl_tasks.recommend.rankers.base import LabeledLists, RankingRows, ranks_within, thin
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.scenario import Scenario
 
@@ -82,7 +82,7 @@ class ListSampler:
     def __init__(self, events: pd.DataFrame, tables: Tables, scenario: Scenario) -> None:
         self._events, self._tables, self._scenario = events, tables, scenario
 
-    def truth(self, day: int, horizon: int, salt: int = 0) -> pd.DataFrame:
+    def truth(self, day: int, horizon: int) -> pd.DataFrame:
         """Return the truth of a day's users, or of a sample of them: user, item and gain."""
         scenario, settings = self._scenario, self._scenario.recommend
         leave_out = settings.repeat == "leave_out"
@@ -100,7 +100,7 @@ class ListSampler:
         users = found[columns.USER].unique()
         if len(users) <= settings.ranking.users:
             return found
-        rng = np.random.default_rng([scenario.seed, day, salt])
+        rng = np.random.default_rng([scenario.seed, day])
         return found[found[columns.USER].isin(rng.choice(users, settings.ranking.users, replace=False))]
 
     def make(self, scorer: Scorer, days: tuple[int, ...], horizon: int, *, predicted: bool) -> list[DayLists]:
@@ -118,9 +118,11 @@ class ListSampler:
         for rows in scorer.unranked(self._events, self._tables, users) if users else ():
             day = int(rows.scored[columns.DAY].iloc[0])
             batch = _Batch.of(rows, truths[day])
+            if not len(batch.gain):  # no user of the batch has a relevant candidate
+                continue
             if predicted:
                 batch = _Batch(scorer.with_utilities(batch.rows), batch.gain)
-            elif len(batch.gain):
+            else:
                 batch = batch.thinned(np.random.default_rng([self._scenario.seed, day, len(parts[day])]))
             parts[day].append(batch)
         k = self._scenario.recommend.top_k
@@ -146,13 +148,9 @@ class _Batch:
         return cls(rows.where(teaching), gain[teaching])
 
     def thinned(self, rng: np.random.Generator) -> _Batch:
-        """Keep the relevant candidates and a sample of the others; a small sample of an easy choice teaches most."""
-        drawn = rng.random(len(self.gain))
-        first = np.where(self.gain > 0, 2.0, drawn)
-        users = self.rows.scored[columns.USER].to_numpy()
-        relevant = self.gain > 0
-        number = np.cumsum(group_starts(users)) - 1
-        kept = ranks_within(users, first, drawn) <= NEGATIVES + np.bincount(number, weights=relevant)[number]
+        """Keep the relevant candidates and a sample of the others."""
+        number = np.cumsum(group_starts(self.rows.scored[columns.USER].to_numpy())) - 1
+        kept = thin(number, self.gain, NEGATIVES, rng)
         return _Batch(self.rows.where(kept), self.gain[kept])
 
 

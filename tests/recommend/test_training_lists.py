@@ -136,3 +136,28 @@ def test_thinned_lists_keep_every_relevant_candidate(sampler: ListSampler) -> No
     assert kept.gain.sum() == gain.sum()
     assert (kept.gain == 0).sum() == 2 * NEGATIVES
     assert kept.rows.features["x"].tolist() == kept.rows.scored[columns.ITEM].tolist()
+
+
+def test_a_label_that_becomes_final_after_the_horizon_is_not_counted(
+    events: pd.DataFrame, scenario: Scenario
+) -> None:
+    inside = events[columns.DAY].between(DAY, DAY + HORIZON - 1)
+    late = inside & (events[columns.ITEM] % 4 == 2)
+    known = events[columns.DAY].where(~late, DAY + HORIZON).astype(np.int32)
+    items = tables(item_table([10 + 2 * code for code in range(ITEMS)]))
+    early = ListSampler(events.assign(**{columns.KNOWN: events[columns.DAY]}), items, scenario).truth(DAY, HORIZON)
+    found = ListSampler(events.assign(**{columns.KNOWN: known}), items, scenario).truth(DAY, HORIZON)
+    assert 0 < len(found) < len(early)
+    assert (found[columns.ITEM] % 4 != 2).all()
+    pd.testing.assert_frame_equal(found, early[early[columns.ITEM] % 4 != 2].reset_index(drop=True))
+
+
+def test_users_without_a_relevant_candidate_teach_nothing_and_break_nothing(
+    events: pd.DataFrame, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtl_tasks.recommend.scorer.BATCH_USERS", 1)
+    recommend = scenario.recommend.model_copy(update={"candidates": 1})
+    scenario = scenario.model_copy(update={"recommend": recommend})
+    sampler = ListSampler(events, tables(item_table([])), scenario)
+    (alone,) = sampler.make(scorer(scenario, events), (DAY,), HORIZON, predicted=False)
+    assert alone.users > len(alone.lists) > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -66,11 +66,6 @@ class LabeledLists:
     def __len__(self) -> int:
         return len(self.ideal)
 
-    @property
-    def with_positives(self) -> int:
-        """Number of lists with a relevant candidate; only they teach an order."""
-        return len(np.unique(self.lists[self.gain > 0]))
-
     def where(self, chosen: NDArray[np.bool_]) -> LabeledLists:
         """Select some of the lists by a mask, bool (lists,)."""
         mask = chosen[self.lists]
@@ -79,9 +74,14 @@ class LabeledLists:
             self.rows.where(mask), renumbered[self.lists[mask]], self.gain[mask], self.ideal[chosen], self.users[chosen]
         )
 
-    def only_with_positives(self) -> LabeledLists:
-        """Select the lists with a relevant candidate."""
-        return self.where(np.bincount(self.lists, weights=self.gain, minlength=len(self)) > 0)
+    def without_features(self) -> LabeledLists:
+        """Return the same lists for rankers that read no features, which take most of the memory."""
+        return replace(self, rows=RankingRows(self.rows.scored, pd.DataFrame(index=self.rows.scored.index)))
+
+    def thinned(self, most: int, rng: np.random.Generator) -> LabeledLists:
+        """Keep the relevant candidates, and at most ``most`` others of each list, drawn at random."""
+        kept = thin(self.lists, self.gain, most, rng)
+        return replace(self, rows=self.rows.where(kept), lists=self.lists[kept], gain=self.gain[kept])
 
 
 class Ranker(ABC):
@@ -115,6 +115,19 @@ class Ranker(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what the ranker is made of, for reports."""
         return {}
+
+
+def thin(lists: NDArray[np.int64], gain: NDArray[np.float32], most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mark the rows with gain, and at most ``most`` others of each list, drawn at random, bool (n,).
+
+    Parameters
+    ----------
+    lists
+        int64 (n,) number of each row's list, ascending.
+    """
+    relevant, drawn = gain > 0, rng.random(len(gain))
+    allowed = most + np.bincount(lists, weights=relevant)
+    return ranks_within(lists, np.where(relevant, 2.0, drawn), drawn) <= allowed[lists]
 
 
 def ranks_within(groups: NDArray[Any], score: Values, ties: Values) -> NDArray[np.int64]:

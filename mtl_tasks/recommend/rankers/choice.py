@@ -23,7 +23,7 @@ from mtl_tasks.recommend.rankers.fixed import (
 from mtl_tasks.recommend.rankers.lambdarank import LambdaRanker
 from mtl_tasks.recommend.rankers.softmax import SoftmaxRanker
 from mtl_tasks.recommend.rankers.stacked import StackedRanker
-from mtl_tasks.recommend.training_lists import DayLists, ListDays, ndcg
+from mtl_tasks.recommend.training_lists import NEGATIVES, DayLists, ListDays, ndcg
 from mtl_tasks.scenario import RANKERS, RankerName, Scenario
 from mtl_tasks.store.documents.rank import RankDocument, RankerEvidence, TrainingDay
 
@@ -93,20 +93,21 @@ def _fit_learned(
     scenario: Scenario,
 ) -> None:
     """Add the fitted rankers, and their out-of-fold scores of the blend window's lists."""
-    lists = blend.lists
+    full, lists = blend.lists, blend.lists.without_features()
     rankers["softmax"] = SoftmaxRanker.fit(lists, scenario)
     scores["softmax"] = _cross_fitted(lists, lambda fit, held: SoftmaxRanker.fit(fit, scenario).scores(held.rows))
     trees = _trees(early, left_out, scenario)
     if trees is None:
         return
-    scores["lambdarank"] = made = trees.scores(lists.rows)
+    scores["lambdarank"] = made = trees.scores(full.rows)
 
     def stacked(fit: LabeledLists, held: LabeledLists, fit_rows: Values, held_rows: Values) -> Values:
         return StackedRanker.fit(fit, trees, fit_rows, scenario).combined(held.rows, held_rows)
 
     scores["stacked"] = _cross_fitted(lists, stacked, made)
     filled = [day.lists for day in early if len(day.lists)]
-    refitted = LambdaRanker.fit([*filled, lists], None, scenario, trees.rounds)
+    thinned = full.thinned(NEGATIVES, np.random.default_rng(scenario.seed))
+    refitted = LambdaRanker.fit([*filled, thinned], None, scenario, trees.rounds)
     rankers["lambdarank"] = refitted
     rankers["stacked"] = StackedRanker.fit(lists, trees, made, scenario).with_trees(refitted)
 

@@ -84,17 +84,17 @@ def test_too_few_lists_leave_lambdarank_out_with_the_reason(caplog: pytest.LogCa
     assert document.chosen in ("softmax", "als", "utility", "rrf", "popularity", "popularity_1d")
     with caplog.at_level(logging.WARNING):
         document = fit_rankers(DAYS, [day(1), day(2)], day(3), with_ranker("lambdarank", scenario)).document
-    assert (document.chosen, document.degraded) == ("utility", True)
+    assert (document.chosen, document.degraded) == ("popularity", True)
     assert "lambdarank was requested and not fitted: 120 lists" in caplog.text
 
 
 @pytest.mark.parametrize("blend", [None, day(3, users=19)])
-def test_without_lists_to_choose_by_the_utility_orders_and_that_is_said(
+def test_without_lists_to_choose_by_popularity_orders_and_that_is_said(
     blend: DayLists | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         made = fit_rankers(DAYS, [day(1), day(2)], blend, ranking_scenario())
-    assert made.document.chosen == "utility"
+    assert made.document.chosen == "popularity"
     assert made.document.degraded
     assert "nothing to choose by: fewer than 20 lists" in made.document.note
     assert made.document.note in caplog.text
@@ -107,3 +107,11 @@ def test_of_equally_good_rankers_the_simplest_is_chosen() -> None:
     blend = DayLists(15_800, 40, replace(lists, rows=replace(lists.rows, scored=scored), gain=lists.gain * 0 + 1))
     document = fit_rankers(DAYS, [], blend, ranking_scenario()).document
     assert document.chosen == "utility"
+
+
+def test_a_day_without_a_teaching_list_is_left_out_of_the_trees() -> None:
+    empty = DayLists(15_781, 40, draw_lists(1).where(np.zeros(40, dtype=np.bool_)))
+    document = fit_rankers(DAYS, [empty, day(1)], day(3), ranking_scenario()).document
+    assert "60 lists of 1 days before the blend window" in document.left_out["lambdarank"]
+    made = fit_rankers(DAYS, [day(1), empty, day(2)], day(3), ranking_scenario())
+    assert {"lambdarank", "stacked"} <= set(made.rankers)

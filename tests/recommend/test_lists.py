@@ -20,6 +20,7 @@ from mtl_tasks.recommend.lists import recommend_top_k, sample_people
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario.reranking import Reranking
 from mtl_tasks.store.artifacts import to_json
 from tests.support.worlds import (
     END,
@@ -217,3 +218,36 @@ def test_a_prediction_on_the_log_scale_comes_in_the_units_of_its_label() -> None
     predicted = pd.DataFrame({columns.prediction("rating"): np.log1p([0.0, 4.0])})
     assert utility(predicted, pd.Series([0.0, 0.0]), "2 * rating", scenario) == pytest.approx([0.0, 8.0])
     assert scenario.tasks["rating"].limits == pytest.approx((0.0, np.log(11.0)))
+
+
+def with_rules(scorer: Scorer, **rules: Any) -> Scorer:
+    recommend = scorer.scenario.recommend.model_copy(update={"reranking": Reranking.model_validate(rules)})
+    return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
+
+
+def test_excluded_items_are_no_candidates_so_that_every_place_has_a_prediction(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
+) -> None:
+    ruled = with_rules(shortlisting(scorer, 1), exclude=[{"attribute": "genres", "values": ["Drama"]}])
+    made = recommend_top_k(ruled, events, tables(items), END)
+    banned = set(items.loc[items["genres"].str.contains("Drama"), columns.ITEM])
+    assert set(lists[columns.ITEM]) & banned
+    assert not set(made.lists[columns.ITEM]) & banned
+    assert made.excluded == len(banned & set(events[columns.ITEM]))
+    predicted = [SCORE, UTILITY, *(columns.prediction(task) for task in ruled.scenario.tasks)]
+    assert np.isfinite(made.lists[predicted].to_numpy()).all()
+
+
+def test_places_that_rules_fill_from_beyond_the_shortlist_have_a_prediction(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
+) -> None:
+    ruled = with_rules(shortlisting(scorer, 1), at_most={"genres": 1})
+    made = recommend_top_k(ruled, events, tables(items), END).lists
+    unlimited = recommend_top_k(
+        with_rules(shortlisting(scorer, None), at_most={"genres": 1}), events, tables(items), END
+    )
+    predicted = [SCORE, UTILITY, *(columns.prediction(task) for task in ruled.scenario.tasks)]
+    assert np.isfinite(made[predicted].to_numpy()).all()
+    both = made.merge(unlimited, on=[columns.USER, columns.ITEM], suffixes=("", " of all"))
+    assert len(both) > 0.5 * len(made)
+    np.testing.assert_allclose(both[UTILITY], both[f"{UTILITY} of all"], rtol=1e-9)

@@ -138,9 +138,7 @@ def test_thinned_lists_keep_every_relevant_candidate(sampler: ListSampler) -> No
     assert kept.rows.features["x"].tolist() == kept.rows.scored[columns.ITEM].tolist()
 
 
-def test_a_label_that_becomes_final_after_the_horizon_is_not_counted(
-    events: pd.DataFrame, scenario: Scenario
-) -> None:
+def test_a_label_that_becomes_final_after_the_horizon_is_not_counted(events: pd.DataFrame, scenario: Scenario) -> None:
     inside = events[columns.DAY].between(DAY, DAY + HORIZON - 1)
     late = inside & (events[columns.ITEM] % 4 == 2)
     known = events[columns.DAY].where(~late, DAY + HORIZON).astype(np.int32)

@@ -248,6 +248,6 @@ def test_places_that_rules_fill_from_beyond_the_shortlist_have_a_prediction(
     )
     predicted = [SCORE, UTILITY, *(columns.prediction(task) for task in ruled.scenario.tasks)]
     assert np.isfinite(made[predicted].to_numpy()).all()
-    both = made.merge(unlimited, on=[columns.USER, columns.ITEM], suffixes=("", " of all"))
+    both = made.merge(unlimited.lists, on=[columns.USER, columns.ITEM], suffixes=("", " of all"))
     assert len(both) > 0.5 * len(made)
     np.testing.assert_allclose(both[UTILITY], both[f"{UTILITY} of all"], rtol=1e-9)

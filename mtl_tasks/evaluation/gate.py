@@ -63,7 +63,7 @@ class Champion:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a candidate is judged by.
+    """Evidence that a candidate is judged by.
 
     Attributes
     ----------

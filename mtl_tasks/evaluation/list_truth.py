@@ -1,4 +1,4 @@
-"""What each list is judged against: its user's gains, found by list and item."""
+"""Truth of each list: its user's gains, found by list and item."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from mtl_tasks.store.sealing import StoreKey
 
 
 class RunSpec(Document):
-    """What every process of a run starts from. The scenario file is not read again, so a run cannot change midway.
+    """Specification that every process of a run starts from. The scenario file is not read again, so a run cannot change midway.
 
     Attributes
     ----------
@@ -146,7 +146,7 @@ def _documents(upstream: Any) -> Iterator[Any]:
 
 
 class RecommendSpec(Document):
-    """What the processes start from that make recommendations with a promoted run.
+    """Starting point of the processes that make recommendations with a promoted run.
 
     Attributes
     ----------

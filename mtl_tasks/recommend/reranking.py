@@ -17,7 +17,7 @@ from mtl_tasks.scenario.reranking import Reranking
 
 @dataclass(frozen=True)
 class RerankingCounts:
-    """What the rules did to the recommendations of some users; the counts of batches add up.
+    """Counts of changes that the rules made to the recommendations of some users; those of batches add up.
 
     Attributes
     ----------

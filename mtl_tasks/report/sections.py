@@ -1,4 +1,4 @@
-"""What the sections of a run's page show: figures, tables and charts, for the template ``sections.html``."""
+"""Figures, tables and charts of a run's page, for the template ``sections.html``."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ RANKERS: Final[tuple[RankerName, ...]] = get_args(RankerName)  # the simplest fi
 
 
 class Ranking(Model):
-    """What rankers are fitted on: lists made on days before the test window, as recommendations are made."""
+    """Lists that rankers are fitted on, made on days before the test window as recommendations are made."""
 
     days: Whole = Field(
         default=4,

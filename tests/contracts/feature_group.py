@@ -1,4 +1,4 @@
-"""What every feature group must do; a test class of a group inherits this and names the group."""
+"""Behavior of every feature group; a test class of a group inherits this and names the group."""
 
 from __future__ import annotations
 

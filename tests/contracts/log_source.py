@@ -1,4 +1,4 @@
-"""What every source of a log must do; a test class of a kind inherits this and says where the log is."""
+"""Behavior of every source of a log; a test class of a kind inherits this and says where the log is."""
 
 from __future__ import annotations
 

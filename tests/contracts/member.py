@@ -1,4 +1,4 @@
-"""What every member kind must do; a test class of a kind inherits this and names the kind."""
+"""Behavior of every member kind; a test class of a kind inherits this and names the kind."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ class MemberContract:
 
 
 class BoostedContract(MemberContract):
-    """What every member that grows trees must do beside."""
+    """Further behavior of every member that grows trees."""
 
     def test_what_cannot_be_learned_from_is_refused(self, scenario: Scenario) -> None:
         train = draw_table(600, 1)

@@ -1,4 +1,4 @@
-"""What every ranker must do; a test class of a kind inherits this and says how to make one."""
+"""Behavior of every ranker; a test class of a kind inherits this and says how to make one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is reported of the test window: by member, against the floor, by slice, and of the lists."""
+"""Evaluation of the test window: by member, against the floor and by slice."""
 
 from __future__ import annotations
 

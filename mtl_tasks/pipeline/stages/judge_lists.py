@@ -44,7 +44,7 @@ LIST_VALUES = "list_values"  # the file with the metrics of each list, for the g
 
 @dataclass(frozen=True)
 class ListTruths:
-    """What users took after each start day.
+    """Items that users took after each start day.
 
     Attributes
     ----------

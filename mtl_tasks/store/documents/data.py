@@ -75,7 +75,7 @@ class Attribution(PartialDocument):
 
 
 class ValidationReport(PartialDocument):
-    """What validation found in the log.
+    """Result of validating the log.
 
     Attributes
     ----------

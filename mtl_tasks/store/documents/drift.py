@@ -131,7 +131,7 @@ class Distributions(StoredDocument):
 
 
 class Drift(ArtifactDocument):
-    """What is shown about the drift of a run.
+    """Drift of a run, as pages show it.
 
     Attributes
     ----------

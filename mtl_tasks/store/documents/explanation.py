@@ -6,14 +6,14 @@ from mtl_tasks.core.documents import PartialDocument
 
 
 class Contribution(PartialDocument):
-    """What a feature added to a score; ``words`` name the feature and its value."""
+    """Contribution of a feature to a score; ``words`` name the feature and its value."""
 
     words: str
     contribution: float
 
 
 class OtherContributions(PartialDocument):
-    """What the features that are not listed added, together."""
+    """Contribution of all features that are not listed."""
 
     features: int
     contribution: float

@@ -103,7 +103,7 @@ class OffPolicyDocument(ArtifactDocument):
 
 
 class SourceShare(ArtifactDocument):
-    """What one source finds.
+    """Recall of one source.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ class TrainingDay(ArtifactDocument):
 
 
 class RankDocument(StoredDocument):
-    """What the stage ``rank`` fitted and chose, and on what evidence."""
+    """Rankers that the stage ``rank`` fitted, and the choice among them with its evidence."""
 
     chosen: str = Field(description="the ranker that orders the recommendations")
     requested: str = Field(description="recommend.ranker")

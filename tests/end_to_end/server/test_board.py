@@ -42,7 +42,7 @@ PAGES = ["home", "scenario", "refused", "compare", "explore"]
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is to see: the run that was refused, by DAG run and by entry, today's champion, and who has a list."""
+    """Runs to look at: the one that was refused, by DAG run and by entry, today's champion, and who has a list."""
 
     dag_run: str
     refused: RunRecord

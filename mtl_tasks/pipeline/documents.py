@@ -18,7 +18,9 @@ from mtl_tasks.store.sealing import StoreKey
 
 
 class RunSpec(Document):
-    """Specification that every process of a run starts from. The scenario file is not read again, so a run cannot change midway.
+    """Specification that every process of a run starts from.
+
+    The scenario file is not read again, so that a run cannot change midway.
 
     Attributes
     ----------

@@ -59,8 +59,8 @@ def draw_table(count: int, seed: int) -> Table:
     labels = {task: label.astype(np.float32) for task, label in labels.items()}
     labels["rating"][purchase.to_numpy() == 0] = np.nan
     features = features.mask(rng.random(features.shape) < 0.05)
-    declared = [column for column in declared_columns(member_scenario()) if column.name in COLUMNS]
-    features = features[[column.name for column in declared]]
+    by_name = {column.name: column for column in declared_columns(member_scenario())}
+    declared = [by_name[name] for name in COLUMNS]
     return Table(features, labels, users=rng.integers(0, count // 5, count), columns=declared)
 
 

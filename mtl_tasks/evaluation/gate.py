@@ -186,18 +186,18 @@ def _absolute(rule: Rule, evaluation: Evaluation) -> RuleResult:
 
 def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     metric, other = rule.metric, rule.beat
-    against = "the champion's" if other == CHAMPION else f"those by {other}"
+    limit = 0.0 - rule.margin  # not -0.0, which would be shown
+    whose = "the champion" if other == CHAMPION else other
     margin = f"at most {rule.margin:g} worse than" if rule.margin else "no worse than"
-    name = f"{LISTS} {metric} {margin} {against}{', significantly' if rule.significant else ''}"
+    name = f"{LISTS} {metric} {margin} {whose}'s{', significantly' if rule.significant else ''}"
     chosen, values = evidence.evaluation.ranking.published, evidence.list_values
     champion = evidence.champion
     if other == CHAMPION and champion is not None and champion.lists_problem is not None:
         why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
-        return RuleResult.fail("lists", name, -rule.margin, why)
+        return RuleResult.fail("lists", name, limit, why)
     if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
-        return RuleResult.fail(
-            "lists", name, -rule.margin, f"there is nothing to compare with {against}: the gate fails closed"
-        )
+        why = f"there are no recommendations by {whose} to compare with: the gate fails closed"
+        return RuleResult.fail("lists", name, limit, why)
     gate = evidence.gate
     gain, low, high = paired(
         values,
@@ -210,11 +210,11 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     )
     rows = len(values)
     if gain is None or low is None:
-        return RuleResult.fail("lists", name, -rule.margin, f"nothing can be compared on {rows:,} lists", rows=rows)
-    passed = low > -rule.margin if rule.significant else gain >= -rule.margin
+        return RuleResult.fail("lists", name, limit, f"nothing can be compared on {rows:,} lists", rows=rows)
+    passed = low > limit if rule.significant else gain >= limit
     found = Measurement(value=gain, low=low, high=high, rows=rows)
     why = f"the difference is {_with_interval(found)} on {rows:,} lists (positive is better)"
-    return _result("lists", name, -rule.margin, found, passed=passed, why=why)
+    return _result("lists", name, limit, found, passed=passed, why=why)
 
 
 def _look_up(rule: Rule, evaluation: Evaluation) -> Measurement | None:
@@ -295,7 +295,7 @@ class _Comparison:
 
     def judge(self, confidence: float) -> RuleResult:
         """Test whether the candidate is worse by less than the margin."""
-        limit, count = -self.rule.margin, 0 if self.rows is None else len(self.rows.label)
+        limit, count = 0.0 - self.rule.margin, 0 if self.rows is None else len(self.rows.label)
         obstacle = self._obstacle(count)
         if obstacle is not None:
             return RuleResult.fail("relative", self.name, limit, obstacle, rows=count)

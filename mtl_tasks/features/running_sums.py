@@ -204,7 +204,7 @@ class RunningSums:
         codes = [
             {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(kept)
         ]
-        ever, recent = (frame.assign(**told) for frame, told in zip(_both(kept), codes, strict=True))
+        ever, recent = (frame.assign(**axes) for frame, axes in zip(_both(kept), codes, strict=True))
         self._space.learn(*(ever[axis].to_numpy() for axis in self._space.axes))
         self._earlier, self._magnitude = SumsSnapshot(ever, recent, {}), dict(kept.magnitude)
 

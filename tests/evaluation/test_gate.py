@@ -578,9 +578,10 @@ def test_by_default_recommendations_must_not_lose_to_popularity() -> None:
     lost = evaluate_rules(Evidence(scenario, evaluated(rows), rows, None, list_values(0.3, 0.5)))
     assert lost.decision == "reject"
     assert lost.reasons[0].startswith(
-        "ranking ndcg no worse than those by popularity: fails, the difference is \N{MINUS SIGN}0."
+        "ranking ndcg no worse than popularity's: fails, the difference is \N{MINUS SIGN}0."
     )
     assert lost.reasons[0].endswith("on 200 lists (positive is better)")
+    assert str(next(rule.limit for rule in lost.rules if rule.kind == "lists")) == "0.0"  # -0.0 would be shown
     won = evaluate_rules(Evidence(scenario, evaluated(rows), rows, None, list_values(0.5, 0.3)))
     assert won.decision == "promote"
 
@@ -608,9 +609,9 @@ def test_a_rule_on_recommendations_asks_for_the_difference_or_for_its_interval(
 @pytest.mark.parametrize(
     ("rule", "values", "words"),
     [
-        ({}, None, "there is nothing to compare with those by popularity: the gate fails closed"),
-        ({"beat": "rrf"}, list_values(0.5, 0.3), "there is nothing to compare with those by rrf"),
-        ({"metric": "mrr"}, list_values(0.5, 0.3), "there is nothing to compare with those by popularity"),
+        ({}, None, "there are no recommendations by popularity to compare with: the gate fails closed"),
+        ({"beat": "rrf"}, list_values(0.5, 0.3), "there are no recommendations by rrf to compare with"),
+        ({"metric": "mrr"}, list_values(0.5, 0.3), "there are no recommendations by popularity to compare with"),
         ({}, list_values(0.5, 0.3, users=0), "nothing can be compared on 0 lists"),
     ],
 )

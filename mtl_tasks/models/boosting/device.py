@@ -150,5 +150,5 @@ def _remedy(device: str) -> str:
         )
     return (
         "LightGBM's wheel on PyPI has no CUDA, and what its source builds has faults: include/bin/lightgbm-cuda.sh of "
-        "this project builds it with these mended, on a machine with the CUDA toolkit and NCCL"
+        "this project builds it with these fixed, on a machine with the CUDA toolkit and NCCL"
     )

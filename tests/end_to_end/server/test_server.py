@@ -45,7 +45,7 @@ def test_a_run_whose_recommendations_lose_to_popularity_is_rejected_with_that_se
     run = airflow.trigger("train_unpopular", {"as_of": AS_OF})
     done = airflow.follow("train_unpopular", run)
     assert done["state"] == "success"
-    lost = "ranking ndcg no worse than those by popularity: fails, the difference is \N{MINUS SIGN}0.0"
+    lost = "ranking ndcg no worse than popularity's: fails, the difference is \N{MINUS SIGN}0.0"
     assert done["note"].startswith(f"{AS_OF}: rejected; reject: 1 of 2 rules passed; {lost}")
     tasks = airflow.tasks("train_unpopular", run)
     assert tasks["publish.announce"]["state"] == "skipped"

@@ -119,7 +119,9 @@ def run(
 
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
         from mtl_tasks.pipeline.local import make_run, run_pipeline
+        from mtl_tasks.scenario import load_scenario
 
+        load_scenario(scenario, dict(overrides))  # a wrong name is reported before a wrong date
         token = now().isoformat() if force else None
         asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key())
         document = run_pipeline(asked, progress, overrides)

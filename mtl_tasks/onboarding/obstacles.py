@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.scenario import BOOSTED, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
@@ -28,7 +28,7 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
     StoreError
         If the store is unreachable.
     """
-    checks: list[Callable[[], object]] = []
+    checks: list[Callable[[], object]] = [lambda: _check_exclusions(scenario)]
     if as_of is not None and scenario.boosting.warm_start != "none":
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
     if devices:
@@ -47,8 +47,19 @@ def _refusals(checks: list[Callable[[], object]]) -> Iterator[str]:
     for check in checks:
         try:
             check()
-        except ConfigError as error:
+        except (ConfigError, DataError) as error:
             yield str(error)
+
+
+def _check_exclusions(scenario: Scenario) -> None:
+    """Check that the exclusion table, which is read only once a run is promoted, can be opened."""
+    from mtl_tasks.data.files import locate, readable, source_file
+    from mtl_tasks.scenario.reranking import SECTION
+
+    table = scenario.recommend.reranking.exclude_table
+    if table is not None:
+        with readable(f"{SECTION}.exclude_table.path {table.path!r} in {scenario.file}"):
+            source_file(locate(".", table.path), table.path, None)
 
 
 def _check_warm_start(scenario: Scenario, as_of: str, store: Store) -> None:

@@ -186,7 +186,7 @@ class Recommend(Model):
         description="value of an item to a user: arithmetic over task names, such as purchase * rating; it orders the "
         "recommendations if the ranker is `utility`; null: the first binary task",
     )
-    ranker: Literal["auto"] | RankerName = Field(
+    ranker: Literal["auto", RankerName] = Field(
         default="auto",
         description="what orders the recommendations; auto: the ranker with the best NDCG on lists made at the start "
         "of the blend window",

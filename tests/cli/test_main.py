@@ -124,6 +124,13 @@ def test_a_message_with_line_breaks_still_becomes_one_line(
     assert refused(capsys, "fail") == "error: first second\n"
 
 
+@pytest.mark.parametrize("date", [[], ["--as-of", "yesterday"]])
+def test_a_wrong_name_is_reported_before_a_wrong_date(date: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    found = refused(capsys, "run", "moveis", "--root", str(PROJECT), *date)
+    assert "moveis" in found
+    assert "did you mean 'movies'?" in found
+
+
 def test_interruption_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "app", app_that_raises(KeyboardInterrupt()))
     assert cli.main(["fail"]) == 130

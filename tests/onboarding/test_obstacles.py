@@ -127,3 +127,15 @@ def test_a_device_is_tried_where_members_are_fitted(project: Path, store: Store)
     assert find_obstacles(asked, SECOND, store, devices=False) == []
     found = find_obstacles(asked, SECOND, store, devices=True)
     assert ["'cuda' was requested" in one for one in found] == [True] * (probe("cuda").problem is not None)
+
+
+def test_an_exclusion_table_that_is_missing_is_named_before_the_first_stage(project: Path, store: Store) -> None:
+    table = {"exclude_table": {"path": "recalls.csv", "item": "film"}}
+    write_scenario(project, recommend={**SCENARIO["recommend"], "reranking": table})
+    [known] = obstacles(store)
+    key = "recommend.reranking.exclude_table.path"
+    assert known.startswith(f"{key} 'recalls.csv' in include/scenarios/small.yaml: no such file or folder")
+    with pytest.raises(ConfigError, match=r"exclude_table\.path 'recalls\.csv'"):
+        run_pipeline(make_run(NAME, AsOf.parse(SECOND), {}, ".store"), lambda name, result: None)
+    (project / "recalls.csv").write_text("film\n1\n")
+    assert obstacles(store) == []

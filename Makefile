@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format docs demo up env pin bench lock clean
+.PHONY: help install setup test lint format docs demo up env pin bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -32,6 +32,14 @@ $(BENCHMARK): $(DEVELOPMENT) include/requirements/bench.txt
 	@mkdir -p $(@D) && cp $(dir $<)*.json $(@D)
 	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --silent
 	@touch $@
+
+# A lock of its own for each optional part: those in EXTRAS are installed beside the runtime.
+.venv/.installed-extra-%: include/requirements/%.txt $(RUNTIME)
+	@include/bin/install.sh $<
+	@touch $@
+
+install: $(RUNTIME) $(EXTRAS:%=.venv/.installed-extra-%) ## Make .venv with what running needs (EXTRAS="deep tuning" adds optional parts)
+	@echo "Ready: .venv ($$($(VENV_PYTHON) --version))"
 
 setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 	@echo "Ready: .venv ($$($(VENV_PYTHON) --version))"
@@ -67,6 +75,7 @@ pin: ## Write the digests of the images of docker-compose.yaml to .env
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
+OPTIONAL := deep tuning fast cluster
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
@@ -74,6 +83,9 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
 	$(COMPILE) $(ARGS) --all-extras pyproject.toml -o requirements.txt
 	$(COMPILE) $(ARGS) --all-extras pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
+	for extra in $(OPTIONAL); do \
+		$(COMPILE) $(ARGS) --group $$extra --constraint include/requirements/dev.txt -o include/requirements/$$extra.txt || exit 1; \
+	done
 	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 

@@ -39,9 +39,11 @@ OTHER_RESULT = (
 PRESENTATION = (
     "__main__.py",
     "cli",
+    "integrations",
     "onboarding",
     "report",
     "pipeline/comparison.py",
+    "pipeline/delivery.py",
     "pipeline/erasure.py",
     "pipeline/explore.py",
     "pipeline/holdings.py",

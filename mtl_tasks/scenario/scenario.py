@@ -15,6 +15,7 @@ from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Rea
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
@@ -292,6 +293,9 @@ class Scenario(Model):
     gate: Gate = Field(description="rules that a candidate must meet to be promoted")
     recommend: Recommend = Field(default=Recommend(), description="how recommendations are made")
     evaluate: Evaluate = Field(default=Evaluate(), description="how recommendations are judged")
+    publish: Publish = Field(
+        default=Publish(), description="where today's champion's recommendations are written, beside the store"
+    )
 
     @field_validator("name")
     @classmethod

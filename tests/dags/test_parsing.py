@@ -68,6 +68,15 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
 
 
+def test_only_a_scenario_with_targets_has_a_task_that_delivers(parse_dags: ParseDags, tmp_path: Path) -> None:
+    write_scenario(tmp_path, publish={"redis": {"url_env": "CACHE_URL"}})
+    write_scenario(tmp_path, "plain")
+    bag = parse_dags(tmp_path)
+    assert bag.import_errors == {}
+    assert sorted(bag.dags["recommend_small"].task_ids) == ["deliver", "recommend", "report", "resolve"]
+    assert sorted(bag.dags["recommend_plain"].task_ids) == ["recommend", "report", "resolve"]
+
+
 @pytest.mark.faults(33)
 def test_the_dag_files_import_nothing_heavy_and_read_nothing_but_the_scenarios(tmp_path: Path) -> None:
     files = [f"dags.{path.stem}" for path in (PROJECT / "dags").glob("*.py")]

@@ -175,12 +175,14 @@ class Member(ABC):
         return {}
 
 
-def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: Collection[str] = ()) -> pd.DataFrame:
+def require_columns(
+    features: pd.DataFrame, names: list[str], who: str, categorical: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the wanted columns in order.
 
     Parameters
     ----------
-    kinds
+    categorical
         Wanted columns that were pandas ``category`` in training; all others were numeric.
 
     Raises
@@ -188,16 +190,16 @@ def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: 
     DataError
         If columns are missing, or one had another type in training.
     """
-    missing = [name for name in wanted if name not in features]
+    missing = [name for name in names if name not in features]
     if missing:
         raise DataError(
-            f"{who}: {len(missing)} of the {len(wanted)} features it was trained on are missing at prediction "
+            f"{who}: {len(missing)} of the {len(names)} features it was trained on are missing at prediction "
             f"(first: {missing[0]!r}): build features with the scenario that trained it"
         )
-    found = features[wanted]
-    for name, dtype in zip(wanted, found.dtypes, strict=True):
-        expected = "category" if name in kinds else "a number"
-        fits = isinstance(dtype, pd.CategoricalDtype) if name in kinds else pd.api.types.is_numeric_dtype(dtype)
+    found = features[names]
+    for name, dtype in zip(names, found.dtypes, strict=True):
+        expected = "category" if name in categorical else "a number"
+        fits = isinstance(dtype, pd.CategoricalDtype) if name in categorical else pd.api.types.is_numeric_dtype(dtype)
         if not fits:
             raise DataError(
                 f"{who}: feature {name!r} is {dtype} at prediction and was {expected} in training: build features "

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Answer(NamedTuple):
     """Result of an approval answer: a sentence, and whether the run is promoted now."""
 
-    said: str
+    message: str
     promoted: bool
 
 
@@ -96,9 +96,9 @@ def record_answer(
     decided = rulings[-1].sentence(entry, rulings) if rulings else snapshot.standing_of(entry)
     ignored = "the answer approve" if answer.action == PROMOTE else "the answer reject"
     about = f"run {entry.run_key[:12]} as of {entry.as_of}"
-    said = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
-    log.warning("%s", said)
-    return Answer(said, promoted)
+    message = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
+    log.warning("%s", message)
+    return Answer(message, promoted)
 
 
 def _require_approver(gate: Gate, user: str) -> None:

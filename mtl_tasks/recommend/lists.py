@@ -23,7 +23,7 @@ from mtl_tasks.recommend.reranking import RerankingCounts, rerank
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
 from mtl_tasks.scenario import Scenario
 
-SAMPLE_PEOPLE: Final = 3
+SAMPLE_USERS: Final = 3
 SAMPLE_LIST: Final = 5
 SAMPLE_HISTORY: Final = 8
 KNOWN_ENOUGH: Final = 3  # interactions of a sample user, so that a reader can judge the recommendations
@@ -113,9 +113,9 @@ def item_facts(
     past = events[events[columns.DAY] < day]
     codes, ids = pd.factorize(past[columns.ITEM], sort=True)
     item_ids = id_array(pd.Index(ids))
-    place, known = scorer.spaces[TASTE].at(day, item_ids)
-    vectors = np.zeros((len(item_ids), known.shape[1]), dtype=np.float32)
-    vectors[place] = known
+    rows, fitted = scorer.factor_models[TASTE].at(day, item_ids)
+    vectors = np.zeros((len(item_ids), fitted.shape[1]), dtype=np.float32)
+    vectors[rows] = fitted
     if exclusions is None:
         rules = rules.model_copy(update={"exclude_table": None})
     first_days = first_event_days(codes.astype(np.int64), past[columns.DAY].to_numpy(), len(item_ids))
@@ -131,15 +131,15 @@ def item_facts(
     )
 
 
-def sample_people(
+def sample_users(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> list[dict[str, Any]]:
     """Return users with a short, a medium and a long history: recent interactions and recommendations."""
-    taken = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
-    enough = taken[taken >= KNOWN_ENOUGH]
-    ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index
-    inner = np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2)[1:-1]
-    positions = np.arange(len(ordered)) if len(ordered) <= SAMPLE_PEOPLE else np.unique(inner.astype(int))
+    counts = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
+    enough = counts[counts >= KNOWN_ENOUGH]
+    ordered = (enough if len(enough) >= SAMPLE_USERS else counts).sort_values(kind="stable").index
+    inner = np.linspace(0, len(ordered) - 1, SAMPLE_USERS + 2)[1:-1]
+    positions = np.arange(len(ordered)) if len(ordered) <= SAMPLE_USERS else np.unique(inner.astype(int))
     titles = items.set_index(columns.ITEM)[columns.TITLE]
     return [_person(ordered[int(place)], lists, events, titles, scenario) for place in positions]
 

@@ -37,11 +37,11 @@ _CHEAP: Final = (columns.USER, columns.ITEM, columns.DAY, POPULAR, POPULAR_1D, A
 class Scorer:
     """Factors, fitted members, fusions and ranker of one run.
 
-    ``spaces`` must extend to the days that are scored.
+    ``factor_models`` must extend to the days that are scored.
     """
 
     scenario: Scenario
-    spaces: FactorModels
+    factor_models: FactorModels
     members: dict[str, Member]
     fusions: dict[str, Fitted]
     ranker: Ranker = field(default_factory=UtilityRanker)
@@ -56,7 +56,7 @@ class Scorer:
         memory
             See :func:`~mtl_tasks.features.build_features`.
         """
-        return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
+        return self.fuse(build_features(events, tables, rows, self.factor_models, self.scenario, memory))
 
     def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features."""
@@ -138,7 +138,7 @@ class Scorer:
         """
         past = events[events[columns.DAY] < max(users)]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
+        maker = FeatureMaker(coded, tables, self.factor_models, self.scenario, memory)
         allowed = np.ones(len(coded.item_ids), dtype=np.bool_)
         if without is not None:
             allowed[sorted_codes(coded.item_ids, without)] = False
@@ -288,7 +288,7 @@ class ShortlistCheck:
         kept = self._kept / self._listed
         say = log.warning if kept < KEPT_ENOUGH else log.info
         say("shortlist: kept %.2f %% of the recommendations of %d users", 100 * kept, self._users)
-        return {"people": self._users, "kept": kept}
+        return {"users": self._users, "kept": kept}
 
 
 def utility(

@@ -1,4 +1,4 @@
-"""What Airflow sees of the DAG files: quick to parse, complete, and one bad scenario file stops no other."""
+"""DAG files as Airflow parses them: quickly and completely, and one bad scenario file stops no other."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE, UTILITY
-from mtl_tasks.features.builder import build_features, fit_spaces
+from mtl_tasks.features.builder import build_features, fit_factor_models
 from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
 from mtl_tasks.models.independent import IndependentMember
-from mtl_tasks.recommend.lists import recommend_top_k, sample_people
+from mtl_tasks.recommend.lists import recommend_top_k, sample_users
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
 from mtl_tasks.scenario import Scenario
@@ -60,9 +60,9 @@ def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
 
 def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
     rng = np.random.default_rng(1)
-    spaces = fit_spaces(events, scenario, START, END)
+    factor_models = fit_factor_models(events, scenario, START, END)
     rows = random_rows(rng, 300)
-    features = build_features(events, tables(items), rows, spaces, scenario)
+    features = build_features(events, tables(items), rows, factor_models, scenario)
     labels = {
         task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
         for task, settings in scenario.tasks.items()
@@ -74,14 +74,14 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
         made = {str(name): member.predict(features)[task] for name, member in members.items()}
         users = rows[columns.USER].to_numpy()
         fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean").to_json()
-    return Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+    return Scorer(scenario, factor_models, {str(name): member for name, member in members.items()}, fusions)
 
 
 @pytest.fixture(scope="module")
 def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     recommended = recommend_top_k(scorer, events, tables(items), END)
     made, kept = recommended.lists, recommended.shortlist
-    assert kept == {"people": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
+    assert kept == {"users": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
     return made
 
 
@@ -171,7 +171,7 @@ def test_a_batch_without_anybody_who_is_asked_is_passed_over(
     for rows in scorer.candidates(events, tables(items), people, END):
         check.add(rows)
     assert min(scored_rows) > 0
-    assert check.document() == {"people": 1, "kept": 1.0}
+    assert check.document() == {"users": 1, "kept": 1.0}
 
 
 def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:
@@ -183,7 +183,7 @@ def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, s
 def test_the_sample_is_of_three_people_with_their_newest_items_first(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> None:
-    people = sample_people(lists, events.sample(frac=1.0, random_state=1), items, scenario)
+    people = sample_users(lists, events.sample(frac=1.0, random_state=1), items, scenario)
     assert len(people) == 3
     for person in people:
         mine = events[events[columns.USER] == person["user_id"]].sort_values(columns.TIME)
@@ -201,14 +201,14 @@ def test_the_sample_of_few_people_is_all_of_them(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, users: int
 ) -> None:
     few = lists[lists[columns.USER].isin(lists[columns.USER].unique()[:users])]
-    assert len(sample_people(few, events, items, scenario)) == users
+    assert len(sample_users(few, events, items, scenario)) == users
 
 
 def test_an_item_without_a_title_is_shown_by_its_id(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> None:
     untitled = {columns.TITLE: ""}
-    people = sample_people(lists.assign(**untitled), events, items.assign(**untitled), scenario)
+    people = sample_users(lists.assign(**untitled), events, items.assign(**untitled), scenario)
     assert people[0]["recommendations"][0]["title"].isdigit()
     assert people[0]["history"][0].isdigit()
 

@@ -8,7 +8,7 @@ from mtl_tasks.recommend.sources.item_item import ItemNeighbors
 from mtl_tasks.recommend.sources.new_items import NewItems
 from mtl_tasks.recommend.sources.popular import Popular
 from mtl_tasks.recommend.sources.repeats import Repeats
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, Source
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, Source
 
 __all__ = [
     "AttributeMatch",
@@ -18,7 +18,7 @@ __all__ = [
     "NearestByFactors",
     "NewItems",
     "Pairs",
-    "PastTaken",
+    "PastPositives",
     "Popular",
     "Repeats",
     "Source",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from mtl_tasks.core.documents import ArtifactDocument, PartialDocument
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
@@ -164,13 +164,13 @@ class Shortlist(PartialDocument):
 
     Attributes
     ----------
-    people
+    users
         Number of users that were checked.
     kept
         Share of their recommendations.
     """
 
-    people: int
+    users: int = Field(validation_alias=AliasChoices("users", "people"))
     kept: float
 
 
@@ -182,7 +182,7 @@ class RankingEvaluation(ArtifactDocument):
     k
         Length of a user's list.
     users
-        Number of users whose lists were evaluated, of ``people``.
+        Number of users whose lists were evaluated, of ``eligible_users``.
     lists
         Name of the ranking to its metrics, in a document from before there were rankers.
     unreachable
@@ -207,7 +207,7 @@ class RankingEvaluation(ArtifactDocument):
 
     k: int
     users: int
-    people: int
+    eligible_users: int = Field(validation_alias=AliasChoices("eligible_users", "people"))
     lists: dict[str, Measurements] = Field(default={})
     unreachable: float | None
     candidate_recall: float

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Final
 
 import lightgbm as lgb
@@ -79,34 +78,15 @@ class CascadeMember(BoostedMember):
         scores[last] = wide.scores(self._trees[last], self.scenario)
         return {task: scores[task] for task in tasks}
 
-    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        """Use only the first trees of the last task: its trees were trained on full predictions of the others."""
-        if not tasks:
-            return {}
-        last = max(tasks, key=self._order.index)
-        wide, scores = self._until(matrix, last)
-        scores[last] = self._trees[last].early_scores(wide.matrix, self.scenario.boosting)
-        return scores
-
-    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
-        if not tasks:
-            return {}
-        last = max(tasks, key=self._order.index)
-        wide, scores = self._until(matrix, last, early)
-        scores[last] = wide.scores(self._trees[last], self.scenario, early[last])
-        return {task: scores[task] for task in tasks}
-
     def _task_matrix(self, matrix: Matrix, task: str) -> Matrix:
         return self._until(matrix, task)[0].matrix
 
-    def _until(
-        self, matrix: Matrix, task: str, given_scores: Mapping[str, Values] | None = None
-    ) -> tuple[_Wide, dict[str, Values]]:
-        """Return a task's feature matrix, and the raw scores of the tasks before it, which may be given."""
+    def _until(self, matrix: Matrix, task: str) -> tuple[_Wide, dict[str, Values]]:
+        """Return a task's feature matrix, and the raw scores of the tasks before it."""
         order, scores = self._order, dict[str, Values]()
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
-            scores[name] = wide.scores(self._trees[name], self.scenario) if given_scores is None else given_scores[name]
+            scores[name] = wide.scores(self._trees[name], self.scenario)
             wide.add(name, scores[name])
         return wide, scores
 
@@ -152,10 +132,10 @@ class _Wide:
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
-    def scores(self, trees: TaskTrees, scenario: Scenario, early: Values | None = None) -> Values:
-        """Return a task's raw scores, float64 (n,); ``early`` holds the scores of its first trees, if known."""
-        none, given_scores = [None] * len(trees.boosters), None if early is None else {"": early}
-        return predict_raw({"": trees}, none, self.matrix, scenario.boosting, given_scores)[""]
+    def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
+        """Return a task's raw scores, float64 (n,)."""
+        none = [None] * len(trees.boosters)
+        return predict_raw({"": trees}, [""], none, self.matrix, scenario.boosting.threads)[""]
 
 
 def _folds(train: Table, count: int) -> NDArray[np.intp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -79,22 +79,6 @@ class Table:
         )
 
 
-@dataclass(frozen=True)
-class Preview:
-    """First-pass predictions of some rows.
-
-    Attributes
-    ----------
-    predictions
-        As from :meth:`Member.predict`, but by the first trees only; complete for a member without trees.
-    complete
-        Maps positions of rows, int64 (m,), ascending, to their :meth:`Member.predict`, up to the last bits of sums.
-    """
-
-    predictions: Predictions
-    complete: Callable[[NDArray[np.int64]], Predictions]
-
-
 class Member(ABC):
     """A fitted model of every task.
 
@@ -137,11 +121,6 @@ class Member(ABC):
         DataError
             If a column the member was fitted on is missing or has another type.
         """
-
-    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
-        """Return cheap first-pass predictions, used to pick the rows worth a full :meth:`predict`."""
-        made = self.predict(features, tasks)
-        return Preview(made, lambda positions: {task: values[positions] for task, values in made.items()})
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mtl_tasks.models.boosted import FitContext, FittedTrees
-from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import Values, clustered_error
 from mtl_tasks.models.boosting.trees import (
@@ -17,6 +16,7 @@ from mtl_tasks.models.boosting.trees import (
     joined,
     parameters,
     predict_raw,
+    shared_trees,
 )
 from mtl_tasks.models.shared import Finished, SharedMember, SharedTrees
 
@@ -143,17 +143,14 @@ class _Starts:
             return cls(rounds, {}, {})
         grown = {task: seed.model(task, rounds[task]) for task in there}
         trees = {task: TaskTrees.of([grown[task]], [rounds[task]], [seed.inherited(task)]) for task in there}
-        shared, first = ({task: part[task] for task in there} for part in (rounds, seed.all_inherited))
-        table = (
-            LeafTable({task: grown[task].booster for task in there}, shared, first) if any(shared.values()) else None
-        )
+        shared = shared_trees(trees, 0)
         made: list[dict[str, Values]] = [{}, {}]
         for scores, part, matrix in (
             (made[0], learning.train, learning.matrix),
             (made[1], learning.tune, learning.tune_matrix),
         ):
             if part is not None and matrix is not None:
-                raw = predict_raw(trees, [table], matrix, learning.scenario.boosting)
+                raw = predict_raw(trees, there, [shared], matrix, learning.scenario.boosting.threads)
                 scores.update({task: raw[task][part.rows(task).positions] for task in there})
         return cls(rounds, *made)
 

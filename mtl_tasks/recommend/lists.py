@@ -20,7 +20,7 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.recommend.item_facts import ItemFacts, first_event_days
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
-from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
+from mtl_tasks.recommend.scorer import Scorer, in_units
 from mtl_tasks.scenario import Scenario
 
 SAMPLE_USERS: Final = 3
@@ -38,8 +38,6 @@ class Recommendations:
     lists
         User, rank (1 is best), item, title, score, utility, and a prediction column per task, in the units of its
         label.
-    shortlist
-        See :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document`.
     counts
         What the rules of ``recommend.reranking`` did; None without any.
     excluded
@@ -47,7 +45,6 @@ class Recommendations:
     """
 
     lists: pd.DataFrame
-    shortlist: dict[str, Any] | None
     counts: RerankingCounts | None = None
     excluded: int = 0
 
@@ -72,11 +69,10 @@ def recommend_top_k(
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
-    check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
+    tasks = scorer.scenario.tasks
     facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
     counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
     for rows in scorer.candidates(events, tables, people, day, memory, without=excluded):
-        check.add(rows)
         if facts is None or counts is None:
             best = top_lists(rows.scored, SCORE, settings.top_k)
         else:
@@ -96,7 +92,7 @@ def recommend_top_k(
     predictions = [columns.prediction(task) for task in tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
-    return Recommendations(ordered, check.document(), counts, 0 if excluded is None else len(excluded))
+    return Recommendations(ordered, counts, 0 if excluded is None else len(excluded))
 
 
 def item_facts(

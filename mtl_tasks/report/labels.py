@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.filesize import decimal
 
 from mtl_tasks.metrics.catalog import CATALOG, Metric
-from mtl_tasks.store.documents.lists import RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 WINDOW_USES: Final[dict[str, str]] = {
@@ -60,18 +60,6 @@ def people(ranking: RankingEvaluation) -> str:
     """
     some = f"{count(ranking.users)} of " if ranking.users < ranking.eligible_users else ""
     return f"{some}{count(ranking.eligible_users)} users"
-
-
-def shortlist(checked: Shortlist | None) -> str:
-    """Return how much of the recommendations the shortlist kept, in words; empty without a shortlist.
-
-    >>> shortlist(Shortlist(users=200, kept=0.998))
-    'The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).'
-    """
-    if checked is None:
-        return ""
-    kept, asked = percent(checked.kept), f"(checked for {checked.users} users)"
-    return f"The shortlist that all trees score kept {kept} of their recommendations {asked}."
 
 
 def list_title(name: str) -> str:

@@ -172,13 +172,6 @@ class Recommend(Model):
         default="leave_out",
         description="whether items with which a user has a positive interaction may be recommended again",
     )
-    shortlist_factor: Whole | None = Field(
-        default=8,
-        ge=1,
-        le=100_000,
-        description="candidates of a user that all trees score, in multiples of top_k; the first trees choose them; "
-        "null: every candidate",
-    )
     active_days: Days = Field(
         default=28, description="users with an event in this many days before as_of get recommendations"
     )
@@ -206,11 +199,6 @@ class Recommend(Model):
         default=Reranking(),
         description="rules that change what the ranker recommends; all are off by default",
     )
-
-    @property
-    def shortlist(self) -> int | None:
-        """How many candidates of a user all trees score; null if every one."""
-        return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
 
     @property
     def source_sizes(self) -> dict[SourceName, int]:

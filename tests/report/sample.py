@@ -430,7 +430,6 @@ def _evaluation() -> Json:
             "unreachable": 0.181,
             "candidate_recall": 0.42,
             "candidates_per_user": 312.4,
-            "shortlist": {"users": 200, "kept": 0.9981},
         },
         "calibration": {
             "purchase": [

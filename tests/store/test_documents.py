@@ -84,10 +84,8 @@ def test_keys_from_before_they_were_renamed_are_read_and_written_with_their_new_
     assert read.to_json()["labels"] == {"a": {"rows": 3, "missing": 1, "counts": {"red": 2}}}
     assert Distributions.parse(read.to_stored(), "distributions.json") == read
     shares = {"unreachable": 0.1, "candidate_recall": 0.5, "candidates_per_user": 9.0}
-    checked = {"people": 20, "kept": 0.9}
-    ranking = RankingEvaluation.model_validate({"k": 5, "users": 8, "people": 9, "shortlist": checked, **shares})
-    renamed = {"eligible_users": 9, "shortlist": {"users": 20, "kept": 0.9}}
-    assert ranking.to_json() == {"k": 5, "users": 8, **renamed, **shares}
+    ranking = RankingEvaluation.model_validate({"k": 5, "users": 8, "people": 9, **shares})
+    assert ranking.to_json() == {"k": 5, "users": 8, "eligible_users": 9, **shares}
     assert RankingEvaluation.model_validate(ranking.to_json()) == ranking
 
 

@@ -63,9 +63,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
             update={"impressions": _impressions(run, rows), "off_policy": _off_policy(run, inputs, rows)}
         ),
     )
-    shortlist = evaluation.ranking.shortlist
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
-    payload.summary = {"shortlist": None if shortlist is None else shortlist.to_json()}
     payload.add_json("evaluation", evaluation.to_stored())
     payload.add_frame(LIST_VALUES, list_values)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows).to_stored())

@@ -25,10 +25,10 @@ from mtl_tasks.pipeline.stages.inputs import (
 )
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.reranking import rerank
-from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck
+from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.source_recall import SourceRecall
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,7 +198,6 @@ class _Judged:
         self.lists = ListEvaluation(truths.pairs, self._catalog(), names, settings, self._history())
         first = truths.starts[0]
         self._recall = SourceRecall.at(log.frame, truths.at(first), first, scenario)
-        self._shortlist = ShortlistCheck(scorer, truths.at(first)[columns.USER].unique())
 
     def add(self, start: int, beside: dict[str, Any]) -> None:
         """Make and collect the lists of a start day."""
@@ -219,12 +218,10 @@ class _Judged:
             self.lists.add_candidates(rows.scored)
             if start == self._truths.starts[0]:
                 self._recall.add(rows.scored)
-                self._shortlist.add(rows)
 
     def document(self) -> RankingEvaluation:
         """Return everything that was collected."""
         truths, comparison = self._truths, self.lists.document()
-        kept = self._shortlist.document()
         return RankingEvaluation(
             k=self._run.scenario.recommend.top_k,
             users=truths.judged,
@@ -232,7 +229,6 @@ class _Judged:
             unreachable=comparison.unreachable,
             candidate_recall=comparison.candidate_recall or 0.0,
             candidates_per_user=comparison.candidates_per_list or 0.0,
-            shortlist=None if kept is None else Shortlist.model_validate(kept),
             chosen=self._chosen,
             left_out=truths.left_out,
             comparison=comparison,

@@ -116,7 +116,7 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     made = recommend_top_k(scorer, events.frame, tables, run.as_of.day, memory, exclusions)
     lists = made.lists
     users = int(lists[columns.USER].nunique())
-    payload = Payload(rows=len(lists), summary={"users": users, "shortlist": made.shortlist})
+    payload = Payload(rows=len(lists), summary={"users": users})
     if made.counts is not None:
         payload.summary["reranking"] = {**made.counts.document(), "excluded_items": made.excluded}
     payload.add_frame("recommendations", lists)

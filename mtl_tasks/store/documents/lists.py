@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import AliasChoices, Field
 
-from mtl_tasks.core.documents import ArtifactDocument, PartialDocument
+from mtl_tasks.core.documents import ArtifactDocument
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 LIST_QUESTION: Final = (
@@ -159,21 +159,6 @@ class RecallReport(ArtifactDocument):
     slices: dict[str, SliceRecall]
 
 
-class Shortlist(PartialDocument):
-    """How much of some users' recommendations the shortlist kept.
-
-    Attributes
-    ----------
-    users
-        Number of users that were checked.
-    kept
-        Share of their recommendations.
-    """
-
-    users: int = Field(validation_alias=AliasChoices("users", "people"))
-    kept: float
-
-
 class RankingEvaluation(ArtifactDocument):
     """Metrics of the recommendations that would have been made at the start of the test window.
 
@@ -190,7 +175,8 @@ class RankingEvaluation(ArtifactDocument):
     candidate_recall
         Share of the positives among the candidates.
     shortlist
-        None if all candidates are scored by all trees.
+        In a document from before all trees scored all candidates: the share of some users' recommendations that were
+        the same with all trees.
     chosen
         The ranker that orders the recommendations.
     left_out
@@ -212,7 +198,7 @@ class RankingEvaluation(ArtifactDocument):
     unreachable: float | None
     candidate_recall: float
     candidates_per_user: float
-    shortlist: Shortlist | None = None
+    shortlist: dict[str, float] | None = None
     chosen: str = "fusion"
     left_out: int = 0
     comparison: ListsDocument | None = None

@@ -23,7 +23,7 @@ from upath import UPath
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.documents import faults_in
 from mtl_tasks.core.errors import ArtifactError, quoting_rows
-from mtl_tasks.core.process import release_free_memory
+from mtl_tasks.core.process import bulk_scorer, release_free_memory
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Payload, Ref, Store, to_json
 
@@ -208,7 +208,9 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.inputs_among(refs)}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
-    made = run.store.publish(folder, key, payload, {**parts, "made_from": _hashes(stage, refs), "usage": usage})
+    # In the usage, as the choice changes no result.
+    facts = {**parts, "made_from": _hashes(stage, refs), "usage": {**usage, "tree_scorer": bulk_scorer()}}
+    made = run.store.publish(folder, key, payload, facts)
     if not stage.whole(run.store, made):
         raise ArtifactError(f"{folder}: refers to artifacts of days that are not those in the store; {OTHER_RESULT}")
     log.info("%s: %.1f s, published %s", stage.name, usage["seconds"], folder)

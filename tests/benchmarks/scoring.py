@@ -72,8 +72,14 @@ def main(store: str, rows: int, console: Console) -> None:
     if compiling is not None:
         console.print(f"numba: {compiling:.1f} s once a process, with its import")
     compared = sum(measured.rows * measured.trees for measured in found)
-    console.print(f"{compared:,} rows times trees compared, largest difference {max(one.difference for one in found)}")
-    document = {"compile_seconds": compiling, "libraries": library_versions(), "models": [asdict(one) for one in found]}
+    console.print(
+        f"{compared:,} rows times trees compared, largest difference {max(model.difference for model in found)}"
+    )
+    document = {
+        "compile_seconds": compiling,
+        "libraries": library_versions(),
+        "models": [asdict(model) for model in found],
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     console.print(f"Written to {RESULTS}")
@@ -129,11 +135,11 @@ def _table(found: list[Measured]) -> Table:
         table.add_column(heading)
     for heading in ("rows", "trees", "reading, ms a tree", "LightGBM", "numpy", "numba", "difference"):
         table.add_column(heading, justify="right")
-    for one in found:
+    for model in found:
         table.add_row(
-            *(one.scenario, one.as_of, one.member, one.task, f"{one.rows:,}", f"{one.trees:,}"),
-            f"{1000 * one.reading / one.trees:.2f}",
-            *(f"{one.lightgbm:.1f}", f"{one.numpy:.1f}", "–" if one.numba is None else f"{one.numba:.1f}"),
-            f"{one.difference:g}",
+            *(model.scenario, model.as_of, model.member, model.task, f"{model.rows:,}", f"{model.trees:,}"),
+            f"{1000 * model.reading / model.trees:.2f}",
+            *(f"{model.lightgbm:.1f}", f"{model.numpy:.1f}", "–" if model.numba is None else f"{model.numba:.1f}"),
+            f"{model.difference:g}",
         )
     return table

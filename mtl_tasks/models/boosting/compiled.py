@@ -43,14 +43,14 @@ class TreeRange:
         """Return LightGBM's raw scores, float64 (n,)."""
         if not self.count:  # LightGBM reads 0 as all of them
             return np.zeros(len(matrix))
-        made = self.booster.predict(
+        scores = self.booster.predict(
             matrix,
             raw_score=True,
             start_iteration=self.first,
             num_iteration=self.count,
             num_threads=threads,
         )
-        return np.asarray(made, dtype=np.float64)
+        return np.asarray(scores, dtype=np.float64)
 
     def text(self) -> str:
         """Return the model text of the trees."""
@@ -94,7 +94,7 @@ class CompiledTrees:
         backend = self._backend(len(matrix), len(wanted))
         _announce(backend)
         if backend == "lightgbm":
-            return np.stack([self._ranges[place].scores(matrix, threads) for place in wanted], axis=1)
+            return np.stack([self._ranges[output].scores(matrix, threads) for output in wanted], axis=1)
         trees = self._masked if backend == "numba" else self._sliced
         return scored_by_block(trees, matrix, threads)[:, wanted]
 

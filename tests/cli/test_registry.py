@@ -17,7 +17,8 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
-from mtl_tasks.pipeline.past_runs import choose_run, shown_document
+from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Artifact, Payload, Store, day_refs
 from mtl_tasks.store.registry import Registry

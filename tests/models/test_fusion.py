@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models.calibration import logit, sigmoid
-from mtl_tasks.models.fusion import FusionDocument, fit_fusion, fuse
+from mtl_tasks.models.fusion import fit_fusion, fuse
+from mtl_tasks.store.documents.training import TaskFusion
 
 NO_MAP = {"kind": "none"}
 
@@ -215,7 +216,7 @@ def test_a_fitted_fusion_survives_json_to_the_bit() -> None:
     for method in ("auto", "mean", "weighted", "vote"):
         fitted = fit_fusion(predictions, label, users, "binary", method)
         again = json.loads(json.dumps(fitted.to_json(), allow_nan=False))
-        assert FusionDocument.from_json(again) == fitted
+        assert TaskFusion.from_json(again) == fitted
         assert np.array_equal(fuse(again, predictions, "binary"), fuse(fitted, predictions, "binary"))
 
 
@@ -233,7 +234,7 @@ def test_a_document_of_an_earlier_release_is_read() -> None:
     chances = {"als": np.array([0.1]), "independent": np.array([0.3])}
     made = fuse(earlier, chances, "binary")
     np.testing.assert_allclose(made, sigmoid(2 * logit(np.array([0.3])) + 0.5))
-    assert FusionDocument.from_json(earlier).to_json().items() >= earlier.items()
+    assert TaskFusion.from_json(earlier).to_json().items() >= earlier.items()
 
 
 @pytest.mark.parametrize(

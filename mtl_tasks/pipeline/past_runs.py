@@ -45,7 +45,7 @@ class PastRun:
 
     @property
     def problem(self) -> str | None:
-        """Why the metrics cannot be read."""
+        """The reason why the metrics cannot be read; None if they can."""
         return self._measured[1]
 
     @cached_property

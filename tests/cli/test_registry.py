@@ -113,7 +113,7 @@ def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: 
 
 @pytest.mark.parametrize(
     ("place", "reason", "message"),
-    [(1, "why not", "is promoted already: nothing to do"), (2, "  ", "--reason must not be empty")],
+    [(1, "why not", "is already promoted: nothing to do"), (2, "  ", "--reason must not be empty")],
 )
 def test_a_promotion_that_makes_no_sense_is_refused(
     say: Any, project: Path, place: int, reason: str, message: str

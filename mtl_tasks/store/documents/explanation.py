@@ -7,7 +7,7 @@ from mtl_tasks.core.documents import Document
 
 
 class Contribution(Document):
-    """How much a feature moved a prediction.
+    """The contribution of a feature to a prediction.
 
     Attributes
     ----------

@@ -138,7 +138,7 @@ class LearningCurve(PartialDocument):
 
 
 class TaskDescription(PartialDocument):
-    """How a member learned a task.
+    """A member's training of a task.
 
     Attributes
     ----------
@@ -188,7 +188,7 @@ class MemberDescription(PartialDocument):
 
 
 class FeatureEffect(PartialDocument):
-    """How far a feature moves predictions.
+    """The effect of a feature on predictions.
 
     Attributes
     ----------

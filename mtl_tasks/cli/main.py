@@ -141,7 +141,7 @@ def show(
     """Show a finished run again, as the registry has it; nothing is computed."""
     enter(root, verbose, None)
     with _stdout_kept_clean():
-        from mtl_tasks.pipeline.past_runs import shown_document
+        from mtl_tasks.pipeline.past_documents import shown_document
 
         document = shown_document(*_chosen(scenario, as_of, run, store))
     _present(document, as_json)
@@ -166,9 +166,9 @@ def explain(
         from mtl_tasks.pipeline.explore import explain_pair
 
         opened, found = _chosen(scenario, as_of, run, store)
-        explanation = explain_pair(opened, found.entry, user, item, top).to_json()
+        explanation = explain_pair(opened, found.entry, user, item, top)
     if as_json:
-        print_json(explanation)
+        print_json(explanation.to_json())
         return
     from mtl_tasks.report.terminal import print_explanation
 

@@ -42,11 +42,13 @@ PRESENTATION = (
     "integrations",
     "onboarding",
     "report",
+    "pipeline/artifact_states.py",
     "pipeline/comparison.py",
     "pipeline/delivery.py",
     "pipeline/erasure.py",
     "pipeline/explore.py",
     "pipeline/holdings.py",
+    "pipeline/past_documents.py",
     "pipeline/past_runs.py",
     "recommend/explain.py",
     "store/promotion.py",
@@ -175,6 +177,10 @@ class StageResult:
         except ValidationError as error:
             raise ArtifactError(
                 f"{document!r:.200}: not the result of a stage ({faults_in(error)}); clear the task that returned it"
+            ) from error
+        except ArtifactError as error:  # of its reference
+            raise ArtifactError(
+                f"result of stage {document.get('stage')!r:.50}: {error}; clear the task that returned it"
             ) from error
 
 

@@ -98,7 +98,7 @@ def recommend_top_k(
 def item_facts(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, exclusions: pd.DataFrame | None = None
 ) -> ItemFacts:
-    """Return what the rules of ``recommend.reranking`` need to know of the items on a day.
+    """Return the facts about the items on a day that the rules of ``recommend.reranking`` read.
 
     Parameters
     ----------

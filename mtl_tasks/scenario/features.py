@@ -45,7 +45,7 @@ class Factors(Model):
 
 
 class Features(Model):
-    """Which lengths and dampings the point-in-time aggregates use."""
+    """Window lengths and damping of the point-in-time aggregates."""
 
     windows: tuple[Days, ...] = Field(
         default=(7, 28), max_length=20, description="days that recent counts and means look back; 7 must be among them"

@@ -158,7 +158,7 @@ class Ranking(Model):
 
 
 class Recommend(Model):
-    """How the lists are made."""
+    """Settings of the recommendations."""
 
     top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
     candidates: Whole = Field(
@@ -225,7 +225,7 @@ class Recommend(Model):
 
 
 class Evaluate(Model):
-    """How recommendations are judged on the test window."""
+    """Settings of the evaluation of recommendations on the test window."""
 
     list_days: Whole = Field(
         default=1,
@@ -397,7 +397,7 @@ class Scenario(Model):
 
     @property
     def labels(self) -> dict[str, Task]:
-        """All that the log tells of an exposure: tasks with a label of their own, and signals as if they were tasks."""
+        """Everything observed of an exposure: tasks with a label of their own, and signals in the form of tasks."""
         logged = Negatives(how="logged")
         signals = {
             name: Task(kind="binary", label=signal.column, above=signal.above, negatives=logged)
@@ -411,7 +411,7 @@ class Scenario(Model):
         return {columns.label(name): task.above for name, task in self.labels.items() if task.above is not None}
 
     def label_key(self, name: str) -> str:
-        """Where in the file a label's column is named, for messages."""
+        """Return the place in the file that names a label's column, for messages."""
         return f"source.signals.{name}" if name in self.source.signals else f"tasks.{name}.label"
 
     @property
@@ -451,5 +451,5 @@ class Scenario(Model):
 
     @property
     def file(self) -> str:
-        """Where a reader finds the scenario, for error messages."""
+        """The scenario's file, for error messages."""
         return str(SCENARIO_FOLDER / f"{self.name}.yaml")

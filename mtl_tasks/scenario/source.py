@@ -168,7 +168,7 @@ class Sql(Model):
 
 
 class Long(Model):
-    """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
+    """A log whose rows are events of several types, which become exposures with labels; a task's `label` is a type."""
 
     type: Line = Field(description="column of the event's type")
     value: Line | None = Field(default=None, description="column of the event's value, which a regression predicts")
@@ -195,7 +195,7 @@ def _named(signal: Any) -> Any:
 
 
 class Source(Model):
-    """Where the interaction log is and how to read it."""
+    """Location and format of the interaction log."""
 
     events: Line | None = Field(
         default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"

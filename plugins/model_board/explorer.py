@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from starlette.concurrency import run_in_threadpool
 
 from mtl_tasks.core.errors import ConfigError, DataError, quoting_rows
-from mtl_tasks.pipeline.past_runs import find_lists, read_run
+from mtl_tasks.pipeline.past_documents import find_lists
+from mtl_tasks.pipeline.past_runs import read_run
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.turns import Turns
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.explore import PreparedRun, UserExploration
-    from mtl_tasks.recommend.explain import PairExplanation
+    from mtl_tasks.store.documents.explanation import PairExplanation
 
 Answer: TypeAlias = "UserExploration | PairExplanation"
 Prepare = Callable[[Store, RunRecord], "PreparedRun"]

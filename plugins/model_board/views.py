@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from mtl_tasks.pipeline.past_runs import History, PastRun, read_card, read_history, read_run
+from mtl_tasks.pipeline.past_documents import read_card
+from mtl_tasks.pipeline.past_runs import History, PastRun, read_history, read_run
 from mtl_tasks.store.artifacts import Store
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def show_history(store: Store, scenario: str) -> dict[str, Any]:
 
 def evidence(store: Store, run: PastRun) -> dict[str, Any]:
     """Return all evidence of a run, with the state of its artifacts."""
-    from mtl_tasks.pipeline.past_runs import list_artifacts, past_document
+    from mtl_tasks.pipeline.artifact_states import list_artifacts
+    from mtl_tasks.pipeline.past_documents import past_document
 
     document = past_document(store, run)
     return {

@@ -188,7 +188,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             return super().fold_in(values, vectors)
 
     span = inputs["factors"].summary["fitted_before"], run.as_of.day
-    with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
+    with unittest.mock.patch("mtl_tasks.features.builder.fit_item_factors", timed):
         fit_factor_models(events, run.scenario, *span)
     with unittest.mock.patch("mtl_tasks.features.builder.ImplicitALS", Noted):
         fit_factor_models(events, run.scenario, *span)

@@ -129,26 +129,28 @@ def test_a_worker_with_another_version_is_refused_before_anything_starts(
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "_SECONDS", 1)
     address = f"tcp://127.0.0.1:{free_port()}"
-    with pytest.raises(ClusterError, match=f"MTL_CLUSTER={address}: the scheduler or its workers do not answer"):
-        with open_executor({"MTL_CLUSTER": address}):
-            raise AssertionError("there is no scheduler")
+    said = f"MTL_CLUSTER={address}: the scheduler or its workers do not answer"
+    with pytest.raises(ClusterError, match=said), open_executor({"MTL_CLUSTER": address}):
+        raise AssertionError("there is no scheduler")
 
 
 def test_a_scheduler_without_workers_is_refused(validated: tuple[Run, Inputs], monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
     monkeypatch.setattr(executor, "_SECONDS", 1)
-    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty:
-        with open_executor({"MTL_CLUSTER": empty.scheduler_address}) as opened:
-            with pytest.raises(ClusterError, match="at least one worker"):
-                opened.map("nobody", shards.count_events, *validated)
+    with (
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as empty,
+        open_executor({"MTL_CLUSTER": empty.scheduler_address}) as opened,
+        pytest.raises(ClusterError, match="at least one worker"),
+    ):
+        opened.map("nobody", shards.count_events, *validated)
 
 
 @pytest.mark.parametrize("named", ["local:0", "local:two", "http://host:1", "host:8786", "tcp://host"])
 def test_an_address_that_is_none_is_refused(named: str) -> None:
-    with pytest.raises(ConfigError, match="write local:N, tcp://host:port or tls://host:port"):
-        with open_executor({"MTL_CLUSTER": named}):
-            raise AssertionError("this is no address")
+    said = "write local:N, tcp://host:port or tls://host:port"
+    with pytest.raises(ConfigError, match=said), open_executor({"MTL_CLUSTER": named}):
+        raise AssertionError("this is no address")
 
 
 def test_without_a_cluster_the_work_stays_in_this_process() -> None:

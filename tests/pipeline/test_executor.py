@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mtl_tasks.core.errors import ClusterError, ConfigError, DataError
 from mtl_tasks.pipeline import executor
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.executor import InProcess, OnDask, Shard, open_executor
+from mtl_tasks.pipeline.stages import build_stages, publish
 from tests.support import shards
 from tests.support.databases import free_port
 from tests.support.projects import AS_OF, run_until, write_log, write_scenario
@@ -24,12 +26,21 @@ pytest.importorskip("distributed", reason='no distributed here: make install EXT
 
 
 @pytest.fixture(scope="module")
-def validated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Inputs]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Inputs]:
+    """A run up to its recommendations, made in one process."""
     root = tmp_path_factory.mktemp("project")
     write_scenario(root)
     write_log(root)
-    run, results = run_until(root, "validate", AS_OF, str(root / ".store"))
-    return run, Inputs({"validate": run.store.open(results["validate"].ref)})
+    run, results = run_until(root, "recommend", AS_OF, str(root / ".store"))
+    stage = build_stages(run.scenario)["recommend"]
+    artifacts = {name: run.store.open(result.ref) for name, result in results.items()}
+    return run, Inputs(artifacts, stage.config(run))
+
+
+@pytest.fixture(scope="module")
+def validated(finished: tuple[Run, Inputs]) -> tuple[Run, Inputs]:
+    run, inputs = finished
+    return run, Inputs({"validate": inputs["validate"]})
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +88,24 @@ def test_the_shards_of_a_cluster_make_what_one_process_makes(
     joined = pd.concat([part.frame for part in parts]).sort_values(columns.USER, ignore_index=True)
     pd.testing.assert_frame_equal(joined, alone.frame.sort_values(columns.USER, ignore_index=True))
     assert sum(part.document["users"] for part in parts) == alone.document["users"]
+
+
+def test_a_cluster_makes_the_recommendations_of_one_process_to_the_byte(
+    finished: tuple[Run, Inputs], cluster: OnDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, inputs = finished
+
+    @contextmanager
+    def opened(environment: Mapping[str, str]) -> Iterator[OnDask]:
+        yield cluster
+
+    monkeypatch.setattr(publish, "open_executor", opened)
+    made = publish.recommend(run, Inputs({**inputs.artifacts}, inputs.config))
+    alone = inputs["recommend"]
+    assert sorted(made.files) == alone.names
+    for name in alone.names:
+        assert made.files[name] == alone.read(name), name
+    assert made.summary == alone.summary
 
 
 def test_finished_shards_are_not_made_again(validated: tuple[Run, Inputs], cluster: OnDask, starts: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_tasks.core.arrays import row_products
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import row_loss
 from mtl_tasks.models.calibration import calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
@@ -152,8 +153,8 @@ def _combine(document: TaskFusion, matrix: Values, kind: str) -> Values:
         return np.asarray((votes + matrix.mean(axis=1)) / (matrix.shape[1] + 1))
     weights = np.array([document.weights[name] for name in document.members])
     if kind == "regression":
-        return np.asarray(matrix @ weights)
-    return sigmoid(logit(matrix) @ weights)
+        return row_products(matrix, weights)
+    return sigmoid(row_products(logit(matrix), weights))
 
 
 def _evidence(document: TaskFusion, losses: dict[str, Values], rows: PoolRows) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from mtl_tasks.features.groups import GROUPS
 from mtl_tasks.features.groups.affinity import TASTE, Affinity, FittedSpace, level_name
 from mtl_tasks.features.groups.base import GroupInputs
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
+from mtl_tasks.features.groups.content import ItemContent
 from mtl_tasks.features.groups.label_statistics import LabelStatistics
 from mtl_tasks.features.interactions import (
     Codes,
@@ -115,6 +116,8 @@ def extend_spaces(
 ) -> FactorModels:
     """Fold new items into an earlier run's factors until a later ``end``; items in history keep their vectors.
 
+    The projections of texts and given vectors stay as they are: new items need no fold-in.
+
     Parameters
     ----------
     since
@@ -127,13 +130,13 @@ def extend_spaces(
         If the item ids of the factors and of the events differ in type.
     """
     coded, interactions = _learned_from(events, scenario, end)
-    _refuse_other_ids(spaces, coded.item_ids)
+    _refuse_other_ids({name: space for name, space in spaces.items() if name in interactions}, coded.item_ids)
     days = scenario.factors.refresh_days
     known = {name: space.fitted() for name, space in spaces.items()} if since is None else spaces
     return {
         name: extend_space(solver, known[name], interactions[name], end, days, since)
         for name, solver in solvers(scenario).items()
-    }
+    } | {name: space for name, space in spaces.items() if name not in interactions}
 
 
 class FeatureMaker:
@@ -146,7 +149,8 @@ class FeatureMaker:
     tables
         Attributes of users and items; a row uses only versions from before its day.
     spaces
-        From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+        From :func:`fit_spaces` and, for texts and given vectors, :func:`~mtl_tasks.features.content.fit_content`; they
+        must have been fitted on events before the earliest row's day.
     memory
         Snapshot of another maker with the same events, tables and settings; days before it are not counted again.
     """
@@ -183,6 +187,11 @@ class FeatureMaker:
     def taste(self) -> FittedSpace:
         """The preference factors."""
         return self._inputs.groups(Affinity)[0].taste
+
+    @property
+    def contents(self) -> list[ItemContent]:
+        """The texts and the given vectors of the items, as far as the scenario has them."""
+        return self._inputs.groups(ItemContent)
 
     @property
     def co_occurrence(self) -> CoOccurrence:
@@ -269,7 +278,7 @@ def build_features(
     rows
         user, item, day and the scenario's context; other columns are ignored.
     spaces
-        From :func:`fit_spaces`; they must have been fitted on events before the earliest row's day.
+        As :class:`FeatureMaker` takes them.
     memory
         Snapshot from the earliest row's day or before, of these events and tables; by default everything is counted.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 from upath import UPath
@@ -18,6 +18,7 @@ from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 
 log = logging.getLogger(__name__)
+_LABELS: Final = {"text": "U", "vectors": "i"}  # projections of contents: dtype of their terms or positions
 
 
 def make_spaces(
@@ -68,20 +69,22 @@ def add_spaces(payload: Payload, spaces: FactorModels) -> None:
     for name, space in spaces.items():
         payload.add_arrays(_file(name), asdict(space))
     payload.summary["vectors"] = {name: list(space.vectors.shape) for name, space in spaces.items()}
-    payload.summary["text_ids"] = any(space.item_ids.dtype.kind == "U" for space in spaces.values())
+    payload.summary["text_ids"] = any(
+        space.item_ids.dtype.kind == "U" for name, space in spaces.items() if name not in _LABELS
+    )
 
 
 def load_spaces(artifact: Artifact) -> FactorModels:
-    """Return the factor models of an artifact.
+    """Return the factor models of an artifact, with the projections of texts and given vectors.
 
     Raises
     ------
     ArtifactError
         If it is damaged.
     """
-    spaces = {}
+    spaces, of_items = {}, "U" if artifact.summary["text_ids"] else "i"
     for name in artifact.summary["vectors"]:
-        kind = "U" if artifact.summary["text_ids"] else "i"
+        kind = _LABELS.get(name, of_items)
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
         spaces[name] = ItemFactors(**artifact.arrays(_file(name), expected))
     return spaces

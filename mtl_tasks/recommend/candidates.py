@@ -17,6 +17,7 @@ from mtl_tasks.recommend.sources import (
     CoOccurring,
     Ease,
     ItemNeighbors,
+    NearestByContent,
     NearestByFactors,
     NewItems,
     PastTaken,
@@ -109,6 +110,7 @@ def _makers(
         "ease": lambda size: Ease(past, size),
         "new_items": lambda size: NewItems(attributes, maker.events.before(day), past, size),
         "repeats": lambda size: Repeats(past, size),
+        "content": lambda size: NearestByContent(maker.contents, maker.events.before(day), day, size),
     }
 
 

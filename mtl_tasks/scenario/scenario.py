@@ -92,7 +92,9 @@ class Validation(Model):
 
 
 Size = Annotated[Whole, Field(ge=0, le=100_000)]
-SourceName = Literal["als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats"]
+SourceName = Literal[
+    "als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats", "content"
+]
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
 
 
@@ -128,6 +130,11 @@ class Sources(Model):
         default=None,
         description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
         "allow, else 0",
+    )
+    content: Size = Field(
+        default=0,
+        description="items with an interaction in the last 28 days whose texts and vectors are nearest to those of the "
+        "user's items; needs source.items.text or source.items.vectors",
     )
 
 
@@ -355,6 +362,11 @@ class Scenario(Model):
     def _check_target(self) -> None:
         items = self.source.items
         attributes = [] if items is None else [*items.categorical, *items.multi]
+        if self.recommend.sources.content and (items is None or not items.contents):
+            raise ValueError(
+                f"recommend.sources.content is {self.recommend.sources.content}, but the items have neither texts nor "
+                "vectors: name them in source.items.text or source.items.vectors, or set the size to 0"
+            )
         check_reranking(self.recommend.reranking, attributes, self.recommend.top_k)
         for name in self.recommend.target or ():
             if name not in self.tasks:

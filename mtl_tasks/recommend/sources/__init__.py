@@ -2,6 +2,7 @@
 
 from mtl_tasks.recommend.sources.attributes import AttributeMatch
 from mtl_tasks.recommend.sources.co_occurrence import CoOccurring
+from mtl_tasks.recommend.sources.content import NearestByContent
 from mtl_tasks.recommend.sources.ease import Ease
 from mtl_tasks.recommend.sources.factors import NearestByFactors
 from mtl_tasks.recommend.sources.item_item import ItemNeighbors
@@ -15,6 +16,7 @@ __all__ = [
     "CoOccurring",
     "Ease",
     "ItemNeighbors",
+    "NearestByContent",
     "NearestByFactors",
     "NewItems",
     "Pairs",

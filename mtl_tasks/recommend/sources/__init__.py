@@ -10,6 +10,7 @@ from mtl_tasks.recommend.sources.new_items import NewItems
 from mtl_tasks.recommend.sources.popular import Popular
 from mtl_tasks.recommend.sources.repeats import Repeats
 from mtl_tasks.recommend.sources.source import Pairs, PastTaken, Source
+from mtl_tasks.recommend.sources.two_tower import NearestByTowers
 
 __all__ = [
     "AttributeMatch",
@@ -18,6 +19,7 @@ __all__ = [
     "ItemNeighbors",
     "NearestByContent",
     "NearestByFactors",
+    "NearestByTowers",
     "NewItems",
     "Pairs",
     "PastTaken",

@@ -10,16 +10,18 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, transfer
+from tests.benchmarks import board, boosting, candidates, data, devices, films, fusion, rankers, scenarios, transfer
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "candidates", "fusion", "board", "device")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
-    parser.add_argument("--store", default=".bench/store", help="of films, transfer, scenarios, rankers and fusion")
+    parser.add_argument(
+        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, candidates and fusion"
+    )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
     parser.add_argument(
@@ -72,6 +74,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         ),
         "scenarios": lambda: scenarios.main(store),
         "rankers": lambda: rankers.main(store),
+        "candidates": lambda: candidates.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "board": lambda: board.main(arguments.runs, console),
         "device": lambda: devices.main(

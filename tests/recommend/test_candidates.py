@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from mtl_tasks.core.arrays import largest_of_rows
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.features.builder import FeatureMaker
 from mtl_tasks.features.interactions import IndexedRows, encode
+from mtl_tasks.models.deep.two_tower import TwoTower
+from mtl_tasks.models.deep.two_tower_training import fit_two_tower
 from mtl_tasks.recommend.candidates import Candidates, Masks, sorted_codes, source_bit
+from mtl_tasks.recommend.towers import tower_data
 from mtl_tasks.scenario import SOURCE_NAMES, Recommend
 from tests.support.worlds import (
     END,
@@ -51,7 +55,14 @@ def offered_of(
 ) -> tuple[IndexedRows, Masks]:
     sources = dict.fromkeys(CLASSIC, 3) if sizes is None else dict.fromkeys(CLASSIC, 0) | sizes
     scenario = world_scenario(recommend={"sources": sources, "repeat": repeat}, **CONTENT)
-    return Candidates(maker, END, scenario).rows(np.array(users, dtype=np.int64))
+    towers = towers_of(maker) if sources.get("two_tower") else None
+    return Candidates(maker, END, scenario, towers).rows(np.array(users, dtype=np.int64))
+
+
+@cache
+def towers_of(maker: FeatureMaker) -> TwoTower:
+    """Train two towers for an epoch on what was taken before the train window."""
+    return fit_two_tower(tower_data(maker, START), 4, 1, 0.01, 0)
 
 
 def rows_of(maker: FeatureMaker, users: Any) -> IndexedRows:

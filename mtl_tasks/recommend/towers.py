@@ -106,8 +106,8 @@ def _described(about: AttributeLookup, count: int, day: int, contents: Sequence[
         vectors = content.vectors_at(day)
         blocks.append(sparse.csr_matrix(vectors))
         labels += [f"{content.name}:{axis}" for axis in range(vectors.shape[1])]
-    values = sparse.hstack(blocks, format="csr") if blocks else sparse.csr_matrix((count, 0), dtype=np.float32)
-    return Described(labels, values)
+    nothing = sparse.csr_matrix(np.zeros((count, 0), dtype=np.float32))
+    return Described(labels, sparse.csr_matrix(sparse.hstack([nothing, *blocks])))
 
 
 def _block(values: NDArray[np.float64], rows: Codes, places: Codes, shape: tuple[int, int]) -> sparse.csr_matrix:

@@ -57,6 +57,6 @@ class PromotionApproval(ApprovalOperator):
                     at=event["responded_at"].isoformat(timespec="seconds"),
                     key=store_key(),
                 )
-            self.log.info("%s", answer.said)
+            self.log.info("%s", answer.message)
             event = {**event, "chosen_options": [self.APPROVE if answer.promoted else self.REJECT]}
         return super().execute_complete(context, event)

@@ -6,6 +6,8 @@
 today's champion. Trigger it by hand after `include/bin/mtl registry rollback` or `promote`.
 
 **Outputs.** In the store (`MTL_STORE`), the recommendations as Parquet and the run's report, now with a sample of them.
+If the scenario has a section `publish`, today's champion's recommendations are also written to its targets. A target
+that fails is a warning in the log of the task `deliver`.
 
 **When it fails.** The failed task's log ends with the cause and the next step; do that, then clear the task.
 
@@ -21,7 +23,7 @@ from airflow.sdk import DAG, Param, dag
 from dags import resources
 from dags.assets import ScenarioAssets
 from dags.scenario_files import build_all
-from dags.stage_tasks import DEFAULT_ARGS, report, resolve_promoted, stage
+from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage
 from dags.tags import Tag
 from mtl_tasks.scenario import Scenario
 
@@ -52,7 +54,10 @@ def make_dag(scenario: Scenario) -> DAG:
         first: Any = resolve_promoted(scenario.name, assets.champion)
         results = first["results"]
         make = stage.override(task_id="recommend", outlets=[assets.recommendations], **resources.on_cpu())
-        report([results, make("recommend", [results])])
+        recommended = make("recommend", [results])
+        report([results, recommended])
+        if scenario.publish.active:
+            deliver([results, recommended])
 
     return recommend()
 

@@ -127,6 +127,19 @@ def announce(upstream: list[Any], champion: Asset) -> dict[str, Any]:
     return event
 
 
+@task
+def deliver(upstream: list[Any]) -> list[dict[str, Any]]:
+    """Write the recommendations to the targets in the scenario's section `publish`; a failed one is a warning."""
+    with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
+        from mtl_tasks.pipeline.outcome import deliver_lists
+
+        made = deliver_lists(run_spec(), UpstreamResults.from_json(upstream), os.environ, store_key())
+    if not made:
+        raise AirflowSkipException("this run is not today's champion: nothing is delivered")
+    return [delivery.to_json() for delivery in made]
+
+
 @task(multiple_outputs=False, trigger_rule="none_failed")
 def report(upstream: list[Any]) -> dict[str, Any]:
     """Render the run's page, whatever the verdict is, and pass the run's note to `plugins/run_notes.py`."""

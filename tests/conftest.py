@@ -1,4 +1,4 @@
-"""What every test needs before the first import of Airflow: a state folder that is thrown away."""
+"""Setup of every test before the first import of Airflow: a temporary state folder."""
 
 from __future__ import annotations
 

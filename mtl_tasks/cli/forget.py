@@ -92,7 +92,7 @@ def _to_json(planned: Erasure) -> dict[str, Any]:
     found = planned.holdings
     return {
         "files": found.counts(),
-        "places": [{"kind": one.kind, "place": str(one.place), "files": one.files} for one in found.found],
+        "places": [{"kind": one.kind, "place": str(one.path), "files": one.files} for one in found.found],
         "log_rows": found.log_rows,
         "learned": [entry.run_key for entry in found.learned],
         "may_have_learned": [entry.run_key for entry in found.may_have_learned],
@@ -104,7 +104,7 @@ def _to_json(planned: Erasure) -> dict[str, Any]:
 def _print_plan(planned: Erasure, deleted: bool, notes: list[str]) -> None:
     found = planned.holdings
     for one in found.found:
-        typer.echo(f"{one.files:5,} files  {_WORDS[one.kind]:<23}  {one.place}")
+        typer.echo(f"{one.files:5,} files  {_WORDS[one.kind]:<23}  {one.path}")
     files = sum(one.files for one in found.found)
     typer.echo(
         f"{planned.scenario}: {files:,} files erased or rewritten; the record is in {planned.scenario}/erasures"

@@ -11,10 +11,10 @@ def drop_unused_categories(frame: pd.DataFrame) -> pd.DataFrame:
     made = {}
     for name in frame:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
-            kinds = frame[name].cat.remove_unused_categories().array
-            if not len(kinds.categories):
-                kinds = pd.Categorical.from_codes(kinds.codes, categories=pd.Index([], dtype="str"))
-            made[str(name)] = kinds
+            categorical = frame[name].cat.remove_unused_categories().array
+            if not len(categorical.categories):
+                categorical = pd.Categorical.from_codes(categorical.codes, categories=pd.Index([], dtype="str"))
+            made[str(name)] = categorical
     return frame.assign(**made)
 
 

@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from sqlalchemy import URL, Connection, CursorResult, create_engine, exc, make_url, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL, CursorResult, exc, text
 from upath import UPath
 
 from mtl_tasks.core.days import zone_of
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
+from mtl_tasks.data.connections import cause_of, connected, database_url, masked
 from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
 from mtl_tasks.data.files import LogFile, SourceFile, about_content, one_line, source_file, with_retries
 from mtl_tasks.scenario import Scenario, Source, Sql
@@ -31,7 +31,6 @@ from mtl_tasks.store.sealing import to_json
 log = logging.getLogger(__name__)
 
 _BATCH = 50_000  # rows fetched at a time
-_CONNECT_SECONDS = 10
 _FILE: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.parquet")
 # Statements that make a connection read-only; nothing is committed on any.
 _READ_ONLY: Final = {
@@ -42,8 +41,6 @@ _READ_ONLY: Final = {
 }
 _REMEDY: Final = "make it one statement that reads, SELECT … or WITH … SELECT"
 _EPOCH = datetime.date(1970, 1, 1)
-# Dialects as Airflow's connections and most users write them, with the driver that the project installs.
-_DRIVERS: Final = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,8 @@ class DatabaseLog:
         missing = [day for day in days if renew or _iso(day) not in kept]
         if missing:
             folder.mkdir(parents=True, exist_ok=True)
-            url = _url(self.scenario, self._sql, self.environment)
+            sql, place = self._sql, self.scenario.file
+            url = database_url(sql.name, sql.url, sql.url_env, self.environment, place)
             for day in missing:
                 content = with_retries(lambda day=day: _rows_of_day(self.scenario, url, day))  # type: ignore[misc]
                 kept[_iso(day)] = _keep(folder, _iso(day), kept.get(_iso(day), 0), content)
@@ -150,26 +148,13 @@ def _identity(source: Source, sql: Sql) -> dict[str, Any]:
     return {"database": sql.name, "query": sql.query, "time_unit": source.time_unit, "timezone": source.timezone}
 
 
-def _url(scenario: Scenario, sql: Sql, environment: Mapping[str, str]) -> URL:
-    given = sql.url if sql.url_env is None else environment.get(sql.url_env)
-    if not given:
-        raise ConfigError(f"{sql.name} in {scenario.file}: no such environment variable: set it to the database's URL")
-    try:
-        url = make_url(given)
-    except (exc.ArgumentError, ValueError):
-        raise ConfigError(  # the parser's own message may quote the URL
-            f"{sql.name} in {scenario.file}: not a URL like postgresql://user:password@host:5432/database: correct it"
-        ) from None
-    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
-
-
 def _rows_of_day(scenario: Scenario, url: URL, day: int) -> bytes:
     """Return a day's rows as a Parquet file."""
     sql = scenario.source.sql
     assert sql is not None
     low, high = (_bound(scenario.source, bound, url) for bound in (day, day + 1))
     where = f"{sql.name} in {scenario.file}, {_iso(day)}"
-    with _connected(url, where) as connection, _answered(url, where):
+    with connected(url, where) as connection, _answered(url, where):
         if url.get_backend_name() in _READ_ONLY:
             connection.exec_driver_sql(_READ_ONLY[url.get_backend_name()])
         asked = connection.execution_options(stream_results=True)
@@ -252,51 +237,20 @@ def _refuse_unsorted(rows: pa.Table, source: Source, where: str) -> None:
 
 
 @contextmanager
-def _connected(url: URL, where: str) -> Iterator[Connection]:
-    seconds = {"connect_timeout": _CONNECT_SECONDS} if url.get_backend_name() == "postgresql" else {}
-    try:
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=seconds)
-    except (exc.ArgumentError, ImportError) as error:
-        message = _masked(one_line(error), url)
-        raise ConfigError(f"{where}: {url.drivername} cannot be used ({message}): install its driver") from None
-    try:
-        connection = engine.connect()
-    except exc.DBAPIError as error:
-        raise SourceError(
-            f"{where}: the database does not answer or denies access ({_masked(one_line(_cause(error)), url)}):"
-            " check the URL, the network and the password"
-        ) from None
-    with connection:
-        yield connection
-
-
-@contextmanager
 def _answered(url: URL, where: str) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        message = _masked(about_content(_cause(error)), url)
+        message = masked(about_content(cause_of(error)), url)
         lost = isinstance(error, exc.OperationalError) and url.get_backend_name() != "sqlite"
         if error.connection_invalidated or lost or "database is locked" in str(error):
             raise SourceError(f"{where}: the connection to the database was lost ({message}): try again") from None
         raise DataError(f"{where}: the query failed ({message}): correct source.sql.query; {_REMEDY}") from None
     except exc.StatementError as error:
         raise DataError(
-            f"{where}: the query cannot be asked ({_masked(one_line(_cause(error)), url)}): correct source.sql.query;"
+            f"{where}: the query cannot be asked ({masked(one_line(cause_of(error)), url)}): correct source.sql.query;"
             " a colon before a word, but of :start and :end, is written \\:"
         ) from None
-
-
-def _cause(error: exc.StatementError) -> Exception:
-    """Return the driver's own error: SQLAlchemy's repeats the query."""
-    return error.orig if isinstance(error.orig, Exception) else error
-
-
-def _masked(message: str, url: URL) -> str:
-    secrets = [str(url.password or ""), *(str(value) for key, value in url.query.items() if "pass" in key.lower())]
-    for secret in filter(None, secrets):
-        message = message.replace(secret, "***")
-    return message
 
 
 def _iso(day: int) -> str:

@@ -99,31 +99,31 @@ def _positions(table: ExclusionTable, scenario: Scenario) -> dict[str, ColumnRef
     }
 
 
-def _ids(column: pa.ChunkedArray, log_ids: pd.Series, place: ColumnRef) -> pd.Series:
+def _ids(column: pa.ChunkedArray, log_ids: pd.Series, ref: ColumnRef) -> pd.Series:
     """Return the table's ids in the log's type."""
-    ids, _ = to_ids(column, place)
+    ids, _ = to_ids(column, ref)
     if ids.null_count:
-        raise place.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
+        raise ref.error(f"has {ids.null_count:,} missing ids: remove those rows or fill them in")
     wanted = "integers" if pd.api.types.is_integer_dtype(log_ids) else "strings"
-    ids = narrow_ids(ids) if place.text and wanted == "integers" else ids
+    ids = narrow_ids(ids) if ref.text and wanted == "integers" else ids
     if not len(ids):
         return log_ids.iloc[:0].reset_index(drop=True)
     kind = "integers" if pa.types.is_integer(ids.type) else "strings"
     if kind != wanted:
-        raise place.error(f"holds {kind}, but the log's item ids are {wanted}: cast one of the two")
+        raise ref.error(f"holds {kind}, but the log's item ids are {wanted}: cast one of the two")
     return to_pandas(ids)
 
 
-def _times(column: pa.ChunkedArray, scenario: Scenario, place: ColumnRef) -> pd.Series:
+def _times(column: pa.ChunkedArray, scenario: Scenario, ref: ColumnRef) -> pd.Series:
     column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
     kind = column.type
     dated = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind)
     if not (dated or is_text(kind)):
-        raise place.error(f"holds {kind}, expected dates or timestamps: cast the column")
+        raise ref.error(f"holds {kind}, expected dates or timestamps: cast the column")
     source = scenario.source
     if pa.types.is_date(kind) or (is_text(kind) and (pc.max(pc.utf8_length(column)).as_py() or 0) <= _DATE_LENGTH):
         source = source.model_copy(update={"timezone": None})  # a date is a UTC day, as everywhere else
-    return to_pandas(to_moments(column, source, place))
+    return to_pandas(to_moments(column, source, ref))
 
 
 def _days(times: pd.Series[Any], rounded: np.ufunc, missing: int) -> NDArray[np.int32]:

@@ -132,8 +132,8 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     assert settings is not None
     positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
     positives = rows[positive]
-    takes = events[_taken(events, scenario, sampled)]
-    draws, left_out = draw_negatives(positives, takes, events, settings.per_positive, settings.power, scenario.seed)
+    positives = events[_positive(events, scenario, sampled)]
+    draws, left_out = draw_negatives(positives, positives, events, settings.per_positive, settings.power, scenario.seed)
     if left_out.any():
         log.warning(
             "%s: %d of %d positives are left out: their items have no earlier positive, and too few other such items "
@@ -150,12 +150,12 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     return pd.concat([rows, negatives], ignore_index=True)
 
 
-def _taken(events: pd.DataFrame, scenario: Scenario, sampled: list[str]) -> NDArray[np.bool_]:
+def _positive(events: pd.DataFrame, scenario: Scenario, sampled: list[str]) -> NDArray[np.bool_]:
     """Whether each event is a positive of one of the tasks, bool (n,)."""
     if any(scenario.tasks[name].label is None for name in sampled):
         return np.ones(len(events), dtype=np.bool_)
-    taken: NDArray[np.bool_] = (events[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
-    return taken
+    positive: NDArray[np.bool_] = (events[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
+    return positive
 
 
 def describe_rows(rows: pd.DataFrame, scenario: Scenario, windows: Windows) -> dict[str, Any]:

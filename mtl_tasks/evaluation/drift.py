@@ -46,7 +46,7 @@ GROUPS: Final[tuple[Group, ...]] = ("labels", "predictions", "features")
 SAMPLED: Final = 20_000  # rows per window whose features are sketched; chance alone then gives a PSI of .001
 BINS: Final = 10
 KNOTS: Final = 51
-KEPT_KINDS: Final = 50
+KEPT_CATEGORIES: Final = 50
 PSEUDO_COUNT: Final = 0.5  # added to every bin: an empty one would make the index infinite
 
 
@@ -65,9 +65,9 @@ def sketch(values: pd.Series[Any] | NDArray[Any]) -> Sketch:
     """Return a compact distribution of a variable."""
     column = pd.Series(values)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        counts = column.value_counts().head(KEPT_KINDS)
-        kinds = {str(kind): int(count) for kind, count in counts.items() if count}
-        return CategorySketch(rows=len(column), missing=int(column.isna().sum()), kinds=kinds)
+        frequent = column.value_counts().head(KEPT_CATEGORIES)
+        counts = {str(category): int(count) for category, count in frequent.items() if count}
+        return CategorySketch(rows=len(column), missing=int(column.isna().sum()), counts=counts)
     numbers = column.to_numpy()
     seen = np.sort(numbers[np.isfinite(numbers)])
     at = np.unique(seen[np.linspace(0, len(seen) - 1, KNOTS).round().astype(np.int64)]) if len(seen) else seen
@@ -159,19 +159,21 @@ def read_record(evaluated: Artifact) -> Distributions | None:
 def _binned(reference: Sketch, other: Sketch) -> tuple[Counts, Counts] | None:
     """Return the rows of each bin on either side; None if one side is numeric and the other categorical."""
     if isinstance(reference, CategorySketch) and isinstance(other, CategorySketch):
-        return _kind_counts(reference, other)
+        return _category_counts(reference, other)
     if isinstance(reference, NumberSketch) and isinstance(other, NumberSketch):
         return _number_counts(reference, other)
     return None
 
 
-def _kind_counts(reference: CategorySketch, other: CategorySketch) -> tuple[Counts, Counts]:
-    known = reference.kinds
-    kinds = sorted(known, key=lambda kind: (-known[kind], kind))[: BINS - 1]  # a stored record has lost their order
+def _category_counts(reference: CategorySketch, other: CategorySketch) -> tuple[Counts, Counts]:
+    known = reference.counts
+    categories = sorted(known, key=lambda category: (-known[category], category))[
+        : BINS - 1
+    ]  # a stored record has lost their order
 
     def counts(own: CategorySketch) -> Iterator[int]:
-        yield from (own.kinds.get(kind, 0) for kind in kinds)
-        yield own.rows - own.missing - sum(own.kinds.get(kind, 0) for kind in kinds)
+        yield from (own.counts.get(category, 0) for category in categories)
+        yield own.rows - own.missing - sum(own.counts.get(category, 0) for category in categories)
         yield own.missing
 
     return np.array([*counts(reference)], dtype=np.float64), np.array([*counts(other)], dtype=np.float64)

@@ -132,9 +132,9 @@ def _als(device: str) -> Iterator[Any]:
         except (RuntimeError, MemoryError, ValueError) as error:
             if device == "cpu":
                 raise
-            said = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+            fault = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
             raise DeviceError(
-                f"factors.device: 'gpu' failed while ALS was fitted ({said}): free its memory, lower "
+                f"factors.device: 'gpu' failed while ALS was fitted ({fault}): free its memory, lower "
                 "factors.dimensions, or set factors.device to 'cpu'"
             ) from error
 
@@ -188,10 +188,10 @@ class ExplicitALS:
         for length in np.unique(lengths[lengths > 0]):
             rows = np.flatnonzero(lengths == length)
             for part in np.array_split(rows, max(1, len(rows) * length // CHUNK)):
-                place = values.indptr[part][:, None] + np.arange(length)
-                met = vectors[values.indices[place]].astype(np.float64)
+                position = values.indptr[part][:, None] + np.arange(length)
+                met = vectors[values.indices[position]].astype(np.float64)
                 with _solvable(self.name):
-                    folded[part] = _ridge(met, values.data[place].astype(np.float64), self._regularization)
+                    folded[part] = _ridge(met, values.data[position].astype(np.float64), self._regularization)
         return _finite(folded, self.name)
 
 
@@ -230,7 +230,7 @@ def _ridge(met: NDArray[np.float64], target: NDArray[np.float64], regularization
     return np.asarray(np.linalg.solve(across @ met + regularization * np.eye(size), across @ target[..., None])[..., 0])
 
 
-def resolve_device(asked: str) -> str:
+def resolve_device(device: str) -> str:
     """Return ``cpu`` or ``gpu`` for ALS.
 
     Raises
@@ -240,11 +240,11 @@ def resolve_device(asked: str) -> str:
     """
     import implicit.gpu
 
-    if asked == "cpu":
+    if device == "cpu":
         return "cpu"
     if implicit.gpu.HAS_CUDA:
         return "gpu"
-    if asked == "gpu":
+    if device == "gpu":
         raise ConfigError(
             f"factors.device: 'gpu' was requested, but implicit finds no CUDA device ({_missing_on_gpu()}): its "
             f"wheel needs an NVIDIA driver for CUDA 13, the toolkit's cuBLAS and cuRAND, and pip install {RMM!r} "
@@ -293,11 +293,11 @@ class ItemFactors:
 
     def vectors_of(self, item_ids: NDArray[Any]) -> Floats:
         """Return the vectors of items with one version each, float32 (len(item_ids), dimensions); NaN for no vector."""
-        place = np.searchsorted(self.item_ids, item_ids)
-        inside = place < len(self.item_ids)
-        inside[inside] = self.item_ids[place[inside]] == item_ids[inside]
+        position = np.searchsorted(self.item_ids, item_ids)
+        inside = position < len(self.item_ids)
+        inside[inside] = self.item_ids[position[inside]] == item_ids[inside]
         vectors = np.full((len(item_ids), self.vectors.shape[1]), np.nan, dtype=np.float32)
-        vectors[inside] = self.vectors[place[inside]]
+        vectors[inside] = self.vectors[position[inside]]
         return vectors
 
     def at(self, day: int, item_ids: NDArray[Any]) -> tuple[NDArray[np.int64], Floats]:
@@ -309,9 +309,9 @@ class ItemFactors:
         ids = self.item_ids[usable]
         newest = np.append(ids[1:] != ids[:-1], True)[: len(ids)]
         ids, usable = ids[newest], usable[newest]
-        place = np.searchsorted(item_ids, ids)
-        inside = (place < len(item_ids)) & (item_ids[np.minimum(place, len(item_ids) - 1)] == ids)
-        return place[inside].astype(np.int64), self.vectors[usable[inside]]
+        position = np.searchsorted(item_ids, ids)
+        inside = (position < len(item_ids)) & (item_ids[np.minimum(position, len(item_ids) - 1)] == ids)
+        return position[inside].astype(np.int64), self.vectors[usable[inside]]
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ def _met(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.flatnonzero(np.bincount(codes))
 
 
-def fit_space(
+def fit_item_factors(
     solver: Solver,
     interactions: Interactions,
     start: int,
@@ -388,12 +388,12 @@ def fit_space(
     known = None if earlier is None else earlier.fitted().vectors_of(interactions.item_ids[items])
     vectors = solver.fit(history.matrix_of(users, items), known)
     base = ItemFactors(interactions.item_ids[items], np.full(len(items), start, dtype=np.int32), vectors)
-    return extend_space(solver, base, interactions, end, refresh_days)
+    return extend_item_factors(solver, base, interactions, end, refresh_days)
 
 
-def extend_space(
+def extend_item_factors(
     solver: Solver,
-    space: ItemFactors,
+    item_factors: ItemFactors,
     interactions: Interactions,
     end: int,
     refresh_days: int,
@@ -406,21 +406,25 @@ def extend_space(
     since
         Refresh day up to which the factors were already extended; by default they were not.
     """
-    start = space.start if since is None else since
-    frozen = np.isin(interactions.item_ids, space.fitted().item_ids)
+    start = item_factors.start if since is None else since
+    frozen = np.isin(interactions.item_ids, item_factors.fitted().item_ids)
     since = start
     for day in range((start // refresh_days + 1) * refresh_days, end + 1, refresh_days):
         past = interactions.before(day)
         met = past.items[past.days >= since]
         renewed = np.unique(met[~frozen[met]])
         if len(renewed):
-            space = _add_versions(space, renewed, day, _fold_items(solver, space, past, renewed, day), past)
+            item_factors = _add_versions(
+                item_factors, renewed, day, _fold_items(solver, item_factors, past, renewed, day), past
+            )
         since = day
-    return space
+    return item_factors
 
 
-def _fold_items(solver: Solver, space: ItemFactors, past: Interactions, renewed: NDArray[np.int64], day: int) -> Floats:
-    known, vectors = space.at(day - 1, past.item_ids)
+def _fold_items(
+    solver: Solver, item_factors: ItemFactors, past: Interactions, renewed: NDArray[np.int64], day: int
+) -> Floats:
+    known, vectors = item_factors.at(day - 1, past.item_ids)
     # All users, not only those of the new items: to implicit ALS, a missing interaction is evidence too.
     users = _met(past.users)
     user_vectors = solver.fold_in(past.matrix_of(users, known), vectors)
@@ -428,9 +432,9 @@ def _fold_items(solver: Solver, space: ItemFactors, past: Interactions, renewed:
 
 
 def _add_versions(
-    space: ItemFactors, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
+    item_factors: ItemFactors, renewed: NDArray[np.int64], day: int, vectors: Floats, past: Interactions
 ) -> ItemFactors:
-    ids = np.concatenate([space.item_ids, past.item_ids[renewed]])
-    valid_from = np.concatenate([space.valid_from, np.full(len(renewed), day, dtype=np.int32)])
+    ids = np.concatenate([item_factors.item_ids, past.item_ids[renewed]])
+    valid_from = np.concatenate([item_factors.valid_from, np.full(len(renewed), day, dtype=np.int32)])
     order = np.lexsort((valid_from, ids))
-    return ItemFactors(ids[order], valid_from[order], np.concatenate([space.vectors, vectors])[order])
+    return ItemFactors(ids[order], valid_from[order], np.concatenate([item_factors.vectors, vectors])[order])

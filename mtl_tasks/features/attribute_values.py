@@ -55,9 +55,9 @@ class Versions:
             return self.only[codes]
         if not len(self.keys):
             return np.full(len(codes), self.missing, dtype=np.int64)
-        place = np.searchsorted(self.keys, codes * self.span + np.clip(days, _ALWAYS, self.span - 1)) - 1
-        found = (place >= 0) & (self.keys[place] // self.span == codes)
-        return np.where(found, self.rows[place], self.missing)
+        position = np.searchsorted(self.keys, codes * self.span + np.clip(days, _ALWAYS, self.span - 1)) - 1
+        found = (position >= 0) & (self.keys[position] // self.span == codes)
+        return np.where(found, self.rows[position], self.missing)
 
     @property
     def used(self) -> Codes:
@@ -92,7 +92,7 @@ class MultiValued:
         return cls(name, starts, codes.astype(np.int64), pd.Index(uniques))
 
     @classmethod
-    def of_kinds(cls, name: str, texts: pd.Series[str]) -> MultiValued:
+    def of_categories(cls, name: str, texts: pd.Series[str]) -> MultiValued:
         """Use each text as one value; empty or missing means none."""
         filled = (texts.fillna("") != "").to_numpy()
         codes, uniques = pd.factorize(texts[filled], sort=True)
@@ -140,7 +140,7 @@ class AttributeLookup:
     ----------
     numeric, times
         Attribute to float64 (rows + 1,); the last is NaN, for an id that is not in the table. Times: days since 1970.
-    kinds
+    categorical
         Attribute to the category code of each row (int64, -1 for none), and the categories in order.
     listed
         Attributes with shares and residuals: multi-valued ones, and categorical ones of up to ``MODERATE`` categories.
@@ -151,7 +151,7 @@ class AttributeLookup:
     versions: Versions
     numeric: dict[str, Values]
     times: dict[str, Values]
-    kinds: dict[str, tuple[Codes, pd.Index[Any]]]
+    categorical: dict[str, tuple[Codes, pd.Index[Any]]]
     listed: list[KnownValues]
     table: pd.DataFrame
 
@@ -164,7 +164,9 @@ class AttributeLookup:
         if section is None:
             return cls(versions, {}, {}, {}, [], table)
         several = [MultiValued.parse(name, _with_none(table[name])) for name in section.multi]
-        single = [MultiValued.of_kinds(name, _with_none(table[name])) for name in listed_kinds(table, section)]
+        single = [
+            MultiValued.of_categories(name, _with_none(table[name])) for name in listed_categories(table, section)
+        ]
         return cls(
             versions,
             {name: np.append(table[name].to_numpy(dtype=np.float64), np.nan) for name in section.numeric},
@@ -192,12 +194,12 @@ class AttributeLookup:
         """Return categorical attributes; missing where an id has none."""
         row = self.versions.at(codes, days)
         return {
-            name: pd.Categorical.from_codes(kinds[row], categories=levels)
-            for name, (kinds, levels) in self.kinds.items()
+            name: pd.Categorical.from_codes(codes[row], categories=categories)
+            for name, (codes, categories) in self.categorical.items()
         }
 
 
-def listed_kinds(table: pd.DataFrame, section: AttributeTable | None) -> list[str]:
+def listed_categories(table: pd.DataFrame, section: AttributeTable | None) -> list[str]:
     """Return the categorical attributes with at most ``MODERATE`` categories over all versions."""
     categorical = section.categorical if section is not None else ()
     return [name for name in categorical if table.loc[table[name] != "", name].nunique() <= MODERATE]
@@ -212,5 +214,5 @@ def _days(moments: pd.Series[Any]) -> Values:
 
 
 def _coded(texts: pd.Series[str]) -> tuple[Codes, pd.Index[Any]]:
-    codes, levels = pd.factorize(_with_none(texts).where(lambda text: text != ""), sort=True)
-    return codes.astype(np.int64), pd.Index(levels)
+    codes, categories = pd.factorize(_with_none(texts).where(lambda text: text != ""), sort=True)
+    return codes.astype(np.int64), pd.Index(categories)

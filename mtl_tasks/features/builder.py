@@ -13,10 +13,18 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.features.als import ExplicitALS, ImplicitALS, Interactions, ItemFactors, Solver, extend_space, fit_space
+from mtl_tasks.features.als import (
+    ExplicitALS,
+    ImplicitALS,
+    Interactions,
+    ItemFactors,
+    Solver,
+    extend_item_factors,
+    fit_item_factors,
+)
 from mtl_tasks.features.attribute_values import AttributeLookup
 from mtl_tasks.features.groups import GROUPS
-from mtl_tasks.features.groups.affinity import TASTE, Affinity, FittedSpace, level_name
+from mtl_tasks.features.groups.affinity import TASTE, Affinity, FittedFactors, level_name
 from mtl_tasks.features.groups.base import GroupInputs
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
 from mtl_tasks.features.groups.content import ItemContent
@@ -26,8 +34,8 @@ from mtl_tasks.features.interactions import (
     IndexedInteractions,
     IndexedRows,
     encode,
+    positive_confidence,
     positive_interactions,
-    taken_confidence,
 )
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.scenario import Scenario
@@ -68,7 +76,7 @@ def solvers(scenario: Scenario) -> dict[str, Solver]:
     return made
 
 
-def startable(earlier: FactorModels, scenario: Scenario) -> tuple[FactorModels, list[str]]:
+def warm_startable(earlier: FactorModels, scenario: Scenario) -> tuple[FactorModels, list[str]]:
     """Return the factor models of an earlier run that this scenario's can start from, and a sentence for each other."""
     chosen, problems = {}, []
     for name, solver in solvers(scenario).items():
@@ -84,7 +92,7 @@ def startable(earlier: FactorModels, scenario: Scenario) -> tuple[FactorModels, 
     return chosen, problems
 
 
-def fit_spaces(
+def fit_factor_models(
     events: pd.DataFrame, scenario: Scenario, start: int, end: int, earlier: FactorModels | None = None
 ) -> FactorModels:
     """Fit every factor model on the events before ``start`` and fold new items in until ``end``.
@@ -92,7 +100,7 @@ def fit_spaces(
     Parameters
     ----------
     earlier
-        Factors of an earlier run to warm-start from, of the scenario's dimensions (see :func:`startable`).
+        Factors of an earlier run to warm-start from, of the scenario's dimensions (see :func:`warm_startable`).
 
     Raises
     ------
@@ -106,13 +114,13 @@ def fit_spaces(
             raise _nothing_to_learn(name, coded, scenario, start)
     days, known = scenario.factors.refresh_days, earlier or {}
     return {
-        name: fit_space(solver, interactions[name], start, end, days, known.get(name))
+        name: fit_item_factors(solver, interactions[name], start, end, days, known.get(name))
         for name, solver in solvers(scenario).items()
     }
 
 
-def extend_spaces(
-    spaces: FactorModels, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
+def extend_factor_models(
+    factor_models: FactorModels, events: pd.DataFrame, scenario: Scenario, end: int, since: int | None = None
 ) -> FactorModels:
     """Fold new items into an earlier run's factors until a later ``end``; items in history keep their vectors.
 
@@ -130,13 +138,19 @@ def extend_spaces(
         If the item ids of the factors and of the events differ in type.
     """
     coded, interactions = _learned_from(events, scenario, end)
-    _refuse_other_ids({name: space for name, space in spaces.items() if name in interactions}, coded.item_ids)
+    _refuse_other_ids(
+        {name: item_factors for name, item_factors in factor_models.items() if name in interactions}, coded.item_ids
+    )
     days = scenario.factors.refresh_days
-    known = {name: space.fitted() for name, space in spaces.items()} if since is None else spaces
+    known = (
+        {name: item_factors.fitted() for name, item_factors in factor_models.items()}
+        if since is None
+        else factor_models
+    )
     return {
-        name: extend_space(solver, known[name], interactions[name], end, days, since)
+        name: extend_item_factors(solver, known[name], interactions[name], end, days, since)
         for name, solver in solvers(scenario).items()
-    } | {name: space for name, space in spaces.items() if name not in interactions}
+    } | {name: item_factors for name, item_factors in factor_models.items() if name not in interactions}
 
 
 class FeatureMaker:
@@ -148,9 +162,10 @@ class FeatureMaker:
         Indexed interactions; a row uses only those before its day.
     tables
         Attributes of users and items; a row uses only versions from before its day.
-    spaces
-        From :func:`fit_spaces` and, for texts and given vectors, :func:`~mtl_tasks.features.content.fit_content`; they
-        must have been fitted on events before the earliest row's day.
+    factor_models
+        From :func:`fit_factor_models` and, for texts and given vectors,
+        :func:`~mtl_tasks.features.content.fit_content`; they must have been fitted on events before the earliest row's
+        day.
     memory
         Snapshot of another maker with the same events, tables and settings; days before it are not counted again.
     """
@@ -159,22 +174,22 @@ class FeatureMaker:
         self,
         events: IndexedInteractions,
         tables: Tables,
-        spaces: FactorModels,
+        factor_models: FactorModels,
         scenario: Scenario,
         memory: FeatureSnapshot | None = None,
     ) -> None:
         source = scenario.source
         self.events = events
-        self.taken = positive_interactions(events, scenario)
+        self.positives = positive_interactions(events, scenario)
         self.user_attributes = AttributeLookup.prepare(tables.users, source.users, columns.USER, events.user_ids)
         self.about_items = AttributeLookup.prepare(tables.items, source.items, columns.ITEM, events.item_ids)
         self._scenario, self._day = scenario, 0
         self._inputs = GroupInputs(
             events,
-            self.taken,
+            self.positives,
             self.user_attributes,
             self.about_items,
-            spaces,
+            factor_models,
             partial(solvers, scenario),
             scenario,
             None if memory is None else memory.day,
@@ -184,7 +199,7 @@ class FeatureMaker:
             self._restore(memory)
 
     @property
-    def taste(self) -> FittedSpace:
+    def taste(self) -> FittedFactors:
         """The preference factors."""
         return self._inputs.groups(Affinity)[0].taste
 
@@ -263,7 +278,7 @@ def build_features(
     events: pd.DataFrame,
     tables: Tables,
     rows: pd.DataFrame,
-    spaces: FactorModels,
+    factor_models: FactorModels,
     scenario: Scenario,
     memory: FeatureSnapshot | None = None,
 ) -> pd.DataFrame:
@@ -277,7 +292,7 @@ def build_features(
         Attributes of users and items; a row uses only versions from before its day.
     rows
         user, item, day and the scenario's context; other columns are ignored.
-    spaces
+    factor_models
         As :class:`FeatureMaker` takes them.
     memory
         Snapshot from the earliest row's day or before, of these events and tables; by default everything is counted.
@@ -294,7 +309,7 @@ def build_features(
         If an attribute has the name of a built-in feature.
     """
     coded, coded_rows = encode(events, rows, scenario)
-    return FeatureMaker(coded, tables, spaces, scenario, memory).make(coded_rows)
+    return FeatureMaker(coded, tables, factor_models, scenario, memory).make(coded_rows)
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
@@ -307,9 +322,11 @@ def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> 
     return made | given
 
 
-def _tastes(taken: IndexedInteractions, scenario: Scenario) -> Interactions:
+def _tastes(positives: IndexedInteractions, scenario: Scenario) -> Interactions:
     """Return the positive interactions with their confidences, for the preference factors."""
-    return _interactions(taken, taken.users, taken.items, taken.days, taken_confidence(taken, scenario))
+    return _interactions(
+        positives, positives.users, positives.items, positives.days, positive_confidence(positives, scenario)
+    )
 
 
 def _residuals(events: IndexedInteractions, level: LabelStatistics) -> Interactions:
@@ -323,26 +340,26 @@ def _interactions(
     return Interactions(events.user_ids, events.item_ids, users, items, days.astype(np.int32), values)
 
 
-def _nothing_to_learn(space: str, events: IndexedInteractions, scenario: Scenario, start: int) -> DataError:
-    kind = "positive interaction" if space == TASTE else f"{space.removeprefix('level:')!r} label"
+def _nothing_to_learn(name: str, events: IndexedInteractions, scenario: Scenario, start: int) -> DataError:
+    kind = "positive interaction" if name == TASTE else f"{name.removeprefix('level:')!r} label"
     every = scenario.factors.refit_days
     where = "the train window" if every == 1 else "the train window, or up to factors.refit_days before it"
     lower = "" if every == 1 else f"lower factors.refit_days ({every}), "
     return DataError(
         f"factors: no {kind} in the {int((events.days < start).sum()):,} events before {day_text(start)} ({where}), "
-        f"from which the {space!r} space is fitted, at least 1 is needed: {lower}choose a later as_of or shorten "
+        f"from which the {name!r} factors are fitted, at least 1 is needed: {lower}choose a later as_of or shorten "
         f"windows in {scenario.file}"
     )
 
 
-def _refuse_other_ids(spaces: FactorModels, item_ids: NDArray[Any]) -> None:
+def _refuse_other_ids(factor_models: FactorModels, item_ids: NDArray[Any]) -> None:
     """Raise if item ids changed type: no item would be found, as in a log of new items only."""
     words = {"i": "integers", "U": "texts"}
-    for name, space in spaces.items():
-        if space.item_ids.dtype.kind != item_ids.dtype.kind:
-            was, now = words[space.item_ids.dtype.kind], words[item_ids.dtype.kind]
+    for name, item_factors in factor_models.items():
+        if item_factors.item_ids.dtype.kind != item_ids.dtype.kind:
+            was, now = words[item_factors.item_ids.dtype.kind], words[item_ids.dtype.kind]
             raise DataError(
-                f"factors: the earlier {name!r} space knows items by {was}, but the log's item ids are {now} now: "
+                f"factors: the earlier {name!r} factors know items by {was}, but the log's item ids are {now} now: "
                 "write them as they were, or do without the earlier run (factors.warm_start: none, or retire it)"
             )
 

@@ -27,13 +27,13 @@ class IndexedInteractions:
         Sorted unique ids of the interactions and of the rows they were encoded with.
     users, items, days
         int64 (n,) codes and day numbers.
-    known
+    final_days
         int64 (n,): the day on which the labels became final, that of the event or later.
     labels
         Task or signal to float64 (n,), NaN where not observed; only those with a label column.
-    kinds
+    category_codes
         Categorical context to int64 (n,) category codes, -1 for none.
-    levels
+    categories
         Categorical context to its categories.
     """
 
@@ -42,10 +42,10 @@ class IndexedInteractions:
     users: Codes
     items: Codes
     days: Codes
-    known: Codes
+    final_days: Codes
     labels: dict[str, Values]
-    kinds: dict[str, Codes] = field(default_factory=dict)
-    levels: dict[str, pd.Index[Any]] = field(default_factory=dict)
+    category_codes: dict[str, Codes] = field(default_factory=dict)
+    categories: dict[str, pd.Index[Any]] = field(default_factory=dict)
 
     def before(self, day: int) -> IndexedInteractions:
         """Return the interactions before a day, as views."""
@@ -54,11 +54,11 @@ class IndexedInteractions:
 
     def settled(self, mask: NDArray[np.bool_]) -> IndexedInteractions:
         """Return the masked interactions, each on the day on which its labels became final."""
-        if self.known is self.days and mask.all():  # nothing to drop or reorder; a copy would take gigabytes
+        if self.final_days is self.days and mask.all():  # nothing to drop or reorder; a copy would take gigabytes
             return self
         positions = np.flatnonzero(mask)
-        chosen = self._at(positions[np.argsort(self.known[positions], kind="stable")])
-        return replace(chosen, days=chosen.known)
+        chosen = self._at(positions[np.argsort(self.final_days[positions], kind="stable")])
+        return replace(chosen, days=chosen.final_days)
 
     def _at(self, positions: slice | NDArray[np.intp]) -> IndexedInteractions:
         labels = {task: label[positions] for task, label in self.labels.items()}
@@ -67,9 +67,9 @@ class IndexedInteractions:
             users=self.users[positions],
             items=self.items[positions],
             days=self.days[positions],
-            known=self.known[positions],
+            final_days=self.final_days[positions],
             labels=labels,
-            kinds={name: kinds[positions] for name, kinds in self.kinds.items()},
+            category_codes={name: codes[positions] for name, codes in self.category_codes.items()},
         )
 
 
@@ -77,14 +77,14 @@ class IndexedInteractions:
 class IndexedRows:
     """Rows to make features for: int64 (n,) codes and day numbers; a row may use only events before its day.
 
-    ``kinds`` are category codes of its context as in :class:`IndexedInteractions`, ``numbers`` its numeric context,
-    float32.
+    ``category_codes`` are those of its context, as in :class:`IndexedInteractions`; ``numbers`` is its numeric
+    context, float32.
     """
 
     users: Codes
     items: Codes
     days: Codes
-    kinds: dict[str, Codes] = field(default_factory=dict)
+    category_codes: dict[str, Codes] = field(default_factory=dict)
     numbers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -92,12 +92,12 @@ class IndexedRows:
 
     def at(self, positions: NDArray[Any]) -> IndexedRows:
         """Return some of the rows."""
-        kinds = {name: kinds[positions] for name, kinds in self.kinds.items()}
+        category_codes = {name: codes[positions] for name, codes in self.category_codes.items()}
         numbers = {name: values[positions] for name, values in self.numbers.items()}
-        return IndexedRows(self.users[positions], self.items[positions], self.days[positions], kinds, numbers)
+        return IndexedRows(self.users[positions], self.items[positions], self.days[positions], category_codes, numbers)
 
 
-def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
+def positive_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
     """Return the summed weights of each interaction's signals; 1 for all if no signal has a weight.
 
     An exposure without a signal is not positive: the item may be recommended again, and no preference was shown.
@@ -109,19 +109,19 @@ def taken_weight(events: IndexedInteractions, scenario: Scenario) -> Values:
     return weight
 
 
-def taken_confidence(taken: IndexedInteractions, scenario: Scenario) -> NDArray[np.float32]:
+def positive_confidence(positives: IndexedInteractions, scenario: Scenario) -> NDArray[np.float32]:
     """Return the confidence of each positive interaction, for the preference factors."""
-    return (1.0 + scenario.factors.alpha * taken_weight(taken, scenario)).astype(np.float32)
+    return (1.0 + scenario.factors.alpha * positive_weight(positives, scenario)).astype(np.float32)
 
 
-def taken_mask(events: IndexedInteractions, scenario: Scenario) -> NDArray[np.bool_]:
+def positive_mask(events: IndexedInteractions, scenario: Scenario) -> NDArray[np.bool_]:
     """Return the mask of the positive interactions."""
-    return taken_weight(events, scenario) > 0
+    return positive_weight(events, scenario) > 0
 
 
 def positive_interactions(events: IndexedInteractions, scenario: Scenario) -> IndexedInteractions:
     """Return the positive interactions, each on the day on which its labels became final."""
-    return events.settled(taken_mask(events, scenario))
+    return events.settled(positive_mask(events, scenario))
 
 
 def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tuple[IndexedInteractions, IndexedRows]:
@@ -131,12 +131,14 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
     days = events[columns.DAY].to_numpy().astype(np.int64)
     order = stable_argsort(days, event_users)
     labels = {name: events[columns.label(name)].to_numpy().astype(np.float64)[order] for name in scenario.labels}
-    levels = {name: _levels(columns.context(name), events, rows) for name in scenario.source.context.categorical}
+    categories = {
+        name: _categories(columns.context(name), events, rows) for name in scenario.source.context.categorical
+    }
     days = days[order]
-    known = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days
-    kinds = {name: _codes(events[columns.context(name)], levels[name])[order] for name in levels}
+    final_days = events[columns.KNOWN].to_numpy().astype(np.int64)[order] if columns.KNOWN in events else days
+    category_codes = {name: _codes(events[columns.context(name)], categories[name])[order] for name in categories}
     coded = IndexedInteractions(
-        users, items, event_users[order], event_items[order], days, known, labels, kinds, levels
+        users, items, event_users[order], event_items[order], days, final_days, labels, category_codes, categories
     )
     coded_rows = IndexedRows(row_users, row_items, rows[columns.DAY].to_numpy().astype(np.int64))
     return coded, with_context(coded_rows, rows, coded, scenario)
@@ -144,21 +146,23 @@ def encode(events: pd.DataFrame, rows: pd.DataFrame, scenario: Scenario) -> tupl
 
 def with_context(rows: IndexedRows, raw: pd.DataFrame, events: IndexedInteractions, scenario: Scenario) -> IndexedRows:
     """Add the context in ``raw`` to encoded rows; a category unknown to the interactions becomes none."""
-    kinds = {name: _codes(raw[columns.context(name)], levels) for name, levels in events.levels.items()}
+    category_codes = {
+        name: _codes(raw[columns.context(name)], categories) for name, categories in events.categories.items()
+    }
     names = scenario.source.context.feature_numbers
     numbers = {name: raw[columns.context(name)].to_numpy(dtype=np.float32) for name in names}
-    return replace(rows, kinds=kinds, numbers=numbers)
+    return replace(rows, category_codes=category_codes, numbers=numbers)
 
 
-def _levels(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> pd.Index[Any]:
+def _categories(name: str, events: pd.DataFrame, rows: pd.DataFrame) -> pd.Index[Any]:
     """Return the categories of interactions and rows, sorted."""
-    event_kinds, row_kinds = (table[name].astype("category").cat.categories for table in (events, rows))
-    return event_kinds.union(row_kinds)
+    of_events, of_rows = (table[name].astype("category").cat.categories for table in (events, rows))
+    return of_events.union(of_rows)
 
 
-def _codes(kinds: pd.Series[Any], levels: pd.Index[Any]) -> Codes:
+def _codes(values: pd.Series[Any], categories: pd.Index[Any]) -> Codes:
     """Encode a categorical context column; -1 for none."""
-    return kinds.astype("category").cat.set_categories(levels).cat.codes.to_numpy().astype(np.int64)
+    return values.astype("category").cat.set_categories(categories).cat.codes.to_numpy().astype(np.int64)
 
 
 def _vocabulary(events: pd.Series[Any], rows: pd.Series[Any]) -> tuple[NDArray[Any], Codes, Codes]:

@@ -67,8 +67,8 @@ class KeySpace:
             return joined
         if not len(self._keys):
             return np.zeros(len(joined), dtype=np.int64)
-        place = np.minimum(np.searchsorted(self._keys, joined), len(self._keys) - 1)
-        return np.where(self._keys[place] == joined, place, len(self._keys))
+        position = np.minimum(np.searchsorted(self._keys, joined), len(self._keys) - 1)
+        return np.where(self._keys[position] == joined, position, len(self._keys))
 
     def codes(self, positions: Positions) -> dict[str, Codes]:
         """Return the codes of positions, by axis."""
@@ -193,7 +193,7 @@ class RunningSums:
         recent = pd.concat(parts, ignore_index=True) if parts else ever.iloc[:0].assign(day=np.int32(0))
         return SumsSnapshot(ever, recent, dict(self._magnitude))
 
-    def restore(self, kept: SumsSnapshot, translation: Translation) -> None:
+    def restore(self, snapshot: SumsSnapshot, translation: Translation) -> None:
         """Resume from a snapshot; to be called before anything is added.
 
         Parameters
@@ -202,11 +202,11 @@ class RunningSums:
             Axis to the code here of each code in the snapshot.
         """
         codes = [
-            {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(kept)
+            {axis: translation[axis][frame[axis].to_numpy()] for axis in self._space.axes} for frame in _both(snapshot)
         ]
-        ever, recent = (frame.assign(**axes) for frame, axes in zip(_both(kept), codes, strict=True))
+        ever, recent = (frame.assign(**axes) for frame, axes in zip(_both(snapshot), codes, strict=True))
         self._space.learn(*(ever[axis].to_numpy() for axis in self._space.axes))
-        self._earlier, self._magnitude = SumsSnapshot(ever, recent, {}), dict(kept.magnitude)
+        self._earlier, self._magnitude = SumsSnapshot(ever, recent, {}), dict(snapshot.magnitude)
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -257,8 +257,8 @@ class RunningSums:
                 )
 
 
-def _both(kept: SumsSnapshot) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return kept.ever, kept.recent
+def _both(snapshot: SumsSnapshot) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return snapshot.ever, snapshot.recent
 
 
 @dataclass(frozen=True)
@@ -397,9 +397,9 @@ class Timeline:
         end = int(np.searchsorted(self._days, day, side="left"))
         while self._at < end:
             today = int(self._days[self._at])
-            place = slice(self._at, int(np.searchsorted(self._days, today, side="right")))
-            self._at = place.stop
-            yield today, place
+            of_day = slice(self._at, int(np.searchsorted(self._days, today, side="right")))
+            self._at = of_day.stop
+            yield today, of_day
 
 
 def expand(starts: NDArray[Any], ends: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

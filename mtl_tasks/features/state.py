@@ -62,18 +62,18 @@ class FeatureSnapshot:
     def payload(self) -> Payload:
         """Return the files to store."""
         states = list(self.groups.values())
-        sums = [kept for state in states for kept in state.sums.values()]
+        sums = [snapshot for state in states for snapshot in state.sums.values()]
         frames = [frame for state in states for frame in state.frames.values()]
         vectors = [values for state in states for values in state.vectors.values()]
-        made = Payload(rows=sum(len(kept.ever) for kept in sums))
-        for place, labels in enumerate(self.axes.values()):
-            made.add_frame(f"axis-{place}", pd.DataFrame({"label": labels}))
-        for place, kept in enumerate(sums):
-            frame = pd.concat([kept.ever.assign(**{_DAY: np.int32(_EVER)}), kept.recent], ignore_index=True)
-            made.add_frame(f"sums-{place}", frame, measurements=True)
-        for place, frame in enumerate(frames):
-            made.add_frame(f"frame-{place}", frame, measurements=True)
-        made.add_arrays("vectors", {str(place): values for place, values in enumerate(vectors)})
+        made = Payload(rows=sum(len(snapshot.ever) for snapshot in sums))
+        for number, labels in enumerate(self.axes.values()):
+            made.add_frame(f"axis-{number}", pd.DataFrame({"label": labels}))
+        for number, snapshot in enumerate(sums):
+            frame = pd.concat([snapshot.ever.assign(**{_DAY: np.int32(_EVER)}), snapshot.recent], ignore_index=True)
+            made.add_frame(f"sums-{number}", frame, measurements=True)
+        for number, frame in enumerate(frames):
+            made.add_frame(f"frame-{number}", frame, measurements=True)
+        made.add_arrays("vectors", {str(number): values for number, values in enumerate(vectors)})
         made.add_json("memory", {"day": self.day, "axes": list(self.axes), "groups": self._contents()})
         return made
 
@@ -82,7 +82,7 @@ class FeatureSnapshot:
         return [
             {
                 "name": name,
-                "sums": [[part, kept.magnitude] for part, kept in state.sums.items()],
+                "sums": [[part, snapshot.magnitude] for part, snapshot in state.sums.items()],
                 "vectors": list(state.vectors),
                 "frames": list(state.frames),
             }
@@ -101,7 +101,7 @@ class FeatureSnapshot:
         contents = artifact.json("memory")
         groups = contents["groups"]
         count = sum(len(group["vectors"]) for group in groups)
-        arrays = artifact.arrays("vectors", {str(place): ("f", 1) for place in range(count)})
+        arrays = artifact.arrays("vectors", {str(number): ("f", 1) for number in range(count)})
         sums, vectors, frames = (itertools.count() for _ in range(3))
         states = {
             group["name"]: GroupState(
@@ -111,11 +111,13 @@ class FeatureSnapshot:
             )
             for group in groups
         }
-        axes = {name: pd.Index(artifact.frame(f"axis-{place}")["label"]) for place, name in enumerate(contents["axes"])}
+        axes = {
+            name: pd.Index(artifact.frame(f"axis-{number}")["label"]) for number, name in enumerate(contents["axes"])
+        }
         return cls(contents["day"], axes, states)
 
 
-def _read_sums(artifact: Artifact, place: int, magnitude: dict[str, float]) -> SumsSnapshot:
-    frame = artifact.frame(f"sums-{place}")
+def _read_sums(artifact: Artifact, number: int, magnitude: dict[str, float]) -> SumsSnapshot:
+    frame = artifact.frame(f"sums-{number}")
     ever = (frame[_DAY] == _EVER).to_numpy()
     return SumsSnapshot(frame[ever], frame[~ever], magnitude)

@@ -30,7 +30,7 @@ class UserHistory:
     items: Codes
     values: NDArray[Any]
     _order: Positions
-    _place: Positions
+    _keys: Positions
     _starts: Positions
     _first: int
     _span: int
@@ -41,20 +41,20 @@ class UserHistory:
         order = stable_argsort(users, days)  # keeps the given order within a user and day
         first = int(days.min()) if len(days) else 0
         span = (int(days.max()) - first + 2) if len(days) else 1
-        place = users[order] * span + (days[order] - first)
-        starts = np.searchsorted(place, np.arange(size + 1) * span)
-        return cls(items[order], values[order], order, place, starts, first, span)
+        keys = users[order] * span + (days[order] - first)
+        starts = np.searchsorted(keys, np.arange(size + 1) * span)
+        return cls(items[order], values[order], order, keys, starts, first, span)
 
     @property
     def users(self) -> Codes:
         """int64 (n,) codes."""
-        users: Codes = self._place // self._span
+        users: Codes = self._keys // self._span
         return users
 
     @property
     def days(self) -> Days:
         """int64 (n,) day numbers."""
-        days: Days = self._place % self._span + self._first
+        days: Days = self._keys % self._span + self._first
         return days
 
     def with_values(self, values: NDArray[Any]) -> Self:
@@ -64,4 +64,4 @@ class UserHistory:
     def before(self, users: Codes, days: Days) -> tuple[Positions, Positions]:
         """Return the start and end positions of each user's interactions before a day."""
         clipped = np.clip(days - self._first, 0, self._span - 1)
-        return self._starts[users], np.searchsorted(self._place, users * self._span + clipped, side="left")
+        return self._starts[users], np.searchsorted(self._keys, users * self._span + clipped, side="left")

@@ -17,13 +17,22 @@ from scipy.special import expit
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.binning import Encoder, Matrix
+from mtl_tasks.models.boosting.compiled import CompiledTrees
 from mtl_tasks.models.boosting.device import at_work, resolve_device
-from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.shap import affordable_rows, contributions, importance_split, summarize
 from mtl_tasks.models.boosting.shared_trees import TaskInteraction
-from mtl_tasks.models.boosting.trees import Curve, EarlierTrees, TaskTrees, digest_of, from_bytes, predict_raw, to_bytes
+from mtl_tasks.models.boosting.trees import (
+    Curve,
+    EarlierTrees,
+    TaskTrees,
+    digest_of,
+    from_bytes,
+    predict_raw,
+    shared_trees,
+    to_bytes,
+)
 from mtl_tasks.models.checks import check_features, check_learnable
-from mtl_tasks.models.member import Member, Predictions, Preview, Table, model_file, require_columns, within_range
+from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, within_range
 from mtl_tasks.scenario import Scenario, Task
 from mtl_tasks.store.artifacts import to_json
 
@@ -174,19 +183,6 @@ class BoostedMember(Member):
         """See :class:`Member`."""
         return self._predictions(self.raw_scores(features, list(self._trees if tasks is None else tasks)))
 
-    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
-        """See :class:`Member`."""
-        wanted = list(self._trees if tasks is None else tasks)
-        early = self._early_scores(self._matrix(features), wanted)
-
-        def complete(positions: NDArray[np.int64]) -> Predictions:
-            # Encoded again: keeping every member's matrix of all rows would take more memory than the features.
-            matrix = self._matrix(features if len(positions) == len(features) else features.iloc[positions])
-            known = {task: scores[positions] for task, scores in early.items()}
-            return self._predictions(self._continued(matrix, wanted, known))
-
-        return Preview(self._predictions({task: early[task] for task in wanted}), complete)
-
     def raw_scores(self, features: pd.DataFrame, tasks: list[str]) -> dict[str, Values]:
         """Return float64 (n,) for each task: a value, or log-odds; see :attr:`Task.objective`."""
         return self._scores(self._matrix(features), tasks)
@@ -235,26 +231,11 @@ class BoostedMember(Member):
         }
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        return predict_raw({task: self._trees[task] for task in tasks}, self._tables, matrix, self.scenario.boosting)
-
-    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        """Return raw scores by the first trees, for the tasks and for those they depend on."""
-        return {task: self._trees[task].early_scores(matrix, self.scenario.boosting) for task in tasks}
-
-    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
-        """Return raw scores by all trees, continuing from :meth:`_early_scores`."""
-        trees = {task: self._trees[task] for task in tasks}
-        return predict_raw(trees, self._tables, matrix, self.scenario.boosting, early)
+        return predict_raw(self._trees, tasks, self._shared, matrix, self.scenario.boosting.threads)
 
     @cached_property
-    def _tables(self) -> list[LeafTable | None]:
-        tables: list[LeafTable | None] = []
-        for number in range(self.scenario.boosting.seeds):
-            shared = {task: trees.shared[number] for task, trees in self._trees.items()}
-            first = {task: trees.inherited[number] for task, trees in self._trees.items()}
-            boosters = {task: trees.boosters[number] for task, trees in self._trees.items()}
-            tables.append(LeafTable(boosters, shared, first) if any(shared.values()) else None)
-        return tables
+    def _shared(self) -> list[CompiledTrees | None]:
+        return [shared_trees(self._trees, number) for number in range(self.scenario.boosting.seeds)]
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`; a LightGBM text file per task and seed, and the choices made."""

@@ -67,18 +67,18 @@ def fit_calibration(label: Values, probability: Values, users: NDArray[Any]) -> 
     it would replace. A map that wins by less than the noise of blend makes later probabilities worse on average, and
     isotonic regression makes ties, which lists are then ordered by.
     """
-    held = {
+    held_out = {
         kind: row_loss("log_loss", label, cross_fit(users, partial(_apply_elsewhere, MAPS[kind], label, probability)))
         for kind in _kinds(label)
     }
     chosen = "none"
-    for kind, loss in held.items():
-        if significant(held[chosen] - loss, users):
+    for kind, loss in held_out.items():
+        if significant(held_out[chosen] - loss, users):
             chosen = kind
-    gains = {kind: clustered_mean(held["none"] - loss, users) for kind, loss in held.items() if kind != "none"}
+    gains = {kind: clustered_mean(held_out["none"] - loss, users) for kind, loss in held_out.items() if kind != "none"}
     return {
         **MAPS[chosen](label, probability),
-        "log_loss": {kind: round(float(loss.mean()), 6) for kind, loss in held.items()},
+        "log_loss": {kind: round(float(loss.mean()), 6) for kind, loss in held_out.items()},
         "gains": {kind: {"gain": round(gain, 6), "se": round(error, 6)} for kind, (gain, error) in gains.items()},
     }
 
@@ -160,15 +160,15 @@ def cross_fit(users: NDArray[Any], predict_fold: Callable[[NDArray[np.bool_]], V
     fold = user_folds(users)
     predicted = np.empty(len(users))
     for number in np.unique(fold):
-        held = fold == number
-        predicted[held] = predict_fold(held)
+        held_out = fold == number
+        predicted[held_out] = predict_fold(held_out)
     return predicted
 
 
 def _apply_elsewhere(
-    fit: Callable[[Values, Values], Map], label: Values, probability: Values, held: NDArray[np.bool_]
+    fit: Callable[[Values, Values], Map], label: Values, probability: Values, held_out: NDArray[np.bool_]
 ) -> Values:
-    return calibrate(fit(label[~held], probability[~held]), probability[held])
+    return calibrate(fit(label[~held_out], probability[~held_out]), probability[held_out])
 
 
 def _fit_none(label: Values, probability: Values) -> Map:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Final
 
 import lightgbm as lgb
@@ -48,22 +47,22 @@ class CascadeMember(BoostedMember):
     def _learn(cls, learning: FitContext) -> FittedTrees:
         scenario, tune = learning.scenario, learning.tune
         order = scenario.cascade_order
-        device, held = learning.device, None
-        known = _Wide(learning.matrix, order, device, learning.binned)
+        device, tune_wide = learning.device, None
+        train_wide = _Wide(learning.matrix, order, device, learning.binned)
         if learning.tune_matrix is not None:
-            held = _Wide(learning.tune_matrix, order, device, learning.tune_binned, known)
+            tune_wide = _Wide(learning.tune_matrix, order, device, learning.tune_binned, train_wide)
         folds = _folds(learning.train, scenario.boosting.cascade.folds)
         trees: dict[str, TaskTrees] = {}
         for name in order:
             task, rows = scenario.tasks[name], learning.train.rows(name)
-            held_rows = None if tune is None or held is None else tune.rows(name).binned(held.bins)
-            chosen, binned, seed = learning.chosen_trees(name), rows.binned(known.bins), scenario.seed + OWN_SEED
-            made = fit_task(binned, held_rows, task.objective, scenario.boosting, device, seed, chosen)
-            trees[name] = made
+            tune_rows = None if tune is None or tune_wide is None else tune.rows(name).binned(tune_wide.bins)
+            chosen, binned, seed = learning.chosen_trees(name), rows.binned(train_wide.bins), scenario.seed + OWN_SEED
+            fitted = fit_task(binned, tune_rows, task.objective, scenario.boosting, device, seed, chosen)
+            trees[name] = fitted
             if name != order[-1]:
-                known.add(name, _out_of_fold(rows, known, folds, task, made.rounds[0], scenario, device))
-                if held is not None:
-                    held.add(name, held.scores(made, scenario))
+                train_wide.add(name, _out_of_fold(rows, train_wide, folds, task, fitted.rounds[0], scenario, device))
+                if tune_wide is not None:
+                    tune_wide.add(name, tune_wide.scores(fitted, scenario))
         return FittedTrees({name: trees[name] for name in scenario.tasks}, learning.encoder)
 
     @property
@@ -75,40 +74,21 @@ class CascadeMember(BoostedMember):
         if not tasks:
             return {}
         last = max(tasks, key=self._order.index)
-        wide, made = self._until(matrix, last)
-        made[last] = wide.scores(self._trees[last], self.scenario)
-        return {task: made[task] for task in tasks}
-
-    def _early_scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        """Use only the first trees of the last task: its trees were trained on full predictions of the others."""
-        if not tasks:
-            return {}
-        last = max(tasks, key=self._order.index)
-        wide, made = self._until(matrix, last)
-        made[last] = self._trees[last].early_scores(wide.matrix, self.scenario.boosting)
-        return made
-
-    def _continued(self, matrix: Matrix, tasks: list[str], early: dict[str, Values]) -> dict[str, Values]:
-        if not tasks:
-            return {}
-        last = max(tasks, key=self._order.index)
-        wide, made = self._until(matrix, last, early)
-        made[last] = wide.scores(self._trees[last], self.scenario, early[last])
-        return {task: made[task] for task in tasks}
+        wide, scores = self._until(matrix, last)
+        scores[last] = wide.scores(self._trees[last], self.scenario)
+        return {task: scores[task] for task in tasks}
 
     def _task_matrix(self, matrix: Matrix, task: str) -> Matrix:
         return self._until(matrix, task)[0].matrix
 
-    def _until(
-        self, matrix: Matrix, task: str, known: Mapping[str, Values] | None = None
-    ) -> tuple[_Wide, dict[str, Values]]:
-        """Return a task's feature matrix, and the raw scores of the tasks before it, which may be given."""
-        order, made = self._order, dict[str, Values]()
+    def _until(self, matrix: Matrix, task: str) -> tuple[_Wide, dict[str, Values]]:
+        """Return a task's feature matrix, and the raw scores of the tasks before it."""
+        order, scores = self._order, dict[str, Values]()
         wide = _Wide(matrix, order)
         for name in order[: order.index(task)]:
-            made[name] = wide.scores(self._trees[name], self.scenario) if known is None else known[name]
-            wide.add(name, made[name])
-        return wide, made
+            scores[name] = wide.scores(self._trees[name], self.scenario)
+            wide.add(name, scores[name])
+        return wide, scores
 
 
 class _Wide:
@@ -152,10 +132,10 @@ class _Wide:
                 warnings.simplefilter("ignore", UserWarning)
                 self._bins.add_features_from(self._added[task])
 
-    def scores(self, trees: TaskTrees, scenario: Scenario, early: Values | None = None) -> Values:
-        """Return a task's raw scores, float64 (n,); ``early`` holds the scores of its first trees, if known."""
-        none, known = [None] * len(trees.boosters), None if early is None else {"": early}
-        return predict_raw({"": trees}, none, self.matrix, scenario.boosting, known)[""]
+    def scores(self, trees: TaskTrees, scenario: Scenario) -> Values:
+        """Return a task's raw scores, float64 (n,)."""
+        none = [None] * len(trees.boosters)
+        return predict_raw({"": trees}, [""], none, self.matrix, scenario.boosting.threads)[""]
 
 
 def _folds(train: Table, count: int) -> NDArray[np.intp]:

@@ -161,7 +161,7 @@ def _candidate_losses(rows: PoolRows) -> dict[str, Values]:
     """Return the cross-fitted loss of each row, float64 (n,), of every candidate that needs no choice."""
     losses = {f"single:{name}": rows.row_losses(score) for name, score in zip(rows.members, rows.inputs.T, strict=True)}
     losses["mean"] = rows.row_losses(rows.inputs.mean(axis=1))
-    losses["weighted"] = rows.row_losses(rows.held_scores(simplex_weights))
+    losses["weighted"] = rows.row_losses(rows.held_out_scores(simplex_weights))
     return losses
 
 
@@ -176,7 +176,7 @@ def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> FusionDocument:
         method="shrunken" if alone is None else "single",
         member=alone,
         members=rows.members,
-        weights=_named(rows, weights),
+        weights=_by_member(rows, weights),
         eligible=eligible,
         shrinkage=shrinkage.chosen,
         shrinkage_loss={str(share): _estimate(loss, rows) for share, loss in shrinkage.losses.items()},
@@ -186,8 +186,8 @@ def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> FusionDocument:
 
 def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, Values]) -> FusionDocument:
     if method == "vote":
-        held = cross_fit(rows.users, partial(_vote_held, rows, matrix))
-        losses["vote"] = row_loss("rmse" if rows.kind == "regression" else "log_loss", rows.label, held)
+        held_out = cross_fit(rows.users, partial(_vote_held_out, rows, matrix))
+        losses["vote"] = row_loss("rmse" if rows.kind == "regression" else "log_loss", rows.label, held_out)
         return _fit_vote(rows, matrix)
     every = np.ones(len(rows.members), dtype=bool)
     weights = simplex_weights(rows) if method == "weighted" else equal_weights(every)
@@ -201,8 +201,8 @@ def _fit_vote(rows: PoolRows, matrix: Values) -> FusionDocument:
     return document.model_copy(update={"thresholds": tuple(_threshold(column, rows.label) for column in matrix.T)})
 
 
-def _vote_held(rows: PoolRows, matrix: Values, held: NDArray[np.bool_]) -> Values:
-    return _combine(_fit_vote(rows.where(~held), matrix[~held]), matrix[held], rows.kind)
+def _vote_held_out(rows: PoolRows, matrix: Values, held_out: NDArray[np.bool_]) -> Values:
+    return _combine(_fit_vote(rows.where(~held_out), matrix[~held_out]), matrix[held_out], rows.kind)
 
 
 def _requested(method: str, rows: PoolRows, weights: Values) -> FusionDocument:
@@ -210,13 +210,13 @@ def _requested(method: str, rows: PoolRows, weights: Values) -> FusionDocument:
         {
             "method": method,
             "members": rows.members,
-            "weights": _named(rows, weights),
+            "weights": _by_member(rows, weights),
             "note": f"{method}, as requested",
         }
     )
 
 
-def _named(rows: PoolRows, weights: Values) -> dict[str, float]:
+def _by_member(rows: PoolRows, weights: Values) -> dict[str, float]:
     return {name: round(float(weight), DIGITS) for name, weight in zip(rows.members, weights, strict=True)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -79,22 +79,6 @@ class Table:
         )
 
 
-@dataclass(frozen=True)
-class Preview:
-    """First-pass predictions of some rows.
-
-    Attributes
-    ----------
-    predictions
-        As from :meth:`Member.predict`, but by the first trees only; complete for a member without trees.
-    complete
-        Maps positions of rows, int64 (m,), ascending, to their :meth:`Member.predict`, up to the last bits of sums.
-    """
-
-    predictions: Predictions
-    complete: Callable[[NDArray[np.int64]], Predictions]
-
-
 class Member(ABC):
     """A fitted model of every task.
 
@@ -138,11 +122,6 @@ class Member(ABC):
             If a column the member was fitted on is missing or has another type.
         """
 
-    def preview(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Preview:
-        """Return cheap first-pass predictions, used to pick the rows worth a full :meth:`predict`."""
-        made = self.predict(features, tasks)
-        return Preview(made, lambda positions: {task: values[positions] for task, values in made.items()})
-
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """Return everything that :meth:`load` needs, by file name; equal members give equal bytes."""
@@ -175,12 +154,14 @@ class Member(ABC):
         return {}
 
 
-def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: Collection[str] = ()) -> pd.DataFrame:
+def require_columns(
+    features: pd.DataFrame, names: list[str], who: str, categorical: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the wanted columns in order.
 
     Parameters
     ----------
-    kinds
+    categorical
         Wanted columns that were pandas ``category`` in training; all others were numeric.
 
     Raises
@@ -188,16 +169,16 @@ def require_columns(features: pd.DataFrame, wanted: list[str], who: str, kinds: 
     DataError
         If columns are missing, or one had another type in training.
     """
-    missing = [name for name in wanted if name not in features]
+    missing = [name for name in names if name not in features]
     if missing:
         raise DataError(
-            f"{who}: {len(missing)} of the {len(wanted)} features it was trained on are missing at prediction "
+            f"{who}: {len(missing)} of the {len(names)} features it was trained on are missing at prediction "
             f"(first: {missing[0]!r}): build features with the scenario that trained it"
         )
-    found = features[wanted]
-    for name, dtype in zip(wanted, found.dtypes, strict=True):
-        expected = "category" if name in kinds else "a number"
-        fits = isinstance(dtype, pd.CategoricalDtype) if name in kinds else pd.api.types.is_numeric_dtype(dtype)
+    found = features[names]
+    for name, dtype in zip(names, found.dtypes, strict=True):
+        expected = "category" if name in categorical else "a number"
+        fits = isinstance(dtype, pd.CategoricalDtype) if name in categorical else pd.api.types.is_numeric_dtype(dtype)
         if not fits:
             raise DataError(
                 f"{who}: feature {name!r} is {dtype} at prediction and was {expected} in training: build features "

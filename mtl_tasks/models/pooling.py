@@ -60,9 +60,9 @@ class PoolRows:
         """Return the derivatives of :meth:`row_losses`, float64 (n,)."""
         return 2 * (score - self.label) if self.kind == "regression" else sigmoid(score) - self.label
 
-    def held_scores(self, fit: Callable[[PoolRows], Values]) -> Values:
+    def held_out_scores(self, fit: Callable[[PoolRows], Values]) -> Values:
         """Return the scores, float64 (n,), of each fold of users by weights (members,) fitted on the others."""
-        return cross_fit(self.users, lambda held: self.inputs[held] @ fit(self.where(~held)))
+        return cross_fit(self.users, lambda held_out: self.inputs[held_out] @ fit(self.where(~held_out)))
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def choose_shrinkage(rows: PoolRows) -> Shrinkage:
     DataError
         If all rows belong to one user.
     """
-    equal, fitted = (rows.held_scores(partial(shrunken_weights, shrinkage=share)) for share in (1.0, 0.0))
+    equal, fitted = (rows.held_out_scores(partial(shrunken_weights, shrinkage=share)) for share in (1.0, 0.0))
     losses = {share: rows.row_losses(share * equal + (1 - share) * fitted) for share in SHRINKAGES}
     least = min(SHRINKAGES, key=lambda share: losses[share].mean())
     return Shrinkage(next(share for share in SHRINKAGES if _within(losses[share] - losses[least], rows.users)), losses)

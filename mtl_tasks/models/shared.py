@@ -59,7 +59,7 @@ class Finished:
 class SharedTrees:
     """One seed's shared trees, with each task's state and earlier model."""
 
-    found: TreeStructures
+    structures: TreeStructures
     tasks: dict[str, TaskState]
     earlier: dict[str, TrainedBooster]
 
@@ -78,14 +78,14 @@ class SharedTrees:
         count = task.best_round if rounds is None else rounds
         trees = [
             tree.with_leaves(own.value, own.gradient, own.hessian, task.leaf_l2)
-            for tree, own in zip(self.found.trees[:count], task.leafings, strict=False)
+            for tree, own in zip(self.structures.trees[:count], task.leafings, strict=False)
         ]
         if name in self.earlier:
             _, known, _ = split_text(self.earlier[name].booster.model_to_string())
             trees = [*known, *trees]
         else:
             trees = [trees[0].shifted(task.base), *trees[1:]] if trees else [constant(task.base)]
-        text = join_text(self.found.head, trees, self.found.tail, task.loss.objective)
+        text = join_text(self.structures.head, trees, self.structures.tail, task.loss.objective)
         loss = task.tune_curve[count - 1] if task.tune_curve and count else math.nan
         return TrainedBooster(lgb.Booster(model_str=text), len(trees), _curve(task), loss)
 
@@ -102,7 +102,7 @@ def sharing_of(seeds: list[SharedTrees], chosen: FittedTrees | None) -> TaskInte
     if chosen is not None:
         return chosen.sharing
     rounds = {task: [seed.tasks[task].best_round for seed in seeds] for task in seeds[0].tasks}
-    return replace(seeds[0].found.sharing, rounds=rounds)
+    return replace(seeds[0].structures.sharing, rounds=rounds)
 
 
 def _grow(learning: FitContext, earlier: dict[str, EarlierTrees], number: int) -> SharedTrees:
@@ -123,8 +123,8 @@ def _grow(learning: FitContext, earlier: dict[str, EarlierTrees], number: int) -
         seed,
         grown,
     )
-    found = grow(learning.binned, learning.tune_binned, list(tasks.values()), growing)
-    return SharedTrees(found, tasks, {name: known.model(number) for name, known in earlier.items()})
+    structures = grow(learning.binned, learning.tune_binned, list(tasks.values()), growing)
+    return SharedTrees(structures, tasks, {name: known.model(number) for name, known in earlier.items()})
 
 
 def _start(name: str, learning: FitContext, earlier: EarlierTrees | None, number: int) -> TaskState:

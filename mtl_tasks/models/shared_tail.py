@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mtl_tasks.models.boosted import FitContext, FittedTrees
-from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import Values, clustered_error
 from mtl_tasks.models.boosting.trees import (
@@ -17,6 +16,7 @@ from mtl_tasks.models.boosting.trees import (
     joined,
     parameters,
     predict_raw,
+    shared_trees,
 )
 from mtl_tasks.models.shared import Finished, SharedMember, SharedTrees
 
@@ -38,7 +38,7 @@ class SharedTailMember(SharedMember):
     @classmethod
     def _models(cls, learning: FitContext, seeds: list[SharedTrees]) -> dict[str, list[Finished]]:
         finishing = _Finishing(learning)
-        return finishing.with_best(seeds) if learning.chosen is None else finishing.with_known(seeds, learning.chosen)
+        return finishing.with_best(seeds) if learning.chosen is None else finishing.with_chosen(seeds, learning.chosen)
 
 
 class _Finishing:
@@ -57,9 +57,9 @@ class _Finishing:
             starts = {part: _Starts.of(self._learning, seed, _rounds(seed, part)) for part in wanted}
             for task in tasks:
                 tried = [self._best(seed, task, starts[part], number) for part in parts[task]]
-                taken = self._clearly_best(task, tried)
-                parts[task] = (parts[task][taken],)
-                made[task].append(tried[taken])
+                best = self._clearly_best(task, tried)
+                parts[task] = (parts[task][best],)
+                made[task].append(tried[best])
         return made
 
     def _clearly_best(self, task: str, tried: list[Finished]) -> int:
@@ -69,18 +69,18 @@ class _Finishing:
             return 0
         rows, threads = learning.tune.rows(task), self._scenario.boosting.threads
         users = rows.positions if learning.tune.users is None else learning.tune.users[rows.positions]
-        matrix, taken = learning.tune_matrix[rows.positions], 0
+        matrix, best = learning.tune_matrix[rows.positions], 0
         losses = [
             loss.each(TaskTrees.of([model.grown]).scores(matrix, 0, threads), rows.label) * rows.shares
             for model in tried
         ]
-        for place in range(1, len(tried)):
-            gain = losses[taken] - losses[place]
+        for index in range(1, len(tried)):
+            gain = losses[best] - losses[index]
             if gain.sum() > clustered_error(gain, users):
-                taken = place
-        return taken
+                best = index
+        return best
 
-    def with_known(self, seeds: list[SharedTrees], chosen: FittedTrees) -> dict[str, list[Finished]]:
+    def with_chosen(self, seeds: list[SharedTrees], chosen: FittedTrees) -> dict[str, list[Finished]]:
         """Use the numbers of shared and own rounds chosen before."""
         made: dict[str, list[Finished]] = {task: [] for task in chosen.trees}
         for number, seed in enumerate(seeds):
@@ -99,33 +99,30 @@ class _Finishing:
         learning, kind = self._learning, self._scenario.tasks[task].objective
         assert learning.tune is not None
         assert learning.tune_binned is not None
-        rows, held, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
-        known, before = seed.model(task, rounds), rounds + seed.inherited(task)
+        rows, held_out, rounds = learning.train.rows(task), learning.tune.rows(task), starts.rounds[task]
+        base, before = seed.model(task, rounds), rounds + seed.inherited(task)
         if rounds and before >= self._scenario.boosting.rounds:
-            return Finished(known, rounds)
+            return Finished(base, rounds)
         own = boost(
             rows.binned(learning.binned, starts.train.get(task)),
-            held.binned(learning.tune_binned, starts.tune.get(task)),
+            held_out.binned(learning.tune_binned, starts.tune.get(task)),
             self._parameters(task, number),
             kind,
             self._scenario.boosting,
             before,
         )
-        if rounds and own.loss >= known.loss:
-            return Finished(known, rounds)
-        return Finished(_followed(known, own, kind, rounds) if task in starts.train else own, rounds)
+        if rounds and own.loss >= base.loss:
+            return Finished(base, rounds)
+        return Finished(_followed(base, own, kind, rounds) if task in starts.train else own, rounds)
 
     def _again(self, seed: SharedTrees, task: str, starts: _Starts, number: int, own_rounds: int) -> Finished:
-        known, rounds, kind = (
-            seed.model(task, starts.rounds[task]),
-            starts.rounds[task],
-            self._scenario.tasks[task].objective,
-        )
+        rounds, kind = starts.rounds[task], self._scenario.tasks[task].objective
+        base = seed.model(task, rounds)
         if not own_rounds:
-            return Finished(known, rounds)
+            return Finished(base, rounds)
         data = self._learning.train.rows(task).binned(self._learning.binned, starts.train.get(task))
         own = boost_again(data, self._parameters(task, number), own_rounds)
-        return Finished(joined(known, own, kind) if task in starts.train else own, rounds)
+        return Finished(joined(base, own, kind) if task in starts.train else own, rounds)
 
 
 @dataclass(frozen=True)
@@ -146,17 +143,14 @@ class _Starts:
             return cls(rounds, {}, {})
         grown = {task: seed.model(task, rounds[task]) for task in there}
         trees = {task: TaskTrees.of([grown[task]], [rounds[task]], [seed.inherited(task)]) for task in there}
-        shared, first = ({task: part[task] for task in there} for part in (rounds, seed.all_inherited))
-        table = (
-            LeafTable({task: grown[task].booster for task in there}, shared, first) if any(shared.values()) else None
-        )
+        shared = shared_trees(trees, 0)
         made: list[dict[str, Values]] = [{}, {}]
         for scores, part, matrix in (
             (made[0], learning.train, learning.matrix),
             (made[1], learning.tune, learning.tune_matrix),
         ):
             if part is not None and matrix is not None:
-                raw = predict_raw(trees, [table], matrix, learning.scenario.boosting)
+                raw = predict_raw(trees, there, [shared], matrix, learning.scenario.boosting.threads)
                 scores.update({task: raw[task][part.rows(task).positions] for task in there})
         return cls(rounds, *made)
 
@@ -165,9 +159,9 @@ def _rounds(seed: SharedTrees, part: float) -> dict[str, int]:
     return {name: round(part * task.best_round) for name, task in seed.tasks.items()}
 
 
-def _followed(known: TrainedBooster, own: TrainedBooster, kind: str, rounds: int) -> TrainedBooster:
+def _followed(base: TrainedBooster, own: TrainedBooster, kind: str, rounds: int) -> TrainedBooster:
     """Return the model of the trees up to a checkpoint followed by the task's own, with the curve of both."""
-    assert known.curve is not None
+    assert base.curve is not None
     assert own.curve is not None
-    curve = replace(known.curve, train=known.curve.train[:rounds], tune=known.curve.tune[:rounds]).then(own.curve)
-    return replace(joined(known, own, kind), curve=curve)
+    curve = replace(base.curve, train=base.curve.train[:rounds], tune=base.curve.tune[:rounds]).then(own.curve)
+    return replace(joined(base, own, kind), curve=curve)

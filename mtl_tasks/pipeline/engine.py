@@ -39,9 +39,11 @@ OTHER_RESULT = (
 PRESENTATION = (
     "__main__.py",
     "cli",
+    "integrations",
     "onboarding",
     "report",
     "pipeline/comparison.py",
+    "pipeline/delivery.py",
     "pipeline/erasure.py",
     "pipeline/explore.py",
     "pipeline/holdings.py",
@@ -202,7 +204,7 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
             run.store.reuse(found.ref)
         log.info("%s: reused %s", stage.name, found.ref.uri)
         return found
-    folder, key = _place(stage, run, parts)
+    folder, key = _location(stage, run, parts)
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.inputs_among(refs)}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
@@ -226,7 +228,7 @@ def find_stage(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageResult |
 
 def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]) -> StageResult | None:
     started = time.monotonic()
-    folder, _ = _place(stage, run, parts)
+    folder, _ = _location(stage, run, parts)
     found = run.store.find(folder)
     if found is None or not stage.whole(run.store, found):
         return None
@@ -238,7 +240,7 @@ def _find(stage: Stage, run: Run, refs: Mapping[str, Ref], parts: dict[str, Any]
     return _result(stage, found, reused=True, seconds=time.monotonic() - started)
 
 
-def _place(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
+def _location(stage: Stage, run: Run, parts: dict[str, Any]) -> tuple[UPath, str]:
     """Return the folder and the key of an artifact."""
     key = hashlib.sha256(to_json(parts)).hexdigest()
     return run.store.folder(run.scenario.name, run.as_of.iso, stage.name.replace(":", "-"), key), key

@@ -180,7 +180,7 @@ class Erasure:
         for kind in ("tables", "days"):
             _remove(by_kind.pop(kind, []))
         for kept in by_kind.pop("snapshots", []):
-            self._rewrite_snapshot(kept.place)
+            self._rewrite_snapshot(kept.path)
         _remove(by_kind.pop("log", []))
         return notes
 
@@ -192,7 +192,7 @@ class Erasure:
         """Write recommendations without the user under a key of their own, then remove the old ones."""
         notes = []
         try:
-            old = self.store.find(listed.place)
+            old = self.store.find(listed.path)
             if old is not None:
                 self._publish_lists(old)
         except (StoreError, SealError):
@@ -222,7 +222,7 @@ class Erasure:
         notes, gates = [], set()
         for page in pages:
             try:
-                artifact = self.store.find(page.place)
+                artifact = self.store.find(page.path)
                 gates |= set() if artifact is None else {artifact.manifest["inputs"]["gate"]}
             except (StoreError, SealError):
                 raise
@@ -288,7 +288,7 @@ def _write_record(store: Store, scenario: str, name: str, document: StoredDocume
 
 
 def _remove(holdings: list[Holding]) -> None:
-    remove([Removable(one.place, one.bytes) for one in holdings])
+    remove([Removable(one.path, one.bytes) for one in holdings])
 
 
 def _named(entries: Iterable[RunRecord]) -> tuple[LearnedRun, ...]:

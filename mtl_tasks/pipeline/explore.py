@@ -100,11 +100,11 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     day, tables, scorer = run.as_of.day, load_tables(inputs), load_scorer(run.scenario, inputs)
     past = load_events(run, inputs).before(day).frame
     context = ServingContext.of(past, run.scenario, day)
-    people = _people_without_events(past, tables).assign(**{columns.DAY: day})
-    coded, _ = encode(past, context.add(people), run.scenario)
-    maker = FeatureMaker(coded, tables, scorer.spaces, run.scenario)
+    others = _users_without_events(past, tables).assign(**{columns.DAY: day})
+    coded, _ = encode(past, context.add(others), run.scenario)
+    maker = FeatureMaker(coded, tables, scorer.factor_models, run.scenario)
     maker.advance(day)
-    log = UserLog.of(past, pd.Index(coded.user_ids), people[columns.USER].iloc[-1], run.scenario)
+    log = UserLog.of(past, pd.Index(coded.user_ids), others[columns.USER].iloc[-1], run.scenario)
     return PreparedRun(run, scorer, maker, context, titles_of(tables, day), log)
 
 
@@ -265,7 +265,7 @@ def _offered(lists: Artifact, person: int | str) -> list[int | str]:
     return listed.sort_values(columns.RANK)[columns.ITEM].tolist()
 
 
-def _people_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+def _users_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Return rows for the users that only the user table has, and for one unknown user."""
     active = pd.Index(past[columns.USER]).unique()
     silent = pd.Index(tables.users[columns.USER]).unique().difference(active)

@@ -83,7 +83,7 @@ class Holding:
     """An artifact's folder, or a snapshot's file, that holds the user's data."""
 
     kind: Kind
-    place: UPath
+    path: UPath
     files: int
     bytes: int
 

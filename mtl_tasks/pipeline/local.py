@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from mtl_tasks.core.days import AsOf, day_text
 from mtl_tasks.core.documents import validate
 from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
+from mtl_tasks.pipeline.delivery import deliver_recommendations
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.pipeline.stages import build_stages, find_record, report_stage
 from mtl_tasks.pipeline.stages.inputs import RANK
@@ -89,6 +91,8 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
         if stage.name == "recommend" and not is_promoted(run, results["publish"]):
             continue
         results[stage.name] = _run(stage, run, results, on_stage)
+    if "recommend" in results:
+        deliver_recommendations(run, results, run.scenario, os.environ)
     document = build_document(run, results, overrides or {})
     page = _run(report_stage(document), run, results, on_stage)
     results["report"] = page

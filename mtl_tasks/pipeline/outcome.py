@@ -1,4 +1,4 @@
-"""After the verdict: approval, champion event, recommendations, run note.
+"""After the verdict: approval, champion event, recommendations and their delivery, run note.
 
 The argument ``key`` is the key that seals the store's documents.
 """
@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import logging
 import reprlib
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, GateError
+from mtl_tasks.integrations.targets import Delivery
+from mtl_tasks.pipeline.delivery import deliver_recommendations
 from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
@@ -32,7 +35,7 @@ log = logging.getLogger(__name__)
 class Answer(NamedTuple):
     """Result of an approval answer: a sentence, and whether the run is promoted now."""
 
-    said: str
+    message: str
     promoted: bool
 
 
@@ -93,9 +96,9 @@ def record_answer(
     decided = rulings[-1].sentence(entry, rulings) if rulings else snapshot.standing_of(entry)
     ignored = "the answer approve" if answer.action == PROMOTE else "the answer reject"
     about = f"run {entry.run_key[:12]} as of {entry.as_of}"
-    said = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
-    log.warning("%s", said)
-    return Answer(said, promoted)
+    message = f"{ignored} by {answer.by} at {at} ({reason}) is ignored: {about} was decided before it, {decided}"
+    log.warning("%s", message)
+    return Answer(message, promoted)
 
 
 def _require_approver(gate: Gate, user: str) -> None:
@@ -177,6 +180,14 @@ def prepare_recommend(
     warnings = tuple(f"warning: {sentence}" for sentence in choice.passed_over)
     run_spec = RunSpec.of(run).model_copy(update={"warnings": warnings})
     return RecommendSpec(run_spec=run_spec, results=tuple(results.values()))
+
+
+def deliver_lists(
+    run_spec: RunSpec, upstream: UpstreamResults, environment: Mapping[str, str], key: StoreKey | None = None
+) -> list[Delivery]:
+    """Write the recommendations to the targets that the scenario file names now; nothing for an earlier champion."""
+    run = run_spec.open(key)
+    return deliver_recommendations(run, upstream, load_scenario(run.scenario.name), environment)
 
 
 def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:

@@ -101,7 +101,7 @@ class PastRun:
 
 
 @dataclass(frozen=True)
-class Reign:
+class ChampionPeriod:
     """The day from which a run was the newest promoted one."""
 
     as_of: str
@@ -122,7 +122,7 @@ class History:
 
     scenario: str
     runs: list[PastRun]
-    champions: list[Reign]
+    champions: list[ChampionPeriod]
     problems: tuple[str, ...] = ()
 
     @property
@@ -138,7 +138,7 @@ class History:
         return {
             "scenario": self.scenario,
             "champion": None if champion is None else champion.entry.run_key,
-            "champions": [asdict(reign) for reign in self.champions],
+            "champions": [asdict(period) for period in self.champions],
             "runs": [run.to_json() for run in self.runs],
             "problems": list(self.problems),
         }
@@ -172,7 +172,7 @@ def read_history(store: Store, scenario: str) -> History:
         _snapshot.cache_clear()
     runs = [PastRun(run.entry, run.rulings, snapshot.standing_of(run.entry), store) for run in snapshot.runs.values()]
     newest = {entry.as_of: entry.run_key for entry in snapshot.standing}
-    champions = [Reign(as_of, run_key) for as_of, run_key in newest.items()]
+    champions = [ChampionPeriod(as_of, run_key) for as_of, run_key in newest.items()]
     return History(scenario, runs, champions, tuple(snapshot.warnings()))
 
 
@@ -221,19 +221,19 @@ def choose_run(store: Store, scenario: str, as_of: str | None, run_key: str | No
         If there is no such run.
     """
     registry = Registry(store, scenario)
-    asked = None if run_key is None else registry.get(run_key)
-    if asked is None and as_of is None:
+    named = None if run_key is None else registry.get(run_key)
+    if named is None and as_of is None:
         raise ConfigError("as_of is missing: give a date, for example --as-of 2013-08-25, or a run with --run")
-    if asked is not None and as_of not in (None, asked.as_of):
-        raise ConfigError(f"--run {run_key}: is as of {asked.as_of}, not {as_of}: leave --as-of out")
-    day = as_of if asked is None else asked.as_of
+    if named is not None and as_of not in (None, named.as_of):
+        raise ConfigError(f"--run {run_key}: is as of {named.as_of}, not {as_of}: leave --as-of out")
+    day = as_of if named is None else named.as_of
     of_day = [entry for entry in registry.entries() if entry.as_of == day]
     if not of_day:
         raise ArtifactError(
             f"{scenario} as of {day}: no run in {store.root}: run it first ({PROGRAM} run), or name another "
             "place with --store"
         )
-    return read_run(store, scenario, (asked or of_day[-1]).run_key), len(of_day)
+    return read_run(store, scenario, (named or of_day[-1]).run_key), len(of_day)
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def read_card(store: Store, run: PastRun) -> RunCard:
     split = validate(SplitSummary, dict(summaries.get("split", {})), f"run {run.entry.run_key[:12]}: split")
     days = {name: (part.first, part.last) for name, part in split.windows.items()}
     return RunCard(
-        devices={stage: str(told["device"]) for stage, told in summaries.items() if "device" in told},
+        devices={stage: str(summary["device"]) for stage, summary in summaries.items() if "device" in summary},
         windows=dict(sorted(days.items(), key=lambda window: window[1])),
         approved=promoted[-1].sentence(run.entry, run.rulings) if promoted else by_verdict,
     )
@@ -341,9 +341,9 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     """
     entry = run.entry
     results = earlier_results(entry, store)
-    for made in _made_of(store, entry, "publish"):
-        if made.summary["run_key"] == entry.run_key:  # runs that differ only in prose share a verdict
-            results["publish"] = _result("publish", made)
+    for artifact in _made_of(store, entry, "publish"):
+        if artifact.summary["run_key"] == entry.run_key:  # runs that differ only in prose share a verdict
+            results["publish"] = _result("publish", artifact)
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)

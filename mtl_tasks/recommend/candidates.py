@@ -23,7 +23,7 @@ from mtl_tasks.recommend.sources import (
     NearestByFactors,
     NearestByTowers,
     NewItems,
-    PastTaken,
+    PastPositives,
     Popular,
     Repeats,
     Source,
@@ -57,7 +57,7 @@ class Candidates:
     """
 
     def __init__(self, maker: FeatureMaker, day: int, scenario: Scenario, towers: TwoTower | None = None) -> None:
-        past = PastTaken(maker.taken.before(day), day)
+        past = PastPositives(maker.positives.before(day), day)
         self._day, self._items = day, past.shape[1]
         self._leave_out = scenario.recommend.repeat == "leave_out"
         self.last_week, self.last_day = past.counts_since(day - POPULAR_DAYS), past.counts_since(day - 1)
@@ -102,7 +102,7 @@ def source_bit(name: SourceName) -> int:
 
 
 def _makers(
-    maker: FeatureMaker, past: PastTaken, last_week: NDArray[np.int64], threads: int, towers: TwoTower | None
+    maker: FeatureMaker, past: PastPositives, last_week: NDArray[np.int64], threads: int, towers: TwoTower | None
 ) -> dict[SourceName, Callable[[int], Source]]:
     """Return for each source the function that makes it for a size."""
     attributes, day = maker.about_items.listed, past.day

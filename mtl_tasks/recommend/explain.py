@@ -181,7 +181,7 @@ def explain_items(
         }
     )
     rows = ServingContext.of(past, scorer.scenario, day).add(rows)
-    features = build_features(past, tables, rows, scorer.spaces, scorer.scenario)
+    features = build_features(past, tables, rows, scorer.factor_models, scorer.scenario)
     new_user = not (past[columns.USER] == user).any()
     return explain_features(scorer, features, offers, (titles_of(tables, day), new_user), top)
 

@@ -163,7 +163,7 @@ def _attributes(
     several = scenario.source.items.multi if scenario.source.items is not None else {}
     for name in rules.attributes:
         texts = known[name].reindex(pd.Index(item_ids)).fillna("").reset_index(drop=True)
-        yield name, MultiValued.parse(name, texts) if name in several else MultiValued.of_kinds(name, texts)
+        yield name, MultiValued.parse(name, texts) if name in several else MultiValued.of_categories(name, texts)
 
 
 def _has_any(attribute: MultiValued, values: tuple[str, ...], size: int) -> NDArray[np.bool_]:

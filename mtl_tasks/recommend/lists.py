@@ -20,10 +20,10 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.recommend.item_facts import ItemFacts, first_event_days
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
-from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, in_units
+from mtl_tasks.recommend.scorer import Scorer, in_units
 from mtl_tasks.scenario import Scenario
 
-SAMPLE_PEOPLE: Final = 3
+SAMPLE_USERS: Final = 3
 SAMPLE_LIST: Final = 5
 SAMPLE_HISTORY: Final = 8
 KNOWN_ENOUGH: Final = 3  # interactions of a sample user, so that a reader can judge the recommendations
@@ -38,8 +38,6 @@ class Recommendations:
     lists
         User, rank (1 is best), item, title, score, utility, and a prediction column per task, in the units of its
         label.
-    shortlist
-        See :meth:`~mtl_tasks.recommend.scorer.ShortlistCheck.document`.
     counts
         What the rules of ``recommend.reranking`` did; None without any.
     excluded
@@ -47,7 +45,6 @@ class Recommendations:
     """
 
     lists: pd.DataFrame
-    shortlist: dict[str, Any] | None
     counts: RerankingCounts | None = None
     excluded: int = 0
 
@@ -72,11 +69,10 @@ def recommend_top_k(
     settings = scorer.scenario.recommend
     recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
     people, parts = recent[columns.USER].unique(), []
-    check, tasks = ShortlistCheck(scorer, people), scorer.scenario.tasks
+    tasks = scorer.scenario.tasks
     facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
     counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
     for rows in scorer.candidates(events, tables, people, day, memory, without=excluded):
-        check.add(rows)
         if facts is None or counts is None:
             best = top_lists(rows.scored, SCORE, settings.top_k)
         else:
@@ -96,7 +92,7 @@ def recommend_top_k(
     predictions = [columns.prediction(task) for task in tasks]
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
-    return Recommendations(ordered, check.document(), counts, 0 if excluded is None else len(excluded))
+    return Recommendations(ordered, counts, 0 if excluded is None else len(excluded))
 
 
 def item_facts(
@@ -113,9 +109,9 @@ def item_facts(
     past = events[events[columns.DAY] < day]
     codes, ids = pd.factorize(past[columns.ITEM], sort=True)
     item_ids = id_array(pd.Index(ids))
-    place, known = scorer.spaces[TASTE].at(day, item_ids)
-    vectors = np.zeros((len(item_ids), known.shape[1]), dtype=np.float32)
-    vectors[place] = known
+    rows, fitted = scorer.factor_models[TASTE].at(day, item_ids)
+    vectors = np.zeros((len(item_ids), fitted.shape[1]), dtype=np.float32)
+    vectors[rows] = fitted
     if exclusions is None:
         rules = rules.model_copy(update={"exclude_table": None})
     first_days = first_event_days(codes.astype(np.int64), past[columns.DAY].to_numpy(), len(item_ids))
@@ -131,15 +127,15 @@ def item_facts(
     )
 
 
-def sample_people(
+def sample_users(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> list[dict[str, Any]]:
     """Return users with a short, a medium and a long history: recent interactions and recommendations."""
-    taken = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
-    enough = taken[taken >= KNOWN_ENOUGH]
-    ordered = (enough if len(enough) >= SAMPLE_PEOPLE else taken).sort_values(kind="stable").index
-    inner = np.linspace(0, len(ordered) - 1, SAMPLE_PEOPLE + 2)[1:-1]
-    positions = np.arange(len(ordered)) if len(ordered) <= SAMPLE_PEOPLE else np.unique(inner.astype(int))
+    counts = events[events[columns.USER].isin(lists[columns.USER])].groupby(columns.USER).size()
+    enough = counts[counts >= KNOWN_ENOUGH]
+    ordered = (enough if len(enough) >= SAMPLE_USERS else counts).sort_values(kind="stable").index
+    inner = np.linspace(0, len(ordered) - 1, SAMPLE_USERS + 2)[1:-1]
+    positions = np.arange(len(ordered)) if len(ordered) <= SAMPLE_USERS else np.unique(inner.astype(int))
     titles = items.set_index(columns.ITEM)[columns.TITLE]
     return [_person(ordered[int(place)], lists, events, titles, scenario) for place in positions]
 

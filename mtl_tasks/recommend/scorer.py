@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE, SCORE, UTILITY, top_lists
+from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE, SCORE, UTILITY
 from mtl_tasks.features.builder import FactorModels, FeatureMaker, Tables, build_features
 from mtl_tasks.features.interactions import encode, with_context
 from mtl_tasks.features.state import FeatureSnapshot
@@ -29,20 +29,17 @@ log = logging.getLogger(__name__)
 
 BATCH_SCORES: Final = 1 << 26  # bounds memory: a candidate source scores every item for each user of the batch
 BATCH_USERS: Final = 500  # bounds memory: a batch has about 250 candidates per user with all features
-CHECKED: Final = 200  # users who also get recommendations without the shortlist, to measure its loss
-KEPT_ENOUGH: Final = 0.99  # below this share the log warns: recommend.shortlist_factor may be raised
-_CHEAP: Final = (columns.USER, columns.ITEM, columns.DAY, POPULAR, POPULAR_1D, ALS)
 
 
 @dataclass(frozen=True)
 class Scorer:
     """Factors, fitted members, fusions and ranker of one run.
 
-    ``spaces`` must extend to the days that are scored. ``towers`` is None if their candidate source is off.
+    ``factor_models`` must extend to the days that are scored. ``towers`` is None if their candidate source is off.
     """
 
     scenario: Scenario
-    spaces: FactorModels
+    factor_models: FactorModels
     members: dict[str, Member]
     fusions: dict[str, Fitted]
     ranker: Ranker = field(default_factory=UtilityRanker)
@@ -58,7 +55,7 @@ class Scorer:
         memory
             See :func:`~mtl_tasks.features.build_features`.
         """
-        return self.fuse(build_features(events, tables, rows, self.spaces, self.scenario, memory))
+        return self.fuse(build_features(events, tables, rows, self.factor_models, self.scenario, memory))
 
     def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features."""
@@ -113,7 +110,7 @@ class Scorer:
         ------
         RankingRows
             ``score`` is the ranker's. If a ranker needs predictions, there are the utility and the predictions behind
-            it, NaN for rows on no ranker's shortlist. A score is NaN for rows not on its ranker's shortlist.
+            it.
         """
         rankers = {SCORE: self.ranker, **(beside or {})}
         for rows in self.unranked(events, tables, {day: users}, memory, without):
@@ -140,7 +137,7 @@ class Scorer:
         """
         past = events[events[columns.DAY] < max(users)]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        maker = FeatureMaker(coded, tables, self.spaces, self.scenario, memory)
+        maker = FeatureMaker(coded, tables, self.factor_models, self.scenario, memory)
         allowed = np.ones(len(coded.item_ids), dtype=np.bool_)
         if without is not None:
             allowed[sorted_codes(coded.item_ids, without)] = False
@@ -178,119 +175,24 @@ class Scorer:
 
     def with_utilities(self, rows: RankingRows) -> RankingRows:
         """Add the utility of candidates, and the predictions behind it."""
-        return RankingRows(self._joined(rows.scored, self.fuse(rows.features, self._needed)), rows.features)
+        predictions = self.fuse(rows.features, list(self.scenario.formula.tasks))
+        utilities = utility(predictions, rows.scored[POPULAR], self.scenario.utility, self.scenario)
+        return RankingRows(rows.scored.join(predictions.assign(**{UTILITY: utilities})), rows.features)
 
     def completed(self, rows: RankingRows) -> pd.DataFrame:
         """Return rows with the utility and the predictions of all tasks, as far as they are missing."""
         features = rows.features.loc[rows.scored.index]
         if UTILITY not in rows.scored:  # the ranker needs no predictions
             rows = self.with_utilities(RankingRows(rows.scored, features))
-        elif rows.scored[UTILITY].isna().any():  # rules reached beyond the shortlist
-            rows = RankingRows(self._filled(rows.scored, features), features)
         missing = [task for task in self.scenario.tasks if columns.prediction(task) not in rows.scored]
         return rows.scored.join(self.fuse(features, missing)) if missing else rows.scored
 
-    def _filled(self, scored: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-        """Fill in utility, predictions and score of the rows that have none."""
-        bare = scored[UTILITY].isna()
-        predicted = [UTILITY, SCORE, *(columns.prediction(task) for task in self._needed)]
-        rows = self.with_utilities(RankingRows(scored[bare].drop(columns=predicted), features[bare.to_numpy()]))
-        found = rows.scored.assign(**{SCORE: self.ranker.scores(rows)})
-        whole = scored.copy()
-        whole.loc[bare, predicted] = found[predicted]
-        return whole
-
-    @property
-    def _needed(self) -> list[str]:
-        return list(self.scenario.formula.tasks)
-
-    def _joined(self, scored: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
-        """Add predictions and the utility of some or all of the rows; NaN for the others."""
-        made = utility(predictions, scored.loc[predictions.index, POPULAR], self.scenario.utility, self.scenario)
-        return scored.join(predictions.assign(**{UTILITY: made}))
-
     def _ranked(self, rows: RankingRows, rankers: Mapping[str, Ranker]) -> RankingRows:
         """Add each ranker's score."""
-        reading = {name: ranker for name, ranker in rankers.items() if ranker.needs_predictions}
-        scores = {name: ranker.scores(rows) for name, ranker in rankers.items() if name not in reading}
-        if reading and self.scenario.recommend.shortlist is None:
+        if any(ranker.needs_predictions for ranker in rankers.values()):
             rows = self.with_utilities(rows)
-            scores |= {name: ranker.scores(rows) for name, ranker in reading.items()}
-        elif reading:
-            rows, shortlists = self._shortlisted(rows, reading)
-            scores |= {name: _where(shortlists[name], ranker.scores(rows)) for name, ranker in reading.items()}
-        return RankingRows(rows.scored.assign(**{name: scores[name] for name in rankers}), rows.features)
-
-    def _shortlisted(
-        self, rows: RankingRows, rankers: Mapping[str, Ranker]
-    ) -> tuple[RankingRows, dict[str, NDArray[np.bool_]]]:
-        """Add utilities and predictions of each user's most promising candidates only.
-
-        Returns
-        -------
-        tuple
-            The rows, and each ranker's shortlist as a mask of them.
-        """
-        most, needed, scored = self.scenario.recommend.shortlist, self._needed, rows.scored
-        assert most is not None
-        # Also if all candidates fit on it: sums in two steps round differently, and a user's recommendations must not
-        # depend on how many candidates others in the batch have.
-        previews = {name: member.preview(rows.features, asked) for name, member, asked in self._asked(needed)}
-        first = {name: preview.predictions for name, preview in previews.items()}
-        early = RankingRows(self._joined(scored, self._fused(first, needed, scored.index)), rows.features)
-        shortlists = {}
-        for name, ranker in rankers.items():
-            best = top_lists(scored.assign(**{SCORE: ranker.scores(early)}), SCORE, most).index
-            shortlists[name] = np.asarray(scored.index.isin(best))
-        best = scored.index[np.any(list(shortlists.values()), axis=0)]
-        whole = {name: preview.complete(best.to_numpy()) for name, preview in previews.items()}
-        return RankingRows(self._joined(scored, self._fused(whole, needed, best)), rows.features), shortlists
-
-
-def _where(mask: NDArray[np.bool_], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mask, values, np.nan)
-
-
-class ShortlistCheck:
-    """Compares the recommendations of some users with and without the shortlist.
-
-    Parameters
-    ----------
-    users
-        Ids of the users to check; if there are many, a sample is drawn.
-    """
-
-    def __init__(self, scorer: Scorer, users: NDArray[Any]) -> None:
-        self._scorer, self._k = scorer, scorer.scenario.recommend.top_k
-        rng = np.random.default_rng(scorer.scenario.seed)
-        self._asked = users if len(users) <= CHECKED else rng.choice(users, CHECKED, replace=False)
-        self._users, self._listed, self._kept = 0, 0, 0
-
-    def add(self, rows: RankingRows) -> None:
-        """Add a batch of scored candidates."""
-        few = rows.scored[columns.USER].isin(self._asked).to_numpy()
-        if not self._scorer.ranker.needs_predictions or self._scorer.scenario.recommend.shortlist is None:
-            return
-        if not few.any():
-            return
-        short, pairs = rows.where(few), []
-        plain = RankingRows(short.scored[[*_CHEAP]], short.features)
-        complete = self._scorer.ranker.scores(self._scorer.with_utilities(plain))
-        for score in (short.scored[SCORE], complete):
-            best = top_lists(short.scored.assign(**{SCORE: score}), SCORE, self._k)
-            pairs.append(pd.MultiIndex.from_frame(best[[columns.USER, columns.ITEM]]))
-        self._users += short.scored[columns.USER].nunique()
-        self._listed += len(pairs[1])
-        self._kept += int(pairs[1].isin(pairs[0]).sum())
-
-    def document(self) -> dict[str, Any] | None:
-        """Return the number of users and the share of their recommendations that was kept; None without a shortlist."""
-        if not self._listed:
-            return None
-        kept = self._kept / self._listed
-        say = log.warning if kept < KEPT_ENOUGH else log.info
-        say("shortlist: kept %.2f %% of the recommendations of %d users", 100 * kept, self._users)
-        return {"people": self._users, "kept": kept}
+        scores = {name: ranker.scores(rows) for name, ranker in rankers.items()}
+        return RankingRows(rows.scored.assign(**scores), rows.features)
 
 
 def utility(

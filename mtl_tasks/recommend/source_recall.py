@@ -48,7 +48,7 @@ class SourceRecall:
         self._found = np.zeros(len(truth), dtype=np.uint16)
         slices = self._slices(truth)
         self._pairs = {name: mask for name, (mask, _) in slices.items()}
-        self._people = {name: people for name, (_, people) in slices.items()}
+        self._users = {name: users for name, (_, users) in slices.items()}
         names = [*sources, None]
         self._offered: dict[str, dict[SourceName | None, int]] = {name: dict.fromkeys(names, 0) for name in slices}
 
@@ -68,8 +68,8 @@ class SourceRecall:
         first = past.groupby(columns.ITEM, observed=True)[columns.DAY].min()
         theirs = past[past[columns.USER].isin(users)]
         coded, _ = encode(theirs, theirs.iloc[:0], scenario)
-        taken = positive_interactions(coded, scenario).before(day)
-        warm = coded.user_ids[np.bincount(taken.users, minlength=len(coded.user_ids)) >= COLD_USER]
+        positives = positive_interactions(coded, scenario).before(day)
+        warm = coded.user_ids[np.bincount(positives.users, minlength=len(coded.user_ids)) >= COLD_USER]
         return cls(
             truth,
             list(scenario.recommend.source_sizes),
@@ -107,7 +107,7 @@ class SourceRecall:
         }
 
     def _slice(self, name: str) -> SliceRecall:
-        found, users, offered = self._found[self._pairs[name]], self._people[name], self._offered[name]
+        found, users, offered = self._found[self._pairs[name]], self._users[name], self._offered[name]
         return SliceRecall(
             users=users,
             pairs=len(found),

@@ -25,7 +25,9 @@ from mtl_tasks.scenario import Scenario
 MOST: Final = 200_000  # newest positive interactions that are learned from
 
 
-def fit_towers(events: pd.DataFrame, tables: Tables, spaces: FactorModels, scenario: Scenario, day: int) -> TwoTower:
+def fit_towers(
+    events: pd.DataFrame, tables: Tables, factor_models: FactorModels, scenario: Scenario, day: int
+) -> TwoTower:
     """Train two towers on the positive interactions before a day.
 
     Raises
@@ -37,7 +39,7 @@ def fit_towers(events: pd.DataFrame, tables: Tables, spaces: FactorModels, scena
     """
     past = events[events[columns.DAY] < day]
     coded, _ = encode(past, past.iloc[:0], scenario)
-    maker = FeatureMaker(coded, tables, spaces, scenario)
+    maker = FeatureMaker(coded, tables, factor_models, scenario)
     data, settings = tower_data(maker, day), scenario.recommend.two_tower
     if not len(data.items):
         raise DataError(
@@ -49,9 +51,9 @@ def fit_towers(events: pd.DataFrame, tables: Tables, spaces: FactorModels, scena
 
 def tower_data(maker: FeatureMaker, day: int) -> TowerData:
     """Return the newest positive interactions before a day, and what is known of users and items on it."""
-    taken = maker.taken.before(day)
-    newest = slice(max(len(taken.days) - MOST, 0), None)
-    users, items, days = taken.users[newest], taken.items[newest], taken.days[newest]
+    positives = maker.positives.before(day)
+    newest = slice(max(len(positives.days) - MOST, 0), None)
+    users, items, days = positives.users[newest], positives.items[newest], positives.days[newest]
     return TowerData(
         maker.events.item_ids,
         users,
@@ -65,8 +67,8 @@ def tower_data(maker: FeatureMaker, day: int) -> TowerData:
 
 def history_of(maker: FeatureMaker) -> UserHistory:
     """Return each user's positive interactions."""
-    taken = maker.taken
-    return UserHistory.of(taken.users, taken.items, taken.days, taken.items, len(taken.user_ids))
+    positives = maker.positives
+    return UserHistory.of(positives.users, positives.items, positives.days, positives.items, len(positives.user_ids))
 
 
 def last_items(past: UserHistory, users: Codes, days: Codes) -> NDArray[np.int64]:

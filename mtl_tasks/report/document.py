@@ -151,7 +151,6 @@ class RunDocument:
             "unreachable": ranking.unreachable,
             "candidate_recall": ranking.candidate_recall,
             "candidates_per_user": ranking.candidates_per_user,
-            "shortlist": None if ranking.shortlist is None else ranking.shortlist.to_json(),
             "published": ranking.published,
             "lists": {name: _values(metrics) for name, metrics in ranking.by_ranker.items()},
         }

@@ -10,7 +10,7 @@ from typing import Any, Final
 from rich.filesize import decimal
 
 from mtl_tasks.metrics.catalog import CATALOG, Metric
-from mtl_tasks.store.documents.lists import RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 WINDOW_USES: Final[dict[str, str]] = {
@@ -55,23 +55,11 @@ def people(ranking: RankingEvaluation) -> str:
     """Return how many users' recommendations were evaluated, in words.
 
     >>> shares = {"unreachable": 0.1, "candidate_recall": 0.4, "candidates_per_user": 300}
-    >>> people(RankingEvaluation(k=10, users=10000, people=63210, lists={}, **shares))
+    >>> people(RankingEvaluation(k=10, users=10000, eligible_users=63210, lists={}, **shares))
     '10,000 of 63,210 users'
     """
-    some = f"{count(ranking.users)} of " if ranking.users < ranking.people else ""
-    return f"{some}{count(ranking.people)} users"
-
-
-def shortlist(checked: Shortlist | None) -> str:
-    """Return how much of the recommendations the shortlist kept, in words; empty without a shortlist.
-
-    >>> shortlist(Shortlist(people=200, kept=0.998))
-    'The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).'
-    """
-    if checked is None:
-        return ""
-    kept, asked = percent(checked.kept), f"(checked for {checked.people} users)"
-    return f"The shortlist that all trees score kept {kept} of their recommendations {asked}."
+    some = f"{count(ranking.users)} of " if ranking.users < ranking.eligible_users else ""
+    return f"{some}{count(ranking.eligible_users)} users"
 
 
 def list_title(name: str) -> str:

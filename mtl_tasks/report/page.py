@@ -70,7 +70,6 @@ def make_environment(*folders: Path) -> Environment:
         "size",
         "list_title",
         "people",
-        "shortlist",
         "metric",
         "setting",
         "listed",

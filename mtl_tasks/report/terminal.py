@@ -42,8 +42,6 @@ def print_summary(document: RunDocument, console: Console) -> None:
         _say(console, chosen, style="" if document.rank and not document.rank.degraded else "yellow")
     _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     _say(console, _candidates(document), style="dim")
-    if shortlisted := labels.shortlist(ranking.shortlist):
-        _say(console, shortlisted, style="dim")
     _print_verdict(document, console)
     if document.drift is not None:
         _print_drift(document.drift, console)

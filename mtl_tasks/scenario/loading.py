@@ -21,9 +21,10 @@ from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
 log = logging.getLogger(__name__)
 
-RENAMED: Final = (  # section, former key, key
+RENAMED: Final[tuple[tuple[str, str, str | None], ...]] = (  # section, former key, key; None: it has no effect now
     ("boosting", "transfer", "warm_start"),
     ("validation", "max_unjoined", "max_unattributed"),
+    ("recommend", "shortlist_factor", None),
 )
 MOST_FAULTS: Final = 10  # of one document, in a message
 _SHORT: Final = reprlib.Repr()
@@ -106,12 +107,19 @@ def _warn_once(message: str) -> None:
     log.warning(message)
 
 
-def with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return the document with keys that were renamed under their new names, and the (old, new) pairs found."""
-    found = []
+def with_new_names(document: dict[str, Any], where: str) -> tuple[dict[str, Any], list[tuple[str, str | None]]]:
+    """Return the document with keys that were renamed under their new names, and the (old, new) pairs found.
+
+    A key that has no effect now is left out; its new name is None.
+    """
+    found: list[tuple[str, str | None]] = []
     for section, old, new in RENAMED:
         keys = document.get(section)
         if not isinstance(keys, dict) or old not in keys:
+            continue
+        if new is None:
+            document = {**document, section: {key: value for key, value in keys.items() if key != old}}
+            found.append((f"{section}.{old}", None))
             continue
         if new in keys:
             raise ConfigError(f"{where}: {section}.{old} is the former name of {section}.{new}: remove {section}.{old}")
@@ -132,19 +140,24 @@ def _override(document: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     return document
 
 
-def _current_name(key: str) -> tuple[str, list[tuple[str, str]]]:
+def _current_name(key: str) -> tuple[str, list[tuple[str, str | None]]]:
     """Return a dotted key under its new name, and the (old, new) pair if it or its parent was renamed."""
     for section, old, new in RENAMED:
+        if new is None:
+            continue
         former, current = f"{section}.{old}", f"{section}.{new}"
         if f"{key}.".startswith(f"{former}."):
             return current + key.removeprefix(former), [(former, current)]
     return key, []
 
 
-def _warn_of_former_names(former: list[tuple[str, str]], where: str) -> None:
+def _warn_of_former_names(former: list[tuple[str, str | None]], where: str) -> None:
     """Log a warning for each (old, new) pair found in a file or a setting."""
     for old, new in former:
-        _warn_once(f"{where}: {old} is now {new}, and the old name is accepted until the next release: rename it")
+        if new is None:
+            _warn_once(f"{where}: {old} has no effect, and is accepted until the next release: remove it")
+        else:
+            _warn_once(f"{where}: {old} is now {new}, and the old name is accepted until the next release: rename it")
 
 
 def _read_document(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Pos
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
@@ -192,13 +193,6 @@ class Recommend(Model):
         default="leave_out",
         description="whether items with which a user has a positive interaction may be recommended again",
     )
-    shortlist_factor: Whole | None = Field(
-        default=8,
-        ge=1,
-        le=100_000,
-        description="candidates of a user that all trees score, in multiples of top_k; the first trees choose them; "
-        "null: every candidate",
-    )
     active_days: Days = Field(
         default=28, description="users with an event in this many days before as_of get recommendations"
     )
@@ -226,11 +220,6 @@ class Recommend(Model):
         default=Reranking(),
         description="rules that change what the ranker recommends; all are off by default",
     )
-
-    @property
-    def shortlist(self) -> int | None:
-        """How many candidates of a user all trees score; null if every one."""
-        return None if self.shortlist_factor is None else self.shortlist_factor * self.top_k
 
     @property
     def source_sizes(self) -> dict[SourceName, int]:
@@ -313,6 +302,9 @@ class Scenario(Model):
     gate: Gate = Field(description="rules that a candidate must meet to be promoted")
     recommend: Recommend = Field(default=Recommend(), description="how recommendations are made")
     evaluate: Evaluate = Field(default=Evaluate(), description="how recommendations are judged")
+    publish: Publish = Field(
+        default=Publish(), description="where today's champion's recommendations are written, beside the store"
+    )
 
     @field_validator("name")
     @classmethod

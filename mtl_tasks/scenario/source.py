@@ -43,7 +43,7 @@ class AttributeTable(Model):
     )
 
     @model_validator(mode="after")
-    def _told_apart(self) -> AttributeTable:
+    def _distinct(self) -> AttributeTable:
         names = [*self.numeric, *self.categorical, *self.multi, *self.times]
         for name in names:
             if names.count(name) > 1 or name in RESERVED:
@@ -108,7 +108,7 @@ class Context(Model):
     )
 
     @model_validator(mode="after")
-    def _told_apart(self) -> Context:
+    def _distinct(self) -> Context:
         names = [*self.numeric, *self.categorical, *(CALENDAR if self.calendar else ())]
         for name in names:
             if names.count(name) > 1:

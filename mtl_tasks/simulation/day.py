@@ -11,7 +11,15 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from mtl_tasks.simulation.settings import WORLD, Settings
-from mtl_tasks.simulation.world import DIMENSIONS, Articles, Codes, Floats, People, make_articles, make_people
+from mtl_tasks.simulation.world import (
+    DIMENSIONS,
+    Codes,
+    Floats,
+    ItemTraits,
+    UserTraits,
+    make_item_traits,
+    make_user_traits,
+)
 
 CHOICES: Final = 4  # items drawn by popularity, of which the shop shows the one with the highest guessed affinity
 GUESS_NOISE: Final = 1.0  # sd of the error of the shop's guess of an affinity, whose own sd is 1
@@ -58,22 +66,22 @@ class Shop:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.people: People = make_people(settings)
-        self.articles: Articles = make_articles(settings)
+        self.user_traits: UserTraits = make_user_traits(settings)
+        self.item_traits: ItemTraits = make_item_traits(settings)
         self._cart_level, self._purchase_level = self._levels()
 
     def users_on(self, day: int) -> int:
         """Return the number of users who have arrived by a day."""
-        return int(np.searchsorted(self.people.arrival, day, side="right"))
+        return int(np.searchsorted(self.user_traits.arrival, day, side="right"))
 
     def items_on(self, day: int) -> int:
         """Return the number of items that have arrived by a day."""
-        return int(np.searchsorted(self.articles.arrival, day, side="right"))
+        return int(np.searchsorted(self.item_traits.arrival, day, side="right"))
 
     def shelf(self, day: int) -> _Shelf:
         """Return the items of a day."""
         there = slice(self.items_on(day))
-        made = self.articles
+        made = self.item_traits
         cycle, phase = made.cycle[there], made.phase[there]
         place = (day + (phase * cycle).astype(np.int32)) % cycle
         promotion = (place < PROMOTED_DAYS) & (cycle % 2 == 0)
@@ -114,24 +122,24 @@ class Shop:
 
     def _exposures(self, day: int, rng: np.random.Generator, shelf: _Shelf, count: int) -> tuple[Codes, Codes]:
         """Draw users by activity, and for each the best of a few popular items by a noisy guess of the affinity."""
-        users = _weighted(rng, self.people.activity[: self.users_on(day)], count)
+        users = _weighted(rng, self.user_traits.activity[: self.users_on(day)], count)
         offered = _weighted(rng, shelf.popularity, count * CHOICES).reshape(CHOICES, count)
-        taste = self.people.taste_on(day, users)
+        taste = self.user_traits.taste_on(day, users)
         guess = np.empty((CHOICES, count), dtype=np.float32)
         for choice, items in enumerate(offered):
-            guess[choice] = _affinity(taste, self.articles.taste[items])
+            guess[choice] = _affinity(taste, self.item_traits.taste[items])
         guess += np.float32(GUESS_NOISE) * rng.standard_normal(guess.shape, dtype=np.float32)
         return users, np.take_along_axis(offered, guess.argmax(axis=0)[None], axis=0)[0]
 
     def _drivers(self, day: int, users: Codes, items: Codes) -> tuple[Floats, Floats]:
         """Return purchase driver and satisfaction, each with variance 1, with the correlation of the settings."""
-        people, articles = self.people, self.articles
+        user_traits, item_traits = self.user_traits, self.item_traits
         scale = np.float32(1 / np.sqrt(1 + 2 * LEVEL**2))
         level = np.float32(LEVEL)
-        affinity = _affinity(people.taste_on(day, users), articles.taste[items])
-        driver = scale * (affinity + level * (people.keenness[users] + articles.appeal[items]))
-        affinity = _affinity(people.judgment[users], articles.judgment[items])
-        own = scale * (affinity + level * (people.mildness[users] + articles.quality[items]))
+        affinity = _affinity(user_traits.taste_on(day, users), item_traits.taste[items])
+        driver = scale * (affinity + level * (user_traits.keenness[users] + item_traits.appeal[items]))
+        affinity = _affinity(user_traits.judgment[users], item_traits.judgment[items])
+        own = scale * (affinity + level * (user_traits.mildness[users] + item_traits.quality[items]))
         correlation = self.settings.correlation
         shared, rest = np.float32(correlation), np.float32(np.sqrt(1 - correlation**2))
         return driver, shared * driver + rest * own
@@ -139,8 +147,8 @@ class Shop:
     def _odds(self, day: int, users: Codes, items: Codes, shelf: _Shelf, driver: Floats) -> tuple[Floats, Floats]:
         """Return the log-odds of the cart, and of the purchase from the cart, without their intercepts."""
         promotion = shelf.promotion[items].astype(np.float32)
-        log_price = self.articles.relative_price[items] + np.float32(np.log(1 - DISCOUNT)) * promotion
-        burden = self.people.thrift[users] * log_price
+        log_price = self.item_traits.relative_price[items] + np.float32(np.log(1 - DISCOUNT)) * promotion
+        burden = self.user_traits.thrift[users] * log_price
         weekend = 0.15 * (day % 7 >= 5)
         noise = self.settings.noise
         cart = np.float32(1.1 / noise) * driver + np.float32(0.4 / noise) * (promotion - burden)

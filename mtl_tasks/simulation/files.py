@@ -141,32 +141,32 @@ def _event_table(rows: Rows, day: int) -> pa.Table:
 
 def _users(shop: Shop) -> pa.Table:
     """Return the users who arrived by the last day."""
-    people, count = shop.people, shop.users_on(shop.settings.days - 1)
+    user_traits, count = shop.user_traits, shop.users_on(shop.settings.days - 1)
     return pa.table(
         {
             USER: np.arange(count),
-            "segment": _named(SEGMENTS, people.segment[:count]),
-            "age_group": _named(AGE_GROUPS, people.age_group[:count]),
-            "joined_on": _dates(people.arrival[:count]),
+            "segment": _named(SEGMENTS, user_traits.segment[:count]),
+            "age_group": _named(AGE_GROUPS, user_traits.age_group[:count]),
+            "joined_on": _dates(user_traits.arrival[:count]),
         }
     )
 
 
 def _items(shop: Shop) -> pa.Table:
     """Return the items that arrived by the last day."""
-    articles, count = shop.articles, shop.items_on(shop.settings.days - 1)
-    category = _named(CATEGORIES, articles.category[:count])
-    brands = tuple(f"brand {number:03d}" for number in range(int(articles.brand.max()) + 1))
+    item_traits, count = shop.item_traits, shop.items_on(shop.settings.days - 1)
+    category = _named(CATEGORIES, item_traits.category[:count])
+    brands = tuple(f"brand {number:03d}" for number in range(int(item_traits.brand.max()) + 1))
     titles = [f"{name} {number}" for number, name in enumerate(category.to_pylist())]
     return pa.table(
         {
             ITEM: np.arange(count),
             TITLE: titles,
             "category": category,
-            "brand": _named(brands, articles.brand[:count]),
-            "price_band": _named(PRICE_BANDS, articles.price_band[:count]),
-            "list_price": articles.list_price[:count],
-            "listed_on": _dates(articles.arrival[:count]),
+            "brand": _named(brands, item_traits.brand[:count]),
+            "price_band": _named(PRICE_BANDS, item_traits.price_band[:count]),
+            "list_price": item_traits.list_price[:count],
+            "listed_on": _dates(item_traits.arrival[:count]),
         }
     )
 

@@ -31,7 +31,7 @@ QUARTER_TURN: Final = 180  # days in which a taste turns into another
 
 
 @dataclass(frozen=True)
-class People:
+class UserTraits:
     """All users who may ever arrive.
 
     ``taste`` and ``later_taste`` (N, DIMENSIONS) are their tastes on the first day and a quarter turn later;
@@ -59,7 +59,7 @@ class People:
 
 
 @dataclass(frozen=True)
-class Articles:
+class ItemTraits:
     """All items that may ever arrive; ``appeal`` and ``quality`` are item levels of being bought and of satisfying.
 
     ``exposure`` is the log weight of an item among exposures, before its changes by day.
@@ -86,13 +86,13 @@ class Articles:
         return np.searchsorted(edges, self.list_price, side="right").astype(np.int8)
 
 
-def make_people(settings: Settings) -> People:
+def make_user_traits(settings: Settings) -> UserTraits:
     """Draw the users of a simulation."""
     rng, count = settings.stream(WORLD), settings.users
     segment = rng.integers(len(SEGMENTS), size=count, dtype=np.int8)
     keenness, thrift = _normal(rng, count), _normal(rng, count)
     age = 0.7 * thrift + 0.4 * keenness + 0.6 * _normal(rng, count)
-    return People(
+    return UserTraits(
         arrival=_arrivals(rng, count),
         taste=_grouped(rng, segment, len(SEGMENTS)),
         later_taste=_grouped(rng, segment, len(SEGMENTS)),
@@ -106,7 +106,7 @@ def make_people(settings: Settings) -> People:
     )
 
 
-def make_articles(settings: Settings) -> Articles:
+def make_item_traits(settings: Settings) -> ItemTraits:
     """Draw the items of a simulation."""
     rng, count = settings.stream(WORLD + 1), settings.items
     category = rng.choice(len(CATEGORIES), count, p=_zipf(len(CATEGORIES), 0.6)).astype(np.int8)
@@ -116,7 +116,7 @@ def make_articles(settings: Settings) -> Articles:
     quality = np.float32(0.6) * _normal(rng, brands)[brand] + np.float32(0.8) * _normal(rng, count)
     relative_price = np.float32(0.3) * quality + np.float32(0.4) * _normal(rng, count)
     typical = np.exp(3.0 + 0.7 * rng.standard_normal(len(CATEGORIES)))
-    return Articles(
+    return ItemTraits(
         arrival=_arrivals(rng, count),
         taste=_grouped(rng, category, len(CATEGORIES)),
         judgment=_grouped(rng, category, len(CATEGORIES)),

@@ -184,7 +184,7 @@ class Damaged:
     why: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Path by which commands name it."""
         return f"{self.as_of}/{self.name}"
 
@@ -199,7 +199,7 @@ class Damaged:
         """A sentence about the run that does not depend on where the store is."""
         parsed = RecordName.parse(self.name)
         about = "a run" if parsed is None else f"run {parsed.key[:12]}"
-        return f"{about} as of {self.as_of}: its record {self.place} in the registry is damaged"
+        return f"{about} as of {self.as_of}: its record {self.location} in the registry is damaged"
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Quarantined(Damaged):
     @property
     def sentence(self) -> str:
         """The quarantine in one sentence."""
-        return f"{self.place} quarantined by {self.by} at {self.at}: {self.reason}"
+        return f"{self.location} quarantined by {self.by} at {self.at}: {self.reason}"
 
 
 class SchemaError(ValueError):

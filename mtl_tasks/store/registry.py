@@ -343,12 +343,12 @@ class Registry:
             document = sealed({"schema": SCHEMA, **record.to_json()}, self._store.key)
             write_durably(self._folder / record.as_of / f"{number:04d}-{name}", document)
 
-    def quarantine(self, place: str, *, by: str, reason: str, at: str) -> Quarantined:
+    def quarantine(self, location: str, *, by: str, reason: str, at: str) -> Quarantined:
         """Move a damaged record out of the registry; its bytes are kept beside the records, with who, why and when.
 
         Parameters
         ----------
-        place
+        location
             ``<as_of>/<file name>``, or the file name alone.
 
         Raises
@@ -360,7 +360,7 @@ class Registry:
         """
         if not reason.strip():
             raise GateError("to quarantine a record, say why: --reason must not be empty")
-        damaged = self._find_damaged(place)
+        damaged = self._find_damaged(location)
         path = self._folder / damaged.as_of / damaged.name
         with answering(f"{self._folder}: the registry cannot be written", "; the record was not moved"):
             data = self._bytes_of(path)
@@ -382,19 +382,19 @@ class Registry:
             raise ArtifactError(f"{path}: has more than {DOCUMENT_BYTES:,} bytes and is not copied: move it by hand")
         return data
 
-    def _find_damaged(self, place: str) -> Damaged:
+    def _find_damaged(self, location: str) -> Damaged:
         snapshot = self.read()
-        found = [record for record in snapshot.damaged if place in (record.place, record.name)]
+        found = [record for record in snapshot.damaged if location in (record.location, record.name)]
         if len(found) == 1:
             return found[0]
         if found:
-            raise ArtifactError(f"{len(found)} damaged records are called {place}: write <as_of>/{place}")
-        if any(place in (name, f"{record.as_of}/{name}") for name, record in snapshot.placed):
+            raise ArtifactError(f"{len(found)} damaged records are called {location}: write <as_of>/{location}")
+        if any(location in (name, f"{record.as_of}/{name}") for name, record in snapshot.placed):
             raise GateError(
-                f"{place} is sound, and only damaged records are set aside: to take a run out, use registry rollback"
+                f"{location} is sound, and only damaged records are set aside: to take a run out, use registry rollback"
             )
-        known = ", ".join(record.place for record in snapshot.damaged) or "none"
-        raise ArtifactError(f"no record {place!r} in the registry of {self._scenario} (damaged are: {known})")
+        known = ", ".join(record.location for record in snapshot.damaged) or "none"
+        raise ArtifactError(f"no record {location!r} in the registry of {self._scenario} (damaged are: {known})")
 
     def _claim(self, as_of: str, name: str, listing: list[str]) -> int:
         """Claim the next number of an as_of, which no other writer then gets."""

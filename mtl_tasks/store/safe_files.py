@@ -136,47 +136,47 @@ def _local(root: Root) -> str | None:
 
 def _statuses(local: str, names: list[str]) -> Iterator[os.stat_result]:
     """Yield the status of each folder on the path and of the file at its end; stop at the first that is missing."""
-    place = local
+    location = local
     for name in names:
-        place = os.path.join(place, name)
+        location = os.path.join(location, name)
         try:
-            status = os.lstat(place)
+            status = os.lstat(location)
         except (FileNotFoundError, NotADirectoryError):
             return
         if stat.S_ISLNK(status.st_mode):
             raise ArtifactError(
-                f"{place}: is a symbolic link, and nothing in a store may be one: replace it by what it points to, or "
-                "make the root of the store the link"
+                f"{location}: is a symbolic link, and nothing in a store may be one: replace it by what it points to, "
+                "or make the root of the store the link"
             )
         yield status
 
 
 def _regular_file(local: str, names: list[str]) -> os.stat_result:
     found = list(_statuses(local, names))
-    place = os.path.join(local, *names)
+    location = os.path.join(local, *names)
     if len(found) < len(names):
-        os.lstat(place)  # raises the error that says why
-        raise FileNotFoundError(place)
+        os.lstat(location)  # raises the error that says why
+        raise FileNotFoundError(location)
     if stat.S_ISDIR(found[-1].st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), location)
     if not stat.S_ISREG(found[-1].st_mode):
-        raise _irregular(place)
+        raise _irregular(location)
     return found[-1]
 
 
-def _irregular(place: str) -> ArtifactError:
-    return ArtifactError(f"{place}: is not a regular file but a pipe or device: remove it")
+def _irregular(location: str) -> ArtifactError:
+    return ArtifactError(f"{location}: is not a regular file but a pipe or device: remove it")
 
 
 def _read_object(root: Root, path: str, limit: int) -> bytes | None:
     """Read in one request: asking for the size first costs another, and the answer may come from a stale listing."""
-    place: Any = root / path
+    location: Any = root / path
     try:
-        content = bytes(place.fs.cat_file(place.path, start=0, end=limit + 1))
+        content = bytes(location.fs.cat_file(location.path, start=0, end=limit + 1))
     except FileNotFoundError:
         raise
     except OSError:
-        if place.stat().st_size:
+        if location.stat().st_size:
             raise
         content = b""  # S3 refuses a range of an empty file
     return content if len(content) <= limit else None

@@ -175,7 +175,7 @@ def _chart(history: History, task: str, metrics: Measurements) -> Chart:
     name = _primary(metrics)
     values = {run.entry.run_key: run.metrics.get(task, {}).get(name) for run in history.runs}
     runs = tuple(_run_point(run, values[run.entry.run_key]) for run in history.runs)
-    measured = [(reign.as_of, values[reign.run_key]) for reign in history.champions]
+    measured = [(period.as_of, values[period.run_key]) for period in history.champions]
     champions = tuple(ChampionPoint(as_of, None if found is None else found.value) for as_of, found in measured)
     return Chart(task, _timeline(runs, champions, task, name))
 

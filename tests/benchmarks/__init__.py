@@ -1,1 +1,1 @@
-"""What `make bench` measures: quality on real data, and what a run costs."""
+"""Benchmarks of `make bench`: quality on real data, and the cost of a run."""

@@ -38,7 +38,7 @@ SOURCES: Final = {"kuairand": ("kuairand.py", "kuairand_features.py"), "films": 
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for.
+    """Options of the benchmark.
 
     Attributes
     ----------

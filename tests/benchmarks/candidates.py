@@ -77,13 +77,16 @@ class World:
         else:
             del sizes["content"]
         document["recommend"]["sources"] |= sizes
-        document["recommend"]["shortlist_factor"] = None
         scenario = parse_scenario(document, where=f"the registry of {run.scenario.name}")
         events, scorer = read_events(run.store, run.artifacts["validate"]), load_scorer(run.scenario, inputs)
-        spaces = scorer.spaces | fit_content(tables.items, events, scenario, scorer.spaces[TASTE].start)
+        factor_models = scorer.factor_models | fit_content(
+            tables.items, events, scenario, scorer.factor_models[TASTE].start
+        )
         own = list(run.scenario.recommend.source_sizes)
         windows = load_windows(run.artifacts["split"])
-        return cls(scenario, own, events, tables, windows, replace(scorer, scenario=scenario, spaces=spaces))
+        return cls(
+            scenario, own, events, tables, windows, replace(scorer, scenario=scenario, factor_models=factor_models)
+        )
 
     def truth(self, window: str) -> pd.DataFrame:
         """Return what a sample of users took in a window: user, item, gain and whether the item was new."""
@@ -105,7 +108,7 @@ class World:
         """Yield the candidates of the truth's users at the start of a window, with scores on test only."""
         day = self.windows[window][0]
         users = np.sort(truth[columns.USER].unique())
-        towers = fit_towers(self.events, self.tables, self.scorer.spaces, self.scenario, day)
+        towers = fit_towers(self.events, self.tables, self.scorer.factor_models, self.scenario, day)
         scorer = replace(self.scorer, towers=towers)
         if window == "test":
             for rows in scorer.candidates(self.events, self.tables, users, day):
@@ -113,7 +116,7 @@ class World:
             return
         past = self.events[self.events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        maker = FeatureMaker(coded, self.tables, scorer.spaces, self.scenario)
+        maker = FeatureMaker(coded, self.tables, scorer.factor_models, self.scenario)
         maker.advance(day)
         made = Candidates(maker, day, self.scenario, towers)
         for codes in np.array_split(sorted_codes(coded.user_ids, users), max(1, len(users) // 200)):

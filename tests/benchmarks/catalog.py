@@ -22,7 +22,7 @@ REFERENCE: Final = "independent"
 
 
 class Fitted(Protocol):
-    """What a method gives: it scores rows."""
+    """A fitted model, which scores rows."""
 
     def predict(self, features: pd.DataFrame) -> Predictions:
         """Return float64 (n,) for every task."""

@@ -1,4 +1,4 @@
-"""What the fits of one problem say: metrics, gains with their standard errors, costs."""
+"""Comparison of the fits of one problem: metrics, gains with their standard errors, costs."""
 
 from __future__ import annotations
 

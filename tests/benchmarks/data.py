@@ -1,4 +1,4 @@
-"""What a run costs by size of log, stage by stage, against the bare library calls that it cannot do without."""
+"""Cost of a run by size of log, stage by stage, beside the bare library calls that it cannot do without."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import AsOf
-from mtl_tasks.features.als import ImplicitALS, ItemFactors, Solver, fit_space
-from mtl_tasks.features.builder import fit_spaces
+from mtl_tasks.features.als import ImplicitALS, ItemFactors, Solver, fit_item_factors
+from mtl_tasks.features.builder import fit_factor_models
 from mtl_tasks.models.boosting.binning import Encoder
 from mtl_tasks.models.boosting.trees import early_trees, parameters
 from mtl_tasks.pipeline.days.features import read_days
@@ -148,7 +148,7 @@ def _inputs(log: pathlib.Path, store: str) -> tuple[Run, Inputs]:
 
 
 def floor(name: str, log: str, store: str) -> dict[str, float]:
-    """What a bare library call on ready-made arrays takes."""
+    """Return the cost of a bare library call on ready-made arrays."""
     return FLOORS[name](pathlib.Path(log), store)
 
 
@@ -170,13 +170,13 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
     run, inputs = _inputs(log, store)
     events, settings = read_events(run.store, inputs["validate"]), run.scenario.factors
     calls: list[tuple[sparse.csr_matrix, NDArray[np.float32] | None]] = []
-    spaces: dict[str, float] = {}
+    factor_models: dict[str, float] = {}
 
     def timed(solver: Solver, *arguments: Any) -> ItemFactors:
         with measured() as usage:
-            space = fit_space(solver, *arguments)
-        spaces[solver.name] = usage["cpu_seconds"]
-        return space
+            item_factors = fit_item_factors(solver, *arguments)
+        factor_models[solver.name] = usage["cpu_seconds"]
+        return item_factors
 
     class Noted(ImplicitALS):
         def fit(self, user_items: sparse.csr_matrix, start: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -189,9 +189,9 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
 
     span = inputs["factors"].summary["fitted_before"], run.as_of.day
     with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
-        fit_spaces(events, run.scenario, *span)
+        fit_factor_models(events, run.scenario, *span)
     with unittest.mock.patch("mtl_tasks.features.builder.ImplicitALS", Noted):
-        fit_spaces(events, run.scenario, *span)
+        fit_factor_models(events, run.scenario, *span)
     took = {"fit": 0.0, "fold": 0.0}
     for matrix, vectors in calls:
         model = AlternatingLeastSquares(
@@ -208,7 +208,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
                 model.item_factors = vectors
                 model.recalculate_user(np.arange(matrix.shape[0]), matrix)
         took["fit" if vectors is None else "fold"] += usage["cpu_seconds"]
-    return {"cpu_seconds": sum(took.values()), "fit_alone": took["fit"], "stage_alone": spaces["taste"]}
+    return {"cpu_seconds": sum(took.values()), "fit_alone": took["fit"], "stage_alone": factor_models["taste"]}
 
 
 def _summed(values: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -248,19 +248,21 @@ def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     from implicit.cpu.topk import topk
 
     run, inputs = _inputs(log, store)
-    space = inputs["factors"].arrays("taste", {"item_ids": ("i", 1), "valid_from": ("i", 1), "vectors": ("f", 2)})
+    item_factors = inputs["factors"].arrays(
+        "taste", {"item_ids": ("i", 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
+    )
     lists = inputs["recommend"].frame("recommendations") if "recommend" in inputs.artifacts else pd.DataFrame()
     ranking = inputs["evaluate"].json("evaluation")["ranking"]
     people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
     scored = int(sum(people) * ranking["candidates_per_user"])
     rounds = [task["rounds"] for task in inputs["member:independent"].json("describe")["tasks"].values()]
     listed = run.scenario.recommend.shortlist_factor * run.scenario.recommend.top_k * sum(people)
-    users = np.random.default_rng(0).standard_normal((sum(people), space["vectors"].shape[1])).astype(np.float32)
+    users = np.random.default_rng(0).standard_normal((sum(people), item_factors["vectors"].shape[1])).astype(np.float32)
     matrix = _matrix(run, inputs, np.arange(min(PREDICTED, inputs["features"].manifest["rows"])))
     texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
     boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
     with measured() as usage:
-        topk(space["vectors"], users, run.scenario.recommend.candidates)
+        topk(item_factors["vectors"], users, run.scenario.recommend.candidates)
     first = [early_trees(count, run.scenario.boosting.learning_rate) for count in rounds]
     a_row = {}
     for part in ("early", "rest"):
@@ -299,7 +301,7 @@ def _events(log: pathlib.Path, store: str) -> tuple[Events, Events]:
 
 
 def _window_costs(name: str, log: pathlib.Path, store: str) -> dict[str, float] | None:
-    """What one way of windowed means takes; null where it does not finish in time."""
+    """Return the cost of one implementation of windowed means; None if it does not finish in time."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         made: dict[str, float] = _call("window", name, str(log), store, timeout=600)
         return made
@@ -307,7 +309,7 @@ def _window_costs(name: str, log: pathlib.Path, store: str) -> dict[str, float] 
 
 
 def window(name: str, log: str, store: str) -> dict[str, float]:
-    """What one way takes for counts and means of 7 and 28 days per user and per item."""
+    """Return one implementation's cost of counts and means of 7 and 28 days, per user and per item."""
     events, rows = _events(pathlib.Path(log), store)
     with measured() as usage:
         WAYS[name](events, rows)
@@ -327,7 +329,7 @@ def _reached(log: pathlib.Path, store: str) -> dict[str, Any]:
 
 
 def _limits(log: pathlib.Path) -> dict[str, Any]:
-    """What the truth itself reaches on the test window."""
+    """Return the metrics of the true probabilities on the test window."""
     last = np.datetime64(AS_OF[0])
     return dict(bayes_limits(log, str(last - 10), str(last - 1)))
 

@@ -1,4 +1,4 @@
-"""What boosted members take on the processor and on a GPU, each fit in a process of its own, and whether they agree.
+"""Costs of boosted members on the CPU and on a GPU, each fit in its own process, and the agreement of their models.
 
 LightGBM's wheel has OpenCL and a build of one's own has CUDA: run the bench with either, the table shows both. What was
 measured before is kept in ``.bench/device.json``.
@@ -50,7 +50,7 @@ EVERY: Final = 0.1  # seconds between two looks at the GPU's memory
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for; ``devices`` as ``cpu:THREADS``, ``gpu`` or ``cuda``, none for all that this machine has."""
+    """Options of the benchmark; ``devices`` as ``cpu:THREADS``, ``gpu`` or ``cuda``, none for all of this machine."""
 
     rows: list[int]
     kinds: list[str] = field(default_factory=lambda: list(KINDS))
@@ -198,7 +198,7 @@ class _Memory(ctypes.Structure):
 
 
 def _gpu_used() -> Callable[[], float] | None:
-    """What tells the MiB that the first GPU holds: NVIDIA's library, since a start of its tool takes a core's time."""
+    """Return a function that reads the first GPU's memory in use, in MiB, from NVIDIA's library; None without it."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -215,7 +215,7 @@ def _gpu_used() -> Callable[[], float] | None:
 
 
 def _gpu_name() -> str | None:
-    """What the driver's tool calls the first GPU; null where there is none."""
+    """Return the first GPU's name as the driver's tool reports it; None without a GPU."""
     path = shutil.which("nvidia-smi")
     if path is None:
         return None

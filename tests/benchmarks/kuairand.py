@@ -38,7 +38,7 @@ class Raw:
     """The shipped tables; ``events`` without exact duplicates, in order of time."""
 
     events: pd.DataFrame
-    people: pd.DataFrame
+    users: pd.DataFrame
     videos: pd.DataFrame
     history: pd.DataFrame
 
@@ -71,9 +71,9 @@ def read(folder: pathlib.Path = FOLDER) -> Raw:
 
 def encode(raw: Raw) -> Log:
     """Code people, videos and what is known of them."""
-    people = raw.people.sort_values("user_id").reset_index(drop=True)
+    users = raw.users.sort_values("user_id").reset_index(drop=True)
     videos = _videos(raw.videos)
-    code = {"user": people.pop("user_id").to_numpy(), "item": videos.pop("video_id").to_numpy()}
+    code = {"user": users.pop("user_id").to_numpy(), "item": videos.pop("video_id").to_numpy()}
     keys = videos[["author", "tag", "music", "upload", "duration_bin"]]
     rows = pd.DataFrame(
         {
@@ -89,7 +89,7 @@ def encode(raw: Raw) -> Log:
     past, history = _past(raw.history, code)
     past[list(keys)] = keys.to_numpy()[past["item"]]
     known = videos[["upload", "video_type", "music_type", "video_duration", "width", "height", "upload_day"]]
-    return Log(rows, _labels(raw.events), _signals(raw.events), past, _people(people), known, history)
+    return Log(rows, _labels(raw.events), _signals(raw.events), past, _users(users), known, history)
 
 
 def _labels(events: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -101,7 +101,7 @@ def _labels(events: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 
 def _signals(events: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """What tells more of a person than the rare labels: reading comments, looking up the author, any reaction."""
+    """Return signals that are less rare than the labels: reading comments, looking up the author, any reaction."""
     reacted = events[["is_like", "is_comment", "is_follow", "is_forward"]].any(axis=1)
     made = {
         "reads_comments": events["comment_stay_time"] > 0,
@@ -142,9 +142,9 @@ def _videos(table: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _people(people: pd.DataFrame) -> pd.DataFrame:
+def _users(users: pd.DataFrame) -> pd.DataFrame:
     """Numbers as they are; texts as codes. Ranges of numbers that are there as well, and flags, add nothing."""
-    made = people.drop(columns=[name for name in people if str(name).endswith("_range") or people[name].nunique() < 4])
+    made = users.drop(columns=[name for name in users if str(name).endswith("_range") or users[name].nunique() < 4])
     texts = [name for name in made if not pd.api.types.is_numeric_dtype(made[name])]
     for name in texts:
         made[name] = pd.factorize(made[name], sort=True)[0]

@@ -46,7 +46,7 @@ class Log:
     past
         Earlier impressions without times, in each user's order: ``user``, ``item``, ``long_view``, ``like``, and the
         item's codes as in ``rows``.
-    people, videos
+    users, videos
         One row a user code or item code: attributes that no event changes.
     history
         One row a user code: ``history_len``, ``last_day``, ``likes``, ``long_views``; NaN where nothing is known.
@@ -56,7 +56,7 @@ class Log:
     labels: dict[str, Values]
     signals: dict[str, Values]
     past: pd.DataFrame
-    people: pd.DataFrame
+    users: pd.DataFrame
     videos: pd.DataFrame
     history: pd.DataFrame
 
@@ -218,11 +218,11 @@ def _recent(log: Log) -> Columns:
 def _history(log: Log) -> Columns:
     """Counts and rates from before the first day."""
     columns: Columns = {}
-    people = log.history.iloc[log.rows["user"]]
-    columns["history.user.count"] = people["history_len"].to_numpy()
-    columns["history.user.idle_days"] = log.days - people["last_day"].to_numpy()
-    columns["history.user.likes"] = people["likes"].to_numpy()
-    columns["history.user.long_views"] = people["long_views"].to_numpy()
+    users = log.history.iloc[log.rows["user"]]
+    columns["history.user.count"] = users["history_len"].to_numpy()
+    columns["history.user.idle_days"] = log.days - users["last_day"].to_numpy()
+    columns["history.user.likes"] = users["likes"].to_numpy()
+    columns["history.user.long_views"] = users["long_views"].to_numpy()
     return columns | _pooled(log)
 
 
@@ -261,8 +261,8 @@ def _pooled(log: Log) -> Columns:
 
 
 def _taste(log: Log) -> Columns:
-    """What factors and co-occurrence fitted before the first day say, users folded in from events before a row's."""
-    users, items = len(log.people), len(log.videos)
+    """Return columns of factors and co-occurrence fitted before the first day; users are folded in from past events."""
+    users, items = len(log.users), len(log.videos)
     _, both = _timeline(log)
     solver = ImplicitALS(DIMENSIONS, 15, 10.0, device="cpu", threads=1, seed=7)
     past = both["day"].to_numpy() == 0
@@ -322,10 +322,10 @@ def _similarity(log: Log, both: pd.DataFrame, vectors: NDArray[Any], together: N
 
 
 def _static(log: Log) -> Columns:
-    """What no event changes."""
-    people = log.people.iloc[log.rows["user"]]
+    """Return the columns that no event changes."""
+    users = log.users.iloc[log.rows["user"]]
     videos = log.videos.iloc[log.rows["item"]]
-    columns = {f"user.{name}": people[name].to_numpy(dtype=np.float64) for name in people}
+    columns = {f"user.{name}": users[name].to_numpy(dtype=np.float64) for name in users}
     columns |= {f"video.{name}": videos[name].to_numpy(dtype=np.float64) for name in videos}
     columns["video.age_days"] = log.days - columns.pop("video.upload_day")
     columns |= {name: log.rows[name].to_numpy(dtype=np.float64) for name in ("hour", "tab", "tag")}

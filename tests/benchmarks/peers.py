@@ -1,4 +1,4 @@
-"""What others offer for several tasks at once, under the same budget."""
+"""Multi-task models of other libraries, under the same budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark trains on and tests on: features, labels and windows of one log, real or simulated."""
+"""Problems of the benchmarks: features, labels and windows of one log, real or simulated."""
 
 from __future__ import annotations
 

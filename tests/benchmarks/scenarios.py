@@ -32,7 +32,7 @@ class Finished:
 
     @property
     def cpu_seconds(self) -> float:
-        """What making everything up to the verdict took, whenever it was made."""
+        """CPU seconds of all stages up to the verdict, whenever they ran."""
         return float(sum(artifact.manifest["usage"]["cpu_seconds"] for artifact in self.artifacts.values()))
 
 

@@ -32,9 +32,9 @@ def raw() -> Raw:
     whole = read(PROJECT / "include" / "data" / "kuairand")
     some = {
         name: table[table["user_id"] % 10 == 0].reset_index(drop=True)
-        for name, table in (("events", whole.events), ("people", whole.people), ("history", whole.history))
+        for name, table in (("events", whole.events), ("users", whole.users), ("history", whole.history))
     }
-    return Raw(some["events"], some["people"], whole.videos, some["history"])
+    return Raw(some["events"], some["users"], whole.videos, some["history"])
 
 
 def test_features_of_a_day_know_nothing_from_that_day_on(raw) -> None:

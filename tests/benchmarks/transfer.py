@@ -1,4 +1,4 @@
-"""What growing on from an earlier model is worth on the films, by how much earlier it is."""
+"""Gain from a warm start on the films, by the age of the earlier model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rows hold stays out of messages where that is asked for, and by default in a scheduler's logs."""
+"""Values of rows stay out of messages where the scenario says so, and by default in a scheduler's logs."""
 
 from __future__ import annotations
 

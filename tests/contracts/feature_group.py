@@ -64,9 +64,9 @@ class FeatureGroupContract:
     def columns_of(cls, events: pd.DataFrame, tables: Tables, memory: FeatureSnapshot | None = None) -> Columns:
         """Make the group's columns of some rows of the day of the cut."""
         rows = random_rows(np.random.default_rng(33), 80).assign(**{columns.DAY: np.int32(CUT)})
-        spaces = fit_all(events, tables.items, SCENARIO, START, END)
+        factor_models = fit_all(events, tables.items, SCENARIO, START, END)
         coded, coded_rows = encode(events, rows, SCENARIO)
-        maker = FeatureMaker(coded, tables, spaces, SCENARIO, memory)
+        maker = FeatureMaker(coded, tables, factor_models, SCENARIO, memory)
         maker.advance(CUT)
         made: Columns = {}
         for group in maker.groups:

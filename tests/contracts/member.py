@@ -120,26 +120,6 @@ class MemberContract:
         assert list(some) == ["purchase"]
         assert np.array_equal(some["purchase"], fitted.predict(unseen.features)["purchase"])
 
-    def test_its_first_trees_give_an_idea_of_every_task(self, fitted: Member, unseen: Table) -> None:
-        whole, preview = fitted.predict(unseen.features), fitted.preview(unseen.features)
-        assert list(preview.predictions) == list(whole)
-        for task, values in preview.predictions.items():
-            assert np.isfinite(values).all()
-            assert np.corrcoef(values, whole[task])[0, 1] > 0.8
-
-    @pytest.mark.parametrize("seeds", [1, 2])
-    def test_a_preview_is_completed_where_it_is_asked_to_be(self, unseen: Table, seeds: int) -> None:
-        member = self.fit(member_scenario(learning_rate=0.3, seeds=seeds))
-        positions = np.arange(0, len(unseen), 3)
-        for tasks in ([], ["purchase"], ["rating", "purchase"]):
-            whole, preview = member.predict(unseen.features, tasks), member.preview(unseen.features, tasks)
-            completed = preview.complete(positions)
-            assert list(completed) == list(preview.predictions) == tasks
-            for task, values in completed.items():
-                np.testing.assert_allclose(values, whole[task][positions], rtol=1e-12, atol=1e-12)
-            unfinished = [task for task in tasks if not np.allclose(preview.predictions[task], whole[task], rtol=1e-6)]
-            assert bool(unfinished) == (isinstance(member, BoostedMember) and bool(tasks))
-
     def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
         predictions = fitted.predict(unseen.features)
         for task in ("like", "purchase"):

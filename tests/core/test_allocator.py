@@ -1,4 +1,4 @@
-"""What the C library keeps free is given back."""
+"""Free memory of the C library's allocator is returned to the system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the errors' messages are made of."""
+"""Parts of error messages."""
 
 from __future__ import annotations
 

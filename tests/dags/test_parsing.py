@@ -1,4 +1,4 @@
-"""What Airflow sees of the DAG files: quick to parse, complete, and one bad scenario file stops no other."""
+"""DAG files as Airflow parses them: quickly and completely, and one bad scenario file stops no other."""
 
 from __future__ import annotations
 
@@ -66,6 +66,15 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     assert bag.import_errors == {}
     names = [path.stem for path in (PROJECT / "include" / "scenarios").glob("*.yaml")]
     assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
+
+
+def test_only_a_scenario_with_targets_has_a_task_that_delivers(parse_dags: ParseDags, tmp_path: Path) -> None:
+    write_scenario(tmp_path, publish={"redis": {"url_env": "CACHE_URL"}})
+    write_scenario(tmp_path, "plain")
+    bag = parse_dags(tmp_path)
+    assert bag.import_errors == {}
+    assert sorted(bag.dags["recommend_small"].task_ids) == ["deliver", "recommend", "report", "resolve"]
+    assert sorted(bag.dags["recommend_plain"].task_ids) == ["recommend", "report", "resolve"]
 
 
 @pytest.mark.faults(33)

@@ -1,4 +1,4 @@
-"""What lies before the log counts as of one day, is judged like any row, and is no day of the log."""
+"""Prior interactions count as of one day, are validated like any row, and are no day of the log."""
 
 from __future__ import annotations
 

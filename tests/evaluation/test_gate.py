@@ -61,7 +61,7 @@ def evaluated(rows: dict[str, ScoredRows]) -> Evaluation:
         tasks={task: whole for task, (whole, _) in made.items()},
         slices={task: slices for task, (_, slices) in made.items()},
         calibration={},
-        ranking=RankingEvaluation(k=10, users=50, people=50, lists={FUSION: {"ndcg": ndcg}}, **shares),
+        ranking=RankingEvaluation(k=10, users=50, eligible_users=50, lists={FUSION: {"ndcg": ndcg}}, **shares),
     )
 
 

@@ -15,8 +15,8 @@ from mtl_tasks.features.als import (
     Interactions,
     ItemFactors,
     Solver,
-    extend_space,
-    fit_space,
+    extend_item_factors,
+    fit_item_factors,
     resolve_device,
 )
 
@@ -114,13 +114,13 @@ def test_level_fit_explains_what_has_a_low_rank() -> None:
 
 
 def test_a_space_shows_each_item_as_it_was_on_a_day() -> None:
-    space = ItemFactors(
+    item_factors = ItemFactors(
         np.array(["a", "b", "b", "c"]),
         np.array([10, 14, 21, 14], dtype=np.int32),
         np.array([[1.0], [2.0], [3.0], [4.0]], dtype=np.float32),
     )
     ids = np.array(["a", "aa", "b", "c"])
-    found = {day: tuple(part.ravel().tolist() for part in space.at(day, ids)) for day in (9, 10, 14, 20, 21)}
+    found = {day: tuple(part.ravel().tolist() for part in item_factors.at(day, ids)) for day in (9, 10, 14, 20, 21)}
     assert found == {
         9: ([], []),
         10: ([0], [1.0]),
@@ -128,9 +128,9 @@ def test_a_space_shows_each_item_as_it_was_on_a_day() -> None:
         20: ([0, 2, 3], [1.0, 2.0, 4.0]),
         21: ([0, 2, 3], [1.0, 3.0, 4.0]),
     }
-    assert space.at(21, np.array(["b"]))[1].tolist() == [[3.0]]
-    assert space.start == 10
-    assert space.fitted().item_ids.tolist() == ["a"]
+    assert item_factors.at(21, np.array(["b"]))[1].tolist() == [[3.0]]
+    assert item_factors.start == 10
+    assert item_factors.fitted().item_ids.tolist() == ["a"]
 
 
 def solvers() -> list[Any]:
@@ -140,14 +140,16 @@ def solvers() -> list[Any]:
 @pytest.mark.parametrize(("solver", "value"), solvers())
 def test_items_of_history_keep_one_version_and_new_ones_get_theirs_at_refreshes(solver: Solver, value: Any) -> None:
     events = interactions(np.random.default_rng(6), value=value)
-    space = fit_space(solver, events, START, END, REFRESH)
+    item_factors = fit_item_factors(solver, events, START, END, REFRESH)
     old = np.unique(events.before(START).items)
-    assert space.fitted().item_ids.tolist() == old.tolist()
-    new = ~np.isin(space.item_ids, old)
-    assert set(space.valid_from[new].tolist()) <= {14, 21, 28}
-    assert not set(space.item_ids[new]) & set(old)
-    assert np.array_equal(np.lexsort((space.valid_from, space.item_ids)), np.arange(len(space.item_ids)))
-    for item, valid_from in zip(space.item_ids[new], space.valid_from[new], strict=True):
+    assert item_factors.fitted().item_ids.tolist() == old.tolist()
+    new = ~np.isin(item_factors.item_ids, old)
+    assert set(item_factors.valid_from[new].tolist()) <= {14, 21, 28}
+    assert not set(item_factors.item_ids[new]) & set(old)
+    assert np.array_equal(
+        np.lexsort((item_factors.valid_from, item_factors.item_ids)), np.arange(len(item_factors.item_ids))
+    )
+    for item, valid_from in zip(item_factors.item_ids[new], item_factors.valid_from[new], strict=True):
         assert events.days[events.items == item].min() < valid_from
 
 
@@ -155,9 +157,9 @@ def test_items_of_history_keep_one_version_and_new_ones_get_theirs_at_refreshes(
 @pytest.mark.parametrize("day", [12, 14, 20, 28, END])
 def test_a_space_extended_from_an_earlier_end_equals_one_fitted_to_it(solver: Solver, value: Any, day: int) -> None:
     events = interactions(np.random.default_rng(7), value=value)
-    early = fit_space(solver, until(events, day), START, day, REFRESH)
-    extended = extend_space(solver, early.fitted(), events, END, REFRESH)
-    whole = fit_space(solver, events, START, END, REFRESH)
+    early = fit_item_factors(solver, until(events, day), START, day, REFRESH)
+    extended = extend_item_factors(solver, early.fitted(), events, END, REFRESH)
+    whole = fit_item_factors(solver, events, START, END, REFRESH)
     for name in ("item_ids", "valid_from", "vectors"):
         assert np.array_equal(getattr(extended, name), getattr(whole, name)), name
 
@@ -168,13 +170,16 @@ def test_a_space_folded_into_step_by_step_equals_one_folded_into_at_once(
     solver: Solver, value: Any, days: tuple[int, ...]
 ) -> None:
     events = interactions(np.random.default_rng(7), value=value)
-    space, since = fit_space(solver, until(events, days[0]), START, days[0], REFRESH), days[0] - days[0] % REFRESH
+    item_factors, since = (
+        fit_item_factors(solver, until(events, days[0]), START, days[0], REFRESH),
+        days[0] - days[0] % REFRESH,
+    )
     for day in (*days[1:], END):
-        space = extend_space(solver, space, until(events, day), day, REFRESH, since)
+        item_factors = extend_item_factors(solver, item_factors, until(events, day), day, REFRESH, since)
         since = day - day % REFRESH
-    whole = fit_space(solver, events, START, END, REFRESH)
+    whole = fit_item_factors(solver, events, START, END, REFRESH)
     for name in ("item_ids", "valid_from", "vectors"):
-        assert np.array_equal(getattr(space, name), getattr(whole, name)), name
+        assert np.array_equal(getattr(item_factors, name), getattr(whole, name)), name
 
 
 @pytest.mark.parametrize(
@@ -190,15 +195,15 @@ def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_
 ) -> None:
     events = interactions(np.random.default_rng(9), value=value)
     day = END - 12  # on which the last item is new
-    earlier = fit_space(warm, until(events, day), day, day, REFRESH)
+    earlier = fit_item_factors(warm, until(events, day), day, day, REFRESH)
     end, near, far = (
-        fit_space(solver, events, day + 1, day + 1, REFRESH, start)
+        fit_item_factors(solver, events, day + 1, day + 1, REFRESH, start)
         for solver, start in ((warm, None), (warm, earlier), (cold, None))
     )
     assert set(earlier.item_ids) < set(near.item_ids) == set(end.item_ids)  # new items have vectors too
     history = events.before(day + 1)
     matrix = history.matrix_of(np.unique(history.users), np.searchsorted(events.item_ids, end.item_ids))
-    scores = [warm.fold_in(matrix, space.vectors) @ space.vectors.T for space in (end, near, far)]
+    scores = [warm.fold_in(matrix, item_factors.vectors) @ item_factors.vectors.T for item_factors in (end, near, far)]
     distance = [float(np.abs(score - scores[0]).mean()) for score in scores]
     assert distance[1] < 0.7 * distance[2]
 
@@ -208,7 +213,7 @@ def test_an_iteration_from_earlier_factors_gets_nearer_to_the_end_than_one_from_
 @pytest.mark.parametrize("end", [10, 14, 21, 27])
 def test_nothing_at_or_after_the_end_is_used(solver: Solver, value: Any, end: int) -> None:
     events = interactions(np.random.default_rng(8), value=value)
-    known, unknowing = (fit_space(solver, part, START, end, REFRESH) for part in (events, until(events, end)))
+    known, unknowing = (fit_item_factors(solver, part, START, end, REFRESH) for part in (events, until(events, end)))
     for name in ("item_ids", "valid_from", "vectors"):
         assert np.array_equal(getattr(known, name), getattr(unknowing, name)), name
     assert known.valid_from.max() <= end
@@ -233,15 +238,15 @@ def test_factors_that_are_not_finite_are_refused_with_the_setting_to_change(
 ) -> None:
     events = interactions(np.random.default_rng(6), value=value)
     with pytest.raises(ConfigError, match=f"^factors {message}"), np.errstate(invalid="ignore"):
-        fit_space(solver, events, START, END, REFRESH)
+        fit_item_factors(solver, events, START, END, REFRESH)
 
 
 @pytest.mark.faults(18)
 def test_users_whose_factors_are_not_finite_are_refused_when_they_are_folded_in() -> None:
-    taken = sparse.csr_matrix(np.full((3, 80), np.inf, dtype=np.float32))
+    positives = sparse.csr_matrix(np.full((3, 80), np.inf, dtype=np.float32))
     vectors = np.random.default_rng(7).random((80, 4), dtype=np.float32)
     with pytest.raises(ConfigError, match=r"^factors 'taste'.* lower factors\.alpha"):
-        taste().fold_in(taken, vectors)
+        taste().fold_in(positives, vectors)
 
 
 @pytest.mark.faults(27)

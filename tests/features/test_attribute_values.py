@@ -9,7 +9,7 @@ import pytest
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.features.attribute_values import MODERATE, AttributeLookup, MultiValued
-from mtl_tasks.features.builder import Tables, build_features, fit_spaces
+from mtl_tasks.features.builder import Tables, build_features, fit_factor_models
 from mtl_tasks.scenario import UserTable
 from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, random_rows, world_scenario
 
@@ -78,7 +78,7 @@ def features(users: pd.DataFrame, section: dict[str, object]) -> tuple[pd.DataFr
     scenario = world_scenario(source__users={"path": "people.parquet", "id": "person", **section})
     events, rows = canonical(random_events(np.random.default_rng(3))), random_rows(np.random.default_rng(4), 80)
     tables = Tables(users, item_table([10 + 2 * code for code in range(ITEMS)]))
-    return rows, build_features(events, tables, rows, fit_spaces(events, scenario, START, END), scenario)
+    return rows, build_features(events, tables, rows, fit_factor_models(events, scenario, START, END), scenario)
 
 
 def test_kinds_are_categories_and_an_item_has_its_audience() -> None:

@@ -22,9 +22,9 @@ from mtl_tasks.features.builder import (
     FeatureMaker,
     Tables,
     build_features,
-    extend_spaces,
-    fit_spaces,
-    startable,
+    extend_factor_models,
+    fit_factor_models,
+    warm_startable,
 )
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
 from mtl_tasks.features.interactions import IndexedRows, encode, positive_interactions
@@ -66,9 +66,9 @@ def features_of(
     if late:
         frame[columns.KNOWN] = np.array([known(event, late) for event in events], dtype=np.int32)
     beside = tables(item_table(items, text=text))
-    spaces = fit_all(frame, beside.items, scenario, START, end)
+    factor_models = fit_all(frame, beside.items, scenario, START, end)
     beside = beside if users is None else Tables(users, beside.items)
-    return build_features(frame, beside, rows, spaces, scenario)
+    return build_features(frame, beside, rows, factor_models, scenario)
 
 
 def known(event: Event, late: bool) -> int:
@@ -236,37 +236,37 @@ def test_raw_factors_are_the_vectors_whose_product_is_the_dot() -> None:
 def test_spaces_of_an_earlier_run_reach_a_later_day_as_if_fitted_with_it() -> None:
     events = canonical(random_events(np.random.default_rng(8)))
     scenario = world_scenario()
-    whole = fit_spaces(events, scenario, START, END)
-    early = fit_spaces(events[events[columns.DAY] < START + 3], scenario, START, START + 3)
-    extended = extend_spaces(early, events, scenario, END)
-    for name, space in whole.items():
+    whole = fit_factor_models(events, scenario, START, END)
+    early = fit_factor_models(events[events[columns.DAY] < START + 3], scenario, START, START + 3)
+    extended = extend_factor_models(early, events, scenario, END)
+    for name, item_factors in whole.items():
         for field in ("item_ids", "valid_from", "vectors"):
-            assert np.array_equal(getattr(space, field), getattr(extended[name], field)), (name, field)
+            assert np.array_equal(getattr(item_factors, field), getattr(extended[name], field)), (name, field)
 
 
 def test_spaces_that_know_ids_of_another_type_are_refused_and_not_taken_for_ones_of_other_items() -> None:
     events = canonical(random_events(np.random.default_rng(9)))
-    spaces = fit_spaces(events, world_scenario(), START, END)
+    factor_models = fit_factor_models(events, world_scenario(), START, END)
     texts = events.astype({columns.ITEM: "str"})
-    with pytest.raises(DataError, match=r"'taste' space knows items by integers, but the log's item ids are texts now"):
-        extend_spaces(spaces, texts, world_scenario(), END)
-    with pytest.raises(DataError, match=r"knows items by integers"):
-        fit_spaces(texts, world_scenario(), START, END, spaces)
+    with pytest.raises(DataError, match="'taste' factors know items by integers, but the log's item ids are texts now"):
+        extend_factor_models(factor_models, texts, world_scenario(), END)
+    with pytest.raises(DataError, match="know items by integers"):
+        fit_factor_models(texts, world_scenario(), START, END, factor_models)
 
 
 def test_factors_of_other_dimensions_are_not_started_from_and_named() -> None:
     events, scenario = canonical(random_events(np.random.default_rng(9))), world_scenario()
-    spaces = fit_spaces(events, scenario, START, END)
-    assert startable(spaces, scenario) == (spaces, [])
+    factor_models = fit_factor_models(events, scenario, START, END)
+    assert warm_startable(factor_models, scenario) == (factor_models, [])
     wider = world_scenario(factors__dimensions=6, factors__rating_dimensions=5)
-    chosen, problems = startable(spaces, wider)
+    chosen, problems = warm_startable(factor_models, wider)
     assert chosen == {}
     assert problems[0] == (
         "factors 'taste': the earlier run's have 4 dimensions, the scenario asks for 6: fitted from scratch"
     )
     assert problems[1].startswith("factors 'level:rating': the earlier run's have")
-    made = fit_spaces(events, wider, START, END, chosen)
-    assert [space.vectors.shape[1] for space in made.values()][:2] == [6, 5]
+    made = fit_factor_models(events, wider, START, END, chosen)
+    assert [item_factors.vectors.shape[1] for item_factors in made.values()][:2] == [6, 5]
 
 
 def test_history_without_a_label_is_refused_by_name() -> None:
@@ -276,7 +276,7 @@ def test_history_without_a_label_is_refused_by_name() -> None:
     ]
     day = re.escape(day_text(START))
     with pytest.raises(DataError, match=rf"no 'rating' label in the .* events before {day} \(the train window\)"):
-        fit_spaces(canonical(events), world_scenario(), START, END)
+        fit_factor_models(canonical(events), world_scenario(), START, END)
 
 
 def test_a_refit_that_falls_before_the_log_names_its_day_and_the_setting_that_put_it_there() -> None:
@@ -287,7 +287,7 @@ def test_a_refit_that_falls_before_the_log_names_its_day_and_the_setting_that_pu
         match=rf"no positive interaction in the 0 events before {day_text(first)} \(the train window, or up to "
         rf"factors\.refit_days before it\), .*, at least 1 is needed: lower factors\.refit_days \(7\), choose",
     ):
-        fit_spaces(events, world_scenario(factors__refit_days=7), first, END)
+        fit_factor_models(events, world_scenario(factors__refit_days=7), first, END)
 
 
 # -------------------------------------------------------------------------------------- a slow, obvious oracle
@@ -296,9 +296,9 @@ def test_a_refit_that_falls_before_the_log_names_its_day_and_the_setting_that_pu
 class Oracle:
     """Features of one row at a time, by their definitions, in plain Python."""
 
-    def __init__(self, events: list[Event], spaces: FactorModels) -> None:
+    def __init__(self, events: list[Event], factor_models: FactorModels) -> None:
         self.events = sorted(events, key=lambda event: event.day)
-        self.spaces = spaces
+        self.factor_models = factor_models
         self.rated = [event for event in self.events if not math.isnan(event.rating)]
         self.against_item = {place: self._against_item(event) for place, event in enumerate(self.rated)}
         self.user_bias_then = {
@@ -377,20 +377,20 @@ class Oracle:
         ]
         return sum(means) / len(means) if means else math.nan
 
-    def taken(self, user: int, day: int) -> list[int]:
+    def positives(self, user: int, day: int) -> list[int]:
         """Items that a user had taken by a day, in order, each once; here every event is a purchase."""
         return list(dict.fromkeys(event.item for event in self.past(day, user=user)))
 
     def takers(self, item: int, day: int) -> int:
-        return sum(item in self.taken(user, day) for user in {event.user for event in self.events})
+        return sum(item in self.positives(user, day) for user in {event.user for event in self.events})
 
     def co_occurrence(self, user: int, item: int, day: int, limit: int | None = None) -> float:
         if not self.takers(item, day):
             return math.nan
-        basket = self.taken(user, day)[-(limit or len(self.events)) :]
+        basket = self.positives(user, day)[-(limit or len(self.events)) :]
         total = 0.0
         for other in {event.user for event in self.events} - {user}:
-            theirs = self.taken(other, day)
+            theirs = self.positives(other, day)
             for mine in basket:
                 if mine != item and mine in theirs and item in theirs:
                     rank = max(theirs.index(mine), theirs.index(item))
@@ -398,10 +398,12 @@ class Oracle:
         return total / math.sqrt(self.takers(item, day))
 
     def vector(self, item: int, day: int) -> np.ndarray | None:
-        space = self.spaces[TASTE]
+        item_factors = self.factor_models[TASTE]
         versions = [
             (valid_from, vector)
-            for code, valid_from, vector in zip(space.item_ids, space.valid_from, space.vectors, strict=True)
+            for code, valid_from, vector in zip(
+                item_factors.item_ids, item_factors.valid_from, item_factors.vectors, strict=True
+            )
             if code == item and valid_from <= day
         ]
         return max(versions, key=lambda version: version[0])[1] if versions else None
@@ -461,9 +463,9 @@ def compared() -> tuple[Oracle, pd.DataFrame, pd.DataFrame]:
     scenario = world_scenario(features={"last_items": 3})
     events, rows = random_events(rng), random_rows(rng, 60)
     frame = canonical(events)
-    spaces = fit_spaces(frame, scenario, START, END)
-    made = build_features(frame, tables(item_table(KNOWN_ITEMS)), rows, spaces, scenario)
-    return Oracle(events, spaces), rows, made
+    factor_models = fit_factor_models(frame, scenario, START, END)
+    made = build_features(frame, tables(item_table(KNOWN_ITEMS)), rows, factor_models, scenario)
+    return Oracle(events, factor_models), rows, made
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
@@ -481,7 +483,7 @@ def test_a_first_day_without_any_past_has_features() -> None:
     frame = canonical(events)
     rows = pd.DataFrame({columns.USER: [100], columns.ITEM: [10], columns.DAY: np.array([FIRST], dtype=np.int32)})
     made = build_features(
-        frame, tables(item_table(KNOWN_ITEMS)), rows, fit_spaces(frame, scenario, START, END), scenario
+        frame, tables(item_table(KNOWN_ITEMS)), rows, fit_factor_models(frame, scenario, START, END), scenario
     )
     assert made["user.count"].tolist() == [0.0]
     assert made["rating.level"].tolist() == [5.0]
@@ -520,7 +522,9 @@ def test_days_only_go_forward() -> None:
     scenario = world_scenario()
     frame = canonical(random_events(np.random.default_rng(13)))
     coded, _ = encode(frame, frame.iloc[:0], scenario)
-    maker = FeatureMaker(coded, tables(item_table(KNOWN_ITEMS)), fit_spaces(frame, scenario, START, END), scenario)
+    maker = FeatureMaker(
+        coded, tables(item_table(KNOWN_ITEMS)), fit_factor_models(frame, scenario, START, END), scenario
+    )
     maker.advance(END)
     with pytest.raises(ValueError, match=f"day {START} is before day {END}"):
         maker.advance(START)

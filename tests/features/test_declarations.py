@@ -15,7 +15,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.feature_columns import readable, recently, select
-from mtl_tasks.features.builder import Tables, build_features, fit_spaces
+from mtl_tasks.features.builder import Tables, build_features, fit_factor_models
 from mtl_tasks.features.groups import GROUPS, declared_columns
 from mtl_tasks.models import member_class
 from mtl_tasks.models.linear import AlsMember, PopularityMember
@@ -70,7 +70,7 @@ def test_every_column_that_is_made_is_declared_by_one_group(name: str) -> None:
     rng = np.random.default_rng(1)
     events, rows = draw(scenario, rng, 300, FIRST, END), draw(scenario, rng, 20, START, END + 1)
     tables = Tables(draw_table(scenario.source.users, columns.USER), draw_table(scenario.source.items, columns.ITEM))
-    made = build_features(events, tables, rows, fit_spaces(events, scenario, START, END), scenario)
+    made = build_features(events, tables, rows, fit_factor_models(events, scenario, START, END), scenario)
     declaring = {column: [kind for kind in GROUPS if column in names_of(kind, scenario)] for column in made}
     assert {column: kinds for column, kinds in declaring.items() if len(kinds) != 1} == {}
     assert [(column, made[column].dtype == np.float32) for column in made] == [

@@ -17,7 +17,7 @@ Record = tuple[int, int, float]
 
 
 def sums_of(records: list[Record], day: int, windows: tuple[int, ...] = ()) -> RunningSums:
-    """What was recorded before a day."""
+    """Return the sums of the records before a day."""
     keys, days, values = (np.array(part) for part in zip(*sorted(records, key=lambda one: one[1]), strict=True))
     sums = RunningSums(KeySpace({"key": KEYS}), ("value",), windows)
     for today, place in Timeline(days).until(day):

@@ -47,11 +47,11 @@ def test_counting_on_equals_counting_everything(
         tables = Tables(user_versions(rng, text=text), item_table([10 + 2 * code for code in range(ITEMS)], text=text))
         rows = random_rows(rng, 60, text=text)
         rows = rows[rows[columns.DAY] >= day].reset_index(drop=True)
-        spaces = fit_all(events, tables.items, scenario, START, END)
+        factor_models = fit_all(events, tables.items, scenario, START, END)
         coded, coded_rows = encode(events, rows, scenario)
-        expected = FeatureMaker(coded, tables, spaces, scenario).make(coded_rows)
+        expected = FeatureMaker(coded, tables, factor_models, scenario).make(coded_rows)
         remembered = stored(before(events, tables, day), day, tmp_path_factory.mktemp("store"))
-        made = FeatureMaker(coded, tables, spaces, scenario, remembered).make(coded_rows)
+        made = FeatureMaker(coded, tables, factor_models, scenario, remembered).make(coded_rows)
         pd.testing.assert_frame_equal(made, expected, check_exact=True)
 
 

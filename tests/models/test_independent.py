@@ -78,16 +78,6 @@ class TestIndependent(BoostedContract):
             == facts["tasks"]["rating"]["rounds"][:1]
         )
 
-    def test_its_first_trees_are_those_of_the_first_seed(self, unseen) -> None:
-        member = self.fit(member_scenario(seeds=2, learning_rate=0.1))
-        matrix = unseen.features[member.learned.encoder.names].to_numpy()
-        early = member.preview(unseen.features).predictions
-        for task, trees in member.learned.trees.items():
-            assert sum(trees.rounds) < 75
-            assert trees.rounds[0] > 15  # as many as count, with so few trees at this rate
-            expected = trees.boosters[0].predict(matrix, num_iteration=15)
-            assert np.array_equal(early[task], np.clip(expected, 0, 10) if task == "rating" else expected)
-
     def test_a_leaf_of_a_binary_task_has_the_evidence_that_is_asked_for(self) -> None:
         wanted = 10.0
         lightest = [

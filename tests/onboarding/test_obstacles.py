@@ -1,4 +1,4 @@
-"""What would stop a run is known before its first stage, and `check`, `run` and a scheduler's run name the same."""
+"""Obstacles to a run are found before its first stage, and `check`, `run` and a scheduler's run name the same ones."""
 
 from __future__ import annotations
 

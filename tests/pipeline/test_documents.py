@@ -91,7 +91,7 @@ def test_another_document_is_no_result(document: Any, message: str) -> None:
 
 
 class Lazy(Sequence[Any]):
-    """What a scheduler passes for a mapped task: each item that is read by itself costs a request."""
+    """The value that a scheduler passes for a mapped task: each item that is read by itself costs a request."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items

@@ -1,4 +1,4 @@
-"""What becomes of a scheduler's run: who is asked, who is told, which run the lists are made from."""
+"""The outcome of a scheduler's run: approval, notification, and the run that recommendations are made from."""
 
 from __future__ import annotations
 
@@ -162,13 +162,13 @@ def test_an_answer_that_comes_after_a_decision_leaves_the_champion_as_it_is(tmp_
     promote(registry, store, entry.run_key, by="ada", reason="it is urgent", at="2026-01-01")
     late = outcome.record_answer(*made, approved=False, by=None, at="2026-01-02")
     assert late.promoted
-    assert late.said.startswith("the answer reject by nobody at 2026-01-02 (no answer in time) is ignored: run ")
-    assert late.said.endswith("was decided before it, approved by ada at 2026-01-01: it is urgent")
+    assert late.message.startswith("the answer reject by nobody at 2026-01-02 (no answer in time) is ignored: run ")
+    assert late.message.endswith("was decided before it, approved by ada at 2026-01-01: it is urgent")
     assert outcome.champion_event(*made) is not None
     registry.append(Decision(entry.run_key, entry.as_of, "retire", "ada", "it is bad", "2026-01-03"))
     after = outcome.record_answer(*made, approved=True, by="ada", user_id="7", at="2026-01-04")
     assert not after.promoted
-    assert "is ignored" in after.said
+    assert "is ignored" in after.message
     assert registry.champion() is None
     assert len(registry.records()) == 3
 

@@ -1,4 +1,4 @@
-"""What the board reads of past runs: their standing, their evidence, and what is wrong with what is stored."""
+"""Past runs as the board reads them: their status, their evidence, and faults of stored artifacts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def other_code(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_run_stands_where_verdict_and_rulings_put_it(board_project: Path) -> None:
     history = read_history(board.store(board_project), NAME)
     assert [run.standing for run in history.runs] == ["promoted", "retired", "rejected", "forced"]
-    assert [reign.as_of for reign in history.champions] == ["2013-05-08", "2013-05-11"]
+    assert [period.as_of for period in history.champions] == ["2013-05-08", "2013-05-11"]
     assert history.champion is not None
     assert history.champion.entry.as_of == "2013-05-11"
     assert "too eager" in history.runs[1].why

@@ -1,4 +1,4 @@
-"""What a scheduler's run is asked for, and how a run passes between processes."""
+"""The request for a scheduler's run, and the documents that pass between its processes."""
 
 from __future__ import annotations
 

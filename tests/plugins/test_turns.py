@@ -13,7 +13,7 @@ from plugins.model_board.turns import BusyError, Turns
 
 @pytest.fixture
 def gate() -> Iterator[Event]:
-    """What work waits for; open at the end, so that no thread is left."""
+    """An event that work waits for; set at the end, so that no thread is left."""
     event = Event()
     yield event
     event.set()

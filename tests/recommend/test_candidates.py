@@ -44,8 +44,8 @@ def maker(request: pytest.FixtureRequest) -> FeatureMaker:
     events = canonical(random_events(np.random.default_rng(0), 60), text=request.param)
     coded, _ = encode(events, events.iloc[:0], scenario)
     items = item_table([10 + 2 * code for code in range(ITEMS)], text=request.param)
-    spaces = fit_all(events, items, scenario, START, END)
-    made = FeatureMaker(coded, tables(items), spaces, scenario)
+    factor_models = fit_all(events, items, scenario, START, END)
+    made = FeatureMaker(coded, tables(items), factor_models, scenario)
     made.advance(END)
     return made
 
@@ -81,7 +81,7 @@ def union_of_four(maker: FeatureMaker, users: NDArray[np.int64], count: int) -> 
     """Return the union of the four sources of one size, from a dense matrix of users and items."""
     from implicit.cpu.topk import topk
 
-    past = maker.taken.before(END)
+    past = maker.positives.before(END)
     shape = len(past.user_ids), len(past.item_ids)
     has = sparse.csr_matrix((np.ones(len(past.items), dtype=np.float32), (past.users, past.items)), shape=shape)
     seen = has[users]
@@ -90,7 +90,7 @@ def union_of_four(maker: FeatureMaker, users: NDArray[np.int64], count: int) -> 
     top = np.argsort(-week, kind="stable")[:count]
     offered[:, top[week[top] > 0]] = True
     snapshot = maker.taste.snapshot(END)
-    known = np.flatnonzero(snapshot.place >= 0)
+    known = np.flatnonzero(snapshot.vector_rows >= 0)
     vectors = maker.taste.fold_in(snapshot, *maker.taste.past.before(users, np.full(len(users), END)))
     query = seen[:, known].tocsr()
     found, scores = topk(snapshot.vectors, vectors, min(count, len(known)), filter_query_items=query)
@@ -131,16 +131,16 @@ def test_no_candidate_was_taken_before_and_none_is_listed_twice(maker: FeatureMa
     rows, _ = offered_of(maker, everybody(maker), sizes)
     offered = pairs(rows.users, rows.items)
     assert len(offered) == len(set(offered)) > 0
-    assert not set(pairs(maker.taken.users, maker.taken.items)) & set(offered)
+    assert not set(pairs(maker.positives.users, maker.positives.items)) & set(offered)
     assert set(rows.days.tolist()) == {END}
 
 
 def test_the_most_taken_of_the_week_are_offered_to_everybody_who_has_not_taken_them(maker: FeatureMaker) -> None:
-    taken = maker.taken
-    week = np.bincount(taken.items[taken.days >= END - 7], minlength=len(taken.item_ids))
+    positives = maker.positives
+    week = np.bincount(positives.items[positives.days >= END - 7], minlength=len(positives.item_ids))
     best = int(np.argmax(week))
-    takers = set(taken.users[taken.items == best].tolist())
-    others = sorted(set(range(len(taken.user_ids))) - takers)
+    takers = set(positives.users[positives.items == best].tolist())
+    others = sorted(set(range(len(positives.user_ids))) - takers)
     rows, masks = offered_of(maker, others)
     assert set(rows.users[rows.items == best].tolist()) == set(others)
     assert (masks[rows.items == best] & source_bit("popular") > 0).all()
@@ -169,7 +169,7 @@ def test_a_user_is_offered_the_same_alone_and_among_others(maker: FeatureMaker) 
 def test_seen_items_are_candidates_where_items_may_repeat(maker: FeatureMaker) -> None:
     users = everybody(maker)
     rows, masks = offered_of(maker, users, {"repeats": ITEMS}, "allow")
-    assert set(pairs(rows.users, rows.items)) == set(pairs(maker.taken.users, maker.taken.items))
+    assert set(pairs(rows.users, rows.items)) == set(pairs(maker.positives.users, maker.positives.items))
     assert set(masks.tolist()) == {source_bit("repeats")}
 
 
@@ -201,7 +201,7 @@ def test_codes_of_absent_ids_are_left_out() -> None:
 
 def test_content_offers_the_active_items_nearest_to_the_mean_of_what_the_user_took(maker: FeatureMaker) -> None:
     rows, masks = offered_of(maker, everybody(maker), {"content": 2})
-    past = maker.taken.before(END)
+    past = maker.positives.before(END)
     vectors = [one.vectors_at(END).astype(float) for one in maker.contents]
     active = np.unique(maker.events.before(END).items)
     assert set(masks.tolist()) == {source_bit("content")}
@@ -228,7 +228,7 @@ def test_an_item_that_nobody_took_is_a_candidate_by_its_content() -> None:
     maker = FeatureMaker(coded, tables(items), fit_all(events, items, scenario, START, END), scenario)
     maker.advance(END)
     rows, _ = Candidates(maker, END, scenario).rows(everybody(maker))
-    assert not (maker.taken.items == len(coded.item_ids) - 1).any()
+    assert not (maker.positives.items == len(coded.item_ids) - 1).any()
     assert (rows.items == len(coded.item_ids) - 1).any()
 
 

@@ -11,14 +11,13 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import ALS, POPULAR, SCORE, UTILITY
-from mtl_tasks.features.builder import build_features, fit_spaces
+from mtl_tasks.features.builder import build_features, fit_factor_models
 from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
-from mtl_tasks.models.independent import IndependentMember
-from mtl_tasks.recommend.lists import recommend_top_k, sample_people
+from mtl_tasks.recommend.lists import recommend_top_k, sample_users
 from mtl_tasks.recommend.rankers import RankingRows
-from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck, utility
+from mtl_tasks.recommend.scorer import Scorer, utility
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.reranking import Reranking
 from mtl_tasks.store.artifacts import to_json
@@ -60,9 +59,9 @@ def scorer(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
 
 def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Scorer:
     rng = np.random.default_rng(1)
-    spaces = fit_spaces(events, scenario, START, END)
+    factor_models = fit_factor_models(events, scenario, START, END)
     rows = random_rows(rng, 300)
-    features = build_features(events, tables(items), rows, spaces, scenario)
+    features = build_features(events, tables(items), rows, factor_models, scenario)
     labels = {
         task: rng.integers(0, 2 if settings.kind == "binary" else 11, 300).astype(np.float32)
         for task, settings in scenario.tasks.items()
@@ -74,15 +73,12 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
         made = {str(name): member.predict(features)[task] for name, member in members.items()}
         users = rows[columns.USER].to_numpy()
         fusions[task] = fit_fusion(made, labels[task].astype(np.float64), users, settings.kind, "mean").to_json()
-    return Scorer(scenario, spaces, {str(name): member for name, member in members.items()}, fusions)
+    return Scorer(scenario, factor_models, {str(name): member for name, member in members.items()}, fusions)
 
 
 @pytest.fixture(scope="module")
 def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    recommended = recommend_top_k(scorer, events, tables(items), END)
-    made, kept = recommended.lists, recommended.shortlist
-    assert kept == {"people": made[columns.USER].nunique(), "kept": 1.0}  # without trees a first idea is the whole
-    return made
+    return recommend_top_k(scorer, events, tables(items), END).lists
 
 
 def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
@@ -102,76 +98,21 @@ def test_nothing_already_taken_is_recommended(lists: pd.DataFrame, events: pd.Da
     assert not pd.MultiIndex.from_frame(lists[[columns.USER, columns.ITEM]]).isin(taken).any()
 
 
-def shortlisting(scorer: Scorer, factor: int | None) -> Scorer:
-    recommend = scorer.scenario.recommend.model_copy(update={"shortlist_factor": factor})
-    return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
-
-
-def test_only_a_shortlist_has_a_utility_and_it_is_that_of_all_trees(
-    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
-) -> None:
-    for rows in shortlisting(scorer, 1).candidates(events, tables(items), np.unique(events.user_id), END):
-        scored = rows.scored
-        chosen = scored[UTILITY].notna()
-        assert 0 < chosen.sum() < len(scored)
-        most = chosen.groupby(scored[columns.USER]).size().clip(upper=3)
-        assert chosen.groupby(scored[columns.USER]).sum().tolist() == most.tolist()
-        assert np.array_equal(scored[UTILITY][chosen], all_utilities(scorer, rows)[chosen])
-        assert scored[SCORE].equals(scored[UTILITY].rename(SCORE))
-
-
-def test_a_shortlist_is_scored_by_all_trees_whoever_is_asked_about_beside(
+def test_a_user_is_scored_by_all_trees_whoever_is_asked_about_beside(
     scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame
 ) -> None:
     boosting = {"rounds": 40, "patience": 40, "learning_rate": 0.3, "min_data_in_leaf": 5, "threads": 1}
     settings = {"members": ["independent"], "boosting": scenario.boosting.model_copy(update=boosting)}
-    scorer = shortlisting(fitted(scenario.model_copy(update=settings), events, items), 1)
-    (member,) = scorer.members.values()
-    assert isinstance(member, IndependentMember)
-    assert {task for task, trees in member.learned.trees.items() if trees.rounds[0] > 5} >= {"purchase", "rating"}
-    people = np.unique(events.user_id)
-    (rows,) = scorer.candidates(events, tables(items), people, END)
-    scored, chosen = rows.scored, rows.scored[UTILITY].notna()
-    np.testing.assert_allclose(scored[UTILITY][chosen], all_utilities(scorer, rows)[chosen], rtol=1e-9)
-    for person in people:
-        (alone,) = scorer.candidates(events, tables(items), np.array([person]), END)
-        mine = scored[scored[columns.USER] == person].reset_index(drop=True)
-        pd.testing.assert_frame_equal(alone.scored, mine, check_exact=True)
-
-
-def all_utilities(scorer: Scorer, rows: RankingRows) -> pd.Series:
-    """Return the utility of all rows by all trees."""
-    plain = RankingRows(rows.scored[[columns.USER, columns.ITEM, columns.DAY, POPULAR, ALS]], rows.features)
-    return scorer.with_utilities(plain).scored[UTILITY]
-
-
-def test_without_trees_a_shortlist_loses_nothing(
-    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
-) -> None:
-    for factor in (1, None):
-        made = recommend_top_k(shortlisting(scorer, factor), events, tables(items), END)
-        pd.testing.assert_frame_equal(made.lists, lists)
-        assert (made.shortlist is None) == (factor is None)
-
-
-def test_a_batch_without_anybody_who_is_asked_is_passed_over(
-    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people = np.unique(events[columns.USER])
-    check = ShortlistCheck(scorer, people[:1])
-    monkeypatch.setattr("mtl_tasks.recommend.scorer.BATCH_USERS", 1)
-    scored_rows = []
-    whole = Scorer.with_utilities
-
-    def counted(self: Scorer, rows: RankingRows) -> Any:
-        scored_rows.append(len(rows))
-        return whole(self, rows)
-
-    monkeypatch.setattr(Scorer, "with_utilities", counted)
-    for rows in scorer.candidates(events, tables(items), people, END):
-        check.add(rows)
-    assert min(scored_rows) > 0
-    assert check.document() == {"people": 1, "kept": 1.0}
+    scorer = fitted(scenario.model_copy(update=settings), events, items)
+    users = np.unique(events.user_id)
+    (rows,) = scorer.candidates(events, tables(items), users, END)
+    bare = RankingRows(rows.scored[[columns.USER, columns.ITEM, columns.DAY, POPULAR, ALS]], rows.features)
+    assert rows.scored[UTILITY].equals(scorer.with_utilities(bare).scored[UTILITY])
+    assert rows.scored[SCORE].equals(rows.scored[UTILITY].rename(SCORE))
+    for user in users:
+        (alone,) = scorer.candidates(events, tables(items), np.array([user]), END)
+        own = rows.scored[rows.scored[columns.USER] == user].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone.scored, own, check_exact=True)
 
 
 def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, scenario: Scenario) -> None:
@@ -183,7 +124,7 @@ def test_a_list_has_titles_and_a_prediction_of_every_task(lists: pd.DataFrame, s
 def test_the_sample_is_of_three_people_with_their_newest_items_first(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> None:
-    people = sample_people(lists, events.sample(frac=1.0, random_state=1), items, scenario)
+    people = sample_users(lists, events.sample(frac=1.0, random_state=1), items, scenario)
     assert len(people) == 3
     for person in people:
         mine = events[events[columns.USER] == person["user_id"]].sort_values(columns.TIME)
@@ -201,14 +142,14 @@ def test_the_sample_of_few_people_is_all_of_them(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, users: int
 ) -> None:
     few = lists[lists[columns.USER].isin(lists[columns.USER].unique()[:users])]
-    assert len(sample_people(few, events, items, scenario)) == users
+    assert len(sample_users(few, events, items, scenario)) == users
 
 
 def test_an_item_without_a_title_is_shown_by_its_id(
     lists: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario
 ) -> None:
     untitled = {columns.TITLE: ""}
-    people = sample_people(lists.assign(**untitled), events, items.assign(**untitled), scenario)
+    people = sample_users(lists.assign(**untitled), events, items.assign(**untitled), scenario)
     assert people[0]["recommendations"][0]["title"].isdigit()
     assert people[0]["history"][0].isdigit()
 
@@ -228,7 +169,7 @@ def with_rules(scorer: Scorer, **rules: Any) -> Scorer:
 def test_excluded_items_are_no_candidates_so_that_every_place_has_a_prediction(
     scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
 ) -> None:
-    ruled = with_rules(shortlisting(scorer, 1), exclude=[{"attribute": "genres", "values": ["Drama"]}])
+    ruled = with_rules(scorer, exclude=[{"attribute": "genres", "values": ["Drama"]}])
     made = recommend_top_k(ruled, events, tables(items), END)
     banned = set(items.loc[items["genres"].str.contains("Drama"), columns.ITEM])
     assert set(lists[columns.ITEM]) & banned
@@ -236,18 +177,3 @@ def test_excluded_items_are_no_candidates_so_that_every_place_has_a_prediction(
     assert made.excluded == len(banned & set(events[columns.ITEM]))
     predicted = [SCORE, UTILITY, *(columns.prediction(task) for task in ruled.scenario.tasks)]
     assert np.isfinite(made.lists[predicted].to_numpy()).all()
-
-
-def test_places_that_rules_fill_from_beyond_the_shortlist_have_a_prediction(
-    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame
-) -> None:
-    ruled = with_rules(shortlisting(scorer, 1), at_most={"genres": 1})
-    made = recommend_top_k(ruled, events, tables(items), END).lists
-    unlimited = recommend_top_k(
-        with_rules(shortlisting(scorer, None), at_most={"genres": 1}), events, tables(items), END
-    )
-    predicted = [SCORE, UTILITY, *(columns.prediction(task) for task in ruled.scenario.tasks)]
-    assert np.isfinite(made[predicted].to_numpy()).all()
-    both = made.merge(unlimited.lists, on=[columns.USER, columns.ITEM], suffixes=("", " of all"))
-    assert len(both) > 0.5 * len(made)
-    np.testing.assert_allclose(both[UTILITY], both[f"{UTILITY} of all"], rtol=1e-9)

@@ -95,7 +95,7 @@ def test_a_history_is_the_last_items_taken_before_the_day_of_the_interaction(
     events: pd.DataFrame, tables: Tables, scenario: Scenario
 ) -> None:
     maker = maker_of(events, tables, scenario)
-    data, taken = tower_data(maker, DAY), maker.taken.before(DAY)
+    data, taken = tower_data(maker, DAY), maker.positives.before(DAY)
     for place, (user, day) in enumerate(zip(taken.users, taken.days, strict=True)):
         mine = taken.items[(taken.users == user) & (taken.days < day)][-LAST:].tolist()
         assert data.history[place].tolist() == [*mine, *[-1] * (LAST - len(mine))]
@@ -106,15 +106,15 @@ def test_an_item_that_the_training_never_met_is_offered(
 ) -> None:
     new = events.tail(1).assign(**{columns.ITEM: 10 + 2 * ITEMS, columns.DAY: np.int32(DAY)})
     longer = pd.concat([events[events[columns.DAY] < DAY], new], ignore_index=True)
-    spaces = fit_all(longer, tables.items, scenario, START, END)
-    towers = fit_towers(longer, tables, spaces, scenario, DAY)
+    factor_models = fit_all(longer, tables.items, scenario, START, END)
+    towers = fit_towers(longer, tables, factor_models, scenario, DAY)
     assert 10 + 2 * ITEMS not in towers.item_ids
     maker = maker_of(longer, tables, scenario)
     maker.advance(DAY + 1)
     users = np.arange(len(maker.events.user_ids))
     rows, _ = Candidates(maker, DAY + 1, scenario, towers).rows(users)
     assert (maker.events.item_ids[rows.items] == 10 + 2 * ITEMS).any()
-    taken = maker.taken.before(DAY + 1)
+    taken = maker.positives.before(DAY + 1)
     had = set(zip(taken.users.tolist(), taken.items.tolist(), strict=True))
     assert not had & set(zip(rows.users.tolist(), rows.items.tolist(), strict=True))
     alone, _ = Candidates(maker, DAY + 1, scenario, towers).rows(users[3:4])
@@ -124,8 +124,8 @@ def test_an_item_that_the_training_never_met_is_offered(
 def test_a_log_without_positives_and_a_run_without_towers_are_refused(
     events: pd.DataFrame, tables: Tables, scenario: Scenario
 ) -> None:
-    maker, spaces = maker_of(events, tables, scenario), fit_all(events, tables.items, scenario, START, END)
+    maker, factor_models = maker_of(events, tables, scenario), fit_all(events, tables.items, scenario, START, END)
     with pytest.raises(DataError, match=r"two_tower: there is no positive interaction to learn from before"):
-        fit_towers(events, tables, spaces, scenario, int(events[columns.DAY].min()))
+        fit_towers(events, tables, factor_models, scenario, int(events[columns.DAY].min()))
     with pytest.raises(ArtifactError, match=r"two_tower: the run has no fitted two-tower model"):
         Candidates(maker, DAY, scenario)

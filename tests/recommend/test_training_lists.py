@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.top_lists import POPULAR
-from mtl_tasks.features.builder import fit_spaces
+from mtl_tasks.features.builder import fit_factor_models
 from mtl_tasks.recommend.rankers import LabeledLists, RankingRows
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.training_lists import NEGATIVES, ListDays, ListSampler, ideal_dcg, ndcg
@@ -30,7 +30,7 @@ def scenario() -> Scenario:
 
 def scorer(scenario: Scenario, events: pd.DataFrame) -> Scorer:
     """Return a scorer without members, which makes candidates and features."""
-    return Scorer(scenario, fit_spaces(events, scenario, START, END), {}, {})
+    return Scorer(scenario, fit_factor_models(events, scenario, START, END), {}, {})
 
 
 @settings(max_examples=25, deadline=None)

@@ -422,7 +422,7 @@ def _evaluation() -> Json:
         "ranking": {
             "k": 10,
             "users": 1_874,
-            "people": 1_874,
+            "eligible_users": 1_874,
             "lists": {
                 name: {column: metric(value, 0.1 * value) for column, value in zip(names, values, strict=True)}
                 for name, values in lists.items()
@@ -430,7 +430,6 @@ def _evaluation() -> Json:
             "unreachable": 0.181,
             "candidate_recall": 0.42,
             "candidates_per_user": 312.4,
-            "shortlist": {"people": 200, "kept": 0.9981},
         },
         "calibration": {
             "purchase": [

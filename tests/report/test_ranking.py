@@ -92,7 +92,7 @@ def document() -> RunDocument:
     ranking = RankingEvaluation(
         k=10,
         users=500,
-        people=500,
+        eligible_users=500,
         unreachable=0.1,
         candidate_recall=0.47,
         candidates_per_user=246.0,

@@ -11,7 +11,6 @@ import pytest
 from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.report import RunDocument, render_report
 from mtl_tasks.store.documents.drift import Drift, Shifts
-from mtl_tasks.store.documents.evaluation import Evaluation
 from tests.report.sample import FILMS, metric, sample_document, wide_document
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -113,7 +112,6 @@ def test_dry_run_is_said() -> None:
         "▼ −0.0550",  # ALS is worse than the floor
         "popular, last 7 days",
         "18.1 %",
-        "The shortlist that all trees score kept 99.8 % of their recommendations (checked for 200 users).",
         "cold users",
         "independent alone 0.4630 taken",
         "calibration isotonic",
@@ -245,15 +243,6 @@ def test_the_largest_shifts_stand_before_the_others_and_each_is_read_in_words(pa
 def test_a_run_without_distributions_says_so() -> None:
     told = words(render_report(replace(sample_document(), drift=None)))
     assert "This run was made before distributions were recorded." in told
-
-
-def test_a_run_of_before_there_was_a_shortlist_has_a_page_that_tells_of_none() -> None:
-    document = sample_document()
-    stored = document.evaluation.to_json()
-    del stored["ranking"]["shortlist"]
-    told = words(render_report(replace(document, evaluation=Evaluation.parse(stored, "evaluation.json"))))
-    assert "18.1 %" in told
-    assert "The shortlist" not in told
 
 
 def test_a_champion_that_cannot_be_compared_with_says_why() -> None:

@@ -150,6 +150,17 @@ def test_a_warning_of_a_former_name_in_a_setting_names_the_setting(
     assert record.getMessage().startswith(f"--set {key}: validation.max_unjoined is now validation.max_unattributed,")
 
 
+def test_a_key_without_effect_is_accepted_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain = load_scenario("tiny", folder=write(tmp_path, yaml.safe_dump(DOCUMENT)))
+    old = {**DOCUMENT, "recommend": {"shortlist_factor": 8}}
+    assert load_scenario("tiny", {"recommend.shortlist_factor": 4}, tmp_path).recommend == plain.recommend
+    assert parse_scenario({"name": "tiny", **old}, where="registry entry").recommend == plain.recommend
+    assert load_scenario("tiny", folder=write(tmp_path, yaml.safe_dump(old))).recommend == plain.recommend
+    warnings = [record.getMessage() for record in caplog.records]
+    ending = "recommend.shortlist_factor has no effect, and is accepted until the next release: remove it"
+    assert warnings == [f"--set recommend.shortlist_factor: {ending}", f"{tmp_path / 'tiny.yaml'}: {ending}"]
+
+
 def test_a_former_name_and_the_new_one_in_settings_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, yaml.safe_dump(DOCUMENT))
     settings = {"boosting.transfer": "none", "boosting.warm_start": "champion"}

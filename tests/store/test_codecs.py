@@ -1,4 +1,4 @@
-"""What a file of arrays, a table or a document claims is checked before memory is taken for it."""
+"""The claimed size of an array file, a table or a document is checked before memory is allocated for it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from mtl_tasks.store.artifacts import Artifact, Payload, Store
 from mtl_tasks.store.documents import read_document, read_part
 from mtl_tasks.store.documents.data import SampleUsers
 from mtl_tasks.store.documents.drift import Distributions
+from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.training import TaskFusion
 from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 
@@ -75,6 +76,17 @@ def test_distributions_of_before_their_version_was_called_so_are_read() -> None:
     assert Distributions.parse({**SKETCHES, "format": 1}, "distributions.json").groups["labels"] == {}
     with pytest.raises(ArtifactError, match="format"):
         Distributions.parse({**SKETCHES, "format": 2}, "distributions.json")
+
+
+def test_keys_from_before_they_were_renamed_are_read_and_written_with_their_new_names() -> None:
+    old = {"a": {"rows": 3, "missing": 1, "kinds": {"red": 2}}}
+    read = Distributions.parse({**SKETCHES, "labels": old}, "distributions.json")
+    assert read.to_json()["labels"] == {"a": {"rows": 3, "missing": 1, "counts": {"red": 2}}}
+    assert Distributions.parse(read.to_stored(), "distributions.json") == read
+    shares = {"unreachable": 0.1, "candidate_recall": 0.5, "candidates_per_user": 9.0}
+    ranking = RankingEvaluation.model_validate({"k": 5, "users": 8, "people": 9, **shares})
+    assert ranking.to_json() == {"k": 5, "users": 8, "eligible_users": 9, **shares}
+    assert RankingEvaluation.model_validate(ranking.to_json()) == ranking
 
 
 def test_the_figures_of_a_recommendation_are_all_but_its_title(tmp_path: Path) -> None:

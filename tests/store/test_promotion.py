@@ -1,4 +1,4 @@
-"""What people may do about runs that are done, on runs of two stages: what they are refused, and what they are told."""
+"""Decisions about finished runs, on runs of two stages: what is refused, and the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What prune takes for old, on a disk and in a bucket."""
+"""The choice of artifacts to prune, on a disk and in a bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What past runs took, of the newest runs; what was pruned since is left out."""
+"""Costs of the newest runs, without those of pruned artifacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tiny log in real databases: a file of SQLite, and a PostgreSQL cluster of its own in a folder that goes away."""
+"""The tiny log in real databases: a file of SQLite, and a PostgreSQL cluster of its own; and a Redis server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from sqlalchemy import create_engine, types
 
 from mtl_tasks.scenario import Scenario
@@ -91,3 +94,23 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def redis_server(password: str = PASSWORD) -> Iterator[str]:
+    """Start a Redis server that keeps nothing on disk, and yield its URL; skip the test where there is none."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no Redis here: apt-get install redis-server")
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", password]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+        try:
+            url = f"redis://:{password}@127.0.0.1:{port}/0"
+            with redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.05), 200)) as client:
+                client.ping()
+            yield url
+        finally:
+            process.terminate()
+            process.wait()

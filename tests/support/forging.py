@@ -1,4 +1,4 @@
-"""What somebody can do who may write to a store: change documents and seal them again, without the store's key."""
+"""Forgery by somebody who may write to a store: documents are changed and sealed again without the store's key."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.core import columns
-from mtl_tasks.features.builder import FactorModels, Tables, fit_spaces
+from mtl_tasks.features.builder import FactorModels, Tables, fit_factor_models
 from mtl_tasks.features.content import fit_content
 from mtl_tasks.scenario import Scenario
 from tests.support.logs import tiny_scenario
@@ -127,7 +127,7 @@ def item_table(codes: list[int], *, text: bool = False) -> pd.DataFrame:
 
 def fit_all(events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, start: int, end: int) -> FactorModels:
     """Return the factor models and the projections of contents, as the stage ``factors`` fits them."""
-    return fit_spaces(events, scenario, start, end) | fit_content(items, events, scenario, start)
+    return fit_factor_models(events, scenario, start, end) | fit_content(items, events, scenario, start)
 
 
 def tables(items: pd.DataFrame) -> Tables:

@@ -51,16 +51,16 @@ class Activity(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`."""
         windows, items = scenario.features.windows, scenario.source.items
-        made = [one for side in _SIDES for one in _of_side(side, windows)]
+        columns = [column for side in _SIDES for column in _of_side(side, windows)]
         if 1 not in windows:
-            made.append(_count("item", 1))
+            columns.append(_count("item", 1))
         measures = () if items is None else (*items.numeric, *items.times)
         traits = {**_TRAITS, **{name: readable(name) for name in measures if name not in _TRAITS}}
-        made += [one for name, said in traits.items() for one in _of_trait(name, said)]
+        columns += [column for name, words in traits.items() for column in _of_trait(name, words)]
         experience = "experience of the item's users (log of their interactions)"
         less = "the user's experience minus that of the item's users (log scale)"
         return [
-            *made,
+            *columns,
             FeatureColumn("item.takers_experience", "usual", experience, "item"),
             FeatureColumn("user_x_item.experience_minus_takers", "difference", less, "pair"),
         ]
@@ -78,10 +78,10 @@ class Activity(FeatureGroup):
 
     def advance(self, day: int) -> None:
         """Add the events before a day."""
-        for today, place in self._timeline.until(day):
+        for today, of_day in self._timeline.until(day):
             self._turn(today)
-            users, items = self._events.users[place], self._events.items[place]
-            traits = self._traits(items, self._events.days[place])
+            users, items = self._events.users[of_day], self._events.items[of_day]
+            traits = self._traits(items, self._events.days[of_day])
             self._habits.add(today, users, {name: traits[name] for name in _TRAITS})
             for name, sums in self._usual.items():
                 known = np.isfinite(traits[name])
@@ -93,20 +93,20 @@ class Activity(FeatureGroup):
 
     def columns(self, rows: IndexedRows) -> Columns:
         """See :class:`FeatureGroup`."""
-        made: Columns = {}
+        columns: Columns = {}
         for side, sums, keys in (("user", self._by_user, rows.users), ("item", self._by_item, rows.items)):
             ever = sums.ever(keys)
-            made[f"{side}.count"] = ever.count
-            made[f"{side}.days_since_last"] = rows.days - ever.last_day()
-            made[f"{side}.days_since_first"] = rows.days - ever.first_day()
+            columns[f"{side}.count"] = ever.count
+            columns[f"{side}.days_since_last"] = rows.days - ever.last_day()
+            columns[f"{side}.days_since_first"] = rows.days - ever.first_day()
             for length in self._windows:
-                made[f"{side}.count_{length}d"] = sums.last(keys, length).count
-        made["item.count_1d"] = self._by_item.last(rows.items, 1).count
-        made |= self._distance_from_habit(rows)
+                columns[f"{side}.count_{length}d"] = sums.last(keys, length).count
+        columns["item.count_1d"] = self._by_item.last(rows.items, 1).count
+        columns |= self._distance_from_habit(rows)
         usual = self._takers.ever(rows.items).mean("experience")
-        made["item.takers_experience"] = usual
-        made["user_x_item.experience_minus_takers"] = np.log1p(made["user.count"]) - usual
-        return made
+        columns["item.takers_experience"] = usual
+        columns["user_x_item.experience_minus_takers"] = np.log1p(columns["user.count"]) - usual
+        return columns
 
     def _turn(self, day: int) -> None:
         self._by_user.advance(day)
@@ -123,12 +123,12 @@ class Activity(FeatureGroup):
         return traits | self._about.numbers(items, days)
 
     def _distance_from_habit(self, rows: IndexedRows) -> Columns:
-        made: Columns = {}
+        columns: Columns = {}
         for name, trait in self._traits(rows.items, rows.days).items():
             habit = self._usual.get(name, self._habits).ever(rows.users).mean(name)
-            made[f"user.usual_{name}"] = habit
-            made[f"user_x_item.{name}_minus_usual"] = trait - habit
-        return made
+            columns[f"user.usual_{name}"] = habit
+            columns[f"user_x_item.{name}_minus_usual"] = trait - habit
+        return columns
 
 
 def _of_side(side: Subject, windows: tuple[int, ...]) -> list[FeatureColumn]:
@@ -144,13 +144,13 @@ def _count(side: Subject, days: int | None) -> FeatureColumn:
     return FeatureColumn(name, "count", f"interactions of the {side}{recently(days)}", side, days=days)
 
 
-def _of_trait(name: str, said: str) -> list[FeatureColumn]:
+def _of_trait(name: str, words: str) -> list[FeatureColumn]:
     return [
-        FeatureColumn(f"user.usual_{name}", "usual", f"usual {said} of the user's items", "user"),
+        FeatureColumn(f"user.usual_{name}", "usual", f"usual {words} of the user's items", "user"),
         FeatureColumn(
             f"user_x_item.{name}_minus_usual",
             "difference",
-            f"{said} of the item, less what is usual for the user",
+            f"{words} of the item, less what is usual for the user",
             "pair",
         ),
     ]

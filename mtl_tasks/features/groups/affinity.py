@@ -20,7 +20,7 @@ from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, r
 from mtl_tasks.features.als import Floats, ItemFactors, Solver
 from mtl_tasks.features.groups.base import FeatureGroup, GroupInputs
 from mtl_tasks.features.groups.label_statistics import LabelStatistics, of_tasks
-from mtl_tasks.features.interactions import Codes, IndexedRows, taken_confidence
+from mtl_tasks.features.interactions import Codes, IndexedRows, positive_confidence
 from mtl_tasks.features.running_sums import expand
 from mtl_tasks.features.user_history import Positions, UserHistory
 from mtl_tasks.scenario import Scenario
@@ -34,46 +34,46 @@ _SIDE: Final = 64  # the vectors of a row or an item take about as much memory a
 
 
 @dataclass(frozen=True)
-class FittedSpace:
+class FittedFactors:
     """A fitted factor model with the interactions that users are folded in from."""
 
     solver: Solver
-    space: ItemFactors
+    item_factors: ItemFactors
     item_ids: NDArray[Any]
     past: UserHistory
 
     def snapshot(self, day: int) -> Snapshot:
         """Return the item vectors known on a day."""
-        known, vectors = self.space.at(day, self.item_ids)
-        place = np.full(len(self.item_ids), -1, dtype=np.int64)
-        place[known] = np.arange(len(known))
-        return Snapshot(place, vectors)
+        known, vectors = self.item_factors.at(day, self.item_ids)
+        vector_rows = np.full(len(self.item_ids), -1, dtype=np.int64)
+        vector_rows[known] = np.arange(len(known))
+        return Snapshot(vector_rows, vectors)
 
     def fold_in(self, snapshot: Snapshot, starts: Positions, ends: Positions) -> Floats:
         """Return a vector for each slice of ``past``, float32 (slices, dimensions)."""
         owner, position = expand(starts, ends)
-        place = snapshot.place[self.past.items[position]]
-        known = place >= 0
+        vector_rows = snapshot.vector_rows[self.past.items[position]]
+        known = vector_rows >= 0
         lengths = np.bincount(owner[known], minlength=len(starts))
         pointers = np.concatenate([[0], np.cumsum(lengths)])
-        entries = (self.past.values[position][known], place[known], pointers)
+        entries = (self.past.values[position][known], vector_rows[known], pointers)
         values = sparse.csr_matrix(entries, shape=(len(starts), len(snapshot.vectors)))
         return self.solver.fold_in(values, snapshot.vectors)
 
 
 @dataclass(frozen=True)
-class LevelSpace:
+class TaskResiduals:
     """A label's residuals by user, and the rating factors fitted on them, if any."""
 
     past: UserHistory
-    fitted: FittedSpace | None
+    fitted: FittedFactors | None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Item vectors of one day: ``place`` int64 (items,) is the row of each item's vector, -1 if it has none."""
+    """Item vectors of one day: ``vector_rows`` int64 (items,) is the row of each item's vector, -1 if it has none."""
 
-    place: Codes
+    vector_rows: Codes
     vectors: Floats
 
     @cached_property
@@ -108,12 +108,12 @@ class Affinity(FeatureGroup):
         return [cls(inputs, of_tasks(inputs))]
 
     @cached_property
-    def taste(self) -> FittedSpace:
+    def taste(self) -> FittedFactors:
         """The preference factors."""
-        taken = self._inputs.taken
-        confidence = taken_confidence(taken, self._inputs.scenario)
-        past = UserHistory.of(taken.users, taken.items, taken.days, confidence, len(taken.user_ids))
-        return self._space(TASTE, past)
+        positives = self._inputs.positives
+        confidence = positive_confidence(positives, self._inputs.scenario)
+        past = UserHistory.of(positives.users, positives.items, positives.days, confidence, len(positives.user_ids))
+        return self._factors(TASTE, past)
 
     def advance(self, day: int) -> None:
         """See :class:`FeatureGroup`."""
@@ -121,7 +121,7 @@ class Affinity(FeatureGroup):
 
     def columns(self, rows: IndexedRows) -> Columns:
         """See :class:`FeatureGroup`."""
-        return affinity_columns(rows, self.taste, self._level_spaces(), self._inputs.scenario.features.raw_factors)
+        return affinity_columns(rows, self.taste, self._task_residuals(), self._inputs.scenario.features.raw_factors)
 
     @cached_property
     def _labeled(self) -> dict[str, UserHistory]:
@@ -132,22 +132,22 @@ class Affinity(FeatureGroup):
             for task, level in self._levels.items()
         }
 
-    def _level_spaces(self) -> dict[str, LevelSpace]:
+    def _task_residuals(self) -> dict[str, TaskResiduals]:
         """Return the rating factors by task, with the residuals known so far."""
         if self._residuals_until != self._day:
             self._residuals_until = self._day
             self._labeled |= {
                 task: past.with_values(self._levels[task].residual) for task, past in self._labeled.items()
             }
-        fitted = {task: level_name(task) for task in self._labeled if level_name(task) in self._inputs.spaces}
+        fitted = {task: level_name(task) for task in self._labeled if level_name(task) in self._inputs.factor_models}
         return {
-            task: LevelSpace(past, self._space(fitted[task], past) if task in fitted else None)
+            task: TaskResiduals(past, self._factors(fitted[task], past) if task in fitted else None)
             for task, past in self._labeled.items()
         }
 
-    def _space(self, name: str, past: UserHistory) -> FittedSpace:
+    def _factors(self, name: str, past: UserHistory) -> FittedFactors:
         inputs = self._inputs
-        return FittedSpace(inputs.solvers()[name], inputs.spaces[name], inputs.events.item_ids, past)
+        return FittedFactors(inputs.solvers()[name], inputs.factor_models[name], inputs.events.item_ids, past)
 
 
 def level_name(task: str) -> str:
@@ -157,8 +157,8 @@ def level_name(task: str) -> str:
 
 def affinity_columns(
     rows: IndexedRows,
-    taste: FittedSpace,
-    levels: dict[str, LevelSpace],
+    taste: FittedFactors,
+    levels: dict[str, TaskResiduals],
     raw_factors: bool = False,
 ) -> Columns:
     """Return factor columns, float32; NaN where the item has no vector.
@@ -191,9 +191,9 @@ def affinity_columns(
     return made
 
 
-def _epochs(rows: IndexedRows, fitted: FittedSpace) -> Iterator[tuple[Snapshot, Positions]]:
+def _epochs(rows: IndexedRows, fitted: FittedFactors) -> Iterator[tuple[Snapshot, Positions]]:
     """Yield the positions of the rows between two changes of the item vectors, in bounded parts."""
-    changes = np.unique(fitted.space.valid_from)
+    changes = np.unique(fitted.item_factors.valid_from)
     epoch = np.searchsorted(changes, rows.days, side="right")
     for number in np.unique(epoch):
         positions = np.flatnonzero(epoch == number)
@@ -216,7 +216,7 @@ class _Users:
     ends: Positions
 
     @classmethod
-    def fold_in(cls, rows: IndexedRows, fitted: FittedSpace, snapshot: Snapshot) -> _Users:
+    def fold_in(cls, rows: IndexedRows, fitted: FittedFactors, snapshot: Snapshot) -> _Users:
         starts, ends = fitted.past.before(rows.users, rows.days)
         # A history is identified by its end; all empty ones are equal.
         _, first, at = np.unique(np.where(ends > starts, ends, -1), return_index=True, return_inverse=True)
@@ -225,17 +225,17 @@ class _Users:
 
 
 def _dot(users: _Users, rows: IndexedRows, snapshot: Snapshot) -> Floats:
-    place = snapshot.place[rows.items]
+    vector_rows = snapshot.vector_rows[rows.items]
     if not len(snapshot.vectors):
         return np.full(len(rows), np.nan, dtype=np.float32)
-    dot = np.einsum("ij,ij->i", users.vectors[users.at], snapshot.vectors[place])
-    return np.where(place >= 0, dot, np.float32("nan"))
+    dot = np.einsum("ij,ij->i", users.vectors[users.at], snapshot.vectors[vector_rows])
+    return np.where(vector_rows >= 0, dot, np.float32("nan"))
 
 
-def _taste_columns(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, raw_factors: bool) -> Columns:
+def _taste_columns(rows: IndexedRows, taste: FittedFactors, snapshot: Snapshot, raw_factors: bool) -> Columns:
     """Return dot product, cosine, norms, cosine with the user's last items, and the vectors if ``raw_factors``."""
-    place = snapshot.place[rows.items]
-    known = place >= 0
+    vector_rows = snapshot.vector_rows[rows.items]
+    known = vector_rows >= 0
     names = ["dot", "cosine", "user_norm", "item_norm", "recent_cosine"]
     dimensions = range(snapshot.vectors.shape[1]) if raw_factors else range(0)
     if not len(snapshot.vectors):
@@ -244,23 +244,23 @@ def _taste_columns(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, ra
     users = _Users.fold_in(rows, taste, snapshot)
     dot = _dot(users, rows, snapshot)
     user_norm = np.linalg.norm(users.vectors, axis=1)[users.at]
-    item_norm = np.where(known, np.linalg.norm(snapshot.vectors, axis=1)[place], np.float32("nan"))
+    item_norm = np.where(known, np.linalg.norm(snapshot.vectors, axis=1)[vector_rows], np.float32("nan"))
     columns = {"dot": dot, "cosine": _ratio(dot, user_norm * item_norm), "user_norm": user_norm, "item_norm": item_norm}
     columns["recent_cosine"] = _recent_cosine(rows, taste, snapshot, users)
     for axis in dimensions:
         columns[f"user_{axis}"] = users.vectors[users.at, axis]
-        columns[f"item_{axis}"] = np.where(known, snapshot.vectors[place, axis], np.float32("nan"))
+        columns[f"item_{axis}"] = np.where(known, snapshot.vectors[vector_rows, axis], np.float32("nan"))
     return {f"taste.{name}": values for name, values in columns.items()}
 
 
-def _recent_cosine(rows: IndexedRows, taste: FittedSpace, snapshot: Snapshot, users: _Users) -> Floats:
+def _recent_cosine(rows: IndexedRows, taste: FittedFactors, snapshot: Snapshot, users: _Users) -> Floats:
     owner, position = expand(np.maximum(users.starts, users.ends - NEAREST), users.ends)
-    near = snapshot.place[taste.past.items[position]]
+    near = snapshot.vector_rows[taste.past.items[position]]
     shape = (len(users.vectors), len(snapshot.unit))
     mood = sparse.csr_matrix((np.ones(len(near), dtype=np.float32), (owner, near % shape[1])), shape=shape)
-    place = snapshot.place[rows.items]
-    cosine = np.einsum("ij,ij->i", _unit(mood @ snapshot.unit)[users.at], snapshot.unit[place])
-    return np.where(place >= 0, cosine, np.float32("nan"))
+    vector_rows = snapshot.vector_rows[rows.items]
+    cosine = np.einsum("ij,ij->i", _unit(mood @ snapshot.unit)[users.at], snapshot.unit[vector_rows])
+    return np.where(vector_rows >= 0, cosine, np.float32("nan"))
 
 
 def _near_residual(rows: IndexedRows, past: UserHistory, snapshot: Snapshot) -> Floats:
@@ -271,12 +271,12 @@ def _near_residual(rows: IndexedRows, past: UserHistory, snapshot: Snapshot) -> 
     """
     starts, ends = past.before(rows.users, rows.days)
     values = np.zeros(len(rows), dtype=np.float32)
-    wanted = np.flatnonzero((snapshot.place[rows.items] >= 0) & (ends > starts))
+    wanted = np.flatnonzero((snapshot.vector_rows[rows.items] >= 0) & (ends > starts))
     for group in _blocks(rows, wanted, starts, ends):
         row, in_row = _filled(group.first_row, group.rows)
         event, in_event = _filled(group.first_event, group.events)
-        mine = np.where(in_row, snapshot.place[rows.items[wanted[row]]], -1)
-        near = np.where(in_event, snapshot.place[past.items[event]], -1)
+        mine = np.where(in_row, snapshot.vector_rows[rows.items[wanted[row]]], -1)
+        near = np.where(in_event, snapshot.vector_rows[past.items[event]], -1)
         weight = _nearness(snapshot.unit[mine] @ snapshot.unit[near].transpose(0, 2, 1))
         residual = np.where(in_event, past.values[event], 0.0).astype(np.float32)
         made = (weight @ residual[:, :, None])[:, :, 0] / (weight.sum(axis=2) + np.float32(1.0))

@@ -87,8 +87,8 @@ class AttributeTastes(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`; whether an attribute is listed depends on its values, so all are declared."""
         source, tasks = scenario.source, [name for name in scenario.labels if name in scenario.tasks]
-        items = [one for name in _listable(source.items) for one in _of_item_attribute(name, tasks)]
-        return items + [one for name in _listable(source.users) for one in _of_user_attribute(name, tasks)]
+        items = [column for name in _listable(source.items) for column in _of_item_attribute(name, tasks)]
+        return items + [column for name in _listable(source.users) for column in _of_user_attribute(name, tasks)]
 
     @classmethod
     def build(cls, inputs: GroupInputs) -> list[Self]:
@@ -112,19 +112,19 @@ class AttributeTastes(FeatureGroup):
 
     def advance(self, day: int) -> None:
         """Add the events, and the labels that were final, before a day."""
-        for today, place in self._timeline.until(day):
-            whose, value, _ = self._met(self._events, place)
+        for today, of_day in self._timeline.until(day):
+            whose, value, _ = self._met(self._events, of_day)
             self._by_value.advance(today)
             self._by_value.add(today, value)
             self._by_pair.add(today, self._pairs.positions(whose, value))
             mine, _ = self._sides(self._events)
-            self._by_mine.add(today, mine[place])
-            self._everything.add(today, np.zeros(place.stop - place.start, dtype=np.int64))
+            self._by_mine.add(today, mine[of_day])
+            self._everything.add(today, np.zeros(of_day.stop - of_day.start, dtype=np.int64))
         self._by_value.advance(day)
         for name, level in self._levels.items():
-            for today, place in self._label_timelines[name].until(day):
-                whose, value, owner = self._met(level, place)
-                residual = level.residual[place][owner].astype(np.float64)
+            for today, of_day in self._label_timelines[name].until(day):
+                whose, value, owner = self._met(level, of_day)
+                residual = level.residual[of_day][owner].astype(np.float64)
                 self._residuals[name].add(today, self._pairs.positions(whose, value), {"residual": residual})
 
     def columns(self, rows: IndexedRows) -> Columns:
@@ -143,26 +143,26 @@ class AttributeTastes(FeatureGroup):
         everyone = self._everything.ever(np.zeros(1, dtype=np.int64)).count[0]
         overall = self._by_value.ever(value).count / max(everyone, 1.0)
         lift = (met + SMOOTHING * overall) / ((mine + SMOOTHING) * np.maximum(overall, 1e-6))
-        made = {
+        columns = {
             f"{prefix}.share": average(met / np.maximum(mine, 1.0)),
             f"{prefix}.lift": average(np.log(np.maximum(lift, 1e-6))),
         }
         if self._whose == "user":
-            made[f"item.{self._attribute.name}.count_{RECENT}d"] = average(self._by_value.last(value, RECENT).count)
-            made[f"item.{self._attribute.name}.values"] = values
+            columns[f"item.{self._attribute.name}.count_{RECENT}d"] = average(self._by_value.last(value, RECENT).count)
+            columns[f"item.{self._attribute.name}.values"] = values
         for name, sums in self._residuals.items():
             residual = sums.ever(pairs).damped_mean("residual", 0.0, self._damping)
-            made[f"{prefix}.{name}.residual"] = average(residual)
-        return made
+            columns[f"{prefix}.{name}.residual"] = average(residual)
+        return columns
 
     def _sides(self, of: IndexedInteractions | IndexedRows | LabelStatistics) -> tuple[Codes, Codes]:
         return (of.users, of.items) if self._whose == "user" else (of.items, of.users)
 
-    def _met(self, of: IndexedInteractions | LabelStatistics, place: slice) -> tuple[Codes, Codes, Codes]:
+    def _met(self, of: IndexedInteractions | LabelStatistics, of_day: slice) -> tuple[Codes, Codes, Codes]:
         """Return, for each value of each event, the described side's code, the value code and the event's position."""
         mine, other = self._sides(of)
-        owner, value = self._attribute.of(other[place], of.days[place])
-        return mine[place][owner], value, owner
+        owner, value = self._attribute.of(other[of_day], of.days[of_day])
+        return mine[of_day][owner], value, owner
 
 
 def value_axis(whose: Side, attribute: str) -> str:
@@ -176,28 +176,28 @@ def _listable(table: AttributeTable | None) -> list[str]:
 
 
 def _of_item_attribute(name: str, tasks: list[str]) -> list[FeatureColumn]:
-    said, prefix = readable(name), f"user_x_{name}"
+    words, prefix = readable(name), f"user_x_{name}"
     return [
-        FeatureColumn(f"{prefix}.share", "share", f"share of the user's interactions with the item's {said}", "pair"),
+        FeatureColumn(f"{prefix}.share", "share", f"share of the user's interactions with the item's {words}", "pair"),
         FeatureColumn(
             f"{prefix}.lift",
             "lift",
-            f"the user's preference for the item's {said}, relative to all users (log scale)",
+            f"the user's preference for the item's {words}, relative to all users (log scale)",
             "pair",
         ),
         FeatureColumn(
             f"item.{name}.count_{RECENT}d",
             "count",
-            f"interactions with the item's {said}{recently(RECENT)}",
+            f"interactions with the item's {words}{recently(RECENT)}",
             "attribute",
             days=RECENT,
         ),
-        FeatureColumn(f"item.{name}.values", "number", f"number of the item's {said}", "item"),
+        FeatureColumn(f"item.{name}.values", "number", f"number of the item's {words}", "item"),
         *(
             FeatureColumn(
                 f"{prefix}.{task}.residual",
                 "residual",
-                f"{readable(task)} of the user for the item's {said}, beyond the levels",
+                f"{readable(task)} of the user for the item's {words}, beyond the levels",
                 "pair",
                 task,
             )
@@ -207,19 +207,19 @@ def _of_item_attribute(name: str, tasks: list[str]) -> list[FeatureColumn]:
 
 
 def _of_user_attribute(name: str, tasks: list[str]) -> list[FeatureColumn]:
-    said, prefix = readable(name), f"item_x_{name}"
+    words, prefix = readable(name), f"item_x_{name}"
     return [
         FeatureColumn(
-            f"{prefix}.share", "share", f"share of the item's interactions with users of the user's {said}", "pair"
+            f"{prefix}.share", "share", f"share of the item's interactions with users of the user's {words}", "pair"
         ),
         FeatureColumn(
-            f"{prefix}.lift", "lift", f"appeal of the item to users with the user's {said} (log scale)", "pair"
+            f"{prefix}.lift", "lift", f"appeal of the item to users with the user's {words} (log scale)", "pair"
         ),
         *(
             FeatureColumn(
                 f"{prefix}.{task}.residual",
                 "residual",
-                f"{readable(task)} of users of the user's {said} for the item, beyond the levels",
+                f"{readable(task)} of users of the user's {words} for the item, beyond the levels",
                 "pair",
                 task,
             )

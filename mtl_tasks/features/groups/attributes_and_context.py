@@ -21,7 +21,7 @@ class AttributesAndContext(FeatureGroup):
 
     def __init__(self, inputs: GroupInputs) -> None:
         self._users, self._items = inputs.user_attributes, inputs.item_attributes
-        self._categories = inputs.events.levels
+        self._categories = inputs.events.categories
 
     @classmethod
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
@@ -44,17 +44,17 @@ class AttributesAndContext(FeatureGroup):
     def columns(self, rows: IndexedRows) -> dict[str, Any]:
         """See :class:`FeatureGroup`."""
         sides = (("user", self._users, rows.users), ("item", self._items, rows.items))
-        made: dict[str, Any] = {
+        columns: dict[str, Any] = {
             f"{side}.{name}": values.astype(np.float32)
             for side, about, codes in sides
             for name, values in about.numbers(codes, rows.days).items()
         }
-        made |= {f"context.{name}": values for name, values in rows.numbers.items()}
+        columns |= {f"context.{name}": values for name, values in rows.numbers.items()}
         for side, about, codes in sides:
-            made |= {f"{side}.{name}": kinds for name, kinds in about.categories(codes, rows.days).items()}
-        for name, codes in rows.kinds.items():
-            made[f"context.{name}"] = pd.Categorical.from_codes(codes, categories=self._categories[name])
-        return made
+            columns |= {f"{side}.{name}": values for name, values in about.categories(codes, rows.days).items()}
+        for name, codes in rows.category_codes.items():
+            columns[f"context.{name}"] = pd.Categorical.from_codes(codes, categories=self._categories[name])
+        return columns
 
 
 def _column(about: Subject, name: str, kind: ColumnKind) -> FeatureColumn:

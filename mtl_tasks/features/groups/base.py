@@ -88,11 +88,11 @@ class GroupInputs:
     ----------
     events
         Indexed interactions; a row may use only those before its day.
-    taken
+    positives
         The positive ones.
     user_attributes, item_attributes
         Attributes; a row may use only versions from before its day.
-    spaces
+    factor_models
         Factor models by name, fitted on events before the earliest row's day.
     solvers
         Returns their solvers by name; it is called only if factors are used, since it looks for the device.
@@ -101,10 +101,10 @@ class GroupInputs:
     """
 
     events: IndexedInteractions
-    taken: IndexedInteractions
+    positives: IndexedInteractions
     user_attributes: AttributeLookup
     item_attributes: AttributeLookup
-    spaces: dict[str, ItemFactors]
+    factor_models: dict[str, ItemFactors]
     solvers: Callable[[], dict[str, Solver]]
     scenario: Scenario
     since: int | None = None

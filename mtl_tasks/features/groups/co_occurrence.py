@@ -38,7 +38,7 @@ class CoOccurrence(FeatureGroup):
 
     Parameters
     ----------
-    taken
+    positives
         Positive interactions, ordered by day.
     last_items
         Number of the user's last items that ``co_occurrence.recent`` compares with.
@@ -48,12 +48,12 @@ class CoOccurrence(FeatureGroup):
 
     name = "co_occurrence"
 
-    def __init__(self, taken: IndexedInteractions, last_items: int, since: int | None = None) -> None:
+    def __init__(self, positives: IndexedInteractions, last_items: int, since: int | None = None) -> None:
         self._last_items = last_items
-        self._size = len(taken.item_ids)
-        first = _first_takes(taken, self._size)
-        users, items, days = taken.users[first], taken.items[first], taken.days[first]
-        self._past = UserHistory.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(taken.user_ids))
+        self._size = len(positives.item_ids)
+        first = _first_positives(positives, self._size)
+        users, items, days = positives.users[first], positives.items[first], positives.days[first]
+        self._past = UserHistory.of(users, items, days, np.zeros(len(days), dtype=np.int8), len(positives.user_ids))
         rank = np.arange(len(days)) - self._past.before(self._past.users, np.zeros(len(days), dtype=np.int64))[0]
         self._rank = rank.astype(np.int64)  # number of the user's earlier items
         keys = self._past.users * self._size + self._past.items
@@ -64,7 +64,7 @@ class CoOccurrence(FeatureGroup):
         self._days = then[self._by_day]
         self._at = 0 if since is None else int(np.searchsorted(self._days, since, side="left"))
         self._pairs = sparse.csr_matrix((self._size, self._size), dtype=np.float64)  # whole numbers, so sums are exact
-        self._takers = np.zeros(self._size, dtype=np.int64)
+        self._item_users = np.zeros(self._size, dtype=np.int64)
         self._scored: tuple[Codes, int, sparse.csr_matrix] | None = None  # users, day and products of the last scores
 
     @classmethod
@@ -82,7 +82,7 @@ class CoOccurrence(FeatureGroup):
     @classmethod
     def build(cls, inputs: GroupInputs) -> list[Self]:
         """See :class:`FeatureGroup`."""
-        return [cls(inputs.taken, inputs.scenario.features.last_items, inputs.since)]
+        return [cls(inputs.positives, inputs.scenario.features.last_items, inputs.since)]
 
     def snapshot(self) -> GroupState:
         """Return pairs (item, other, gain), each once, and users per item (item, count), by code."""
@@ -92,18 +92,18 @@ class CoOccurrence(FeatureGroup):
             "other": upper.col.astype(np.int32),
             "gain": upper.data.astype(np.int64),
         }
-        met = np.flatnonzero(self._takers)
-        takers = {"item": met.astype(np.int32), "count": self._takers[met]}
-        return GroupState(frames={"pairs": pd.DataFrame(pairs), "takers": pd.DataFrame(takers)})
+        met = np.flatnonzero(self._item_users)
+        item_users = {"item": met.astype(np.int32), "count": self._item_users[met]}
+        return GroupState(frames={"pairs": pd.DataFrame(pairs), "takers": pd.DataFrame(item_users)})
 
     def restore(self, state: GroupState, translation: Translation) -> None:
         """See :class:`FeatureGroup`."""
-        items, pairs, takers = translation["item"], state.frames["pairs"], state.frames["takers"]
+        items, pairs, item_users = translation["item"], state.frames["pairs"], state.frames["takers"]
         item, other = (items[pairs[name].to_numpy()] for name in ("item", "other"))
         gain = pairs["gain"].to_numpy().astype(np.float64)
         upper = sparse.coo_matrix((gain, (item, other)), shape=self._pairs.shape).tocsr()
         self._pairs = upper + upper.T.tocsr()
-        self._takers[items[takers["item"].to_numpy()]] = takers["count"]
+        self._item_users[items[item_users["item"].to_numpy()]] = item_users["count"]
         self._scored = None
 
     def advance(self, day: int) -> None:
@@ -113,7 +113,7 @@ class CoOccurrence(FeatureGroup):
         self._at = end
         if not len(positions):
             return
-        self._takers += np.bincount(self._past.items[positions], minlength=self._size)
+        self._item_users += np.bincount(self._past.items[positions], minlength=self._size)
         partners = np.minimum(self._rank[positions], PARTNERS)
         parts = [self._pairs_of(part) for part in np.array_split(positions, int(partners.sum() // _CHUNK) + 1)]
         while len(parts) > 1:  # pairwise: adding parts one by one copies the growing table each time
@@ -126,7 +126,7 @@ class CoOccurrence(FeatureGroup):
         last_items = self._last_items
         starts, ends = self._past.before(rows.users, rows.days)
         starts = np.maximum(starts, ends - PARTNERS)
-        mine = self._taken_at(rows.users, rows.items, ends)
+        mine = self._positive_at(rows.users, rows.items, ends)
         # The score of a user's own item includes the user's contribution, which is subtracted pair by pair.
         whole = (np.bincount(rows.users)[rows.users] >= _MANY) & (mine < 0) if len(rows) else mine < 0
         overlap = {"recent": np.zeros(len(rows)), "all": np.zeros(len(rows))}
@@ -135,12 +135,12 @@ class CoOccurrence(FeatureGroup):
         for part in np.split(
             by_pair, np.searchsorted(pairs, np.arange(_CHUNK, pairs[-1] if len(pairs) else 0, _CHUNK))
         ):
-            owner, place = expand(starts[part], ends[part])
-            value = self._overlap(rows.items[part], mine[part], owner, place)
-            newest = place >= ends[part][owner] - last_items
+            owner, position = expand(starts[part], ends[part])
+            value = self._overlap(rows.items[part], mine[part], owner, position)
+            newest = position >= ends[part][owner] - last_items
             overlap["recent"][part] = np.bincount(owner, weights=value * newest, minlength=len(part))
             overlap["all"][part] = np.bincount(owner, weights=value, minlength=len(part))
-        for part in self._by_people(rows.users, by_product):
+        for part in self._by_users(rows.users, by_product):
             users, at = np.unique(rows.users[part], return_inverse=True)
             day = int(rows.days[part[0]])
             products = self._products_of_all(users, day).toarray()
@@ -150,11 +150,11 @@ class CoOccurrence(FeatureGroup):
             if longer.any():  # for the others, the last items are all items
                 products[longer] = self._products(users[longer], day, last_items).toarray()
             overlap["recent"][part] = products[at, rows.items[part]] / SCALE
-        takers = self._takers[rows.items]
-        scale = np.where(takers > 0, np.sqrt(np.maximum(takers, 1)), np.nan)
+        item_users = self._item_users[rows.items]
+        scale = np.where(item_users > 0, np.sqrt(np.maximum(item_users, 1)), np.nan)
         return {f"co_occurrence.{name}": (value / scale).astype(np.float32) for name, value in overlap.items()}
 
-    def _by_people(self, users: Codes, positions: Codes) -> Iterator[Codes]:
+    def _by_users(self, users: Codes, positions: Codes) -> Iterator[Codes]:
         """Yield positions in parts with so few users that the scores of all their items fit in memory."""
         positions = positions[stable_argsort(users[positions])]
         number = np.cumsum(group_starts(users[positions])) - 1
@@ -166,7 +166,7 @@ class CoOccurrence(FeatureGroup):
         self._scored = None  # freed before the next ones are made
         products = self._products(users, day, PARTNERS)
         self._scored = users, day, products
-        scale = (np.sqrt(np.maximum(self._takers, 1)) * SCALE).astype(np.float32)
+        scale = (np.sqrt(np.maximum(self._item_users, 1)) * SCALE).astype(np.float32)
         scaled = np.divide(products.data, scale[products.indices], dtype=np.float32, casting="same_kind")
         scores: Floats = sparse.csr_matrix((scaled, products.indices, products.indptr), shape=products.shape).toarray()
         return scores
@@ -174,9 +174,9 @@ class CoOccurrence(FeatureGroup):
     def _products_of_all(self, users: Codes, day: int) -> sparse.csr_matrix:
         """Return the products of users' items; for candidates, :meth:`scores` has just computed them."""
         if self._scored is not None and len(self._scored[0]) and self._scored[1] == day:
-            place = np.minimum(np.searchsorted(self._scored[0], users), len(self._scored[0]) - 1)
-            if np.array_equal(self._scored[0][place], users):
-                return self._scored[2][place]
+            position = np.minimum(np.searchsorted(self._scored[0], users), len(self._scored[0]) - 1)
+            if np.array_equal(self._scored[0][position], users):
+                return self._scored[2][position]
         return self._products(users, day, PARTNERS)
 
     def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
@@ -194,7 +194,7 @@ class CoOccurrence(FeatureGroup):
         return products
 
     def _weight(self, items: Codes) -> NDArray[np.float64]:
-        weight: NDArray[np.float64] = 1.0 / np.sqrt(self._takers[items])
+        weight: NDArray[np.float64] = 1.0 / np.sqrt(self._item_users[items])
         return weight
 
     def _pairs_of(self, positions: NDArray[np.intp]) -> sparse.csr_matrix:
@@ -205,25 +205,25 @@ class CoOccurrence(FeatureGroup):
         rows, cols = np.concatenate([item, other]), np.concatenate([other, item])
         return sparse.csr_matrix((np.concatenate([gain, gain]), (rows, cols)), shape=self._pairs.shape)
 
-    def _taken_at(self, users: Codes, items: Codes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _positive_at(self, users: Codes, items: Codes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the position, below ``ends``, of each user's interaction with the item, -1 if there is none."""
         if not len(self._keys):
             return np.full(len(users), -1, dtype=np.int64)
         keys = users * self._size + items
         found = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        place = self._by_pair[found]
-        return np.where((self._keys[found] == keys) & (place < ends), place, -1)
+        position = self._by_pair[found]
+        return np.where((self._keys[found] == keys) & (position < ends), position, -1)
 
-    def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, place: Codes) -> NDArray[np.float64]:
+    def _overlap(self, items: Codes, mine: NDArray[np.int64], owner: Codes, position: Codes) -> NDArray[np.float64]:
         """Return what each item of a row's user adds to the row; the user's own interaction is at ``mine``."""
-        item, other = items[owner], self._past.items[place]
+        item, other = items[owner], self._past.items[position]
         pairs = np.zeros(len(owner))
         if len(owner):
             pairs = np.asarray(self._pairs[item, other]).ravel()
-        taken = mine[owner]
-        distance = np.abs(taken - place)
-        formed = (taken >= 0) & (distance > 0) & (distance <= PARTNERS)  # the user's own contribution
-        pairs[formed] -= _gain(self._rank[np.maximum(taken, place)[formed]])
+        own = mine[owner]
+        distance = np.abs(own - position)
+        formed = (own >= 0) & (distance > 0) & (distance <= PARTNERS)  # the user's own contribution
+        pairs[formed] -= _gain(self._rank[np.maximum(own, position)[formed]])
         return pairs / SCALE * self._weight(other)
 
 
@@ -233,8 +233,8 @@ def _gain(rank: NDArray[np.int64]) -> NDArray[np.int64]:
     return gain
 
 
-def _first_takes(taken: IndexedInteractions, size: int) -> NDArray[np.intp]:
+def _first_positives(positives: IndexedInteractions, size: int) -> NDArray[np.intp]:
     """Return the positions of the first interaction of each user and item, in order."""
-    pairs = taken.users * size + taken.items
+    pairs = positives.users * size + positives.items
     order = stable_argsort(pairs)
     return np.sort(order[group_starts(pairs[order])])

@@ -101,7 +101,7 @@ class ItemContent(FeatureGroup):
     @cached_property
     def _vectors(self) -> Floats:
         """Vectors by row of the item table, and zeros at the row that stands for no item."""
-        fitted = self._inputs.spaces[self._kind]
+        fitted = self._inputs.factor_models[self._kind]
         table, used = self._inputs.item_attributes.table, self._versions.used
         vectors = np.zeros((len(table) + 1, fitted.vectors.shape[1]), dtype=np.float32)
         vectors[used] = content.project(table.iloc[used], self._kind, fitted)
@@ -109,8 +109,10 @@ class ItemContent(FeatureGroup):
 
     @cached_property
     def _past(self) -> UserHistory:
-        taken = self._inputs.taken
-        return UserHistory.of(taken.users, taken.items, taken.days, taken.items, len(taken.user_ids))
+        positives = self._inputs.positives
+        return UserHistory.of(
+            positives.users, positives.items, positives.days, positives.items, len(positives.user_ids)
+        )
 
     def _cosines(self, mine: Floats, rows: IndexedRows) -> Iterator[Floats]:
         """Yield the cosines with all items of the user, and with the last ones; NaN without any."""

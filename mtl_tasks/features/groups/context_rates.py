@@ -22,35 +22,35 @@ _IN_CONTEXT: Final[dict[str, Subject]] = {"user": "user_context", "item": "item_
 class ContextRates(FeatureGroup):
     """Means of one label by category of one context, and deviations from them.
 
-    With ``<kind>`` the context's name, ``context.<kind>.<task>.mean`` is everybody's mean in the row's category;
-    ``user_x_<kind>.<task>.mean`` and ``item_x_<kind>.<task>.mean`` are those of user and item, damped toward it. They
-    are NaN for a row without a category. ``user.<task>.beyond_<kind>`` is the damped mean of a user's labels minus the
-    means that were known, on their day, for their items in their category; the reverse holds for items.
+    ``context.<context>.<task>.mean`` is everybody's mean in the row's category; ``user_x_<context>.<task>.mean`` and
+    ``item_x_<context>.<task>.mean`` are those of user and item, damped toward it. They are NaN for a row without a
+    category. ``user.<task>.beyond_<context>`` is the damped mean of a user's labels minus the means that were known, on
+    their day, for their items in their category; the reverse holds for items.
 
     Parameters
     ----------
-    kind
+    context
         Name of the context.
     since
         Labels that were final on earlier days come from a snapshot.
     """
 
     def __init__(
-        self, events: IndexedInteractions, kind: str, task: str, damping: float, since: int | None = None
+        self, events: IndexedInteractions, context: str, task: str, damping: float, since: int | None = None
     ) -> None:
-        self.name = f"context.{kind}.{task}"
-        self._name, self._task, self._damping = kind, task, damping
-        self._categories = events.levels[kind]
+        self.name = f"context.{context}.{task}"
+        self._name, self._task, self._damping = context, task, damping
+        self._categories = events.categories[context]
         self._labeled = labeled = events.settled(~np.isnan(events.labels[task]))
         self._timeline = Timeline(labeled.days, since)
-        kinds = {kind_axis(kind): len(events.levels[kind]) + 1}  # code 0 is none
+        axis = {category_axis(context): len(events.categories[context]) + 1}  # code 0 is none
         sizes = {"user": len(events.user_ids), "item": len(events.item_ids)}
-        self._pairs = {side: KeySpace({side: sizes[side], **kinds}) for side in _SIDES}
+        self._pairs = {side: KeySpace({side: sizes[side], **axis}) for side in _SIDES}
         rest = self._timeline.rest
         for side, codes in (("user", labeled.users), ("item", labeled.items)):
-            self._pairs[side].learn(codes[rest], labeled.kinds[kind][rest] + 1)
+            self._pairs[side].learn(codes[rest], labeled.category_codes[context][rest] + 1)
         self._everything = RunningSums(KeySpace({"all": 1}), ("value",))
-        self._by_kind = RunningSums(KeySpace(kinds), ("value",))
+        self._by_category = RunningSums(KeySpace(axis), ("value",))
         self._by_pair = {side: RunningSums(self._pairs[side], ("value",)) for side in _SIDES}
         self._beyond = {side: RunningSums(KeySpace({side: sizes[side]}), ("beyond",)) for side in _SIDES}
 
@@ -58,84 +58,92 @@ class ContextRates(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`."""
         return [
-            one
+            column
             for task, settings in scenario.labels.items()
             if task in scenario.tasks
             for context in scenario.source.context.categorical
-            for one in _declared(context, task, mean_kind(settings))
+            for column in _declared(context, task, mean_kind(settings))
         ]
 
     @classmethod
     def build(cls, inputs: GroupInputs) -> list[Self]:
         """See :class:`FeatureGroup`."""
         events, damping = inputs.events, inputs.scenario.features.damping
-        return [cls(events, name, task, damping, inputs.since) for task in of_tasks(inputs) for name in events.kinds]
+        return [
+            cls(events, name, task, damping, inputs.since)
+            for task in of_tasks(inputs)
+            for name in events.category_codes
+        ]
 
     def axes(self) -> dict[str, pd.Index[Any]]:
         """See :class:`FeatureGroup`."""
-        return {kind_axis(self._name): self._categories.insert(0, "")}
+        return {category_axis(self._name): self._categories.insert(0, "")}
 
     def sums(self) -> dict[str, RunningSums]:
         """See :class:`FeatureGroup`."""
-        of = {"everything": self._everything, "kind": self._by_kind}
+        of = {"everything": self._everything, "kind": self._by_category}
         of |= {f"pair.{side}": sums for side, sums in self._by_pair.items()}
         return of | {f"beyond.{side}": sums for side, sums in self._beyond.items()}
 
     def advance(self, day: int) -> None:
         """Add the labels that were final before a day."""
-        for today, place in self._timeline.until(day):
-            users, items = self._labeled.users[place], self._labeled.items[place]
-            kind, value = self._labeled.kinds[self._name][place] + 1, self._labeled.labels[self._task][place]
-            means = self._means(users, items, kind)
+        for today, of_day in self._timeline.until(day):
+            users, items = self._labeled.users[of_day], self._labeled.items[of_day]
+            category = self._labeled.category_codes[self._name][of_day] + 1
+            value = self._labeled.labels[self._task][of_day]
+            means = self._means(users, items, category)
             self._beyond["user"].add(today, users, {"beyond": value - means["item"]})
             self._beyond["item"].add(today, items, {"beyond": value - means["user"]})
             self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
-            self._by_kind.add(today, kind, {"value": value})
-            for side, positions in self._places(users, items, kind).items():
+            self._by_category.add(today, category, {"value": value})
+            for side, positions in self._pair_positions(users, items, category).items():
                 self._by_pair[side].add(today, positions, {"value": value})
 
     def columns(self, rows: IndexedRows) -> Columns:
         """See :class:`FeatureGroup`."""
         name, task = self._name, self._task
-        kind = rows.kinds[name] + 1
-        means = self._means(rows.users, rows.items, kind)
-        made = {f"context.{name}.{task}.mean": means["everybody"]}
-        made |= {f"{side}_x_{name}.{task}.mean": means[side] for side in _SIDES}
-        made = {column: np.where(kind > 0, values, np.nan) for column, values in made.items()}
+        category = rows.category_codes[name] + 1
+        means = self._means(rows.users, rows.items, category)
+        columns = {f"context.{name}.{task}.mean": means["everybody"]}
+        columns |= {f"{side}_x_{name}.{task}.mean": means[side] for side in _SIDES}
+        columns = {column: np.where(category > 0, values, np.nan) for column, values in columns.items()}
         for side, key in (("user", rows.users), ("item", rows.items)):
-            made[f"{side}.{task}.beyond_{name}"] = (
+            columns[f"{side}.{task}.beyond_{name}"] = (
                 self._beyond[side].ever(key).damped_mean("beyond", 0.0, self._damping)
             )
-        return made
+        return columns
 
-    def _means(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Values]:
+    def _means(self, users: Codes, items: Codes, category: Codes) -> dict[str, Values]:
         """Return the means by category; a category without labels gets the overall mean."""
         overall = np.nan_to_num(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value"))
-        everybody = self._by_kind.ever(kind).damped_mean("value", overall, self._damping)
-        made = {"everybody": everybody}
-        for side, positions in self._places(users, items, kind).items():
+        everybody = self._by_category.ever(category).damped_mean("value", overall, self._damping)
+        means = {"everybody": everybody}
+        for side, positions in self._pair_positions(users, items, category).items():
             known = self._by_pair[side].ever(positions)
-            made[side] = known.damped_mean("value", everybody, self._damping)
-        return made
+            means[side] = known.damped_mean("value", everybody, self._damping)
+        return means
 
-    def _places(self, users: Codes, items: Codes, kind: Codes) -> dict[str, Positions]:
-        return {"user": self._pairs["user"].positions(users, kind), "item": self._pairs["item"].positions(items, kind)}
+    def _pair_positions(self, users: Codes, items: Codes, category: Codes) -> dict[str, Positions]:
+        return {
+            "user": self._pairs["user"].positions(users, category),
+            "item": self._pairs["item"].positions(items, category),
+        }
 
 
-def kind_axis(context: str) -> str:
+def category_axis(context: str) -> str:
     """Return the name of the axis of a context's categories."""
     return f"context.{context}"
 
 
 def _declared(context: str, task: str, mean: ColumnKind) -> list[FeatureColumn]:
-    said, where = readable(task), readable(context)
+    words, where = readable(task), readable(context)
     return [
-        FeatureColumn(f"context.{context}.{task}.mean", mean, f"mean {said} under this {where}", "context", task),
+        FeatureColumn(f"context.{context}.{task}.mean", mean, f"mean {words} under this {where}", "context", task),
         *(
             FeatureColumn(
                 f"{side}_x_{context}.{task}.mean",
                 mean,
-                f"mean {said} of the {side} under this {where}",
+                f"mean {words} of the {side} under this {where}",
                 _IN_CONTEXT[side],
                 task,
             )
@@ -145,7 +153,7 @@ def _declared(context: str, task: str, mean: ColumnKind) -> list[FeatureColumn]:
             FeatureColumn(
                 f"{side}.{task}.beyond_{context}",
                 "bias",
-                f"{said} of the {side} beyond its {where}",
+                f"{words} of the {side} beyond its {where}",
                 _IN_CONTEXT[side],
                 task,
             )

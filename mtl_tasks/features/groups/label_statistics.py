@@ -70,7 +70,9 @@ class LabelStatistics(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`."""
         windows = scenario.features.windows
-        return [one for name, task in scenario.labels.items() for one in _declared(name, mean_kind(task), windows)]
+        return [
+            column for name, task in scenario.labels.items() for column in _declared(name, mean_kind(task), windows)
+        ]
 
     @classmethod
     def build(cls, inputs: GroupInputs) -> list[Self]:
@@ -99,12 +101,12 @@ class LabelStatistics(FeatureGroup):
 
     def advance(self, day: int) -> None:
         """Add the labels that were final before a day."""
-        for today, place in self._timeline.until(day):
-            users, items, value = self.users[place], self.items[place], self._value[place]
+        for today, of_day in self._timeline.until(day):
+            users, items, value = self.users[of_day], self.items[of_day], self._value[of_day]
             overall = self._overall()
             against_item = value - self._by_item.ever(items).damped_mean("value", overall, self._damping)
             user_bias = self._by_user.ever(users).damped_mean("bias", 0.0, self._damping)
-            self.residual[place] = against_item - user_bias
+            self.residual[of_day] = against_item - user_bias
             self._everything.add(today, np.zeros(len(value), dtype=np.int64), {"value": value})
             for sums, keys, bias in (
                 (self._by_user, users, against_item),
@@ -118,15 +120,15 @@ class LabelStatistics(FeatureGroup):
     def columns(self, rows: IndexedRows) -> Columns:
         """See :class:`FeatureGroup`; NaN where nothing is known."""
         overall = self._overall()
-        made = {
+        columns = {
             **self._side("user", self._by_user, rows.users, overall),
             **self._side("item", self._by_item, rows.items, overall),
         }
         for length in ("", *(f"_{days}d" for days in self._windows)):
-            made[f"{self.task}.level{length}"] = (
-                overall + made[f"user.{self.task}.bias"] + made[f"item.{self.task}.bias{length}"]
+            columns[f"{self.task}.level{length}"] = (
+                overall + columns[f"user.{self.task}.bias"] + columns[f"item.{self.task}.bias{length}"]
             )
-        return made
+        return columns
 
     def _overall(self) -> float:
         mean = float(self._everything.ever(np.zeros(1, dtype=np.int64)).mean("value")[0])
@@ -135,7 +137,7 @@ class LabelStatistics(FeatureGroup):
     def _side(self, side: str, sums: RunningSums, keys: Codes, overall: float) -> Columns:
         prefix, damping = f"{side}.{self.task}", self._damping
         ever = sums.ever(keys)
-        made: dict[str, Any] = {
+        columns: dict[str, Any] = {
             f"{prefix}.count": ever.count,
             f"{prefix}.mean": ever.damped_mean("value", overall, damping),
             f"{prefix}.bias": ever.damped_mean("bias", 0.0, damping),
@@ -143,9 +145,9 @@ class LabelStatistics(FeatureGroup):
         }
         for length in self._windows:
             recent = sums.last(keys, length)
-            made[f"{prefix}.mean_{length}d"] = recent.damped_mean("value", made[f"{prefix}.mean"], damping)
-            made[f"{prefix}.bias_{length}d"] = recent.damped_mean("bias", made[f"{prefix}.bias"], damping)
-        return made
+            columns[f"{prefix}.mean_{length}d"] = recent.damped_mean("value", columns[f"{prefix}.mean"], damping)
+            columns[f"{prefix}.bias_{length}d"] = recent.damped_mean("bias", columns[f"{prefix}.bias"], damping)
+        return columns
 
 
 def of_tasks(inputs: GroupInputs) -> dict[str, LabelStatistics]:
@@ -159,12 +161,12 @@ def mean_kind(task: Task) -> Literal["rate", "mean"]:
 
 
 def _declared(task: str, mean: ColumnKind, windows: tuple[int, ...]) -> list[FeatureColumn]:
-    said = readable(task)
+    words = readable(task)
     levels = [
         FeatureColumn(
             f"{task}.level{_ending(days)}",
             "baseline",
-            f"{said} expected from the levels of user and item{recently(days)}",
+            f"{words} expected from the levels of user and item{recently(days)}",
             "pair",
             task,
             days,
@@ -177,22 +179,22 @@ def _declared(task: str, mean: ColumnKind, windows: tuple[int, ...]) -> list[Fea
 def _of_side(
     side: Literal["user", "item"], task: str, mean: ColumnKind, windows: tuple[int, ...]
 ) -> list[FeatureColumn]:
-    prefix, said = f"{side}.{task}", readable(task)
+    prefix, words = f"{side}.{task}", readable(task)
 
     def recent(days: int | None) -> list[FeatureColumn]:
-        bias = f"{said} of the {side} beyond what the {_OTHERS[side]} explain{recently(days)}"
+        bias = f"{words} of the {side} beyond what the {_OTHERS[side]} explain{recently(days)}"
         return [
             FeatureColumn(
-                f"{prefix}.mean{_ending(days)}", mean, f"mean {said} of the {side}{recently(days)}", side, task, days
+                f"{prefix}.mean{_ending(days)}", mean, f"mean {words} of the {side}{recently(days)}", side, task, days
             ),
             FeatureColumn(f"{prefix}.bias{_ending(days)}", "bias", bias, side, task, days),
         ]
 
     return [
-        FeatureColumn(f"{prefix}.count", "count", f"times that {said} was observed of the {side}", side, task),
+        FeatureColumn(f"{prefix}.count", "count", f"times that {words} was observed of the {side}", side, task),
         *recent(None),
-        FeatureColumn(f"{prefix}.spread", "spread", f"spread of the {side}'s {said} (standard deviation)", side, task),
-        *(one for days in windows for one in recent(days)),
+        FeatureColumn(f"{prefix}.spread", "spread", f"spread of the {side}'s {words} (standard deviation)", side, task),
+        *(column for days in windows for column in recent(days)),
     ]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import lightgbm as lgb
@@ -14,20 +15,14 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.binning import Matrix
+from mtl_tasks.models.boosting.compiled import CompiledTrees, TreeRange
 from mtl_tasks.models.boosting.device import PARAMETERS
-from mtl_tasks.models.boosting.leaf_table import LeafTable
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.model_text import join_text, split_text
 from mtl_tasks.scenario import Boosting
 
 Values = NDArray[np.float64]
 
-# Trees that select the most promising candidates: a fifth of all, within these bounds divided by the learning rate (30
-# and 80 at the default rate). Of the top 10 of some 280 candidates by all trees, the best 50 and 75 after 40 trees
-# contained 95 and 98 % in `retail` and `news`, 99.0 and 99.4 % in `movies`; after 80 trees 98.8 and 99.7 %, 99.8 and
-# 99.98 %. At 100,000 simulated events the best 50 contained 96 % after 10 trees, 99.6 % after 30.
-EARLY_SHARE = 0.2
-EARLY = (1.5, 4.0)
 LAST_LINE = b"pandas_categorical:"
 OBJECTIVES = {
     "regression": ("regression", "l2"),
@@ -108,32 +103,27 @@ class TaskTrees:
 
     def scores(self, matrix: Matrix, number: int, threads: int, shared: Values | None = None) -> Values:
         """Return one seed's raw scores, float64 (n,); ``shared`` is the sum of the shared trees, if known."""
-        booster, before, among = self.boosters[number], self.inherited[number], self.shared[number]
+        rounds, before, among = self.rounds[number], self.inherited[number], self.shared[number]
         if shared is None:
-            return _raw(booster, matrix, threads)
+            return self._sum(matrix, number, 0, rounds, threads)
         score = shared
         if before:
-            score = score + _raw(booster, matrix, threads, num_iteration=before)
+            score = score + self._sum(matrix, number, 0, before, threads)
         if self.own_rounds(number):
-            score = score + _raw(booster, matrix, threads, start_iteration=before + among)
+            score = score + self._sum(matrix, number, before + among, rounds, threads)
         return score
 
-    def early_scores(self, matrix: Matrix, settings: Boosting) -> Values:
-        """Return raw scores, float64 (n,), by the first trees of the first seed.
+    def _sum(self, matrix: Matrix, number: int, start: int, end: int, threads: int) -> Values:
+        """Return the sums of some of one seed's trees; what they are compiled to is kept for the next rows."""
+        key = (number, start, end)
+        if key not in self._compiled:
+            part = TreeRange(self.boosters[number], start, end - start)
+            self._compiled[key] = CompiledTrees([part], f"model of seed {number}")
+        return self._compiled[key].scores(matrix, threads)[:, 0]
 
-        Source: early exits of additive ensembles, Cambazoglu et al., WSDM 2010.
-        """
-        return _raw(self.boosters[0], matrix, settings.threads, num_iteration=self._early(settings))
-
-    def continued(self, early: Values, matrix: Matrix, settings: Boosting) -> Values:
-        """Return the first seed's raw scores, continuing from :meth:`early_scores`."""
-        count = self._early(settings)
-        if count == self.rounds[0]:
-            return early
-        return early + _raw(self.boosters[0], matrix, settings.threads, start_iteration=count)
-
-    def _early(self, settings: Boosting) -> int:
-        return min(self.rounds[0], early_trees(sum(self.rounds), settings.learning_rate))
+    @cached_property
+    def _compiled(self) -> dict[tuple[int, int, int], CompiledTrees]:
+        return {}
 
     def importance(self, top: int = 30) -> list[tuple[str, float]]:
         """Return features with their shares of the total gain, largest first."""
@@ -143,38 +133,38 @@ class TaskTrees:
         return [(names[place], round(float(share[place]), 6)) for place in np.argsort(-share, kind="stable")[:top]]
 
 
-def early_trees(count: int, learning_rate: float) -> int:
-    """Return how many of a task's trees make first-pass predictions."""
-    fewest, most = (math.ceil(bound / learning_rate) for bound in EARLY)
-    return min(most, max(fewest, math.ceil(EARLY_SHARE * count)))
+def shared_trees(trees: Mapping[str, TaskTrees], number: int) -> CompiledTrees | None:
+    """Return one seed's trees that all tasks share, with an output for each task; None without any."""
+    if not any(own.shared[number] for own in trees.values()):
+        return None
+    ranges = [TreeRange(own.boosters[number], own.inherited[number], own.shared[number]) for own in trees.values()]
+    return CompiledTrees(ranges, f"shared trees of seed {number}")
 
 
 def predict_raw(
     trees: Mapping[str, TaskTrees],
-    tables: Sequence[LeafTable | None],
+    tasks: Sequence[str],
+    shared: Sequence[CompiledTrees | None],
     matrix: Matrix,
-    settings: Boosting,
-    early: Mapping[str, Values] | None = None,
+    threads: int,
 ) -> dict[str, Values]:
     """Return each task's raw scores, float64 (n,), averaged over the seeds.
 
     Parameters
     ----------
-    tables
-        Shared trees by seed; None if the tasks share none.
-    early
-        By task, :meth:`TaskTrees.early_scores` of the same rows, if known; unshared trees are then not evaluated twice.
+    tasks
+        Some of those in ``trees``.
+    shared
+        By seed, :func:`shared_trees` of ``trees``.
     """
-    names, threads = list(trees), settings.threads
-    made = {task: np.zeros(len(matrix)) for task in names}
-    for number, table in enumerate(tables):
-        shared = None if table is None else table.scores(matrix, names, threads)
-        for place, task in enumerate(names):
-            if number == 0 and shared is None and early is not None:
-                made[task] += trees[task].continued(early[task], matrix, settings)
-            else:
-                made[task] += trees[task].scores(matrix, number, threads, None if shared is None else shared[:, place])
-    return {task: score / len(tables) for task, score in made.items()}
+    made = {task: np.zeros(len(matrix)) for task in tasks}
+    places = [place for place, task in enumerate(trees) if task in made]
+    for number, among_all in enumerate(shared):
+        sums = None if among_all is None else among_all.scores(matrix, threads, places)
+        for column, task in enumerate(task for task in trees if task in made):
+            known = None if sums is None else sums[:, column]
+            made[task] += trees[task].scores(matrix, number, threads, known)
+    return {task: score / len(shared) for task, score in made.items()}
 
 
 @dataclass(frozen=True)
@@ -326,10 +316,6 @@ def from_bytes(data: bytes, where: str, digest: str) -> lgb.Booster:
 def digest_of(data: bytes) -> str:
     """Return the SHA-256 of a model's text, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-def _raw(booster: lgb.Booster, matrix: Matrix, threads: int, **rounds: int) -> Values:
-    return np.asarray(booster.predict(matrix, raw_score=True, num_threads=threads, **rounds))  # type: ignore[arg-type]
 
 
 def _truncated(booster: lgb.Booster, rounds: int) -> lgb.Booster:

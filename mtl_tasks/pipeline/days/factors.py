@@ -12,7 +12,7 @@ from upath import UPath
 
 from mtl_tasks.core.days import day_text
 from mtl_tasks.features.als import ItemFactors
-from mtl_tasks.features.builder import FactorModels, extend_spaces, fit_spaces
+from mtl_tasks.features.builder import FactorModels, extend_factor_models, fit_factor_models
 from mtl_tasks.pipeline.days.fingerprints import DayFingerprints, Digests, id_types
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _LABELS: Final = {"text": "U", "vectors": "i"}  # projections of contents: dtype of their terms or positions
 
 
-def make_spaces(
+def make_factor_models(
     run: Run,
     config: Mapping[str, Any],
     events: pd.DataFrame,
@@ -45,36 +45,43 @@ def make_spaces(
     """
     every = run.scenario.factors.refresh_days
     refreshed = [start, *range((start // every + 1) * every, run.as_of.day + 1, every)]
-    known = DayFingerprints(run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests)
-    keys = {day: key.hexdigest() for day, key in known.before(refreshed)}
+    fingerprints = DayFingerprints(
+        run.in_key({"factors": dict(config), "start": start, "ids": id_types(events)}), digests
+    )
+    keys = {day: key.hexdigest() for day, key in fingerprints.before(refreshed)}
     found = _newest(run, keys)
     if found is None:
-        spaces = fit_spaces(events, run.scenario, start, run.as_of.day, earlier)
+        factor_models = fit_factor_models(events, run.scenario, start, run.as_of.day, earlier)
     else:
         reached, artifact = found
-        spaces = load_spaces(artifact)
+        factor_models = load_factor_models(artifact)
         log.info("%s: factors of %s folded into further", run.scenario.name, day_text(reached))
         if reached == refreshed[-1]:
-            return spaces
-        spaces = extend_spaces(spaces, events, run.scenario, run.as_of.day, reached)
-    day, payload = refreshed[-1], Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
-    add_spaces(payload, spaces)
+            return factor_models
+        factor_models = extend_factor_models(factor_models, events, run.scenario, run.as_of.day, reached)
+    day, payload = (
+        refreshed[-1],
+        Payload(rows=sum(len(item_factors.item_ids) for item_factors in factor_models.values())),
+    )
+    add_factor_models(payload, factor_models)
     facts = {"scenario": run.scenario.name, "stage": "factors", "as_of": day_text(day), "usage": {}}
     run.store.publish(_folder(run, day, keys[day]), keys[day], payload, facts)
-    return spaces
+    return factor_models
 
 
-def add_spaces(payload: Payload, spaces: FactorModels) -> None:
-    """Add factor models to a payload, for :func:`load_spaces` to read."""
-    for name, space in spaces.items():
-        payload.add_arrays(_file(name), asdict(space))
-    payload.summary["vectors"] = {name: list(space.vectors.shape) for name, space in spaces.items()}
+def add_factor_models(payload: Payload, factor_models: FactorModels) -> None:
+    """Add factor models to a payload, for :func:`load_factor_models` to read."""
+    for name, item_factors in factor_models.items():
+        payload.add_arrays(_file(name), asdict(item_factors))
+    payload.summary["vectors"] = {
+        name: list(item_factors.vectors.shape) for name, item_factors in factor_models.items()
+    }
     payload.summary["text_ids"] = any(
-        space.item_ids.dtype.kind == "U" for name, space in spaces.items() if name not in _LABELS
+        item_factors.item_ids.dtype.kind == "U" for name, item_factors in factor_models.items() if name not in _LABELS
     )
 
 
-def load_spaces(artifact: Artifact) -> FactorModels:
+def load_factor_models(artifact: Artifact) -> FactorModels:
     """Return the factor models of an artifact, with the projections of texts and given vectors.
 
     Raises
@@ -82,12 +89,12 @@ def load_spaces(artifact: Artifact) -> FactorModels:
     ArtifactError
         If it is damaged.
     """
-    spaces, of_items = {}, "U" if artifact.summary["text_ids"] else "i"
+    factor_models, of_items = {}, "U" if artifact.summary["text_ids"] else "i"
     for name in artifact.summary["vectors"]:
         kind = _LABELS.get(name, of_items)
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
-        spaces[name] = ItemFactors(**artifact.arrays(_file(name), expected))
-    return spaces
+        factor_models[name] = ItemFactors(**artifact.arrays(_file(name), expected))
+    return factor_models
 
 
 def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:
@@ -103,5 +110,5 @@ def _folder(run: Run, day: int, key: str) -> UPath:
     return run.store.folder(run.scenario.name, DAYS, day_text(day), key)
 
 
-def _file(space: str) -> str:
-    return space.replace(":", "-")
+def _file(name: str) -> str:
+    return name.replace(":", "-")

@@ -49,7 +49,7 @@ def make_days(
     validated: Artifact,
     tables: Tables,
     rows: pd.DataFrame,
-    spaces: dict[str, ItemFactors],
+    factor_models: dict[str, ItemFactors],
     windows: Mapping[str, tuple[int, int]],
 ) -> list[Ref]:
     """Return the artifact of every block of days of ``rows``, made now if the store has none.
@@ -73,8 +73,8 @@ def make_days(
         store cannot be written.
     """
     events, digests = read_events(run.store, validated), day_digests(run.store, validated)
-    known = DayFingerprints.of(run, run.scenario, digests, events, tables)
-    keys = day_keys(known, rows.drop(columns=_labels_and_window(rows)), spaces)
+    fingerprints = DayFingerprints.of(run, run.scenario, digests, events, tables)
+    keys = day_keys(fingerprints, rows.drop(columns=_labels_and_window(rows)), factor_models)
     days = rows[columns.DAY].to_numpy()
     positions = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
     sizes = {day: place.stop - place.start for day, place in positions.items()}
@@ -88,20 +88,20 @@ def make_days(
     missing = [block for block, artifact in found.items() if artifact is None]
     made = dict[Block, Artifact]()
     if missing:
-        memory = recall(run.store, run.scenario.name, known, missing[0][0])
+        memory = recall(run.store, run.scenario.name, fingerprints, missing[0][0])
         coded, coded_rows = encode(events, rows, run.scenario)
         del events, rows  # 0.7 GB at ten million events
-        maker = FeatureMaker(coded, tables, spaces, run.scenario, memory)
+        maker = FeatureMaker(coded, tables, factor_models, run.scenario, memory)
         wanted = [day for block in missing for day in block]
         weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
         parts = dict[int, pd.DataFrame]()
         for batch in _batches(wanted, weeks, positions):
-            weeks = _keep(run, known, maker, weeks, batch[0])
+            weeks = _keep(run, fingerprints, maker, weeks, batch[0])
             at = np.concatenate([np.arange(positions[day].start, positions[day].stop) for day in batch])
             parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
             for block in [block for block in missing if block not in made and block[-1] in parts]:
                 made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
-        _keep(run, known, maker, weeks, run.as_of.day)
+        _keep(run, fingerprints, maker, weeks, run.as_of.day)
     log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(missing), len(blocks) - len(missing))
     return [(found[block] or made[block]).ref for block in blocks]
 
@@ -133,7 +133,7 @@ def read_days(
     if positions is None:
         positions = np.arange(ends[-1])
     numbers: NDArray[np.float32] | None = None
-    at, kinds, labels = 0, [], []
+    at, categorical, labels = 0, [], []
     for ref, end in zip(refs, ends.tolist(), strict=True):
         first, last = np.searchsorted(positions, [end - ref.rows, end]).tolist()
         if first == last:
@@ -146,11 +146,11 @@ def read_days(
             numbers = np.empty((len(labels), len(positions)), dtype=np.float32)
         for place, name in enumerate(labels):
             numbers[place, at : at + len(frame)] = frame[name]
-        kinds.append(frame.drop(columns=labels))
+        categorical.append(frame.drop(columns=labels))
         at += len(frame)
     assert numbers is not None  # there is a row in every window
     made = pd.DataFrame(numbers.T, columns=labels, copy=False)
-    return made if kinds[0].empty else pd.concat([made, union_categories(kinds)], axis=1)
+    return made if categorical[0].empty else pd.concat([made, union_categories(categorical)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -207,23 +207,25 @@ def all_there(store: Store, made: Artifact) -> bool:
     return all(artifact is not None and artifact.ref.sha256 == ref.sha256 for ref, artifact in found)
 
 
-def day_keys(known: DayFingerprints, rows: pd.DataFrame, spaces: Mapping[str, ItemFactors]) -> dict[int, str]:
+def day_keys(
+    fingerprints: DayFingerprints, rows: pd.DataFrame, factor_models: Mapping[str, ItemFactors]
+) -> dict[int, str]:
     """Return a key for each day of ``rows``, ascending, made of all that its features depend on.
 
     That is what was known before the day, the rows themselves, and the item factors valid on that day.
     """
     row_days, row_hashes = rows[columns.DAY].to_numpy(), hash_rows(rows)
     keys = {}
-    for day, key in known.before(np.unique(row_days).tolist()):
+    for day, key in fingerprints.before(np.unique(row_days).tolist()):
         first, last = np.searchsorted(row_days, [day, day + 1])
         key.update(row_hashes[first:last].tobytes())
-        for name in sorted(spaces):
-            key.update(_space_hash(spaces[name], day))
+        for name in sorted(factor_models):
+            key.update(_factors_hash(factor_models[name], day))
         keys[day] = key.hexdigest()
     return keys
 
 
-def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> FeatureSnapshot | None:
+def recall(store: Store, scenario: str, fingerprints: DayFingerprints, day: int) -> FeatureSnapshot | None:
     """Return the newest feature snapshot at or before ``day``; None without any.
 
     Parameters
@@ -236,7 +238,7 @@ def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> Fea
     ArtifactError
         If the snapshot is damaged.
     """
-    weeks = dict(known.before(range(known.first + -known.first % _WEEK, day + 1, _WEEK)))
+    weeks = dict(fingerprints.before(range(fingerprints.first + -fingerprints.first % _WEEK, day + 1, _WEEK)))
     for week in sorted(weeks, reverse=True):
         found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
         if found is not None:
@@ -245,10 +247,10 @@ def recall(store: Store, scenario: str, known: DayFingerprints, day: int) -> Fea
     return None
 
 
-def _keep(run: Run, known: DayFingerprints, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
+def _keep(run: Run, fingerprints: DayFingerprints, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
     """Store a feature snapshot for each of the weeks that begin by ``until``; return the other weeks."""
     due = [week for week in weeks if week <= until]
-    for day, key in known.before(due):
+    for day, key in fingerprints.before(due):
         maker.advance(day)
         facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
         folder = _folder(run, day_text(day), key.hexdigest())
@@ -304,9 +306,9 @@ def _labels_and_window(rows: pd.DataFrame) -> list[str]:
     return [str(name) for name in rows if name == columns.WINDOW or str(name).startswith(columns.label(""))]
 
 
-def _space_hash(space: ItemFactors, day: int) -> bytes:
-    usable = space.valid_from <= day
-    digest = hashlib.sha256(pd.util.hash_array(space.item_ids[usable].astype(object)).tobytes())
-    for values in (space.valid_from[usable], np.ascontiguousarray(space.vectors[usable])):
+def _factors_hash(item_factors: ItemFactors, day: int) -> bytes:
+    usable = item_factors.valid_from <= day
+    digest = hashlib.sha256(pd.util.hash_array(item_factors.item_ids[usable].astype(object)).tobytes())
+    for values in (item_factors.valid_from[usable], np.ascontiguousarray(item_factors.vectors[usable])):
         digest.update(values.tobytes())
     return digest.digest()

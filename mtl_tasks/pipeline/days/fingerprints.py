@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import stable_argsort
 from mtl_tasks.core.days import EPOCH
-from mtl_tasks.features.attribute_values import listed_kinds
+from mtl_tasks.features.attribute_values import listed_categories
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.pipeline.days.log import hash_rows
 from mtl_tasks.pipeline.engine import Run, code_version, library_versions
@@ -51,13 +51,16 @@ class DayFingerprints:
     def of(cls, run: Run, scenario: Scenario, digests: Digests, events: pd.DataFrame, tables: Tables) -> Self:
         """Return the fingerprints for features of a scenario: the run's own, or that of a champion to compare with."""
         source, document = scenario.source, scenario.model_dump(mode="json")
-        known: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
-        known["ids"] = id_types(events)
+        settings: dict[str, Any] = {name: document[name] for name in FEATURE_SECTIONS}
+        settings["ids"] = id_types(events)
         # The number of categories, over all versions, decides which attributes make features of their own.
-        known["listed"] = [listed_kinds(tables.users, source.users), listed_kinds(tables.items, source.items)]
+        settings["listed"] = [
+            listed_categories(tables.users, source.users),
+            listed_categories(tables.items, source.items),
+        ]
         sides = ((tables.users, columns.USER), (tables.items, columns.ITEM))
         return cls(
-            run.in_key(known),
+            run.in_key(settings),
             digests,
             [(hash_rows(table), _first_known_day(table, name, events)) for table, name in sides],
         )

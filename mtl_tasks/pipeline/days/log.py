@@ -144,10 +144,10 @@ def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
     for name in _IDS:  # of text files: some parts alone look like integers
         if len({str(frame[name].dtype) for frame in frames if name in frame}) > 1:
             frames = [frame.astype({name: "str"}) for frame in frames]
-    kinds = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
-    joined = pd.concat([frame.drop(columns=kinds) for frame in frames], ignore_index=True)
-    if kinds:
-        joined = pd.concat([joined, union_categories([frame[kinds] for frame in frames])], axis=1)
+    categorical = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
+    joined = pd.concat([frame.drop(columns=categorical) for frame in frames], ignore_index=True)
+    if categorical:
+        joined = pd.concat([joined, union_categories([frame[categorical] for frame in frames])], axis=1)
     return joined[list(frames[0])]
 
 

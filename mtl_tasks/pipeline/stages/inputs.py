@@ -54,7 +54,7 @@ def load_windows(split_artifact: Artifact) -> dict[str, tuple[int, int]]:
     return {name: (first, end) for name, (first, end) in split_artifact.json("windows").items()}
 
 
-def window_places(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:
+def window_positions(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) -> dict[str, slice]:
     """Return the positions of each window's rows; rows are ordered by day."""
     days = rows[columns.DAY].to_numpy()
     return {name: slice(*np.searchsorted(days, bounds).tolist()) for name, bounds in windows.items()}
@@ -68,8 +68,8 @@ def load_memory(
     from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
     from mtl_tasks.pipeline.days.log import day_digests
 
-    known = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events.frame, tables)
-    return recall(run.store, run.scenario.name, known, day)
+    fingerprints = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events.frame, tables)
+    return recall(run.store, run.scenario.name, fingerprints, day)
 
 
 def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = False) -> Scorer:
@@ -82,7 +82,7 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
     """
     from mtl_tasks.models import member_class
     from mtl_tasks.models.deep.two_tower import TwoTower
-    from mtl_tasks.pipeline.days.factors import load_spaces
+    from mtl_tasks.pipeline.days.factors import load_factor_models
     from mtl_tasks.recommend.scorer import Scorer
 
     members = {}
@@ -90,7 +90,7 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
         artifact = inputs[f"member:{kind}"]
         files = member_files(artifact, FITTED) if before_refit else {}
         members[str(kind)] = member_class(kind).load(files or member_files(artifact), scenario)
-    scorer = Scorer(scenario, load_spaces(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+    scorer = Scorer(scenario, load_factor_models(inputs["factors"]), members, inputs["fuse"].json("fusion"))
     if scenario.recommend.sources.two_tower and RANK in inputs.artifacts:
         scorer = replace(scorer, towers=TwoTower.load(member_files(inputs[RANK], TOWERS)))
     rankers = load_rankers(scenario, inputs)

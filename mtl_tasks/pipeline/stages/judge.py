@@ -32,7 +32,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_scorer,
     load_tables,
     load_windows,
-    window_places,
+    window_positions,
 )
 from mtl_tasks.pipeline.stages.judge_lists import LIST_VALUES, champion_list_values, judge_lists
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
@@ -63,9 +63,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
             update={"impressions": _impressions(run, rows), "off_policy": _off_policy(run, inputs, rows)}
         ),
     )
-    shortlist = evaluation.ranking.shortlist
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
-    payload.summary = {"shortlist": None if shortlist is None else shortlist.to_json()}
     payload.add_json("evaluation", evaluation.to_stored())
     payload.add_frame(LIST_VALUES, list_values)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows).to_stored())
@@ -201,10 +199,10 @@ def _distributions(run: Run, inputs: Inputs, scored: dict[str, ScoredRows]) -> D
     from mtl_tasks.pipeline.days.features import read_days
 
     rows = inputs["split"].frame("rows")
-    place = window_places(rows, load_windows(inputs["split"]))
-    sampled = {name: drift.sample_rows(place[name], run.scenario.seed) for name in ("train", "test")}
+    window = window_positions(rows, load_windows(inputs["split"]))
+    sampled = {name: drift.sample_rows(window[name], run.scenario.seed) for name in ("train", "test")}
     features = {name: read_days(run.store, inputs["features"], None, at) for name, at in sampled.items()}
-    learned = {task: rows[columns.label(task)].iloc[place["train"]].dropna() for task in run.scenario.tasks}
+    learned = {task: rows[columns.label(task)].iloc[window["train"]].dropna() for task in run.scenario.tasks}
     before: dict[Group, Sketches] = {
         "labels": drift.sketches(learned),
         "features": drift.sketches(features["train"]),
@@ -253,17 +251,17 @@ def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:
 
 
 def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
-    from mtl_tasks.features.builder import extend_spaces
-    from mtl_tasks.pipeline.days.factors import load_spaces
+    from mtl_tasks.features.builder import extend_factor_models
+    from mtl_tasks.pipeline.days.factors import load_factor_models
     from mtl_tasks.pipeline.days.features import read_days
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     scorer = load_scorer(scenario, theirs)
-    spaces = extend_spaces(scorer.spaces, events.frame, scenario, run.as_of.day)
-    if _same_features(scenario, run.scenario) and _same_spaces(spaces, load_spaces(inputs["factors"])):
+    factor_models = extend_factor_models(scorer.factor_models, events.frame, scenario, run.as_of.day)
+    if _same_features(scenario, run.scenario) and _same_factors(factor_models, load_factor_models(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
     memory = load_memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))
-    return replace(scorer, spaces=spaces).score(events.frame, tables, rows, memory)
+    return replace(scorer, factor_models=factor_models).score(events.frame, tables, rows, memory)
 
 
 def _same_features(theirs: Scenario, ours: Scenario) -> bool:
@@ -272,10 +270,10 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     return first == second
 
 
-def _same_spaces(theirs: FactorModels, ours: FactorModels) -> bool:
+def _same_factors(theirs: FactorModels, ours: FactorModels) -> bool:
     """Whether both are the same to the bit: runs of one week share their factors if factors.refit_days allows it."""
     return theirs.keys() == ours.keys() and all(
-        np.array_equal(getattr(space, part), getattr(ours[name], part))
-        for name, space in theirs.items()
+        np.array_equal(getattr(item_factors, part), getattr(ours[name], part))
+        for name, item_factors in theirs.items()
         for part in ("item_ids", "valid_from", "vectors")
     )

@@ -25,10 +25,10 @@ from mtl_tasks.pipeline.stages.inputs import (
 )
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.reranking import rerank
-from mtl_tasks.recommend.scorer import Scorer, ShortlistCheck
+from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.source_recall import SourceRecall
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation, Shortlist
+from mtl_tasks.store.documents.lists import WITH_RULES, RankingEvaluation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,12 +145,14 @@ def champion_list_values(run: Run, inputs: Inputs, scenario: Scenario, artifacts
     scenario, artifacts
         The champion's. A champion from before there were rankers orders by its utility.
     """
-    from mtl_tasks.features.builder import extend_spaces
+    from mtl_tasks.features.builder import extend_factor_models
 
     log, tables = load_events(run, inputs), load_tables(inputs)
     truths = ListTruths.of(log.frame, run.scenario, load_windows(inputs["split"])["test"])
     scorer = load_scorer(scenario, artifacts)
-    scorer = replace(scorer, spaces=extend_spaces(scorer.spaces, log.frame, scenario, run.as_of.day))
+    scorer = replace(
+        scorer, factor_models=extend_factor_models(scorer.factor_models, log.frame, scenario, run.as_of.day)
+    )
     facts = _facts(replace(scorer, scenario=run.scenario), log, tables, truths.starts)
     truths = truths.without({start: one.excluded_ids for start, one in facts.items()})
     rules = run.scenario.recommend.reranking
@@ -161,12 +163,12 @@ def champion_list_values(run: Run, inputs: Inputs, scenario: Scenario, artifacts
     for start in truths.starts:
         users = truths.at(start)[columns.USER].unique()
         memory = load_memory(run, scenario, inputs, log, tables, start)
-        known = facts.get(start)
-        excluded = None if known is None else known.excluded_ids
+        of_start = facts.get(start)
+        excluded = None if of_start is None else of_start.excluded_ids
         made = scorer.candidates(log.frame, tables, users, start, memory, without=excluded) if len(users) else ()
         for rows in made:
             plain = top_lists(rows.scored, SCORE, settings.k)
-            best = plain if known is None else rerank(rows.scored, SCORE, settings.k, rules, known)[0]
+            best = plain if of_start is None else rerank(rows.scored, SCORE, settings.k, rules, of_start)[0]
             lists.add("champion", best)
     return lists.values().drop(columns=[CLUSTER, START])
 
@@ -196,7 +198,6 @@ class _Judged:
         self.lists = ListEvaluation(truths.pairs, self._catalog(), names, settings, self._history())
         first = truths.starts[0]
         self._recall = SourceRecall.at(log.frame, truths.at(first), first, scenario)
-        self._shortlist = ShortlistCheck(scorer, truths.at(first)[columns.USER].unique())
 
     def add(self, start: int, beside: dict[str, Any]) -> None:
         """Make and collect the lists of a start day."""
@@ -217,20 +218,17 @@ class _Judged:
             self.lists.add_candidates(rows.scored)
             if start == self._truths.starts[0]:
                 self._recall.add(rows.scored)
-                self._shortlist.add(rows)
 
     def document(self) -> RankingEvaluation:
         """Return everything that was collected."""
         truths, comparison = self._truths, self.lists.document()
-        kept = self._shortlist.document()
         return RankingEvaluation(
             k=self._run.scenario.recommend.top_k,
             users=truths.judged,
-            people=truths.users,
+            eligible_users=truths.users,
             unreachable=comparison.unreachable,
             candidate_recall=comparison.candidate_recall or 0.0,
             candidates_per_user=comparison.candidates_per_list or 0.0,
-            shortlist=None if kept is None else Shortlist.model_validate(kept),
             chosen=self._chosen,
             left_out=truths.left_out,
             comparison=comparison,
@@ -242,9 +240,9 @@ class _Judged:
         last = self._truths.starts[-1]
         past = self._log.before(last).frame
         items = np.sort(past[columns.ITEM].unique())
-        place, known = self._scorer.spaces[TASTE].at(last, items)
-        vectors = np.zeros((len(items), known.shape[1]), dtype=np.float32)
-        vectors[place] = known
+        codes, fitted = self._scorer.factor_models[TASTE].at(last, items)
+        vectors = np.zeros((len(items), fitted.shape[1]), dtype=np.float32)
+        vectors[codes] = fitted
         return ItemCatalog.of(past, items, self._truths.starts, vectors)
 
     def _history(self) -> pd.DataFrame:

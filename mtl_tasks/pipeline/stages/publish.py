@@ -12,7 +12,7 @@ from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_ver
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
 from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
 from mtl_tasks.pipeline.stages.prepare import ROOT
-from mtl_tasks.recommend.lists import recommend_top_k, sample_people
+from mtl_tasks.recommend.lists import recommend_top_k, sample_users
 from mtl_tasks.scenario import Gate, Scenario, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
@@ -116,11 +116,11 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     made = recommend_top_k(scorer, events.frame, tables, run.as_of.day, memory, exclusions)
     lists = made.lists
     users = int(lists[columns.USER].nunique())
-    payload = Payload(rows=len(lists), summary={"users": users, "shortlist": made.shortlist})
+    payload = Payload(rows=len(lists), summary={"users": users})
     if made.counts is not None:
         payload.summary["reranking"] = {**made.counts.document(), "excluded_items": made.excluded}
     payload.add_frame("recommendations", lists)
-    payload.add_json("sample", sample_people(lists, events.frame, items, run.scenario))
+    payload.add_json("sample", sample_users(lists, events.frame, items, run.scenario))
     return payload
 
 

@@ -61,6 +61,6 @@ def _towers(scorer: Scorer, events: pd.DataFrame, tables: Tables) -> Callable[[t
             return scorer
         from mtl_tasks.recommend.towers import fit_towers
 
-        return replace(scorer, towers=fit_towers(events, tables, scorer.spaces, scorer.scenario, min(days)))
+        return replace(scorer, towers=fit_towers(events, tables, scorer.factor_models, scorer.scenario, min(days)))
 
     return fitted

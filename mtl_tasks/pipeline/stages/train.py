@@ -22,7 +22,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_windows,
     member_files,
     prefixed,
-    window_places,
+    window_positions,
 )
 from mtl_tasks.scenario import BOOSTED, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
@@ -39,21 +39,23 @@ log = logging.getLogger(__name__)
 
 def factors(run: Run, inputs: Inputs) -> Payload:
     """Fit factor models and the projection of contents on history, fold in new items until as_of."""
-    from mtl_tasks.features.builder import startable
+    from mtl_tasks.features.builder import warm_startable
     from mtl_tasks.features.content import fit_content
-    from mtl_tasks.pipeline.days.factors import add_spaces, load_spaces, make_spaces
+    from mtl_tasks.pipeline.days.factors import add_factor_models, load_factor_models, make_factor_models
     from mtl_tasks.pipeline.days.log import day_digests
 
     events, digests = load_events(run, inputs), day_digests(run.store, inputs["validate"])
     start = load_windows(inputs["split"])["train"][0]
     start -= start % run.scenario.factors.refit_days
     begun = inputs.config.get("start")
-    earlier, problems = startable({} if begun is None else load_spaces(_factors_of(run, begun)), run.scenario)
+    earlier, problems = warm_startable(
+        {} if begun is None else load_factor_models(_factors_of(run, begun)), run.scenario
+    )
     problems = problems if begun is not None else []
     for problem in problems:
         log.warning("%s: warm start from run %s: %s", run.scenario.name, str(begun)[:12], problem)
-    spaces = make_spaces(run, inputs.config, events.frame, digests, start, earlier)
-    payload = Payload(rows=sum(len(space.item_ids) for space in spaces.values()))
+    factor_models = make_factor_models(run, inputs.config, events.frame, digests, start, earlier)
+    payload = Payload(rows=sum(len(item_factors.item_ids) for item_factors in factor_models.values()))
     payload.summary = {
         "fitted_before": start,
         "fitted_max_event_time": events.before(start).newest_time,
@@ -62,7 +64,9 @@ def factors(run: Run, inputs: Inputs) -> Payload:
         "warm_start": begun,
         "started_from_scratch": problems,
     }
-    add_spaces(payload, spaces | fit_content(load_tables(inputs).items, events.frame, run.scenario, start))
+    add_factor_models(
+        payload, factor_models | fit_content(load_tables(inputs).items, events.frame, run.scenario, start)
+    )
     return payload
 
 
@@ -84,13 +88,13 @@ def _factors_of(run: Run, run_key: str) -> Artifact:
 
 def features(run: Run, inputs: Inputs) -> Payload:
     """Make the features of every row from what was known before its day."""
-    from mtl_tasks.pipeline.days.factors import load_spaces
+    from mtl_tasks.pipeline.days.factors import load_factor_models
     from mtl_tasks.pipeline.days.features import make_days
 
     validated, cut = inputs["validate"], inputs["split"]
     # No reference to the rows is held here, so that they are freed once indexed.
     days = make_days(
-        run, validated, load_tables(inputs), cut.frame("rows"), load_spaces(inputs["factors"]), load_windows(cut)
+        run, validated, load_tables(inputs), cut.frame("rows"), load_factor_models(inputs["factors"]), load_windows(cut)
     )
     newest = validated.summary["max_event_time"]
     payload = Payload(rows=sum(day.rows for day in days), summary={"days": len(days), "max_event_time": newest})
@@ -107,18 +111,18 @@ def member(kind: MemberKind) -> Body:
 
         made = feature_columns(run.store, inputs["features"], run.scenario)
         names = member_class(kind).reads(run.scenario, made)
-        table, place = _labeled(run, inputs, [column for column in made if column.name in names])
+        table, window = _labeled(run, inputs, [column for column in made if column.name in names])
         start = _warm_start(run, inputs, kind, names)
-        train, tune = (table.where(place[name]) for name in ("train", "tune"))
+        train, tune = (table.where(window[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
-        blend = fitted.predict(table.where(place["blend"]).features)
+        blend = fitted.predict(table.where(window["blend"]).features)
         kept: dict[str, bytes] = {}
         if run.scenario.refit == "through_blend":
             kept = fitted.files()
             release_free_memory()
-            fitted = start.refit(fitted, table.where(slice(place["test"].start)))
+            fitted = start.refit(fitted, table.where(slice(window["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
-        test = table.where(place["test"]).features
+        test = table.where(window["test"]).features
         payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
         payload.add_frame("blend", _prediction_frame(blend))
         payload.add_frame("test", _prediction_frame(fitted.predict(test)))
@@ -138,7 +142,7 @@ def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Tab
     labels = {task: rows[columns.label(task)].to_numpy().copy() for task in run.scenario.tasks}
     kept = DailyFeatures.of(run.store, inputs["features"], [column.name for column in chosen])
     users = rows[columns.USER].to_numpy().copy()  # copies, so that the rest of the rows is freed
-    return Table(kept, labels, users=users, columns=chosen), window_places(rows, load_windows(inputs["split"]))
+    return Table(kept, labels, users=users, columns=chosen), window_positions(rows, load_windows(inputs["split"]))
 
 
 def member_config(kind: MemberKind) -> Config:
@@ -160,13 +164,13 @@ def member_config(kind: MemberKind) -> Config:
 
 def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:
     """Return the run to warm-start a member from, or why there is none: the stage's key depends on it."""
-    asked = run.scenario.boosting.warm_start
-    if asked == "none":
+    source = run.scenario.boosting.warm_start
+    if source == "none":
         return {}
     from mtl_tasks.models.warm_start import find_start
 
     start = find_start(run.scenario, run.as_of.iso, run.store, kind)
-    name = run.scenario.name if asked == "champion" else asked
+    name = run.scenario.name if source == "champion" else source
     if isinstance(start, str):
         return {"start": {"scenario": name, "run_key": None, "reason": start}}
     return {"start": {"scenario": name, "run_key": start.run_key}}

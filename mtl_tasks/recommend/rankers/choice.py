@@ -95,14 +95,16 @@ def _fit_learned(
     """Add the fitted rankers, and their out-of-fold scores of the blend window's lists."""
     full, lists = blend.lists, blend.lists.without_features()
     rankers["softmax"] = SoftmaxRanker.fit(lists, scenario)
-    scores["softmax"] = _cross_fitted(lists, lambda fit, held: SoftmaxRanker.fit(fit, scenario).scores(held.rows))
+    scores["softmax"] = _cross_fitted(
+        lists, lambda fit, held_out: SoftmaxRanker.fit(fit, scenario).scores(held_out.rows)
+    )
     trees = _trees(early, left_out, scenario)
     if trees is None:
         return
     scores["lambdarank"] = made = trees.scores(full.rows)
 
-    def stacked(fit: LabeledLists, held: LabeledLists, fit_rows: Values, held_rows: Values) -> Values:
-        return StackedRanker.fit(fit, trees, fit_rows, scenario).combined(held.rows, held_rows)
+    def stacked(fit: LabeledLists, held_out: LabeledLists, fit_rows: Values, held_out_rows: Values) -> Values:
+        return StackedRanker.fit(fit, trees, fit_rows, scenario).combined(held_out.rows, held_out_rows)
 
     scores["stacked"] = _cross_fitted(lists, stacked, made)
     filled = [day.lists for day in early if len(day.lists)]
@@ -139,10 +141,10 @@ def _cross_fitted(lists: LabeledLists, predict: Callable[..., Values], *columns:
     fold = user_folds(lists.users)
     made = np.full(len(lists.gain), np.nan)
     for number in np.unique(fold):
-        held = fold == number
-        rows = held[lists.lists]
+        held_out = fold == number
+        rows = held_out[lists.lists]
         parts = [part for column in columns for part in (column[~rows], column[rows])]
-        made[rows] = predict(lists.where(~held), lists.where(held), *parts)
+        made[rows] = predict(lists.where(~held_out), lists.where(held_out), *parts)
     return made
 
 

@@ -9,7 +9,7 @@ from mtl_tasks.recommend.sources.item_item import ItemNeighbors
 from mtl_tasks.recommend.sources.new_items import NewItems
 from mtl_tasks.recommend.sources.popular import Popular
 from mtl_tasks.recommend.sources.repeats import Repeats
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, Source
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, Source
 from mtl_tasks.recommend.sources.two_tower import NearestByTowers
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "NearestByTowers",
     "NewItems",
     "Pairs",
-    "PastTaken",
+    "PastPositives",
     "Popular",
     "Repeats",
     "Source",

@@ -12,7 +12,7 @@ from scipy import sparse
 from mtl_tasks.features.als import Floats
 from mtl_tasks.features.groups.attribute_affinity import Attribute
 from mtl_tasks.features.interactions import Codes
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, top_pairs
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, top_pairs
 from mtl_tasks.scenario import SourceName
 
 RECENT_DAYS: Final = 28  # an item is a candidate by attribute only with a positive interaction in these days
@@ -26,7 +26,7 @@ class AttributeMatch:
 
     name: SourceName = "attributes"
 
-    def __init__(self, attributes: Sequence[Attribute], past: PastTaken, size: int) -> None:
+    def __init__(self, attributes: Sequence[Attribute], past: PastPositives, size: int) -> None:
         self._size = size
         self._described = [Described.of(one, past) for one in attributes]
         recent = past.counts_since(past.day - RECENT_DAYS)
@@ -52,7 +52,7 @@ class Described:
     has: sparse.csr_matrix
 
     @classmethod
-    def of(cls, attribute: Attribute, past: PastTaken) -> Described:
+    def of(cls, attribute: Attribute, past: PastPositives) -> Described:
         """Look the values up as known on the day."""
         size = past.shape[1]
         item, value = attribute.of(np.arange(size), np.full(size, past.day))

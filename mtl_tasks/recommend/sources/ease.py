@@ -13,7 +13,7 @@ from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.features.als import Floats
 from mtl_tasks.features.interactions import Codes
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, binary, top_pairs, without
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, binary, top_pairs, without
 from mtl_tasks.scenario import SourceName
 
 EASE_DAYS: Final = 365
@@ -35,7 +35,7 @@ class Ease:
 
     name: SourceName = "ease"
 
-    def __init__(self, past: PastTaken, size: int, most: int = MOST_ITEMS) -> None:
+    def __init__(self, past: PastPositives, size: int, most: int = MOST_ITEMS) -> None:
         self._size = size
         recent = binary(past.matrix(past.day - EASE_DAYS))
         self._items = np.flatnonzero(np.bincount(recent.indices, minlength=past.shape[1]))
@@ -55,13 +55,13 @@ class Ease:
         return top_pairs(without(scores, known), self._size, self._items)
 
 
-def ease_weights(taken: sparse.csr_matrix, regularization: float) -> Floats:
+def ease_weights(positives: sparse.csr_matrix, regularization: float) -> Floats:
     """Return the item-item weights, float32 (items, items), with a zero diagonal.
 
     They minimize ``|X - X B|^2 + regularization |B|^2`` with ``diag(B) = 0``: ``B = I - P / diag(P)`` with
     ``P = inv(X' X + regularization I)``.
     """
-    gram = (taken.T @ taken).astype(np.float64).toarray(order="F")
+    gram = (positives.T @ positives).astype(np.float64).toarray(order="F")
     gram[np.diag_indices_from(gram)] += regularization
     inverse = _inverted(gram)
     inverse /= -np.diag(inverse)

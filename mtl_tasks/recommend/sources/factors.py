@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from mtl_tasks.features.groups.affinity import FittedSpace
+from mtl_tasks.features.groups.affinity import FittedFactors
 from mtl_tasks.features.interactions import Codes
 from mtl_tasks.recommend.sources.source import Pairs
 from mtl_tasks.scenario import SourceName
@@ -16,10 +16,10 @@ class NearestByFactors:
 
     name: SourceName = "als"
 
-    def __init__(self, taste: FittedSpace, day: int, size: int) -> None:
+    def __init__(self, taste: FittedFactors, day: int, size: int) -> None:
         self._taste, self._day, self._size = taste, day, size
         self._snapshot = taste.snapshot(day)
-        self._known = np.flatnonzero(self._snapshot.place >= 0)
+        self._known = np.flatnonzero(self._snapshot.vector_rows >= 0)
 
     def top(self, users: Codes, seen: sparse.csr_matrix) -> Pairs:
         """See :class:`~mtl_tasks.recommend.sources.source.Source`."""

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from mtl_tasks.features.interactions import Codes
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, binary, top_pairs, without
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, binary, top_pairs, without
 from mtl_tasks.scenario import SourceName
 
 NEIGHBORS: Final = 100  # of each item
@@ -22,7 +22,7 @@ class ItemNeighbors:
 
     name: SourceName = "item_item"
 
-    def __init__(self, past: PastTaken, size: int, threads: int) -> None:
+    def __init__(self, past: PastPositives, size: int, threads: int) -> None:
         self._size = size
         self._similarity = cosine_neighbors(binary(past.matrix()), NEIGHBORS, threads)
 
@@ -33,7 +33,7 @@ class ItemNeighbors:
         return top_pairs(without(scores, seen), self._size)
 
 
-def cosine_neighbors(taken: sparse.csr_matrix, count: int, threads: int) -> sparse.csr_matrix:
+def cosine_neighbors(positives: sparse.csr_matrix, count: int, threads: int) -> sparse.csr_matrix:
     """Return the cosines of each item's users with those of its nearest items and itself, float32 (items, items).
 
     On the blend windows of `retail` and `social`, BM25 weights find a little more (recall of 100 items .171 against
@@ -42,11 +42,11 @@ def cosine_neighbors(taken: sparse.csr_matrix, count: int, threads: int) -> spar
     # CosineRecommender, which is this class and a normalization, hands over a matrix that warns of its format.
     from implicit.nearest_neighbours import ItemItemRecommender
 
-    if not taken.nnz:
-        return sparse.csr_matrix(taken.T @ taken)
-    users = np.bincount(taken.indices, minlength=taken.shape[1])
-    length = 1.0 / np.sqrt(users[taken.indices])
-    unit = sparse.csr_matrix((length, taken.indices, taken.indptr), shape=taken.shape)
+    if not positives.nnz:
+        return sparse.csr_matrix(positives.T @ positives)
+    users = np.bincount(positives.indices, minlength=positives.shape[1])
+    length = 1.0 / np.sqrt(users[positives.indices])
+    unit = sparse.csr_matrix((length, positives.indices, positives.indptr), shape=positives.shape)
     model = ItemItemRecommender(K=count + 1, num_threads=threads)  # an item is its own nearest neighbor
     model.fit(unit, show_progress=False)
     similarity: sparse.csr_matrix = model.similarity.astype(np.float32)

@@ -13,7 +13,7 @@ from mtl_tasks.features.als import Floats
 from mtl_tasks.features.groups.attribute_affinity import Attribute
 from mtl_tasks.features.interactions import Codes, IndexedInteractions
 from mtl_tasks.recommend.sources.attributes import Described
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, top_pairs, without
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, top_pairs, without
 from mtl_tasks.scenario import SourceName
 
 NEW_DAYS: Final = 7
@@ -35,7 +35,7 @@ class NewItems:
     name: SourceName = "new_items"
 
     def __init__(
-        self, attributes: Sequence[Attribute], events: IndexedInteractions, past: PastTaken, size: int
+        self, attributes: Sequence[Attribute], events: IndexedInteractions, past: PastPositives, size: int
     ) -> None:
         self._size = size
         self._items = first_seen_since(events, past.day - NEW_DAYS)

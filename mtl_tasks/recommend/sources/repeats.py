@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from mtl_tasks.features.interactions import Codes
-from mtl_tasks.recommend.sources.source import Pairs, PastTaken, top_pairs
+from mtl_tasks.recommend.sources.source import Pairs, PastPositives, top_pairs
 from mtl_tasks.scenario import SourceName
 
 HALF_LIFE: Final = 28  # days after which a positive interaction counts half
@@ -20,11 +20,11 @@ class Repeats:
 
     name: SourceName = "repeats"
 
-    def __init__(self, past: PastTaken, size: int) -> None:
+    def __init__(self, past: PastPositives, size: int) -> None:
         self._size = size
-        age = np.minimum((past.day - past.taken.days) / HALF_LIFE, OLDEST)
+        age = np.minimum((past.day - past.positives.days) / HALF_LIFE, OLDEST)
         weight = np.exp2(-age).astype(np.float32)
-        self._decayed = sparse.csr_matrix((weight, (past.taken.users, past.taken.items)), shape=past.shape)
+        self._decayed = sparse.csr_matrix((weight, (past.positives.users, past.positives.items)), shape=past.shape)
 
     def top(self, users: Codes, seen: sparse.csr_matrix) -> Pairs:
         """See :class:`~mtl_tasks.recommend.sources.source.Source`."""

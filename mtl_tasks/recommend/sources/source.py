@@ -40,26 +40,26 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class PastTaken:
+class PastPositives:
     """The positive interactions before a day."""
 
-    taken: IndexedInteractions
+    positives: IndexedInteractions
     day: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Number of users and of items."""
-        return len(self.taken.user_ids), len(self.taken.item_ids)
+        return len(self.positives.user_ids), len(self.positives.item_ids)
 
     def counts_since(self, day: int) -> NDArray[np.int64]:
         """Return each item's number of positive interactions from ``day`` on, int64 (items,)."""
-        return np.bincount(self.taken.items[self.taken.days >= day], minlength=self.shape[1])
+        return np.bincount(self.positives.items[self.positives.days >= day], minlength=self.shape[1])
 
     def matrix(self, since: int | None = None) -> sparse.csr_matrix:
         """Return the number of positive interactions of each pair, float32 (users, items); by default all of them."""
-        taken = self.taken
-        chosen = slice(None) if since is None else slice(int(np.searchsorted(taken.days, since)), None)
-        users, items = taken.users[chosen], taken.items[chosen]
+        positives = self.positives
+        chosen = slice(None) if since is None else slice(int(np.searchsorted(positives.days, since)), None)
+        users, items = positives.users[chosen], positives.items[chosen]
         return sparse.csr_matrix((np.ones(len(items), dtype=np.float32), (users, items)), shape=self.shape)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 
@@ -32,11 +32,11 @@ class NumberSketch(ArtifactDocument):
 
 
 class CategorySketch(ArtifactDocument):
-    """Distribution of a categorical: the counts of its most frequent categories."""
+    """Distribution of a categorical: ``counts`` are those of its most frequent categories."""
 
     rows: int
     missing: int
-    kinds: dict[str, int]
+    counts: dict[str, int] = Field(validation_alias=AliasChoices("counts", "kinds"))
 
 
 Sketch = NumberSketch | CategorySketch

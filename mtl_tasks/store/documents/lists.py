@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
-from mtl_tasks.core.documents import ArtifactDocument, PartialDocument
+from mtl_tasks.core.documents import ArtifactDocument
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 LIST_QUESTION: Final = (
@@ -159,21 +159,6 @@ class RecallReport(ArtifactDocument):
     slices: dict[str, SliceRecall]
 
 
-class Shortlist(PartialDocument):
-    """How much of some users' recommendations the shortlist kept.
-
-    Attributes
-    ----------
-    people
-        Number of users that were checked.
-    kept
-        Share of their recommendations.
-    """
-
-    people: int
-    kept: float
-
-
 class RankingEvaluation(ArtifactDocument):
     """Metrics of the recommendations that would have been made at the start of the test window.
 
@@ -182,7 +167,7 @@ class RankingEvaluation(ArtifactDocument):
     k
         Length of a user's list.
     users
-        Number of users whose lists were evaluated, of ``people``.
+        Number of users whose lists were evaluated, of ``eligible_users``.
     lists
         Name of the ranking to its metrics, in a document from before there were rankers.
     unreachable
@@ -190,7 +175,8 @@ class RankingEvaluation(ArtifactDocument):
     candidate_recall
         Share of the positives among the candidates.
     shortlist
-        None if all candidates are scored by all trees.
+        In a document from before all trees scored all candidates: the share of some users' recommendations that were
+        the same with all trees.
     chosen
         The ranker that orders the recommendations.
     left_out
@@ -207,12 +193,12 @@ class RankingEvaluation(ArtifactDocument):
 
     k: int
     users: int
-    people: int
+    eligible_users: int = Field(validation_alias=AliasChoices("eligible_users", "people"))
     lists: dict[str, Measurements] = Field(default={})
     unreachable: float | None
     candidate_recall: float
     candidates_per_user: float
-    shortlist: Shortlist | None = None
+    shortlist: dict[str, float] | None = None
     chosen: str = "fusion"
     left_out: int = 0
     comparison: ListsDocument | None = None

@@ -1,4 +1,4 @@
-"""What the compose file, its image and its secrets promise."""
+"""Properties of the compose file, its image and its secrets."""
 
 from __future__ import annotations
 

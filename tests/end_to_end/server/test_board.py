@@ -199,7 +199,7 @@ def test_no_page_has_a_serious_violation_of_accessibility(
 
 @in_a_browser
 def test_the_check_finds_a_violation_and_the_log_an_error(page: Page, activity: PageActivity, airflow: Airflow) -> None:
-    """What is asserted of every page could not fail if nothing were seen."""
+    """The assertions about every page could not fail if the browser reported nothing."""
     page.goto(f"{airflow.url}{PREFIX}/")
     with page.expect_console_message(lambda message: "Content Security Policy" in message.text):
         page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/favicon.ico>')")

@@ -1,4 +1,4 @@
-"""What people do with the DAGs, on a real Airflow: by REST, on the command line, and with kill -9."""
+"""Use of the DAGs on a real Airflow: by REST, on the command line, and with kill -9."""
 
 from __future__ import annotations
 

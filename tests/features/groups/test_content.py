@@ -10,7 +10,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.features.builder import Tables, build_features, extend_spaces
+from mtl_tasks.features.builder import Tables, build_features, extend_factor_models
 from mtl_tasks.features.content import fit_content, project
 from mtl_tasks.features.groups.content import LAST, ItemContent
 from mtl_tasks.scenario import Scenario
@@ -51,8 +51,8 @@ def events() -> list[Event]:
 
 def made_of(events: pd.DataFrame, rows: pd.DataFrame, items: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
     """Return the columns of texts and vectors."""
-    spaces = fit_all(events, items, scenario, START, END)
-    made = build_features(events, Tables(user_versions(np.random.default_rng(3)), items), rows, spaces, scenario)
+    factor_models = fit_all(events, items, scenario, START, END)
+    made = build_features(events, Tables(user_versions(np.random.default_rng(3)), items), rows, factor_models, scenario)
     return made[[name for name in made if name.startswith(KINDS)]]
 
 
@@ -155,10 +155,10 @@ def test_an_item_without_text_has_none_and_dimensions_that_nothing_fills_are_zer
 
 def test_an_earlier_runs_projection_serves_a_longer_log(events: list[Event], scenario: Scenario) -> None:
     frame = canonical(events)
-    spaces = fit_all(frame, item_table(CODES), scenario, START, END)
-    extended = extend_spaces(spaces, frame, scenario, END)
-    assert list(extended) == list(spaces)
-    assert extended["text"] is spaces["text"]
+    factor_models = fit_all(frame, item_table(CODES), scenario, START, END)
+    extended = extend_factor_models(factor_models, frame, scenario, END)
+    assert list(extended) == list(factor_models)
+    assert extended["text"] is factor_models["text"]
 
 
 def test_texts_without_a_common_term_are_refused(events: list[Event], scenario: Scenario) -> None:

@@ -65,8 +65,8 @@ def compared() -> tuple[Oracle, pd.DataFrame, pd.DataFrame]:
     events, rows = random_events(rng), random_rows(rng, 60)
     frame = canonical(events)
     tables = Tables(user_versions(rng), item_table([10 + 2 * code for code in range(ITEMS)]))
-    spaces = fit_all(frame, tables.items, scenario, START, END)
-    return Oracle(events), rows, build_features(frame, tables, rows, spaces, scenario)
+    factor_models = fit_all(frame, tables.items, scenario, START, END)
+    return Oracle(events), rows, build_features(frame, tables, rows, factor_models, scenario)
 
 
 def test_means_under_a_kind_of_context(compared: tuple[Oracle, pd.DataFrame, pd.DataFrame]) -> None:

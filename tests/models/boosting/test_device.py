@@ -54,7 +54,7 @@ np.savez(folder / "predicted.npz", **member.predict(draw_table(2000, 3).features
 
 @pytest.fixture(scope="module")
 def opencl() -> device.Probed:
-    """What OpenCL calls its device; skips where there is none."""
+    """The device that OpenCL reports; skips where there is none."""
     found = device.probe("gpu")
     if found.problem is not None:
         pytest.skip(f"no OpenCL device: {found.problem}")

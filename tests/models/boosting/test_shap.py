@@ -1,4 +1,4 @@
-"""What features add to a prediction adds up to it, and is summed up as it is."""
+"""Contributions of features add up to the prediction, and their summary agrees with them."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.models.boosting.trees import digest_of, early_trees, from_bytes
+from mtl_tasks.models.boosting.trees import digest_of, from_bytes
 
 
 @pytest.mark.faults(26)
@@ -16,9 +16,3 @@ def test_a_text_that_is_no_model_is_refused(text: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"like\.0\.lightgbm\.txt: not a .*LightGBM model") as caught:
         from_bytes(text, "like.0.lightgbm.txt", digest_of(text))
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("count", "expected"), [(10, 30), (150, 30), (206, 42), (399, 80), (1479, 80)])
-def test_a_fifth_of_the_trees_gives_a_first_idea_within_bounds(count: int, expected: int) -> None:
-    assert early_trees(count, 0.05) == expected
-    assert early_trees(count, 0.1) >= expected / 2

@@ -16,7 +16,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.categories import union_categories
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.features import build_features, fit_spaces
+from mtl_tasks.features import build_features, fit_factor_models
 from mtl_tasks.features.groups import affinity
 from mtl_tasks.pipeline.days import features as daily_features
 from mtl_tasks.pipeline.days.features import day_keys, read_days
@@ -247,11 +247,11 @@ def test_only_the_rows_asked_for_are_read_in_their_order(project: Path) -> None:
 
 def keys(events: pd.DataFrame, rows: pd.DataFrame, **config: Any) -> dict[int, str]:
     scenario = world_scenario()
-    spaces = fit_spaces(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
+    factor_models = fit_factor_models(canonical(random_events(np.random.default_rng(1))), scenario, START, END)
     scenario = world_scenario(**config)
     run = Run(scenario, AsOf(END), Store("nowhere"))
     known = DayFingerprints.of(run, scenario, digests_of(events), events, tables(item_table([10, 12])))
-    return day_keys(known, rows, spaces)
+    return day_keys(known, rows, factor_models)
 
 
 @pytest.mark.parametrize("column", [columns.USER, columns.ITEM, columns.label("like"), columns.label("rating")])
@@ -299,7 +299,7 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
         if stage.name == "gate":
             break
     shared = run.store.open(found["gate"].ref).json("verdict")
-    monkeypatch.setattr(judging, "_same_spaces", lambda theirs, ours: False)
+    monkeypatch.setattr(judging, "_same_factors", lambda theirs, ours: False)
     anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force="monday"), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key
@@ -321,11 +321,11 @@ def test_features_of_many_rows_of_a_day_do_not_depend_on_the_days_beside_them(
     monkeypatch.setattr(affinity, "_SIDE", side)  # each by itself or a few at once
     rng = np.random.default_rng(5)
     scenario, events = world_scenario(), canonical(random_events(rng, 400))
-    spaces = fit_spaces(events, scenario, START, END)
+    factor_models = fit_factor_models(events, scenario, START, END)
     rows = random_rows(rng, 600).sort_values(columns.DAY, ignore_index=True)
     beside = tables(item_table([10 + 2 * code for code in range(ITEMS)]))
-    whole = build_features(events, beside, rows, spaces, scenario)
+    whole = build_features(events, beside, rows, factor_models, scenario)
     for day in sorted(set(rows[columns.DAY])):
         mine = (rows[columns.DAY] == day).to_numpy()
-        alone = build_features(events, beside, rows[mine].reset_index(drop=True), spaces, scenario)
+        alone = build_features(events, beside, rows[mine].reset_index(drop=True), factor_models, scenario)
         pd.testing.assert_frame_equal(alone, whole[mine].reset_index(drop=True), check_exact=True)

@@ -33,8 +33,8 @@ def inputs_of(made: Made) -> Inputs:
 def test_the_projection_of_texts_and_the_towers_are_read_back(made: Made) -> None:
     run, inputs = made[0], inputs_of(made)
     scorer = load_scorer(run.scenario, inputs)
-    assert scorer.spaces["text"].item_ids.dtype.kind == "U"
-    assert scorer.spaces["text"].vectors.shape[1] == 16
+    assert scorer.factor_models["text"].item_ids.dtype.kind == "U"
+    assert scorer.factor_models["text"].vectors.shape[1] == 16
     assert scorer.towers is not None
     assert scorer.towers.document.before == load_windows(inputs["split"])["test"][0]
     assert inputs["rank"].summary["two_tower"]["losses"] == list(scorer.towers.document.losses)

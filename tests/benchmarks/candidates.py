@@ -8,7 +8,6 @@ window is read once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from mtl_tasks.features.builder import TASTE, FeatureMaker, Tables
 from mtl_tasks.features.content import fit_content
 from mtl_tasks.features.interactions import encode
 from mtl_tasks.models.calibration import clustered_mean
+from mtl_tasks.models.deep.two_tower import TwoTower
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.engine import Inputs
 from mtl_tasks.pipeline.stages.inputs import load_scorer, load_tables, load_windows
@@ -40,6 +40,7 @@ from mtl_tasks.store.sealing import key_from
 from tests.benchmarks.scenarios import Finished, newest
 
 USERS: Final = 1000
+WIDER: Final = 1.5
 SIZE: Final = 100  # candidates from each added source
 ADDED: Final[tuple[SourceName, ...]] = ("new_items", "content", "two_tower")
 TITLES: Final = ("movies", "retail")  # scenarios whose titles are sentences or names, and so a text
@@ -104,25 +105,47 @@ class World:
         found = found[found[columns.USER].isin(users)]
         return found.assign(new=found[columns.ITEM].isin(first.index[first >= start - NEW_DAYS]))
 
-    def candidates(self, window: str, truth: pd.DataFrame) -> Iterator[pd.DataFrame]:
-        """Yield the candidates of the truth's users at the start of a window, with scores on test only."""
-        day = self.windows[window][0]
-        users = np.sort(truth[columns.USER].unique())
-        towers = fit_towers(self.events, self.tables, self.scorer.factor_models, self.scenario, day)
-        scorer = replace(self.scorer, towers=towers)
-        if window == "test":
-            for rows in scorer.candidates(self.events, self.tables, users, day):
-                yield rows.scored[[columns.USER, columns.ITEM, columns.DAY, SOURCES, SCORE, POPULAR]]
-            return
+    def scored(self, truth: pd.DataFrame) -> pd.DataFrame:
+        """Return the candidates of the truth's users at the start of the test window, with the ranker's scores."""
+        day, users = self.windows["test"][0], np.sort(truth[columns.USER].unique())
+        scorer = replace(self.scorer, towers=self._towers(day))
+        kept = [columns.USER, columns.ITEM, columns.DAY, SOURCES, SCORE, POPULAR]
+        made = scorer.candidates(self.events, self.tables, users, day)
+        return pd.concat([rows.scored[kept] for rows in made], ignore_index=True)
+
+    def offered(self, truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the candidates of the truth's users at the start of the blend window, without scores.
+
+        The second table is of the run's own sources alone, each with ``WIDER`` times as many items.
+        """
+        day, users = self.windows["blend"][0], truth[columns.USER].unique()
         past = self.events[self.events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
-        maker = FeatureMaker(coded, self.tables, scorer.factor_models, self.scenario)
+        maker = FeatureMaker(coded, self.tables, self.scorer.factor_models, self.scenario)
         maker.advance(day)
-        made = Candidates(maker, day, self.scenario, towers)
-        for codes in np.array_split(sorted_codes(coded.user_ids, users), max(1, len(users) // 200)):
-            rows, masks = made.rows(codes)
-            ids = {columns.USER: coded.user_ids[rows.users], columns.ITEM: coded.item_ids[rows.items]}
-            yield pd.DataFrame({**ids, SOURCES: masks})
+        sizes = self.scenario.recommend.source_sizes
+        wide = {name: int(WIDER * size) if name in self.own else 0 for name, size in sizes.items()}
+        document: dict[str, Any] = self.scenario.model_dump(mode="json")
+        document["recommend"]["sources"] |= wide
+        wider = parse_scenario(document, where="the benchmark")
+        codes, towers = sorted_codes(coded.user_ids, users), self._towers(day)
+        batches = np.array_split(codes, max(1, len(codes) // 200))
+        return _pairs(Candidates(maker, day, self.scenario, towers), batches, maker), _pairs(
+            Candidates(maker, day, wider), batches, maker
+        )
+
+    def _towers(self, day: int) -> TwoTower:
+        return fit_towers(self.events, self.tables, self.scorer.factor_models, self.scenario, day)
+
+
+def _pairs(candidates: Candidates, batches: list[NDArray[np.int64]], maker: FeatureMaker) -> pd.DataFrame:
+    """Return user, item and sources of the candidates of some users."""
+    parts = []
+    for codes in batches:
+        rows, masks = candidates.rows(codes)
+        users, items = maker.events.user_ids[rows.users], maker.events.item_ids[rows.items]
+        parts.append(pd.DataFrame({columns.USER: users, columns.ITEM: items, SOURCES: masks}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def main(store: str, console: Console) -> None:
@@ -142,21 +165,30 @@ def compare(world: World, console: Console) -> None:
     headings = ("window", "sources", "candidates", "recall", "recall new", f"NDCG@{world.scenario.recommend.top_k}")
     for heading in (*headings, "− own", "NDCG new", "− own"):
         table.add_column(heading, justify="right")
+    k = world.scenario.recommend.top_k
     for window in ("blend", "test"):
         truth = world.truth(window)
-        made = pd.concat(list(world.candidates(window, truth)), ignore_index=True)
+        made, wider = world.offered(truth) if window == "blend" else (world.scored(truth), None)
+        about = f"{window} ({len(truth):,} pairs, {int(truth['new'].sum()):,} new)"
         plain: list[NDArray[np.float64]] = []
         for label, sources in choices.items():
             mask = sum(source_bit(name) for name in sources)
             chosen = made[(made[SOURCES].to_numpy() & mask) > 0]
-            cells = [f"{len(chosen) / truth[columns.USER].nunique():.0f}", *map(_share, _recall(truth, chosen))]
+            cells = _found(truth, chosen)
             if window == "test":
-                found = [_ndcg(truth, chosen, world.scenario.recommend.top_k, new) for new in (False, True)]
+                found = [_ndcg(truth, chosen, k, new) for new in (False, True)]
                 plain = plain or found
                 for values, own in zip(found, plain, strict=True):
                     cells += [f"{values.mean():.4f}" if len(values) else "–", _difference(values - own)]
-            table.add_row(f"{window} ({len(truth):,} pairs, {int(truth['new'].sum()):,} new)", label, *cells)
+            table.add_row(about, label, *cells)
+        if wider is not None:
+            table.add_row(about, f"own sources, {WIDER} times as many", *_found(truth, wider))
     console.print(table)
+
+
+def _found(truth: pd.DataFrame, made: pd.DataFrame) -> list[str]:
+    """Return the number of candidates of a user, and the recall of the truth and of its new items."""
+    return [f"{len(made) / truth[columns.USER].nunique():.0f}", *map(_share, _recall(truth, made))]
 
 
 def _recall(truth: pd.DataFrame, made: pd.DataFrame) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from mtl_tasks.scenario.scenario import (
     Sources,
     Windows,
 )
-from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
+from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
 from mtl_tasks.scenario.utility import Formula
 
@@ -30,6 +30,7 @@ __all__ = [
     "SOURCE_NAMES",
     "AttributeTable",
     "Boosting",
+    "Content",
     "Formula",
     "FusionMethod",
     "Gate",

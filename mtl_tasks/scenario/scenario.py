@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Short, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
@@ -93,7 +93,9 @@ class Validation(Model):
 
 
 Size = Annotated[Whole, Field(ge=0, le=100_000)]
-SourceName = Literal["als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats"]
+SourceName = Literal[
+    "als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats", "content", "two_tower"
+]
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
 
 
@@ -130,6 +132,16 @@ class Sources(Model):
         description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
         "allow, else 0",
     )
+    content: Size = Field(
+        default=0,
+        description="items with an interaction in the last 28 days whose texts and vectors are nearest to those of the "
+        "user's items; needs source.items.text or source.items.vectors",
+    )
+    two_tower: Size = Field(
+        default=0,
+        description="items with an interaction in the last 28 days nearest by a two-tower model of attributes, texts "
+        "and last items; trained with JAX, the optional part `deep`",
+    )
 
 
 RankerName = Literal["utility", "popularity", "popularity_1d", "als", "rrf", "softmax", "lambdarank", "stacked"]
@@ -157,6 +169,14 @@ class Ranking(Model):
     )
 
 
+class TwoTower(Model):
+    """Settings of the candidate source `two_tower`."""
+
+    dimensions: Whole = Field(default=32, ge=2, le=256, description="length of a vector")
+    epochs: Whole = Field(default=5, ge=1, le=100, description="passes over the positive interactions")
+    learning_rate: Positive = Field(default=0.003, le=1, description="step of Adam")
+
+
 class Recommend(Model):
     """Settings of the recommendations."""
 
@@ -168,6 +188,7 @@ class Recommend(Model):
         description="items from each candidate source whose size in recommend.sources is null",
     )
     sources: Sources = Field(default=Sources(), description="candidates of a user from each source")
+    two_tower: TwoTower = Field(default=TwoTower(), description="settings of the candidate source `two_tower`")
     repeat: Literal["leave_out", "allow"] = Field(
         default="leave_out",
         description="whether items with which a user has a positive interaction may be recommended again",
@@ -347,6 +368,11 @@ class Scenario(Model):
     def _check_target(self) -> None:
         items = self.source.items
         attributes = [] if items is None else [*items.categorical, *items.multi]
+        if self.recommend.sources.content and (items is None or not items.contents):
+            raise ValueError(
+                f"recommend.sources.content is {self.recommend.sources.content}, but the items have neither texts nor "
+                "vectors: name them in source.items.text or source.items.vectors, or set the size to 0"
+            )
         check_reranking(self.recommend.reranking, attributes, self.recommend.top_k)
         for name in self.recommend.target or ():
             if name not in self.tasks:

@@ -12,6 +12,7 @@ from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value
 
 CALENDAR = ("hour", "weekday")
+Content = Literal["text", "vectors"]
 RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
 
 
@@ -54,15 +55,39 @@ class UserTable(AttributeTable):
     """Attributes of users; a user who is not in the table has none."""
 
 
+def _several(columns: Any) -> Any:
+    return (columns,) if isinstance(columns, str) else columns
+
+
 class ItemTable(AttributeTable):
     """Attributes of items."""
 
     title: Line | None = Field(default=None, description="column of the title shown in recommendations and reports")
+    text: Annotated[tuple[Line, ...], Field(max_length=20), BeforeValidator(_several)] = Field(
+        default=(), description="column of free text, or several columns, whose words become features"
+    )
+    vectors: Line | None = Field(
+        default=None,
+        description="column of embeddings computed elsewhere, lists of numbers of one length; Parquet only. They must "
+        "not be learned from the log's test window",
+    )
     missing: Literal["quarantine", "allow"] = Field(
         default="quarantine",
         description="rows of items that are not in the table: quarantine sets them aside as bad rows, allow keeps them "
         "without attributes",
     )
+
+    @model_validator(mode="after")
+    def _text_once(self) -> ItemTable:
+        for column in self.text:
+            if self.text.count(column) > 1:
+                raise ValueError(f"`text` lists column {column!r} twice: list each column once")
+        return self
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """What describes an item beside attributes."""
+        return (*(("text",) if self.text else ()), *(("vectors",) if self.vectors is not None else ()))
 
 
 class Context(Model):

@@ -10,9 +10,33 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, scoring, transfer
+from tests.benchmarks import (
+    board,
+    boosting,
+    candidates,
+    data,
+    devices,
+    films,
+    fusion,
+    rankers,
+    scenarios,
+    scoring,
+    transfer,
+)
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device", "scoring")
+SECTIONS = (
+    "films",
+    "boosting",
+    "transfer",
+    "data",
+    "scenarios",
+    "rankers",
+    "fusion",
+    "board",
+    "device",
+    "scoring",
+    "candidates",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -20,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument(
-        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion and scoring"
+        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion, scoring and candidates"
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -80,6 +104,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         ),
         "scenarios": lambda: scenarios.main(store),
         "rankers": lambda: rankers.main(store),
+        "candidates": lambda: candidates.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "board": lambda: board.main(arguments.runs, console),

@@ -48,10 +48,12 @@ PRESENTATION = (
     "pipeline/explore.py",
     "pipeline/holdings.py",
     "pipeline/past_runs.py",
+    "pipeline/tuning.py",
     "recommend/explain.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",
+    "tuning",
 )
 
 

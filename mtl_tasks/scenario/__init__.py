@@ -19,6 +19,7 @@ from mtl_tasks.scenario.scenario import (
 )
 from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
+from mtl_tasks.scenario.tuning import TUNABLE, Dimension, Setting, Tuning
 from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "RANKERS",
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",
+    "TUNABLE",
     "AttributeTable",
     "Boosting",
+    "Dimension",
     "Formula",
     "FusionMethod",
     "Gate",
@@ -43,11 +46,13 @@ __all__ = [
     "Recommend",
     "Rule",
     "Scenario",
+    "Setting",
     "Source",
     "SourceName",
     "Sources",
     "Sql",
     "Task",
+    "Tuning",
     "UserTable",
     "Windows",
     "load_scenario",

@@ -49,6 +49,7 @@ PRESENTATION = (
     "pipeline/holdings.py",
     "pipeline/past_runs.py",
     "pipeline/tuning.py",
+    "pipeline/tuning_tasks.py",
     "recommend/explain.py",
     "store/promotion.py",
     "store/pruning.py",

@@ -35,8 +35,8 @@ def proposed_diff(text: str, settings: Mapping[str, Setting], path: str) -> str 
         changed = _with_value(changed, key.split("."), value)
     if read_yaml(changed) != _expected(read_yaml(text), settings):
         return None
-    lines = [part.splitlines(keepends=True) for part in (text, changed)]
-    return "".join(_ended(line) for line in difflib.unified_diff(*lines, f"a/{path}", f"b/{path}"))
+    before, after = (part.splitlines(keepends=True) for part in (text, changed))
+    return "".join(_ended(line) for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"))
 
 
 def _ended(line: str) -> str:
@@ -56,7 +56,7 @@ def _expected(document: Any, settings: Mapping[str, Setting]) -> Any:
 
 def _with_value(text: str, path: list[str], value: Setting) -> str:
     """Replace the value at a path, or add the key to the innermost section of the path that is there."""
-    section = yaml.compose(text, Loader=yaml.SafeLoader)
+    section: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for depth, name in enumerate(path):
         found = next((node for key, node in section.value if key.value == name), None)
         if found is None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, transfer
+from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, transfer, tuning
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device")
+SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device", "tuning")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--rows", nargs="+", type=int, default=[100_000], help="rows to learn from (default 100000)")
     group.add_argument("--kinds", nargs="+", choices=devices.KINDS, default=list(devices.KINDS), help="members; all")
     group.add_argument("--on", nargs="+", default=[], metavar="DEVICE", help="cpu:THREADS, gpu, cuda; those there are")
+    group = parser.add_argument_group("tuning")
+    group.add_argument("--tune", nargs="+", choices=tuning.CASES, default=list(tuning.CASES), help="scenarios; all")
+    group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
     return parser
 
 
@@ -78,6 +81,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),
         "transfer": lambda: transfer.main(store, arguments.threads, console),
+        "tuning": lambda: tuning.main(store, arguments.tune, arguments.trials, console),
         "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
     }
     sections[section]()

@@ -52,9 +52,9 @@ def make_dag(scenario: Scenario) -> DAG | None:
     def tune() -> None:
         heavy = resources.on_cpu(scenario.boosting.threads)
         spec: Any = prepare.override(**heavy)(scenario.name)
-        numbers = list_workers(spec)
+        numbers: Any = list_workers(spec)
         one = trials.override(map_index_template="worker {{ task.op_kwargs['worker'] }}", **heavy)
-        done = one.partial(spec=spec).expand(worker=numbers)
+        done: Any = one.partial(spec=spec).expand(worker=numbers)
         conclude(spec, done)
 
     return tune()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 from collections.abc import Mapping
 from typing import Any
@@ -30,10 +29,11 @@ def proposed_diff(text: str, settings: Mapping[str, Setting], path: str) -> str 
     str or None
         None if the file is written so that a key cannot be changed alone, for example with an alias.
     """
-    changed = text
+    changed, expected = text, read_yaml(text)
     for key, value in settings.items():
         changed = _with_value(changed, key.split("."), value)
-    if read_yaml(changed) != _expected(read_yaml(text), settings):
+        expected = _with_key(expected, key.split("."), value)
+    if read_yaml(changed) != expected:
         return None
     before, after = (part.splitlines(keepends=True) for part in (text, changed))
     return "".join(_ended(line) for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"))
@@ -43,15 +43,10 @@ def _ended(line: str) -> str:
     return line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _expected(document: Any, settings: Mapping[str, Setting]) -> Any:
-    made = copy.deepcopy(document)
-    for key, value in settings.items():
-        *parents, leaf = key.split(".")
-        section = made
-        for name in parents:
-            section = section.setdefault(name, {})
-        section[leaf] = value
-    return made
+def _with_key(document: Mapping[str, Any], path: list[str], value: Setting) -> dict[str, Any]:
+    """Return a document with one key set; sections that an alias shares with the path stay as they are."""
+    first, *rest = path
+    return {**document, first: _with_key(document.get(first, {}), rest, value) if rest else value}
 
 
 def _with_value(text: str, path: list[str], value: Setting) -> str:

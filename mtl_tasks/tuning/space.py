@@ -56,7 +56,7 @@ class SearchSpace:
     def _suggested(self, trial: Trial, key: str, dimension: Dimension) -> Setting:
         low, high, own = dimension.low, dimension.high, self.shipped[key]
         if dimension.choices is not None:
-            return cast("Setting", trial.suggest_categorical(key, dimension.choices))
+            return as_kind(cast("Setting", trial.suggest_categorical(key, dimension.choices)), own)
         assert low is not None
         assert high is not None
         if isinstance(own, int):
@@ -124,8 +124,8 @@ def _refuse_unread(wanted: Mapping[str, Dimension], scenario: Scenario) -> None:
 def _including(dimension: Dimension, own: Setting) -> Dimension:
     """Return a dimension that includes the scenario's own value, because the first trial has it."""
     if dimension.choices is not None:
-        choices = tuple(as_kind(choice, own) for choice in dimension.choices)
-        return Dimension(choices=choices if own in choices else (*choices, own))
+        choices = dimension.choices
+        return dimension if own in choices else Dimension(choices=(*choices, own))
     assert dimension.low is not None
     assert dimension.high is not None
     assert not isinstance(own, str)

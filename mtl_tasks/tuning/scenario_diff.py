@@ -33,7 +33,10 @@ def proposed_diff(text: str, settings: Mapping[str, Setting], path: str) -> str 
     for key, value in settings.items():
         changed = _with_value(changed, key.split("."), value)
         expected = _with_key(expected, key.split("."), value)
-    if read_yaml(changed) != expected:
+    try:
+        if read_yaml(changed) != expected:
+            return None
+    except yaml.YAMLError:  # an anchor was overwritten
         return None
     before, after = (part.splitlines(keepends=True) for part in (text, changed))
     return "".join(_ended(line) for line in difflib.unified_diff(before, after, f"a/{path}", f"b/{path}"))

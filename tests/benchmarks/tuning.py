@@ -28,8 +28,8 @@ from mtl_tasks.tuning.study import read_losses
 
 RESULTS: Final = Path(".bench/tuning.json")
 SHOP: Final = Path(".bench/simulated/tuning")
-# As many events a day as the scenario's own log has, for five weeks longer, so that there is a later day.
-LOG: Final = Settings(users=1000, items=400, days=98, events=311_200, seed=1)
+# Half as large as the scenario's own log, and five weeks longer, so that there is a later day.
+LOG: Final = Settings(users=500, items=200, days=98, events=140_000, seed=1)
 STARTS: Final[dict[str, dict[str, Any]]] = {
     "poor": {"boosting.num_leaves": 4, "boosting.learning_rate": 0.5, "boosting.min_data_in_leaf": 2000},
     "shipped": {},
@@ -51,13 +51,15 @@ CASES: Final = {
             "source.events": f"{SHOP}/events",
             "source.items.path": f"{SHOP}/items.parquet",
             "source.users.path": f"{SHOP}/users.parquet",
-            "members": ["popularity", "independent", "shared_tail"],
+            "members": ["popularity", "independent"],
+            "boosting.threads": 1,
+            "end_date": None,
         },
         ("2024-03-04", "2024-03-18"),
         "2024-04-08",
     ),
     "movies": Case(
-        {"members": ["popularity", "independent", "shared_tail"], "boosting.seeds": 1},
+        {"members": ["popularity", "independent"], "boosting.seeds": 1, "boosting.threads": 1},
         ("2013-07-07", "2013-07-21"),
         "2013-08-25",
     ),
@@ -95,7 +97,7 @@ def main(store: str, scenarios: list[str], trials: int, console: Console) -> Non
 def _tuned(scenario: Scenario, case: Case, store: Store, trials: int) -> TuningResult:
     days = [AsOf.parse(day) for day in case.days]
     opened = prepare_study(scenario, days, trials, store, None, lambda stage, result: None)
-    run_trials(opened, lambda trial, study: print(trial.number, trial.value, trial.params, flush=True))
+    run_trials(opened, lambda trial, study: print(trial.number, trial.value, flush=True))
     return conclude(opened)
 
 

@@ -198,7 +198,10 @@ class TrialRunner:
             self.run(self.space.shipped)
 
     def run(self, settings: Settings | None = None) -> optuna.trial.FrozenTrial:
-        """Run the next trial, of the settings given or of those that the sampler suggests, and return it."""
+        """Run the next trial, of the settings given or of those that the sampler suggests, and return it.
+
+        A trial of given settings is never pruned.
+        """
         self.study.sampler = self._sampler()
         trial = self.study.ask()
         suggested = self.space.suggest(trial)
@@ -206,7 +209,7 @@ class TrialRunner:
         trial.set_user_attr(SETTINGS, settings)
         started = time.process_time()
         try:
-            value = self._value(trial, settings)
+            value = self._value(trial, settings, prunable=settings is suggested)
         except BaseException as error:
             if settings is not suggested or not isinstance(error, DataError):
                 self.study.tell(trial, state=_state("FAIL"))
@@ -226,7 +229,7 @@ class TrialRunner:
         seed = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4])
         return optuna.samplers.TPESampler(seed=seed, constant_liar=not self.alone)
 
-    def _value(self, trial: optuna.Trial, settings: Settings) -> float | None:
+    def _value(self, trial: optuna.Trial, settings: Settings, *, prunable: bool) -> float | None:
         """Return the value of a trial, None if it is pruned; the losses of a complete trial are stored."""
         reference: list[float] | None = self.study.user_attrs.get(REFERENCE)
         values: dict[int, float] = {}
@@ -238,11 +241,10 @@ class TrialRunner:
             if not math.isfinite(values[fold]):
                 raise DataError(f"the loss of its predictions is {values[fold]}")
             steps.append(values[fold])
-            if reference is None:
-                continue
             # The excess over the first trial, as days and members differ by more than settings do.
-            trial.report(sum(ours - first for ours, first in zip(steps, reference, strict=False)) / len(steps), step)
-            if trial.should_prune():
+            first = steps if reference is None else reference[: len(steps)]
+            trial.report(sum(ours - theirs for ours, theirs in zip(steps, first, strict=True)) / len(steps), step)
+            if prunable and trial.should_prune():
                 return None
         if reference is None:
             self.study.set_user_attr(REFERENCE, steps)

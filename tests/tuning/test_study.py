@@ -93,7 +93,9 @@ def test_a_trial_that_is_worse_than_the_median_is_pruned_after_its_warm_up(
     made = runner(tmp_path, objective, Pruning(startup_trials=2, warmup_fits=1))
     made.run_shipped()
     made.run(dict(made.space.shipped))
-    pruned = made.run({**made.space.shipped, **poor})
+    made.study.enqueue_trial(poor)
+    pruned = made.run()
+    assert pruned.user_attrs[SETTINGS].items() >= poor.items()
     assert pruned.state.name == "PRUNED"
     assert list(pruned.intermediate_values) == [0, 1]  # two of the two fits: the warm-up is the first
     assert not (tmp_path / "trials" / f"{pruned.number}.npz").exists()

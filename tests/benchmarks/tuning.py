@@ -31,7 +31,7 @@ SHOP: Final = Path(".bench/simulated/tuning")
 # Half as large as the scenario's own log, and five weeks longer, so that there is a later day.
 LOG: Final = Settings(users=500, items=200, days=98, events=140_000, seed=1)
 STARTS: Final[dict[str, dict[str, Any]]] = {
-    "poor": {"boosting.num_leaves": 4, "boosting.learning_rate": 0.5, "boosting.min_data_in_leaf": 2000},
+    "poor": {"boosting.num_leaves": 4, "boosting.learning_rate": 0.5, "boosting.min_data_in_leaf": 1000},
     "shipped": {},
 }
 

@@ -51,7 +51,7 @@ def test_studies_of_other_versions_are_told_of(inside: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*ARGUMENTS, "0"], "0 is not in the range x>=1"),
+        ([*ARGUMENTS, "0"], "Invalid value for '--trials': Input should be greater than or equal to 1"),
         (["tune", "smal", "--as-of", AS_OF, "--trials", "2"], "scenario 'smal': no file"),
         (["tune", NAME, "--trials", "2"], "as_of is missing"),
         (["tune", NAME, "--as-of", "2013-01-05", "--trials", "2"], "2013-01-05"),

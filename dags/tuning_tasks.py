@@ -18,7 +18,7 @@ def prepare(scenario: str) -> dict[str, Any]:
     run = context["dag_run"]
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow adds unknown ones
     with in_project():
-        from mtl_tasks.pipeline.tuning_tasks import prepare_tuning
+        from mtl_tasks.pipeline.tuning.tasks import prepare_tuning
 
         return prepare_tuning(
             scenario,
@@ -44,8 +44,8 @@ def trials(spec: dict[str, Any], worker: int) -> int:
     """Run trials until the study has as many as it is to have."""
     workers = get_current_context()["params"]["workers"]
     with in_project():
-        from mtl_tasks.pipeline.tuning import StudySpec
-        from mtl_tasks.pipeline.tuning_tasks import execute_trials
+        from mtl_tasks.pipeline.tuning.open_study import StudySpec
+        from mtl_tasks.pipeline.tuning.tasks import execute_trials
 
         return execute_trials(StudySpec.model_validate(spec), storage(), worker, workers, store_key())
 
@@ -54,8 +54,8 @@ def trials(spec: dict[str, Any], worker: int) -> int:
 def conclude(spec: dict[str, Any], done: list[int]) -> dict[str, Any]:
     """Judge the best settings, return the result, and pass the run's note to `plugins/run_notes.py`."""
     with in_project():
-        from mtl_tasks.pipeline.tuning import StudySpec
-        from mtl_tasks.pipeline.tuning_tasks import conclude_tuning, tuning_note
+        from mtl_tasks.pipeline.tuning.open_study import StudySpec
+        from mtl_tasks.pipeline.tuning.tasks import conclude_tuning, tuning_note
 
         result = conclude_tuning(StudySpec.model_validate(spec), storage(), store_key())
         get_current_context()["ti"].xcom_push(key="note", value=tuning_note(result))

@@ -76,7 +76,8 @@ def tune(
     days = [parse_as_of(day) for day in as_of] if as_of else [parse_as_of(None)]
     shown = Console(stderr=True, highlight=False)
     with contextlib.redirect_stdout(sys.stderr):
-        from mtl_tasks.pipeline.tuning import conclude, prepare_study, run_trials
+        from mtl_tasks.pipeline.tuning.prepare import prepare_study, run_trials
+        from mtl_tasks.pipeline.tuning.result import conclude
         from mtl_tasks.store.artifacts import Store
 
         with StageProgress(shown).shown() as progress:

@@ -16,7 +16,9 @@ from rich.console import Console
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.models import Predictions
 from mtl_tasks.models.calibration import SIGNIFICANT
-from mtl_tasks.pipeline.tuning import OpenStudy, conclude, prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.open_study import OpenStudy
+from mtl_tasks.pipeline.tuning.prepare import prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.result import conclude
 from mtl_tasks.scenario import Scenario, load_scenario
 from mtl_tasks.simulation import Settings, simulate
 from mtl_tasks.store.artifacts import Store

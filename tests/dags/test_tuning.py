@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_tasks.pipeline.tuning import read_result
+from mtl_tasks.pipeline.tuning.result import read_result
 from mtl_tasks.store.artifacts import Store
 from tests.dags.conftest import ParseDags
 from tests.support.projects import AS_OF, write_log, write_scenario

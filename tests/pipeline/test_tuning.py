@@ -15,8 +15,10 @@ import yaml
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.pipeline.tuning import OpenStudy, conclude, prepare_study, read_result, run_trials
-from mtl_tasks.pipeline.tuning_tasks import conclude_tuning, execute_trials, prepare_tuning, tuning_note
+from mtl_tasks.pipeline.tuning.open_study import OpenStudy
+from mtl_tasks.pipeline.tuning.prepare import prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.result import conclude, read_result
+from mtl_tasks.pipeline.tuning.tasks import conclude_tuning, execute_trials, prepare_tuning, tuning_note
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.tuning import TuningResult

@@ -11,7 +11,9 @@ from typing import Any
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, quoting_rows
 from mtl_tasks.pipeline.tasks import check_known, resolve_as_of
-from mtl_tasks.pipeline.tuning import OpenStudy, StudySpec, conclude, prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.open_study import OpenStudy, StudySpec
+from mtl_tasks.pipeline.tuning.prepare import prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.result import conclude
 from mtl_tasks.scenario import Scenario, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.tuning import TuningResult
@@ -43,12 +45,12 @@ def prepare_tuning(
     interval_end, run_after, now
         As :func:`mtl_tasks.pipeline.tasks.prepare_run` takes them.
     storage
-        As :class:`mtl_tasks.pipeline.tuning.OpenStudy` takes it.
+        As :class:`mtl_tasks.pipeline.tuning.open_study.OpenStudy` takes it.
 
     Raises
     ------
     ConfigError
-        If a parameter cannot be used, or as :func:`mtl_tasks.pipeline.tuning.prepare_study`.
+        If a parameter cannot be used, or as :func:`mtl_tasks.pipeline.tuning.prepare.prepare_study`.
     """
     check_known(conf, params)
     scenario = load_scenario(scenario_name)

@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_log(root)
     write_scenario(root, members=MEMBERS, boosting=POOR, tuning={"space": SPACE})
     with contextlib.chdir(root):
-        prepared(1, (AS_OF, EARLIER))
+        prepared(1)
     return root
 
 

@@ -50,10 +50,12 @@ PRESENTATION = (
     "pipeline/holdings.py",
     "pipeline/past_documents.py",
     "pipeline/past_runs.py",
+    "pipeline/tuning",
     "recommend/explain.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",
+    "tuning",
 )
 
 

@@ -19,6 +19,7 @@ from mtl_tasks.scenario.scenario import (
 )
 from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
+from mtl_tasks.scenario.tuning import TUNABLE, Dimension, Setting, Tuning
 from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
@@ -28,9 +29,11 @@ __all__ = [
     "RANKERS",
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",
+    "TUNABLE",
     "AttributeTable",
     "Boosting",
     "Content",
+    "Dimension",
     "Formula",
     "FusionMethod",
     "Gate",
@@ -44,11 +47,13 @@ __all__ = [
     "Recommend",
     "Rule",
     "Scenario",
+    "Setting",
     "Source",
     "SourceName",
     "Sources",
     "Sql",
     "Task",
+    "Tuning",
     "UserTable",
     "Windows",
     "load_scenario",

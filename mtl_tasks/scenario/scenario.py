@@ -19,6 +19,7 @@ from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
+from mtl_tasks.scenario.tuning import Tuning, check_space
 from mtl_tasks.scenario.utility import Formula
 
 LISTS: Final = "ranking"  # what rules of the gate call the lists, beside the tasks
@@ -305,6 +306,11 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
+    tuning: Tuning | None = Field(
+        default=None,
+        description="how `tune` searches better settings; null: no DAG `tune_<name>`, and a default space on the "
+        "command line",
+    )
 
     @field_validator("name")
     @classmethod
@@ -363,6 +369,8 @@ class Scenario(Model):
         except ValueError as error:
             raise ValueError(f"recommend.utility: {error}") from None
         self._check_target()
+        if self.tuning is not None:
+            check_space(self.tuning.space, {"boosting": self.boosting})
         return self
 
     def _check_target(self) -> None:

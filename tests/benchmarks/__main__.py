@@ -22,6 +22,7 @@ from tests.benchmarks import (
     scenarios,
     scoring,
     transfer,
+    tuning,
 )
 
 SECTIONS = (
@@ -36,6 +37,7 @@ SECTIONS = (
     "device",
     "scoring",
     "candidates",
+    "tuning",
 )
 
 
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--kinds", nargs="+", choices=devices.KINDS, default=list(devices.KINDS), help="members; all")
     group.add_argument("--on", nargs="+", default=[], metavar="DEVICE", help="cpu:THREADS, gpu, cuda; those there are")
+    group = parser.add_argument_group("tuning")
+    group.add_argument("--tune", nargs="+", choices=tuning.CASES, default=list(tuning.CASES), help="scenarios; all")
+    group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
     return parser
 
 
@@ -112,6 +117,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),
         "transfer": lambda: transfer.main(store, arguments.threads, console),
+        "tuning": lambda: tuning.main(store, arguments.tune, arguments.trials, console),
         "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
     }
     sections[section]()

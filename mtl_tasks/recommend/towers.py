@@ -22,7 +22,9 @@ from mtl_tasks.models.deep.two_tower import LAST, Described, TwoTower
 from mtl_tasks.models.deep.two_tower_training import TowerData, fit_two_tower
 from mtl_tasks.scenario import Scenario
 
-MOST: Final = 200_000  # newest positive interactions that are learned from
+# Newest positive interactions that are learned from. On the blend window of `retail`, the newest 200,000 find less than
+# these (recall of 100 items .185 against .205), in three times the time.
+MOST: Final = 60_000
 
 
 def fit_towers(

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 BATCH: Final = 512
 COLUMNS: Final = 4096  # most frequent columns of a side that are kept
 ID_DROPOUT: Final = 0.3  # share of items trained without their own embedding, so that new items get useful vectors
-TEMPERATURE: Final = 0.1
+TEMPERATURE: Final = 0.2  # on the blend window of `movies`, .1 and .3 find less (recall of 100 items .362 against .373)
 _DECAYS: Final = (0.9, 0.999)  # of Adam's means
 _TINY: Final = 1e-8
 

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     rankers,
     scenarios,
     scoring,
+    text,
     transfer,
     tuning,
 )
@@ -37,6 +38,7 @@ SECTIONS = (
     "device",
     "scoring",
     "candidates",
+    "text",
     "tuning",
 )
 
@@ -46,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument(
-        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion, scoring and candidates"
+        "--store",
+        default=".bench/store",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates and text",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -110,6 +114,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "scenarios": lambda: scenarios.main(store),
         "rankers": lambda: rankers.main(store),
         "candidates": lambda: candidates.main(store, console),
+        "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "board": lambda: board.main(arguments.runs, console),

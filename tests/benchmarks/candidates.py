@@ -113,12 +113,12 @@ class World:
         made = scorer.candidates(self.events, self.tables, users, day)
         return pd.concat([rows.scored[kept] for rows in made], ignore_index=True)
 
-    def offered(self, truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the candidates of the truth's users at the start of the blend window, without scores.
+    def offered(self, window: str, truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the candidates of the truth's users at the start of a window, without scores.
 
         The second table is of the run's own sources alone, each with ``WIDER`` times as many items.
         """
-        day, users = self.windows["blend"][0], truth[columns.USER].unique()
+        day, users = self.windows[window][0], truth[columns.USER].unique()
         past = self.events[self.events[columns.DAY] < day]
         coded, _ = encode(past, past.iloc[:0], self.scenario)
         maker = FeatureMaker(coded, self.tables, self.scorer.factor_models, self.scenario)
@@ -161,6 +161,7 @@ def compare(world: World, console: Console) -> None:
     choices: dict[str, list[SourceName]] = {"own sources": world.own}
     choices |= {f"+ {name}": [*world.own, name] for name in world.added}
     choices["+ all"] = [*world.own, *world.added]
+    choices |= {f"only {name}": [name] for name in (*world.own, *world.added)}
     table = Table(title=world.scenario.name, box=SIMPLE)
     headings = ("window", "sources", "candidates", "recall", "recall new", f"NDCG@{world.scenario.recommend.top_k}")
     for heading in (*headings, "− own", "NDCG new", "− own"):
@@ -168,7 +169,9 @@ def compare(world: World, console: Console) -> None:
     k = world.scenario.recommend.top_k
     for window in ("blend", "test"):
         truth = world.truth(window)
-        made, wider = world.offered(truth) if window == "blend" else (world.scored(truth), None)
+        made, wider = world.offered(window, truth)
+        if window == "test":
+            made = world.scored(truth)
         about = f"{window} ({len(truth):,} pairs, {int(truth['new'].sum()):,} new)"
         plain: list[NDArray[np.float64]] = []
         for label, sources in choices.items():
@@ -181,8 +184,7 @@ def compare(world: World, console: Console) -> None:
                 for values, own in zip(found, plain, strict=True):
                     cells += [f"{values.mean():.4f}" if len(values) else "–", _difference(values - own)]
             table.add_row(about, label, *cells)
-        if wider is not None:
-            table.add_row(about, f"own sources, {WIDER} times as many", *_found(truth, wider))
+        table.add_row(about, f"own sources, {WIDER} times as many", *_found(truth, wider))
     console.print(table)
 
 

@@ -146,6 +146,11 @@ class BoostedMember(Member):
         """Grow the trees."""
 
     @classmethod
+    def resolve_device(cls, requested: str) -> str:
+        """See :class:`Member`."""
+        return resolve_device(requested)
+
+    @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario, earlier: BoostedMember | None = None) -> Self:
         """See :class:`Member`; the number of rounds of each task is chosen on ``tune``.
 
@@ -154,7 +159,7 @@ class BoostedMember(Member):
         earlier
             A member of the same kind to warm-start from, fitted on rows that end no later than ``train``.
         """
-        device = resolve_device(scenario.boosting.device)
+        device = cls.resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
         train, tune = (_as_learned(table, scenario) for table in (train, tune))
         with at_work(device):

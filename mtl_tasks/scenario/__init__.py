@@ -3,7 +3,7 @@
 from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
-from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
+from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.scenario import (
     FEATURE_SECTIONS,
     LISTS,
@@ -26,6 +26,7 @@ __all__ = [
     "BOOSTED",
     "FEATURE_SECTIONS",
     "LISTS",
+    "MEMBERS",
     "RANKERS",
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",

@@ -14,7 +14,7 @@ from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
-from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
 from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
@@ -458,6 +458,11 @@ class Scenario(Model):
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""
         return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    def device_of(self, kind: MemberKind) -> str | None:
+        """Return the device that a member's settings ask for; None for a member without settings."""
+        section = MEMBERS[kind].section
+        return None if section is None else getattr(self, section).device
 
     @property
     def cascade_order(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     window_positions,
 )
-from mtl_tasks.scenario import BOOSTED, MemberKind
+from mtl_tasks.scenario import BOOSTED, MEMBERS, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
@@ -146,18 +146,19 @@ def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Tab
 
 
 def member_config(kind: MemberKind) -> Config:
-    """Return the configuration function of a member's stage; a boosted one depends on device and warm start too."""
-    plain = sections("tasks", "seed", "refit", "features")
-    if kind not in BOOSTED:
-        return plain
+    """Return the configuration function of a member's stage: its settings, its device, and its warm start."""
+    section = MEMBERS[kind].section
+    plain = sections("tasks", "seed", "refit", "features", *([] if section is None else [section]))
 
     def config(run: Run) -> dict[str, Any]:
-        device: str = run.scenario.boosting.device
-        if device == "auto":  # what it means on this machine belongs in the key
-            from mtl_tasks.models.boosting.device import resolve_device
+        device = run.scenario.device_of(kind)
+        if device is None:
+            return plain(run)
+        if device == "auto":  # its meaning on this machine belongs in the key
+            from mtl_tasks.models import member_class
 
-            device = resolve_device(device)
-        return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
+            device = member_class(kind).resolve_device(device)
+        return {**plain(run), "device": device, **(_start_config(run, kind) if kind in BOOSTED else {})}
 
     return config
 

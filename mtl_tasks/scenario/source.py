@@ -86,7 +86,7 @@ class ItemTable(AttributeTable):
 
     @property
     def contents(self) -> tuple[Content, ...]:
-        """What describes an item beside attributes."""
+        """Descriptions of an item beside attributes."""
         return (*(("text",) if self.text else ()), *(("vectors",) if self.vectors is not None else ()))
 
 

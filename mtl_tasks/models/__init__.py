@@ -9,6 +9,7 @@ __all__ = ["Member", "Predictions", "Table", "member_class"]
 def member_class(kind: MemberKind) -> type[Member]:
     """Return the class of a member kind."""
     from mtl_tasks.models.cascade import CascadeMember  # LightGBM takes seconds to import
+    from mtl_tasks.models.distilled import DistilledMember
     from mtl_tasks.models.independent import IndependentMember
     from mtl_tasks.models.linear import AlsMember, PopularityMember
     from mtl_tasks.models.shared import SharedMember
@@ -21,5 +22,6 @@ def member_class(kind: MemberKind) -> type[Member]:
         "cascade": CascadeMember,
         "shared": SharedMember,
         "shared_tail": SharedTailMember,
+        "distilled": DistilledMember,
     }
     return known[kind]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mtl_tasks.core.errors import ConfigError, DataError
+from mtl_tasks.models.teacher import find_teacher
 from mtl_tasks.scenario import BOOSTED, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
@@ -31,6 +32,8 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
     checks: list[Callable[[], object]] = [lambda: _check_exclusions(scenario)]
     if as_of is not None and scenario.boosting.warm_start != "none":
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
+    if as_of is not None:
+        checks.append(lambda: find_teacher(scenario, as_of, store))
     if devices:
         checks += _device_checks(scenario)
     return list(_refusals(checks))

@@ -8,8 +8,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
-MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
-BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
+MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail", "distilled"]
+BOOSTED: frozenset[MemberKind] = frozenset(  # grow trees
+    {"independent", "cascade", "shared", "shared_tail", "distilled"}
+)
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 
 # LightGBM's settings that someone may miss in the section `boosting`, and why they are not there.

@@ -113,14 +113,15 @@ def member(kind: MemberKind) -> Body:
         names = member_class(kind).reads(run.scenario, made)
         table, window = _labeled(run, inputs, [column for column in made if column.name in names])
         start = _warm_start(run, inputs, kind, names)
-        train, tune = (table.where(window[name]) for name in ("train", "tune"))
+        fitting, refitting = _learned_tables(run, inputs, kind, table, window["blend"])
+        train, tune = (fitting.where(window[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(table.where(window["blend"]).features)
         kept: dict[str, bytes] = {}
         if run.scenario.refit == "through_blend":
             kept = fitted.files()
             release_free_memory()
-            fitted = start.refit(fitted, table.where(slice(window["test"].start)))
+            fitted = start.refit(fitted, refitting.where(slice(window["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
         test = table.where(window["test"]).features
         payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
@@ -145,6 +146,15 @@ def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Tab
     return Table(kept, labels, users=users, columns=chosen), window_positions(rows, load_windows(inputs["split"]))
 
 
+def _learned_tables(run: Run, inputs: Inputs, kind: MemberKind, table: Table, blend: slice) -> tuple[Table, Table]:
+    """Return the rows to fit and to refit a member on; labels of `distilled` are its teacher's predictions."""
+    if kind != "distilled":
+        return table, table
+    from mtl_tasks.pipeline.stages.teaching import taught_tables
+
+    return taught_tables(run, inputs, table, blend)
+
+
 def member_config(kind: MemberKind) -> Config:
     """Return the configuration function of a member's stage; a boosted one depends on device and warm start too."""
     plain = sections("tasks", "seed", "refit", "features")
@@ -157,7 +167,8 @@ def member_config(kind: MemberKind) -> Config:
             from mtl_tasks.models.boosting.device import resolve_device
 
             device = resolve_device(device)
-        return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
+        taught = sections("compression")(run) if kind == "distilled" else {}
+        return {**plain(run), **sections("boosting")(run), **taught, "device": device, **_start_config(run, kind)}
 
     return config
 

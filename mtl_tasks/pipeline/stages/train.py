@@ -111,7 +111,7 @@ def member(kind: MemberKind) -> Body:
 
         made = feature_columns(run.store, inputs["features"], run.scenario)
         names = member_class(kind).reads(run.scenario, made)
-        table, window = _labeled(run, inputs, [column for column in made if column.name in names])
+        table, window = labeled_table(run, inputs, [column for column in made if column.name in names])
         start = _warm_start(run, inputs, kind, names)
         fitting, refitting = _learned_tables(run, inputs, kind, table, window["blend"])
         train, tune = (fitting.where(window[name]) for name in ("train", "tune"))
@@ -134,7 +134,7 @@ def member(kind: MemberKind) -> Body:
     return body
 
 
-def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
+def labeled_table(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
     """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures

@@ -6,6 +6,7 @@ from typing import Final
 
 from mtl_tasks.models.boosted import BoostedMember, FitContext, FittedTrees
 from mtl_tasks.models.boosting.trees import fit_task
+from mtl_tasks.scenario import Boosting
 
 # A probability as a label is a fraction: the loss is the cross-entropy with it.
 SOFT: Final = {"binary": "fraction", "regression": "regression", "fraction": "fraction"}
@@ -22,6 +23,11 @@ class DistilledMember(BoostedMember):
 
     kind = "distilled"
     note = "LightGBM on its teacher's predictions"
+
+    @property
+    def settings(self) -> Boosting:
+        """See :class:`~mtl_tasks.models.boosted.BoostedMember`; the section `compression` sets its size."""
+        return self.scenario.compression.boosting(self.scenario.boosting)
 
     @classmethod
     def _learn(cls, learning: FitContext) -> FittedTrees:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -113,6 +113,8 @@ def find_frontier(store: Store, entry: RunRecord, budget: float) -> Frontier:
         raise ConfigError(f"--budget {budget:g}: is a share of the run's cost, above 0 and at most 1: for example 0.25")
     check_teacher(entry, Registry(store, entry.scenario_document["name"]).read())
     material = _Material.of(store, entry, budget)
+    if not material.judge.teacher.cost.trees:
+        raise ConfigError(f"run {entry.run_key[:12]}: its fusion weighs no member with trees: there is nothing to save")
     points = tuple(sorted(material.points(), key=lambda point: point.cost.operations))
     chosen = choose(points, material.judge, budget)
     every = (*points, material.judge.teacher)
@@ -203,6 +205,7 @@ class _Material:
         weighing = [name for name in whole if any(fusions[task].weights[name] > 0 for task in fusions)]
         kept = tuple(name for name in whole if name == FLOOR or name in weighing)
         found: dict[tuple[str, ...], Point] = {}
+        first = cache(self._first)  # candidates share them
 
         def made(members: tuple[str, ...]) -> Point:
             if members not in found:
@@ -218,14 +221,15 @@ class _Material:
         cuttable = dict.fromkeys(tuple(one for one in members if one not in uncut) for members in (kept, *smaller))
         for members in cuttable:
             if any(isinstance(self.after[name], BoostedMember) for name in members):
-                yield from self._cut(members, {**named, "members": list(members)})
+                yield from self._cut(members, {**named, "members": list(members)}, first)
 
-    def _cut(self, members: tuple[str, ...], settings: dict[str, Any]) -> Iterator[Point]:
+    def _cut(
+        self, members: tuple[str, ...], settings: dict[str, Any], first: Callable[[str, int], Part]
+    ) -> Iterator[Point]:
         boosted = [name for name in members if isinstance(self.after[name], BoostedMember)]
         longest = max(_rounds(self.after[name]) for name in boosted)
-        for share in KEPT:
-            most = max(1, math.ceil(share * longest))
-            parts = {name: self._first(name, most) if name in boosted else self._stored(name) for name in members}
+        for most in dict.fromkeys(max(1, math.ceil(share * longest)) for share in KEPT):
+            parts = {name: first(name, most) if name in boosted else self._stored(name) for name in members}
             title = f"{_title(members)}, {most} rounds"
             yield self.judge.point(title, {**settings, "boosting.rounds": most}, parts)
 

@@ -87,6 +87,27 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A metric of a point on a window.
+
+    Attributes
+    ----------
+    value
+        None if it cannot be computed.
+    gain
+        The improvement over the teacher, with its interval.
+    """
+
+    metric: str
+    value: float | None
+    gain: Measurement
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {"metric": self.metric, "value": self.value, "gain": self.gain.to_json()}
+
+
+@dataclass(frozen=True)
 class Judge:
     """Judges candidates on blend against the teacher.
 
@@ -192,27 +213,6 @@ def compare(points: Sequence[Point], judge: Judge, rows: Rows, window: str) -> d
             paired = Measurement(value=_or_none(gain), low=low, high=high, rows=len(label))
             found[point.name][task] = Comparison(metric, _or_none(values[point.name]), paired)
     return found
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A metric of a point on a window.
-
-    Attributes
-    ----------
-    value
-        None if it cannot be computed.
-    gain
-        The improvement over the teacher, with its interval.
-    """
-
-    metric: str
-    value: float | None
-    gain: Measurement
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form."""
-        return {"metric": self.metric, "value": self.value, "gain": self.gain.to_json()}
 
 
 def _or_none(value: float) -> float | None:

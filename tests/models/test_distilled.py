@@ -6,19 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from mtl_tasks.models import Member, member_class
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.models import member_class
 from tests.contracts.member import BoostedContract, draw_table, member_scenario
 
 
 class TestDistilled(BoostedContract):
     kind = "distilled"
     needed = "taste.dot"
-
-    @classmethod
-    def fit(cls, scenario: Scenario, rows: int = 600) -> Member:
-        small = scenario.compression.model_copy(update={"num_leaves": 7})
-        return super().fit(scenario.model_copy(update={"compression": small}), rows)
 
 
 def test_it_learns_probabilities_better_than_a_draw_from_them() -> None:

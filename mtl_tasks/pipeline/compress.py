@@ -118,9 +118,9 @@ def find_frontier(store: Store, entry: RunRecord, budget: float) -> Frontier:
     points = tuple(sorted(material.points(), key=lambda point: point.cost.operations))
     chosen = choose(points, material.judge, budget)
     every = (*points, material.judge.teacher)
-    compared = [compare(every, material.judge, rows, name) for name, rows in material.rows.items()]
+    found = {name: compare(every, material.judge, rows, name) for name, rows in material.rows.items()}
     spent = {point.name: _cpu_seconds(material, point) for point in every}
-    return Frontier(entry, material.judge, points, chosen, budget, *compared, spent)
+    return Frontier(entry, material.judge, points, chosen, budget, found["blend"], found["test"], spent)
 
 
 def compressed_run(store: Store, entry: RunRecord, point: Point) -> Run:

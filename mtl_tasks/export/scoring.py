@@ -208,7 +208,8 @@ def _coded(column: Any, codes: dict[Any, int]) -> NDArray[np.float32]:
     if known is None:
         return np.array([codes.get(value, 0) for value in column], dtype=np.float32)
     of_category = [codes.get(category, 0) for category in known.categories]
-    return np.array([*of_category, 0], dtype=np.float32)[np.asarray(known.codes)]  # code -1, missing, takes the last
+    places = np.asarray(known.codes, dtype=np.intp)  # -1, missing, takes the last
+    return np.asarray(np.array([*of_category, 0], dtype=np.float32)[places], dtype=np.float32)
 
 
 def _as_predicted(raw: Values, task: dict[str, Any]) -> Values:
@@ -234,12 +235,12 @@ def _calibrated(fitted: dict[str, Any], probability: Values) -> Values:
     if fitted["kind"] == "platt":
         return _sigmoid(fitted["slope"] * _logit(probability) + fitted["offset"])
     if fitted["kind"] == "isotonic":
-        return np.interp(probability, fitted["x"], fitted["y"])
+        return np.asarray(np.interp(probability, fitted["x"], fitted["y"]))
     return probability
 
 
 def _within(values: Values, limits: list[float] | None) -> Values:
-    return values if limits is None else np.clip(values, *limits)
+    return values if limits is None else np.asarray(np.clip(values, limits[0], limits[1]))
 
 
 def _logit(probability: Values) -> Values:

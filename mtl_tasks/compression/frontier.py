@@ -14,9 +14,10 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval
 from mtl_tasks.metrics.catalog import Prepared, compute, improvement, primary, row_loss
 from mtl_tasks.models import Member, Predictions
-from mtl_tasks.models.fusion import FusionDocument, fit_fusion, fuse
+from mtl_tasks.models.fusion import fit_fusion, fuse
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.documents.training import TaskFusion
 
 Values = NDArray[np.float64]
 TEACHER: Final = "teacher"
@@ -76,7 +77,7 @@ class Point:
     name: str
     settings: Mapping[str, Any]
     parts: Mapping[str, Part]
-    fusions: Mapping[str, FusionDocument]
+    fusions: Mapping[str, TaskFusion]
     cost: Cost
     excess: float = 0.0
     influence: Values = field(default_factory=lambda: np.zeros(0))

@@ -56,7 +56,7 @@ def bundle_files(
     Parameters
     ----------
     fusions
-        By task, as :meth:`mtl_tasks.models.fusion.FusionDocument.to_json` returns them.
+        By task, as :meth:`mtl_tasks.store.documents.training.TaskFusion.to_json` returns them.
     about
         JSON-serializable facts for the manifest, such as the run's key.
 

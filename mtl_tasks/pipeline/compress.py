@@ -20,7 +20,6 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.models import Member, Predictions, member_class
 from mtl_tasks.models.boosted import BoostedMember
-from mtl_tasks.models.fusion import FusionDocument
 from mtl_tasks.models.pooling import FLOOR
 from mtl_tasks.models.teacher import check_teacher
 from mtl_tasks.pipeline.days.features import feature_columns, read_days
@@ -32,6 +31,7 @@ from mtl_tasks.pipeline.stages.train import labeled_table
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.scenario import with_settings
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.training import TaskFusion
 from mtl_tasks.store.registry import Registry, RunRecord
 
 DISTILLED: Final = "distilled"
@@ -184,7 +184,7 @@ class _Material:
     def judge(self) -> Judge:
         """The teacher, and the window that candidates are judged on."""
         fusion = self.inputs["fuse"].json("fusion")
-        fusions = {task: FusionDocument.from_json(document) for task, document in fusion.items()}
+        fusions = {task: TaskFusion.from_json(document) for task, document in fusion.items()}
         parts = {name: self._stored(name) for name in self.after}
         return Judge(
             self.teacher.scenario,

@@ -9,7 +9,7 @@ from mtl_tasks.compression.cost import Cost
 from mtl_tasks.compression.frontier import Judge, Part, Point, Rows, choose, compare
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.models import member_class
-from mtl_tasks.models.fusion import FusionDocument
+from mtl_tasks.store.documents.training import TaskFusion
 from tests.contracts.member import draw_table, member_scenario
 
 USERS = 60
@@ -35,7 +35,7 @@ def judge() -> tuple[Judge, dict[str, Part]]:
 
     parts = {"exact": part(0.0), "near": part(0.01), "far": part(1.5)}
     alone = {
-        task: FusionDocument(method="single", member="exact", members=("exact",), weights={"exact": 1.0})
+        task: TaskFusion(method="single", member="exact", members=("exact",), weights={"exact": 1.0})
         for task in scenario.tasks
     }
     teacher = Point("teacher", {}, {"exact": parts["exact"]}, alone, Cost(100, 1000.0))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from mtl_tasks.core.errors import ConfigError, DataError
+from mtl_tasks.models.teacher import find_teacher
 from mtl_tasks.scenario import BOOSTED, MEMBERS, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
@@ -32,6 +33,8 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
     checks: list[Callable[[], object]] = [lambda: _check_exclusions(scenario)]
     if as_of is not None and scenario.boosting.warm_start != "none":
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
+    if as_of is not None:
+        checks.append(lambda: find_teacher(scenario, as_of, store))
     if devices:
         checks += _device_checks(scenario)
     return list(_refusals(checks))

@@ -1,8 +1,16 @@
 """The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
 
 from mtl_tasks.scenario.base import number_limits
+from mtl_tasks.scenario.compression import Compression
 from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
-from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
+from mtl_tasks.scenario.loading import (
+    load_scenario,
+    parse_scenario,
+    parse_setting,
+    scenario_names,
+    with_new_names,
+    with_settings,
+)
 from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.scenario import (
     FEATURE_SECTIONS,
@@ -33,6 +41,7 @@ __all__ = [
     "TUNABLE",
     "AttributeTable",
     "Boosting",
+    "Compression",
     "Content",
     "Dimension",
     "Formula",
@@ -63,4 +72,5 @@ __all__ = [
     "parse_setting",
     "scenario_names",
     "with_new_names",
+    "with_settings",
 ]

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
-MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
+MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail", "distilled"]
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,13 @@ class MemberTraits:
         Module and class in ``mtl_tasks/models``, which is imported only where the member is used.
     section
         Section of the scenario with its settings, which has a key ``device``; None for a member without settings.
+    further
+        Other sections that the fit depends on.
     """
 
     implementation: str
     section: Literal["boosting"] | None = None
+    further: tuple[str, ...] = ()
 
 
 MEMBERS: Final[dict[MemberKind, MemberTraits]] = {
@@ -35,6 +38,7 @@ MEMBERS: Final[dict[MemberKind, MemberTraits]] = {
     "cascade": MemberTraits("cascade:CascadeMember", "boosting"),
     "shared": MemberTraits("shared:SharedMember", "boosting"),
     "shared_tail": MemberTraits("shared_tail:SharedTailMember", "boosting"),
+    "distilled": MemberTraits("distilled:DistilledMember", "boosting", ("compression",)),
 }
 BOOSTED: Final = frozenset(kind for kind, traits in MEMBERS.items() if traits.section == "boosting")  # grow trees
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]

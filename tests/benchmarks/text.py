@@ -18,7 +18,7 @@ from mtl_tasks.pipeline.days.features import feature_columns
 from mtl_tasks.pipeline.engine import Inputs, Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages
-from mtl_tasks.pipeline.stages.train import _labeled
+from mtl_tasks.pipeline.stages.train import labeled_table
 
 SCENARIO: Final = "retail"
 AS_OF: Final = "2011-12-10"
@@ -60,7 +60,7 @@ def _fitted(run: Run, inputs: Inputs, *, text: bool) -> Fit:
     """Fit the member on train and tune, and return its predictions of the labeled rows."""
     made = feature_columns(run.store, inputs["features"], run.scenario)
     chosen = [column for column in made if text or not column.name.startswith("text.")]
-    table, place = _labeled(run, inputs, chosen)
+    table, place = labeled_table(run, inputs, chosen)
     train, tune = (table.where(place[name]) for name in ("train", "tune"))
     fitted = member_class("independent").fit(train, tune, run.scenario)
     found: Fit = {}

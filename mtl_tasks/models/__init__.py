@@ -10,6 +10,7 @@ def member_class(kind: MemberKind) -> type[Member]:
     """Return the class of a member kind."""
     from mtl_tasks.models.baselines import AlsMember, PopularityMember
     from mtl_tasks.models.cascade import CascadeMember  # LightGBM takes seconds to import
+    from mtl_tasks.models.deep.member import DeepMember
     from mtl_tasks.models.independent import IndependentMember
     from mtl_tasks.models.linear import LinearMember
     from mtl_tasks.models.shared import SharedMember
@@ -23,5 +24,6 @@ def member_class(kind: MemberKind) -> type[Member]:
         "cascade": CascadeMember,
         "shared": SharedMember,
         "shared_tail": SharedTailMember,
+        "deep": DeepMember,
     }
     return known[kind]

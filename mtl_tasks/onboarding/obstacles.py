@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.scenario import BOOSTED, Scenario
+from mtl_tasks.scenario import BOOSTED, DEEP, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
 
@@ -29,6 +29,10 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
         If the store is unreachable.
     """
     checks: list[Callable[[], object]] = [lambda: _check_exclusions(scenario)]
+    if DEEP in scenario.members:
+        from mtl_tasks.models.deep.device import check_installed
+
+        checks.append(check_installed)
     if as_of is not None and scenario.boosting.warm_start != "none":
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
     if devices:
@@ -90,3 +94,7 @@ def _device_checks(scenario: Scenario) -> Iterator[Callable[[], object]]:
         from mtl_tasks.models.boosting.device import resolve_device as resolve_boosting
 
         yield lambda: resolve_boosting(device)
+    if scenario.deep.device == "gpu" and DEEP in scenario.members:
+        from mtl_tasks.models.deep.device import resolve_device as resolve_deep
+
+        yield lambda: resolve_deep("gpu")

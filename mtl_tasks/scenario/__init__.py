@@ -1,6 +1,7 @@
 """The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
 
 from mtl_tasks.scenario.base import number_limits
+from mtl_tasks.scenario.deep import DEEP, Deep
 from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
 from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
 from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
@@ -24,6 +25,7 @@ from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
     "BOOSTED",
+    "DEEP",
     "FEATURE_SECTIONS",
     "LISTS",
     "RANKERS",
@@ -33,6 +35,7 @@ __all__ = [
     "AttributeTable",
     "Boosting",
     "Content",
+    "Deep",
     "Dimension",
     "Formula",
     "FusionMethod",

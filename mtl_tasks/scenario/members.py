@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
-MemberKind = Literal["popularity", "als", "linear", "independent", "cascade", "shared", "shared_tail"]
+MemberKind = Literal["popularity", "als", "linear", "independent", "cascade", "shared", "shared_tail", "deep"]
 BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 

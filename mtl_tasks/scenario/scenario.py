@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
+from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
@@ -296,6 +297,7 @@ class Scenario(Model):
         description="models to train; popularity, the baseline, must be among them",
     )
     boosting: Boosting = Field(default=Boosting(), description="settings of the boosted members")
+    deep: Deep = Field(default=Deep(), description="settings of the member `deep`")
     refit: Literal["none", "through_blend"] = Field(
         default="through_blend", description="through_blend: fit the members again on train, tune and blend before test"
     )

@@ -36,12 +36,13 @@ COLUMNS = (
     "user_x_item.rating.near_residual",
     "user_x_item.like.near_residual",
 )
+DEEP = {"layers": [16, 8], "batch_rows": 32, "epochs": 4, "learning_rate": 0.01}
 TASK_KEYS = {"note", "rounds", "curve", "importance"}
 
 
 def member_scenario(**boosting: Any) -> Scenario:
     settings = {"rounds": 30, "patience": 5, "threads": 1, "min_data_in_leaf": 20, "num_leaves": 7, **boosting}
-    return tiny_scenario(boosting=settings)
+    return tiny_scenario(boosting=settings, deep=DEEP)
 
 
 def draw_table(count: int, seed: int) -> Table:

@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     window_positions,
 )
-from mtl_tasks.scenario import BOOSTED, MemberKind
+from mtl_tasks.scenario import BOOSTED, DEEP, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
@@ -146,8 +146,10 @@ def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Tab
 
 
 def member_config(kind: MemberKind) -> Config:
-    """Return the configuration function of a member's stage; a boosted one depends on device and warm start too."""
+    """Return the configuration function of a member's stage: settings and device, and a boosted one's warm start."""
     plain = sections("tasks", "seed", "refit", "features")
+    if kind == DEEP:
+        return _deep_config
     if kind not in BOOSTED:
         return plain
 
@@ -160,6 +162,13 @@ def member_config(kind: MemberKind) -> Config:
         return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
 
     return config
+
+
+def _deep_config(run: Run) -> dict[str, Any]:
+    from mtl_tasks.models.deep.device import resolve_device
+
+    own = sections("tasks", "seed", "refit", "features", "deep")(run)
+    return {**own, "device": resolve_device(run.scenario.deep.device)}
 
 
 def _start_config(run: Run, kind: MemberKind) -> dict[str, Any]:

@@ -1,0 +1,10 @@
+"""The deep member keeps the contract."""
+
+from __future__ import annotations
+
+from tests.contracts.member import MemberContract
+
+
+class TestDeep(MemberContract):
+    kind = "deep"
+    needed = "taste.dot"

@@ -15,6 +15,7 @@ from tests.benchmarks import (
     boosting,
     candidates,
     data,
+    deep,
     devices,
     films,
     fusion,
@@ -33,6 +34,7 @@ SECTIONS = (
     "scenarios",
     "rankers",
     "fusion",
+    "deep",
     "board",
     "device",
     "scoring",
@@ -46,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument(
-        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion, scoring and candidates"
+        "--store",
+        default=".bench/store",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates and deep",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -60,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=PATTERN",
-        help="run a part: key is problem, method, seed or size; may be given again",
+        help="run a part: key is problem, method, seed or size; may be given again; of deep: problem is a scenario",
     )
     group.add_argument("--full", action="store_true", help="every problem, method and seed: hours")
     group.add_argument("--fresh", action="store_true", help="fit again what was fitted before")
@@ -112,6 +116,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "candidates": lambda: candidates.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
+        "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
         "board": lambda: board.main(arguments.runs, console),
         "device": lambda: devices.main(
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console

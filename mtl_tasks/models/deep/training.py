@@ -149,8 +149,8 @@ class Fit:
             rate = self.plan.settings.learning_rate
             raise DataError(
                 f"deep: the loss of task {self.tasks[task]!r} is {losses[number, step, task]} in step "
-                f"{start + step + 1} of epoch {epoch}: lower deep.learning_rate ({rate:g}) in {self.where}, or check the "
-                "labels and sample weights of the task"
+                f"{start + step + 1} of epoch {epoch}: lower deep.learning_rate ({rate:g}) in {self.where}, or check "
+                "the labels and sample weights of the task"
             )
 
 

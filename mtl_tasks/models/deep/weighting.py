@@ -45,7 +45,8 @@ def gradients(weighting: TaskWeighting, losses: Losses, params: Params, weights:
             return (weights * (jnp.exp(-variance) * made + variance / 2)).sum(), made
         return (weights * made).sum(), made
 
-    return jax.grad(total, has_aux=True)(params)
+    slope, made = jax.grad(total, has_aux=True)(params)
+    return slope, made
 
 
 def agreement(losses: Losses, params: Params) -> tuple[Any, Any]:

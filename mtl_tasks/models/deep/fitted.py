@@ -13,7 +13,7 @@ from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.deep.network import Architecture, Params, scores
 from mtl_tasks.models.encoding import ARRAYS, CHUNK, Codes, FeatureEncoder, Matrix
 from mtl_tasks.models.member import model_file
-from mtl_tasks.scenario.deep import DEEP, Deep
+from mtl_tasks.scenario.deep import DEEP
 from mtl_tasks.store.artifacts import to_json
 from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, unpack_arrays
 from mtl_tasks.store.documents.members import DeepDocument
@@ -106,14 +106,16 @@ def mean_scores(network: Architecture, params: Params, dense: Matrix, codes: Cod
 
 
 def _network(document: DeepDocument, encoder: FeatureEncoder) -> Architecture:
-    settings = Deep(
-        structure=document.structure,
-        layers=document.layers,
-        experts=document.experts,
-        task_experts=document.task_experts,
-        embedding=document.embedding,
+    return Architecture(
+        document.structure,
+        document.layers,
+        document.experts,
+        document.task_experts,
+        document.embedding,
+        len(encoder.dense_names),
+        encoder.sizes,
+        len(document.tasks),
     )
-    return Architecture.of(settings, len(encoder.dense_names), encoder.sizes, len(document.tasks))
 
 
 def _array_name(epoch: int, name: str) -> str:

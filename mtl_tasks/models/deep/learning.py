@@ -48,13 +48,7 @@ class TuneWatch:
     def after(self, epoch: int, params: Params, trained: Values) -> bool:
         """Judge an epoch; return whether it was the best so far for any task."""
         score = mean_scores(self.network, params, self.rows.dense, self.rows.codes)
-        held = [
-            LOSSES[target.objective].value(score[seen, place], self.rows.targets[seen, place], weight[seen])
-            for place, target in enumerate(self.targets.values())
-            for weight in [self.rows.weights[:, place]]
-            for seen in [weight > 0]
-        ]
-        self.losses.append(np.array([trained, held]))
+        self.losses.append(np.array([trained, [self._loss(score, place) for place in range(len(self.targets))]]))
         best = self._best()
         self.kept = {one: part for one, part in {**self.kept, epoch: params}.items() if one in best}
         return epoch in best
@@ -72,6 +66,12 @@ class TuneWatch:
             epochs = int(self._best()[place])
             made[task] = DeepTask(epochs=epochs, center=target.center, scale=target.scale, curve=curve)
         return made
+
+    def _loss(self, score: Values, place: int) -> float:
+        """Return the loss of an output on the task's labeled rows."""
+        target, weight = list(self.targets.values())[place], self.rows.weights[:, place]
+        seen = weight > 0
+        return LOSSES[target.objective].value(score[seen, place], self.rows.targets[seen, place], weight[seen])
 
     def _best(self) -> NDArray[np.int64]:
         """Return each task's best epoch, counted from 1."""

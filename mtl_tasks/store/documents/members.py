@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -97,7 +97,7 @@ class DeepDocument(StoredDocument):
 
     schema_version: ClassVar[int] = 1
 
-    structure: str
+    structure: Literal["shared_bottom", "mmoe", "ple"]
     layers: Annotated[tuple[Size, ...], Field(min_length=1, max_length=6)]
     experts: Size
     task_experts: Size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,11 @@ class EncodedRows:
 
     def __len__(self) -> int:
         return len(self.dense)
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Inputs and targets, as a training step takes them."""
+        return self.dense, self.codes, self.targets, self.weights
 
     @classmethod
     def of(

@@ -22,6 +22,7 @@ from mtl_tasks.scenario.deep import Deep
 Values = NDArray[np.float64]
 
 PERIODS: Final = 10  # of an epoch: weights are changed, losses checked and gradients compared after each
+TOGETHER: Final = 8  # steps of a call, where an epoch has many
 DECAYS: Final = (0.9, 0.999)  # of Adam's moments
 STABILIZER: Final = 1e-8  # of Adam's step
 # Sums in the order of one thread: equal bytes on a machine with another number of cores.
@@ -119,38 +120,48 @@ class Fit:
     def _epoch(
         self, epoch: int, state: dict[str, Any], weights: Values, course: Course
     ) -> tuple[dict[str, Any], Values]:
-        batch = min(self.plan.settings.batch_rows, len(self.rows))
-        steps = len(self.rows) // batch
-        span = max(1, round(steps / PERIODS))
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
-        parts = (self.rows.dense, self.rows.codes, self.rows.targets, self.rows.weights)
-        period, compare = (_compiled(function, self.plan, self.device) for function in (_period, _compare))
-        for start in range(0, steps - span + 1, span):  # the last rows of the order wait for another epoch
-            chosen = order[start * batch : (start + span) * batch].reshape(span, batch)
-            batches = tuple(part[chosen] for part in parts)
-            state, made = period(state, batches, weights.astype(np.float32))
-            losses = np.asarray(made, dtype=np.float64)  # (seeds, steps, tasks)
-            self._refuse_not_finite(losses, epoch, start)
+        steps, compare = (_compiled(function, self.plan, self.device) for function in (_steps, _compare))
+        for period in self._periods(epoch):
+            losses: list[Values] = []
+            for chosen in period:
+                batches = tuple(part[chosen] for part in self.rows.arrays)
+                state, made = steps(state, batches, weights.astype(np.float32))
+                losses.append(np.asarray(made, dtype=np.float64).mean(axis=0))  # (steps, tasks), of all seeds
+            self._refuse_not_finite(np.concatenate(losses), int(state["steps"][0]), epoch)
             cosines, norms = compare(state["params"], tuple(part[-1] for part in batches))
-            course.losses.append(losses.mean(axis=(0, 1)))
+            course.losses.append(np.concatenate(losses).mean(axis=0))
             course.cosines.append(np.asarray(cosines, dtype=np.float64).mean(axis=0))
             course.weights.append(weights * _learned_weights(state["params"], len(self.tasks)))
             weights = self._next_weights(weights, course, np.asarray(norms, dtype=np.float64).mean(axis=0))
         return state, weights
 
+    def _periods(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return positions of rows, (calls, steps of a call, rows of a step) for each period of an epoch.
+
+        A few rows wait for another epoch: all calls are alike, so that steps are compiled once.
+        """
+        batch = min(self.plan.settings.batch_rows, len(self.rows))
+        total = len(self.rows) // batch
+        together = TOGETHER if total >= PERIODS * TOGETHER else 1
+        calls = total // together
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.rows))
+        positions = order[: calls * together * batch].reshape(calls, together, batch)
+        return np.array_split(positions, min(PERIODS, calls))
+
     def _next_weights(self, weights: Values, course: Course, norms: Values) -> Values:
         relative = weights / self.weights
         return self.weights * followed(self.plan.settings.task_weighting, relative, course.losses, self.weights * norms)
 
-    def _refuse_not_finite(self, losses: Values, epoch: int, start: int) -> None:
+    def _refuse_not_finite(self, losses: Values, steps: int, epoch: int) -> None:
+        """Refuse losses, float64 (n, tasks), of the last n of all ``steps``."""
         wrong = np.argwhere(~np.isfinite(losses))
         if len(wrong):
-            number, step, task = min(wrong.tolist(), key=lambda place: place[1])
+            step, task = wrong[0].tolist()
             rate = self.plan.settings.learning_rate
             raise DataError(
-                f"deep: the loss of task {self.tasks[task]!r} is {losses[number, step, task]} in step "
-                f"{start + step + 1} of epoch {epoch}: lower deep.learning_rate ({rate:g}) in {self.where}, or check "
-                "the labels and sample weights of the task"
+                f"deep: the loss of task {self.tasks[task]!r} is {losses[step, task]} in step "
+                f"{steps - len(losses) + step + 1:,} (epoch {epoch}): lower deep.learning_rate ({rate:g}) in "
+                f"{self.where}, or check the labels and sample weights of the task"
             )
 
 
@@ -167,7 +178,7 @@ def _learned_weights(params: Params, tasks: int) -> Values:
     return np.asarray(np.exp(-np.asarray(params[LOG_VARIANCE], dtype=np.float64)).mean(axis=0))
 
 
-def _period(plan: Plan, state: dict[str, Any], batches: Any, weights: Any) -> tuple[dict[str, Any], Any]:
+def _steps(plan: Plan, state: dict[str, Any], batches: Any, weights: Any) -> tuple[dict[str, Any], Any]:
     """Return the state of every network after some steps, and losses, float32 (seeds, steps, tasks)."""
 
     def one(own: dict[str, Any]) -> tuple[dict[str, Any], Any]:

@@ -36,7 +36,7 @@ def test_a_loss_that_is_no_number_stops_training_and_names_task_and_step() -> No
     fit = Fit(plan, made, ("like", "rating"), np.ones(2), np.zeros(2, dtype=np.float32), 7, "cpu", "tiny.yaml")
     with pytest.raises(
         DataError,
-        match=r"^deep: the loss of task 'rating' is (inf|nan) in step 1 of epoch 1: lower deep\.learning_rate "
+        match=r"^deep: the loss of task 'rating' is (inf|nan) in step 1 \(epoch 1\): lower deep\.learning_rate "
         r"\(0\.003\) in tiny\.yaml, or check the labels and sample weights of the task$",
     ):
         fit.run(1, lambda epoch, params, losses: True)

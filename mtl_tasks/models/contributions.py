@@ -49,7 +49,7 @@ def shares_of(sizes: NDArray[np.floating[Any]], names: Sequence[str]) -> list[tu
     features, totals = _totals(sizes[None], names)
     shares = np.concatenate(totals) / max(float(sizes.sum()), 1e-12)
     order = np.argsort(-shares, kind="stable")
-    return [(features[place], round(float(shares[place]), 6)) for place in order]
+    return [(features[position], round(float(shares[position]), 6)) for position in order]
 
 
 def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:

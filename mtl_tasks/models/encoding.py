@@ -96,21 +96,21 @@ class FeatureEncoder:
     def dense(self, features: pd.DataFrame) -> Matrix:
         """Return float32 (n, dense inputs)."""
         made = np.empty((len(features), len(self.dense_names)), dtype=np.float32)
-        for place, (name, (knots, scores)) in enumerate(self.quantiles.items()):
+        for position, (name, (knots, scores)) in enumerate(self.quantiles.items()):
             # As float32, which features are stored as: wider numbers must not fall between other quantiles.
             values = features[name].to_numpy(dtype=np.float32)
-            made[:, place] = np.where(np.isnan(values), 0.0, np.interp(values, knots, scores))
-        for place, name in enumerate(self.flags, start=len(self.quantiles)):
-            made[:, place] = features[name].isna()
+            made[:, position] = np.where(np.isnan(values), 0.0, np.interp(values, knots, scores))
+        for position, name in enumerate(self.flags, start=len(self.quantiles)):
+            made[:, position] = features[name].isna()
         return made
 
     def codes(self, features: pd.DataFrame) -> Codes:
         """Return int32 (n, categorical columns)."""
         made = np.empty((len(features), len(self.levels)), dtype=np.int32)
-        for place, (name, levels) in enumerate(self.levels.items()):
+        for position, (name, levels) in enumerate(self.levels.items()):
             own = features[name].cat
-            known = pd.Index(list(levels), dtype=object).get_indexer(own.categories.astype(object)) + 1
-            made[:, place] = np.append(known, 0)[own.codes]  # code -1, missing, takes the last entry
+            codes = pd.Index(list(levels), dtype=object).get_indexer(own.categories.astype(object)) + 1
+            made[:, position] = np.append(codes, 0)[own.codes]  # code -1, missing, takes the last entry
         return made
 
     def one_hot(self, features: pd.DataFrame) -> Matrix:
@@ -173,7 +173,7 @@ def spacing(rows: int, width: int) -> int:
 
 
 def chunks(table: Table, every: int) -> Iterator[tuple[slice, pd.DataFrame]]:
-    """Yield the features of every so-many-th row, a chunk at a time, each with its place among these rows."""
+    """Yield the features of every so-many-th row, a chunk at a time, each with its position among these rows."""
     done = 0
     for part in _parts(table, every):
         yield slice(done, done + len(part)), part

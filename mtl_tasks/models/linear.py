@@ -108,12 +108,12 @@ class LinearMember(Member):
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
         wanted = list(self.scenario.tasks if tasks is None else tasks)
-        known = self._encoder.chosen(features, self.kind)
-        scores = np.empty((len(wanted), len(known)))
-        for start in range(0, len(known), CHUNK):
-            matrix = self._encoder.one_hot(known.iloc[start : start + CHUNK])
-            for place, task in enumerate(wanted):
-                scores[place, start : start + len(matrix)] = self._scores(matrix, task)
+        read = self._encoder.chosen(features, self.kind)
+        scores = np.empty((len(wanted), len(read)))
+        for start in range(0, len(read), CHUNK):
+            matrix = self._encoder.one_hot(read.iloc[start : start + CHUNK])
+            for position, task in enumerate(wanted):
+                scores[position, start : start + len(matrix)] = self._scores(matrix, task)
         return {task: self._predicted(score, task) for task, score in zip(wanted, scores, strict=True)}
 
     def _scores(self, matrix: Matrix, task: str) -> Values:
@@ -188,10 +188,10 @@ def _encoded(encoder: FeatureEncoder, table: Table, window: str | None, scenario
     if every > 1:
         log.info("%s: linear: one row in %d of %d is used, to bound memory", scenario.name, every, len(table))
     matrix = np.empty((taken(len(table), every), width), dtype=np.float32)
-    for place, part in chunks(table, every):
+    for position, part in chunks(table, every):
         if window is not None:
             check_features(part, window, scenario.file)
-        matrix[place] = encoder.one_hot(part)
+        matrix[position] = encoder.one_hot(part)
     return matrix, every
 
 

@@ -24,7 +24,7 @@ from mtl_tasks.models import Member, member_class
 from mtl_tasks.models import Table as Rows
 from mtl_tasks.models.pooling import PoolRows
 from mtl_tasks.pipeline.days.features import DailyFeatures, feature_columns
-from mtl_tasks.pipeline.stages.inputs import load_windows, window_places
+from mtl_tasks.pipeline.stages.inputs import load_windows, window_positions
 from mtl_tasks.scenario import DEEP, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.codecs import pack_arrays
@@ -144,13 +144,13 @@ def fit_member(store: str, entry: RunRecord, candidate: Candidate) -> dict[str, 
         users=rows[columns.USER].to_numpy().copy(),
         columns=[column for column in declared if column.name in names],
     )
-    place = window_places(rows, load_windows(split))
+    windows = window_positions(rows, load_windows(split))
     start = time.process_time()
-    member = member_class(candidate.kind).fit(table.where(place["train"]), table.where(place["tune"]), scenario)
-    made = _predicted(member, table.where(place["blend"]), "blend")
+    member = member_class(candidate.kind).fit(table.where(windows["train"]), table.where(windows["tune"]), scenario)
+    made = _predicted(member, table.where(windows["blend"]), "blend")
     if scenario.refit == "through_blend":
-        member = member.refit(table.where(slice(place["test"].start)))
-    made |= _predicted(member, table.where(place["test"]), "test")
+        member = member.refit(table.where(slice(windows["test"].start)))
+    made |= _predicted(member, table.where(windows["test"]), "test")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**made, "cpu": np.array([time.process_time() - start]), "memory": np.array([peak])}
 

@@ -28,9 +28,9 @@ def contributions(learned: FittedNetworks, dense: Matrix, codes: Codes) -> dict[
     """
     network, made = learned.network, {}
     with jax.default_device(jax_device(learned.document.device)):
-        for place, (task, own) in enumerate(learned.document.tasks.items()):
+        for position, (task, own) in enumerate(learned.document.tasks.items()):
             params, seeds = learned.epochs[own.epochs], learned.document.seeds
-            select = np.eye(network.tasks, dtype=np.float32)[place]
+            select = np.eye(network.tasks, dtype=np.float32)[position]
             each = [{name: part[number] for name, part in params.items()} for number in range(seeds)]
             total = sum(_contributions(network, one, dense, codes, select) for one in each)
             made[task] = np.asarray(total * own.scale / seeds)
@@ -40,16 +40,16 @@ def contributions(learned: FittedNetworks, dense: Matrix, codes: Codes) -> dict[
 def _contributions(
     network: Architecture, params: Params, dense: Matrix, codes: Codes, select: NDArray[np.float32]
 ) -> Values:
-    tables = [params[f"{SHARED}code.{place}"] for place in range(len(network.sizes))]
-    inputs = np.concatenate([dense, *(table[codes[:, place]] for place, table in enumerate(tables))], axis=1)
+    tables = [params[f"{SHARED}code.{position}"] for position in range(len(network.sizes))]
+    inputs = np.concatenate([dense, *(table[codes[:, position]] for position, table in enumerate(tables))], axis=1)
     base = np.concatenate([np.zeros(network.dense, dtype=np.float32), *(table[0] for table in tables)])
     inner = np.asarray(_path_integral(network, params, inputs, base, select), dtype=np.float64)
     cuts = network.dense + np.cumsum([0, *network.embeddings])
     made = [inner[:, : network.dense]]
-    for place in range(len(network.sizes)):
-        table = params[f"wide.code.{place}"] @ select
-        vector = inner[:, cuts[place] : cuts[place + 1]].sum(axis=1)
-        made.append((vector + table[codes[:, place]] - table[0])[:, None])
+    for position in range(len(network.sizes)):
+        table = params[f"wide.code.{position}"] @ select
+        vector = inner[:, cuts[position] : cuts[position + 1]].sum(axis=1)
+        made.append((vector + table[codes[:, position]] - table[0])[:, None])
     return np.concatenate(made, axis=1)
 
 

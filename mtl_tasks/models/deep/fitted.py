@@ -57,9 +57,9 @@ class FittedNetworks:
         made, own = np.empty((len(tasks), len(dense))), self.document.tasks
         for epoch in sorted({own[task].epochs for task in tasks}):
             score = mean_scores(self.network, self.epochs[epoch], dense, codes)
-            for place, task in enumerate(tasks):
+            for position, task in enumerate(tasks):
                 if own[task].epochs == epoch:
-                    made[place] = score[:, self.outputs.index(task)] * own[task].scale + own[task].center
+                    made[position] = score[:, self.outputs.index(task)] * own[task].scale + own[task].center
         return made
 
     def files(self) -> dict[str, bytes]:

@@ -48,7 +48,7 @@ class TuneWatch:
     def after(self, epoch: int, params: Params, trained: Values) -> bool:
         """Judge an epoch; return whether it was the best so far for any task."""
         score = mean_scores(self.network, params, self.rows.dense, self.rows.codes)
-        self.losses.append(np.array([trained, [self._loss(score, place) for place in range(len(self.targets))]]))
+        self.losses.append(np.array([trained, [self._loss(score, position) for position in range(len(self.targets))]]))
         best = self._best()
         self.kept = {one: part for one, part in {**self.kept, epoch: params}.items() if one in best}
         return epoch in best
@@ -56,22 +56,22 @@ class TuneWatch:
     def tasks(self) -> dict[str, DeepTask]:
         """Return how each task was learned."""
         made = {}
-        for place, (task, target) in enumerate(self.targets.items()):
+        for position, (task, target) in enumerate(self.targets.items()):
             loss = LOSSES[target.objective]
             trained, held = (
-                tuple(round(loss.on_curve(float(each[row, place])) * target.scale, DIGITS) for each in self.losses)
+                tuple(round(loss.on_curve(float(each[row, position])) * target.scale, DIGITS) for each in self.losses)
                 for row in range(2)
             )
             curve = LearningCurve(metric=loss.shown, train=trained, tune=held, step=EPOCH)
-            epochs = int(self._best()[place])
+            epochs = int(self._best()[position])
             made[task] = DeepTask(epochs=epochs, center=target.center, scale=target.scale, curve=curve)
         return made
 
-    def _loss(self, score: Values, place: int) -> float:
+    def _loss(self, score: Values, position: int) -> float:
         """Return the loss of an output on the task's labeled rows."""
-        target, weight = list(self.targets.values())[place], self.rows.weights[:, place]
+        target, weight = list(self.targets.values())[position], self.rows.weights[:, position]
         seen = weight > 0
-        return LOSSES[target.objective].value(score[seen, place], self.rows.targets[seen, place], weight[seen])
+        return LOSSES[target.objective].value(score[seen, position], self.rows.targets[seen, position], weight[seen])
 
     def _best(self) -> NDArray[np.int64]:
         """Return each task's best epoch, counted from 1."""
@@ -162,7 +162,7 @@ def _importance(learned: FittedNetworks, rows: EncodedRows) -> dict[str, tuple[t
 def _sharing(tasks: tuple[str, ...], course: Course) -> Sharing:
     pairs = [(first, second) for first in range(len(tasks)) for second in range(first + 1, len(tasks))]
     cosines = {f"{tasks[i]}|{tasks[j]}": _rounded([each[i, j] for each in course.cosines]) for i, j in pairs}
-    weights = {task: _rounded([each[place] for each in course.weights]) for place, task in enumerate(tasks)}
+    weights = {task: _rounded([each[position] for each in course.weights]) for position, task in enumerate(tasks)}
     return Sharing(cosines=cosines, weights=weights, step=PERIOD)
 
 

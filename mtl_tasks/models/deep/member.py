@@ -62,12 +62,12 @@ class DeepMember(Member):
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`; NumPy alone is needed."""
         wanted, encoder = list(self.scenario.tasks if tasks is None else tasks), self.learned.encoder
-        known = encoder.chosen(features, self.kind)
-        raw = np.empty((len(wanted), len(known)))
-        for start in range(0, len(known), CHUNK):
-            part = known.iloc[start : start + CHUNK]
+        read = encoder.chosen(features, self.kind)
+        raw = np.empty((len(wanted), len(read)))
+        for start in range(0, len(read), CHUNK):
+            part = read.iloc[start : start + CHUNK]
             raw[:, start : start + len(part)] = self.learned.scores(encoder.dense(part), encoder.codes(part), wanted)
-        return {task: as_predicted(raw[place], self.scenario.tasks[task]) for place, task in enumerate(wanted)}
+        return {task: as_predicted(raw[position], self.scenario.tasks[task]) for position, task in enumerate(wanted)}
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`; a document and an npz file."""

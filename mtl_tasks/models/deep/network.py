@@ -67,9 +67,9 @@ class Architecture:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter."""
         made: dict[str, tuple[int, ...]] = {"wide.bias": (self.tasks,), "wide.dense": (self.dense, self.tasks)}
-        for place, (size, width) in enumerate(zip(self.sizes, self.embeddings, strict=True)):
-            made[f"wide.code.{place}"] = (size, self.tasks)
-            made[f"{SHARED}code.{place}"] = (size, width)
+        for position, (size, width) in enumerate(zip(self.sizes, self.embeddings, strict=True)):
+            made[f"wide.code.{position}"] = (size, self.tasks)
+            made[f"{SHARED}code.{position}"] = (size, width)
         inputs = self.dense + sum(self.embeddings)
         for layer, units in enumerate(self.layers):
             made |= self._layer_shapes(layer, inputs, units)
@@ -133,10 +133,10 @@ def scores(
     drop
         What drops hidden units; None when predicting.
     """
-    vectors = [params[f"{SHARED}code.{place}"][codes[:, place]] for place in range(len(network.sizes))]
+    vectors = [params[f"{SHARED}code.{position}"][codes[:, position]] for position in range(len(network.sizes))]
     wide = params["wide.bias"]
-    for place in range(len(network.sizes)):
-        wide = wide + params[f"wide.code.{place}"][codes[:, place]]
+    for position in range(len(network.sizes)):
+        wide = wide + params[f"wide.code.{position}"][codes[:, position]]
     return wide + inner_scores(xp, network, params, xp.concatenate([dense, *vectors], axis=1), drop)
 
 

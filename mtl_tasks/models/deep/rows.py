@@ -88,10 +88,10 @@ class EncodedRows:
         rows = taken(len(table), every)
         dense = np.empty((rows, len(encoder.dense_names)), dtype=np.float32)
         codes = np.empty((rows, len(encoder.levels)), dtype=np.int32)
-        for place, part in chunks(table, every):
+        for position, part in chunks(table, every):
             if window is not None:
                 check_features(part, window, scenario.file)
-            dense[place], codes[place] = encoder.dense(part), encoder.codes(part)
+            dense[position], codes[position] = encoder.dense(part), encoder.codes(part)
         values, weights = (np.zeros((rows, len(targets)), dtype=np.float32) for _ in range(2))
         for column, (task, target) in enumerate(targets.items()):
             own = rows_of(table, task, every)

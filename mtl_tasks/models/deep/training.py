@@ -109,7 +109,7 @@ class Fit:
     def _start(self) -> dict[str, Any]:
         settings, tasks = self.plan.settings, len(self.tasks)
         each = [self.plan.network.initial(self.bias, self.seed, number) for number in range(settings.seeds)]
-        params = {name: np.stack([one[name] for one in each]) for name in each[0]}
+        params = {name: np.stack([first[name] for first in each]) for name in each[0]}
         if settings.task_weighting == "uncertainty":
             params[LOG_VARIANCE] = np.zeros((settings.seeds, tasks), dtype=np.float32)
         zeros = {name: np.zeros_like(part) for name, part in params.items()}
@@ -181,10 +181,10 @@ def _learned_weights(params: Params, tasks: int) -> Values:
 def _steps(plan: Plan, state: dict[str, Any], batches: Any, weights: Any) -> tuple[dict[str, Any], Any]:
     """Return the state of every network after some steps, and losses, float32 (seeds, steps, tasks)."""
 
-    def one(own: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def train(own: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         return jax.lax.scan(lambda before, batch: _step(plan, before, batch, weights), own, batches)
 
-    return jax.vmap(one)(state)
+    return jax.vmap(train)(state)
 
 
 def _step(plan: Plan, state: dict[str, Any], batch: Any, weights: Any) -> tuple[dict[str, Any], Any]:

@@ -90,8 +90,8 @@ def _without_conflicts(each: Params, key: Any) -> Params:
     for task in range(len(rows)):
         own = rows[task]
         order = jax.random.permutation(jax.random.fold_in(key, task), len(rows))
-        for place in range(len(rows)):
-            other = order[place]
+        for position in range(len(rows)):
+            other = order[position]
             against = jnp.where(other == task, 0.0, jnp.minimum(own @ rows[other] / squares[other], 0.0))
             own = own - against * rows[other]
         total = total + own

@@ -32,6 +32,7 @@ WEIGHTS: Final = "linear.npz"
 # From strong to weak, as each fit starts from the one before. scikit-learn calls it alpha, or 1 / C.
 PENALTIES: Final = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
 STEPS: Final = 200  # of a fit
+TOLERANCE: Final = 1e-3  # of the gradient of a logistic regression, relative to the label's variance
 EXPLAINED: Final = 2_000  # rows of an explanation
 _ARRAYS: Final = {**ARRAYS, "weights": ("f", 2), "intercepts": ("f", 1), "means": ("f", 1), "spreads": ("f", 1)}
 
@@ -225,7 +226,9 @@ def _path(kind: str, inputs: Matrix, rows: TaskRows, penalties: Sequence[float])
         if kind == "regression":
             model: Any = Ridge(alpha=penalty, solver="cholesky")
         elif penalty == penalties[0]:
-            model = LogisticRegression(C=1 / penalty, max_iter=STEPS, warm_start=True)
+            rate = float(np.average(rows.label, weights=rows.weight))
+            tolerance = TOLERANCE * rate * (1 - rate)  # gradients are as small as positives are rare
+            model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=STEPS, warm_start=True)
         else:
             model.set_params(C=1 / penalty)
         model.fit(inputs, label, sample_weight=rows.weight)

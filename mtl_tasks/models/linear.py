@@ -119,7 +119,7 @@ class LinearMember(Member):
 
     def _scores(self, matrix: Matrix, task: str) -> Values:
         row = list(self._tasks).index(task)
-        return np.asarray(matrix @ self._fitted.weights[row] + self._fitted.intercepts[row])
+        return _score(matrix, (self._fitted.weights[row], float(self._fitted.intercepts[row])))
 
     def _predicted(self, score: Values, task: str) -> Values:
         settings = self.scenario.tasks[task]
@@ -207,8 +207,7 @@ def _choose(kind: str, train: tuple[Matrix, TaskRows], tune: tuple[Matrix, TaskR
     best: _Found | None = None
     inputs, rows = tune
     for penalty, found in zip(PENALTIES, _path(kind, *train, PENALTIES), strict=True):
-        score = inputs @ found[0] + found[1]
-        losses[penalty] = LOSSES[kind].value(score, rows.label, rows.weight)
+        losses[penalty] = LOSSES[kind].value(_score(inputs, found), rows.label, rows.weight)
         if losses[penalty] > min(losses.values()):
             break
         best = found
@@ -233,6 +232,12 @@ def _path(kind: str, inputs: Matrix, rows: TaskRows, penalties: Sequence[float])
             model.set_params(C=1 / penalty)
         model.fit(inputs, label, sample_weight=rows.weight)
         yield np.ravel(model.coef_).astype(np.float64), float(np.ravel(model.intercept_)[0])
+
+
+def _score(inputs: Matrix, found: _Found) -> Values:
+    """Return scores, float64 (n,); the inputs are not copied to a wider type."""
+    weights, intercept = found
+    return np.asarray((inputs @ weights.astype(np.float32)).astype(np.float64) + intercept)
 
 
 def _joined(found: dict[str, _Found], matrix: Matrix) -> LinearWeights:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.core.arrays import row_products
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import TaskRows, span
@@ -237,7 +238,7 @@ def _path(kind: str, inputs: Matrix, rows: TaskRows, penalties: Sequence[float])
 def _score(inputs: Matrix, found: _Found) -> Values:
     """Return scores, float64 (n,); the inputs are not copied to a wider type."""
     weights, intercept = found
-    return np.asarray((inputs @ weights.astype(np.float32)).astype(np.float64) + intercept)
+    return np.asarray(row_products(inputs, weights.astype(np.float32)).astype(np.float64) + intercept)
 
 
 def _joined(found: dict[str, _Found], matrix: Matrix) -> LinearWeights:

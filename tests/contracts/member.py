@@ -121,6 +121,12 @@ class MemberContract:
         assert list(some) == ["purchase"]
         assert np.array_equal(some["purchase"], fitted.predict(unseen.features)["purchase"])
 
+    def test_a_prediction_does_not_depend_on_the_other_rows(self, fitted: Member, unseen: Table) -> None:
+        whole = fitted.predict(unseen.features)
+        for rows in (slice(0, 1), slice(7, 20), slice(100, 400)):
+            part = fitted.predict(unseen.features.iloc[rows])
+            assert all(np.array_equal(part[task], whole[task][rows]) for task in whole)
+
     def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
         predictions = fitted.predict(unseen.features)
         for task in ("like", "purchase"):

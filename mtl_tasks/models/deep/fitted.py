@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.deep.network import Architecture, Params, scores
-from mtl_tasks.models.encoding import ARRAYS, CHUNK, Codes, FeatureEncoder, Matrix
+from mtl_tasks.models.encoding import ARRAYS, Codes, FeatureEncoder, Matrix
 from mtl_tasks.models.member import model_file
 from mtl_tasks.scenario.deep import DEEP
 from mtl_tasks.store.artifacts import to_json
@@ -22,6 +22,7 @@ Values = NDArray[np.float64]
 
 FILE: Final = "deep.json"
 WEIGHTS: Final = "deep.npz"
+BLOCK: Final = 512  # rows scored at a time, always: with their number BLAS changes the order of its sums
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,15 @@ class FittedNetworks:
 
 
 def mean_scores(network: Architecture, params: Params, dense: Matrix, codes: Codes) -> Values:
-    """Return the outputs, float64 (n, tasks), averaged over the seeds."""
+    """Return the outputs, float64 (n, tasks), averaged over the seeds; a row's do not depend on the other rows."""
     seeds, total = len(params["wide.bias"]), np.zeros((len(dense), network.tasks))
     for number in range(seeds):
         own = {name: part[number] for name, part in params.items()}
-        for start in range(0, len(dense), CHUNK):
-            rows = slice(start, start + CHUNK)
-            total[rows] += scores(np, network, own, dense[rows], codes[rows])
+        for start in range(0, len(dense), BLOCK):
+            rows = slice(start, start + BLOCK)
+            missing = max(0, start + BLOCK - len(dense))
+            block = (np.pad(part[rows], ((0, missing), (0, 0))) for part in (dense, codes))
+            total[rows] += scores(np, network, own, *block)[: BLOCK - missing]
     return np.asarray(total / seeds)
 
 

@@ -22,7 +22,9 @@ Values = NDArray[np.float64]
 
 FILE: Final = "deep.json"
 WEIGHTS: Final = "deep.npz"
-BLOCK: Final = 512  # rows scored at a time, always: with their number BLAS changes the order of its sums
+# Rows scored at a time, in double precision: the order of BLAS's sums depends on their number, and in single precision on
+# a row's position among them.
+BLOCK: Final = 512
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,13 @@ def mean_scores(network: Architecture, params: Params, dense: Matrix, codes: Cod
     """Return the outputs, float64 (n, tasks), averaged over the seeds; a row's do not depend on the other rows."""
     seeds, total = len(params["wide.bias"]), np.zeros((len(dense), network.tasks))
     for number in range(seeds):
-        own = {name: part[number] for name, part in params.items()}
+        own = {name: part[number].astype(np.float64) for name, part in params.items()}
         for start in range(0, len(dense), BLOCK):
             rows = slice(start, start + BLOCK)
             missing = max(0, start + BLOCK - len(dense))
-            block = (np.pad(part[rows], ((0, missing), (0, 0))) for part in (dense, codes))
-            total[rows] += scores(np, network, own, *block)[: BLOCK - missing]
+            inputs, kinds = (np.pad(part[rows], ((0, missing), (0, 0))) for part in (dense, codes))
+            made = scores(np, network, own, inputs.astype(np.float64), kinds)
+            total[rows] += made[: BLOCK - missing].astype(np.float32)
     return np.asarray(total / seeds)
 
 

@@ -22,8 +22,8 @@ Values = NDArray[np.float64]
 
 FILE: Final = "deep.json"
 WEIGHTS: Final = "deep.npz"
-# Rows scored at a time, in double precision: the order of BLAS's sums depends on their number, and in single precision on
-# a row's position among them.
+# Rows scored at a time, in double precision: the order of BLAS's sums depends on their number, and in single precision
+# on a row's position among them.
 BLOCK: Final = 512
 
 

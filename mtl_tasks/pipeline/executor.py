@@ -56,7 +56,7 @@ class Shard:
 
 
 class ShardResult(NamedTuple):
-    """What a shard makes: a table with a row's user, and a JSON-serializable document."""
+    """Result of a shard: a table with a row's user, and a JSON-serializable document."""
 
     frame: pd.DataFrame
     document: dict[str, Any]

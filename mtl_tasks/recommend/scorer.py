@@ -41,7 +41,7 @@ class Scorer:
     scenario: Scenario
     factor_models: FactorModels
     members: dict[str, Member]
-    fusions: dict[str, Fitted]
+    fusions: Mapping[str, Fitted]
     ranker: Ranker = field(default_factory=UtilityRanker)
     towers: TwoTower | None = None
 

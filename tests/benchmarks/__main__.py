@@ -14,6 +14,7 @@ from tests.benchmarks import (
     board,
     boosting,
     candidates,
+    compress,
     data,
     deep,
     devices,
@@ -40,6 +41,7 @@ SECTIONS = (
     "scoring",
     "candidates",
     "tuning",
+    "compress",
 )
 
 
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store",
         default=".bench/store",
-        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates and deep",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, deep and compress",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -118,6 +120,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
         "board": lambda: board.main(arguments.runs, console),
+        "compress": lambda: compress.main(store),
         "device": lambda: devices.main(
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 from mtl_tasks.core.errors import ConfigError
 
@@ -26,7 +26,7 @@ def check_installed() -> None:
         )
 
 
-def resolve_device(asked: Literal["auto", "cpu", "gpu"]) -> str:
+def resolve_device(asked: str) -> str:
     """Return ``cpu`` or ``gpu``; ``auto`` takes a GPU if JAX has one, else the CPU.
 
     Raises

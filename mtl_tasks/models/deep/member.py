@@ -35,6 +35,11 @@ class DeepMember(Member):
         self.learned = learned
 
     @classmethod
+    def resolve_device(cls, requested: str) -> str:
+        """See :class:`Member`."""
+        return resolve_device(requested)
+
+    @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
         """See :class:`Member`; the number of epochs of each task is chosen on ``tune``.
 
@@ -45,7 +50,7 @@ class DeepMember(Member):
         DataError
             If the data cannot be learned from, or a loss is not finite.
         """
-        device = resolve_device(scenario.deep.device)
+        device = cls.resolve_device(scenario.deep.device)
         from mtl_tasks.models.deep.learning import learn
 
         check_labels(train, tune, scenario)

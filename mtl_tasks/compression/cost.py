@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.models import Member
+from mtl_tasks.models.baselines import BaselineMember
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.models.boosting.model_text import split_text
 from mtl_tasks.models.boosting.trees import TaskTrees
 from mtl_tasks.models.cascade import CascadeMember
-from mtl_tasks.models.linear import LinearMember
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def member_cost(member: Member, tasks: Collection[str]) -> Cost:
     """
     if isinstance(member, BoostedMember):
         return _boosted_cost(member, tasks)
-    if isinstance(member, LinearMember):
+    if isinstance(member, BaselineMember):
         return Cost(0, float(sum(len(member.model(task)["weights"]) for task in tasks)))
     raise ConfigError(
         f"compress: the operations of the member {member.kind!r} cannot be counted, so that nothing can be compared "

@@ -13,10 +13,10 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.export.scoring import MANIFEST, SCHEMA
 from mtl_tasks.models import Member
+from mtl_tasks.models.baselines import BaselineMember
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.models.boosting.trees import to_bytes
 from mtl_tasks.models.cascade import CascadeMember
-from mtl_tasks.models.linear import LinearMember
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
 
@@ -123,7 +123,7 @@ def _cascade(member: Member, tasks: list[str]) -> Exported:
 
 
 def _columns(member: Member, tasks: list[str]) -> Exported:
-    assert isinstance(member, LinearMember)
+    assert isinstance(member, BaselineMember)
     models = {task: member.model(task) for task in tasks}
     numbers = list(dict.fromkeys(name for model in models.values() for name in model["columns"]))
     return Exported("columns", models, {}, numbers, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
@@ -13,7 +13,6 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.binning import Encoder, Matrix
@@ -32,8 +31,9 @@ from mtl_tasks.models.boosting.trees import (
     to_bytes,
 )
 from mtl_tasks.models.checks import check_features, check_learnable
-from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, within_range
-from mtl_tasks.scenario import Boosting, Scenario, Task
+from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns
+from mtl_tasks.models.targets import as_learned, as_predicted
+from mtl_tasks.scenario import Boosting, Scenario
 from mtl_tasks.store.artifacts import to_json
 
 Values = NDArray[np.float64]
@@ -161,7 +161,7 @@ class BoostedMember(Member):
         """
         device = cls.resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
-        train, tune = (_as_learned(table, scenario) for table in (train, tune))
+        train, tune = (as_learned(table, scenario) for table in (train, tune))
         with at_work(device):
             learned = cls._learn(FitContext(train, tune, scenario, device, None, earlier))
         return cls(scenario, learned, device)
@@ -174,7 +174,7 @@ class BoostedMember(Member):
         earlier
             The member this one was warm-started from, if any, refitted.
         """
-        table = _as_learned(table, self.scenario)
+        table = as_learned(table, self.scenario)
         with at_work(self._device):
             learned = self._learn(FitContext(table, None, self.scenario, self._device, self._learned, earlier))
         return type(self)(self.scenario, learned, self._device)
@@ -198,7 +198,7 @@ class BoostedMember(Member):
         return self._scores(self._matrix(features), tasks)
 
     def _predictions(self, raw: dict[str, Values]) -> Predictions:
-        return {task: _as_predicted(values, self.scenario.tasks[task]) for task, values in raw.items()}
+        return {task: as_predicted(values, self.scenario.tasks[task]) for task, values in raw.items()}
 
     def _matrix(self, features: pd.DataFrame) -> Matrix:
         known = self._encoder
@@ -294,27 +294,6 @@ class BoostedMember(Member):
     @staticmethod
     def _rounds(trees: TaskTrees) -> str:
         return ", ".join(str(count) for count in trees.rounds)
-
-
-def _as_learned(table: Table, scenario: Scenario) -> Table:
-    """Scale labels that are learned as fractions to between 0 and 1."""
-    labels = dict(table.labels)
-    for name, task in scenario.tasks.items():
-        if task.objective == "fraction" and task.limits is not None:
-            low, high = task.limits
-            labels[name] = np.clip((labels[name] - low) / (high - low), 0, 1).astype(np.float32)
-    return replace(table, labels=labels)
-
-
-def _as_predicted(raw: Values, task: Task) -> Values:
-    """Convert raw scores to predictions: a value within the task's limits, or a probability."""
-    if task.objective == "regression":
-        return within_range(raw, task)
-    probability: Values = expit(raw)
-    if task.objective == "fraction" and task.limits is not None:
-        low, high = task.limits
-        return low + (high - low) * probability
-    return probability
 
 
 def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:

@@ -1,4 +1,4 @@
-"""Checks of training data before trees grow: LightGBM silently accepts most data that it cannot learn from."""
+"""Checks of training data before a fit: LightGBM silently accepts most data that it cannot learn from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from mtl_tasks.scenario.rows_needed import room_faults
 
 
 def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
+    """As :func:`check_labels`, and raise if a train window is too short for the settings of boosted trees."""
+    check_labels(train, tune, scenario)
+    for name in scenario.tasks:
+        for fault in room_faults(name, len(train.rows(name).label), scenario):
+            raise DataError(fault)
+
+
+def check_labels(train: Table, tune: Table, scenario: Scenario) -> None:
     """Raise on the first fault of labels or weights that makes training fail or useless.
 
     Raises
@@ -26,13 +34,10 @@ def check_learnable(train: Table, tune: Table, scenario: Scenario) -> None:
             rows = table.rows(name)
             _check_labels(name, task.kind, rows.label, where, f"lengthen windows.{window} in {scenario.file}")
             _check_weights(name, rows, where, scenario.file)
-    for name in scenario.tasks:
-        for fault in room_faults(name, len(train.rows(name).label), scenario):
-            raise DataError(fault)
 
 
 def check_features(features: pd.DataFrame, window: str, file: str) -> None:
-    """Raise on the first column that trees cannot be trained on.
+    """Raise on the first column that no model can be trained on.
 
     Raises
     ------
@@ -52,7 +57,7 @@ def _check_column(name: str, column: pd.Series, where: str, file: str) -> None:
         return
     if column.dtype != np.float32:
         raise DataError(
-            f"feature {name!r}: its type is {column.dtype} in {where}, trees take float32, or category for a column "
+            f"feature {name!r}: its type is {column.dtype} in {where}, models take float32, or category for a column "
             "of kinds: convert it when features are built"
         )
     infinite = int(np.isinf(column.to_numpy()).sum())

@@ -1,11 +1,11 @@
-"""Calibrated linear models of a few columns: the popularity baseline and the factors alone."""
+"""Linear models of all features: logistic regression of a binary task, ridge regression of a number."""
 
 from __future__ import annotations
 
-import json
-from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Self
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -13,84 +13,118 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from mtl_tasks.core.arrays import row_products
-from mtl_tasks.core.errors import ArtifactError, DataError
-from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, select
-from mtl_tasks.models.calibration import logit
-from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, within_range
+from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.models.boosting.losses import LOSSES
+from mtl_tasks.models.boosting.task_rows import TaskRows, span
+from mtl_tasks.models.checks import check_features, check_labels
+from mtl_tasks.models.contributions import effects_of, shares_of
+from mtl_tasks.models.encoding import ARRAYS, CHUNK, FeatureEncoder, Matrix, chunks, spacing, taken
+from mtl_tasks.models.member import Member, Predictions, Table, model_file, within_range
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
+from mtl_tasks.store.codecs import REMEDY, pack_arrays, parse_json, unpack_arrays
+from mtl_tasks.store.documents.members import LinearDocument, LinearTask
 
-FILE = "linear.json"
-# How a column enters a linear model: unchanged, as a logarithm (counts), or as log-odds (rates).
-Transform = Literal["identity", "log1p", "logit"]
-# On the raw scale, a few users who like everything distorted the weights for all users; AUC of likes of videos was .009
-# lower.
-_TRANSFORMS: Final[dict[ColumnKind, Transform]] = {"count": "log1p", "rate": "logit"}
+Values = NDArray[np.float64]
+_Found = tuple[Values, float]  # weights and intercept
 
-_Wanted = tuple[ColumnKind, Subject, str | None, int | None]  # kind, about, task and days of a feature column
+FILE: Final = "linear.json"
+WEIGHTS: Final = "linear.npz"
+# From strong to weak, as each fit starts from the one before. scikit-learn calls it alpha, or 1 / C.
+PENALTIES: Final = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
+STEPS: Final = 200  # of a fit
+TOLERANCE: Final = 1e-3  # of the gradient of a logistic regression, relative to the label's variance
+EXPLAINED: Final = 2_000  # rows of an explanation
+_ARRAYS: Final = {**ARRAYS, "weights": ("f", 2), "intercepts": ("f", 1), "means": ("f", 1), "spreads": ("f", 1)}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinearWeights:
+    """What is fitted.
+
+    Attributes
+    ----------
+    weights
+        float64 (tasks, inputs).
+    intercepts
+        float64 (tasks,).
+    means, spreads
+        float64 (inputs,): mean and standard deviation of the inputs of the fitted rows.
+    """
+
+    weights: Values
+    intercepts: Values
+    means: Values
+    spreads: Values
 
 
 class LinearMember(Member):
-    """Least squares for a regression, logistic regression for a binary task, on the columns a subclass names.
+    """Logistic or ridge regression of every task on all features, encoded as :class:`FeatureEncoder` says.
 
-    A missing value is replaced by the column's mean and sets an indicator.
+    A task's L2 penalty is the one with the least loss on tune. Boosted trees find steps and interactions; a smooth sum
+    over all columns errs differently, which is what a fusion gains from.
     """
 
-    note: ClassVar[str]
+    kind = "linear"
 
-    def __init__(self, scenario: Scenario, models: dict[str, dict[str, list[Any]]]) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        encoder: FeatureEncoder,
+        tasks: dict[str, LinearTask],
+        fitted: LinearWeights,
+        every: int,
+    ) -> None:
         super().__init__(scenario)
-        self._models = models
-
-    @classmethod
-    @abstractmethod
-    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
-        """Return the columns of the task's model, chosen by what they hold, with their transforms."""
-
-    @classmethod
-    def reads(cls, scenario: Scenario, columns: Sequence[FeatureColumn]) -> list[str]:
-        """See :class:`Member`."""
-        used = {name for task in scenario.tasks for name in cls.columns_of(task, scenario, columns)}
-        return [column.name for column in columns if column.name in used]
+        self._encoder, self._tasks, self._fitted, self._every = encoder, tasks, fitted, every
 
     @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
-        """See :class:`Member`; nothing is chosen on ``tune``, so it is trained on like ``train``."""
-        both = Table(
-            pd.concat([train.features, tune.features], ignore_index=True),
-            {task: np.concatenate([train.labels[task], tune.labels[task]]) for task in scenario.tasks},
-            columns=train.columns,
-        )
-        return cls._fit(both, scenario)
+        """See :class:`Member`; the penalty of each task is chosen on ``tune``."""
+        check_labels(train, tune, scenario)
+        encoder = FeatureEncoder.learn(train)
+        matrix, every = _encoded(encoder, train, "train", scenario)
+        tune_matrix, tune_every = _encoded(encoder, tune, "tune", scenario)
+        choices, found = {}, {}
+        for task, settings in sorted(scenario.tasks.items()):  # as the file has them
+            rows, held = _rows(train, task, every), _rows(tune, task, tune_every)
+            inputs, outputs = (
+                part[span(own.positions, len(part))] for part, own in ((matrix, rows), (tune_matrix, held))
+            )
+            choices[task], found[task] = _choose(settings.kind, (inputs, rows), (outputs, held))
+        return cls(scenario, encoder, choices, _joined(found, matrix), every)
 
     def refit(self, table: Table) -> Self:
-        """See :class:`Member`."""
-        return self._fit(table, self.scenario)
-
-    @classmethod
-    def _fit(cls, table: Table, scenario: Scenario) -> Self:
-        models, features = {}, table.features
-        for task, settings in scenario.tasks.items():
-            label = table.labels[task]
-            seen, columns = ~np.isnan(label), cls.columns_of(task, scenario, table.columns)
-            models[task] = _fit_task(features.loc[seen, list(columns)], columns, label[seen], settings.kind)
-        return cls(scenario, models)
+        """See :class:`Member`; the encoding is learned again, on the given rows."""
+        encoder = FeatureEncoder.learn(table)
+        matrix, every = _encoded(encoder, table, None, self.scenario)
+        found = {}
+        for task, chosen in self._tasks.items():
+            rows = _rows(table, task, every)
+            inputs = matrix[span(rows.positions, len(matrix))]
+            found[task] = next(_path(self.scenario.tasks[task].kind, inputs, rows, [chosen.penalty]))
+        return type(self)(self.scenario, encoder, self._tasks, _joined(found, matrix), every)
 
     def predict(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> Predictions:
         """See :class:`Member`."""
-        wanted = self.scenario.tasks if tasks is None else tasks
-        return {task: self._predict_task(features, task) for task in wanted}
+        wanted = list(self.scenario.tasks if tasks is None else tasks)
+        read = self._encoder.chosen(features, self.kind)
+        scores = np.empty((len(wanted), len(read)))
+        for start in range(0, len(read), CHUNK):
+            matrix = self._encoder.one_hot(read.iloc[start : start + CHUNK])
+            for position, task in enumerate(wanted):
+                scores[position, start : start + len(matrix)] = self._scores(matrix, task)
+        return {task: self._predicted(score, task) for task, score in zip(wanted, scores, strict=True)}
 
-    def _predict_task(self, features: pd.DataFrame, task: str) -> NDArray[np.float64]:
-        model = self._models[task]
-        known = require_columns(features, model["columns"], self.kind)
-        design = _design(known, model["transforms"], np.array(model["mean"]))
-        scaled = (design - np.array(model["centre"])) / np.array(model["scale"])
-        value = row_products(scaled, np.array(model["weights"]))
-        value = value + model["intercept"][0]
-        if self.scenario.tasks[task].kind == "binary":
-            return np.asarray(expit(value))
-        return within_range(np.asarray(value), self.scenario.tasks[task])
+    def _scores(self, matrix: Matrix, task: str) -> Values:
+        row = list(self._tasks).index(task)
+        return _score(matrix, (self._fitted.weights[row], float(self._fitted.intercepts[row])))
+
+    def _predicted(self, score: Values, task: str) -> Values:
+        settings = self.scenario.tasks[task]
+        return np.asarray(expit(score)) if settings.kind == "binary" else within_range(score, settings)
 
     def model(self, task: str) -> dict[str, list[Any]]:
         """Return a task's model: its columns with their transforms and means, and the standardized weights."""
@@ -98,130 +132,125 @@ class LinearMember(Member):
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`."""
-        return {FILE: to_json(self._models)}
+        document = LinearDocument(tasks=self._tasks, encoder=self._encoder.document(), every=self._every)
+        fitted = self._fitted
+        arrays = {"weights": fitted.weights, "intercepts": fitted.intercepts}
+        arrays |= {"means": fitted.means, "spreads": fitted.spreads, **self._encoder.arrays()}
+        return {FILE: to_json(document.to_stored()), WEIGHTS: pack_arrays(arrays)}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes], scenario: Scenario) -> Self:
         """See :class:`Member`."""
-        models = json.loads(model_file(files, FILE, cls.kind))
-        if set(models) != set(scenario.tasks):
-            raise ArtifactError(f"{cls.kind}: the file has tasks {sorted(models)}, expected {sorted(scenario.tasks)}")
-        for model in models.values():
-            model.setdefault("transforms", [_by_name(name) for name in model["columns"]])
-        return cls(scenario, models)
+        written = parse_json(model_file(files, FILE, cls.kind), FILE)
+        document = LinearDocument.parse(written, FILE)
+        if set(document.tasks) != set(scenario.tasks):
+            raise ArtifactError(f"{cls.kind}: has tasks {sorted(document.tasks)}, expected {sorted(scenario.tasks)}")
+        arrays = unpack_arrays(model_file(files, WEIGHTS, cls.kind), _ARRAYS, WEIGHTS)
+        encoder = FeatureEncoder.from_parts(document.encoder, arrays, WEIGHTS)
+        tasks, width = len(document.tasks), len(encoder.one_hot_names)
+        for name, shape in (
+            ("weights", (tasks, width)),
+            ("intercepts", (tasks,)),
+            ("means", (width,)),
+            ("spreads", (width,)),
+        ):
+            if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+                raise ArtifactError(
+                    f"{WEIGHTS}: {name!r} has shape {arrays[name].shape}, expected {shape} of numbers; {REMEDY}"
+                )
+        fitted = LinearWeights(*(arrays[name] for name in ("weights", "intercepts", "means", "spreads")))
+        return cls(scenario, encoder, document.tasks, fitted, document.every)
 
     def describe(self) -> dict[str, Any]:
         """See :class:`Member`."""
-        tasks = {
-            task: {"note": self.note, "rounds": None, "curve": None, "importance": _shares(model)}
-            for task, model in self._models.items()
-        }
+        tasks = {}
+        for task in self.scenario.tasks:
+            size = np.abs(self._fitted.weights[list(self._tasks).index(task)]) * self._fitted.spreads
+            shares = shares_of(size, self._encoder.one_hot_names)
+            tasks[task] = {"note": self._note(task), "rounds": None, "curve": None, "importance": shares}
         return {"kind": self.kind, "device": "cpu", "tasks": tasks}
 
+    def _note(self, task: str) -> str:
+        model = "logistic" if self.scenario.tasks[task].kind == "binary" else "ridge"
+        part = "" if self._every == 1 else f", fitted on one row in {self._every}"
+        return f"{model} regression on all features, L2 penalty chosen on tune: {self._tasks[task].penalty:g}{part}"
 
-class PopularityMember(LinearMember):
-    """Popularity, activity, and damped user and item biases: the baseline that every other member must beat."""
-
-    kind = "popularity"
-    note = "counts and rates of item and user; damped user and item bias for a regression"
-
-    @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
-        """Return the expected label of a regression, rates of a binary task, or log counts if negatives are sampled."""
-        windows = scenario.features.windows
-        if scenario.tasks[task].kind == "regression":
-            return _chosen(columns, ("baseline", "pair", task, None))
-        if not scenario.tasks[task].sampled:
-            sides: tuple[Subject, ...] = ("user", "item")
-            return _chosen(columns, *(("rate", side, task, None) for side in sides), ("rate", "item", task, windows[0]))
-        recent: list[_Wanted] = [("count", "item", None, days) for days in windows]
-        return _chosen(columns, ("count", "item", None, None), *recent, ("count", "user", None, None))
+    def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:
+        """See :class:`Member`; a weight times an input's distance from its mean is the SHAP value of a linear model."""
+        order = np.sort(np.random.default_rng(seed).permutation(len(features))[:EXPLAINED])
+        rows = self._encoder.chosen(features, self.kind).iloc[order]
+        distance = self._encoder.one_hot(rows) - self._fitted.means
+        made = {}
+        for task in self.scenario.tasks:
+            parts = distance * self._fitted.weights[list(self._tasks).index(task)]
+            made[task] = effects_of(parts, self._encoder.one_hot_names, rows)
+        return made
 
 
-class AlsMember(LinearMember):
-    """Calibrated factors: dot products and cosines, plus the popularity columns unless negatives are sampled."""
-
-    kind = "als"
-    note = "dot product and cosines of the factors, calibrated"
-
-    @classmethod
-    def columns_of(cls, task: str, scenario: Scenario, columns: Sequence[FeatureColumn]) -> dict[str, Transform]:
-        """Return factor columns, and those of popularity if factors only explain its residual."""
-        taste = _chosen(
-            columns,
-            ("factor_score", "pair", None, None),
-            ("factor_cosine", "pair", None, None),
-            ("factor_norm", "user", None, None),
-        )
-        if scenario.tasks[task].sampled:
-            return taste
-        # Rating factors are fitted for regressions only.
-        kinds: tuple[ColumnKind, ...] = ("factor_residual", "neighbor_residual")
-        own = [name for kind in kinds for name in select(columns, kind, "pair", task)]
-        known = PopularityMember.columns_of(task, scenario, columns)
-        return known | dict.fromkeys(own, "identity") | taste
+def _encoded(encoder: FeatureEncoder, table: Table, window: str | None, scenario: Scenario) -> tuple[Matrix, int]:
+    """Return inputs, float32 (n, inputs), of every k-th row of a table, and k; without a window it is not checked."""
+    width = len(encoder.one_hot_names)
+    every = spacing(len(table), width)
+    if every > 1:
+        log.info("%s: linear: one row in %d of %d is used, to bound memory", scenario.name, every, len(table))
+    matrix = np.empty((taken(len(table), every), width), dtype=np.float32)
+    for position, part in chunks(table, every):
+        if window is not None:
+            check_features(part, window, scenario.file)
+        matrix[position] = encoder.one_hot(part)
+    return matrix, every
 
 
-def _chosen(columns: Sequence[FeatureColumn], *wanted: _Wanted) -> dict[str, Transform]:
-    """Return the columns with the wanted properties, in the order in which these are given, with their transforms."""
-    chosen: dict[str, Transform] = {}
-    for properties in wanted:
-        names = select(columns, *properties)
-        if not names:
-            kind, about, task, days = properties
-            raise DataError(
-                f"none of the {len(columns)} declared features is of kind {kind!r} about {about!r} (task {task}, days "
-                f"{days}), which a linear member needs: pass the declarations of all features (Table.columns)"
-            )
-        chosen |= dict.fromkeys(names, _TRANSFORMS.get(properties[0], "identity"))
-    return chosen
+def _rows(table: Table, task: str, every: int) -> TaskRows:
+    weight = table.weights.get(task)
+    return TaskRows.of(table.labels[task][::every], None if weight is None else weight[::every])
 
 
-def _fit_task(
-    features: pd.DataFrame, transforms: Mapping[str, Transform], label: NDArray[np.float32], kind: str
-) -> dict[str, list[Any]]:
-    from sklearn.linear_model import LinearRegression, LogisticRegression  # takes seconds to import
-
-    mean = features.mean().fillna(0.0).to_numpy(dtype=np.float64)
-    design = _design(features, list(transforms.values()), mean)
-    centre, scale = design.mean(axis=0), design.std(axis=0)
-    scale[scale == 0] = 1.0
-    design -= centre  # in place: at ten million events a copy takes more than a gigabyte
-    design /= scale
-    model = LinearRegression() if kind == "regression" else LogisticRegression(max_iter=1000)
-    model.fit(design, label.astype(np.float64))
-    return {
-        "columns": list(transforms),
-        "transforms": list(transforms.values()),
-        "mean": mean.tolist(),
-        "centre": centre.tolist(),
-        "scale": scale.tolist(),
-        "weights": np.ravel(model.coef_).tolist(),
-        "intercept": np.ravel(model.intercept_).tolist(),
-    }
+def _choose(kind: str, train: tuple[Matrix, TaskRows], tune: tuple[Matrix, TaskRows]) -> tuple[LinearTask, _Found]:
+    """Fit with ever weaker penalties until the loss on tune rises, and return the best fit."""
+    losses: dict[float, float] = {}
+    best: _Found | None = None
+    inputs, rows = tune
+    for penalty, found in zip(PENALTIES, _path(kind, *train, PENALTIES), strict=True):
+        losses[penalty] = LOSSES[kind].value(_score(inputs, found), rows.label, rows.weight)
+        if losses[penalty] > min(losses.values()):
+            break
+        best = found
+    assert best is not None  # the first fit is the best one so far
+    chosen = min(losses, key=losses.__getitem__)
+    return LinearTask(penalty=chosen, tune_losses={f"{one:g}": round(loss, 9) for one, loss in losses.items()}), best
 
 
-def _design(features: pd.DataFrame, transforms: Sequence[Transform], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the transformed columns, then an indicator of each one's missing values."""
-    values = features.to_numpy(dtype=np.float64)
-    missing = np.isnan(values)
-    values = np.where(missing, mean, values)
-    counts, rates = ([one == kind for one in transforms] for kind in ("log1p", "logit"))
-    values[:, counts] = np.log1p(values[:, counts])
-    values[:, rates] = logit(values[:, rates])
-    return np.hstack([values, missing])
+def _path(kind: str, inputs: Matrix, rows: TaskRows, penalties: Sequence[float]) -> Iterator[_Found]:
+    """Yield weights and intercept for each penalty; one fit of a logistic regression starts from the one before."""
+    from sklearn.linear_model import LogisticRegression, Ridge  # takes seconds to import
+
+    label = rows.label.astype(np.float32)
+    for penalty in penalties:
+        if kind == "regression":
+            model: Any = Ridge(alpha=penalty, solver="cholesky")
+        elif penalty == penalties[0]:
+            rate = float(np.average(rows.label, weights=rows.weight))
+            tolerance = TOLERANCE * rate * (1 - rate)  # gradients are as small as positives are rare
+            model = LogisticRegression(C=1 / penalty, tol=tolerance, max_iter=STEPS, warm_start=True)
+        else:
+            model.set_params(C=1 / penalty)
+        model.fit(inputs, label, sample_weight=rows.weight)
+        yield np.ravel(model.coef_).astype(np.float64), float(np.ravel(model.intercept_)[0])
 
 
-def _by_name(column: str) -> Transform:
-    """Return a column's transform in a model stored without transforms, when the column's name determined it."""
-    if ".count" in column and ".mean" in column:
-        raise ArtifactError(f"{column}: an earlier version treated this column as both a count and a rate: train again")
-    return "log1p" if ".count" in column else "logit" if ".mean" in column else "identity"
+def _score(inputs: Matrix, found: _Found) -> Values:
+    """Return scores, float64 (n,); the inputs are not copied to a wider type."""
+    weights, intercept = found
+    return np.asarray(row_products(inputs, weights.astype(np.float32)).astype(np.float64) + intercept)
 
 
-def _shares(model: dict[str, list[Any]]) -> list[tuple[str, float]]:
-    """Return each column's absolute standardized weight as a share of the total, largest first."""
-    weights = np.abs(model["weights"][: len(model["columns"])])
-    shares = weights / max(weights.sum(), 1e-12)
-    order = np.argsort(-shares, kind="stable")
-    return [(model["columns"][place], round(float(shares[place]), 6)) for place in order]
+def _joined(found: dict[str, _Found], matrix: Matrix) -> LinearWeights:
+    means = matrix.mean(axis=0, dtype=np.float64)
+    squares = np.einsum("ij,ij->j", matrix, matrix, dtype=np.float64) / len(matrix)
+    return LinearWeights(
+        np.array([weights for weights, _ in found.values()]),
+        np.array([intercept for _, intercept in found.values()]),
+        means,
+        np.sqrt(np.maximum(squares - means**2, 0.0)),
+    )

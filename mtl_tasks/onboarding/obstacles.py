@@ -7,7 +7,7 @@ from functools import partial
 
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.models.teacher import find_teacher
-from mtl_tasks.scenario import BOOSTED, MEMBERS, Scenario
+from mtl_tasks.scenario import BOOSTED, DEEP, MEMBERS, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
 
@@ -35,6 +35,10 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
     if as_of is not None:
         checks.append(lambda: find_teacher(scenario, as_of, store))
+    if DEEP in scenario.members:
+        from mtl_tasks.models.deep.device import check_installed
+
+        checks.append(check_installed)
     if devices:
         checks += _device_checks(scenario)
     return list(_refusals(checks))

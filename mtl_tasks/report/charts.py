@@ -169,7 +169,7 @@ def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
 
 
 def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> Markup:
-    """Draw a metric by boosting round on train and tune, with the best round marked."""
+    """Draw a metric by boosting round, or another step, on train and tune, with the best step marked."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_NARROW, 2.9)
         for name, losses, color in (("train", curve.train, MUTED), ("tune", curve.tune, SERIES[0])):
@@ -179,9 +179,9 @@ def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> 
             value = curve.tune[best_round - 1]
             axes.axvline(best_round, color=INK, linewidth=0.8, dashes=(3, 3))
             axes.plot([best_round], [value], color=SERIES[0], marker="o", markersize=5, label="_best")
-            axes.set_title(f"best round {best_round:,}: {value:.4f}", loc="right", fontsize=8.5)
+            axes.set_title(f"best {curve.step.split()[-1]} {best_round:,}: {value:.4f}", loc="right", fontsize=8.5)
         shown = metric(curve.metric)
-        axes.set_xlabel("boosting round")
+        axes.set_xlabel(curve.step)
         axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.legend(loc="best")
@@ -212,15 +212,17 @@ def importance(
         return to_svg(figure, title)
 
 
-def effects(features: Sequence[FeatureEffect], unit: str, title: str) -> Markup:
-    """Draw how far features move predictions (mean absolute SHAP value), colored by direction.
+def effects(features: Sequence[FeatureEffect], unit: str, title: str, amount: str = "SHAP value") -> Markup:
+    """Draw how far features move predictions (mean absolute SHAP value or another amount), colored by direction.
 
     Parameters
     ----------
     features
         The largest first.
     unit
-        Unit of the SHAP values.
+        Unit of the amounts.
+    amount
+        What they are.
     """
     top = features[:_TOP_FEATURES]
     with matplotlib.rc_context(_STYLE):
@@ -230,12 +232,12 @@ def effects(features: Sequence[FeatureEffect], unit: str, title: str) -> Markup:
             if rows:  # a legend entry without bars would get a color that is not the page's
                 axes.barh(rows, [top[row].mean_abs for row in rows], height=0.68, color=color, label=words)
         axes.legend(loc="lower right")
-        axes.set_xlabel(f"mean absolute SHAP value ({unit})")
+        axes.set_xlabel(f"mean absolute {amount} ({unit})")
         return to_svg(figure, title)
 
 
-def conflict(cosines: Mapping[str, Sequence[float | None]], title: str) -> Markup:
-    """Draw the cosine of two tasks' gradients by boosting round, as a running mean for each pair of tasks.
+def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: str = "boosting round") -> Markup:
+    """Draw the cosine of two tasks' gradients by ``step``, as a running mean for each pair of tasks.
 
     Below zero, a step that helps one task harms the other. Of very many pairs, only those of the lowest mean get lines.
     """
@@ -245,17 +247,17 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str) -> Marku
         figure, axes = _figure(_WIDE, 3.0)
         axes.axhline(0, color=INK, linewidth=1)
         _lines(axes, {pair: smooth[pair] for pair in order})
-        axes.set_xlabel("boosting round")
+        axes.set_xlabel(step)
         axes.set_ylabel("cosine of gradients")
         return to_svg(figure, title)
 
 
-def task_weights(weights: Mapping[str, Sequence[float | None]], title: str) -> Markup:
-    """Draw each task's weight in the shared trees by boosting round."""
+def task_weights(weights: Mapping[str, Sequence[float | None]], title: str, step: str = "boosting round") -> Markup:
+    """Draw each task's weight in what the tasks share by ``step``."""
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure(_WIDE, 2.6)
         _lines(axes, {task: _plain(values) for task, values in weights.items()})
-        axes.set_xlabel("boosting round")
+        axes.set_xlabel(step)
         axes.set_ylabel("weight")
         axes.set_ylim(0, 1.08 * max((w for values in weights.values() for w in values if w), default=1.0))
         return to_svg(figure, title)

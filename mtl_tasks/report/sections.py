@@ -13,6 +13,7 @@ from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.metrics.catalog import Metric
 from mtl_tasks.report import charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.scenario import DEEP
 from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
 from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceCalibration, SliceEvaluation, TaskEvaluation
@@ -157,6 +158,7 @@ class TaskPanel:
     split: bool = False
     curve: Markup | None = None
     effects: Markup | None = None
+    amount: str | None = None
     importance: Markup | None = None
 
 
@@ -364,7 +366,10 @@ def _drawn(
         rows=explained.rows if explained else None,
         split=gain is not None,
         curve=charts.learning_curve(curve, description.rounds, f"{name}: learning curve") if curve else None,
-        effects=charts.effects(explained.features, unit, f"{name}: effect of features") if explained else None,
+        effects=charts.effects(explained.features, unit, f"{name}: effect of features", explained.amount)
+        if explained
+        else None,
+        amount=explained.amount if explained else None,
         importance=charts.importance(shares, f"{name}: feature importance", gain) if shares else None,
     )
 
@@ -380,11 +385,12 @@ def _sharing(document: RunDocument, member: str, sharing: Sharing | None) -> tup
     """Return the charts of the tasks' agreement and of their weights."""
     if sharing is None or not any(sharing.weights.values()):
         return None, None
-    moving = document.scenario.boosting.shared.task_weighting != "fixed"
+    settings = document.scenario.deep if member == DEEP else document.scenario.boosting.shared
+    moving = settings.task_weighting not in ("fixed", "pcgrad")
     title = f"{member}: agreement of the tasks' gradients"
     return (
-        charts.conflict(sharing.cosines, title) if sharing.cosines else None,
-        charts.task_weights(sharing.weights, f"{member}: task weights") if moving else None,
+        charts.conflict(sharing.cosines, title, sharing.step) if sharing.cosines else None,
+        charts.task_weights(sharing.weights, f"{member}: task weights", sharing.step) if moving else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from mtl_tasks.scenario.base import number_limits
 from mtl_tasks.scenario.compression import Compression
+from mtl_tasks.scenario.deep import DEEP, Deep
 from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
 from mtl_tasks.scenario.loading import (
     load_scenario,
@@ -32,6 +33,7 @@ from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
     "BOOSTED",
+    "DEEP",
     "FEATURE_SECTIONS",
     "LISTS",
     "MEMBERS",
@@ -43,6 +45,7 @@ __all__ = [
     "Boosting",
     "Compression",
     "Content",
+    "Deep",
     "Dimension",
     "Formula",
     "FusionMethod",

@@ -9,7 +9,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
-MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail", "distilled"]
+MemberKind = Literal[
+    "popularity", "als", "linear", "independent", "cascade", "shared", "shared_tail", "distilled", "deep"
+]
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,20 @@ class MemberTraits:
     """
 
     implementation: str
-    section: Literal["boosting"] | None = None
+    section: Literal["boosting", "deep"] | None = None
     further: tuple[str, ...] = ()
 
 
 MEMBERS: Final[dict[MemberKind, MemberTraits]] = {
-    "popularity": MemberTraits("linear:PopularityMember"),
-    "als": MemberTraits("linear:AlsMember"),
+    "popularity": MemberTraits("baselines:PopularityMember"),
+    "als": MemberTraits("baselines:AlsMember"),
+    "linear": MemberTraits("linear:LinearMember"),
     "independent": MemberTraits("independent:IndependentMember", "boosting"),
     "cascade": MemberTraits("cascade:CascadeMember", "boosting"),
     "shared": MemberTraits("shared:SharedMember", "boosting"),
     "shared_tail": MemberTraits("shared_tail:SharedTailMember", "boosting"),
     "distilled": MemberTraits("distilled:DistilledMember", "boosting", ("compression",)),
+    "deep": MemberTraits("deep.member:DeepMember", "deep"),
 }
 BOOSTED: Final = frozenset(kind for kind, traits in MEMBERS.items() if traits.section == "boosting")  # grow trees
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]

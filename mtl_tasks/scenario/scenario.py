@@ -13,6 +13,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
 from mtl_tasks.scenario.compression import Compression
+from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
@@ -298,6 +299,7 @@ class Scenario(Model):
     )
     boosting: Boosting = Field(default=Boosting(), description="settings of the boosted members")
     compression: Compression = Field(default=Compression(), description="a smaller model of a finished run")
+    deep: Deep = Field(default=Deep(), description="settings of the member `deep`")
     refit: Literal["none", "through_blend"] = Field(
         default="through_blend", description="through_blend: fit the members again on train, tune and blend before test"
     )

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     candidates,
     compress,
     data,
+    deep,
     devices,
     films,
     fusion,
@@ -35,6 +36,7 @@ SECTIONS = (
     "scenarios",
     "rankers",
     "fusion",
+    "deep",
     "board",
     "device",
     "scoring",
@@ -52,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store",
         default=".bench/store",
-        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text and compress",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text, deep and compress",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -66,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=PATTERN",
-        help="run a part: key is problem, method, seed or size; may be given again",
+        help="run a part: key is problem, method, seed or size; may be given again; of deep: problem is a scenario",
     )
     group.add_argument("--full", action="store_true", help="every problem, method and seed: hours")
     group.add_argument("--fresh", action="store_true", help="fit again what was fitted before")
@@ -119,6 +121,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
+        "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
         "board": lambda: board.main(arguments.runs, console),
         "compress": lambda: compress.main(store),
         "device": lambda: devices.main(

@@ -256,11 +256,12 @@ def read_cases(store: Store) -> Iterator[Case]:
     """Yield the tasks of all finished runs, by scenario and date."""
     for name in sorted(folder.parent.name for folder in store.root.glob("*/registry")):
         for entry in Registry(store, name).entries():
-            yield from _cases(store, name, entry)
+            yield from cases_of(store, entry)
 
 
-def _cases(store: Store, name: str, entry: RunRecord) -> Iterator[Case]:
-    scenario = parse_scenario(entry.scenario_document, where=f"the registry of {name}")
+def cases_of(store: Store, entry: RunRecord) -> Iterator[Case]:
+    """Yield the tasks of a finished run; none if it was pruned."""
+    scenario = parse_scenario(entry.scenario_document, where="the registry")
     inputs = store.open(entry.refs["fuse"]).manifest["inputs"]
     folders = {
         stage: store.folder(scenario.name, entry.as_of, stage.replace(":", "-"), inputs[stage]) for stage in inputs

@@ -36,12 +36,13 @@ COLUMNS = (
     "user_x_item.rating.near_residual",
     "user_x_item.like.near_residual",
 )
+DEEP = {"layers": [16, 8], "batch_rows": 32, "epochs": 4, "learning_rate": 0.01}
 TASK_KEYS = {"note", "rounds", "curve", "importance"}
 
 
 def member_scenario(**boosting: Any) -> Scenario:
     settings = {"rounds": 30, "patience": 5, "threads": 1, "min_data_in_leaf": 20, "num_leaves": 7, **boosting}
-    return tiny_scenario(boosting=settings)
+    return tiny_scenario(boosting=settings, deep=DEEP)
 
 
 def draw_table(count: int, seed: int) -> Table:
@@ -119,6 +120,12 @@ class MemberContract:
         some = fitted.predict(unseen.features, ["purchase"])
         assert list(some) == ["purchase"]
         assert np.array_equal(some["purchase"], fitted.predict(unseen.features)["purchase"])
+
+    def test_a_prediction_does_not_depend_on_the_other_rows(self, fitted: Member, unseen: Table) -> None:
+        whole = fitted.predict(unseen.features)
+        for rows in (slice(0, 1), slice(7, 20), slice(100, 400)):
+            part = fitted.predict(unseen.features.iloc[rows])
+            assert all(np.array_equal(part[task], whole[task][rows]) for task in whole)
 
     def test_it_learns_something(self, fitted: Member, unseen: Table) -> None:
         predictions = fitted.predict(unseen.features)

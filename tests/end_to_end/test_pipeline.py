@@ -21,7 +21,7 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.evaluation import drift
-from mtl_tasks.models.linear import PopularityMember
+from mtl_tasks.models.baselines import PopularityMember
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_documents import shown_document
 from mtl_tasks.pipeline.past_runs import choose_run

@@ -17,8 +17,8 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.export.bundle import bundle_files
 from mtl_tasks.export.scoring import BundleError, load
 from mtl_tasks.models import Member, Table, member_class
+from mtl_tasks.models.baselines import PopularityMember
 from mtl_tasks.models.fusion import fuse
-from mtl_tasks.models.linear import PopularityMember
 from mtl_tasks.scenario import MemberKind, Scenario
 from tests.conftest import PROJECT
 from tests.contracts.member import draw_table, member_scenario

@@ -18,7 +18,7 @@ from mtl_tasks.core.feature_columns import readable, recently, select
 from mtl_tasks.features.builder import Tables, build_features, fit_factor_models
 from mtl_tasks.features.groups import GROUPS, declared_columns
 from mtl_tasks.models import member_class
-from mtl_tasks.models.linear import AlsMember, PopularityMember
+from mtl_tasks.models.baselines import AlsMember, PopularityMember
 from mtl_tasks.scenario import AttributeTable, Scenario, load_scenario, scenario_names
 from tests.support.worlds import END, FIRST, START, world_scenario
 

@@ -48,7 +48,7 @@ FAULTS = [
         "feature 'taste.dot': 2 infinite values in {where}, .* {file}",
     ),
     (column(lambda old: old.where(old.index > 0, -np.inf)), "feature 'taste.dot': 1 infinite values in {where}"),
-    (column(lambda old: old.astype(object)), "feature 'taste.dot': its type is object in {where}, trees take float32"),
+    (column(lambda old: old.astype(object)), "feature 'taste.dot': its type is object in {where}, models take float32"),
     (column(lambda old: old.astype("str")), "feature 'taste.dot': its type is str in {where}"),
     (column(lambda old: old.astype(np.float64)), "feature 'taste.dot': its type is float64 in {where}"),
     (label("rating", np.nan), "rating: no labeled rows in {where}, .* lengthen windows.{window} in {file}"),

@@ -1,109 +1,135 @@
-"""The members that are a linear model of a few columns keep the contract."""
+"""The linear member of all features keeps the contract, and learns what a linear model can."""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError, DataError
-from mtl_tasks.models import Table, member_class
-from mtl_tasks.models.linear import FILE
-from mtl_tasks.scenario import MemberKind
-from mtl_tasks.store.artifacts import to_json
+from mtl_tasks.models import Member, Table, encoding, member_class
+from mtl_tasks.models.linear import FILE, PENALTIES, WEIGHTS
+from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.codecs import pack_arrays, unpack_arrays
 from tests.contracts.member import MemberContract, draw_table, member_scenario
+from tests.support.logs import tiny_scenario
 
 
-class TestPopularity(MemberContract):
-    kind = "popularity"
-    needed = "item.count"
-
-    def test_it_is_not_personal(self, fitted) -> None:
-        table = draw_table(50, 8).features
-        other = table.assign(**{name: 0.0 for name in table if name.startswith(("taste.", "user_x_item."))})
-        before, after = fitted.predict(table), fitted.predict(other)
-        assert all(np.array_equal(before[task], after[task]) for task in before)
-
-
-class TestAls(MemberContract):
-    kind = "als"
+class TestLinear(MemberContract):
+    kind = "linear"
     needed = "taste.dot"
 
+    def test_the_penalty_is_that_of_the_least_loss_on_tune_and_the_refit_keeps_it(self, fitted: Member) -> None:
+        refitted = fitted.refit(draw_table(900, 5))
+        before, after = (json.loads(member.files()[FILE])["tasks"] for member in (fitted, refitted))
+        assert before == after
+        for choice in before.values():
+            losses = {float(penalty): loss for penalty, loss in choice["tune_losses"].items()}
+            assert choice["penalty"] == min(losses, key=losses.__getitem__)
+            assert sorted(losses, reverse=True) == list(PENALTIES[: len(losses)])
 
-def test_a_column_that_is_always_missing_in_training_does_no_harm() -> None:
-    train, tune = draw_table(200, 1), draw_table(100, 2)
+    def test_its_explanation_names_what_it_learned_from(self, fitted: Member, unseen: Table) -> None:
+        explained = fitted.explain(unseen.features, seed=3)
+        assert explained == fitted.explain(unseen.features, seed=3)
+        assert list(explained) == ["rating", "like", "purchase"]
+        assert explained["rating"]["features"][0]["feature"] == "rating.level"
+        assert explained["rating"]["features"][0]["direction"] > 0.9
+        assert all(part["rows"] == len(unseen) for part in explained.values())
+
+    def test_contributions_add_up_to_the_distance_from_the_mean(self, fitted: Member, unseen: Table) -> None:
+        rows = unseen.features
+        score = fitted.predict(rows)["like"]
+        log_odds = np.log(score / (1 - score))
+        matrix = fitted._encoder.one_hot(rows)
+        parts = (matrix - fitted._fitted.means) * fitted._fitted.weights[0]
+        base = fitted._fitted.means @ fitted._fitted.weights[0] + fitted._fitted.intercepts[0]
+        np.testing.assert_allclose(parts.sum(axis=1) + base, log_odds, atol=1e-4)
+
+    @pytest.mark.parametrize("name", ["weights", "means", "encoder.scores"])
+    def test_arrays_of_another_shape_are_refused(self, fitted: Member, scenario: Scenario, name: str) -> None:
+        files = fitted.files()
+        expected = {"encoder.knots": ("f", 1), "encoder.scores": ("f", 1), "weights": ("f", 2)}
+        expected |= dict.fromkeys(("intercepts", "means", "spreads"), ("f", 1))
+        arrays = unpack_arrays(files[WEIGHTS], expected, WEIGHTS)
+        arrays[name] = arrays[name][..., :-1]
+        with pytest.raises(ArtifactError, match=rf"{WEIGHTS}: .* --force"):
+            type(fitted).load({**files, WEIGHTS: pack_arrays(arrays)}, scenario)
+
+
+def test_weights_count_as_repeated_rows() -> None:
+    scenario, tune, unseen = member_scenario(), draw_table(300, 2), draw_table(200, 3)
+    twice, train = np.arange(600) < 200, draw_table(600, 1)
+    repeated = np.concatenate([np.arange(600), np.flatnonzero(twice)])
+    weights = {task: np.where(twice, 2.0, 1.0).astype(np.float32) for task in scenario.tasks}
+    weighted = replace(train, weights=weights)
+    copied = Table(
+        train.features.iloc[repeated].reset_index(drop=True),
+        {task: label[repeated] for task, label in train.labels.items()},
+        columns=train.columns,
+    )
+    member = member_class("linear").fit(weighted, tune, scenario)
+    other = member_class("linear").fit(copied, tune, scenario)
+    plain = member_class("linear").fit(train, tune, scenario)
+    for task, values in member.predict(unseen.features).items():
+        apart = np.abs(values - other.predict(unseen.features)[task]).mean()  # the quantiles differ a little
+        assert apart < 0.5 * np.abs(values - plain.predict(unseen.features)[task]).mean()
+
+
+def test_a_fraction_stays_within_its_limits() -> None:
+    task = {"kind": "regression", "label": "stars", "range": [4, 6], "loss": "log_loss"}
+    scenario = tiny_scenario(tasks__rating=task)
+    fitted = member_class("linear").fit(draw_table(600, 1), draw_table(300, 2), scenario)
+    predicted = fitted.predict(draw_table(400, 3).features)["rating"]
+    assert predicted.min() == 4
+    assert predicted.max() == 6
+
+
+def test_rows_beyond_the_limit_of_memory_are_left_out_and_that_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(encoding, "MATRIX_BYTES", 60_000)
+    monkeypatch.setattr(encoding, "CHUNK", 100)
+    caplog.set_level(logging.INFO)
+    fitted = member_class("linear").fit(draw_table(1500, 1), draw_table(300, 2), member_scenario())
+    assert "one row in 4 of 1500 is used" in caplog.text
+    assert fitted.describe()["tasks"]["like"]["note"].endswith("fitted on one row in 4")
+    monkeypatch.undo()
+    part = draw_table(1500, 1)
+    part = Table(
+        part.features.iloc[::4], {task: label[::4] for task, label in part.labels.items()}, columns=part.columns
+    )
+    again = member_class("linear").fit(part, draw_table(300, 2), member_scenario())
+    for task, values in fitted.predict(draw_table(200, 3).features).items():
+        assert np.corrcoef(values, again.predict(draw_table(200, 3).features)[task])[0, 1] > 0.99
+
+
+def test_a_category_is_learned_and_an_unknown_one_is_scored() -> None:
+    train, tune = draw_table(600, 1), draw_table(300, 2)
+    rng = np.random.default_rng(5)
     for table in (train, tune):
-        table.features["taste.recent_cosine"] = np.float32("nan")
-    fitted = member_class("als").fit(train, tune, member_scenario())
-    for values in fitted.predict(draw_table(50, 3).features).values():
-        assert np.isfinite(values).all()
+        color = rng.choice(["red", "blue"], len(table))
+        table.features["color"] = pd.Categorical(color)
+        table.labels["like"] = (rng.random(len(table)) < np.where(color == "red", 0.9, 0.1)).astype(np.float32)
+    fitted = member_class("linear").fit(train, tune, member_scenario())
+    unseen = draw_table(30, 3).features
+    unseen["color"] = pd.Categorical(["red", "blue", "green"] * 10)
+    like = fitted.predict(unseen)["like"].reshape(-1, 3).mean(axis=0)
+    assert like[0] > like[2] > like[1]
+    assert fitted.explain(unseen, 1)["like"]["features"][0] == {
+        "feature": "color",
+        "mean_abs": pytest.approx(2.0, abs=1.0),
+        "direction": None,
+    }
+    with pytest.raises(DataError, match="'color' is float32 at prediction and was category in training"):
+        fitted.predict(unseen.assign(color=np.float32(1)))
 
 
-def test_a_rate_is_believed_as_it_is_however_small() -> None:
-    train, tune, unseen = (draw_table(rows, seed) for rows, seed in ((20_000, 1), (2_000, 2), (2_000, 3)))
-    rng = np.random.default_rng(4)
-    for table in (train, tune, unseen):
-        rate = np.exp(rng.uniform(np.log(0.001), np.log(0.9), len(table.features)))
-        for name in [name for name in table.features if ".like.mean" in name]:
-            table.features[name] = rate.astype(np.float32)
-        table.labels["like"] = (rng.random(len(rate)) < rate).astype(np.float32)
-    predicted = (
-        member_class("popularity").fit(train, tune, member_scenario()).predict(unseen.features, ["like"])["like"]
-    )
-    ratio = predicted / unseen.features["user.like.mean"]
-    assert ratio.between(0.7, 1.4).all()
-
-
-@pytest.mark.parametrize("kind", ["popularity", "als"])
-@pytest.mark.parametrize("name", ["counter_offer", "count", "mean", "meantime"])
-def test_a_tasks_name_does_not_change_its_predictions(kind: MemberKind, name: str) -> None:
-    scenario = member_scenario()
-    renamed = scenario.model_copy(
-        update={"tasks": {name if task == "like" else task: part for task, part in scenario.tasks.items()}}
-    )
-    here, there = (
-        member_class(kind).fit(_renamed(draw_table(600, 1), to), _renamed(draw_table(300, 2), to), about)
-        for to, about in (("like", scenario), (name, renamed))
-    )
-    unseen = draw_table(200, 3)
-    np.testing.assert_array_equal(
-        here.predict(unseen.features)["like"], there.predict(_renamed(unseen, name).features)[name]
-    )
-
-
-def _renamed(table: Table, task: str) -> Table:
-    def renamed(column: str) -> str:
-        return column.replace("like.", f"{task}.")
-
-    labels = {task if one == "like" else one: label for one, label in table.labels.items()}
-    declared = [
-        replace(column, name=renamed(column.name), task=task if column.task == "like" else column.task)
-        for column in table.columns
-    ]
-    return Table(table.features.rename(columns=renamed), labels, columns=declared)
-
-
-def test_a_table_that_declares_no_column_of_a_needed_kind_is_refused() -> None:
-    table = draw_table(100, 1)
-    for members, kind in (("popularity", "baseline"), ("als", "factor_score")):
-        bare = replace(table, columns=[column for column in table.columns if column.kind != kind])
-        with pytest.raises(DataError, match=rf"none of the \d+ declared features is of kind '{kind}' about 'pair'"):
-            member_class(members).fit(bare, bare, member_scenario())
-
-
-def test_a_model_of_before_transforms_were_stored_is_read_as_it_was_fitted() -> None:
-    fitted = member_class("popularity").fit(draw_table(600, 1), draw_table(300, 2), member_scenario())
-    models = json.loads(fitted.files()[FILE])
-    for model in models.values():
-        del model["transforms"]
-    earlier = member_class("popularity").load({FILE: to_json(models)}, member_scenario())
-    unseen = draw_table(200, 3).features
-    for task, values in fitted.predict(unseen).items():
-        np.testing.assert_array_equal(values, earlier.predict(unseen)[task])
-    models["like"]["columns"][0] = "user.counter_offer.mean"
-    with pytest.raises(
-        ArtifactError, match=r"user\.counter_offer\.mean: an earlier version treated this column as both a count"
-    ):
-        member_class("popularity").load({FILE: to_json(models)}, member_scenario())
+def test_what_cannot_be_learned_from_is_refused() -> None:
+    train = draw_table(600, 1)
+    train.features.loc[:2, "taste.dot"] = np.inf
+    with pytest.raises(DataError, match=r"feature 'taste\.dot': 3 infinite values in 'train'"):
+        member_class("linear").fit(train, draw_table(300, 2), member_scenario())

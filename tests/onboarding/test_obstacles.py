@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ def test_a_device_is_tried_where_members_are_fitted(project: Path, store: Store)
     assert find_obstacles(asked, SECOND, store, devices=False) == []
     found = find_obstacles(asked, SECOND, store, devices=True)
     assert ["'cuda' was requested" in one for one in found] == [True] * (probe("cuda").problem is not None)
+
+
+def test_a_deep_member_without_its_optional_part_is_refused_before_the_first_stage(
+    project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario(project, "none", members=["popularity", "als", "deep"])
+    assert obstacles(store) == []
+    monkeypatch.setitem(sys.modules, "jax", None)  # as if it were not installed
+    [found] = obstacles(store)
+    assert found.startswith("members: 'deep' is trained with JAX, which is not installed: install it with make install")
+    with pytest.raises(ConfigError, match="'deep' is trained with JAX"):
+        run_pipeline(make_run(NAME, AsOf.parse(SECOND), {}, ".store"), lambda name, result: None)
 
 
 def test_an_exclusion_table_that_is_missing_is_named_before_the_first_stage(project: Path, store: Store) -> None:

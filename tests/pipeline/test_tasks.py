@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -167,6 +168,15 @@ def test_members_that_grow_trees_go_to_the_gpu_if_they_use_it() -> None:
     assert member_stages(asked, accelerated=False) == ["member:popularity", "member:als"]
     automatic = ask(members=["popularity", "shared"], device="auto")
     assert member_stages(automatic, accelerated=True) == []
+
+
+def test_a_deep_member_goes_to_the_gpu_if_it_uses_it() -> None:
+    run_spec = ask(members=["popularity", "shared", "deep"], device="cuda")
+    assert member_stages(run_spec, accelerated=True) == ["member:shared"]
+    document = json.loads(run_spec.scenario)
+    document["deep"]["device"] = "gpu"
+    on_gpu = run_spec.model_copy(update={"scenario": json.dumps(document)})
+    assert member_stages(on_gpu, accelerated=True) == ["member:shared", "member:deep"]
 
 
 def test_a_forced_run_has_the_schedulers_name_of_the_run_as_its_token() -> None:

@@ -136,8 +136,8 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         (
             "members",
             ["popularity", "xgboost"],
-            "members.1: Input should be 'popularity', 'als', 'independent', 'cascade', 'shared', 'shared_tail' or "
-            "'distilled'",
+            "members.1: Input should be 'popularity', 'als', 'linear', 'independent', 'cascade', 'shared', "
+            "'shared_tail', 'distilled' or 'deep'",
         ),
         ("features", {"windows": [14]}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": []}, "features.windows: 7 must be one of the lengths"),

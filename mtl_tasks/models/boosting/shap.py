@@ -7,13 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from mtl_tasks.models.boosting.binning import Matrix
 from mtl_tasks.models.boosting.trees import TaskTrees
+from mtl_tasks.models.contributions import TOP, rank_correlation
 
 Values = NDArray[np.float64]
-TOP: Final = 20
 SAMPLE: Final = 2_000  # rows of a summary with few trees
 FEWEST: Final = 100  # rows of a summary with many trees
 WORK: Final = 20_000_000  # rows times leaves, over all tasks; 0.2 microseconds each on trees of 31 leaves
@@ -64,15 +63,6 @@ def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collect
         for place in order
         if size[place] > 0
     ]
-
-
-def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float | None:
-    """Return Spearman's correlation over the rows with both values; None if either is constant."""
-    known = np.isfinite(first) & np.isfinite(second)
-    first, second = first[known], second[known]
-    if len(first) < 2 or first.min() == first.max() or second.min() == second.max():
-        return None
-    return round(float(spearmanr(first, second).statistic), 4)
 
 
 def importance_split(trees: TaskTrees) -> list[tuple[str, float, float]] | None:

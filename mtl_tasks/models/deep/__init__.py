@@ -1,1 +1,1 @@
-"""The member `deep`: a network of all tasks, trained with JAX and evaluated with NumPy."""
+"""Networks, trained with JAX and evaluated with NumPy: the member `deep`, and two towers that find candidates."""

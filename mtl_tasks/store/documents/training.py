@@ -130,11 +130,12 @@ Fusion = dict[str, TaskFusion]  # by task
 
 
 class LearningCurve(PartialDocument):
-    """A metric by boosting round on train and on tune."""
+    """A metric on train and on tune by boosting round, or by another ``step`` of training."""
 
     metric: str
     train: tuple[float, ...]
     tune: tuple[float, ...]
+    step: str = "boosting round"
 
 
 class TaskDescription(PartialDocument):
@@ -143,9 +144,9 @@ class TaskDescription(PartialDocument):
     Attributes
     ----------
     rounds
-        Number of boosting rounds; None for a member without trees.
+        Number of boosting rounds or epochs; None for a member that is fitted at once.
     importance
-        Features with their shares of the total gain, largest first.
+        Features with their shares of the total gain, or of all that moves predictions, largest first.
     """
 
     note: str
@@ -155,7 +156,7 @@ class TaskDescription(PartialDocument):
 
 
 class Sharing(PartialDocument):
-    """Interaction of the tasks in shared trees by round; None once a task has stopped.
+    """Interaction of the tasks in what they share, by round or another ``step``; None once a task has stopped.
 
     Attributes
     ----------
@@ -167,6 +168,7 @@ class Sharing(PartialDocument):
 
     cosines: dict[str, tuple[float | None, ...]]
     weights: dict[str, tuple[float | None, ...]]
+    step: str = "boosting round"
 
 
 class MemberDescription(PartialDocument):
@@ -193,7 +195,7 @@ class FeatureEffect(PartialDocument):
     Attributes
     ----------
     mean_abs
-        Mean absolute SHAP value.
+        Mean absolute amount.
     direction
         Rank correlation of value and contribution; None if there is none.
     """
@@ -210,6 +212,8 @@ class TaskExplanation(PartialDocument):
     ----------
     rows
         Number of test rows explained.
+    amount
+        What the amounts are.
     gain
         Feature, share in trees shared by all tasks, share in the task's own trees; None unless there are both.
     """
@@ -217,6 +221,7 @@ class TaskExplanation(PartialDocument):
     rows: int
     features: tuple[FeatureEffect, ...]
     gain: tuple[tuple[str, float, float], ...] | None = None
+    amount: str = "SHAP value"
 
 
 MemberExplanation = dict[str, TaskExplanation]  # by task

@@ -12,7 +12,6 @@ from mtl_tasks.models.boosting.shap import (
     affordable_rows,
     contributions,
     importance_split,
-    rank_correlation,
     summarize,
 )
 from mtl_tasks.models.boosting.trees import TaskTrees, TrainedBooster
@@ -67,13 +66,6 @@ def test_summary_says_how_much_and_in_which_direction(models: list[TrainedBooste
     assert found["kind"]["direction"] is None  # codes have no order
     assert "constant" not in found  # it moves nothing
     assert found["up"]["mean_abs"] == pytest.approx(np.abs(made[:, 0]).mean(), abs=1e-6)
-
-
-def test_rank_correlation_is_spearmans_on_the_rows_known_in_both() -> None:
-    values = np.array([1.0, np.nan, 2.0, 30.0, 4.0])
-    assert rank_correlation(values, np.array([1.0, -9.0, 2.0, 4.0, 3.0])) == 1.0
-    assert rank_correlation(values, np.ones(5)) is None
-    assert rank_correlation(values, np.full(5, np.nan)) is None
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import build_document, page_uri
 from mtl_tasks.pipeline.stages import report_stage
+from mtl_tasks.pipeline.verdict_reasons import deciding_reason
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import parse_scenario, with_new_names
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
@@ -78,10 +79,10 @@ class PastRun:
 
     @property
     def why(self) -> str:
-        """The reason for the status: the last decision, or the first reason of the verdict."""
+        """The reason for the status: the last decision, else the first failed rule, else how many rules hold."""
         if self.rulings:
             return self.rulings[-1].sentence(self.entry, self.rulings)
-        return self.entry.reasons[0] if self.entry.reasons else ""
+        return deciding_reason(self.entry.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Return the run's row on the model board."""

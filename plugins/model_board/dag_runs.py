@@ -67,7 +67,12 @@ def links_by_gate(session: Session, dag_id: str) -> dict[str, str]:
 
     A run that was made by the command line has none. Of several DAG runs that reused a verdict the newest counts.
     """
-    left = XComModel.get_many(key="return_value", dag_ids=dag_id, task_ids=GATE, limit=MOST_LINKS)
+    left = (
+        select(XComModel)
+        .where(XComModel.dag_id == dag_id, XComModel.task_id == GATE, XComModel.key == "return_value")
+        .order_by(XComModel.timestamp.desc())
+        .limit(MOST_LINKS)
+    )
     links: dict[str, str] = {}
     for row in session.scalars(left):
         result = XComModel.deserialize_value(row)

@@ -138,7 +138,9 @@ class Asked(NamedTuple):
 
 def explore(request: Request, history: History, asked: Asked, found: Answer | None, fault: str | None) -> str:
     """Return the page with the answer for a user or a pair, or with the reason why there is none."""
-    listed = found is not None and hasattr(found, "offers")
+    from mtl_tasks.pipeline.explore import UserExploration
+
+    listed = isinstance(found, UserExploration)
     return _render(
         request,
         "explore.html",
@@ -148,7 +150,7 @@ def explore(request: Request, history: History, asked: Asked, found: Answer | No
         asked=asked,
         found=found,
         listed=listed,
-        strip=event_strip(found.history) if found is not None and listed else None,
+        strip=event_strip(found.history) if isinstance(found, UserExploration) else None,
         waterfall=waterfall,
         fault=fault,
     )

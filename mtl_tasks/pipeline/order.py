@@ -18,8 +18,8 @@ _FIXED: Final = {
     "popularity": f"an item's positive interactions in the last seven days; {_UNUSED}",
     "popularity_1d": f"an item's positive interactions on the last day; {_UNUSED}",
     "als": f"the ALS score, the product of the user's and the item's taste factors; {_UNUSED}",
-    "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the ALS score; "
-    f"{_UNUSED}",
+    "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the "
+    f"ALS score; {_UNUSED}",
     "lambdarank": "LambdaMART, trees over the features that were fitted to lists of earlier days; neither the utility "
     "nor the predictions have a part in it",
 }
@@ -66,8 +66,8 @@ def _utility(scenario: Scenario) -> str:
         if negatives is not None and negatives.how == "sampled" and negatives.power:
             power = "" if negatives.power == 1 else f" to the power of {negatives.power:g}"
             parts.append(
-                f"{name} stands for the odds of its prediction × (positive interactions in the last seven days + {RARE:g}){power}, "
-                "because its negatives were sampled by popularity"
+                f"{name} stands for the odds of its prediction × (positive interactions in the last seven days + "
+                f"{RARE:g}){power}, because its negatives were sampled by popularity"
             )
         elif negatives is not None and negatives.how == "sampled":
             parts.append(f"{name} stands for the odds of its prediction")

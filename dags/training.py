@@ -27,7 +27,7 @@ unless today's champion changes. A backfill that runs backwards is refused: none
 be compared with. A finished date is reused; with other parameters, a new run is added beside it.
 
 **What past runs took.** `include/bin/mtl registry costs SCENARIO` shows it by stage; the tab *Model* shows it for one
-run, and the model board for all.
+run.
 
 **Owner.** The `owner` in the scenario file.
 """

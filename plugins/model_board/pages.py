@@ -21,6 +21,7 @@ from mtl_tasks.pipeline.past_runs import (
     list_artifacts,
     past_document,
     read_card,
+    read_history,
 )
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.stages import BULK
@@ -93,7 +94,8 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         gone = any(artifact.state == MISSING and artifact.stage in BULK for artifact in artifacts)
         damaged = any(artifact.damaged for artifact in artifacts)
         return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
-    return _render(request, "run.html", sections=sections, **facts)
+    champion = read_history(store, past.entry.scenario_document["name"]).champion
+    return _render(request, "run.html", sections=sections, champion=champion, **facts)
 
 
 @lru_cache(maxsize=KEPT_PAGES)

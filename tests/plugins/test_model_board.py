@@ -395,9 +395,7 @@ def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_
 
 def test_a_pair_says_where_the_item_stands(reader: TestClient, board_project: Path) -> None:
     run = keys_of(board_project, "08")[0]
-    [user, *_] = reader.get(
-        f"/api/scenarios/{NAME}/suggest", params={"run": run, "kind": "user", "prefix": ""}
-    ).json()
+    [user, *_] = reader.get(f"/api/scenarios/{NAME}/suggest", params={"run": run, "kind": "user", "prefix": ""}).json()
     asked = {"run": run, "user": user["id"]}
     offers = reader.get(f"/api/scenarios/{NAME}/explore", params=asked).json()["offers"]
     second = {**asked, "item": str(offers[1]["item_id"])}
@@ -417,8 +415,7 @@ def test_items_and_users_are_suggested_by_prefix_and_never_more_than_a_dozen(
     found = reader.get(path, params={"run": run, "kind": "item", "prefix": title[:4].upper()}).json()
     assert title in [item["title"] for item in found]
     assert all(
-        item["title"].casefold().startswith(title[:4].casefold()) or item["id"].startswith(title[:4])
-        for item in found
+        item["title"].casefold().startswith(title[:4].casefold()) or item["id"].startswith(title[:4]) for item in found
     )
     assert reader.get(path, params={"run": run, "kind": "item", "prefix": "no such film"}).json() == []
     assert reader.get(path, params={"run": run, "kind": "password", "prefix": ""}).status_code == 422
@@ -427,7 +424,7 @@ def test_items_and_users_are_suggested_by_prefix_and_never_more_than_a_dozen(
 def test_the_table_of_runs_is_searched_filtered_and_sorted(reader: TestClient) -> None:
     def shown(**choice: object) -> list[str]:
         page = reader.get(f"/scenarios/{NAME}", params=choice).text
-        return re.findall(r'Compare the run as of ([\d-]+),', page)
+        return re.findall(r"Compare the run as of ([\d-]+),", page)
 
     days = ["2013-05-11", "2013-05-10", "2013-05-09", "2013-05-08"]
     assert shown() == days

@@ -2,7 +2,11 @@
 const follow = () => { const chosen = localStorage.getItem("theme"); chosen && chosen !== "system" ? document.documentElement.dataset.theme = chosen : delete document.documentElement.dataset.theme; };
 follow(); addEventListener("storage", follow);
 
+const unfold = () => { const target = document.getElementById(location.hash.slice(1)); if (target?.tagName === "DETAILS") target.open = true; };
+addEventListener("hashchange", unfold);
+
 addEventListener("DOMContentLoaded", () => {
+  unfold();
   for (const form of document.querySelectorAll("form[data-most]")) {
     const button = form.querySelector("button"), said = form.querySelector("[role=status]");
     const count = () => {

@@ -69,7 +69,7 @@ class Offer(PairExplanation):
     popular_7d
         Positive interactions with the item in the last seven days.
     score
-        What the list is ordered by, unless rules change the order; None if the item was on no shortlist.
+        What the list is ordered by, unless rules change the order; None if it could not be computed.
     utility
         The value of the scenario's formula; None if it is not finite.
     """

@@ -69,8 +69,6 @@ class UserCandidates:
 class CandidateRanking:
     """Ranks the candidates of one user after the other, as the run's recommendations are ranked.
 
-    All candidates are scored by all trees; recommendations may be chosen from a shortlist.
-
     Parameters
     ----------
     maker
@@ -127,13 +125,12 @@ class CandidateRanking:
             The items of the user's stored recommendations, in their order.
         """
         found = user.find(item)
-        utility = None if found is None else found.get(UTILITY)
         return Placement(
             rank=None if found is None else int(found[columns.RANK]),
             candidates=len(user.ranked),
             popular_7d=self.popular([item])[0],
-            score=None if found is None or pd.isna(found[SCORE]) else float(found[SCORE]),
-            utility=None if utility is None or pd.isna(utility) else float(utility),
+            score=_finite(None if found is None else found[SCORE]),
+            utility=_finite(None if found is None else found.get(UTILITY)),
             listed=item in listed,
             sentence=self._sentence(user, item, found, list(listed)),
         )
@@ -161,4 +158,8 @@ class CandidateRanking:
                 f"It is not in the list: {ranked[0].lower()}{ranked[1:]}, and a rule of recommend.reranking gave "
                 "its place to another item."
             )
-        return f"{ranked}, but the shortlist that all trees score did not keep it."
+        return f"{ranked}, but the stored recommendations were made by other code."
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

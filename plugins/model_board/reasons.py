@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mtl_tasks.recommend.explain import Breakdown
 
 WIDTH: Final = 100.0  # of a drawing, in its own units
+THINNEST: Final = 1.2  # of a bar
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class Step:
 
 
 def waterfall(breakdown: Breakdown) -> list[Step]:
-    """Return the baseline, the contributions, the other features together, and their sum, the score."""
+    """Return the baseline, the contributions, the other features together, and their sum, the score.
+
+    Baseline and sum are marks: bars from zero would leave no room for contributions that are small beside them.
+    """
     parts = [(part.words, part.contribution) for part in breakdown.contributions]
     rest = breakdown.others
     if rest.features:
@@ -46,17 +50,17 @@ def waterfall(breakdown: Breakdown) -> list[Step]:
     ends = [breakdown.base]
     for _, amount in parts:
         ends.append(ends[-1] + amount)
-    low, high = min(0.0, *ends), max(0.0, *ends)
-    scale = WIDTH / ((high - low) or 1.0)
+    low, scale = min(ends), (WIDTH - THINNEST) / ((max(ends) - min(ends)) or 1.0)
 
     def bar(words: str, amount: float, start: float, end: float, sign: str) -> Step:
         left, right = sorted(((start - low) * scale, (end - low) * scale))
-        return Step(words, amount, round(left, 2), round(max(right - left, 0.6), 2), sign)
+        return Step(words, amount, round(left, 2), round(max(right - left, THINNEST), 2), sign)
 
-    steps = [bar("baseline: mean over the training rows", breakdown.base, 0.0, breakdown.base, "sum")]
+    base, score = breakdown.base, breakdown.score
+    steps = [bar("baseline: mean over the training rows", base, base, base, "sum")]
     for (words, amount), start in zip(parts, ends, strict=False):
         steps.append(bar(words, amount, start, start + amount, "up" if amount >= 0 else "down"))
-    return [*steps, bar("sum: score of the member", breakdown.score, 0.0, breakdown.score, "sum")]
+    return [*steps, bar("sum: score of the member", score, score, score, "sum")]
 
 
 @dataclass(frozen=True)

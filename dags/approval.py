@@ -17,7 +17,7 @@ def board_address() -> str:
 
 
 class PromotionApproval(ApprovalOperator):
-    """Asks for approval if it is required, and records the answer in the registry; no answer in time is a no.
+    """Asks for approval if it is required, and records the answer; a missing answer counts as a rejection.
 
     Only users in `gate.approvers` may answer, or anybody if it is empty. If the run is decided in the registry in the
     meantime, that decision counts, also for the tasks that follow.

@@ -4,10 +4,10 @@ Airflow disables every DAG of a file with an import error. Raised where the trai
 would stop all scenarios. Raised here, it stops only its own, and users see it among the import errors.
 """
 
-from dags import recommending, training
+from dags import recommending, training, tuning
 from dags.scenario_files import build_all
 from mtl_tasks.core.errors import ConfigError
 
-_, faults = build_all(training.make_dag, recommending.make_dag)
+_, faults = build_all(training.make_dag, recommending.make_dag, tuning.make_dag)
 if faults:
     raise ConfigError("; ".join(faults))

@@ -20,13 +20,14 @@ def read_scenarios() -> tuple[list[Scenario], list[str]]:
     return _of_each_file(lambda scenario: scenario)
 
 
-def build_all(*factories: Callable[[Scenario], DAG]) -> tuple[dict[str, DAG], list[str]]:
+def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, DAG], list[str]]:
     """Make the DAGs of every scenario.
 
     Parameters
     ----------
     factories
-        Each makes a DAG of a scenario, with ``auto_register=False``: one that fails midway must not be registered.
+        Each makes a DAG of a scenario, with ``auto_register=False``: one that fails midway must not be registered. None
+        if the scenario has no such DAG.
 
     Returns
     -------
@@ -34,12 +35,13 @@ def build_all(*factories: Callable[[Scenario], DAG]) -> tuple[dict[str, DAG], li
         The DAGs by id, for the globals of a DAG file, and one line on each scenario with a DAG that could not be made.
     """
     made, faults = _of_each_file(lambda scenario: [_made(factory, scenario) for factory in factories])
-    return {dag.dag_id: dag for dags in made for dag in dags}, faults
+    return {dag.dag_id: dag for dags in made for dag in dags if dag is not None}, faults
 
 
-def _made(factory: Callable[[Scenario], DAG], scenario: Scenario) -> DAG:
+def _made(factory: Callable[[Scenario], DAG | None], scenario: Scenario) -> DAG | None:
     dag = factory(scenario)
-    dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
+    if dag is not None:
+        dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
     return dag
 
 

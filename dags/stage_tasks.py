@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from dags import scenario_files
 from dags.alerts import say_next_step
 from dags.waiting import refuse_reversed_backfill
-from mtl_tasks.core.errors import DeviceError, MtlError, SourceError, StoreError
+from mtl_tasks.core.errors import ClusterError, DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.core.process import settle_threads
 from mtl_tasks.store.address import address_from
 from mtl_tasks.store.sealing import StoreKey, key_from
@@ -33,6 +33,9 @@ DEFAULT_ARGS: dict[str, Any] = {
         rules=[
             RetryRule(StoreError, RetryAction.RETRY, reason="the store may answer a little later"),
             RetryRule(SourceError, RetryAction.RETRY, reason="the log's bucket or database may answer a little later"),
+            RetryRule(
+                ClusterError, RetryAction.RETRY, reason="a cluster's workers come back, and find finished shards"
+            ),
             RetryRule(DeviceError, RetryAction.RETRY, reason="a GPU that others share may have memory a little later"),
             RetryRule(MtlError, RetryAction.FAIL, reason="the same input would fail again"),
             RetryRule(OSError, RetryAction.RETRY, reason="input and output may work a little later"),

@@ -9,3 +9,4 @@ class Tag(StrEnum):
     MULTI_TASK = "multi-task"
     TRAINING = "training"
     RECOMMENDING = "recommending"
+    TUNING = "tuning"

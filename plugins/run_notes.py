@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 @hookimpl
 def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
-    """Note the verdict, which the task `report` has pushed."""
+    """Note the outcome, which the task `report`, or `conclude` of a study, has pushed."""
     session = _session(dag_run)
     if session is None:
         return
-    for _, verdict in _left(session, dag_run, "note", ["report"])[:1]:
-        _write(session, dag_run, verdict)
+    for _, outcome in _left(session, dag_run, "note", ["report", "conclude"])[:1]:
+        _write(session, dag_run, outcome)
 
 
 @hookimpl

@@ -14,6 +14,7 @@ import typer
 from mtl_tasks import __version__
 from mtl_tasks.cli import forget as erasure_commands
 from mtl_tasks.cli import registry as registry_commands
+from mtl_tasks.cli import tune as tune_commands
 from mtl_tasks.cli.options import (
     AsJson,
     AsOfText,
@@ -67,6 +68,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} forget movies --user 4711
 
+  {PROGRAM} tune movies --as-of 2013-07-28 --as-of 2013-08-25 --trials 25
+
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
 Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or an
@@ -83,6 +86,7 @@ app = typer.Typer(
 )
 app.add_typer(registry_commands.app, name="registry")
 app.command()(erasure_commands.forget)
+app.command()(tune_commands.tune)
 
 
 def _print_version(wanted: bool) -> None:
@@ -141,7 +145,7 @@ def show(
     """Show a finished run again, as the registry has it; nothing is computed."""
     enter(root, verbose, None)
     with _stdout_kept_clean():
-        from mtl_tasks.pipeline.past_runs import shown_document
+        from mtl_tasks.pipeline.past_documents import shown_document
 
         document = shown_document(*_chosen(scenario, as_of, run, store))
     _present(document, as_json)
@@ -166,9 +170,9 @@ def explain(
         from mtl_tasks.pipeline.explore import explain_pair
 
         opened, found = _chosen(scenario, as_of, run, store)
-        explanation = explain_pair(opened, found.entry, user, item, top).to_json()
+        explanation = explain_pair(opened, found.entry, user, item, top)
     if as_json:
-        print_json(explanation)
+        print_json(explanation.to_json())
         return
     from mtl_tasks.report.terminal import print_explanation
 

@@ -120,6 +120,21 @@ def stable_argsort(*keys: NDArray[Any]) -> Positions:
     return packed
 
 
+def row_products(matrix: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Return the product of each row with the weights, (n,); a row's does not depend on the other rows.
+
+    That of BLAS does, in its last bits, so that a prediction would depend on the batch that it was made in.
+
+    Parameters
+    ----------
+    matrix
+        float (n, columns).
+    weights
+        float (columns,).
+    """
+    return np.asarray(np.einsum("ij,j->i", np.ascontiguousarray(matrix), weights))
+
+
 def id_array(ids: pd.Series | pd.Index) -> NDArray[Any]:
     """Return ids as an int64 or fixed-width text array, which sorts, searches and stores without pickling."""
     if pd.api.types.is_integer_dtype(ids.dtype):

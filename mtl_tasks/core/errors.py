@@ -37,6 +37,10 @@ class DeviceError(MtlError):
     """A detected GPU failed at work; retrying may help, since other processes that share its memory come and go."""
 
 
+class ClusterError(MtlError):
+    """The cluster that a stage's shards run on cannot do the work; retrying may help."""
+
+
 class GateError(MtlError):
     """The promotion rules forbid the request."""
 

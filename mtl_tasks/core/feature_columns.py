@@ -28,6 +28,8 @@ ColumnKind = Literal[
     "factor_cosine",  # cosine of preference factors
     "factor_norm",  # length of a vector of preference factors
     "factor",  # one dimension of a vector of preference factors
+    "content",  # one dimension of an item's text or given vector
+    "content_cosine",  # cosine of texts or given vectors
     "co_occurrence",  # damped number of users that items share
     "prediction",  # another task's prediction
 ]

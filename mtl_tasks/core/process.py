@@ -1,10 +1,11 @@
-"""Process settings: threads of OpenMP and OpenBLAS, and free memory of the allocator."""
+"""Process settings: threads of OpenMP and OpenBLAS, free memory of the allocator, and whether numba is there."""
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
-from typing import Final
+from typing import Final, Literal
 
 # OpenMP and OpenBLAS read these once, when they are loaded.
 SETTINGS: Final = {
@@ -30,3 +31,8 @@ def release_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def bulk_scorer() -> Literal["numba", "numpy"]:
+    """Return what scores many rows by trees here; the scores are equal."""
+    return "numpy" if importlib.util.find_spec("numba") is None else "numba"

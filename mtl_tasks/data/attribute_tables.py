@@ -26,6 +26,7 @@ from mtl_tasks.data.conversion import (
     to_texts,
 )
 from mtl_tasks.data.files import SUFFIXES, SourceFile
+from mtl_tasks.data.item_content import content_columns, content_keys
 from mtl_tasks.data.reading import read_columns
 from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 
@@ -46,8 +47,9 @@ def read_items(
     -------
     pandas.DataFrame
         ``item_id``, ``title`` (str, '' if none), ``valid_from`` (datetime64[us, UTC]; only in a versioned table, which
-        is ordered by id and it), the numeric attributes (float32, NaN where unknown), the categorical and multi-valued
-        ones (str, '' if none; several values joined by ``|``), and the times (datetime64[us, UTC]).
+        is ordered by id and it), the free text (str, '' if none), a column for each number of the given vectors
+        (float32, NaN where an item has none), the numeric attributes (float32, NaN where unknown), the categorical and
+        multi-valued ones (str, '' if none; several values joined by ``|``), and the times (datetime64[us, UTC]).
 
     Raises
     ------
@@ -95,6 +97,9 @@ def _read(
     if id_column == ITEM:
         frame[TITLE] = to_pandas(to_texts(columns[TITLE], column_refs[TITLE])) if TITLE in columns else ""
         frame[TITLE] = frame[TITLE].astype("str")
+    if isinstance(table, ItemTable) and table.contents:
+        content = content_columns(table, columns, column_refs, frame[ITEM])
+        frame = pd.concat([frame, pd.DataFrame(content, index=frame.index)], axis=1)
     for name in table.numeric:
         frame[name] = to_pandas(to_numbers(columns[name], column_refs[name]))
         if np.isinf(frame[name]).any():
@@ -148,6 +153,8 @@ def _column_refs(scenario: Scenario, table: AttributeTable, id_column: str) -> d
     keys = {id_column: (table.id, f"{key}.id")}
     if isinstance(table, ItemTable) and table.title is not None:
         keys[TITLE] = (table.title, f"{key}.title")
+    if isinstance(table, ItemTable):
+        keys |= content_keys(table)
     if table.valid_from is not None:
         keys[VALID] = (table.valid_from, f"{key}.valid_from")
     for kind in ("numeric", "categorical", "multi", "times"):
@@ -178,7 +185,9 @@ def _id_dtype(ids: pd.Series) -> Literal["int64", "str"]:
 
 def _refuse_empty(frame: pd.DataFrame, column_refs: dict[str, ColumnRef]) -> None:
     for name, ref in column_refs.items():
-        if name not in (TITLE, VALID) and len(frame) and not (frame[name].notna() & (frame[name] != "")).any():
+        if name not in frame or name in (TITLE, VALID):  # texts and vectors are checked where they are converted
+            continue
+        if len(frame) and not (frame[name].notna() & (frame[name] != "")).any():
             raise ref.error("has no value in any row: map the right column, or leave the attribute out")
 
 

@@ -69,7 +69,7 @@ class FileLog:
     queried: ClassVar[bool] = False
 
     def list_days(self, as_of_day: int, *, renew: bool = False) -> list[SourceFile]:
-        """Find and fingerprint the files; ``renew`` changes nothing, as every listing reads them anew.
+        """Find and fingerprint the files; ``renew`` changes nothing, as every listing reads them again.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Where an interaction log comes from: the interface of every kind of source, and the choice by the scenario."""
+"""Sources of interaction logs: the interface of every kind, and the choice by the scenario."""
 
 from __future__ import annotations
 

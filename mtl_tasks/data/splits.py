@@ -132,8 +132,8 @@ def _with_negatives(rows: pd.DataFrame, events: pd.DataFrame, scenario: Scenario
     assert settings is not None
     positive = (rows[[columns.label(name) for name in sampled]] == 1).any(axis=1).to_numpy()
     positives = rows[positive]
-    positives = events[_positive(events, scenario, sampled)]
-    draws, left_out = draw_negatives(positives, positives, events, settings.per_positive, settings.power, scenario.seed)
+    taking = events[_positive(events, scenario, sampled)]
+    draws, left_out = draw_negatives(positives, taking, events, settings.per_positive, settings.power, scenario.seed)
     if left_out.any():
         log.warning(
             "%s: %d of %d positives are left out: their items have no earlier positive, and too few other such items "

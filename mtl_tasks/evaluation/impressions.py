@@ -26,7 +26,7 @@ FLOOR: Final = "popularity"
 
 @dataclass(frozen=True)
 class Shown:
-    """Rows that users were shown, grouped by user and day.
+    """Exposures, grouped by user and day.
 
     Attributes
     ----------

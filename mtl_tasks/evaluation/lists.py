@@ -32,7 +32,7 @@ _GATHERED: Final = 2_000_000  # numbers of item vectors in memory at a time
 
 @dataclass(frozen=True)
 class ListSettings:
-    """How lists are evaluated.
+    """Settings of the evaluation of lists.
 
     Attributes
     ----------

@@ -59,6 +59,13 @@ class Versions:
         found = (position >= 0) & (self.keys[position] // self.span == codes)
         return np.where(found, self.rows[position], self.missing)
 
+    @property
+    def used(self) -> Codes:
+        """The table rows of the ids, ascending, without ``missing``."""
+        rows = np.unique(self.rows if self.only is None else self.only)
+        used: Codes = rows[rows != self.missing]
+        return used
+
 
 @dataclass(frozen=True)
 class MultiValued:
@@ -137,6 +144,8 @@ class AttributeLookup:
         Attribute to the category code of each row (int64, -1 for none), and the categories in order.
     listed
         Attributes with shares and residuals: multi-valued ones, and categorical ones of up to ``MODERATE`` categories.
+    table
+        The attribute table itself.
     """
 
     versions: Versions
@@ -144,6 +153,7 @@ class AttributeLookup:
     times: dict[str, Values]
     categorical: dict[str, tuple[Codes, pd.Index[Any]]]
     listed: list[KnownValues]
+    table: pd.DataFrame
 
     @classmethod
     def prepare(
@@ -152,7 +162,7 @@ class AttributeLookup:
         """Index a table; ``ids`` are the sorted ids that codes refer to."""
         versions = Versions.of(table, id_column, ids)
         if section is None:
-            return cls(versions, {}, {}, {}, [])
+            return cls(versions, {}, {}, {}, [], table)
         several = [MultiValued.parse(name, _with_none(table[name])) for name in section.multi]
         single = [
             MultiValued.of_categories(name, _with_none(table[name])) for name in listed_categories(table, section)
@@ -163,6 +173,7 @@ class AttributeLookup:
             {name: np.append(_days(table[name]), np.nan) for name in section.times},
             {name: _coded(table[name]) for name in section.categorical},
             [KnownValues(values, versions) for values in (*several, *single)],
+            table,
         )
 
     @property

@@ -27,6 +27,7 @@ from mtl_tasks.features.groups import GROUPS
 from mtl_tasks.features.groups.affinity import TASTE, Affinity, FittedFactors, level_name
 from mtl_tasks.features.groups.base import GroupInputs
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
+from mtl_tasks.features.groups.content import ItemContent
 from mtl_tasks.features.groups.label_statistics import LabelStatistics
 from mtl_tasks.features.interactions import (
     Codes,
@@ -123,6 +124,8 @@ def extend_factor_models(
 ) -> FactorModels:
     """Fold new items into an earlier run's factors until a later ``end``; items in history keep their vectors.
 
+    The projections of texts and given vectors stay as they are: new items need no fold-in.
+
     Parameters
     ----------
     since
@@ -135,7 +138,9 @@ def extend_factor_models(
         If the item ids of the factors and of the events differ in type.
     """
     coded, interactions = _learned_from(events, scenario, end)
-    _refuse_other_ids(factor_models, coded.item_ids)
+    _refuse_other_ids(
+        {name: item_factors for name, item_factors in factor_models.items() if name in interactions}, coded.item_ids
+    )
     days = scenario.factors.refresh_days
     known = (
         {name: item_factors.fitted() for name, item_factors in factor_models.items()}
@@ -145,7 +150,7 @@ def extend_factor_models(
     return {
         name: extend_item_factors(solver, known[name], interactions[name], end, days, since)
         for name, solver in solvers(scenario).items()
-    }
+    } | {name: item_factors for name, item_factors in factor_models.items() if name not in interactions}
 
 
 class FeatureMaker:
@@ -158,7 +163,9 @@ class FeatureMaker:
     tables
         Attributes of users and items; a row uses only versions from before its day.
     factor_models
-        From :func:`fit_factor_models`; they must have been fitted on events before the earliest row's day.
+        From :func:`fit_factor_models` and, for texts and given vectors,
+        :func:`~mtl_tasks.features.content.fit_content`; they must have been fitted on events before the earliest row's
+        day.
     memory
         Snapshot of another maker with the same events, tables and settings; days before it are not counted again.
     """
@@ -195,6 +202,11 @@ class FeatureMaker:
     def taste(self) -> FittedFactors:
         """The preference factors."""
         return self._inputs.groups(Affinity)[0].taste
+
+    @property
+    def contents(self) -> list[ItemContent]:
+        """The texts and the given vectors of the items, as far as the scenario has them."""
+        return self._inputs.groups(ItemContent)
 
     @property
     def co_occurrence(self) -> CoOccurrence:
@@ -281,7 +293,7 @@ def build_features(
     rows
         user, item, day and the scenario's context; other columns are ignored.
     factor_models
-        From :func:`fit_factor_models`; they must have been fitted on events before the earliest row's day.
+        As :class:`FeatureMaker` takes them.
     memory
         Snapshot from the earliest row's day or before, of these events and tables; by default everything is counted.
 

@@ -83,7 +83,7 @@ class FitContext:
 
     @property
     def encoder(self) -> Encoder:
-        """Columns and categories; in a warm start those of the earlier trees, which know no others."""
+        """Columns and categories; in a warm start, those of the earlier trees."""
         return self._train[0]
 
     @cached_property

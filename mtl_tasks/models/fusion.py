@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mtl_tasks.core.errors import ArtifactError, DataError
+from mtl_tasks.core.arrays import row_products
+from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import row_loss
 from mtl_tasks.models.calibration import calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
 from mtl_tasks.models.pooling import (
@@ -21,6 +21,7 @@ from mtl_tasks.models.pooling import (
     shrunken_weights,
     simplex_weights,
 )
+from mtl_tasks.store.documents.training import Calibration, Estimate, TaskFusion
 
 Values = NDArray[np.float64]
 Fitted = Mapping[str, Any]
@@ -28,92 +29,9 @@ THRESHOLDS: Final = 99  # quantiles tried for a member's voting threshold
 DIGITS: Final = 6
 
 
-class Estimate(BaseModel):
-    """A loss with its standard error, clustered by user."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    loss: float
-    se: float
-
-
-class FusionDocument(BaseModel):
-    """Fitted fusion of one task, with the evidence from the blend window.
-
-    Losses are RMSE for a regression and log loss for a binary task, cross-fitted over users, of the raw combination.
-    Documents of earlier releases lack the fields from ``eligible`` on; unknown fields are ignored.
-
-    Attributes
-    ----------
-    method
-        ``single``, ``mean``, ``weighted``, ``vote``, or ``shrunken`` (``auto`` gives this one or ``single``).
-    member
-        The member of ``single``.
-    weights
-        Member to weight; a member with weight 0 need not be asked for predictions.
-    thresholds
-        Of ``vote`` for a binary task: the least prediction that is a vote, by member.
-    calibration
-        See :func:`mtl_tasks.models.calibration.fit_calibration`.
-    blend_loss
-        Candidate to loss. A candidate is a method, or ``single:MEMBER``.
-    requested
-        ``fusion.method`` of the scenario.
-    note
-        Why this method and these weights, as a sentence.
-    eligible
-        Members that the weights of ``shrunken`` are shrunk towards.
-    shrinkage
-        From 0, fitted weights, to 1, equal weights of the eligible members; None for other methods.
-    shrinkage_loss
-        Shrinkage to loss.
-    blend_loss_se
-        Candidate to the standard error of its loss.
-    blend_excess
-        Candidate to its loss less that of the chosen one: mean squared errors or log losses, with standard error.
-    """
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    method: Literal["single", "mean", "weighted", "vote", "shrunken"]
-    members: tuple[str, ...]
-    weights: dict[str, float]
-    member: str | None = None
-    thresholds: tuple[float, ...] | None = None
-    calibration: dict[str, Any] = Field(default_factory=lambda: {"kind": "none"})
-    blend_loss: dict[str, float] = Field(default_factory=dict)
-    requested: str = ""
-    note: str = ""
-    eligible: tuple[str, ...] = ()
-    shrinkage: float | None = None
-    shrinkage_loss: dict[str, Estimate] = Field(default_factory=dict)
-    blend_loss_se: dict[str, float] = Field(default_factory=dict)
-    blend_excess: dict[str, Estimate] = Field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, document: Any) -> FusionDocument:
-        """Read a stored document.
-
-        Raises
-        ------
-        ArtifactError
-            If it is not one.
-        """
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "document"
-            raise ArtifactError(f"fusion: not a fusion document: {where}: {first['msg']}") from error
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form; keys without a value, such as ``thresholds``, are left out."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
 def fit_fusion(
     predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str, requested: str
-) -> FusionDocument:
+) -> TaskFusion:
     """Fit the fusion of one task on the blend window.
 
     Parameters
@@ -140,11 +58,12 @@ def fit_fusion(
     document = _fit_auto(rows, losses) if requested == "auto" else _fit_method(requested, rows, matrix, losses)
     found = {"requested": requested, **_evidence(document, losses, rows)}
     if kind == "binary":
-        found["calibration"] = fit_calibration(label, _combine(document, matrix, kind), users)
+        fitted = fit_calibration(label, _combine(document, matrix, kind), users)
+        found["calibration"] = Calibration.model_validate(fitted)
     return document.model_copy(update=found)
 
 
-def fuse(fitted: FusionDocument | Fitted, predictions: dict[str, Values], kind: str) -> Values:
+def fuse(fitted: TaskFusion | Fitted, predictions: dict[str, Values], kind: str) -> Values:
     """Combine the members' predictions into float64 (n,), calibrated for a binary task.
 
     Parameters
@@ -152,9 +71,9 @@ def fuse(fitted: FusionDocument | Fitted, predictions: dict[str, Values], kind: 
     fitted
         From :func:`fit_fusion`, or its JSON form.
     """
-    document = fitted if isinstance(fitted, FusionDocument) else FusionDocument.from_json(fitted)
+    document = fitted if isinstance(fitted, TaskFusion) else TaskFusion.from_json(fitted)
     matrix = np.column_stack([predictions[name] for name in document.members])
-    return calibrate(document.calibration, _combine(document, matrix, kind))
+    return calibrate(document.calibration.model_dump(), _combine(document, matrix, kind))
 
 
 def _candidate_losses(rows: PoolRows) -> dict[str, Values]:
@@ -165,14 +84,14 @@ def _candidate_losses(rows: PoolRows) -> dict[str, Values]:
     return losses
 
 
-def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> FusionDocument:
+def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> TaskFusion:
     """Fit ``shrunken`` and add its losses; it is ``single`` if one member has all the weight."""
     shrinkage = choose_shrinkage(rows)
     weights = shrunken_weights(rows, shrinkage.chosen)
     eligible = tuple(name for name, good in zip(rows.members, eligible_members(rows), strict=True) if good)
     losses["shrunken"] = shrinkage.losses[shrinkage.chosen]
     alone = rows.members[int(weights.argmax())] if weights.max() == 1.0 else None
-    return FusionDocument(
+    return TaskFusion(
         method="shrunken" if alone is None else "single",
         member=alone,
         members=rows.members,
@@ -184,7 +103,7 @@ def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> FusionDocument:
     )
 
 
-def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, Values]) -> FusionDocument:
+def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, Values]) -> TaskFusion:
     if method == "vote":
         held_out = cross_fit(rows.users, partial(_vote_held_out, rows, matrix))
         losses["vote"] = row_loss("rmse" if rows.kind == "regression" else "log_loss", rows.label, held_out)
@@ -194,7 +113,7 @@ def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, V
     return _requested(method, rows, weights)
 
 
-def _fit_vote(rows: PoolRows, matrix: Values) -> FusionDocument:
+def _fit_vote(rows: PoolRows, matrix: Values) -> TaskFusion:
     document = _requested("vote", rows, equal_weights(np.ones(len(rows.members), dtype=bool)))
     if rows.kind == "regression":
         return document
@@ -205,8 +124,8 @@ def _vote_held_out(rows: PoolRows, matrix: Values, held_out: NDArray[np.bool_]) 
     return _combine(_fit_vote(rows.where(~held_out), matrix[~held_out]), matrix[held_out], rows.kind)
 
 
-def _requested(method: str, rows: PoolRows, weights: Values) -> FusionDocument:
-    return FusionDocument.from_json(
+def _requested(method: str, rows: PoolRows, weights: Values) -> TaskFusion:
+    return TaskFusion.from_json(
         {
             "method": method,
             "members": rows.members,
@@ -220,7 +139,7 @@ def _by_member(rows: PoolRows, weights: Values) -> dict[str, float]:
     return {name: round(float(weight), DIGITS) for name, weight in zip(rows.members, weights, strict=True)}
 
 
-def _combine(document: FusionDocument, matrix: Values, kind: str) -> Values:
+def _combine(document: TaskFusion, matrix: Values, kind: str) -> Values:
     """Return the raw fusion of (n, members): values are averaged directly, probabilities in logit space.
 
     ``vote`` is the median for a regression. For a binary task it is the number of members whose prediction reaches
@@ -234,11 +153,11 @@ def _combine(document: FusionDocument, matrix: Values, kind: str) -> Values:
         return np.asarray((votes + matrix.mean(axis=1)) / (matrix.shape[1] + 1))
     weights = np.array([document.weights[name] for name in document.members])
     if kind == "regression":
-        return np.asarray(matrix @ weights)
-    return sigmoid(logit(matrix) @ weights)
+        return row_products(matrix, weights)
+    return sigmoid(row_products(logit(matrix), weights))
 
 
-def _evidence(document: FusionDocument, losses: dict[str, Values], rows: PoolRows) -> dict[str, Any]:
+def _evidence(document: TaskFusion, losses: dict[str, Values], rows: PoolRows) -> dict[str, Any]:
     """Return the candidates' losses with standard errors, and what they lose against the chosen one."""
     chosen = losses[f"single:{document.member}" if document.method == "single" else document.method]
     estimates = {name: _estimate(loss, rows) for name, loss in losses.items()}

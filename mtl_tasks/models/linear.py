@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from mtl_tasks.core.arrays import row_products
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.core.feature_columns import ColumnKind, FeatureColumn, Subject, select
 from mtl_tasks.models.calibration import logit
@@ -84,7 +85,8 @@ class LinearMember(Member):
         model = self._models[task]
         known = require_columns(features, model["columns"], self.kind)
         design = _design(known, model["transforms"], np.array(model["mean"]))
-        value = (design - np.array(model["centre"])) / np.array(model["scale"]) @ np.array(model["weights"])
+        scaled = (design - np.array(model["centre"])) / np.array(model["scale"])
+        value = row_products(scaled, np.array(model["weights"]))
         value = value + model["intercept"][0]
         if self.scenario.tasks[task].kind == "binary":
             return np.asarray(expit(value))

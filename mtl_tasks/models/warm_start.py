@@ -146,7 +146,7 @@ def check_entry(entry: RunRecord, ours: Scenario, as_of: str) -> Scenario:
 
 
 def _where(entry: RunRecord) -> str:
-    return f"{entry.scenario_document['name']} as of {entry.as_of} (run {entry.run_key[:12]})"
+    return f"{entry.scenario_name} as of {entry.as_of} (run {entry.run_key[:12]})"
 
 
 def _load(kind: MemberKind, files: Mapping[str, bytes], scenario: Scenario) -> BoostedMember:

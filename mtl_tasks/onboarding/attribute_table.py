@@ -18,7 +18,7 @@ from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
 Side = Literal["items", "users"]
 
 _ROWS: Final = 1_000_000  # most rows of a table that are profiled
-_SINGLE: Final = ("title", "valid_from")
+_SINGLE: Final = ("title", "vectors", "valid_from")
 _KINDS: Final = ("numeric", "categorical", "multi", "times")
 _READERS: Final = {"items": read_items, "users": read_users}
 
@@ -29,6 +29,7 @@ def describe_table(table: AttributeTable, side: Side, root: str | Path) -> Itera
     raw = read_sample(locate(root, table.path), table.path, text, _ROWS).table
     named = [("id", table.id)]
     named += [(key, getattr(table, key)) for key in _SINGLE if getattr(table, key, None) is not None]
+    named += [("text", column) for column in getattr(table, "text", ())]
     for kind in _KINDS:
         named += [(f"{kind}.{name}", column) for name, column in getattr(table, kind).items()]
     for key, column in named:
@@ -53,10 +54,10 @@ def table_faults(scenario: Scenario, side: Side, root: str | Path, ids: pd.Serie
 def _single_attributes(table: AttributeTable) -> Iterator[dict[str, Any]]:
     """Yield updates that leave the table with no attribute or a single one, for each attribute."""
     none: dict[str, Any] = {kind: {} for kind in _KINDS}
-    title = table.title if isinstance(table, ItemTable) else None
-    if title is not None:
-        yield {**none, "title": title}
-        none["title"] = None
+    if isinstance(table, ItemTable):
+        named = {"title": table.title, "text": table.text, "vectors": table.vectors}
+        none |= {"title": None, "text": (), "vectors": None}
+        yield from ({**none, key: value} for key, value in named.items() if value)
     yield none
     for kind in _KINDS:
         for name, column in getattr(table, kind).items():

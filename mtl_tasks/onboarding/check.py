@@ -327,7 +327,7 @@ def _validate(
 def _windows(
     scenario: Scenario, judged: ValidationResult, as_of: pd.Timestamp, first_day: int | None, found: Inspection
 ) -> Windows:
-    """Cut the windows from the log's first day: for a run the first with a good row, which a sample may lack."""
+    """Cut the windows from the log's first day. A run takes the first day with a good row, which a sample may lack."""
     end, with_rows = day_of(as_of), int(log_days(judged.events, judged.report["prior"])[0])
     if first_day is None or not found.complete:
         return Windows.cut(scenario, end, with_rows if first_day is None else first_day)

@@ -20,6 +20,7 @@ _WORDS: Final = 200  # most distinct values of a categorical attribute
 _COVERED: Final = 0.99  # share of the log's items in a table from which a missing item is a fault
 _SEPARATORS: Final = ("|", ";", ",")
 _JOINED: Final = 0.05  # least share of texts with a separator in a multi-valued column
+_PROSE: Final = 4  # average words of a free text
 _LONGEST_VALUE: Final = 30  # average length of a value in characters; longer is prose
 
 
@@ -45,6 +46,8 @@ def item_lines(path: str, item: Column) -> list[str]:
         lines.append("    missing: allow # guess: the other items have no attributes; quarantine would drop their rows")
     if title is not None:
         lines.append(f"    title: {quoted(title.name)} # guess: by its name; shown in reports and lists")
+    if title is not None and _is_prose(title):
+        lines += _proposed([title], [])
     return [*lines, *_attributes([column for column in rest if column is not title])]
 
 
@@ -59,11 +62,13 @@ def _attributes(columns: list[Column]) -> list[str]:
     separators = {column.name: _separator(column) for column in columns}
     separator = next((found for found in separators.values() if found), "|")
     totals = [c for c in columns if c.kind in ("integer", "number") and c.named(AGGREGATE_WORDS)]
-    several = [c for c in columns if separators[c.name] == separator or _is_list(c)]
+    prose = [c for c in columns if separators[c.name] is None and _is_prose(c)]
+    vectors = [c for c in columns if _holds_vectors(c)]
+    several = [c for c in columns if separators[c.name] == separator or (_is_list(c) and c not in vectors)]
     kinds = {
         "numeric": ([c for c in columns if c.kind in _NUMBERED and c not in totals], "numbers; take away what are ids"),
         "categorical": (
-            [c for c in columns if c.kind == "text" and c not in several and c.found.distinct <= _WORDS],
+            [c for c in columns if c.kind == "text" and c not in [*several, *prose] and c.found.distinct <= _WORDS],
             f"texts with at most {_WORDS} values",
         ),
         "multi": (several, f"lists, or texts that join several values by {separator}"),
@@ -79,17 +84,40 @@ def _attributes(columns: list[Column]) -> list[str]:
             f"    # left out, as counts and means of all time know what happens in the test window: {_names(totals)}"
         )
     used = {column.name for found, _ in kinds.values() for column in found}
-    left = [column for column in columns if column.name not in used and column not in totals]
+    lines += _proposed(prose, vectors)
+    left = [column for column in columns if column.name not in used and column not in [*totals, *vectors, *prose]]
     return [*lines, *([f"    # not used: {_names(left)}"] if left else [])]
+
+
+def _proposed(prose: list[Column], vectors: list[Column]) -> list[str]:
+    """Return comments that propose the keys of free text and of given vectors."""
+    texts = ", ".join(quoted(column.name) for column in prose)
+    lines = [f"    # text: [{texts}] # guess: free text, whose words can become features"] if prose else []
+    if vectors:
+        first = quoted(vectors[0].name)
+        lines.append(f"    # vectors: {first} # guess: lists of fractions, such as embeddings of a language model")
+    return lines
 
 
 def _names(columns: list[Column]) -> str:
     return ", ".join(column.name for column in columns)
 
 
+def _is_prose(column: Column) -> bool:
+    """Whether a column holds texts of several words on average, most of them different."""
+    if column.kind != "text" or column.found.distinct <= len(column.values) / 2:
+        return False
+    words = pc.add(pc.count_substring_regex(column.values.cast(pa.large_string()), r"\S\s+\S"), 1)
+    return float(pc.mean(words).as_py()) >= _PROSE
+
+
 def _is_list(column: Column) -> bool:
     kind = column.values.type
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _holds_vectors(column: Column) -> bool:
+    return _is_list(column) and pa.types.is_floating(column.values.type.value_type)
 
 
 def _separator(column: Column) -> str | None:

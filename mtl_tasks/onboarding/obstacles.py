@@ -81,6 +81,10 @@ def _device_checks(scenario: Scenario) -> Iterator[Callable[[], object]]:
         from mtl_tasks.features.als import resolve_device as resolve_factors
 
         yield lambda: resolve_factors("gpu")
+    if scenario.recommend.sources.two_tower:
+        from mtl_tasks.models.deep.two_tower_training import check_installed
+
+        yield check_installed
     device = scenario.boosting.device
     if device in ("gpu", "cuda") and BOOSTED & set(scenario.members):
         from mtl_tasks.models.boosting.device import resolve_device as resolve_boosting

@@ -23,7 +23,7 @@ from upath import UPath
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.documents import faults_in
 from mtl_tasks.core.errors import ArtifactError, quoting_rows
-from mtl_tasks.core.process import release_free_memory
+from mtl_tasks.core.process import bulk_scorer, release_free_memory
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Payload, Ref, Store, to_json
 
@@ -43,20 +43,24 @@ PRESENTATION = (
     "onboarding",
     "report",
     "pipeline/approval_form.py",
+    "pipeline/artifact_states.py",
     "pipeline/comparison.py",
     "pipeline/delivery.py",
     "pipeline/erasure.py",
     "pipeline/explore.py",
     "pipeline/holdings.py",
     "pipeline/order.py",
+    "pipeline/past_documents.py",
     "pipeline/past_runs.py",
     "pipeline/placement.py",
     "pipeline/suggestions.py",
+    "pipeline/tuning",
     "pipeline/verdict_reasons.py",
     "recommend/explain.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",
+    "tuning",
 )
 
 
@@ -181,6 +185,10 @@ class StageResult:
             raise ArtifactError(
                 f"{document!r:.200}: not the result of a stage ({faults_in(error)}); clear the task that returned it"
             ) from error
+        except ArtifactError as error:  # of its reference
+            raise ArtifactError(
+                f"result of stage {document.get('stage')!r:.50}: {error}; clear the task that returned it"
+            ) from error
 
 
 _STAGE_RESULT: Final = TypeAdapter(StageResult)
@@ -213,7 +221,9 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.inputs_among(refs)}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
-    made = run.store.publish(folder, key, payload, {**parts, "made_from": _hashes(stage, refs), "usage": usage})
+    # In the usage, as the choice changes no result.
+    facts = {**parts, "made_from": _hashes(stage, refs), "usage": {**usage, "tree_scorer": bulk_scorer()}}
+    made = run.store.publish(folder, key, payload, facts)
     if not stage.whole(run.store, made):
         raise ArtifactError(f"{folder}: refers to artifacts of days that are not those in the store; {OTHER_RESULT}")
     log.info("%s: %.1f s, published %s", stage.name, usage["seconds"], folder)

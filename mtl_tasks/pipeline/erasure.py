@@ -20,7 +20,8 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
 from mtl_tasks.core.errors import ArtifactError, ConfigError, MtlError, SealError, StoreError
 from mtl_tasks.pipeline.holdings import Holding, Holdings, Person, find_holdings, snapshot_without, user_columns
-from mtl_tasks.pipeline.past_runs import read_run, shown_document
+from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.past_runs import read_run
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Payload, Store, to_json
 from mtl_tasks.store.documents import read_part
 from mtl_tasks.store.documents.data import SampleUsers
@@ -223,7 +224,7 @@ class Erasure:
         for page in pages:
             try:
                 artifact = self.store.find(page.path)
-                gates |= set() if artifact is None else {artifact.manifest["inputs"]["gate"]}
+                gates |= set() if artifact is None else {artifact.inputs["gate"]}
             except (StoreError, SealError):
                 raise
             except ArtifactError as error:

@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
@@ -21,16 +20,17 @@ from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.order import order_sentence
-from mtl_tasks.pipeline.past_runs import rebuild_run
+from mtl_tasks.pipeline.past_documents import rebuild_run
 from mtl_tasks.pipeline.placement import CandidateRanking, Placement
 from mtl_tasks.pipeline.stages import explain
 from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tables
-from mtl_tasks.recommend.explain import PairExplanation, explain_features, parse_id, titles_of
+from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
 from mtl_tasks.store.registry import RunRecord
 
 SHOWN_HISTORY: Final = 20
@@ -113,18 +113,6 @@ class UserExploration(Document):
     history: tuple[PastEvent, ...]
     order: str
     offers: tuple[Offer, ...]
-
-
-class RunIdentity(Document):
-    """The run that a document is from."""
-
-    scenario: str
-    as_of: AsOf
-    run_key: str
-
-
-class RunExplanation(PairExplanation, RunIdentity):  # in this order the JSON begins with the run
-    """The predictions of a run for a user and an item."""
 
 
 def open_run(store: Store, entry: RunRecord) -> PreparedRun:

@@ -269,7 +269,7 @@ class _Search:
         if any(self._person.shown_on(self._read(path).decode(errors="replace")) for path in files if _is_page(path)):
             return True
         page = self._artifact(folder)
-        made_from = None if page is None else page.manifest["inputs"].get("recommend")
+        made_from = None if page is None else page.inputs.get("recommend")
         return made_from is not None and made_from[:32] in {listed.name for listed in lists}
 
     def _refers_to(self, folder: UPath, gone: set[str], splits: set[str]) -> bool:

@@ -157,7 +157,7 @@ def _drift(artifacts: Mapping[str, Artifact]) -> Drift | None:
 def page_uri(run: Run, ref: Ref) -> str:
     """Return the location of the report's HTML file."""
     artifact = run.store.open(ref)
-    return str(artifact.folder / artifact.manifest["files"]["report.html"]["path"])
+    return str(artifact.folder / artifact.files["report.html"].path)
 
 
 def is_promoted(run: Run, published: StageResult) -> bool:

@@ -16,7 +16,7 @@ from mtl_tasks.integrations.targets import Delivery
 from mtl_tasks.pipeline.delivery import deliver_recommendations
 from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import Run
-from mtl_tasks.pipeline.past_runs import earlier_results, rebuild_run
+from mtl_tasks.pipeline.past_documents import earlier_results, rebuild_run
 from mtl_tasks.pipeline.stages import build_stages, find_record
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store

@@ -72,7 +72,7 @@ def prepare_run(
     """
     check_known(conf, params)
     _check_types(params)
-    as_of, rule = _as_of(params["as_of"], load_scenario(scenario_name), interval_end, run_after)
+    as_of, rule = resolve_as_of(params["as_of"], load_scenario(scenario_name), interval_end, run_after)
     log.info("as_of %s: %s", as_of, rule)
     as_of.refuse_future(AsOf.of(now))
     overrides = _overrides(scenario_name, params)
@@ -103,10 +103,10 @@ def _check_types(params: Mapping[str, Any]) -> None:
             raise ConfigError(f"run configuration: {name}: must be {wanted} (got {reprlib.repr(params[name])})")
 
 
-def _as_of(
+def resolve_as_of(
     wanted: str | None, scenario: Scenario, interval_end: datetime | None, run_after: datetime
 ) -> tuple[AsOf, str]:
-    """Return as_of, and its source in words."""
+    """Return the as_of of a scheduled run, and its source in words; see :func:`prepare_run`."""
     if wanted:
         return AsOf.parse(wanted), "as it was asked for"
     if interval_end is not None:

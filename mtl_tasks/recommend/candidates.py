@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.core.arrays import group_starts, stable_argsort
+from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.features.builder import FeatureMaker
 from mtl_tasks.features.interactions import Codes, IndexedRows
+from mtl_tasks.models.deep.two_tower import TwoTower
 from mtl_tasks.recommend.sources import (
     AttributeMatch,
     CoOccurring,
     Ease,
     ItemNeighbors,
+    NearestByContent,
     NearestByFactors,
+    NearestByTowers,
     NewItems,
     PastPositives,
     Popular,
@@ -41,6 +45,8 @@ class Candidates:
         It must be advanced to ``day``.
     scenario
         Of its section ``recommend``: the sources' sizes, and whether items may repeat.
+    towers
+        Model of the source ``two_tower``, fitted before ``day``; None if that source is off.
 
     Attributes
     ----------
@@ -50,13 +56,13 @@ class Candidates:
         The same of the last day.
     """
 
-    def __init__(self, maker: FeatureMaker, day: int, scenario: Scenario) -> None:
+    def __init__(self, maker: FeatureMaker, day: int, scenario: Scenario, towers: TwoTower | None = None) -> None:
         past = PastPositives(maker.positives.before(day), day)
         self._day, self._items = day, past.shape[1]
         self._leave_out = scenario.recommend.repeat == "leave_out"
         self.last_week, self.last_day = past.counts_since(day - POPULAR_DAYS), past.counts_since(day - 1)
         self._seen = past.matrix()
-        made = _makers(maker, past, self.last_week, scenario.boosting.threads)
+        made = _makers(maker, past, self.last_week, scenario.boosting.threads, towers)
         self._sources = [made[name](size) for name, size in scenario.recommend.source_sizes.items()]
 
     def rows(self, users: Codes) -> tuple[IndexedRows, Masks]:
@@ -96,7 +102,7 @@ def source_bit(name: SourceName) -> int:
 
 
 def _makers(
-    maker: FeatureMaker, past: PastPositives, last_week: NDArray[np.int64], threads: int
+    maker: FeatureMaker, past: PastPositives, last_week: NDArray[np.int64], threads: int, towers: TwoTower | None
 ) -> dict[SourceName, Callable[[int], Source]]:
     """Return for each source the function that makes it for a size."""
     attributes, day = maker.about_items.listed, past.day
@@ -109,7 +115,15 @@ def _makers(
         "ease": lambda size: Ease(past, size),
         "new_items": lambda size: NewItems(attributes, maker.events.before(day), past, size),
         "repeats": lambda size: Repeats(past, size),
+        "two_tower": lambda size: NearestByTowers(_fitted(towers), maker, day, size),
+        "content": lambda size: NearestByContent(maker.contents, maker.events.before(day), day, size),
     }
+
+
+def _fitted(towers: TwoTower | None) -> TwoTower:
+    if towers is None:
+        raise ArtifactError("recommend.sources.two_tower: the run has no fitted two-tower model: run it again")
+    return towers
 
 
 def _united(pairs: NDArray[np.int64], bits: Masks) -> tuple[NDArray[np.int64], Masks]:

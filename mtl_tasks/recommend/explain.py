@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
-from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import ConfigError, DataError, quoted
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables, build_features
@@ -21,108 +20,14 @@ from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
-
-
-class Contribution(Document):
-    """How much a feature moved a prediction.
-
-    Attributes
-    ----------
-    words
-        The feature and its value in words.
-    value
-        None if it is missing or not finite.
-    contribution
-        In the unit of the :class:`Breakdown`.
-    """
-
-    feature: str
-    words: str
-    value: str | float | None
-    contribution: float
-
-
-class OtherFeatures(Document):
-    """The features that are not named, together.
-
-    Attributes
-    ----------
-    features
-        Their number.
-    """
-
-    features: int
-    contribution: float
-
-
-class Breakdown(Document):
-    """A boosted member's prediction as a sum over features: ``score = base + contributions + others``.
-
-    Attributes
-    ----------
-    unit
-        Unit of all amounts.
-    score
-        The prediction before it is turned into a probability.
-    base
-        The mean over the training rows.
-    contributions
-        The largest ones by absolute amount, the largest first.
-    """
-
-    member: str
-    unit: str
-    score: float
-    base: float
-    contributions: tuple[Contribution, ...]
-    others: OtherFeatures
-
-
-class MemberPrediction(Document):
-    """The prediction of a member and its weight in the fusion."""
-
-    member: str
-    prediction: float
-    weight: float
-
-
-class TaskExplanation(Document):
-    """The fused prediction of a task.
-
-    Attributes
-    ----------
-    kind
-        Kind of the task.
-    method, calibration
-        How the members' predictions were combined and calibrated.
-    explained
-        The boosted member with the largest weight, taken apart; None if none has any weight.
-    """
-
-    kind: str
-    prediction: float
-    method: str
-    calibration: str
-    members: tuple[MemberPrediction, ...]
-    explained: Breakdown | None
-
-
-class PairExplanation(Document):
-    """The predictions for a user and an item, by task.
-
-    Attributes
-    ----------
-    title
-        None without one.
-    new_user
-        Whether the user has no event.
-    """
-
-    user_id: int | str
-    item_id: int | str
-    title: str | None
-    new_user: bool
-    tasks: dict[str, TaskExplanation]
+from mtl_tasks.store.documents.explanation import (
+    Contribution,
+    MemberPrediction,
+    MemberScore,
+    OtherFeatures,
+    PairExplanation,
+    TaskPrediction,
+)
 
 
 def explain_pair(
@@ -231,17 +136,17 @@ def parse_id(text: str, ids: pd.Series[Any], option: str) -> int | str:
     return int(text)
 
 
-def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[dict[str, TaskExplanation]]:
+def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[dict[str, TaskPrediction]]:
     """Return every row's explanations by task."""
     fused = scorer.fuse(features)
     predicted = {name: member.predict(features) for name, member in scorer.members.items()}
-    made: list[dict[str, TaskExplanation]] = [{} for _ in range(len(features))]
+    made: list[dict[str, TaskPrediction]] = [{} for _ in range(len(features))]
     for task, settings in scorer.scenario.tasks.items():
         fusion = scorer.fusions[task]
         weights = {name: float(fusion["weights"][name]) for name in scorer.members}
         explained = _explained(scorer, features, task, weights, top)
         for row, parts in enumerate(made):
-            parts[task] = TaskExplanation(
+            parts[task] = TaskPrediction(
                 kind=settings.kind,
                 prediction=float(fused[columns.prediction(task)].iloc[row]),
                 method=fusion["method"],
@@ -257,7 +162,7 @@ def _tasks(scorer: Scorer, features: pd.DataFrame, top: int) -> list[dict[str, T
 
 def _explained(
     scorer: Scorer, features: pd.DataFrame, task: str, weights: Mapping[str, float], top: int
-) -> list[Breakdown] | list[None]:
+) -> list[MemberScore] | list[None]:
     boosted = {name: member for name, member in scorer.members.items() if isinstance(member, BoostedMember)}
     weighing = [name for name in boosted if weights[name] > 0]
     if not weighing:
@@ -282,7 +187,7 @@ def _breakdown(
     values: list[Any],
     features: Sequence[tuple[str, str]],
     top: int,
-) -> Breakdown:
+) -> MemberScore:
     """Return the contributions to one prediction.
 
     ``about`` is the member and the unit; ``shares`` has the contributions of the features, then the base; ``features``
@@ -292,7 +197,7 @@ def _breakdown(
     *parts, base = shares
     order = np.argsort(-np.abs(parts), kind="stable")
     rest = order[top:]
-    return Breakdown(
+    return MemberScore(
         member=member,
         unit=unit,
         score=float(base + sum(parts)),

@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import id_array
-from mtl_tasks.core.days import day_text
-from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.top_lists import SCORE, UTILITY, top_lists
 from mtl_tasks.data.attribute_tables import newest
 from mtl_tasks.features.builder import Tables
@@ -31,7 +30,7 @@ KNOWN_ENOUGH: Final = 3  # interactions of a sample user, so that a reader can j
 
 @dataclass(frozen=True)
 class Recommendations:
-    """Top-k recommendations of all active users.
+    """Top-k recommendations of some users.
 
     Attributes
     ----------
@@ -49,48 +48,51 @@ class Recommendations:
     excluded: int = 0
 
 
+def active_users(events: pd.DataFrame, scenario: Scenario, day: int) -> NDArray[Any]:
+    """Return the ids of the users with an interaction in the last ``recommend.active_days`` before a day."""
+    recent = events[events[columns.DAY].between(day - scenario.recommend.active_days, day - 1)]
+    return np.asarray(recent[columns.USER].unique())
+
+
 def recommend_top_k(
     scorer: Scorer,
     events: pd.DataFrame,
     tables: Tables,
+    users: NDArray[Any],
     day: int,
     memory: FeatureSnapshot | None = None,
     exclusions: pd.DataFrame | None = None,
 ) -> Recommendations:
-    """Return the top-k recommendations of every user with an interaction in the last ``active_days``.
+    """Return the top-k recommendations of some users; a user who has taken every candidate gets none.
 
     Parameters
     ----------
+    users
+        Ids; unknown ones are left out. A user's recommendations do not depend on the others.
     memory
         See :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates`.
     exclusions
         For ``recommend.reranking.exclude_table``; see :func:`~mtl_tasks.data.exclusions.read_exclusions`.
     """
-    settings = scorer.scenario.recommend
-    recent = events[events[columns.DAY].between(day - settings.active_days, day - 1)]
-    people, parts = recent[columns.USER].unique(), []
-    tasks = scorer.scenario.tasks
+    settings, tasks, parts = scorer.scenario.recommend, scorer.scenario.tasks, []
     facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
     counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
-    for rows in scorer.candidates(events, tables, people, day, memory, without=excluded):
+    for rows in scorer.candidates(events, tables, users, day, memory, without=excluded):
         if facts is None or counts is None:
             best = top_lists(rows.scored, SCORE, settings.top_k)
         else:
             best, changed = rerank(rows.scored, SCORE, settings.top_k, settings.reranking, facts)
             counts += changed
         parts.append(scorer.completed(RankingRows(best, rows.features)))
+    predictions = [columns.prediction(task) for task in tasks]
+    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     if not parts:
-        raise DataError(
-            f"recommend: no user was active in the {settings.active_days} days before {day_text(day)}, or all of them "
-            f"have taken everything: lengthen recommend.active_days in {scorer.scenario.file}"
-        )
+        return Recommendations(pd.DataFrame(columns=kept), counts, 0 if excluded is None else len(excluded))
     lists = pd.concat(parts, ignore_index=True)
     for name, task in tasks.items():
         lists[columns.prediction(name)] = in_units(lists[columns.prediction(name)].to_numpy(), task)
     titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
-    predictions = [columns.prediction(task) for task in tasks]
-    kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)
     return Recommendations(ordered, counts, 0 if excluded is None else len(excluded))
 
@@ -98,7 +100,7 @@ def recommend_top_k(
 def item_facts(
     scorer: Scorer, events: pd.DataFrame, tables: Tables, day: int, exclusions: pd.DataFrame | None = None
 ) -> ItemFacts:
-    """Return what the rules of ``recommend.reranking`` need to know of the items on a day.
+    """Return the facts about the items on a day that the rules of ``recommend.reranking`` read.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from mtl_tasks.features.interactions import encode, with_context
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.models import Member, Predictions
 from mtl_tasks.models.calibration import logit
+from mtl_tasks.models.deep.two_tower import TwoTower
 from mtl_tasks.models.fusion import Fitted, fuse
 from mtl_tasks.recommend.candidates import SOURCES, Candidates, sorted_codes
 from mtl_tasks.recommend.rankers import Ranker, RankingRows, UtilityRanker
@@ -34,7 +35,7 @@ BATCH_USERS: Final = 500  # bounds memory: a batch has about 250 candidates per 
 class Scorer:
     """Factors, fitted members, fusions and ranker of one run.
 
-    ``factor_models`` must extend to the days that are scored.
+    ``factor_models`` must extend to the days that are scored. ``towers`` is None if their candidate source is off.
     """
 
     scenario: Scenario
@@ -42,6 +43,7 @@ class Scorer:
     members: dict[str, Member]
     fusions: dict[str, Fitted]
     ranker: Ranker = field(default_factory=UtilityRanker)
+    towers: TwoTower | None = None
 
     def score(
         self, events: pd.DataFrame, tables: Tables, rows: pd.DataFrame, memory: FeatureSnapshot | None = None
@@ -148,7 +150,7 @@ class Scorer:
     ) -> Iterator[RankingRows]:
         coded = maker.events
         codes = sorted_codes(coded.user_ids, users)
-        candidates = Candidates(maker, day, self.scenario)
+        candidates = Candidates(maker, day, self.scenario, self.towers)
         context = ServingContext.of(past, self.scenario, day)
         size = max(1, min(BATCH_USERS, BATCH_SCORES // max(len(coded.item_ids), 1)))
         for batch in np.array_split(codes, max(1, -(-len(codes) // size))):

@@ -65,12 +65,12 @@ class CandidateMatrix:
 
     @property
     def filled(self) -> Mask:
-        """Where there is a candidate, bool (users, width)."""
+        """The mask of the cells with a candidate, bool (users, width)."""
         return self.positions >= 0
 
     @property
     def rated(self) -> Mask:
-        """Where the score is a number, bool (users, width)."""
+        """The mask of the cells whose score is a number, bool (users, width)."""
         return ~np.isnan(self.score)
 
 

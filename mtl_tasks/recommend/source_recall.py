@@ -48,7 +48,7 @@ class SourceRecall:
         self._found = np.zeros(len(truth), dtype=np.uint16)
         slices = self._slices(truth)
         self._pairs = {name: mask for name, (mask, _) in slices.items()}
-        self._slice_users = {name: users for name, (_, users) in slices.items()}
+        self._user_counts = {name: users for name, (_, users) in slices.items()}
         names = [*sources, None]
         self._offered: dict[str, dict[SourceName | None, int]] = {name: dict.fromkeys(names, 0) for name in slices}
 
@@ -107,7 +107,7 @@ class SourceRecall:
         }
 
     def _slice(self, name: str) -> SliceRecall:
-        found, users, offered = self._found[self._pairs[name]], self._slice_users[name], self._offered[name]
+        found, users, offered = self._found[self._pairs[name]], self._user_counts[name], self._offered[name]
         return SliceRecall(
             users=users,
             pairs=len(found),

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mtl_tasks.core.documents import validate
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.store.documents.data import StageUsage
 from mtl_tasks.store.documents.drift import Drift
-from mtl_tasks.store.documents.explanation import MemberScore, PairExplanation, TaskPrediction
+from mtl_tasks.store.documents.explanation import MemberScore, RunExplanation, TaskPrediction
 from mtl_tasks.store.documents.measurements import Measurement
 
 _STYLES = {"better": "green", "worse": "red"}
@@ -55,17 +54,13 @@ def print_summary(document: RunDocument, console: Console) -> None:
     _say(console, f"\nReport: {document.report}")
 
 
-def print_explanation(document: Mapping[str, Any], console: Console) -> None:
-    """Print the explanation of the predictions for one user and one item.
-
-    See :func:`mtl_tasks.recommend.explain.explain_pair`.
-    """
-    explanation = validate(PairExplanation, dict(document), "explanation")
+def print_explanation(explanation: RunExplanation, console: Console) -> None:
+    """Print the explanation of the predictions for one user and one item."""
     title = f": {explanation.title}" if explanation.title else ""
-    new = f" (new user, no event before {explanation.as_of})" if explanation.new_user else ""
+    new = f" (new user, no event before {explanation.as_of.iso})" if explanation.new_user else ""
     _say(console, f"\nUser {explanation.user_id}{new} and item {explanation.item_id}{title}", style="bold")
     run = f"run {explanation.run_key[:12]}"
-    _say(console, f"{explanation.scenario}, as of {explanation.as_of}, {run}", style="dim")
+    _say(console, f"{explanation.scenario}, as of {explanation.as_of.iso}, {run}", style="dim")
     for task, predicted in explanation.tasks.items():
         _show(console, f"{task}: {_predicted(predicted.prediction, predicted.kind)}", _own_predictions(predicted))
         if predicted.explained is None:

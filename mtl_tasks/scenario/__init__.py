@@ -17,8 +17,9 @@ from mtl_tasks.scenario.scenario import (
     Sources,
     Windows,
 )
-from mtl_tasks.scenario.source import AttributeTable, ItemTable, Long, Prior, Source, Sql, UserTable
+from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
+from mtl_tasks.scenario.tuning import TUNABLE, Dimension, Setting, Tuning
 from mtl_tasks.scenario.utility import Formula
 
 __all__ = [
@@ -28,8 +29,11 @@ __all__ = [
     "RANKERS",
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",
+    "TUNABLE",
     "AttributeTable",
     "Boosting",
+    "Content",
+    "Dimension",
     "Formula",
     "FusionMethod",
     "Gate",
@@ -43,11 +47,13 @@ __all__ = [
     "Recommend",
     "Rule",
     "Scenario",
+    "Setting",
     "Source",
     "SourceName",
     "Sources",
     "Sql",
     "Task",
+    "Tuning",
     "UserTable",
     "Windows",
     "load_scenario",

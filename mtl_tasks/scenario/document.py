@@ -1,4 +1,4 @@
-"""YAML that people write, read within bounds: no text can hang, exhaust or crash the process that reads it."""
+"""YAML from users, read within bounds: no text can hang, exhaust or crash the process that reads it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         self._anchored: dict[str, tuple[int, int]] = {}  # values and levels
 
     def get_event(self) -> Any:
-        """Count what an event adds."""
+        """Read an event and count its values and levels."""
         event = super().get_event()  # type: ignore[no-untyped-call]
         tag = getattr(event, "tag", None)
         if tag is not None:

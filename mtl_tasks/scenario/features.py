@@ -44,8 +44,19 @@ class Factors(Model):
     )
 
 
+class TextFeatures(Model):
+    """Features of `source.items.text` and `source.items.vectors`."""
+
+    dimensions: Whole = Field(
+        default=16,
+        ge=2,
+        le=256,
+        description="dimensions that texts and vectors are reduced to; each is a column",
+    )
+
+
 class Features(Model):
-    """Which lengths and dampings the point-in-time aggregates use."""
+    """Window lengths and damping of the point-in-time aggregates."""
 
     windows: tuple[Days, ...] = Field(
         default=(7, 28), max_length=20, description="days that recent counts and means look back; 7 must be among them"
@@ -56,6 +67,9 @@ class Features(Model):
     )
     raw_factors: Flag = Field(
         default=False, description="add the taste vectors of user and item as columns, one for each dimension"
+    )
+    text: TextFeatures = Field(
+        default=TextFeatures(), description="features of the items' texts and of their given vectors"
     )
 
     @field_validator("windows")

@@ -48,7 +48,7 @@ Index = Annotated[Real, Field(gt=0, le=1000)]  # a population stability index
 
 
 class Drift(Model):
-    """How far the test rows may have shifted from those that the champion was judged on; null: no limit."""
+    """Limits on the shift of the test rows from those that the champion was judged on; null: no limit."""
 
     labels: Index | None = Field(default=None, description="limit for the label that shifted most")
     predictions: Index | None = Field(default=None, description="limit for the fused prediction that shifted most")

@@ -24,7 +24,7 @@ Rate = Annotated[Real, Field(ge=1e-6, le=1)]  # above 0: nothing is learned at 0
 
 
 class Shared(Model):
-    """How several tasks grow trees together: members `shared` and `shared_tail`."""
+    """Settings of the members `shared` and `shared_tail`, whose tasks grow trees together."""
 
     combine: Literal["sketch", "alternate", "sum"] = Field(
         default="sketch",
@@ -113,7 +113,7 @@ class Boosting(Model):
 
 
 class Fusion(Model):
-    """How the members' predictions are combined."""
+    """The combination of the members' predictions."""
 
     method: FusionMethod = Field(
         default="auto",

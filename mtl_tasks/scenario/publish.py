@@ -1,4 +1,4 @@
-"""Where recommendations are written beside the store: the section `publish`."""
+"""The section `publish`: targets of the recommendations beside the store."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ParquetTarget(Model):
 
 
 class Publish(Model):
-    """Where the recommendations of today's champion are written, beside the store; each target is optional."""
+    """Targets of the recommendations of today's champion, beside the store; each is optional."""
 
     sql: SqlTarget | None = Field(default=None, description="a table in a database")
     redis: RedisTarget | None = Field(default=None, description="a hash for each user in Redis")

@@ -1,4 +1,4 @@
-"""How many labeled rows the settings of boosted trees need."""
+"""The number of labeled rows that the settings of boosted trees need."""
 
 from __future__ import annotations
 

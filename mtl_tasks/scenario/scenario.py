@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Short, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
@@ -19,6 +19,7 @@ from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
+from mtl_tasks.scenario.tuning import Tuning, check_space
 from mtl_tasks.scenario.utility import Formula
 
 LISTS: Final = "ranking"  # what rules of the gate call the lists, beside the tasks
@@ -93,7 +94,9 @@ class Validation(Model):
 
 
 Size = Annotated[Whole, Field(ge=0, le=100_000)]
-SourceName = Literal["als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats"]
+SourceName = Literal[
+    "als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats", "content", "two_tower"
+]
 SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
 
 
@@ -130,6 +133,16 @@ class Sources(Model):
         description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
         "allow, else 0",
     )
+    content: Size = Field(
+        default=0,
+        description="items with an interaction in the last 28 days whose texts and vectors are nearest to those of the "
+        "user's items; needs source.items.text or source.items.vectors",
+    )
+    two_tower: Size = Field(
+        default=0,
+        description="items with an interaction in the last 28 days nearest by a two-tower model of attributes, texts "
+        "and last items; trained with JAX, the optional part `deep`",
+    )
 
 
 RankerName = Literal["utility", "popularity", "popularity_1d", "als", "rrf", "softmax", "lambdarank", "stacked"]
@@ -157,8 +170,16 @@ class Ranking(Model):
     )
 
 
+class TwoTower(Model):
+    """Settings of the candidate source `two_tower`."""
+
+    dimensions: Whole = Field(default=32, ge=2, le=256, description="length of a vector")
+    epochs: Whole = Field(default=5, ge=1, le=100, description="passes over the positive interactions")
+    learning_rate: Positive = Field(default=0.003, le=1, description="step of Adam")
+
+
 class Recommend(Model):
-    """How the lists are made."""
+    """Settings of the recommendations."""
 
     top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
     candidates: Whole = Field(
@@ -168,6 +189,7 @@ class Recommend(Model):
         description="items from each candidate source whose size in recommend.sources is null",
     )
     sources: Sources = Field(default=Sources(), description="candidates of a user from each source")
+    two_tower: TwoTower = Field(default=TwoTower(), description="settings of the candidate source `two_tower`")
     repeat: Literal["leave_out", "allow"] = Field(
         default="leave_out",
         description="whether items with which a user has a positive interaction may be recommended again",
@@ -225,7 +247,7 @@ class Recommend(Model):
 
 
 class Evaluate(Model):
-    """How recommendations are judged on the test window."""
+    """Settings of the evaluation of recommendations on the test window."""
 
     list_days: Whole = Field(
         default=1,
@@ -283,6 +305,11 @@ class Scenario(Model):
     evaluate: Evaluate = Field(default=Evaluate(), description="how recommendations are judged")
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
+    )
+    tuning: Tuning | None = Field(
+        default=None,
+        description="how `tune` searches better settings; null: no DAG `tune_<name>`, and a default space on the "
+        "command line",
     )
 
     @field_validator("name")
@@ -342,11 +369,18 @@ class Scenario(Model):
         except ValueError as error:
             raise ValueError(f"recommend.utility: {error}") from None
         self._check_target()
+        if self.tuning is not None:
+            check_space(self.tuning.space, {"boosting": self.boosting})
         return self
 
     def _check_target(self) -> None:
         items = self.source.items
         attributes = [] if items is None else [*items.categorical, *items.multi]
+        if self.recommend.sources.content and (items is None or not items.contents):
+            raise ValueError(
+                f"recommend.sources.content is {self.recommend.sources.content}, but the items have neither texts nor "
+                "vectors: name them in source.items.text or source.items.vectors, or set the size to 0"
+            )
         check_reranking(self.recommend.reranking, attributes, self.recommend.top_k)
         for name in self.recommend.target or ():
             if name not in self.tasks:
@@ -397,7 +431,7 @@ class Scenario(Model):
 
     @property
     def labels(self) -> dict[str, Task]:
-        """All that the log tells of an exposure: tasks with a label of their own, and signals as if they were tasks."""
+        """Everything observed of an exposure: tasks with a label of their own, and signals in the form of tasks."""
         logged = Negatives(how="logged")
         signals = {
             name: Task(kind="binary", label=signal.column, above=signal.above, negatives=logged)
@@ -411,7 +445,7 @@ class Scenario(Model):
         return {columns.label(name): task.above for name, task in self.labels.items() if task.above is not None}
 
     def label_key(self, name: str) -> str:
-        """Where in the file a label's column is named, for messages."""
+        """Return the place in the file that names a label's column, for messages."""
         return f"source.signals.{name}" if name in self.source.signals else f"tasks.{name}.label"
 
     @property
@@ -451,5 +485,5 @@ class Scenario(Model):
 
     @property
     def file(self) -> str:
-        """Where a reader finds the scenario, for error messages."""
+        """The scenario's file, for error messages."""
         return str(SCENARIO_FOLDER / f"{self.name}.yaml")

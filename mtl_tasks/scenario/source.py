@@ -12,6 +12,7 @@ from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value
 
 CALENDAR = ("hour", "weekday")
+Content = Literal["text", "vectors"]
 RESERVED = ("user_id", "item_id", "title", "valid_from")  # columns of the attribute tables that are not attributes
 
 
@@ -54,15 +55,39 @@ class UserTable(AttributeTable):
     """Attributes of users; a user who is not in the table has none."""
 
 
+def _several(columns: Any) -> Any:
+    return (columns,) if isinstance(columns, str) else columns
+
+
 class ItemTable(AttributeTable):
     """Attributes of items."""
 
     title: Line | None = Field(default=None, description="column of the title shown in recommendations and reports")
+    text: Annotated[tuple[Line, ...], Field(max_length=20), BeforeValidator(_several)] = Field(
+        default=(), description="column of free text, or several columns, whose words become features"
+    )
+    vectors: Line | None = Field(
+        default=None,
+        description="column of embeddings computed elsewhere, lists of numbers of one length; Parquet only. They must "
+        "not be learned from the log's test window",
+    )
     missing: Literal["quarantine", "allow"] = Field(
         default="quarantine",
         description="rows of items that are not in the table: quarantine sets them aside as bad rows, allow keeps them "
         "without attributes",
     )
+
+    @model_validator(mode="after")
+    def _text_once(self) -> ItemTable:
+        for column in self.text:
+            if self.text.count(column) > 1:
+                raise ValueError(f"`text` lists column {column!r} twice: list each column once")
+        return self
+
+    @property
+    def contents(self) -> tuple[Content, ...]:
+        """What describes an item beside attributes."""
+        return (*(("text",) if self.text else ()), *(("vectors",) if self.vectors is not None else ()))
 
 
 class Context(Model):
@@ -168,7 +193,7 @@ class Sql(Model):
 
 
 class Long(Model):
-    """How rows that are events of several types become exposures with labels; a task's `label` is then a type."""
+    """A log whose rows are events of several types, which become exposures with labels; a task's `label` is a type."""
 
     type: Line = Field(description="column of the event's type")
     value: Line | None = Field(default=None, description="column of the event's value, which a regression predicts")
@@ -195,7 +220,7 @@ def _named(signal: Any) -> Any:
 
 
 class Source(Model):
-    """Where the interaction log is and how to read it."""
+    """Location and format of the interaction log."""
 
     events: Line | None = Field(
         default=None, description="a Parquet or CSV file, or a folder partitioned by dt=YYYY-MM-DD"

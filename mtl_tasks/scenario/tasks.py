@@ -18,7 +18,7 @@ SCORE_UNITS: Final[dict[str, str]] = {
 
 
 class Negatives(Model):
-    """How the negatives of a binary task arise."""
+    """The source of the negatives of a binary task."""
 
     how: Literal["logged", "sampled"] = Field(
         description="logged: the label column holds zeros; sampled: negatives are drawn by popularity"

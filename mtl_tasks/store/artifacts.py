@@ -22,7 +22,7 @@ from mtl_tasks.core.errors import ArtifactError, answering
 from mtl_tasks.store.address import checked_address
 from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
 from mtl_tasks.store.durable_files import write_durably, write_once
-from mtl_tasks.store.manifests import content_sha256, refuse_malformed
+from mtl_tasks.store.manifests import ManifestFile, content_sha256, refuse_malformed
 from mtl_tasks.store.safe_files import (
     DOCUMENT_BYTES,
     FILE_BYTES,
@@ -138,9 +138,23 @@ class Artifact:
         return summary
 
     @property
+    def files(self) -> dict[str, ManifestFile]:
+        """The files by name, as the manifest has them."""
+        return {
+            name: ManifestFile(entry["path"], entry["size"], entry["sha256"])
+            for name, entry in self.manifest["files"].items()
+        }
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Keys of the artifacts that it was made from, by stage."""
+        inputs: dict[str, str] = self.manifest["inputs"]
+        return inputs
+
+    @property
     def names(self) -> list[str]:
         """Names of the files, sorted."""
-        return sorted(self.manifest["files"])
+        return sorted(self.files)
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes.
@@ -150,12 +164,12 @@ class Artifact:
         ArtifactError
             If the file is unknown, missing, or differs in size or sha256 from the manifest.
         """
-        entry = self.manifest["files"].get(name)
-        if entry is None:
+        file = self.files.get(name)
+        if file is None:
             raise ArtifactError(f"{self.folder}: no file {name!r} in the manifest (has {', '.join(self.names)})")
-        with _reading(self.folder / entry["path"]) as path:
-            data = read_file(self._root, f"{self.ref.uri}/{entry['path']}", entry["size"])
-        if data is None or len(data) != entry["size"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        with _reading(self.folder / file.path) as path:
+            data = read_file(self._root, f"{self.ref.uri}/{file.path}", file.size)
+        if data is None or len(data) != file.size or hashlib.sha256(data).hexdigest() != file.sha256:
             raise _damaged(path)
         return data
 
@@ -188,9 +202,9 @@ class Artifact:
         ArtifactError
             If a file is missing or has another size.
         """
-        for entry, status in self._statuses():
-            if status.size != entry["size"]:
-                raise _damaged(self.folder / entry["path"])
+        for file, status in self._statuses():
+            if status.size != file.size:
+                raise _damaged(self.folder / file.path)
 
     def stamp(self) -> tuple[tuple[str, int, float], ...]:
         """Return path, size and time of each file; while these are unchanged, the content most likely is too.
@@ -200,13 +214,13 @@ class Artifact:
         ArtifactError
             If a file is missing.
         """
-        return tuple((entry["path"], status.size, status.changed) for entry, status in self._statuses())
+        return tuple((file.path, status.size, status.changed) for file, status in self._statuses())
 
-    def _statuses(self) -> Iterator[tuple[dict[str, Any], FileStatus]]:
-        for entry in self.manifest["files"].values():
-            with _reading(self.folder / entry["path"]):
-                status = file_status(self._root, f"{self.ref.uri}/{entry['path']}")
-            yield entry, status
+    def _statuses(self) -> Iterator[tuple[ManifestFile, FileStatus]]:
+        for file in self.files.values():
+            with _reading(self.folder / file.path):
+                status = file_status(self._root, f"{self.ref.uri}/{file.path}")
+            yield file, status
 
 
 @contextmanager
@@ -386,7 +400,7 @@ class Store:
         if found is None:
             raise ArtifactError(f"{folder / MANIFEST}: was written but cannot be read back")
         # A put that is retried after a lost response finds its own manifest.
-        own = any(entry["path"].startswith(f"{attempt}/") for entry in found.manifest["files"].values())
+        own = any(file.path.startswith(f"{attempt}/") for file in found.files.values())
         if not first and not own:
             _give_up(folder / attempt, equal=found.ref.sha256 == content_sha256(manifest))
         return found

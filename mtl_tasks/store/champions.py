@@ -109,7 +109,7 @@ def tables_fault(entry: RunRecord, store: Store) -> str | None:
     except SealError:
         raise
     except ArtifactError as error:
-        name = entry.scenario_document["name"]
+        name = entry.scenario_name
         return (
             f"the log that its recommendations are made from was pruned or is damaged ({error}): make it again first "
             f"({PROGRAM} run {name} --as-of {entry.as_of}, with the settings and the code of that run; other "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mtl_tasks.store.safe_files import FILE_BYTES, is_name
@@ -12,6 +13,15 @@ from mtl_tasks.store.sealing import to_json
 
 _PATH: Final = re.compile(r"attempt-[0-9a-f]{12}/(.+)")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """A file of an artifact: its path in the artifact's folder, its size in bytes, and its hash."""
+
+    path: str
+    size: int
+    sha256: str
 
 
 def refuse_malformed(manifest: dict[str, Any], uri: str) -> None:

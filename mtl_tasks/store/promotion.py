@@ -48,7 +48,7 @@ def _is_pruned(store: Store, ref: Ref) -> bool:
 
 
 def _check(store: Store, ref: Ref) -> tuple[Artifact | None, list[str]]:
-    """Return the artifact if it is sound, else what is wrong with it."""
+    """Return the artifact if it is sound, else its fault."""
     try:
         artifact = store.open(ref)
         artifact.verify()
@@ -71,7 +71,7 @@ def promote(registry: Registry, store: Store, run_key: str, *, by: str, reason: 
     snapshot = registry.read()
     entry = snapshot.get(run_key)
     if entry in snapshot.standing:
-        raise GateError(f"run {entry.run_key[:12]} as of {entry.as_of} is promoted already: nothing to do")
+        raise GateError(f"run {entry.run_key[:12]} as of {entry.as_of} is already promoted: nothing to do")
     for record in snapshot.damaged_of(entry):
         raise ArtifactError(record.why)
     newer = [other for other in snapshot.standing if other.as_of > entry.as_of]

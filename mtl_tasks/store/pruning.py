@@ -122,4 +122,4 @@ def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
     if folder.parent.name != "recommend":
         return False
     artifact = store.find(folder)
-    return artifact is not None and artifact.manifest["inputs"]["gate"] in gates
+    return artifact is not None and artifact.inputs["gate"] in gates

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.store.artifacts import Ref, to_json
+from mtl_tasks.store.stages import stage_position
 
 ScenarioDocument = dict[str, Any]  # with the keys of the time when it was run, which may have other names today
 Metrics = dict[str, dict[str, dict[str, Any]]]  # task to metric to {value, low, high, …}
@@ -62,6 +63,17 @@ class RunRecord:
     def promoted(self) -> bool:
         """Whether the run passed an enforced gate."""
         return self.decision == PROMOTE
+
+    @property
+    def scenario_name(self) -> str:
+        """Name of the scenario."""
+        name: str = self.scenario_document["name"]
+        return name
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages in the order they ran; the record keeps them by name."""
+        return sorted(self.refs, key=stage_position)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
@@ -246,8 +258,8 @@ def read_record(document: dict[str, Any], scenario: str, as_of: str, name: str) 
         known = " and ".join(map(str, READABLE_SCHEMAS))
         raise SchemaError(f"written with version {schema!r} of the registry's schema, and this code reads {known}")
     record = Decision(**document) if "action" in document else RunRecord.from_json(document)
-    if isinstance(record, RunRecord) and record.scenario_document["name"] != scenario:
-        raise ValueError(f"is of scenario {record.scenario_document['name']!r:.50}")
+    if isinstance(record, RunRecord) and record.scenario_name != scenario:
+        raise ValueError(f"is of scenario {record.scenario_name!r:.50}")
     if record.as_of != as_of or record_name(record) != name.partition("-")[2]:
         raise ValueError(f"it is the record {record.as_of}/*-{record_name(record)} under another name")
     return record

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True)
 class StageTraits:
-    """How the store treats the artifacts of a stage.
+    """Retention of the artifacts of a stage.
 
     Attributes
     ----------

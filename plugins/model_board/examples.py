@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Final
 
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.pipeline.past_runs import find_lists, read_run
+from mtl_tasks.pipeline.past_documents import find_lists
+from mtl_tasks.pipeline.past_runs import read_run
 from mtl_tasks.pipeline.suggestions import Suggestions, read_suggestions
 from mtl_tasks.store.artifacts import Ref, Store
 from mtl_tasks.store.documents.data import SampleUsers

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from starlette.concurrency import run_in_threadpool
 
 from mtl_tasks.core.errors import ConfigError, DataError, quoting_rows
-from mtl_tasks.pipeline.past_runs import find_lists, read_run
+from mtl_tasks.pipeline.past_documents import find_lists
+from mtl_tasks.pipeline.past_runs import read_run
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.turns import Turns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.explore import PastEvent
-    from mtl_tasks.recommend.explain import Breakdown
+    from mtl_tasks.store.documents.explanation import MemberScore
 
 WIDTH: Final = 100.0  # of a drawing, in its own units
 THINNEST: Final = 1.2  # of a bar
@@ -38,7 +38,7 @@ class Step:
     sign: str
 
 
-def waterfall(breakdown: Breakdown) -> list[Step]:
+def waterfall(breakdown: MemberScore) -> list[Step]:
     """Return the baseline, the contributions, the other features together, and their sum, the score.
 
     Baseline and sum are marks: bars from zero would leave no room for contributions that are small beside them.

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from mtl_tasks.pipeline.past_runs import History, PastRun, read_card, read_history, read_run
+from mtl_tasks.pipeline.past_documents import read_card
+from mtl_tasks.pipeline.past_runs import History, PastRun, read_history, read_run
 from mtl_tasks.report.labels import in_order
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.record_times import record_times
@@ -125,7 +126,8 @@ def show_history(store: Store, scenario: str, links: Mapping[str, str]) -> dict[
 
 def evidence(store: Store, run: PastRun) -> dict[str, Any]:
     """Return all evidence of a run, with the state of its artifacts."""
-    from mtl_tasks.pipeline.past_runs import list_artifacts, past_document
+    from mtl_tasks.pipeline.artifact_states import list_artifacts
+    from mtl_tasks.pipeline.past_documents import past_document
 
     document = past_document(store, run)
     return {

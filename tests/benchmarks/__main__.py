@@ -10,16 +10,44 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.benchmarks import board, boosting, data, devices, films, fusion, rankers, scenarios, transfer
+from tests.benchmarks import (
+    board,
+    boosting,
+    candidates,
+    data,
+    devices,
+    films,
+    fusion,
+    rankers,
+    scenarios,
+    scoring,
+    transfer,
+    tuning,
+)
 
-SECTIONS = ("films", "boosting", "transfer", "data", "scenarios", "rankers", "fusion", "board", "device")
+SECTIONS = (
+    "films",
+    "boosting",
+    "transfer",
+    "data",
+    "scenarios",
+    "rankers",
+    "fusion",
+    "board",
+    "device",
+    "scoring",
+    "candidates",
+    "tuning",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
-    parser.add_argument("--store", default=".bench/store", help="of films, transfer, scenarios, rankers and fusion")
+    parser.add_argument(
+        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion, scoring and candidates"
+    )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
     parser.add_argument(
@@ -39,9 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--jobs", type=int, default=2, help="fits at a time (default 2)")
     group.add_argument("--threads", type=int, default=1, help="threads of a fit (default 1)")
     group = parser.add_argument_group("device")
-    group.add_argument("--rows", nargs="+", type=int, default=[100_000], help="rows to learn from (default 100000)")
+    group.add_argument(
+        "--rows",
+        nargs="+",
+        type=int,
+        default=[100_000],
+        help="rows to learn from or to score (default 100000)",
+    )
     group.add_argument("--kinds", nargs="+", choices=devices.KINDS, default=list(devices.KINDS), help="members; all")
     group.add_argument("--on", nargs="+", default=[], metavar="DEVICE", help="cpu:THREADS, gpu, cuda; those there are")
+    group = parser.add_argument_group("tuning")
+    group.add_argument("--tune", nargs="+", choices=tuning.CASES, default=list(tuning.CASES), help="scenarios; all")
+    group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
     return parser
 
 
@@ -72,12 +109,15 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         ),
         "scenarios": lambda: scenarios.main(store),
         "rankers": lambda: rankers.main(store),
+        "candidates": lambda: candidates.main(store, console),
         "fusion": lambda: fusion.main(store, console),
+        "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "board": lambda: board.main(arguments.runs, console),
         "device": lambda: devices.main(
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),
         "transfer": lambda: transfer.main(store, arguments.threads, console),
+        "tuning": lambda: tuning.main(store, arguments.tune, arguments.trials, console),
         "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
     }
     sections[section]()

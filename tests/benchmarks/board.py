@@ -1,4 +1,4 @@
-"""How fast the model board answers for a scenario of many runs: each view in a process of its own, then again."""
+"""Response times of the model board for a scenario of many runs: each view in its own process, then again."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def _fit(problem: str, key: tuple[str, int, int], path: pathlib.Path, threads: i
 
 
 def _path(problem: Problem, method: str, draw: int, seed: int, options: Options) -> pathlib.Path:
-    """Where the result of a fit is kept; the key in it changes with all that the result depends on."""
+    """Return the path of a fit's result; the key in it changes with everything that the result depends on."""
     depends = {
         "boosting": problem.scenario.boosting.model_dump(mode="json"),
         "tasks": problem.scenario.model_dump(mode="json")["tasks"],

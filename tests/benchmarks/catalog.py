@@ -55,7 +55,7 @@ class Method:
 
     @property
     def missing(self) -> str | None:
-        """Why the method cannot run, None if it can."""
+        """The reason why the method cannot run; None if it can."""
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             return f"the package {self.package} is not installed (make bench installs it)"
         if self.kind is not None and not _known(self.kind):

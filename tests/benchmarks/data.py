@@ -27,7 +27,7 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.features.als import ImplicitALS, ItemFactors, Solver, fit_item_factors
 from mtl_tasks.features.builder import fit_factor_models
 from mtl_tasks.models.boosting.binning import Encoder
-from mtl_tasks.models.boosting.trees import early_trees, parameters
+from mtl_tasks.models.boosting.trees import parameters
 from mtl_tasks.pipeline.days.features import read_days
 from mtl_tasks.pipeline.days.log import read_events
 from mtl_tasks.pipeline.engine import Inputs, Run, StageResult, find_stage, measured, run_stage
@@ -188,7 +188,7 @@ def _als(log: pathlib.Path, store: str) -> dict[str, float]:
             return super().fold_in(values, vectors)
 
     span = inputs["factors"].summary["fitted_before"], run.as_of.day
-    with unittest.mock.patch("mtl_tasks.features.builder.fit_space", timed):
+    with unittest.mock.patch("mtl_tasks.features.builder.fit_item_factors", timed):
         fit_factor_models(events, run.scenario, *span)
     with unittest.mock.patch("mtl_tasks.features.builder.ImplicitALS", Noted):
         fit_factor_models(events, run.scenario, *span)
@@ -244,7 +244,7 @@ def _matrix(run: Run, inputs: Inputs, positions: NDArray[np.int64] | None = None
 
 
 def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
-    """The candidates by `implicit`, and LightGBM's prediction of as many rows, by as many trees, as were scored."""
+    """The candidates by `implicit`, and LightGBM's prediction of as many rows as were scored."""
     from implicit.cpu.topk import topk
 
     run, inputs = _inputs(log, store)
@@ -255,27 +255,17 @@ def _ranked(log: pathlib.Path, store: str) -> dict[str, float]:
     ranking = inputs["evaluate"].json("evaluation")["ranking"]
     people = [ranking["users"], lists[columns.USER].nunique() if len(lists) else 0]
     scored = int(sum(people) * ranking["candidates_per_user"])
-    rounds = [task["rounds"] for task in inputs["member:independent"].json("describe")["tasks"].values()]
-    listed = run.scenario.recommend.shortlist_factor * run.scenario.recommend.top_k * sum(people)
     users = np.random.default_rng(0).standard_normal((sum(people), item_factors["vectors"].shape[1])).astype(np.float32)
     matrix = _matrix(run, inputs, np.arange(min(PREDICTED, inputs["features"].manifest["rows"])))
     texts = [inputs["member:independent"].read(f"model.{task}.0.lightgbm.txt") for task in run.scenario.tasks]
     boosters = [lgb.Booster(model_str=text.decode()) for text in texts]
     with measured() as usage:
         topk(item_factors["vectors"], users, run.scenario.recommend.candidates)
-    first = [early_trees(count, run.scenario.boosting.learning_rate) for count in rounds]
-    a_row = {}
-    for part in ("early", "rest"):
-        with measured() as predicting:
-            for booster, early, count in zip(boosters, first, rounds, strict=True):
-                start, trees = (0, early) if part == "early" else (early, count - early)
-                booster.predict(
-                    matrix, start_iteration=start, num_iteration=trees, num_threads=run.scenario.boosting.threads
-                )
-        a_row[part] = predicting["cpu_seconds"] / len(matrix)
-    found = usage["cpu_seconds"]
-    usage["cpu_seconds"] = found + a_row["early"] * scored + a_row["rest"] * listed
-    return {**usage, "scored": scored, "without_shortlist": found + sum(a_row.values()) * scored}
+    with measured() as predicting:
+        for booster in boosters:
+            booster.predict(matrix, num_threads=run.scenario.boosting.threads)
+    usage["cpu_seconds"] += predicting["cpu_seconds"] / len(matrix) * scored
+    return {**usage, "scored": scored}
 
 
 def _aggregated(log: pathlib.Path, store: str) -> dict[str, float]:
@@ -385,15 +375,7 @@ def _total(entry: dict[str, Any], names: list[str]) -> Iterator[str]:
     cpu, cpu_then = (sum(usage["cpu_seconds"] for usage in usages) for usages in (first, then))
     least = sum(cost["cpu_seconds"] for name, cost in entry["floors"].items() if name.partition(" + ")[0] in names)
     yield f"{cpu:.1f} / {max(usage['peak_rss_mb'] for usage in first):,.0f}"
-    # What the floor would be if all trees had scored all candidates, as without a shortlist.
-    more = sum(
-        cost.get("without_shortlist", cost["cpu_seconds"]) - cost["cpu_seconds"] for cost in entry["floors"].values()
-    )
-    whole = "recommend" in names and more
-    yield from (
-        f"{least:.1f}" + (f" ({least + more:.1f})" if whole else ""),
-        f"{cpu / least:.2f}" + (f" ({cpu / (least + more):.2f})" if whole else ""),
-    )
+    yield from (f"{least:.1f}", f"{cpu / least:.2f}")
     yield f"{cpu_then:.1f} ({cpu_then / cpu:.0%})" if len(first) == len(then) else "–"
 
 

@@ -103,7 +103,7 @@ def boosted_unless_single(rows: PoolRows) -> Pool:
 def single_unless_mixture(rows: PoolRows) -> Pool:
     """The rule of releases before 0.2: the best member unless the mean or fitted weights beat it significantly."""
     single = best_single(rows)
-    held = {"mean": rows.inputs.mean(axis=1), "weighted": rows.held_scores(simplex_weights)}
+    held = {"mean": rows.inputs.mean(axis=1), "weighted": rows.held_out_scores(simplex_weights)}
     losses = {name: rows.row_losses(score) for name, score in held.items()}
     name = min(losses, key=lambda one: losses[one].mean())
     if not significant(rows.row_losses(single.score(rows)) - losses[name], rows.users):
@@ -130,7 +130,7 @@ def penalized(rows: PoolRows, *, simplex: bool) -> Pool:
     simplex
         Whether weights sum to 1; else they are non-negative, with a free scale and an offset (binary).
     """
-    held = {one: rows.row_losses(rows.held_scores(partial(_penalized, one, simplex))) for one in PENALTIES}
+    held = {one: rows.row_losses(rows.held_out_scores(partial(_penalized, one, simplex))) for one in PENALTIES}
     least = min(PENALTIES, key=lambda one: held[one].mean())
     for penalty in PENALTIES:
         mean, error = clustered_mean(held[penalty] - held[least], rows.users)

@@ -54,7 +54,7 @@ class Problem:
     truth: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def rows(self, *windows: str) -> NDArray[np.bool_]:
-        """Which rows are in the windows."""
+        """The mask of the rows in the windows."""
         return np.isin(self.window, windows)
 
     def table(self, *windows: str) -> Table:

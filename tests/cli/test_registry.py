@@ -17,7 +17,8 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
-from mtl_tasks.pipeline.past_runs import choose_run, shown_document
+from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Artifact, Payload, Store, day_refs
 from mtl_tasks.store.registry import Registry
@@ -112,7 +113,7 @@ def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: 
 
 @pytest.mark.parametrize(
     ("place", "reason", "message"),
-    [(1, "why not", "is promoted already: nothing to do"), (2, "  ", "--reason must not be empty")],
+    [(1, "why not", "is already promoted: nothing to do"), (2, "  ", "--reason must not be empty")],
 )
 def test_a_promotion_that_makes_no_sense_is_refused(
     say: Any, project: Path, place: int, reason: str, message: str

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core import columns
-from mtl_tasks.features.builder import FeatureMaker, Tables, fit_factor_models
+from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.groups import FeatureGroup
 from mtl_tasks.features.interactions import encode
 from mtl_tasks.features.state import FeatureSnapshot
@@ -20,6 +20,7 @@ from tests.support.worlds import (
     RICH,
     START,
     canonical,
+    fit_all,
     item_table,
     random_events,
     random_rows,
@@ -63,7 +64,7 @@ class FeatureGroupContract:
     def columns_of(cls, events: pd.DataFrame, tables: Tables, memory: FeatureSnapshot | None = None) -> Columns:
         """Make the group's columns of some rows of the day of the cut."""
         rows = random_rows(np.random.default_rng(33), 80).assign(**{columns.DAY: np.int32(CUT)})
-        factor_models = fit_factor_models(events, SCENARIO, START, END)
+        factor_models = fit_all(events, tables.items, SCENARIO, START, END)
         coded, coded_rows = encode(events, rows, SCENARIO)
         maker = FeatureMaker(coded, tables, factor_models, SCENARIO, memory)
         maker.advance(CUT)

@@ -1,9 +1,11 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_tasks.core.arrays import largest_of_rows, stable_argsort, top_n_mask
+from mtl_tasks.core.arrays import largest_of_rows, row_products, stable_argsort, top_n_mask
 
 WHOLE = st.integers(-(1 << 20), 1 << 20)
 
@@ -51,3 +53,15 @@ def test_the_largest_of_a_row_are_positive_and_of_equal_ones_the_first(
         best = np.argsort(-scores[row], kind="stable")[:count]
         expected += [(row, int(column)) for column in np.sort(best) if scores[row, column] > 0]
     assert list(zip(*(positions.tolist() for positions in found), strict=True)) == expected
+
+
+@pytest.mark.parametrize("columns", [1, 5, 126, 187])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_rows_product_does_not_depend_on_the_other_rows(columns: int, order: Literal["C", "F"]) -> None:
+    rng = np.random.default_rng(columns)
+    matrix, weights = rng.normal(size=(3000, columns)), rng.normal(size=columns)
+    whole = row_products(matrix, weights)
+    np.testing.assert_allclose(whole, matrix @ weights, rtol=1e-9, atol=1e-9)
+    for count in (1, 2, 7, 500):
+        chosen = np.sort(rng.choice(len(matrix), count, replace=False))
+        np.testing.assert_array_equal(row_products(np.asarray(matrix[chosen], order=order), weights), whole[chosen])

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 LAUGHS = "a0: &a0 [x]" + "".join(f"\na{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]" for n in range(12))
-HEAVY = ["great_expectations", "implicit", "lightgbm", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"]
+HEAVY = [
+    *("great_expectations", "implicit", "lightgbm", "matplotlib", "numpy", "optuna", "pandas", "pyarrow", "scipy"),
+    "sklearn",
+]
 IMPORT = """
 import importlib, json, os, sys
 import airflow.sdk
@@ -65,7 +68,36 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
     bag = parse_dags(PROJECT)
     assert bag.import_errors == {}
     names = [path.stem for path in (PROJECT / "include" / "scenarios").glob("*.yaml")]
-    assert sorted(bag.dags) == sorted(f"{kind}_{name}" for name in names for kind in ("train", "recommend"))
+    made = [f"{kind}_{name}" for name in names for kind in ("train", "recommend")]
+    assert sorted(bag.dags) == sorted([*made, "tune_ecommerce", "tune_movies"])
+
+
+def test_a_scenario_with_a_section_tuning_has_a_tuning_dag(tmp_path: Path, parse_dags: ParseDags) -> None:
+    from airflow.timetables.simple import NullTimetable
+
+    write_scenario(tmp_path)
+    write_scenario(tmp_path, "tuned", tuning={"space": {}}, boosting={"threads": 2})
+    dags = parse_dags(tmp_path).dags
+    assert [name for name in sorted(dags) if name.startswith("tune_")] == ["tune_tuned"]
+    dag = dags["tune_tuned"]
+    assert isinstance(dag.timetable, NullTimetable)
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "prepare": {"list_workers", "trials", "conclude"},
+        "list_workers": {"trials"},
+        "trials": {"conclude"},
+        "conclude": set(),
+    }
+    pools = {task.task_id: (task.pool, task.pool_slots) for task in dag.tasks}
+    assert pools["prepare"] == pools["trials"] == ("cpu_heavy", 2)
+    assert pools["conclude"] == ("default_pool", 1)
+
+
+def test_a_fault_of_the_section_tuning_is_an_import_error_of_its_own(tmp_path: Path, parse_dags: ParseDags) -> None:
+    write_scenario(tmp_path)
+    write_scenario(tmp_path, "odd", tuning={"space": {"windows.train": {"low": 7, "high": 28}}})
+    bag = parse_dags(tmp_path)
+    assert sorted(bag.dags) == ["recommend_small", "train_small"]
+    assert "odd.yaml: tuning.space: 'windows.train' cannot be tuned" in next(iter(bag.import_errors.values()))
 
 
 def test_only_a_scenario_with_targets_has_a_task_that_delivers(parse_dags: ParseDags, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from sqlalchemy import create_engine, select, types
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_runs import choose_run, shown_document
+from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import verify_runs
 from mtl_tasks.store.registry import Registry

@@ -1,4 +1,4 @@
-"""Which runs are waited for before a champion is looked up, and where in the graph that is."""
+"""Runs that are waited for before a champion is looked up, and the position of the sensor in the graph."""
 
 from __future__ import annotations
 

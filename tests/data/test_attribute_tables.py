@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_tasks.core.columns import ITEM, TITLE, USER, VALID
+from mtl_tasks.core.columns import ITEM, TEXT, TITLE, USER, VALID, vector
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.data.attribute_tables import newest, read_items, read_users
-from tests.support.logs import AS_OF_DAY, list_sources, tiny_log, tiny_scenario, write_log
+from tests.support.logs import AS_OF_DAY, list_sources, tiny_items, tiny_log, tiny_scenario, write_log
 
 PEOPLE = {
     "path": "people.parquet",
@@ -145,3 +145,62 @@ def test_a_table_of_items_has_titles_beside_attributes(tmp_path: Path) -> None:
 def test_an_attribute_cannot_have_a_name_that_is_taken(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"attribute '{name}' is duplicated or has a reserved name"):
         tiny_scenario(source__users={**PEOPLE, "times": {name: "joined_on"}})
+
+
+def read_films(root: Path, items: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    write_log(root, items=items)
+    scenario = tiny_scenario(**{f"source__items__{key}": value for key, value in settings.items()})
+    return read_items(scenario, list_sources(scenario, root, AS_OF_DAY), root, tiny_log()["film"].rename(ITEM))
+
+
+def test_texts_are_joined_and_vectors_become_columns_of_numbers(tmp_path: Path) -> None:
+    count = len(tiny_items())
+    plots = [None, " snow ", *["a train"] * (count - 2)]
+    vectors: list[Any] = [None, *[[0.5, n] for n in range(1, count)]]
+    items = tiny_items().assign(plot=plots, embedding=vectors)
+    frame = read_films(tmp_path, items, text=["name", "plot"], vectors="embedding")
+    assert frame[TEXT].tolist()[:3] == ["Film 1", "Film 2  snow", "Film 3 a train"]
+    assert frame[vector(0)].isna().tolist() == [True, *[False] * (count - 1)]
+    assert frame[vector(1)].tolist()[1:] == list(range(1, count))
+    assert {str(frame[vector(axis)].dtype) for axis in (0, 1)} == {"float32"}
+    assert read_films(tmp_path, items, text="name")[TEXT].tolist() == items["name"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("settings", "spoilt", "message"),
+    [
+        ({"text": "year"}, None, r"column 'year' \(source\.items\.text .* holds double, expected strings"),
+        ({"text": "plot"}, "", r"column 'plot' \(source\.items\.text .* has no text in any row: map the right column"),
+        ({"vectors": "name"}, None, r"column 'name' \(source\.items\.vectors .* lists of numbers are needed"),
+        ({"vectors": "plot"}, ["a"], r"column 'plot' .* lists of numbers are needed"),
+        ({"vectors": "plot"}, [], "has vectors of 0 numbers, 1 to 4,096 are supported"),
+        (
+            {"vectors": "plot"},
+            [1.0, float("inf")],
+            r"has 8 vectors with a number that is .* in row 1 \(item 1\)",
+        ),
+        ({"vectors": "plot"}, [1.0, None], r"has 8 vectors with a number that is missing or not finite"),
+        ({"vectors": "plot"}, None, r"column 'plot' .*(has no vector in any row|lists of numbers are needed)"),
+    ],
+)
+def test_texts_and_vectors_that_cannot_be_used_are_refused_by_name(
+    tmp_path: Path, settings: dict[str, Any], spoilt: Any, message: str
+) -> None:
+    items = tiny_items()
+    with pytest.raises(DataError, match=message):
+        read_films(tmp_path, items.assign(plot=[spoilt] * len(items)), **settings)
+
+
+def test_vectors_of_different_lengths_are_refused_with_both_rows(tmp_path: Path) -> None:
+    vectors = [[1.0, 2.0, 3.0]] * (len(tiny_items()) - 1)
+    message = r"3 numbers in row 1 \(item 1\), 2 in row 8 \(item 8\): write all with one length, and null for"
+    with pytest.raises(DataError, match=message):
+        read_films(tmp_path, tiny_items().assign(embedding=[*vectors, [1.0, 2.0]]), vectors="embedding")
+
+
+def test_vectors_in_a_csv_file_are_refused(tmp_path: Path) -> None:
+    write_log(tmp_path)
+    tiny_items().assign(embedding="[1, 2]").to_csv(tmp_path / "films.csv", index=False)
+    scenario = tiny_scenario(source__items__path="films.csv", source__items__vectors="embedding")
+    with pytest.raises(DataError, match=r"column 'embedding' .* is in a CSV file, which has no lists of numbers"):
+        read_items(scenario, list_sources(scenario, tmp_path, AS_OF_DAY), tmp_path, tiny_log()["film"].rename(ITEM))

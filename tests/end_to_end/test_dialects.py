@@ -52,7 +52,7 @@ NAMES: Final = (
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a log is written.
+    """The form in which a log is written.
 
     Attributes
     ----------
@@ -370,7 +370,7 @@ def last_as_of(rows: pd.DataFrame, early: int) -> pd.Timestamp:
 
 
 def rows_before(rows: pd.DataFrame, dialect: Dialect, as_of: pd.Timestamp) -> int:
-    """How many rows a run as of a day must account for."""
+    """The number of rows that a run as of a day must account for."""
     if dialect.daily:
         return int((rows["day"] < as_of.timestamp() // DAY).sum())
     late = rows["seen_at"].ge(int(as_of.timestamp())).fillna(False)
@@ -381,7 +381,7 @@ def rows_before(rows: pd.DataFrame, dialect: Dialect, as_of: pd.Timestamp) -> in
 
 
 def implausible(rows: pd.DataFrame, dialect: Dialect, as_of: pd.Timestamp) -> int:
-    """How many of them have all but a plausible time; of a database none is asked for."""
+    """The number of them whose only fault is an implausible time; a database is not asked for such rows."""
     if dialect.file == "db":
         return 0
     odd = rows["seen_at"].isin(IMPLAUSIBLE.values()) & rows[["person", "film"]].notna().all(axis=1)

@@ -22,7 +22,7 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.erasure import Erasure, past_erasures
 from mtl_tasks.pipeline.holdings import Person, snapshot_without
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_runs import find_lists
+from mtl_tasks.pipeline.past_documents import find_lists
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Store

@@ -23,12 +23,14 @@ from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.evaluation import drift
 from mtl_tasks.models.linear import PopularityMember
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_runs import choose_run, shown_document
+from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.report.document import RunDocument
-from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.artifacts import Ref, Store, to_json
 from mtl_tasks.store.promotion import problems_of
 from mtl_tasks.store.registry import Decision, Registry
 from tests.conftest import PROJECT
+from tests.support.forging import forge, plant
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 COMMAND = [sys.executable, "-m", "mtl_tasks", "run", NAME, "--as-of", AS_OF, "--json"]
@@ -241,8 +243,18 @@ def corrected(day: Path) -> Iterator[None]:
         path.write_bytes(content)
 
 
+def _change_distributions(store: Store, change: dict[str, Any]) -> None:
+    """Write the champion's distributions as other code would have, with all that refers to them."""
+    [path] = Path(str(store.root), NAME, "registry", AS_OF).glob("*.json")
+    evaluated = store.open(Ref.from_json(json.loads(path.read_bytes())["refs"]["evaluate"]))
+    plant(evaluated, f"{drift.RECORD}.json", to_json(evaluated.json(drift.RECORD) | change))
+    changed = store.find(evaluated.folder)
+    assert changed is not None
+    forge(path, lambda record: record["refs"].update(evaluate=changed.ref.to_json()))
+
+
 def test_the_next_day_is_compared_with_the_champion_of_the_time(
-    finished: RunDocument, inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: RunDocument, inside: Path, tmp_path: Path
 ) -> None:
     store = str(tmp_path / "store")
     shutil.copytree(inside / "pristine", store)
@@ -254,14 +266,13 @@ def test_the_next_day_is_compared_with_the_champion_of_the_time(
             ask(store, as_of="2013-05-12", **{"gate.relative": margin, "gate.drift": {"labels": 0.25}}), quiet
         )
         shifted = [run_pipeline(ask(store, as_of="2013-05-12", **{"gate.drift": {"features": 1e-6}}), quiet)]
-        monkeypatch.setattr(drift, "read_record", lambda evaluated: None)  # as if the champion had no record
+        _change_distributions(Store(store), {"schema_version": 2})
         shifted.append(run_pipeline(ask(store, as_of="2013-05-12", **{"gate.drift": {"features": 9}}), quiet))
     finally:
         shutil.rmtree(inside / "log" / day.name)
     assert [other.verdict.decision for other in shifted] == ["reject", "reject"]
-    assert (
-        f"fails, the champion of {AS_OF} cannot be compared with: it was made before" in shifted[1].verdict.reasons[0]
-    )
+    assert f"fails, the champion of {AS_OF} cannot be compared with: " in shifted[1].verdict.reasons[0]
+    assert "distributions.json: written with schema version 2" in shifted[1].verdict.reasons[0]
     assert document.verdict.champion == finished.run_key
     assert [rule.passed for rule in document.verdict.rules if rule.kind == "drift"] == [True]
     relative = [rule for rule in document.verdict.rules if rule.kind == "relative"]

@@ -38,6 +38,7 @@ from tests.support.worlds import (
     USERS,
     Event,
     canonical,
+    fit_all,
     item_table,
     random_events,
     random_rows,
@@ -64,8 +65,8 @@ def features_of(
     frame = canonical(events, text=text)
     if late:
         frame[columns.KNOWN] = np.array([known(event, late) for event in events], dtype=np.int32)
-    factor_models = fit_factor_models(frame, scenario, START, end)
     beside = tables(item_table(items, text=text))
+    factor_models = fit_all(frame, beside.items, scenario, START, end)
     beside = beside if users is None else Tables(users, beside.items)
     return build_features(frame, beside, rows, factor_models, scenario)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mtl_tasks.core import columns
 from mtl_tasks.features import running_sums as sums
-from mtl_tasks.features.builder import FeatureMaker, Tables, fit_factor_models
+from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import encode
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.store.artifacts import Store
@@ -23,6 +23,7 @@ from tests.support.worlds import (
     RICH,
     START,
     canonical,
+    fit_all,
     item_table,
     random_events,
     random_rows,
@@ -46,7 +47,7 @@ def test_counting_on_equals_counting_everything(
         tables = Tables(user_versions(rng, text=text), item_table([10 + 2 * code for code in range(ITEMS)], text=text))
         rows = random_rows(rng, 60, text=text)
         rows = rows[rows[columns.DAY] >= day].reset_index(drop=True)
-        factor_models = fit_factor_models(events, scenario, START, END)
+        factor_models = fit_all(events, tables.items, scenario, START, END)
         coded, coded_rows = encode(events, rows, scenario)
         expected = FeatureMaker(coded, tables, factor_models, scenario).make(coded_rows)
         remembered = stored(before(events, tables, day), day, tmp_path_factory.mktemp("store"))

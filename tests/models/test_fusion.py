@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models.calibration import logit, sigmoid
-from mtl_tasks.models.fusion import FusionDocument, fit_fusion, fuse
+from mtl_tasks.models.fusion import fit_fusion, fuse
+from mtl_tasks.store.documents.training import Calibration, TaskFusion
 
 NO_MAP = {"kind": "none"}
 
@@ -55,7 +56,7 @@ def test_weights_are_shares_that_sum_to_one_and_never_lose_to_the_mean(
     named = {f"m{place}": noise for place, noise in enumerate(noises)}
     made = (binary if kind else regression)(named, seed=seed)
     task = "binary" if kind else "regression"
-    fitted = fit_fusion(*made, task, "weighted").model_copy(update={"calibration": NO_MAP})
+    fitted = fit_fusion(*made, task, "weighted").model_copy(update={"calibration": Calibration()})
     weights = np.array(list(fitted.weights.values()))
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1.0, abs=1e-5)
@@ -96,7 +97,7 @@ def test_auto_takes_one_member_that_is_significantly_better_alone(make: Any, kin
     assert fitted.note == (
         "exact alone: every other member was significantly worse on blend, or no better than popularity"
     )
-    alone = fuse(fitted.model_copy(update={"calibration": NO_MAP}), predictions, kind)
+    alone = fuse(fitted.model_copy(update={"calibration": Calibration()}), predictions, kind)
     np.testing.assert_allclose(alone, predictions["exact"])
 
 
@@ -215,7 +216,7 @@ def test_a_fitted_fusion_survives_json_to_the_bit() -> None:
     for method in ("auto", "mean", "weighted", "vote"):
         fitted = fit_fusion(predictions, label, users, "binary", method)
         again = json.loads(json.dumps(fitted.to_json(), allow_nan=False))
-        assert FusionDocument.from_json(again) == fitted
+        assert TaskFusion.from_json(again) == fitted
         assert np.array_equal(fuse(again, predictions, "binary"), fuse(fitted, predictions, "binary"))
 
 
@@ -233,7 +234,7 @@ def test_a_document_of_an_earlier_release_is_read() -> None:
     chances = {"als": np.array([0.1]), "independent": np.array([0.3])}
     made = fuse(earlier, chances, "binary")
     np.testing.assert_allclose(made, sigmoid(2 * logit(np.array([0.3])) + 0.5))
-    assert FusionDocument.from_json(earlier).to_json().items() >= earlier.items()
+    assert TaskFusion.from_json(earlier).to_json().items() >= earlier.items()
 
 
 @pytest.mark.parametrize(

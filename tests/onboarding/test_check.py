@@ -189,3 +189,18 @@ def test_the_findings_are_json(tmp_path: Path) -> None:
     document: Any = json.loads(json.dumps(check(tmp_path, tiny_scenario()).to_json(), allow_nan=False))
     assert document["ready"] is False  # 10 rows a day
     assert document["columns"][0]["key"] == "source.columns.user"
+
+
+def test_texts_and_vectors_of_items_are_described_and_their_faults_named(tmp_path: Path) -> None:
+    vectors = [[0.5, float(n)] for n in range(len(tiny_items()))]
+    items = tiny_items().assign(plot="a long winter", embedding=vectors)
+    write_log(tmp_path, items=items)
+    settings = {"source__items__text": ["name", "plot"], "source__items__vectors": "embedding"}
+    found = check(tmp_path, tiny_scenario(**settings))
+    assert matching(found, "source.items.vectors", "source.items.text") == [False, False]
+    keys = [mapped.key for mapped in found.columns]
+    assert [keys.count(key) for key in ("source.items.text", "source.items.vectors")] == [2, 1]
+    vectors[3] = [1.0]
+    write_log(tmp_path, items=items.assign(embedding=vectors))
+    found = check(tmp_path, tiny_scenario(**settings))
+    assert matching(found, "vectors of different lengths: 2 numbers in row 1 (item 1), 1 in row 4 (item 4)") == [True]

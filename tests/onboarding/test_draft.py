@@ -404,3 +404,15 @@ def test_names_and_texts_survive_yaml() -> None:
         "column_2nd",
         "x",
     ]
+
+
+def test_free_text_and_vectors_are_proposed_in_comments() -> None:
+    plots = [f"a story of {n} people on a train in winter" for n in range(len(tiny_items()))]
+    vectors = [[0.5, float(n)] for n in range(len(plots))]
+    tiny_items().assign(plot=plots, embedding=vectors).to_parquet("films.parquet", index=False)
+    section = drafted(tiny_log(), items="films.parquet").source.items
+    assert section is not None
+    assert (section.text, section.vectors, list(section.multi)) == ((), None, ["genres"])
+    text = Path("include/scenarios/shop.yaml").read_text()
+    assert "    # text: [plot] # guess: free text" in text
+    assert "    # vectors: embedding # guess: lists of fractions" in text

@@ -81,8 +81,14 @@ def test_a_result_survives_json_without_its_summary() -> None:
         ({"stage": "split"}, "ref: Field required"),
         ({**RESULT, "reused": "no"}, "reused: Input should be a valid boolean"),
         ({**RESULT, "seconds": "1.5"}, "seconds: Input should be a valid number"),
-        ({**RESULT, "ref": "split"}, "'split': not a reference to an artifact"),
-        ({**RESULT, "ref": {**REF, "uri": "../split"}}, "not a place in a store"),
+        (
+            {**RESULT, "ref": "split"},
+            "^result of stage 'split': 'split': not a reference to an artifact .*; clear the task",
+        ),
+        (
+            {**RESULT, "ref": {**REF, "uri": "../split"}},
+            "^result of stage 'split': .*not a place in a store.*; clear the task",
+        ),
     ],
 )
 def test_another_document_is_no_result(document: Any, message: str) -> None:

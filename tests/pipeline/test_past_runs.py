@@ -13,20 +13,13 @@ import pytest
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreError
 from mtl_tasks.pipeline import engine as run_module
+from mtl_tasks.pipeline.artifact_states import list_artifacts
 from mtl_tasks.pipeline.comparison import compare_runs
 from mtl_tasks.pipeline.engine import Inputs
 from mtl_tasks.pipeline.explore import open_run
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_runs import (
-    find_lists,
-    list_artifacts,
-    past_document,
-    read_card,
-    read_history,
-    read_run,
-    rebuild_run,
-    stored_scenarios,
-)
+from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card, rebuild_run
+from mtl_tasks.pipeline.past_runs import read_history, read_run, stored_scenarios
 from mtl_tasks.pipeline.stages import explain
 from mtl_tasks.report import render_report
 from mtl_tasks.store.artifacts import MANIFEST, Payload, Store
@@ -176,7 +169,7 @@ def test_damage_is_named_and_the_run_stays_listed(board_project: Path, tmp_path:
 def test_of_what_is_too_large_to_be_read_for_a_page_the_sizes_are_checked(
     board_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtl_tasks.pipeline.past_runs.HASHED_BYTES", 0)
+    monkeypatch.setattr("mtl_tasks.pipeline.artifact_states.HASHED_BYTES", 0)
     shutil.copytree(board_project / ".store", tmp_path / "store")
     store, entry = Store(str(tmp_path / "store")), board.entry_of(board_project, "2013-05-10")
     artifact = store.open(entry.refs["evaluate"])

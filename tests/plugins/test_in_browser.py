@@ -70,7 +70,7 @@ def paths(board_project: Path) -> dict[str, str]:
     keys = [board.entry_of(board_project, f"2013-05-{day}").run_key for day in ("08", "10", "11")]
     here = f"/scenarios/{NAME}"
     store = board.store(board_project)
-    from mtl_tasks.pipeline.past_runs import find_lists
+    from mtl_tasks.pipeline.past_documents import find_lists
 
     lists = find_lists(store, board.entry_of(board_project, "2013-05-08"))
     assert lists is not None

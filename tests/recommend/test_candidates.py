@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy import sparse
 
+from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import largest_of_rows
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.features.builder import FeatureMaker, fit_factor_models
+from mtl_tasks.features.builder import FeatureMaker
 from mtl_tasks.features.interactions import IndexedRows, encode
+from mtl_tasks.models.deep.two_tower import TwoTower
+from mtl_tasks.models.deep.two_tower_training import fit_two_tower
 from mtl_tasks.recommend.candidates import Candidates, Masks, sorted_codes, source_bit
+from mtl_tasks.recommend.towers import tower_data
 from mtl_tasks.scenario import SOURCE_NAMES, Recommend
-from tests.support.worlds import END, ITEMS, START, canonical, item_table, random_events, tables, world_scenario
+from tests.support.worlds import (
+    END,
+    ITEMS,
+    START,
+    canonical,
+    fit_all,
+    item_table,
+    random_events,
+    tables,
+    world_scenario,
+)
 
 CLASSIC = ("als", "popular", "co_occurrence", "attributes")
+CONTENT: dict[str, Any] = {"source__items__text": "plot", "source__items__vectors": "embedding"}
 EVERY = dict.fromkeys(SOURCE_NAMES, 3)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["integers", "texts"])
 def maker(request: pytest.FixtureRequest) -> FeatureMaker:
-    scenario = world_scenario()
+    scenario = world_scenario(**CONTENT)
     events = canonical(random_events(np.random.default_rng(0), 60), text=request.param)
     coded, _ = encode(events, events.iloc[:0], scenario)
-    factor_models = fit_factor_models(events, scenario, START, END)
     items = item_table([10 + 2 * code for code in range(ITEMS)], text=request.param)
+    factor_models = fit_all(events, items, scenario, START, END)
     made = FeatureMaker(coded, tables(items), factor_models, scenario)
     made.advance(END)
     return made
@@ -37,8 +54,15 @@ def offered_of(
     maker: FeatureMaker, users: Any, sizes: dict[str, int] | None = None, repeat: str = "leave_out"
 ) -> tuple[IndexedRows, Masks]:
     sources = dict.fromkeys(CLASSIC, 3) if sizes is None else dict.fromkeys(CLASSIC, 0) | sizes
-    scenario = world_scenario(recommend={"sources": sources, "repeat": repeat})
-    return Candidates(maker, END, scenario).rows(np.array(users, dtype=np.int64))
+    scenario = world_scenario(recommend={"sources": sources, "repeat": repeat}, **CONTENT)
+    towers = towers_of(maker) if sources.get("two_tower") else None
+    return Candidates(maker, END, scenario, towers).rows(np.array(users, dtype=np.int64))
+
+
+@cache
+def towers_of(maker: FeatureMaker) -> TwoTower:
+    """Train two towers for an epoch on what was taken before the train window."""
+    return fit_two_tower(tower_data(maker, START), 4, 1, 0.01, 0)
 
 
 def rows_of(maker: FeatureMaker, users: Any) -> IndexedRows:
@@ -173,3 +197,41 @@ def test_codes_of_absent_ids_are_left_out() -> None:
     ids = np.array(["a", "c", "e"])
     assert sorted_codes(ids, np.array(["e", "b", "zzz", "a", "a"])).tolist() == [0, 2]
     assert sorted_codes(ids, np.array([], dtype=np.str_)).tolist() == []
+
+
+def test_content_offers_the_active_items_nearest_to_the_mean_of_what_the_user_took(maker: FeatureMaker) -> None:
+    rows, masks = offered_of(maker, everybody(maker), {"content": 2})
+    past = maker.positives.before(END)
+    vectors = [one.vectors_at(END).astype(float) for one in maker.contents]
+    active = np.unique(maker.events.before(END).items)
+    assert set(masks.tolist()) == {source_bit("content")}
+    for user in everybody(maker):
+        mine = past.items[past.users == user]
+        score = np.zeros(len(maker.events.item_ids))
+        for matrix in vectors:
+            mean = matrix[mine].sum(axis=0)
+            score += matrix @ mean / max(float(np.linalg.norm(mean)), 1e-9)
+        usable = np.setdiff1d(active[score[active] > 1e-6], mine)
+        best = usable[np.argsort(-score[usable], kind="stable")][:2]
+        assert sorted(rows.items[rows.users == user].tolist()) == sorted(best.tolist())
+
+
+def test_an_item_that_nobody_took_is_a_candidate_by_its_content() -> None:
+    sources = {**dict.fromkeys(CLASSIC, 0), "content": 50}
+    scenario = world_scenario(**CONTENT, factors__signals={"like": 1.0}, recommend={"sources": sources})
+    events = canonical(random_events(np.random.default_rng(0), 60))
+    new = events.tail(1).assign(**{columns.ITEM: 12 + 2 * ITEMS, columns.DAY: np.int32(END - 1)})
+    new[[columns.label(name) for name in scenario.labels]] = np.float32(0)
+    events = pd.concat([events, new], ignore_index=True)
+    items = item_table([10 + 2 * code for code in range(ITEMS + 2)])
+    coded, _ = encode(events, events.iloc[:0], scenario)
+    maker = FeatureMaker(coded, tables(items), fit_all(events, items, scenario, START, END), scenario)
+    maker.advance(END)
+    rows, _ = Candidates(maker, END, scenario).rows(everybody(maker))
+    assert not (maker.positives.items == len(coded.item_ids) - 1).any()
+    assert (rows.items == len(coded.item_ids) - 1).any()
+
+
+def test_the_source_content_without_text_or_vectors_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"recommend\.sources\.content is 3, but the items have neither texts nor"):
+        world_scenario(recommend={"sources": {"content": 3}})

@@ -15,7 +15,7 @@ from mtl_tasks.features.builder import build_features, fit_factor_models
 from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models import Table, member_class
 from mtl_tasks.models.fusion import fit_fusion
-from mtl_tasks.recommend.lists import recommend_top_k, sample_users
+from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.scorer import Scorer, utility
 from mtl_tasks.scenario import Scenario
@@ -78,7 +78,7 @@ def fitted(scenario: Scenario, events: pd.DataFrame, items: pd.DataFrame) -> Sco
 
 @pytest.fixture(scope="module")
 def lists(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    return recommend_top_k(scorer, events, tables(items), END).lists
+    return recommend_top_k(scorer, events, tables(items), active_users(events, scorer.scenario, END), END).lists
 
 
 def test_every_active_user_gets_a_list_and_nobody_else(lists: pd.DataFrame, events: pd.DataFrame) -> None:
@@ -161,6 +161,21 @@ def test_a_prediction_on_the_log_scale_comes_in_the_units_of_its_label() -> None
     assert scenario.tasks["rating"].limits == pytest.approx((0.0, np.log(11.0)))
 
 
+def test_some_users_get_what_they_get_among_all(
+    scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
+) -> None:
+    users = active_users(events, scorer.scenario, END)
+    halves = [recommend_top_k(scorer, events, tables(items), part, END).lists for part in (users[::2], users[1::2])]
+    joined = pd.concat(halves).sort_values([columns.USER, columns.RANK], ignore_index=True)
+    pd.testing.assert_frame_equal(joined, lists, check_exact=True)
+
+
+def test_no_users_get_an_empty_table(scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame) -> None:
+    made = recommend_top_k(scorer, events, tables(items), active_users(events, scorer.scenario, END)[:0], END)
+    assert made.lists.empty
+    assert columns.USER in made.lists
+
+
 def with_rules(scorer: Scorer, **rules: Any) -> Scorer:
     recommend = scorer.scenario.recommend.model_copy(update={"reranking": Reranking.model_validate(rules)})
     return replace(scorer, scenario=scorer.scenario.model_copy(update={"recommend": recommend}))
@@ -170,7 +185,7 @@ def test_excluded_items_are_no_candidates_so_that_every_place_has_a_prediction(
     scorer: Scorer, events: pd.DataFrame, items: pd.DataFrame, lists: pd.DataFrame
 ) -> None:
     ruled = with_rules(scorer, exclude=[{"attribute": "genres", "values": ["Drama"]}])
-    made = recommend_top_k(ruled, events, tables(items), END)
+    made = recommend_top_k(ruled, events, tables(items), active_users(events, ruled.scenario, END), END)
     banned = set(items.loc[items["genres"].str.contains("Drama"), columns.ITEM])
     assert set(lists[columns.ITEM]) & banned
     assert not set(made.lists[columns.ITEM]) & banned

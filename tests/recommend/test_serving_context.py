@@ -1,4 +1,4 @@
-"""When lists are made, the last value seen stands for a context value, where the scenario says so."""
+"""Recommendations use the last observed context value where the scenario says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may approve, as a scenario's file says it."""
+"""The approvers that a scenario file names."""
 
 from __future__ import annotations
 

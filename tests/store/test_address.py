@@ -1,4 +1,4 @@
-"""Where the store lies: one rule for the command line, the DAGs and the model board."""
+"""The store's address: one rule for the command line, the DAGs and the model board."""
 
 from __future__ import annotations
 

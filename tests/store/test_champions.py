@@ -1,4 +1,4 @@
-"""Which champion is worked with when the newest, or a record of it, is damaged."""
+"""The choice of a champion when the newest, or a record of it, is damaged."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def postgres_cluster(user: str = "tiny", password: str = PASSWORD) -> Iterator[s
 
 
 def _unprivileged(folder: Path) -> dict[str, Any]:
-    """Who runs the server: PostgreSQL refuses to be root."""
+    """The user that runs the server: PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     names = {entry.pw_name for entry in pwd.getpwall()}

@@ -21,12 +21,12 @@ def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def manifest_of(artifact: Artifact) -> Path:
-    """Where an artifact's manifest is."""
+    """Return the path of an artifact's manifest."""
     return Path(str(artifact.folder / MANIFEST))
 
 
 def path_of(artifact: Artifact, name: str) -> Path:
-    """Where a file of an artifact is."""
+    """Return the path of a file of an artifact."""
     return Path(str(artifact.folder / artifact.manifest["files"][name]["path"]))
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mtl_tasks.core import columns
-from mtl_tasks.features.builder import Tables
+from mtl_tasks.features.builder import FactorModels, Tables, fit_factor_models
+from mtl_tasks.features.content import fit_content
 from mtl_tasks.scenario import Scenario
 from tests.support.logs import tiny_scenario
 
@@ -17,6 +18,7 @@ START = FIRST + 6  # first day of the train window
 END = FIRST + 14  # as_of
 USERS, ITEMS = 12, 10
 GENRES = ("Comedy", "Drama", "War")
+WORDS = ("a harbor", "night train", "the island", "snow", "two brothers", "letters", "winter")
 
 
 # Settings of a scenario that has all that a log can tell beside users, items, times and labels.
@@ -30,6 +32,8 @@ RICH: dict[str, Any] = {
         "valid_from": "since",
     },
     "source__context": {"numeric": {"price": "price"}, "categorical": {"tab": "tab"}, "serve": {"tab": "user"}},
+    "source__items__text": "plot",
+    "source__items__vectors": "embedding",
     "source__signals": {"cart": "cart"},
     "factors__signals": {"like": 1.0, "cart": 0.5},
 }
@@ -59,7 +63,7 @@ def world_scenario(**settings: Any) -> Scenario:
     }
     for name in [name for name in settings if name.startswith("factors__")]:
         factors[name.removeprefix("factors__")] = settings.pop(name)
-    features = {"raw_factors": True, **settings.pop("features", {})}
+    features = {"raw_factors": True, "text": {"dimensions": 3}, **settings.pop("features", {})}
     return tiny_scenario(factors=factors, features=features, **settings)
 
 
@@ -101,16 +105,29 @@ def canonical(events: list[Event], *, text: bool = False) -> pd.DataFrame:
 
 
 def item_table(codes: list[int], *, text: bool = False) -> pd.DataFrame:
-    """Return an item table with a year and one to three genres an item."""
+    """Return an item table with a year, one to three genres, a text and a vector of four numbers an item.
+
+    The text and the vector of an item depend on its code alone, and every fifth item has neither.
+    """
     series = pd.Series(codes, dtype="int64")
+    plots = ["" if code % 5 == 0 else " ".join(WORDS[code % n] for n in (2, 3, 5, 7)) for code in codes]
+    vectors = np.array([np.sin(code * np.arange(1.0, 5.0)) for code in codes]).reshape(-1, 4)
+    vectors[[code % 5 == 0 for code in codes]] = np.nan
     return pd.DataFrame(
         {
             columns.ITEM: ids(series, text),
             columns.TITLE: [f"Film {code}" for code in codes],
             "year": np.array([1990 + code for code in codes], dtype=np.float32),
             "genres": ["|".join(GENRES[place] for place in range(3) if (code // 2) >> place & 1) for code in codes],
+            columns.TEXT: plots,
+            **{columns.vector(axis): vectors[:, axis].astype(np.float32) for axis in range(4)},
         }
-    ).astype({"genres": "str", columns.TITLE: "str"})
+    ).astype({"genres": "str", columns.TITLE: "str", columns.TEXT: "str"})
+
+
+def fit_all(events: pd.DataFrame, items: pd.DataFrame, scenario: Scenario, start: int, end: int) -> FactorModels:
+    """Return the factor models and the projections of contents, as the stage ``factors`` fits them."""
+    return fit_factor_models(events, scenario, start, end) | fit_content(items, events, scenario, start)
 
 
 def tables(items: pd.DataFrame) -> Tables:

@@ -13,6 +13,7 @@ columns                                                     module
 ``user.<task>.*``, ``item.<task>.*``, ``<task>.level*``     :mod:`~.label_statistics`
 ``co_occurrence.*``                                         :mod:`~.co_occurrence`
 ``taste.*``, ``user_x_item.<task>.*``                       :mod:`~.affinity`
+``text.*``, ``vectors.*``                                   :mod:`~.content`
 ``user.<attribute>``, ``item.<attribute>``,                 :mod:`~.attributes_and_context`
 ``context.<context>``
 ==========================================================  ===========================================
@@ -29,6 +30,7 @@ from mtl_tasks.features.groups.attribute_affinity import AttributeTastes
 from mtl_tasks.features.groups.attributes_and_context import AttributesAndContext
 from mtl_tasks.features.groups.base import FeatureGroup
 from mtl_tasks.features.groups.co_occurrence import CoOccurrence
+from mtl_tasks.features.groups.content import ItemContent
 from mtl_tasks.features.groups.context_rates import ContextRates
 from mtl_tasks.features.groups.label_statistics import LabelStatistics
 from mtl_tasks.scenario import Scenario
@@ -44,6 +46,7 @@ GROUPS: Final[tuple[type[FeatureGroup], ...]] = (
     LabelStatistics,
     CoOccurrence,
     Affinity,
+    ItemContent,
     AttributesAndContext,
 )
 

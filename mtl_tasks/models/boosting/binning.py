@@ -46,9 +46,10 @@ class Encoder:
         wanted = features if list(features) == self.names else features[self.names]  # a selection is a copy
         if not self.levels:
             return wanted.to_numpy(dtype=np.float32)
-        return np.column_stack(
-            [self._codes(wanted[name], name) if name in self.levels else wanted[name] for name in self.names]
-        ).astype(np.float32, copy=False)
+        matrix = np.empty((len(wanted), len(self.names)), dtype=np.float32, order="F")  # trees are scored by column
+        for place, name in enumerate(self.names):
+            matrix[:, place] = self._codes(wanted[name], name) if name in self.levels else wanted[name]
+        return matrix
 
     def _codes(self, column: pd.Series[Any], name: str) -> Matrix:
         own = column.astype("category").cat

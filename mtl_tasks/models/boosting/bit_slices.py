@@ -100,31 +100,31 @@ class SlicedTrees:
         rows = block.shape[1]
         words = -(-rows // _WORD)
         conditions = self._conditions(block, words)
-        made = np.zeros((self._outputs, rows))
+        scores = np.zeros((self._outputs, rows))
         for group in self._groups:
             numbers = _leaf_numbers(group, conditions, words)
             for number, values in zip(numbers, group.values, strict=True):
                 for output, leaves in enumerate(values):
-                    made[output] += leaves.take(number[:rows])
-        return made.T
+                    scores[output] += leaves.take(number[:rows])
+        return scores.T
 
     def _conditions(self, block: NDArray[np.float32], words: int) -> NDArray[np.uint64]:
         """Return the rows that each condition sends to the right, as bits, (conditions, words)."""
         rows = block.shape[1]
-        made = np.empty((len(self._feature), words), dtype=np.uint64)
+        bits = np.empty((len(self._feature), words), dtype=np.uint64)
         for start, end in self._runs:
             right = np.zeros((end - start, words * _WORD), dtype=np.bool_)
             self._send_right(block[self._feature[start]], start, end, right[:, :rows])
-            made[start:end] = np.packbits(right).view(np.uint64).reshape(end - start, words)
-        return made
+            bits[start:end] = np.packbits(right).view(np.uint64).reshape(end - start, words)
+        return bits
 
     def _send_right(self, column: NDArray[np.float32], start: int, end: int, right: NDArray[np.bool_]) -> None:
         """Fill in the rows that conditions of one kind on one column send to the right."""
         kind, threshold = self._kind[start], self._threshold[start:end, None]
         if kind == OTHER_CATEGORY:
             most = self._sets.shape[1] - 1
-            known = (column > -1) & (column < most)
-            code = np.where(known, column, most).astype(np.int64)
+            listed = (column > -1) & (column < most)
+            code = np.where(listed, column, most).astype(np.int64)
             np.logical_not(self._sets[self._set[start:end]][:, code], out=right)
         elif kind == NOT_BELOW:
             np.less_equal(column, threshold, out=right)
@@ -145,18 +145,18 @@ def _group(trees: TreeArrays, condition: Places, start: int, end: int) -> _Group
     single = np.diff(trees.first_leaf[start : end + 1]) == 1
     leaf_row[trees.first_leaf[tree[single]] - trees.first_leaf[start]] = row[single]
     tree, row = tree[~single], row[~single]
-    node, levels, known = trees.first_node[tree], list[_Level](), count + 1
+    node, levels, used = trees.first_node[tree], list[_Level](), count + 1
     while len(node):
-        right, left, after = known, known + len(node), known + 2 * len(node)
+        right, left, after = used, used + len(node), used + 2 * len(node)
         levels.append(_Level(row, condition[node], right, left, after))
         child = np.concatenate([trees.right[node], trees.left[node]])
-        tree, row, known = np.concatenate([tree, tree]), np.arange(right, after), after
+        tree, row, used = np.concatenate([tree, tree]), np.arange(right, after), after
         leaf = child < 0
         leaf_row[trees.first_leaf[tree[leaf]] - trees.first_leaf[start] + ~child[leaf]] = row[leaf]
         tree, row = tree[~leaf], row[~leaf]
         node = trees.first_node[tree] + child[~leaf]
     digits, values = _digits(trees, leaf_row, start, end)
-    return _Group(tuple(levels), known, digits, values)
+    return _Group(tuple(levels), used, digits, values)
 
 
 def _digits(trees: TreeArrays, leaf_row: Places, start: int, end: int) -> tuple[Places, Values]:
@@ -183,10 +183,10 @@ def _leaf_numbers(group: _Group, conditions: NDArray[np.uint64], words: int) -> 
         reached = bits[level.reached]
         np.bitwise_and(reached, conditions[level.condition], out=bits[level.right : level.left])
         np.bitwise_xor(reached, bits[level.right : level.left], out=bits[level.left : level.end])
-    made = bits[group.digits[0]]
+    packed = bits[group.digits[0]]
     for rows in group.digits[1:]:
-        np.bitwise_or(made, bits[rows], out=made)
-    digits = np.unpackbits(made.view(np.uint8)).reshape(-1, count, words * _WORD)
+        np.bitwise_or(packed, bits[rows], out=packed)
+    digits = np.unpackbits(packed.view(np.uint8)).reshape(-1, count, words * _WORD)
     number: NDArray[np.uint8] = digits[0]
     for digit, values in enumerate(digits[1:], 1):
         np.left_shift(values, digit, out=values)

@@ -7,7 +7,6 @@ trees in float64, so the choice changes no result.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import lightgbm as lgb
 import numpy as np
 
 from mtl_tasks.core.errors import DataError
+from mtl_tasks.core.process import bulk_scorer
 from mtl_tasks.models.boosting.binning import Matrix
 from mtl_tasks.models.boosting.bit_slices import SlicedTrees
 from mtl_tasks.models.boosting.leaf_masks import MaskedTrees, is_compiled
@@ -43,14 +43,14 @@ class TreeRange:
         """Return LightGBM's raw scores, float64 (n,)."""
         if not self.count:  # LightGBM reads 0 as all of them
             return np.zeros(len(matrix))
-        made = self.booster.predict(
+        scores = self.booster.predict(
             matrix,
             raw_score=True,
             start_iteration=self.first,
             num_iteration=self.count,
             num_threads=threads,
         )
-        return np.asarray(made, dtype=np.float64)
+        return np.asarray(scores, dtype=np.float64)
 
     def text(self) -> str:
         """Return the model text of the trees."""
@@ -94,7 +94,7 @@ class CompiledTrees:
         backend = self._backend(len(matrix), len(wanted))
         _announce(backend)
         if backend == "lightgbm":
-            return np.stack([self._ranges[place].scores(matrix, threads) for place in wanted], axis=1)
+            return np.stack([self._ranges[output].scores(matrix, threads) for output in wanted], axis=1)
         trees = self._masked if backend == "numba" else self._sliced
         return scored_by_block(trees, matrix, threads)[:, wanted]
 
@@ -111,7 +111,7 @@ class CompiledTrees:
         if rows * outputs < BULK or self._arrays is None:
             return "lightgbm"
         many = is_compiled() or rows * self._trees >= COMPILED
-        return "numba" if many and bulk_backend() == "numba" else "numpy"
+        return "numba" if many and bulk_scorer() == "numba" else "numpy"
 
     @cached_property
     def _arrays(self) -> TreeArrays | None:
@@ -145,11 +145,6 @@ def scored_by_block(trees: SlicedTrees | MaskedTrees, matrix: Matrix, threads: i
         return np.concatenate([scores(start) for start in starts])
     with ThreadPoolExecutor(threads) as pool:  # numpy and the compiled function release the interpreter's lock
         return np.concatenate(list(pool.map(scores, starts)))
-
-
-def bulk_backend() -> Literal["numba", "numpy"]:
-    """Return what scores many rows in this process."""
-    return "numpy" if importlib.util.find_spec("numba") is None else "numba"
 
 
 @cache

@@ -37,8 +37,8 @@ class MaskedTrees:
         first_word = np.concatenate([[0], np.cumsum(-(-sizes // LEAVES))])
         tree = np.repeat(np.arange(trees.trees), sizes - 1)
         node, word = _touched(start, count, first_word[tree])
-        place = start[node] - LEAVES * (word - first_word[tree[node]])  # of the left subtree in the word
-        ruled_out = _bits(place + count[node]) & ~_bits(place)
+        offset = start[node] - LEAVES * (word - first_word[tree[node]])  # of the left subtree in the word
+        ruled_out = _bits(offset + count[node]) & ~_bits(offset)
         self._trees = (
             first_word.astype(np.int32),
             np.searchsorted(word, np.arange(first_word[-1] + 1)).astype(np.int32),
@@ -60,9 +60,9 @@ class MaskedTrees:
         block
             (columns, rows).
         """
-        made = np.zeros((self._outputs, block.shape[1]))
-        compiled()(block, *self._trees, made)
-        return made.T
+        scores = np.zeros((self._outputs, block.shape[1]))
+        compiled()(block, *self._trees, scores)
+        return scores.T
 
 
 def is_compiled() -> bool:
@@ -72,7 +72,7 @@ def is_compiled() -> bool:
 
 @cache
 def compiled() -> Callable[..., None]:
-    """Return the compiled function: made once a process, and read from numba's cache where that can be written."""
+    """Return the compiled function; a process compiles it once, or reads it from numba's cache where there is one."""
     from mtl_tasks.models.boosting.mask_kernel import add_scores
 
     return add_scores

@@ -34,7 +34,7 @@ class TreeArrays:
     columns
         Number of columns of the matrix that the trees were fitted on.
     first_node, first_leaf
-        int64 (trees + 1,): the place of each tree's first node and leaf in the arrays.
+        int64 (trees + 1,): the index of each tree's first node and leaf in the arrays.
     feature
         int32 (nodes,): column.
     kind
@@ -183,13 +183,13 @@ def _category_sets(trees: list[Tree]) -> NDArray[np.bool_]:
     for tree in trees:
         if int(tree.lines["num_cat"]):
             bounds, words = _row(tree, "cat_boundaries", np.int64), _row(tree, "cat_threshold", np.uint32)
-            places = _row(tree, "threshold", np.float64)[(_row(tree, "decision_type", np.uint8) & _CATEGORICAL) > 0]
-            for place in places.astype(np.int64):
-                bits = words[bounds[place] : bounds[place + 1]].astype("<u4").view(np.uint8)
+            indices = _row(tree, "threshold", np.float64)[(_row(tree, "decision_type", np.uint8) & _CATEGORICAL) > 0]
+            for index in indices.astype(np.int64):
+                bits = words[bounds[index] : bounds[index + 1]].astype("<u4").view(np.uint8)
                 found.append(np.unpackbits(bits, bitorder="little").astype(np.bool_))
     sets = np.zeros((len(found), max(map(len, found)) + 1), dtype=np.bool_)
-    for row, known in zip(sets, found, strict=True):
-        row[: len(known)] = known
+    for row, categories in zip(sets, found, strict=True):
+        row[: len(categories)] = categories
     return sets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 from upath import UPath
@@ -18,6 +18,7 @@ from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 
 log = logging.getLogger(__name__)
+_LABELS: Final = {"text": "U", "vectors": "i"}  # projections of contents: dtype of their terms or positions
 
 
 def make_factor_models(
@@ -76,21 +77,21 @@ def add_factor_models(payload: Payload, factor_models: FactorModels) -> None:
         name: list(item_factors.vectors.shape) for name, item_factors in factor_models.items()
     }
     payload.summary["text_ids"] = any(
-        item_factors.item_ids.dtype.kind == "U" for item_factors in factor_models.values()
+        item_factors.item_ids.dtype.kind == "U" for name, item_factors in factor_models.items() if name not in _LABELS
     )
 
 
 def load_factor_models(artifact: Artifact) -> FactorModels:
-    """Return the factor models of an artifact.
+    """Return the factor models of an artifact, with the projections of texts and given vectors.
 
     Raises
     ------
     ArtifactError
         If it is damaged.
     """
-    factor_models = {}
+    factor_models, of_items = {}, "U" if artifact.summary["text_ids"] else "i"
     for name in artifact.summary["vectors"]:
-        kind = "U" if artifact.summary["text_ids"] else "i"
+        kind = _LABELS.get(name, of_items)
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
         factor_models[name] = ItemFactors(**artifact.arrays(_file(name), expected))
     return factor_models

@@ -111,7 +111,7 @@ def read_events(store: Store, validated: Artifact, names: Sequence[str] | None =
 def events_bytes(store: Store, validated: Artifact) -> int:
     """Return the size in bytes of the files that :func:`read_events` reads."""
     parts = [store.open(ref) for ref in day_refs(validated)]
-    return sum(part.manifest["files"][f"{EVENTS}.parquet"]["size"] for part in parts)
+    return sum(part.files[f"{EVENTS}.parquet"].size for part in parts)
 
 
 def day_digests(store: Store, validated: Artifact) -> dict[int, str]:

@@ -8,7 +8,7 @@ from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tables
 
 if TYPE_CHECKING:
-    from mtl_tasks.recommend.explain import PairExplanation
+    from mtl_tasks.store.documents.explanation import PairExplanation
 
 
 def explain(run: Run, inputs: Inputs, pair: tuple[str, str], top: int) -> PairExplanation:

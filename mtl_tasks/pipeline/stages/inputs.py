@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODEL = "model."  # prefix of a member's own files among those of its artifact
 FITTED = "fitted."  # prefix of its files before the refit, for the rankers and for later runs to warm-start from
+TOWERS = "towers."  # prefix of the files of the two towers among those of the stage `rank`
 RANK = "rank"  # the stage, and its document
 
 
@@ -80,6 +81,7 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
         Whether to take the members as they were before the refit, which had not seen the blend window.
     """
     from mtl_tasks.models import member_class
+    from mtl_tasks.models.deep.two_tower import TwoTower
     from mtl_tasks.pipeline.days.factors import load_factor_models
     from mtl_tasks.recommend.scorer import Scorer
 
@@ -89,6 +91,8 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
         files = member_files(artifact, FITTED) if before_refit else {}
         members[str(kind)] = member_class(kind).load(files or member_files(artifact), scenario)
     scorer = Scorer(scenario, load_factor_models(inputs["factors"]), members, inputs["fuse"].json("fusion"))
+    if scenario.recommend.sources.two_tower and RANK in inputs.artifacts:
+        scorer = replace(scorer, towers=TwoTower.load(member_files(inputs[RANK], TOWERS)))
     rankers = load_rankers(scenario, inputs)
     return scorer if rankers is None else replace(scorer, ranker=rankers[1][rankers[0]])
 

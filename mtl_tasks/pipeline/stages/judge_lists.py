@@ -126,7 +126,7 @@ def judge_lists(run: Run, inputs: Inputs) -> tuple[RankingEvaluation, pd.DataFra
 
 
 def _facts(scorer: Scorer, log: InteractionLog, tables: Tables, starts: tuple[int, ...]) -> dict[int, ItemFacts]:
-    """Return what the rules of ``recommend.reranking`` need to know on each start day; empty without rules.
+    """Return the facts that the rules of ``recommend.reranking`` read on each start day; empty without rules.
 
     The exclusion table concerns future days, and is left out.
     """

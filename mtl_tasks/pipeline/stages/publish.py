@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.errors import ArtifactError, ConfigError
+from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
+from mtl_tasks.pipeline.executor import Shard, ShardResult, open_executor
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
 from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
 from mtl_tasks.pipeline.stages.prepare import ROOT
-from mtl_tasks.recommend.lists import recommend_top_k, sample_users
+from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
+from mtl_tasks.recommend.reranking import RerankingCounts
 from mtl_tasks.scenario import Gate, Scenario, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
@@ -105,23 +108,43 @@ def _scenario_of(entry: RunRecord) -> Scenario | None:
 
 
 def recommend(run: Run, inputs: Inputs) -> Payload:
-    """Make recommendations for every active user as of the run's day."""
-    from mtl_tasks.data.attribute_tables import newest
+    """Make recommendations for every active user as of the run's day, in shards of users."""
+    import pandas as pd
 
-    events, tables = load_events(run, inputs), load_tables(inputs)
-    scorer = load_scorer(run.scenario, inputs)
-    items = newest(tables.items, columns.ITEM, run.as_of.day)
-    memory = load_memory(run, run.scenario, inputs, events, tables, run.as_of.day)
-    exclusions = _exclusions(run, inputs, events.frame)
-    made = recommend_top_k(scorer, events.frame, tables, run.as_of.day, memory, exclusions)
-    lists = made.lists
-    users = int(lists[columns.USER].nunique())
-    payload = Payload(rows=len(lists), summary={"users": users})
-    if made.counts is not None:
-        payload.summary["reranking"] = {**made.counts.document(), "excluded_items": made.excluded}
+    from mtl_tasks.data.attribute_tables import newest
+    from mtl_tasks.pipeline.days.log import read_events
+
+    with open_executor(os.environ) as executor:
+        shards = executor.map("recommend", recommend_shard, run, inputs)
+    scenario, made = run.scenario, [shard.frame for shard in shards if len(shard.frame)]
+    if not made:
+        raise DataError(
+            f"recommend: no user was active in the {scenario.recommend.active_days} days before {run.as_of}, or all of "
+            f"them have taken everything: lengthen recommend.active_days in {scenario.file}"
+        )
+    lists = pd.concat(made).sort_values([columns.USER, columns.RANK], ignore_index=True)
+    payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
+    counts = [RerankingCounts(**shard.document["counts"]) for shard in shards if shard.document["counts"]]
+    if counts:
+        total = sum(counts, RerankingCounts()).document()
+        payload.summary["reranking"] = {**total, "excluded_items": shards[0].document["excluded"]}
     payload.add_frame("recommendations", lists)
-    payload.add_json("sample", sample_users(lists, events.frame, items, run.scenario))
+    items = newest(load_tables(inputs).items, columns.ITEM, run.as_of.day)
+    histories = read_events(run.store, inputs["validate"], [columns.USER, columns.ITEM, columns.TIME])
+    payload.add_json("sample", sample_users(lists, histories, items, scenario))
     return payload
+
+
+def recommend_shard(run: Run, inputs: Inputs, shard: Shard) -> ShardResult:
+    """Make the recommendations of a shard's users."""
+    events, tables, day = load_events(run, inputs), load_tables(inputs), run.as_of.day
+    users = shard.of(active_users(events.frame, run.scenario, day))
+    memory = load_memory(run, run.scenario, inputs, events, tables, day)
+    exclusions = _exclusions(run, inputs, events.frame)
+    scorer = load_scorer(run.scenario, inputs)
+    made = recommend_top_k(scorer, events.frame, tables, users, day, memory, exclusions)
+    counts = None if made.counts is None else made.counts.document()
+    return ShardResult(made.lists, {"counts": counts, "excluded": made.excluded})
 
 
 def recommend_config(run: Run) -> dict[str, Any]:

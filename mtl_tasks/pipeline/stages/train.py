@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 
 
 def factors(run: Run, inputs: Inputs) -> Payload:
-    """Fit factor models on history, fold in new items until as_of."""
+    """Fit factor models and the projection of contents on history, fold in new items until as_of."""
     from mtl_tasks.features.builder import warm_startable
+    from mtl_tasks.features.content import fit_content
     from mtl_tasks.pipeline.days.factors import add_factor_models, load_factor_models, make_factor_models
     from mtl_tasks.pipeline.days.log import day_digests
 
@@ -63,7 +64,9 @@ def factors(run: Run, inputs: Inputs) -> Payload:
         "warm_start": begun,
         "started_from_scratch": problems,
     }
-    add_factor_models(payload, factor_models)
+    add_factor_models(
+        payload, factor_models | fit_content(load_tables(inputs).items, events.frame, run.scenario, start)
+    )
     return payload
 
 

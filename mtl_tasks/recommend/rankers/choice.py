@@ -48,7 +48,7 @@ LOADERS: Final[dict[str, Callable[..., Ranker]]] = {
 
 @dataclass(frozen=True)
 class FittedRankers:
-    """All rankers that could be had, and the document of the choice."""
+    """All rankers that could be fitted, and the document of the choice."""
 
     rankers: dict[str, Ranker]
     document: RankDocument

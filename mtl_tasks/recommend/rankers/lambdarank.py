@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import lightgbm as lgb
@@ -14,6 +15,7 @@ import pandas as pd
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.top_lists import POPULAR, POPULAR_1D
 from mtl_tasks.models.boosting.binning import Encoder
+from mtl_tasks.models.boosting.compiled import CompiledTrees, TreeRange
 from mtl_tasks.models.boosting.trees import digest_of, from_bytes, to_bytes
 from mtl_tasks.recommend.rankers.base import LabeledLists, Ranker, RankingRows, Values
 from mtl_tasks.scenario import Scenario
@@ -91,8 +93,11 @@ class LambdaRanker(Ranker):
     def scores(self, rows: RankingRows) -> Values:
         """See :class:`Ranker`."""
         matrix = self.encoder.matrix(_with_popularity(rows))
-        made = self.booster.predict(matrix, num_iteration=self.rounds, num_threads=self.threads)
-        return np.asarray(made, dtype=np.float64)
+        return self._trees.scores(matrix, self.threads)[:, 0]
+
+    @cached_property
+    def _trees(self) -> CompiledTrees:
+        return CompiledTrees([TreeRange(self.booster, 0, self.rounds)], self.kind)
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Ranker`."""

@@ -1,50 +1,85 @@
-"""The explained predictions of a run for a user and an item."""
+"""Explained predictions for a user and an item, and the run that made them."""
 
 from __future__ import annotations
 
-from mtl_tasks.core.documents import PartialDocument
+from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.documents import Document
 
 
-class Contribution(PartialDocument):
-    """Contribution of a feature to a score; ``words`` name the feature and its value."""
+class Contribution(Document):
+    """The contribution of a feature to a prediction.
 
+    Attributes
+    ----------
+    words
+        The feature and its value in words.
+    value
+        None if it is missing or not finite.
+    contribution
+        In the unit of the :class:`MemberScore`.
+    """
+
+    feature: str
     words: str
+    value: str | float | None
     contribution: float
 
 
-class OtherContributions(PartialDocument):
-    """Contribution of all features that are not listed."""
+class OtherFeatures(Document):
+    """The features that are not named, together.
+
+    Attributes
+    ----------
+    features
+        Their number.
+    """
 
     features: int
     contribution: float
 
 
-class MemberScore(PartialDocument):
-    """A member's score of a pair, as the sum of the base and the features' contributions, in ``unit``."""
+class MemberScore(Document):
+    """A boosted member's prediction as a sum over features: ``score = base + contributions + others``.
+
+    Attributes
+    ----------
+    unit
+        Unit of all amounts.
+    score
+        The prediction before it is turned into a probability.
+    base
+        The mean over the training rows.
+    contributions
+        The largest ones by absolute amount, the largest first.
+    """
 
     member: str
     unit: str
     score: float
     base: float
     contributions: tuple[Contribution, ...]
-    others: OtherContributions
+    others: OtherFeatures
 
 
-class MemberPrediction(PartialDocument):
-    """A member's prediction, and its weight in the fusion."""
+class MemberPrediction(Document):
+    """The prediction of a member and its weight in the fusion."""
 
     member: str
     prediction: float
     weight: float
 
 
-class TaskPrediction(PartialDocument):
+class TaskPrediction(Document):
     """The fused prediction of a task.
 
     Attributes
     ----------
+    kind
+        Kind of the task.
+    method, calibration
+        How the members' predictions were combined and calibrated.
     explained
-        The boosted member with the largest weight; None if none has any.
+        The boosted member with the largest weight, taken apart; None if none has any weight.
     """
 
     kind: str
@@ -55,14 +90,31 @@ class TaskPrediction(PartialDocument):
     explained: MemberScore | None
 
 
-class PairExplanation(PartialDocument):
-    """The explained predictions for a user and an item, with the run that made them."""
+class PairExplanation(Document):
+    """The predictions for a user and an item, by task.
 
-    scenario: str
-    as_of: str
-    run_key: str
+    Attributes
+    ----------
+    title
+        None without one.
+    new_user
+        Whether the user has no event.
+    """
+
     user_id: int | str
     item_id: int | str
     title: str | None
     new_user: bool
     tasks: dict[str, TaskPrediction]
+
+
+class RunIdentity(Document):
+    """The run that a document is from."""
+
+    scenario: str
+    as_of: AsOf
+    run_key: str
+
+
+class RunExplanation(PairExplanation, RunIdentity):  # in this order the JSON begins with the run
+    """The predictions of a run for a user and an item."""

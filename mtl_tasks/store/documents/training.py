@@ -2,37 +2,114 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
 from mtl_tasks.core.documents import PartialDocument
+from mtl_tasks.core.errors import ArtifactError
 
 
 class Calibration(PartialDocument):
-    """The map from a fused probability to a calibrated one; ``kind`` is none, platt or isotonic."""
+    """The map from a fused probability to a calibrated one; ``kind`` is none, platt or isotonic.
 
-    kind: str
+    Its parameters and evidence depend on the kind; see :func:`mtl_tasks.models.calibration.fit_calibration`.
+    """
+
+    kind: str = "none"
+
+
+class Estimate(PartialDocument):
+    """A loss with its standard error, clustered by user."""
+
+    loss: float
+    se: float
 
 
 class TaskFusion(PartialDocument):
-    """The fusion of a task's predictions.
+    """Fitted fusion of one task, with the evidence from the blend window.
+
+    Losses are RMSE for a regression and log loss for a binary task, cross-fitted over users, of the raw combination.
+    Documents of earlier releases lack the fields from ``eligible`` on.
 
     Attributes
     ----------
     method
-        ``single``, ``shrunken``, ``mean``, ``weighted`` or ``vote``; ``single`` uses the one ``member``.
+        ``single``, ``mean``, ``weighted``, ``vote``, or ``shrunken`` (``auto`` gives this one or ``single``).
+    members
+        The members that are combined; by default those with weights.
+    weights
+        Member to weight; a member with weight 0 need not be asked for predictions. By default ``single`` has weight 1
+        for its one member.
+    member
+        The member of ``single``.
+    thresholds
+        Of ``vote`` for a binary task: the least prediction that is a vote, by member.
     blend_loss
-        Loss of each candidate on the blend window, cross-fitted.
+        Candidate to loss; None if it could not be computed. A candidate is a method, or ``single:MEMBER``.
     requested
-        The method that the scenario asks for.
+        ``fusion.method`` of the scenario.
     note
-        Why this method was chosen.
+        Why this method and these weights, as a sentence.
+    eligible
+        Members that the weights of ``shrunken`` are shrunk towards.
+    shrinkage
+        From 0, fitted weights, to 1, equal weights of the eligible members; None for other methods.
+    shrinkage_loss
+        Shrinkage to loss.
+    blend_loss_se
+        Candidate to the standard error of its loss.
+    blend_excess
+        Candidate to its loss less that of the chosen one: mean squared errors or log losses, with standard error.
     """
 
-    method: str
+    method: Literal["single", "mean", "weighted", "vote", "shrunken"]
+    members: tuple[str, ...] = ()
+    weights: dict[str, float]
     member: str | None = None
-    weights: dict[str, float] | None = None
-    blend_loss: dict[str, float | None]
-    calibration: Calibration
-    requested: str
+    thresholds: tuple[float, ...] | None = None
+    calibration: Calibration = Field(default_factory=Calibration)
+    blend_loss: dict[str, float | None] = Field(default_factory=dict)
+    requested: str = ""
     note: str = ""
+    eligible: tuple[str, ...] = ()
+    shrinkage: float | None = None
+    shrinkage_loss: dict[str, Estimate] = Field(default_factory=dict)
+    blend_loss_se: dict[str, float] = Field(default_factory=dict)
+    blend_excess: dict[str, Estimate] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_weights(cls, document: Any) -> Any:
+        """Add the weights of a single member and the members of the weights, where a document lacks them."""
+        if not isinstance(document, dict):
+            return document
+        given = {name: value for name, value in document.items() if value is not None}
+        if given.get("method") == "single" and "member" in given:
+            given.setdefault("weights", {given["member"]: 1.0})
+        if isinstance(given.get("weights"), dict):
+            given.setdefault("members", tuple(given["weights"]))
+        return given
+
+    @classmethod
+    def from_json(cls, document: Any) -> Self:
+        """Read a stored document.
+
+        Raises
+        ------
+        ArtifactError
+            If it is not one.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "document"
+            raise ArtifactError(f"fusion: not a fusion document: {where}: {first['msg']}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form; keys without a value, such as ``thresholds``, are left out."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     @property
     def candidate(self) -> str:
@@ -40,15 +117,13 @@ class TaskFusion(PartialDocument):
         return f"single:{self.member}" if self.method == "single" else self.method
 
     def weight_of(self, member: str) -> float:
-        """Return a member's weight in the fusion; a single member weighs 1."""
-        if not self.weights and self.method == "single":
-            return float(member == self.member)
-        return (self.weights or {}).get(member, 0.0)
+        """Return a member's weight in the fusion."""
+        return self.weights.get(member, 0.0)
 
     @property
     def weighted(self) -> bool:
         """Whether members have weights."""
-        return bool(self.weights) or self.method == "single"
+        return bool(self.weights)
 
 
 Fusion = dict[str, TaskFusion]  # by task
@@ -63,7 +138,7 @@ class LearningCurve(PartialDocument):
 
 
 class TaskDescription(PartialDocument):
-    """How a member learned a task.
+    """A member's training of a task.
 
     Attributes
     ----------
@@ -113,7 +188,7 @@ class MemberDescription(PartialDocument):
 
 
 class FeatureEffect(PartialDocument):
-    """How far a feature moves predictions.
+    """The effect of a feature on predictions.
 
     Attributes
     ----------

@@ -70,12 +70,12 @@ class Topology:
 
     @property
     def url(self) -> str:
-        """Where the API answers."""
+        """Address of the API."""
         return f"http://127.0.0.1:{self.ports['8080']}"
 
     @property
     def database(self) -> str:
-        """Where Airflow's database answers."""
+        """Address of Airflow's database."""
         return self._localized(self.services["init"]["environment"]["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
 
     def log(self, name: str) -> Path:

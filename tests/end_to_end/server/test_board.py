@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
 from mtl_tasks.pipeline.days.log import read_events
-from mtl_tasks.pipeline.past_runs import find_lists
+from mtl_tasks.pipeline.past_documents import find_lists
 from mtl_tasks.store.promotion import promote
 from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.mounted import PREFIX

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core import columns
-from mtl_tasks.features.builder import Tables, build_features, fit_factor_models
+from mtl_tasks.features.builder import Tables, build_features
 from mtl_tasks.features.groups.context_rates import ContextRates
 from tests.contracts.feature_group import FeatureGroupContract
 from tests.support.worlds import (
@@ -17,6 +17,7 @@ from tests.support.worlds import (
     START,
     Event,
     canonical,
+    fit_all,
     item_table,
     random_events,
     random_rows,
@@ -64,11 +65,8 @@ def compared() -> tuple[Oracle, pd.DataFrame, pd.DataFrame]:
     events, rows = random_events(rng), random_rows(rng, 60)
     frame = canonical(events)
     tables = Tables(user_versions(rng), item_table([10 + 2 * code for code in range(ITEMS)]))
-    return (
-        Oracle(events),
-        rows,
-        build_features(frame, tables, rows, fit_factor_models(frame, scenario, START, END), scenario),
-    )
+    factor_models = fit_all(frame, tables.items, scenario, START, END)
+    return Oracle(events), rows, build_features(frame, tables, rows, factor_models, scenario)
 
 
 def test_means_under_a_kind_of_context(compared: tuple[Oracle, pd.DataFrame, pd.DataFrame]) -> None:

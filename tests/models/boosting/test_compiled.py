@@ -92,8 +92,8 @@ def test_any_model_is_scored_to_the_last_bit(
 ) -> None:
     booster = train(seed, 1200 if leaves > 64 else 400, rounds, num_leaves=leaves, objective=objective, **missing)
     matrix = probes(booster, seed)
-    made = scored_by_block(backend(arrays(booster)), matrix, 1)[:, 0]
-    assert np.array_equal(made, expected(booster, matrix))
+    scores = scored_by_block(backend(arrays(booster)), matrix, 1)[:, 0]
+    assert np.array_equal(scores, expected(booster, matrix))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -114,9 +114,9 @@ def test_every_way_of_reading_missing_values_and_zeros_is_followed(
     beside = np.nextafter(limit, np.array([-np.inf, np.inf, limit[0]], dtype=np.float32))
     values = np.concatenate([SPECIAL, EDGES, beside])
     matrix[: len(values), 0] = values
-    made = scored_by_block(backend(arrays(booster)), matrix, 1)[:, 0]
-    assert np.array_equal(made, expected(booster, matrix))
-    assert len(np.unique(made)) == 2
+    scores = scored_by_block(backend(arrays(booster)), matrix, 1)[:, 0]
+    assert np.array_equal(scores, expected(booster, matrix))
+    assert len(np.unique(scores)) == 2
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -124,10 +124,10 @@ def test_trees_of_one_leaf_add_their_constant(backend: type[SlicedTrees | Masked
     booster = train(num_leaves=8)
     head, trees, tail = split_text(booster.model_to_string())
     for mixed in ([constant(0.25)], [constant(0.1), *trees, constant(0.2), trees[0]]):
-        made = lgb.Booster(model_str=join_text(head, mixed, tail, "binary sigmoid:1"))
+        mixed_booster = lgb.Booster(model_str=join_text(head, mixed, tail, "binary sigmoid:1"))
         matrix = probes(booster)
-        scores = scored_by_block(backend(arrays(made)), matrix, 1)[:, 0]
-        assert np.array_equal(scores, expected(made, matrix))
+        scores = scored_by_block(backend(arrays(mixed_booster)), matrix, 1)[:, 0]
+        assert np.array_equal(scores, expected(mixed_booster, matrix))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -142,11 +142,11 @@ def test_trees_that_tasks_share_are_scored_in_one_pass(backend: type[SlicedTrees
     ]
     boosters = [booster, lgb.Booster(model_str=join_text(head, other, tail, "regression"))]
     matrix = probes(booster)
-    texts = [one.model_to_string() for one in boosters]
-    made = scored_by_block(backend(TreeArrays.of([*texts, None], "shared")), matrix, 1)
-    for output, one in enumerate(boosters):
-        assert np.array_equal(made[:, output], expected(one, matrix))
-    assert not made[:, 2].any()
+    texts = [model.model_to_string() for model in boosters]
+    scores = scored_by_block(backend(TreeArrays.of([*texts, None], "shared")), matrix, 1)
+    for output, model in enumerate(boosters):
+        assert np.array_equal(scores[:, output], expected(model, matrix))
+    assert not scores[:, 2].any()
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 8191, 8192, 8193, 20_000])
@@ -159,8 +159,8 @@ def test_any_number_of_rows_in_any_layout_is_scored(
     matrix = np.resize(probes(booster), (rows, 5))
     trees = backend(arrays(booster))
     for layout in ("C", "F"):
-        made = scored_by_block(trees, np.asarray(matrix, order=layout), threads)[:, 0]
-        assert np.array_equal(made, expected(booster, matrix))
+        scores = scored_by_block(trees, np.asarray(matrix, order=layout), threads)[:, 0]
+        assert np.array_equal(scores, expected(booster, matrix))
 
 
 @pytest.mark.parametrize("outputs", [None, [1], [1, 0], []])
@@ -198,8 +198,8 @@ def test_trees_too_large_for_a_byte_are_left_to_lightgbm_and_the_log_says_so(
     booster = train(rows=2000, rounds=1, num_leaves=400)
     matrix = np.resize(probes(booster), (compiled.BULK, 5))
     with caplog.at_level(logging.INFO):
-        made = CompiledTrees([TreeRange(booster, 0, 1)], "rating").scores(matrix, 1)
-    assert np.array_equal(made[:, 0], expected(booster, matrix))
+        scores = CompiledTrees([TreeRange(booster, 0, 1)], "rating").scores(matrix, 1)
+    assert np.array_equal(scores[:, 0], expected(booster, matrix))
     assert re.search(r"rating: a tree has \d+ leaves, above 256 LightGBM scores all rows", caplog.text)
 
 

@@ -87,7 +87,7 @@ class CandidateRanking:
     @cached_property
     def _candidates(self) -> Candidates:
         """The sources of candidates; common to all users, and needed only for a question about one."""
-        return Candidates(self._maker, self._day, self._scorer.scenario)
+        return Candidates(self._maker, self._day, self._scorer.scenario, self._scorer.towers)
 
     @cached_property
     def _taken(self) -> Any:

@@ -11,7 +11,7 @@ from mtl_tasks.pipeline.past_runs import ChampionPeriod, History, PastRun
 from mtl_tasks.report.labels import number
 from plugins.model_board.run_table import Column
 
-WIDTH, HEIGHT = 620, 170  # of the drawing, in its own units
+WIDTH, HEIGHT = 460, 150  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 26  # margins
 TICKS: Final = 3
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_RUNS = 120, 28, 30

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from mtl_tasks.pipeline.past_runs import read_history
 from tests.conftest import PROJECT
 from tests.support import board
 from tests.support.board import ASKED, paths
@@ -454,29 +455,30 @@ def test_a_run_that_awaits_approval_is_neither_passed_nor_failed() -> None:
     }
 
 
-def test_a_run_leads_to_its_dag_run(reader: TestClient, board_project: Path, dags: dict[str, str]) -> None:
+def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -> None:
     from airflow.models.dagrun import DagRun
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
     from sqlalchemy import text
 
+    from plugins.model_board.dag_runs import links_by_gate
+    from plugins.model_board.run_table import Choice, choose_rows
+
     gate = board.entry_of(board_project, "2013-05-09").refs["gate"]
-    with create_session() as session:
-        run = DagRun(
-            dag_id=dags["own"], run_id="manual 9", run_type="manual", state="success", run_after=datetime.now(UTC)
-        )
+    with create_session(scoped=False) as session:
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))  # until the end of the transaction, which is undone
+        about = {"dag_id": dags["own"], "run_id": "manual 9"}
+        run = DagRun(**about, run_type="manual", state="success", run_after=datetime.now(UTC))
         session.add(run)
         session.flush()
-        session.execute(text("PRAGMA foreign_keys = OFF"))
-        about = {"dag_run_id": run.id, "dag_id": run.dag_id, "run_id": run.run_id, "map_index": -1}
-        value = {"ref": gate.to_json()}
-        session.add(
-            XComModel(**about, task_id="decide.gate", key="return_value", value=value, timestamp=datetime.now(UTC))
-        )
-    links = {run["as_of"]: run["dag_run"] for run in reader.get(f"/api/scenarios/{NAME}").json()["runs"]}
-    assert links["2013-05-09"] == f"/dags/{dags['own']}/runs/manual%209"
-    assert links["2013-05-08"] is None
-    assert f'href="{links["2013-05-09"]}">DAG run</a>' in reader.get(f"/scenarios/{NAME}").text
+        made = {"task_id": "decide.gate", "key": "return_value", "value": {"ref": gate.to_json()}, "map_index": -1}
+        session.add(XComModel(dag_run_id=run.id, **about, **made, timestamp=datetime.now(UTC)))
+        session.flush()
+        links = links_by_gate(session, dags["own"])
+        session.rollback()
+    assert links == {gate.key: f"/dags/{dags['own']}/runs/manual%209"}
+    table = choose_rows(read_history(board.store(board_project), NAME), Choice(), {}, links)
+    assert {row.run.entry.as_of for row in table.rows if row.link} == {"2013-05-09"}
 
 
 def test_every_page_has_its_json(app: FastAPI) -> None:

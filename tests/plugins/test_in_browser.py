@@ -37,6 +37,7 @@ def address(board_project: Path, airflow_database: None) -> Iterator[str]:
 
     with board.reading(board_project), socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
+        bound.listen()  # a request waits until the server accepts it
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = Thread(target=server.run, args=([bound],))
         thread.start()

@@ -467,7 +467,7 @@ def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -
     gate = board.entry_of(board_project, "2013-05-09").refs["gate"]
     with create_session(scoped=False) as session:
         session.execute(text("PRAGMA defer_foreign_keys = ON"))  # until the end of the transaction, which is undone
-        about = {"dag_id": dags["own"], "run_id": "manual 9"}
+        about = {"dag_id": dags["own"], "run_id": "manual+9"}
         run = DagRun(**about, run_type="manual", state="success", run_after=datetime.now(UTC))
         session.add(run)
         session.flush()
@@ -476,7 +476,7 @@ def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -
         session.flush()
         links = links_by_gate(session, dags["own"])
         session.rollback()
-    assert links == {gate.key: f"/dags/{dags['own']}/runs/manual%209"}
+    assert links == {gate.key: f"/dags/{dags['own']}/runs/manual%2B9"}
     table = choose_rows(read_history(board.store(board_project), NAME), Choice(), {}, links)
     assert {row.run.entry.as_of for row in table.rows if row.link} == {"2013-05-09"}
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtl_tasks import __version__
+from mtl_tasks.cli import compress as compression_commands
+from mtl_tasks.cli import export as export_commands
 from mtl_tasks.cli import forget as erasure_commands
 from mtl_tasks.cli import registry as registry_commands
 from mtl_tasks.cli import tune as tune_commands
@@ -32,13 +33,13 @@ from mtl_tasks.cli.options import (
     store_key,
     today,
 )
+from mtl_tasks.cli.output import present, stdout_kept_clean
 from mtl_tasks.core.errors import MtlError
 from mtl_tasks.core.program import PROGRAM
 
 # Heavy imports are inside the commands, so that `--help` answers in well under a second.
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.past_runs import PastRun
-    from mtl_tasks.report.document import RunDocument
     from mtl_tasks.store.artifacts import Store
 
 FinishedRun = Annotated[
@@ -66,6 +67,10 @@ _EXAMPLES = f"""
 
   {PROGRAM} registry list movies
 
+  {PROGRAM} compress movies --run 4f2a --budget 0.25
+
+  {PROGRAM} export movies --run 4f2a --out bundle
+
   {PROGRAM} forget movies --user 4711
 
   {PROGRAM} tune movies --as-of 2013-07-28 --as-of 2013-08-25 --trials 25
@@ -85,6 +90,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(registry_commands.app, name="registry")
+app.command()(compression_commands.compress)
+app.command()(export_commands.export)
 app.command()(erasure_commands.forget)
 app.command()(tune_commands.tune)
 
@@ -121,7 +128,7 @@ def run(
 
     from mtl_tasks.cli.progress import StageProgress
 
-    with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, _stdout_kept_clean():
+    with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, stdout_kept_clean():
         from mtl_tasks.pipeline.local import make_run, run_pipeline
         from mtl_tasks.scenario import load_scenario
 
@@ -129,7 +136,7 @@ def run(
         token = now().isoformat() if force else None
         asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key())
         document = run_pipeline(asked, progress, overrides)
-    _present(document, as_json)
+    present(document, as_json)
 
 
 @app.command()
@@ -144,11 +151,11 @@ def show(
 ) -> None:
     """Show a finished run again, as the registry has it; nothing is computed."""
     enter(root, verbose, None)
-    with _stdout_kept_clean():
+    with stdout_kept_clean():
         from mtl_tasks.pipeline.past_documents import shown_document
 
         document = shown_document(*_chosen(scenario, as_of, run, store))
-    _present(document, as_json)
+    present(document, as_json)
 
 
 @app.command()
@@ -166,7 +173,7 @@ def explain(
 ) -> None:
     """Explain the predictions of a finished run for one user and one item; nothing is trained."""
     enter(root, verbose, None)
-    with _stdout_kept_clean():
+    with stdout_kept_clean():
         from mtl_tasks.pipeline.explore import explain_pair
 
         opened, found = _chosen(scenario, as_of, run, store)
@@ -222,7 +229,7 @@ def check(
     Without --as-of the day after the newest event is taken, or today if the log has later events.
     """
     overrides = enter(root, verbose, settings)
-    with _stdout_kept_clean():
+    with stdout_kept_clean():
         from mtl_tasks.onboarding.check import inspect
         from mtl_tasks.scenario import load_scenario
         from mtl_tasks.store.artifacts import Store
@@ -281,11 +288,6 @@ def _refuse(message: str) -> int:
     return 2
 
 
-def _stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
-    """Redirect the output of libraries to stderr: with ``--json``, stdout holds one object and nothing else."""
-    return contextlib.redirect_stdout(sys.stderr)
-
-
 def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tuple[Store, PastRun]:
     """Find a finished run by its registry record; the current content of the scenario's file does not matter."""
     from mtl_tasks.pipeline.past_runs import choose_run, stored_scenarios
@@ -305,12 +307,3 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
             err=True,
         )
     return opened, found
-
-
-def _present(document: RunDocument, as_json: bool) -> None:
-    if as_json:
-        print_json(document.to_json())
-        return
-    from mtl_tasks.report.terminal import print_summary
-
-    print_summary(document, console())

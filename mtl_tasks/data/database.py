@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -23,7 +23,7 @@ from mtl_tasks.core.days import zone_of
 from mtl_tasks.core.errors import ConfigError, DataError, SourceError
 from mtl_tasks.data.connections import cause_of, connected, database_url, masked
 from mtl_tasks.data.conversion import MICROSECONDS, UTC_TIME
-from mtl_tasks.data.files import LogFile, SourceFile, about_content, one_line, source_file, with_retries
+from mtl_tasks.data.files import LogFile, Root, SourceFile, about_content, one_line, source_file, with_retries
 from mtl_tasks.scenario import Scenario, Source, Sql
 from mtl_tasks.store.durable_files import write_once
 from mtl_tasks.store.sealing import to_json
@@ -59,6 +59,11 @@ class DatabaseLog:
     folder: UPath
     environment: Mapping[str, str] = field(repr=False)
     queried: ClassVar[bool] = True
+
+    @classmethod
+    def open(cls, scenario: Scenario, root: Root, snapshots: UPath, environment: Mapping[str, str]) -> Self:
+        """See :class:`~mtl_tasks.data.sources.LogSource`."""
+        return cls(scenario, snapshots, environment)
 
     def list_days(self, as_of_day: int, *, renew: bool = False) -> list[SourceFile]:
         """Return the snapshots; days that are not kept yet are queried.

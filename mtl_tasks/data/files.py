@@ -6,11 +6,11 @@ import datetime
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import tenacity
 from upath import UPath
@@ -67,6 +67,11 @@ class FileLog:
     scenario: Scenario
     folder: Root
     queried: ClassVar[bool] = False
+
+    @classmethod
+    def open(cls, scenario: Scenario, root: Root, snapshots: UPath, environment: Mapping[str, str]) -> Self:
+        """See :class:`~mtl_tasks.data.sources.LogSource`."""
+        return cls(scenario, root)
 
     def list_days(self, as_of_day: int, *, renew: bool = False) -> list[SourceFile]:
         """Find and fingerprint the files; ``renew`` changes nothing, as every listing reads them again.

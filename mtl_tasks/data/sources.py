@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar, Protocol
+from importlib import import_module
+from typing import ClassVar, Protocol, Self
 
 from upath import UPath
 
-from mtl_tasks.data.files import FileLog, LogFile, Root, SourceFile
+from mtl_tasks.data.files import LogFile, Root, SourceFile
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario.source import LOG_SOURCES
 
 
 class LogSource(Protocol):
@@ -21,6 +23,10 @@ class LogSource(Protocol):
     """
 
     queried: ClassVar[bool]
+
+    @classmethod
+    def open(cls, scenario: Scenario, root: Root, snapshots: UPath, environment: Mapping[str, str]) -> Self:
+        """Return the source of a scenario's log; parameters as of :func:`open_log`."""
 
     @property
     def folder(self) -> Root:
@@ -68,8 +74,6 @@ def open_log(scenario: Scenario, root: Root, snapshots: UPath, environment: Mapp
     environment
         Environment variables, which hold the address of a database.
     """
-    if scenario.source.sql is None:
-        return FileLog(scenario, root)
-    from mtl_tasks.data.database import DatabaseLog  # only these logs need SQLAlchemy
-
-    return DatabaseLog(scenario, snapshots, environment)
+    module, name = LOG_SOURCES[scenario.source.log_key].split(":")
+    kind: type[LogSource] = getattr(import_module(f"mtl_tasks.data.{module}"), name)  # only a database needs SQLAlchemy
+    return kind.open(scenario, root, snapshots, environment)

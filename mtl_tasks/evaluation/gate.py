@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -44,6 +44,8 @@ class Champion:
         Why it cannot make recommendations for this run's test window, or None.
     passed_over
         A sentence for each newer run that could not be compared with.
+    title
+        ``teacher`` if this run is a smaller model of it.
     """
 
     run_key: str
@@ -53,6 +55,7 @@ class Champion:
     drift: DriftReport | None = None
     lists_problem: str | None = None
     passed_over: tuple[str, ...] = ()
+    title: Literal["champion", "teacher"] = "champion"
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -187,13 +190,13 @@ def _absolute(rule: Rule, evaluation: Evaluation) -> RuleResult:
 def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     metric, other = rule.metric, rule.beat
     limit = 0.0 - rule.margin  # not -0.0, which would be shown
-    whose = "the champion" if other == CHAMPION else other
     margin = f"at most {rule.margin:g} worse than" if rule.margin else "no worse than"
-    name = f"{LISTS} {metric} {margin} {whose}'s{', significantly' if rule.significant else ''}"
     chosen, values = evidence.evaluation.ranking.published, evidence.list_values
     champion = evidence.champion
+    whose = f"the {champion.title}" if other == CHAMPION and champion is not None else other
+    name = f"{LISTS} {metric} {margin} {whose}'s{', significantly' if rule.significant else ''}"
     if other == CHAMPION and champion is not None and champion.lists_problem is not None:
-        why = f"the champion of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
+        why = f"the {champion.title} of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
         return RuleResult.fail("lists", name, limit, why)
     if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
         why = f"there are no recommendations by {whose} to compare with: the gate fails closed"
@@ -283,7 +286,7 @@ class _Comparison:
     def name(self) -> str:
         """The rule in words."""
         rule = self.rule
-        return f"{rule.task} {rule.metric}{self.where} at most {rule.margin:g} worse than the champion"
+        return f"{rule.task} {rule.metric}{self.where} at most {rule.margin:g} worse than the {self.champion.title}"
 
     def p_value(self) -> float:
         """Return the one-sided bootstrap p-value of "worse than the champion by the margin or more"; 1 if unknown."""
@@ -305,20 +308,20 @@ class _Comparison:
             why = f"the difference cannot be computed on {count:,} rows: the gate fails closed"
             return RuleResult.fail("relative", self.name, limit, why, rows=count)
         why = (
-            f"the difference to the champion of {self.champion.as_of} is {_with_interval(gain)} on {count:,} rows "
-            "(positive is better)"
+            f"the difference to the {self.champion.title} of {self.champion.as_of} is {_with_interval(gain)} on "
+            f"{count:,} rows (positive is better)"
         )
         return _result("relative", self.name, limit, gain, passed=gain.low > limit, why=why)
 
     def _obstacle(self, count: int) -> str | None:
         """Return why the rule cannot be judged; None if it can."""
-        rule, as_of = self.rule, self.champion.as_of
+        rule, whose = self.rule, f"the {self.champion.title} of {self.champion.as_of}"
         if self.champion.problem is not None:
-            return f"the champion of {as_of} cannot score this run's test rows: {self.champion.problem}"
+            return f"{whose} cannot score this run's test rows: {self.champion.problem}"
         if self.rows is None:
             return f"{rule.metric} is not available{self.where}: the gate fails closed"
         if CHAMPION not in self.rows.predictions:
-            return f"the champion of {as_of} has no task {rule.task!r}: remove this rule until one has"
+            return f"{whose} has no task {rule.task!r}: remove this rule until one has"
         if rule.slice and count < rule.min_rows:
             return f"{count:,} rows are fewer than the {rule.min_rows:,} that the rule asks for"
         return None

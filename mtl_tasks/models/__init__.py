@@ -1,25 +1,15 @@
 """The model family: every member predicts every task of a scenario."""
 
+from importlib import import_module
+
 from mtl_tasks.models.member import Member, Predictions, Table
-from mtl_tasks.scenario import MemberKind
+from mtl_tasks.scenario import MEMBERS, MemberKind
 
 __all__ = ["Member", "Predictions", "Table", "member_class"]
 
 
 def member_class(kind: MemberKind) -> type[Member]:
-    """Return the class of a member kind."""
-    from mtl_tasks.models.cascade import CascadeMember  # LightGBM takes seconds to import
-    from mtl_tasks.models.independent import IndependentMember
-    from mtl_tasks.models.linear import AlsMember, PopularityMember
-    from mtl_tasks.models.shared import SharedMember
-    from mtl_tasks.models.shared_tail import SharedTailMember
-
-    known: dict[MemberKind, type[Member]] = {
-        "popularity": PopularityMember,
-        "als": AlsMember,
-        "independent": IndependentMember,
-        "cascade": CascadeMember,
-        "shared": SharedMember,
-        "shared_tail": SharedTailMember,
-    }
-    return known[kind]
+    """Return the class of a member kind; its module is imported now, since LightGBM takes seconds."""
+    module, name = MEMBERS[kind].implementation.split(":")
+    found: type[Member] = getattr(import_module(f"{__name__}.{module}"), name)
+    return found

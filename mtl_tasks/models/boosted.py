@@ -33,7 +33,7 @@ from mtl_tasks.models.boosting.trees import (
 )
 from mtl_tasks.models.checks import check_features, check_learnable
 from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, within_range
-from mtl_tasks.scenario import Scenario, Task
+from mtl_tasks.scenario import Boosting, Scenario, Task
 from mtl_tasks.store.artifacts import to_json
 
 Values = NDArray[np.float64]
@@ -146,6 +146,11 @@ class BoostedMember(Member):
         """Grow the trees."""
 
     @classmethod
+    def resolve_device(cls, requested: str) -> str:
+        """See :class:`Member`."""
+        return resolve_device(requested)
+
+    @classmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario, earlier: BoostedMember | None = None) -> Self:
         """See :class:`Member`; the number of rounds of each task is chosen on ``tune``.
 
@@ -154,7 +159,7 @@ class BoostedMember(Member):
         earlier
             A member of the same kind to warm-start from, fitted on rows that end no later than ``train``.
         """
-        device = resolve_device(scenario.boosting.device)
+        device = cls.resolve_device(scenario.boosting.device)
         check_learnable(train, tune, scenario)
         train, tune = (_as_learned(table, scenario) for table in (train, tune))
         with at_work(device):
@@ -173,6 +178,11 @@ class BoostedMember(Member):
         with at_work(self._device):
             learned = self._learn(FitContext(table, None, self.scenario, self._device, self._learned, earlier))
         return type(self)(self.scenario, learned, self._device)
+
+    @property
+    def settings(self) -> Boosting:
+        """LightGBM's settings of this member."""
+        return self.scenario.boosting
 
     @property
     def learned(self) -> FittedTrees:
@@ -199,7 +209,7 @@ class BoostedMember(Member):
 
         A row adds up to its raw score: a value, or log-odds.
         """
-        return contributions(self._trees[task], self.task_matrix(features, task), self.scenario.boosting.threads)
+        return contributions(self._trees[task], self.task_matrix(features, task), self.settings.threads)
 
     def contribution_names(self, task: str) -> list[str]:
         """Return the names of the columns that a task's trees read, in order."""
@@ -220,7 +230,7 @@ class BoostedMember(Member):
         return {task: self._explain_task(encoded, order, task) for task in self._trees}
 
     def _explain_task(self, encoded: Matrix, order: NDArray[np.intp], task: str) -> dict[str, Any]:
-        trees, settings = self._trees[task], self.scenario.boosting
+        trees, settings = self._trees[task], self.settings
         rows = affordable_rows(trees.rounds[0], settings.num_leaves, len(self._trees))
         matrix = self._task_matrix(encoded[order[:rows]], task)
         made = contributions(trees, matrix, settings.threads, seeds=1)
@@ -231,11 +241,11 @@ class BoostedMember(Member):
         }
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
-        return predict_raw(self._trees, tasks, self._shared, matrix, self.scenario.boosting.threads)
+        return predict_raw(self._trees, tasks, self._shared, matrix, self.settings.threads)
 
     @cached_property
     def _shared(self) -> list[CompiledTrees | None]:
-        return [shared_trees(self._trees, number) for number in range(self.scenario.boosting.seeds)]
+        return [shared_trees(self._trees, number) for number in range(self.settings.seeds)]
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`; a LightGBM text file per task and seed, and the choices made."""

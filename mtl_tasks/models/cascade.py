@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from typing import Final
 
 import lightgbm as lgb
@@ -69,6 +70,11 @@ class CascadeMember(BoostedMember):
     def _order(self) -> tuple[str, ...]:
         """Task order in training: each task's trees have one column more than those of the task before."""
         return tuple(sorted(self._trees, key=lambda task: self._trees[task].boosters[0].num_feature()))
+
+    def needed(self, tasks: Collection[str]) -> list[str]:
+        """Return the tasks whose trees predictions of the given tasks need: all up to the last of them."""
+        order = self._order
+        return list(order[: max(order.index(task) for task in tasks) + 1])
 
     def _scores(self, matrix: Matrix, tasks: list[str]) -> dict[str, Values]:
         if not tasks:

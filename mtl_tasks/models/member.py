@@ -102,6 +102,17 @@ class Member(ABC):
         return []
 
     @classmethod
+    def resolve_device(cls, requested: str) -> str:
+        """Return the device that a setting ``device`` means on this machine; by default the setting itself.
+
+        Raises
+        ------
+        ConfigError
+            If the device is not there.
+        """
+        return requested
+
+    @classmethod
     @abstractmethod
     def fit(cls, train: Table, tune: Table, scenario: Scenario) -> Self:
         """Fit on ``train``, with choices made on ``tune``."""

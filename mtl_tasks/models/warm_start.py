@@ -63,6 +63,8 @@ def find_start(scenario: Scenario, as_of: str, store: Store, kind: MemberKind) -
     name = scenario.name if asked == "champion" else asked
     if kind == "cascade":
         return "a cascade's folds may not know trees that learned from their rows"
+    if kind == "distilled":
+        return "it learns from its teacher, not from labels"
     champion = Registry(store, name).champion(as_of)
     if champion is None:
         if asked != "champion":

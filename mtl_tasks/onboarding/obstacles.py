@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from mtl_tasks.core.errors import ConfigError, DataError
-from mtl_tasks.scenario import BOOSTED, Scenario
+from mtl_tasks.models.teacher import find_teacher
+from mtl_tasks.scenario import BOOSTED, MEMBERS, Scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
 
@@ -31,6 +33,8 @@ def find_obstacles(scenario: Scenario, as_of: str | None, store: Store, *, devic
     checks: list[Callable[[], object]] = [lambda: _check_exclusions(scenario)]
     if as_of is not None and scenario.boosting.warm_start != "none":
         checks.append(lambda: _check_warm_start(scenario, as_of, store))
+    if as_of is not None:
+        checks.append(lambda: find_teacher(scenario, as_of, store))
     if devices:
         checks += _device_checks(scenario)
     return list(_refusals(checks))
@@ -85,8 +89,10 @@ def _device_checks(scenario: Scenario) -> Iterator[Callable[[], object]]:
         from mtl_tasks.models.deep.two_tower_training import check_installed
 
         yield check_installed
-    device = scenario.boosting.device
-    if device in ("gpu", "cuda") and BOOSTED & set(scenario.members):
-        from mtl_tasks.models.boosting.device import resolve_device as resolve_boosting
+    one_of_each = {MEMBERS[kind].section: kind for kind in scenario.members}
+    for kind in one_of_each.values():
+        device = scenario.device_of(kind)
+        if device in ("gpu", "cuda"):
+            from mtl_tasks.models import member_class
 
-        yield lambda: resolve_boosting(device)
+            yield partial(member_class(kind).resolve_device, device)

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -39,7 +40,8 @@ _FRAME, _DOCUMENT = "recommendations", "shard"  # names in the artifact; erasure
 log = logging.getLogger(__name__)
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Shard ``index`` of ``count``: the users whose hashed id has that remainder."""
 
     index: int
@@ -50,11 +52,11 @@ class Shard(NamedTuple):
         if self.count == 1:
             return users
         hashed = pd.util.hash_array(users.astype("int64") if users.dtype.kind in "iu" else users.astype(object))
-        return users[hashed % np.uint64(self.count) == self.index]
+        return np.asarray(users[hashed % np.uint64(self.count) == self.index])
 
 
 class ShardResult(NamedTuple):
-    """What a shard makes: a table with a row's user, and a JSON-serializable document."""
+    """Result of a shard: a table with a row's user, and a JSON-serializable document."""
 
     frame: pd.DataFrame
     document: dict[str, Any]
@@ -211,7 +213,7 @@ def _require_distributed() -> None:
 def _explained(subject: str) -> Iterator[None]:
     """Turn errors of the cluster into :class:`ClusterError`."""
     from distributed.client import FutureCancelledError
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
     try:
@@ -241,7 +243,7 @@ def _order(stage: str, work: ShardWork, run: Run, inputs: Inputs, shard: Shard) 
         "run": RunSpec.of(run).model_copy(update={"store": absolute}).to_json(),
         "refs": {name: artifact.ref.to_json() for name, artifact in inputs.artifacts.items()},
         "config": dict(inputs.config),
-        "shard": [*shard],
+        "shard": asdict(shard),
     }
 
 
@@ -258,7 +260,7 @@ def _run_order(order: Mapping[str, Any]) -> dict[str, Any]:
     inputs = Inputs({name: run.store.open(Ref.from_json(ref)) for name, ref in order["refs"].items()}, order["config"])
     module, _, name = order["work"].partition(":")
     work: ShardWork = getattr(importlib.import_module(module), name)
-    result = work(run, inputs, Shard(*order["shard"]))
+    result = work(run, inputs, Shard(**order["shard"]))
     payload = Payload(rows=len(result.frame))
     payload.add_frame(_FRAME, result.frame)
     payload.add_json(_DOCUMENT, result.document)

@@ -140,7 +140,7 @@ def past_document(store: Store, run: PastRun) -> RunDocument:
     lists = find_lists(store, entry)
     if lists is not None:
         results["recommend"] = _result("recommend", lists)
-    overrides = _overrides(store, entry)
+    overrides = overrides_of(store, entry)
     document = build_document(rebuild_run(store, entry), results, overrides, (entry, run.rulings, run.standing))
     gate = store.open(entry.refs["gate"]).manifest
     usage = tuple(_usage_row(name, store.open(result.ref)) for name, result in results.items())
@@ -165,7 +165,7 @@ def shown_document(store: Store, run: PastRun) -> RunDocument:
     return replace(document, stages=reused, report=page_uri(rebuilt, page.ref))
 
 
-def _overrides(store: Store, entry: RunRecord) -> dict[str, Any]:
+def overrides_of(store: Store, entry: RunRecord) -> dict[str, Any]:
     """Return the settings that the caller had changed, as kept with the run's own page; empty if that is gone."""
     where = f"run {entry.run_key[:12]}"
     own = with_new_names(entry.scenario_document, where)[0] | {"rulings": None}

@@ -15,7 +15,7 @@ from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
 from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import build_document, make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages, report_stage
-from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario, load_scenario, parse_scenario
+from mtl_tasks.scenario import MemberKind, Scenario, load_scenario, parse_scenario
 from mtl_tasks.store.sealing import StoreKey
 
 # Parameters of a run, by name, that each set one key of the scenario.
@@ -120,8 +120,7 @@ def resolve_as_of(
 def member_stages(run_spec: RunSpec, *, accelerated: bool) -> list[str]:
     """Return the run's stages that fit a member on a GPU, or those that do not, in the order they are built."""
     scenario = run_spec.open().scenario
-    on_gpu = scenario.boosting.device in ACCELERATED
-    return [f"member:{kind}" for kind in scenario.members if (on_gpu and kind in BOOSTED) == accelerated]
+    return [f"member:{kind}" for kind in scenario.members if (scenario.device_of(kind) in ACCELERATED) == accelerated]
 
 
 def execute_stage(name: str, run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> StageResult:

@@ -1,9 +1,17 @@
 """The typed form of a scenario file: what the log is, what to predict, over which windows, under which gate."""
 
 from mtl_tasks.scenario.base import number_limits
+from mtl_tasks.scenario.compression import Compression
 from mtl_tasks.scenario.gate import Gate, ListRule, Margin, Rule
-from mtl_tasks.scenario.loading import load_scenario, parse_scenario, parse_setting, scenario_names, with_new_names
-from mtl_tasks.scenario.members import BOOSTED, Boosting, FusionMethod, MemberKind
+from mtl_tasks.scenario.loading import (
+    load_scenario,
+    parse_scenario,
+    parse_setting,
+    scenario_names,
+    with_new_names,
+    with_settings,
+)
+from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.scenario import (
     FEATURE_SECTIONS,
     LISTS,
@@ -26,12 +34,14 @@ __all__ = [
     "BOOSTED",
     "FEATURE_SECTIONS",
     "LISTS",
+    "MEMBERS",
     "RANKERS",
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",
     "TUNABLE",
     "AttributeTable",
     "Boosting",
+    "Compression",
     "Content",
     "Dimension",
     "Formula",
@@ -62,4 +72,5 @@ __all__ = [
     "parse_setting",
     "scenario_names",
     "with_new_names",
+    "with_settings",
 ]

@@ -84,6 +84,17 @@ def parse_scenario(document: dict[str, Any], where: str) -> Scenario:
         raise ConfigError(f"{where}: {'; '.join(map(_explain, faults[:MOST_FAULTS]))}{more}") from error
 
 
+def with_settings(scenario: Scenario, overrides: dict[str, Any]) -> Scenario:
+    """Return a scenario with some keys changed, checked like a file; see :func:`load_scenario`.
+
+    Raises
+    ------
+    ConfigError
+        If a key or value is wrong.
+    """
+    return parse_scenario(_override(scenario.model_dump(mode="json"), overrides), where=scenario.file)
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """Split ``key=value`` of the command line; the value is read as YAML.
 

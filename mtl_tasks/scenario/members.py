@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from mtl_tasks.scenario.base import NAME, Count, Fraction, Model, Name, Real, Strength, Whole
 
-MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail"]
-BOOSTED: frozenset[MemberKind] = frozenset({"independent", "cascade", "shared", "shared_tail"})  # grow trees
+MemberKind = Literal["popularity", "als", "independent", "cascade", "shared", "shared_tail", "distilled"]
+
+
+@dataclass(frozen=True)
+class MemberTraits:
+    """A member's code and settings.
+
+    Attributes
+    ----------
+    implementation
+        Module and class in ``mtl_tasks/models``, which is imported only where the member is used.
+    section
+        Section of the scenario with its settings, which has a key ``device``; None for a member without settings.
+    further
+        Other sections that the fit depends on.
+    """
+
+    implementation: str
+    section: Literal["boosting"] | None = None
+    further: tuple[str, ...] = ()
+
+
+MEMBERS: Final[dict[MemberKind, MemberTraits]] = {
+    "popularity": MemberTraits("linear:PopularityMember"),
+    "als": MemberTraits("linear:AlsMember"),
+    "independent": MemberTraits("independent:IndependentMember", "boosting"),
+    "cascade": MemberTraits("cascade:CascadeMember", "boosting"),
+    "shared": MemberTraits("shared:SharedMember", "boosting"),
+    "shared_tail": MemberTraits("shared_tail:SharedTailMember", "boosting"),
+    "distilled": MemberTraits("distilled:DistilledMember", "boosting", ("compression",)),
+}
+BOOSTED: Final = frozenset(kind for kind, traits in MEMBERS.items() if traits.section == "boosting")  # grow trees
 FusionMethod = Literal["auto", "mean", "weighted", "vote"]
 
 # LightGBM's settings that someone may miss in the section `boosting`, and why they are not there.

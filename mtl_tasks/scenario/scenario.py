@@ -12,9 +12,10 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
+from mtl_tasks.scenario.compression import Compression
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
-from mtl_tasks.scenario.members import Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
 from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.reranking import Reranking, check_reranking
 from mtl_tasks.scenario.source import Source, no_number
@@ -296,6 +297,7 @@ class Scenario(Model):
         description="models to train; popularity, the baseline, must be among them",
     )
     boosting: Boosting = Field(default=Boosting(), description="settings of the boosted members")
+    compression: Compression = Field(default=Compression(), description="a smaller model of a finished run")
     refit: Literal["none", "through_blend"] = Field(
         default="through_blend", description="through_blend: fit the members again on train, tune and blend before test"
     )
@@ -355,6 +357,7 @@ class Scenario(Model):
             )
         self._check_types()
         self._check_signals()
+        self._check_teacher()
         sampled = {task.negatives for task in self.tasks.values() if task.sampled}
         if len(sampled) > 1:
             raise ValueError(
@@ -391,6 +394,19 @@ class Scenario(Model):
                 raise ValueError(
                     f"recommend.gains: {name!r} is not a target{nearest(name, list(self.target))} (targets: {known})"
                 )
+
+    def _check_teacher(self) -> None:
+        named = self.compression.teacher is not None
+        if "distilled" in self.members and not named:
+            raise ValueError(
+                "members: 'distilled' learns from a finished run: name its key in compression.teacher, or let `mtl "
+                "compress` do so"
+            )
+        if named and not self.gate.relative:
+            raise ValueError(
+                "compression.teacher: gate.relative has no rule, so that nothing would compare the run with its "
+                "teacher: add one with the margin that a smaller model may lose"
+            )
 
     def _check_types(self) -> None:
         limits = self.validation.max_unattributed
@@ -458,6 +474,11 @@ class Scenario(Model):
     def tasks_of(self, kind: Literal["regression", "binary"]) -> list[str]:
         """Names of the tasks of one kind, in file order."""
         return [name for name, task in self.tasks.items() if task.kind == kind]
+
+    def device_of(self, kind: MemberKind) -> str | None:
+        """Return the device that a member's settings ask for; None for a member without settings."""
+        section = MEMBERS[kind].section
+        return None if section is None else getattr(self, section).device
 
     @property
     def cascade_order(self) -> tuple[str, ...]:

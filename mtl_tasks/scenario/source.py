@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -86,7 +86,7 @@ class ItemTable(AttributeTable):
 
     @property
     def contents(self) -> tuple[Content, ...]:
-        """What describes an item beside attributes."""
+        """Descriptions of an item beside attributes."""
         return (*(("text",) if self.text else ()), *(("vectors",) if self.vectors is not None else ()))
 
 
@@ -219,6 +219,10 @@ def _named(signal: Any) -> Any:
     return {"column": signal} if isinstance(signal, str) else signal
 
 
+# Key of `source` that names the log -> module and class of its kind in `mtl_tasks/data`, imported where it is read.
+LOG_SOURCES: Final = {"events": "files:FileLog", "sql": "database:DatabaseLog"}
+
+
 class Source(Model):
     """Location and format of the interaction log."""
 
@@ -253,8 +257,8 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _one_log(self) -> Source:
-        if (self.events is None) == (self.sql is None):
-            raise ValueError("give exactly one of `events` and `sql`")
+        if len([key for key in LOG_SOURCES if getattr(self, key) is not None]) != 1:
+            raise ValueError(f"give exactly one of {' and '.join(f'`{key}`' for key in LOG_SOURCES)}")
         if self.sql is not None and self.format != "parquet":
             raise ValueError("`format` belongs to `events` only")
         if (self.layout == "long") != (self.long is not None):
@@ -262,9 +266,14 @@ class Source(Model):
         return self
 
     @property
+    def log_key(self) -> str:
+        """The key of :data:`LOG_SOURCES` that is given."""
+        return next(key for key in LOG_SOURCES if getattr(self, key) is not None)
+
+    @property
     def log(self) -> str:
         """Name of the log in messages."""
-        return self.events if self.events is not None else "source.sql"
+        return self.events if self.events is not None else f"source.{self.log_key}"
 
     @property
     def tables(self) -> dict[str, str]:

@@ -77,7 +77,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a study minimizes.
+    """The quantity that a study minimizes.
 
     Each loss is divided by that of the popularity baseline, so that log losses and squared errors can be added; tasks
     are weighted by ``tasks.<task>.weight``, and days equally. Members enter through the mean of their predictions (of

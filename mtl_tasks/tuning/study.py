@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pruning:
-    """When a trial may be pruned; see the section ``tuning`` of a scenario."""
+    """Rule by which a trial may be pruned; see the section ``tuning`` of a scenario."""
 
     startup_trials: int
     warmup_fits: int

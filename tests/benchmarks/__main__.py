@@ -14,6 +14,7 @@ from tests.benchmarks import (
     board,
     boosting,
     candidates,
+    compress,
     data,
     devices,
     films,
@@ -38,6 +39,7 @@ SECTIONS = (
     "scoring",
     "candidates",
     "tuning",
+    "compress",
 )
 
 
@@ -46,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sections", nargs="*", metavar="section", help=f"{', '.join(SECTIONS)}; films by default")
     parser.add_argument("--dates", nargs="+", default=list(films.DATES), metavar="YYYY-MM-DD", help="of films")
     parser.add_argument(
-        "--store", default=".bench/store", help="of films, transfer, scenarios, rankers, fusion, scoring and candidates"
+        "--store",
+        default=".bench/store",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates and compress",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -113,6 +117,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "board": lambda: board.main(arguments.runs, console),
+        "compress": lambda: compress.main(store),
         "device": lambda: devices.main(
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from mtl_tasks.models.boosting.compiled import TreeRange, scored_by_block
 from mtl_tasks.models.boosting.leaf_masks import MaskedTrees, compile_seconds
 from mtl_tasks.models.boosting.tree_arrays import TreeArrays
 from mtl_tasks.pipeline.days.features import read_days
-from mtl_tasks.pipeline.engine import library_versions
+from mtl_tasks.pipeline.engine import code_version, library_versions
 from mtl_tasks.pipeline.stages.inputs import member_files
 from mtl_tasks.scenario import BOOSTED
 from mtl_tasks.store.artifacts import Store
@@ -70,14 +71,16 @@ def main(store: str, rows: int, console: Console) -> None:
     found = [measured for name in names for measured in _measure(newest(opened, name), rows)]
     console.print(_table(found))
     if compiling is not None:
-        console.print(f"numba: {compiling:.1f} s once a process, with its import")
+        console.print(f"numba: {compiling:.1f} CPU seconds once a process, with its import")
     compared = sum(measured.rows * measured.trees for measured in found)
     console.print(
         f"{compared:,} rows times trees compared, largest difference {max(model.difference for model in found)}"
     )
     document = {
-        "compile_seconds": compiling,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "code": code_version(),
         "libraries": library_versions(),
+        "compile_seconds": compiling,
         "models": [asdict(model) for model in found],
     }
     RESULTS.parent.mkdir(exist_ok=True)

@@ -55,6 +55,8 @@ CASES: Final = {
             "source.users.path": f"{SHOP}/users.parquet",
             "members": ["popularity", "independent"],
             "boosting.threads": 1,
+            "boosting.rounds": 200,
+            "boosting.patience": 20,
             "end_date": None,
         },
         ("2024-03-04", "2024-03-18"),

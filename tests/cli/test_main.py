@@ -50,6 +50,8 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
         ("init", ["--events", "--items", "--user", "--item", "--time", "--root", "--verbose"]),
         ("show", ["--as-of", "--run", "--store", "--json", "--root", "--verbose"]),
         ("explain", ["--user", "--item", "--as-of", "--run", "--store", "--top", "--json", "--root", "--verbose"]),
+        ("compress", ["--run", "--budget", "--dry-run", "--store", "--json", "--root", "--verbose"]),
+        ("export", ["--run", "--out", "--store", "--json", "--root", "--verbose"]),
         (
             "simulate",
             ["--users", "--items", "--days", "--events", "--seed", "--correlation", "--noise", "--out", "--root"],
@@ -91,6 +93,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "movies", "--set", "=3"], "expected key=value"),
         (["run", "movies", "--set", "a=[1"], "not YAML"),
         (["simulate", "--users", "9"], "Missing option"),
+        (["compress", "movies"], "Missing option '--run'"),
+        (["compress", "movies", "--run", "4f2a", "--budget", "half"], "Invalid value for '--budget'"),
+        (["export", "movies", "--run", "4f2a"], "Missing option '--out'"),
         (["registry", "lst"], "Did you mean 'list'"),
         (["registry", "promote", "movies", "abc"], "Missing option '--reason'"),
         (["registry", "prune", "movies", "--keep-days", "0"], "--keep-days"),

@@ -73,14 +73,12 @@ def test_every_scenario_has_a_training_and_a_recommending_dag(parse_dags: ParseD
 
 
 def test_a_scenario_with_a_section_tuning_has_a_tuning_dag(tmp_path: Path, parse_dags: ParseDags) -> None:
-    from airflow.timetables.simple import NullTimetable
-
     write_scenario(tmp_path)
     write_scenario(tmp_path, "tuned", tuning={"space": {}}, boosting={"threads": 2})
     dags = parse_dags(tmp_path).dags
     assert [name for name in sorted(dags) if name.startswith("tune_")] == ["tune_tuned"]
     dag = dags["tune_tuned"]
-    assert isinstance(dag.timetable, NullTimetable)
+    assert dag.schedule is None
     assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
         "prepare": {"list_workers", "trials", "conclude"},
         "list_workers": {"trials"},

@@ -183,7 +183,7 @@ def test_the_manifest_says_what_the_artifact_depends_on_and_cost(bench: Bench) -
     assert manifest["stage"] == "member:als"
     assert manifest["config"] == bench.config
     assert manifest["code"] == code_version()
-    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb", "made_at"}
+    assert set(manifest["usage"]) == {"seconds", "cpu_seconds", "peak_rss_mb", "made_at", "tree_scorer"}
     assert manifest["usage"]["peak_rss_mb"] > 1
 
 

@@ -136,7 +136,8 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         (
             "members",
             ["popularity", "xgboost"],
-            "members.1: Input should be 'popularity', 'als', 'independent', 'cascade', 'shared' or 'shared_tail'",
+            "members.1: Input should be 'popularity', 'als', 'independent', 'cascade', 'shared', 'shared_tail' or "
+            "'distilled'",
         ),
         ("features", {"windows": [14]}, "features.windows: 7 must be one of the lengths"),
         ("features", {"windows": []}, "features.windows: 7 must be one of the lengths"),

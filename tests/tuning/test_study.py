@@ -89,7 +89,7 @@ def test_workers_at_one_point_of_a_study_draw_different_settings(tmp_path: Path,
 def test_a_trial_that_is_worse_than_the_median_is_pruned_after_its_warm_up(
     tmp_path: Path, objective: Objective
 ) -> None:
-    poor = {"boosting.learning_rate": 0.02, "boosting.num_leaves": 2, "boosting.min_data_in_leaf": 100}
+    poor = {"boosting.learning_rate": 0.02, "boosting.num_leaves": 7, "boosting.min_data_in_leaf": 100}
     made = runner(tmp_path, objective, Pruning(startup_trials=2, warmup_fits=1))
     made.run_shipped()
     made.run(dict(made.space.shipped))

@@ -79,10 +79,10 @@ def compiled() -> Callable[..., None]:
 
 
 def compile_seconds() -> float:
-    """Return the seconds until the compiled function can be called, with the import of numba."""
-    started = time.perf_counter()
+    """Return the CPU seconds until the compiled function can be called, with the import of numba."""
+    started = time.process_time()
     compiled()(*_nothing())
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _nothing() -> tuple[NDArray[Any], ...]:

@@ -25,11 +25,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def _compiled(function: Function) -> Function:
     try:
-        made: Function = numba.njit(function, nogil=True, cache=True)
+        compiled: Function = numba.njit(function, nogil=True, cache=True)
     except RuntimeError as error:  # no folder that numba can write
         log.info("compiled without a cache: %s", error)
-        made = numba.njit(function, nogil=True)
-    return made
+        compiled = numba.njit(function, nogil=True)
+    return compiled
 
 
 @_compiled
@@ -44,7 +44,7 @@ def add_scores(
     kept: NDArray[np.uint32],
     sets: NDArray[np.bool_],
     leaves: NDArray[np.float64],
-    made: NDArray[np.float64],
+    scores: NDArray[np.float64],
 ) -> None:
     """Add the outputs of each row's leaf, tree by tree.
 
@@ -60,7 +60,7 @@ def add_scores(
         (conditions,): the leaves that remain of a row that goes right.
     leaves
         (words, outputs, 32).
-    made
+    scores
         (outputs, rows), changed in place.
     """
     mask, found = np.empty(block.shape[1], dtype=np.uint32), np.empty(block.shape[1], dtype=np.bool_)
@@ -69,16 +69,16 @@ def add_scores(
         found[:] = False
         for word in range(first_word[tree], first_word[tree + 1]):
             mask[:] = _ALL
-            for place in range(first_condition[word], first_condition[word + 1]):
-                column, limit, rest = block[feature[place]], threshold[place], kept[place]
-                if kind[place] == OTHER_CATEGORY:
-                    _rule_out_category(mask, column, sets[category_set[place]], rest)
+            for condition in range(first_condition[word], first_condition[word + 1]):
+                column, limit, rest = block[feature[condition]], threshold[condition], kept[condition]
+                if kind[condition] == OTHER_CATEGORY:
+                    _rule_out_category(mask, column, sets[category_set[condition]], rest)
                 else:
-                    _rule_out(mask, column, kind[place], limit, rest)
+                    _rule_out(mask, column, kind[condition], limit, rest)
             if several:
-                _add_first(mask, found, leaves[word], made)
+                _add_first(mask, found, leaves[word], scores)
             else:
-                _add(mask, leaves[word], made)
+                _add(mask, leaves[word], scores)
 
 
 @_compiled
@@ -111,24 +111,24 @@ def _rule_out_category(
 
 
 @_compiled
-def _add(mask: NDArray[np.uint32], leaves: NDArray[np.float64], made: NDArray[np.float64]) -> None:
+def _add(mask: NDArray[np.uint32], leaves: NDArray[np.float64], scores: NDArray[np.float64]) -> None:
     """Add the outputs of the leaves of a tree that one mask holds."""
     for row in range(len(mask)):
         mask[row] = np.uint32((mask[row] & (_NONE - mask[row])) * _FACTOR) >> _SHIFT
-    for output in range(len(made)):
-        values, total = leaves[output], made[output]
+    for output in range(len(scores)):
+        values, total = leaves[output], scores[output]
         for row in range(len(mask)):
             total[row] += values[mask[row]]
 
 
 @_compiled
 def _add_first(
-    mask: NDArray[np.uint32], found: NDArray[np.bool_], leaves: NDArray[np.float64], made: NDArray[np.float64]
+    mask: NDArray[np.uint32], found: NDArray[np.bool_], leaves: NDArray[np.float64], scores: NDArray[np.float64]
 ) -> None:
     """Add the outputs of leaves of one of several masks, unless a row's leaf was found in an earlier one."""
     for row in range(len(mask)):
         if mask[row] != _NONE and not found[row]:
             found[row] = True
             leaf = np.uint32((mask[row] & (_NONE - mask[row])) * _FACTOR) >> _SHIFT
-            for output in range(len(made)):
-                made[output, row] += leaves[output, leaf]
+            for output in range(len(scores)):
+                scores[output, row] += leaves[output, leaf]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 from upath import UPath
 
@@ -95,6 +96,15 @@ def load_factor_models(artifact: Artifact) -> FactorModels:
         expected = {"item_ids": (kind, 1), "valid_from": ("i", 1), "vectors": ("f", 2)}
         factor_models[name] = ItemFactors(**artifact.arrays(_file(name), expected))
     return factor_models
+
+
+def same_factors(some: FactorModels, others: FactorModels) -> bool:
+    """Whether both are the same to the bit: runs of one week share their factors if factors.refit_days allows it."""
+    return some.keys() == others.keys() and all(
+        np.array_equal(getattr(item_factors, part), getattr(others[name], part))
+        for name, item_factors in some.items()
+        for part in ("item_ids", "valid_from", "vectors")
+    )
 
 
 def _newest(run: Run, keys: Mapping[int, str]) -> tuple[int, Artifact] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,9 +44,6 @@ from mtl_tasks.store.documents.evaluation import Evaluation, SliceCalibration
 from mtl_tasks.store.documents.lists import ImpressionsDocument, OffPolicyDocument
 from mtl_tasks.store.registry import Registry, RunRecord
 
-if TYPE_CHECKING:
-    from mtl_tasks.features.builder import FactorModels
-
 
 def evaluate(run: Run, inputs: Inputs) -> Payload:
     """Measure members, fusion, slices and recommendations on test."""
@@ -77,7 +74,7 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     champion = None
     if key is not None:
         entry = Registry(run.store, run.scenario.name).get(key)
-        met = _champion(run, inputs, entry)
+        met = replace(_champion(run, inputs, entry), title="teacher" if "teacher" in inputs.config else "champion")
         passed_over = tuple(inputs.config.get("passed_over", ()))
         champion = replace(met, drift=_drift(run, inputs, entry), passed_over=passed_over)
     for task, part in rows.items():
@@ -156,7 +153,15 @@ def _comparable(run: Run, inputs: Inputs, entry: RunRecord) -> tuple[Scenario, I
 
 
 def gate_config(run: Run) -> dict[str, Any]:
-    """Return the rules, the champion of the time, and the newer champions that were passed over."""
+    """Return the rules, the champion of the time, and the newer champions that were passed over.
+
+    The teacher of a compressed run takes the champion's place.
+    """
+    from mtl_tasks.models.teacher import find_teacher
+
+    teacher = find_teacher(run.scenario, run.as_of.iso, run.store)
+    if teacher is not None:
+        return {**sections("gate", "seed")(run), "champion": teacher.run_key, "teacher": True}
     choice = _choose(run)
     own = {**sections("gate", "seed")(run), "champion": choice.entry.run_key if choice.entry else None}
     return {**own, "passed_over": list(choice.passed_over)} if choice.passed_over else own
@@ -252,13 +257,13 @@ def _champion(run: Run, inputs: Inputs, entry: RunRecord) -> Champion:
 
 def _score(run: Run, inputs: Inputs, scenario: Scenario, theirs: Inputs, rows: pd.DataFrame) -> pd.DataFrame:
     from mtl_tasks.features.builder import extend_factor_models
-    from mtl_tasks.pipeline.days.factors import load_factor_models
+    from mtl_tasks.pipeline.days.factors import load_factor_models, same_factors
     from mtl_tasks.pipeline.days.features import read_days
 
     events, tables = load_events(run, inputs), load_tables(inputs)
     scorer = load_scorer(scenario, theirs)
     factor_models = extend_factor_models(scorer.factor_models, events.frame, scenario, run.as_of.day)
-    if _same_features(scenario, run.scenario) and _same_factors(factor_models, load_factor_models(inputs["factors"])):
+    if _same_features(scenario, run.scenario) and same_factors(factor_models, load_factor_models(inputs["factors"])):
         return scorer.fuse(read_days(run.store, inputs["features"]).tail(len(rows)).reset_index(drop=True))
     memory = load_memory(run, scenario, inputs, events, tables, int(rows[columns.DAY].min()))
     return replace(scorer, factor_models=factor_models).score(events.frame, tables, rows, memory)
@@ -268,12 +273,3 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     documents = (scenario.model_dump(mode="json") for scenario in (theirs, ours))
     first, second = ({name: document[name] for name in FEATURE_SECTIONS} for document in documents)
     return first == second
-
-
-def _same_factors(theirs: FactorModels, ours: FactorModels) -> bool:
-    """Whether both are the same to the bit: runs of one week share their factors if factors.refit_days allows it."""
-    return theirs.keys() == ours.keys() and all(
-        np.array_equal(getattr(item_factors, part), getattr(ours[name], part))
-        for name, item_factors in theirs.items()
-        for part in ("item_ids", "valid_from", "vectors")
-    )

@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     window_positions,
 )
-from mtl_tasks.scenario import BOOSTED, MemberKind
+from mtl_tasks.scenario import BOOSTED, MEMBERS, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
@@ -111,16 +111,17 @@ def member(kind: MemberKind) -> Body:
 
         made = feature_columns(run.store, inputs["features"], run.scenario)
         names = member_class(kind).reads(run.scenario, made)
-        table, window = _labeled(run, inputs, [column for column in made if column.name in names])
+        table, window = labeled_table(run, inputs, [column for column in made if column.name in names])
         start = _warm_start(run, inputs, kind, names)
-        train, tune = (table.where(window[name]) for name in ("train", "tune"))
+        fitting, refitting = _learned_tables(run, inputs, kind, table, window["blend"])
+        train, tune = (fitting.where(window[name]) for name in ("train", "tune"))
         fitted = start.fit(member_class(kind), train, tune, run.scenario)
         blend = fitted.predict(table.where(window["blend"]).features)
         kept: dict[str, bytes] = {}
         if run.scenario.refit == "through_blend":
             kept = fitted.files()
             release_free_memory()
-            fitted = start.refit(fitted, table.where(slice(window["test"].start)))
+            fitted = start.refit(fitted, refitting.where(slice(window["test"].start)))
         payload = Payload(files=prefixed(fitted.files()) | prefixed(kept, FITTED), rows=len(table))
         test = table.where(window["test"]).features
         payload.summary = {"device": fitted.describe()["device"], "refit": run.scenario.refit, "transfer": start.note}
@@ -133,7 +134,7 @@ def member(kind: MemberKind) -> Body:
     return body
 
 
-def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
+def labeled_table(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
     """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures
@@ -145,19 +146,30 @@ def _labeled(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Tab
     return Table(kept, labels, users=users, columns=chosen), window_positions(rows, load_windows(inputs["split"]))
 
 
+def _learned_tables(run: Run, inputs: Inputs, kind: MemberKind, table: Table, blend: slice) -> tuple[Table, Table]:
+    """Return the rows to fit and to refit a member on; labels of `distilled` are its teacher's predictions."""
+    if kind != "distilled":
+        return table, table
+    from mtl_tasks.pipeline.stages.teaching import taught_tables
+
+    return taught_tables(run, inputs, table, blend)
+
+
 def member_config(kind: MemberKind) -> Config:
-    """Return the configuration function of a member's stage; a boosted one depends on device and warm start too."""
-    plain = sections("tasks", "seed", "refit", "features")
-    if kind not in BOOSTED:
-        return plain
+    """Return the configuration function of a member's stage: its settings, its device, and its warm start."""
+    traits = MEMBERS[kind]
+    own = traits.further if traits.section is None else (traits.section, *traits.further)
+    plain = sections("tasks", "seed", "refit", "features", *own)
 
     def config(run: Run) -> dict[str, Any]:
-        device: str = run.scenario.boosting.device
-        if device == "auto":  # what it means on this machine belongs in the key
-            from mtl_tasks.models.boosting.device import resolve_device
+        device = run.scenario.device_of(kind)
+        if device is None:
+            return plain(run)
+        if device == "auto":  # its meaning on this machine belongs in the key
+            from mtl_tasks.models import member_class
 
-            device = resolve_device(device)
-        return {**plain(run), **sections("boosting")(run), "device": device, **_start_config(run, kind)}
+            device = member_class(kind).resolve_device(device)
+        return {**plain(run), "device": device, **(_start_config(run, kind) if kind in BOOSTED else {})}
 
     return config
 

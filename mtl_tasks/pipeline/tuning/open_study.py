@@ -44,7 +44,7 @@ FOLDER: Final = "tuning"  # beside the as_of folders of a scenario: pruning leav
 
 
 class PreparedDay(Document):
-    """What the stages made as of one day."""
+    """Results of the stages as of one day."""
 
     as_of: AsOf
     split: StoredRef
@@ -115,7 +115,7 @@ class OpenStudy:
 
     @property
     def place(self) -> str:
-        """Where the trials are stored, without a password."""
+        """Address of the stored trials, without a password."""
         return str(self.folder / JOURNAL) if self.storage is None else shown_address(self.storage)
 
     @cached_property

@@ -18,6 +18,7 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.features import build_features, fit_factor_models
 from mtl_tasks.features.groups import affinity
+from mtl_tasks.pipeline.days import factors
 from mtl_tasks.pipeline.days import features as daily_features
 from mtl_tasks.pipeline.days.features import day_keys, read_days
 from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
@@ -25,7 +26,6 @@ from mtl_tasks.pipeline.days.log import digests_of
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
 from mtl_tasks.pipeline.stages import build_stages
-from mtl_tasks.pipeline.stages import judge as judging
 from mtl_tasks.store.artifacts import Ref, Store, day_refs
 from mtl_tasks.store.registry import Registry
 from tests.support.projects import NAME, SCENARIO, run_until, write_log, write_scenario
@@ -299,7 +299,7 @@ def test_a_champion_of_the_same_factors_gets_the_verdict_that_features_made_anew
         if stage.name == "gate":
             break
     shared = run.store.open(found["gate"].ref).json("verdict")
-    monkeypatch.setattr(judging, "_same_factors", lambda theirs, ours: False)
+    monkeypatch.setattr(factors, "same_factors", lambda some, others: False)
     anew = run_stage(build_stages(run.scenario)["gate"], replace(run, force="monday"), refs_of(found))
     assert run.store.open(anew.ref).json("verdict") == shared
     assert shared["champion"] == Registry(run.store, NAME).champion(LATER).run_key

@@ -46,16 +46,22 @@ NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def say_next_step(context: Any) -> None:
-    """Log the next step for a task that has failed for good, and pass the fault to `plugins/run_notes.py`."""
+    """Log the next step for a task that has failed for good, and pass fault and step to `plugins/run_notes.py`."""
     fault, ti = context.get("exception"), context["ti"]
     step = next(
         (step for kind, step in NEXT_STEPS if isinstance(fault, kind)),
         "read the error above; it is not an error of this project",
     )
     log.error("%s failed (%s). Next step: %s. More in %s", ti.task_id, type(fault).__name__, step, OPERATIONS)
-    if isinstance(fault, MtlError):  # other messages may hold secrets, which only the log masks
-        # Airflow learns of the failure after this process has ended, so the note finds the fault.
-        ti.xcom_push(key="fault", value=str(fault).partition("\n")[0])
+    # Airflow learns of the failure after this process has ended, so the note finds the fault.
+    ti.xcom_push(key="fault", value=f"{_quotable(fault)}; next step: {step}")
+
+
+def _quotable(fault: Any) -> str:
+    """Return the first line of the project's own error; of others the type, as only the log masks secrets in them."""
+    if isinstance(fault, MtlError):
+        return str(fault).partition("\n")[0]
+    return f"{type(fault).__name__}, whose message is in the log"
 
 
 async def say_late(interval_hours: float, context: Any) -> None:

@@ -4,9 +4,16 @@ from typing import Any
 
 # The one import that is not from airflow.sdk: the operator that asks for approval is in the standard provider.
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
+from dags.docs import BOARD
 from dags.stage_tasks import in_project, run_spec, store_key
+
+
+def board_address() -> str:
+    """Return the address of the model board, within the pages of the Airflow that asks."""
+    return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{BOARD}"
 
 
 class PromotionApproval(ApprovalOperator):
@@ -30,13 +37,14 @@ class PromotionApproval(ApprovalOperator):
     def execute(self, context: Any) -> Any:
         """Ask for approval of the verdict, or skip if approval is not required."""
         with in_project():
+            from mtl_tasks.pipeline.approval_form import approval_form
             from mtl_tasks.pipeline.documents import UpstreamResults
-            from mtl_tasks.pipeline.outcome import approvers, awaits_approval, verdict_markdown
+            from mtl_tasks.pipeline.outcome import approvers, awaits_approval
 
             spec, results = run_spec(), UpstreamResults.from_json(self.results)
             if not awaits_approval(spec, results, store_key()):
                 raise AirflowSkipException("approval not required: the run was rejected, or needs no approval")
-            self.body = verdict_markdown(spec, results, store_key())
+            self.body = approval_form(spec, results, board_address(), store_key())
             self.assigned_users = [{"id": user, "name": user} for user in approvers(spec)] or None
         return super().execute(context)
 

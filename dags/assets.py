@@ -1,18 +1,21 @@
-"""Assets that the DAGs make and wait for, which Airflow's lineage graph shows."""
+"""Assets that the DAGs read, make and wait for, which Airflow's lineage graph shows."""
 
 from dataclasses import dataclass
 
 from airflow.sdk import Asset
 
+from mtl_tasks.scenario import Scenario
+
 
 @dataclass(frozen=True)
 class ScenarioAssets:
-    """The assets of a scenario.
+    """The assets of a scenario, in a group of its name.
 
-    All but ``champion`` have one event per run. ``champion`` has one only if a promotion changes today's champion, so
-    that a backfill triggers nothing.
+    ``source`` is the log as others write it; the DAGs only read it. The others but ``champion`` have one event per run.
+    ``champion`` has one only if a promotion changes today's champion, so that a backfill triggers nothing.
     """
 
+    source: Asset
     log: Asset
     factors: Asset
     candidate: Asset
@@ -20,7 +23,14 @@ class ScenarioAssets:
     recommendations: Asset
 
     @classmethod
-    def of(cls, scenario: str) -> "ScenarioAssets":
-        """Return the assets of the scenario with this name."""
-        names = ("validated_log", "factors", "candidate", "champion", "recommendations")
-        return cls(*(Asset(f"{scenario}_{name}", group="multi-task") for name in names))
+    def of(cls, scenario: Scenario) -> "ScenarioAssets":
+        """Return the assets of a scenario."""
+        read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
+        made = ("validated_log", "factors", "candidate", "champion", "recommendations")
+        return cls(read, *(Asset(f"{scenario.name}_{name}", group=scenario.name) for name in made))
+
+
+def _place(scenario: Scenario) -> str:
+    """Return where the log is, as the scenario file says; an address of a database there holds no password."""
+    sql = scenario.source.sql
+    return str(scenario.source.events) if sql is None else sql.name

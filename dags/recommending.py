@@ -22,6 +22,7 @@ from airflow.sdk import DAG, Param, dag
 
 from dags import resources
 from dags.assets import ScenarioAssets
+from dags.docs import with_links
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage
 from dags.tags import Tag
@@ -30,12 +31,13 @@ from mtl_tasks.scenario import Scenario
 
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's recommendation DAG."""
-    assets = ScenarioAssets.of(scenario.name)
+    assets = ScenarioAssets.of(scenario)
 
     @dag(
         f"recommend_{scenario.name}",
         description=f"{scenario.title}: recommendations for every active user",
-        doc_md=__doc__,
+        dag_display_name=f"{scenario.title}: recommend",
+        doc_md=with_links(__doc__, scenario),
         schedule=[assets.champion],
         max_active_runs=1,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},

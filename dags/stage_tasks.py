@@ -104,11 +104,14 @@ def stage(name: str, upstream: list[Any]) -> dict[str, Any]:
 
 @task
 def members(resolved: dict[str, Any], accelerated: bool) -> list[str]:
-    """List the stages that fit the members chosen for this run, on a GPU or not."""
+    """List the stages that fit the members chosen for this run, on a GPU or not; skip if there are none."""
     with in_project():
         from mtl_tasks.pipeline.tasks import member_stages
 
-        return member_stages(run_spec(), accelerated=accelerated)
+        stages = member_stages(run_spec(), accelerated=accelerated)
+    if not stages:
+        raise AirflowSkipException(f"no member of this run is fitted on {'a GPU' if accelerated else 'the CPU'}")
+    return stages
 
 
 @task(max_active_tis_per_dag=1)  # if two runs of one date end at once, the second sees the first one's event

@@ -42,6 +42,7 @@ from dags import resources
 from dags.alerts import deadline
 from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
+from dags.docs import with_links
 from dags.params import make_params
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
@@ -59,13 +60,14 @@ GO_ON = "none_failed"  # members of the other queue are skipped, which is no rea
 
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
-    assets = ScenarioAssets.of(scenario.name)
+    assets = ScenarioAssets.of(scenario)
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
 
     @dag(
         f"train_{scenario.name}",
+        dag_display_name=f"{scenario.title}: train",
         description=scenario.title,
-        doc_md=__doc__,
+        doc_md=with_links(__doc__, scenario),
         schedule=make_timetable(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
@@ -77,7 +79,7 @@ def make_dag(scenario: Scenario) -> DAG:
         auto_register=False,
     )
     def train() -> None:
-        first: Any = resolve(scenario.name)
+        first: Any = resolve.override(inlets=[assets.source])(scenario.name)
         resolved = first["resolved"]
         heavy = resources.on_cpu()
         with TaskGroup("validate"):

@@ -24,6 +24,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, dag
 
 from dags import resources
+from dags.docs import with_links
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS
 from dags.tags import Tag
@@ -41,7 +42,8 @@ def make_dag(scenario: Scenario) -> DAG | None:
     @dag(
         f"tune_{scenario.name}",
         description=f"{scenario.title}: search better settings",
-        doc_md=__doc__,
+        dag_display_name=f"{scenario.title}: tune",
+        doc_md=with_links(__doc__, scenario),
         schedule=None,
         max_active_runs=1,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 AUTHOR: Final = "run_notes"  # the author that Airflow records for a note written by this module alone
 LONGEST: Final = 1000  # characters; Airflow's column holds no more, and an error here would hold up the scheduler
+UNSAID: Final = "its process ended without an error, as one does that is killed; the scheduler's log says more"
 BELOW: Final = "\n\nOutcome: "  # in a user's note, this module owns what follows it
 
 log = logging.getLogger(__name__)
@@ -40,15 +41,14 @@ def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
 
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
-    """Note the failed tasks, and the first fault, which `dags/alerts.py` has pushed."""
+    """Note the failed tasks, and the first fault with its next step, which `dags/alerts.py` has pushed."""
     session = _session(dag_run)
     if session is None:
         return
     failed = sorted({ti.task_id for ti in dag_run.get_task_instances(session=session) if ti.state == "failed"})
     faults = _left(session, dag_run, "fault", failed) if failed else []
-    why = [f"{task}: {fault}" for task, fault in faults[-1:]]
-    log_says = "the end of its log says the next step" if why else "the end of its log says why, and the next step"
-    _write(session, dag_run, "; ".join([f"failed: {', '.join(failed) or msg}", *why, log_says]))
+    why = [f"{task}: {fault}" for task, fault in faults[-1:]] or ([UNSAID] if failed else [])
+    _write(session, dag_run, "; ".join([f"failed: {', '.join(failed) or msg}", *why]))
 
 
 def _session(dag_run: DagRun) -> Session | None:

@@ -17,3 +17,4 @@ if ! { run_dag train_movies "{\"as_of\": \"$as_of\"}" && run_dag recommend_movie
     exit 1
 fi
 include/bin/mtl show movies --as-of "$as_of"
+include/bin/mtl show movies --as-of "$as_of" --json | .venv/bin/python include/airflow/places.py "http://localhost:$port"

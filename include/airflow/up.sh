@@ -2,6 +2,7 @@
 # Run Airflow here, every process with its own log in .airflow/logs, until Ctrl-C.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+source include/airflow/scheduler_progress.sh
 logs=$AIRFLOW_HOME/logs
 names=()
 pids=()
@@ -50,18 +51,6 @@ check_alive() {
     done
 }
 
-# One line per finished task or run, from what the scheduler has logged since the last call.
-show_progress() {
-    local line
-    while read -r line <&4; do
-        if [[ $line =~ TaskInstance\ Finished:\ dag_id=([^,]+),\ task_id=([^,]+),.*\ state=([a-z_]+) ]]; then
-            echo "  ${BASH_REMATCH[1]}.${BASH_REMATCH[2]}: ${BASH_REMATCH[3]}"
-        elif [[ $line =~ DagRun\ Finished:\ dag_id=([^,]+),.*\ state=([a-z_]+) ]]; then
-            echo "  ${BASH_REMATCH[1]}: run ${BASH_REMATCH[2]}"
-        fi
-    done
-}
-
 login() { .venv/bin/python -c 'import json, sys; print(json.load(open(sys.argv[1]))["admin"])' "$1"; }
 
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
@@ -87,6 +76,6 @@ echo "Logs are in .airflow/logs, artifacts in ${MTL_STORE#"$PWD"/}. Ctrl-C stops
 exec 4<"$logs/scheduler.log"
 while :; do
     check_alive
-    show_progress
+    show_progress <&4
     sleep 1
 done

@@ -1,105 +1,204 @@
-"""Comparison of two runs: metrics, drift, and settings that differ."""
+"""Comparison of two to six runs: metrics, members, lists, slices, drift, settings, code, libraries and data."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final, TypeVar
 
-from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.documents import StoredDocument
+from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
 from mtl_tasks.pipeline.past_runs import PastRun
-from mtl_tasks.report.labels import in_order, metric
+from mtl_tasks.report.labels import in_order, list_title, metric
 from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.drift import DriftReport
-from mtl_tasks.store.documents.measurements import Measurement, TaskMeasurements
+from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.measurements import Measurement, Measurements
+from mtl_tasks.store.documents.verdict import RuleResult, Verdict
+
+FEWEST, MOST = 2, 6  # runs
+FLOOR: Final = "popularity"
+D = TypeVar("D", bound=StoredDocument)
+Key = TypeVar("Key", bound=Hashable)
+FUSION: Final = "fusion"
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A metric of both runs; ``difference`` is second minus first, signed so that positive is better."""
+    """A metric of every run; None where a run lacks it.
+
+    Attributes
+    ----------
+    subject
+        Member, ranker or slice; empty for the fusion on all rows.
+    differences
+        From the first run, signed so that positive is better; the first is None.
+    """
 
     task: str
+    subject: str
     metric: str
-    first: Measurement | None
-    second: Measurement | None
-    difference: Measurement | None
+    values: tuple[Measurement | None, ...]
+    differences: tuple[Measurement | None, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
-        measured = {"first": self.first, "second": self.second, "difference": self.difference}
-        values = {name: None if one is None else one.to_json() for name, one in measured.items()}
-        return {"task": self.task, "metric": self.metric, **values}
+        parts = {"values": self.values, "differences": self.differences}
+        lists = {name: [None if one is None else one.to_json() for one in part] for name, part in parts.items()}
+        return {"task": self.task, "subject": self.subject, "metric": self.metric, **lists}
 
 
 @dataclass(frozen=True)
-class SettingRow:
-    """A setting that differs, None where a run lacks it; nested keys are joined by dots."""
+class Difference:
+    """A setting, or a fact about a run, that differs; None where a run lacks it. Nested keys are joined by dots."""
 
-    setting: str
-    first: Any
-    second: Any
+    name: str
+    values: tuple[Any, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
-        return {"setting": self.setting, "first": self.first, "second": self.second}
+        return {"name": self.name, "values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class PairedRule:
+    """A rule of one run's gate that compared it with another of the runs, on the same rows."""
+
+    run: PastRun
+    champion: PastRun
+    rule: RuleResult
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs side by side.
+    """Runs side by side, in the order they were asked for; the first is the reference.
 
     Attributes
     ----------
+    overlap
+        A sentence on the test windows, and on whether the figures are paired.
+    origins
+        Code, libraries and data that differ.
     drift
-        Drift of the second run's test rows from the first's.
+        Drift of each further run's test rows from the first's.
+    problems
+        One sentence for each run whose evidence cannot be read.
     """
 
-    first: PastRun
-    second: PastRun
+    runs: tuple[PastRun, ...]
     metrics: list[MetricRow]
-    settings: list[SettingRow]
-    drift: DriftReport
+    members: list[MetricRow]
+    lists: list[MetricRow]
+    slices: list[MetricRow]
+    paired: list[PairedRule]
+    overlap: str
+    settings: list[Difference]
+    origins: list[Difference]
+    drift: list[DriftReport]
+    problems: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
+        tables = ("metrics", "members", "lists", "slices", "settings", "origins", "drift")
         return {
-            "first": self.first.to_json(),
-            "second": self.second.to_json(),
-            "metrics": [row.to_json() for row in self.metrics],
-            "settings": [row.to_json() for row in self.settings],
-            "drift": self.drift.to_json(),
+            "runs": [run.to_json() for run in self.runs],
+            **{name: [row.to_json() for row in getattr(self, name)] for name in tables},
+            "paired": [
+                {"run": pair.run.entry.run_key, "champion": pair.champion.entry.run_key, **pair.rule.to_json()}
+                for pair in self.paired
+            ],
+            "overlap": self.overlap,
+            "problems": self.problems,
         }
 
 
-def compare_runs(store: Store, first: PastRun, second: PastRun) -> Comparison:
-    """Compare two runs.
+def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
+    """Compare runs of one scenario.
 
     Each run was measured on its own test rows, so the interval of a difference is that of two independent values: it is
     too wide if the rows are the same.
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two runs, or more than six.
     """
+    if not FEWEST <= len(runs) <= MOST:
+        raise ConfigError(f"{len(runs)} runs cannot be compared: choose {FEWEST} to {MOST}")
+    problems: list[str] = []
+    evaluations = [_evidence(store, run, "evaluate", "evaluation", Evaluation, problems) for run in runs]
+    verdicts = [_evidence(store, run, "gate", "verdict", Verdict, problems) for run in runs]
+    paired = list(_paired(runs, verdicts))
     return Comparison(
-        first,
-        second,
-        list(_metric_rows(first.metrics, second.metrics)),
-        list(_setting_rows(_settings(first), _settings(second))),
-        _compare_rows(store, first, second),
+        runs=tuple(runs),
+        metrics=_rows([{(task, ""): found for task, found in run.metrics.items()} for run in runs]),
+        members=_rows([_members(found) for found in evaluations], deciding=True),
+        lists=_rows([_lists(found) for found in evaluations], deciding=True),
+        slices=_rows([_slices(found) for found in evaluations], deciding=True),
+        paired=paired,
+        overlap=_overlap(store, runs, paired),
+        settings=_different([_settings(run) for run in runs]),
+        origins=_different([_origin(store, run) for run in runs]),
+        drift=[_drift(store, runs[0], run) for run in runs[1:]],
+        problems=problems,
     )
 
 
-def _settings(run: PastRun) -> dict[str, Any]:
-    """Return the scenario document of a run, with former names of keys replaced."""
-    return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
+def _evidence(store: Store, run: PastRun, stage: str, name: str, kind: type[D], problems: list[str]) -> D | None:
+    try:
+        return read_document(store.open(run.entry.refs[stage]), name, kind)
+    except (ArtifactError, KeyError) as error:
+        problems.append(f"run {run.entry.run_key[:12]}: {stage} cannot be read ({error})")
+        return None
 
 
-def _metric_rows(first: TaskMeasurements, second: TaskMeasurements) -> Iterator[MetricRow]:
-    for task in [*first, *(name for name in second if name not in first)]:
-        mine, other = first.get(task, {}), second.get(task, {})
-        for name in in_order({*mine, *other}):
-            a, b = mine.get(name), other.get(name)
-            yield MetricRow(task, name, a, b, _difference(name, a, b))
+Subjects = Mapping[tuple[str, str], Measurements]  # task and subject to the metrics
+
+
+def _members(found: Evaluation | None) -> Subjects:
+    """Return the floor, the other members and the fusion, by task."""
+    made: dict[tuple[str, str], Measurements] = {}
+    for name, task in ({} if found is None else found.tasks).items():
+        for member in sorted(task.members, key=lambda member: (member != FLOOR, member)):
+            made[name, member] = task.members[member]
+        made[name, FUSION] = task.fusion
+    return made
+
+
+def _lists(found: Evaluation | None) -> Subjects:
+    return {} if found is None else {("", list_title(name)): got for name, got in found.ranking.by_ranker.items()}
+
+
+def _slices(found: Evaluation | None) -> Subjects:
+    slices = {} if found is None else found.slices
+    return {(task, name): got.fusion for task, parts in slices.items() for name, got in parts.items()}
+
+
+def _rows(tables: Sequence[Subjects], *, deciding: bool = False) -> list[MetricRow]:
+    """Return a row for each metric that any run has, or only for the deciding metric of each subject."""
+    made = []
+    for task, subject in _united(tables):
+        found = [table.get((task, subject), {}) for table in tables]
+        names = in_order(set().union(*found))
+        for name in names[:1] if deciding else names:
+            values = tuple(measurements.get(name) for measurements in found)
+            made.append(MetricRow(task, subject, name, values, tuple(_differences(name, values))))
+    return made
+
+
+def _united(tables: Iterable[Mapping[Key, Any]]) -> list[Key]:
+    return list(dict.fromkeys(key for table in tables for key in table))
+
+
+def _differences(name: str, values: Sequence[Measurement | None]) -> Iterator[Measurement | None]:
+    yield None
+    for value in values[1:]:
+        yield _difference(name, values[0], value)
 
 
 def _difference(name: str, first: Measurement | None, second: Measurement | None) -> Measurement | None:
@@ -113,7 +212,74 @@ def _difference(name: str, first: Measurement | None, second: Measurement | None
     return Measurement(value=gain, low=gain - half, high=gain + half)
 
 
-def _compare_rows(store: Store, first: PastRun, second: PastRun) -> DriftReport:
+def _paired(runs: Sequence[PastRun], verdicts: Sequence[Verdict | None]) -> Iterator[PairedRule]:
+    by_key = {run.entry.run_key: run for run in runs}
+    for run, verdict in zip(runs, verdicts, strict=True):
+        champion = None if verdict is None else by_key.get(verdict.champion or "")
+        if champion is not None and verdict is not None:
+            yield from (PairedRule(run, champion, rule) for rule in verdict.rules if rule.kind == "relative")
+
+
+def _overlap(store: Store, runs: Sequence[PastRun], paired: Sequence[PairedRule]) -> str:
+    windows = [_test_window(store, run) for run in runs]
+    if None in windows:
+        return "The test window of at least one run is not in the store any more: the figures are not paired."
+    known = sorted(window for window in windows if window is not None)
+    if len(set(known)) == 1:
+        days = f"The runs have the same test window, {known[0][0]} to {known[0][1]}."
+    elif any(later[0] <= earlier[1] for earlier, later in pairwise(known)):
+        days = "The test windows overlap."
+    else:
+        days = "The test windows do not overlap."
+    if paired:
+        return f"{days} Differences on the same rows, which a gate has measured, are below; all others are not paired."
+    return f"{days} The figures are not paired: each run was measured on its own rows."
+
+
+def _test_window(store: Store, run: PastRun) -> tuple[str, str] | None:
+    try:
+        window = store.open(run.entry.refs["split"]).summary["windows"]["test"]
+        return str(window["first"]), str(window["last"])
+    except (ArtifactError, KeyError):
+        return None
+
+
+def _settings(run: PastRun) -> dict[str, Any]:
+    """Return the scenario document of a run, with former names of keys replaced."""
+    return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
+
+
+def _origin(store: Store, run: PastRun) -> dict[str, Any]:
+    """Return what a run was made of: hashes of its code and of its stages' data, and versions of its libraries."""
+    refs = run.entry.refs
+    data = {
+        f"{name}, contents": refs[stage].sha256[:12]
+        for name, stage in (("log", "validate"), ("windows", "split"), ("factors", "factors"), ("features", "features"))
+        if stage in refs
+    }
+    try:
+        libraries = dict(store.open(refs["gate"]).manifest["libraries"])
+    except (ArtifactError, KeyError):
+        libraries = {}
+    return {"code": run.entry.code[:12], **data, **{f"library {name}": libraries[name] for name in libraries}}
+
+
+def _different(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """Return what is not alike in all documents, by name."""
+    flat = [dict(_flat(document)) for document in documents]
+    rows = ((name, tuple(one.get(name) for one in flat)) for name in sorted(_united(flat)))
+    return [Difference(name, values) for name, values in rows if any(value != values[0] for value in values)]
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _drift(store: Store, first: PastRun, second: PastRun) -> DriftReport:
     records = []
     for run in (first, second):
         try:
@@ -124,18 +290,3 @@ def _compare_rows(store: Store, first: PastRun, second: PastRun) -> DriftReport:
             return incomparable(f"the run of {run.entry.as_of} was made before distributions were recorded")
         records.append(record)
     return compare_records(*records)
-
-
-def _setting_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[SettingRow]:
-    mine, other = dict(_flat(first)), dict(_flat(second))
-    for name in sorted({*mine, *other}):
-        if mine.get(name) != other.get(name):
-            yield SettingRow(name, mine.get(name), other.get(name))
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

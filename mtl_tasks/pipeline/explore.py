@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +15,17 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
 from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.order import order_sentence
 from mtl_tasks.pipeline.past_documents import rebuild_run
+from mtl_tasks.pipeline.placement import CandidateRanking, Placement
 from mtl_tasks.pipeline.stages import explain
 from mtl_tasks.pipeline.stages.inputs import load_events, load_scorer, load_tables
 from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
+from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.scenario import Scenario
@@ -30,6 +34,9 @@ from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanatio
 from mtl_tasks.store.registry import RunRecord
 
 SHOWN_HISTORY: Final = 20
+_MODELS: Final = ("validate", "factors", "fuse", "rank")  # stages, beside the members
+_FIGURES: Final = [SCORE, UTILITY]
+_NOTHING: Final = pd.DataFrame(columns=[columns.ITEM, *_FIGURES])
 READABLE_ROWS: Final = 2_000_000  # of the log: reading takes 13 CPU seconds and 1.6 GB, of which 0.8 GB stay in use
 
 
@@ -52,6 +59,40 @@ class PastEvent(Document):
     labels: dict[str, float | None]
 
 
+class Offer(PairExplanation):
+    """An explained recommendation.
+
+    Attributes
+    ----------
+    rank
+        In the user's list, from 1.
+    popular_7d
+        Positive interactions with the item in the last seven days.
+    score
+        What the list is ordered by, unless rules change the order; None if it could not be computed.
+    utility
+        The value of the scenario's formula; None if it is not finite.
+    """
+
+    rank: int
+    popular_7d: int
+    score: float | None
+    utility: float | None
+
+
+class PlacedPair(PairExplanation):
+    """The explained predictions for a user and an item, and where the item stands for the user.
+
+    Attributes
+    ----------
+    order
+        What the user's candidates are ordered by.
+    """
+
+    order: str
+    placement: Placement
+
+
 class UserExploration(Document):
     """A user's interactions and explained recommendations.
 
@@ -61,6 +102,8 @@ class UserExploration(Document):
         The number of interactions.
     history
         The last interactions, the newest first.
+    order
+        What the recommendations are ordered by.
     offers
         In the order of the recommendations; empty without any.
     """
@@ -68,7 +111,8 @@ class UserExploration(Document):
     user_id: int | str
     events: int
     history: tuple[PastEvent, ...]
-    offers: tuple[PairExplanation, ...]
+    order: str
+    offers: tuple[Offer, ...]
 
 
 def open_run(store: Store, entry: RunRecord) -> PreparedRun:
@@ -93,7 +137,11 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     maker = FeatureMaker(coded, tables, scorer.factor_models, run.scenario)
     maker.advance(day)
     log = UserLog.of(past, pd.Index(coded.user_ids), others[columns.USER].iloc[-1], run.scenario)
-    return PreparedRun(run, scorer, maker, context, titles_of(tables, day), log)
+    excluded = np.array([])
+    if run.scenario.recommend.reranking.active:  # a table of exclusions is not kept with the run
+        excluded = item_facts(scorer, past, tables, day).excluded_ids
+    ranking = CandidateRanking(scorer, maker, context, day, excluded)
+    return PreparedRun(run, scorer, maker, context, (titles_of(tables, day), log), ranking)
 
 
 @dataclass(frozen=True)
@@ -146,11 +194,11 @@ class PreparedRun:
         scorer: Scorer,
         maker: FeatureMaker,
         context: ServingContext,
-        titles: pd.Series[Any],
-        log: UserLog,
+        known: tuple[pd.Series[Any], UserLog],
+        ranking: CandidateRanking,
     ) -> None:
         self._run, self._scorer, self._maker, self._context = run, scorer, maker, context
-        self._titles, self._log = titles, log
+        (self._titles, self._log), self._ranking = known, ranking
         self._users, self._items = pd.Index(maker.events.user_ids), pd.Index(maker.events.item_ids)
 
     def explore_user(self, user: str, lists: Artifact | None, top: int) -> UserExploration:
@@ -177,16 +225,32 @@ class PreparedRun:
         mine = self._log.of_user(code)
         if mine.empty:
             raise self._unknown("user", user)
-        offered = [] if lists is None else _offered(lists, person)
+        offered = _NOTHING if lists is None else _offered(lists, person)
         return UserExploration(
             user_id=person,
             events=len(mine),
             history=tuple(self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")),
-            offers=tuple(self._explain((person, offered), top)) if offered else (),
+            order=order_sentence(self._run.scenario, self._scorer.ranker),
+            offers=tuple(self._offers(person, offered, top)),
         )
 
-    def explore_pair(self, user: str, item: str, top: int) -> PairExplanation:
-        """Return the explained predictions for a user and an item.
+    def _offers(self, person: int | str, offered: pd.DataFrame, top: int) -> Iterator[Offer]:
+        items = offered[columns.ITEM].tolist()
+        if not items:
+            return
+        popular = self._ranking.popular(items)
+        scores, utilities = (_finite(offered[name]) for name in _FIGURES)
+        for rank, explanation in enumerate(self._explain((person, items), top)):
+            yield Offer(
+                **dict(iter(explanation)),
+                rank=rank + 1,
+                popular_7d=popular[rank],
+                score=scores[rank],
+                utility=utilities[rank],
+            )
+
+    def explore_pair(self, user: str, item: str, lists: Artifact | None, top: int) -> PlacedPair:
+        """Return the explained predictions for a user and an item, and where the item stands for the user.
 
         See :func:`mtl_tasks.recommend.explain.explain_pair`.
 
@@ -201,7 +265,13 @@ class PreparedRun:
         wanted = parse_id(item, self._log.events[columns.ITEM], "item")
         if wanted not in self._items:
             raise self._unknown("item", item)
-        return self._explain((person, [wanted]), top)[0]
+        listed = [] if lists is None else _offered(lists, person)[columns.ITEM].tolist()
+        user_candidates = self._ranking.of_user(self._code(person))
+        return PlacedPair(
+            **dict(iter(self._explain((person, [wanted]), top)[0])),
+            order=order_sentence(self._run.scenario, self._scorer.ranker),
+            placement=self._ranking.place(user_candidates, wanted, listed),
+        )
 
     def _explain(self, offers: tuple[int | str, Sequence[int | str]], top: int) -> list[PairExplanation]:
         (person, items), code = offers, self._code(offers[0])
@@ -243,14 +313,18 @@ class PreparedRun:
         )
 
 
-def _offered(lists: Artifact, person: int | str) -> list[int | str]:
-    """Return the items recommended to a user, in order; other users' rows are not kept."""
+def _offered(lists: Artifact, person: int | str) -> pd.DataFrame:
+    """Return item, score and utility of a user's recommendations, in order; other users' rows are not kept."""
     listed = pd.read_parquet(
         io.BytesIO(lists.read("recommendations.parquet")),
-        columns=[columns.RANK, columns.ITEM],
+        columns=[columns.RANK, columns.ITEM, *_FIGURES],
         filters=[(columns.USER, "==", person)],
     )
-    return listed.sort_values(columns.RANK)[columns.ITEM].tolist()
+    return listed.sort_values(columns.RANK, ignore_index=True)
+
+
+def _finite(values: pd.Series[Any]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values.astype(float)]
 
 
 def _users_without_events(past: pd.DataFrame, tables: Tables) -> pd.DataFrame:
@@ -277,7 +351,7 @@ def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int)
 
 
 def _open(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
-    needed = [name for name in entry.refs if name in ("validate", "factors", "fuse") or name.startswith("member:")]
+    needed = [name for name in entry.refs if name in _MODELS or name.startswith("member:")]
     return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
 
 

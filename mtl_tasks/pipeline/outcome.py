@@ -23,7 +23,6 @@ from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.reading import read_document
-from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 from mtl_tasks.store.promotion import record_approval, why_undecided
 from mtl_tasks.store.registry import AWAITING, PROMOTE, Registry, RunRecord, Snapshot
 from mtl_tasks.store.sealing import StoreKey
@@ -37,14 +36,6 @@ class Answer(NamedTuple):
 
     message: str
     promoted: bool
-
-
-def verdict_markdown(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:
-    """Return the verdict of the stage ``gate`` as a Markdown table, for the approver."""
-    run = run_spec.open(key)
-    verdict = read_document(run.store.open(upstream["gate"].ref), "verdict", Verdict)
-    head = f"{verdict.line}\n\n| | rule | value | limit | interval | rows |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *(_table_row(rule) for rule in verdict.rules), "", *verdict.reasons])
 
 
 def awaits_approval(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> bool:
@@ -191,23 +182,24 @@ def deliver_lists(
 
 
 def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:
-    """Return the outcome of a run in one line."""
+    """Return the outcome of a run in one line, with the number of its lists if they were made."""
     run = run_spec.open(key)
     entry, snapshot = _entry(run, upstream)
     verdict = run.store.open(entry.refs["gate"]).summary["verdict"]
     rulings = snapshot.rulings(entry.run_key)
     ruled = f" ({rulings[-1].sentence(entry, rulings)})" if rulings else ""
     line = f"{run.as_of}: {snapshot.standing_of(entry)}{ruled}; {verdict}"
-    return "; ".join([line, *run_spec.warnings])
+    return "; ".join([line, *_lists_made(run, upstream), *run_spec.warnings])
+
+
+def _lists_made(run: Run, upstream: UpstreamResults) -> list[str]:
+    made = upstream.get("recommend")
+    if made is None:
+        return []
+    users = run.store.open(made.ref).summary["users"]
+    return [f"{users:,} lists with {made.ref.rows:,} recommendations"]
 
 
 def _entry(run: Run, upstream: UpstreamResults) -> tuple[RunRecord, Snapshot]:
     snapshot = Registry(run.store, run.scenario.name).read()
     return find_record(run, upstream["gate"].ref, snapshot), snapshot
-
-
-def _table_row(rule: RuleResult) -> str:
-    value = "–" if rule.value is None else f"{rule.value:.4f}"
-    interval = "–" if rule.low is None else f"{rule.low:.4f} to {rule.high:.4f}"
-    mark = "✓" if rule.passed else "✗"
-    return f"| {mark} | {rule.rule} | {value} | {rule.limit:g} | {interval} | {rule.rows:,} |"

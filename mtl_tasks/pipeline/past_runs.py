@@ -12,6 +12,7 @@ from typing import Any, Final
 from mtl_tasks.core.documents import validate
 from mtl_tasks.core.errors import ArtifactError, ConfigError, answering
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.pipeline.verdict_reasons import deciding_reason
 from mtl_tasks.store.artifacts import Ref, Store
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
@@ -61,10 +62,10 @@ class PastRun:
 
     @property
     def why(self) -> str:
-        """The reason for the status: the last decision, or the first reason of the verdict."""
+        """The reason for the status: the last decision, else the first failed rule, else how many rules hold."""
         if self.rulings:
             return self.rulings[-1].sentence(self.entry, self.rulings)
-        return self.entry.reasons[0] if self.entry.reasons else ""
+        return deciding_reason(self.entry.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Return the run's row on the model board."""

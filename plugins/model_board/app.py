@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
@@ -12,22 +13,47 @@ from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mtl_tasks.core.errors import ConfigError, DataError, MtlError, StoreError
 from mtl_tasks.pipeline.past_runs import read_history
+from mtl_tasks.pipeline.suggestions import Kind
+from mtl_tasks.store.record_times import record_times
 from plugins.model_board import access, dag_runs, pages, views
 from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
+from plugins.model_board.examples import examples_of, suggestions_of
 from plugins.model_board.explorer import EXPLORER
+from plugins.model_board.run_table import BY_DATE, SHOWN_RUNS, Choice, choose_rows
 from plugins.model_board.turns import BusyError
 
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
 AskedKey = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
+AskedKeys = Annotated[list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]], Query(max_length=20)]
+Prefix = Annotated[str, Query(max_length=200)]
 Id = Annotated[str, Query(min_length=1, max_length=200)]
 MemberName = Annotated[str | None, Query(pattern="^[a-z_]{1,40}$")]
 OptionalId = Annotated[str | None, Query(max_length=200)]
 AirflowId = Annotated[str, Query(min_length=1, max_length=250)]  # Airflow's limit for the id of a DAG or a run
+
+
+class ChosenRuns(BaseModel):
+    """The query of a scenario's page; see :class:`plugins.model_board.run_table.Choice`."""
+
+    search: str = Field("", max_length=100)
+    standing: str = Field("", max_length=40)
+    since: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    until: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    also: str = Field("", max_length=100)
+    sort: str = Field(BY_DATE, max_length=100)
+    ascending: bool = False
+    show: int = Field(SHOWN_RUNS, ge=1, le=10_000)
+
+    def chosen(self) -> Choice:
+        """Return the choice."""
+        return Choice(**dict(self))
+
 
 app = FastAPI(
     title="Model board",
@@ -49,6 +75,7 @@ async def guard(request: Request, call_next: Callable[[Request], Awaitable[Respo
     # The charts' shapes carry style attributes, which a nonce cannot allow.
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src {nonce}; style-src {nonce}; style-src-attr 'unsafe-inline'; img-src data:; "
+        "connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
     )
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -104,15 +131,15 @@ def describe() -> dict[str, Any]:
 
 
 @app.get("/api/scenarios", tags=["api"])
-def list_scenarios(scenarios: ReadableScenarios) -> list[dict[str, Any]]:
+def list_scenarios(session: SessionDep, scenarios: ReadableScenarios) -> list[dict[str, Any]]:
     """Return a summary of each scenario that the caller may see."""
-    return [views.summarize(open_store(), name).to_json() for name in scenarios]
+    return [_summary(session, name).to_json() for name in scenarios]
 
 
 @app.get("/api/scenarios/{scenario}", tags=["api"])
-def show_history(scenario: ReadableScenario) -> dict[str, Any]:
+def show_history(session: SessionDep, scenario: ReadableScenario) -> dict[str, Any]:
     """Return all runs of a scenario, with metrics and intervals, and the champions over time."""
-    return views.show_history(open_store(), scenario)
+    return views.show_history(open_store(), scenario, _links(session, scenario))
 
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
@@ -123,9 +150,9 @@ def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
 
 
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
-def compare(scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> dict[str, Any]:
-    """Return two runs side by side: differences with intervals, and settings that differ."""
-    return views.comparison(open_store(), scenario, first, second).to_json()
+def compare(scenario: ReadableScenario, run: AskedKeys) -> dict[str, Any]:
+    """Return two to six runs side by side, the first as the reference."""
+    return views.comparison(open_store(), scenario, run).to_json()
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
@@ -134,27 +161,47 @@ async def explore(scenario: ReadableScenario, run: AskedKey, user: Id, item: Opt
     return (await EXPLORER.answer(open_store(), scenario, run, user, item or None)).to_json()
 
 
+@app.get("/api/scenarios/{scenario}/suggest", tags=["api"])
+def suggest(scenario: ReadableScenario, run: AskedKey, kind: Kind, prefix: Prefix = "") -> list[dict[str, Any]]:
+    """Return the first users or items of a run whose id or title begins with a text."""
+    return [found.to_json() for found in suggestions_of(open_store(), scenario, run).starting_with(kind, prefix)]
+
+
+@app.get("/api/dag-run", tags=["api"])
+def show_dag_run(user: GetUserDep, session: SessionDep, dag_id: AirflowId, run_id: AirflowId) -> dict[str, Any]:
+    """Return the state of a run of a training DAG, and the key of the registry's run that it has made."""
+    scenario, state, key = _made_by(user, session, dag_id, run_id)
+    return {"scenario": scenario, "state": state, "run_key": key}
+
+
 @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-def home_page(request: Request, scenarios: ReadableScenarios) -> str:
+def home_page(request: Request, session: SessionDep, scenarios: ReadableScenarios) -> str:
     """Show the scenarios."""
-    return pages.home(request, [_summary(name) for name in scenarios])
+    return pages.home(request, [_summary(session, name) for name in scenarios])
 
 
-def _summary(name: str) -> views.ScenarioSummary:
+def _summary(session: SessionDep, name: str) -> views.ScenarioSummary:
     """Return the summary of a scenario; a damaged registry must not hide the other scenarios."""
+    status = dag_runs.status_of(session, f"{access.TRAINS}{name}")
     try:
-        return views.summarize(open_store(), name)
+        return views.summarize(open_store(), name, status, datetime.now(UTC).date())
     except MtlError as error:
-        return views.ScenarioSummary(name, name, problem=str(error))
+        return views.ScenarioSummary(name, name, status=status, problem=str(error))
+
+
+def _links(session: SessionDep, scenario: str) -> dict[str, str]:
+    return dag_runs.links_by_gate(session, f"{access.TRAINS}{scenario}")
 
 
 @app.get("/scenarios/{scenario}", response_class=HTMLResponse, include_in_schema=False)
 def scenario_page(
-    request: Request, scenario: ReadableScenario, show: Annotated[int, Query(ge=1, le=10_000)] = pages.SHOWN_RUNS
+    request: Request, session: SessionDep, scenario: ReadableScenario, choice: Annotated[ChosenRuns, Query()]
 ) -> str:
     """Show the runs of a scenario over time."""
     store = open_store()
-    return pages.scenario(request, store, read_history(store, scenario), show)
+    history = read_history(store, scenario)
+    table = choose_rows(history, choice.chosen(), record_times(store, scenario), _links(session, scenario))
+    return pages.scenario(request, store, history, table)
 
 
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
@@ -165,11 +212,9 @@ def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey, memb
 
 
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
-def compare_page(request: Request, scenario: ReadableScenario, first: AskedKey, second: AskedKey) -> str:
-    """Show two runs side by side."""
-    store = open_store()
-    compared = views.comparison(store, scenario, first, second)
-    return pages.compare(request, scenario, compared)
+def compare_page(request: Request, scenario: ReadableScenario, run: AskedKeys) -> str:
+    """Show two to six runs side by side."""
+    return pages.compare(request, scenario, views.comparison(open_store(), scenario, run))
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)
@@ -185,7 +230,8 @@ async def explore_page(
     history = await run_in_threadpool(read_history, store, scenario)
     chosen = run or (history.champion.entry.run_key if history.champion else None)
     found, fault = None, None
-    asked = pages.Asked(chosen, user or None, item or None)
+    examples = [] if chosen is None else await run_in_threadpool(examples_of, store, scenario, chosen)
+    asked = pages.Asked(chosen, user or None, item or None, examples)
     if asked.run and asked.user:
         try:
             found = await EXPLORER.answer(store, scenario, asked.run, asked.user, asked.item)
@@ -199,12 +245,18 @@ async def explore_page(
 @app.get("/dag-run", response_class=HTMLResponse, include_in_schema=False)
 def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id: AirflowId, run_id: AirflowId) -> str:
     """Show the registry's run that a run of a training DAG has made."""
+    scenario, state, key = _made_by(user, session, dag_id, run_id)
+    if key is None:
+        return pages.waiting(request, scenario, run_id, state)
+    store = open_store()
+    return pages.run(request, store, views.find(store, scenario, key))
+
+
+def _made_by(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) -> tuple[str, str | None, str | None]:
+    """Return the scenario of a DAG run, its state, and the key of the registry's run; what is not there is None."""
     scenario = access.scenario_of(session, dag_id)
     if scenario is None or not access.may_read(user, scenario):
         raise HTTPException(404, "no model here: it is a run of a training DAG that has one")
-    store = open_store()
     state = dag_runs.run_state(session, dag_id, run_id)
-    key = dag_runs.published_key(session, store, dag_id, run_id) if state is not None else None
-    if key is None:
-        return pages.waiting(request, scenario, run_id, state)
-    return pages.run(request, store, views.find(store, scenario, key))
+    key = None if state is None else dag_runs.published_key(session, open_store(), dag_id, run_id)
+    return scenario, state, key

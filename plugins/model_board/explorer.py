@@ -19,10 +19,9 @@ from mtl_tasks.store.registry import RunRecord
 from plugins.model_board.turns import Turns
 
 if TYPE_CHECKING:
-    from mtl_tasks.pipeline.explore import PreparedRun, UserExploration
-    from mtl_tasks.store.documents.explanation import PairExplanation
+    from mtl_tasks.pipeline.explore import PlacedPair, PreparedRun, UserExploration
 
-Answer: TypeAlias = "UserExploration | PairExplanation"
+Answer: TypeAlias = "UserExploration | PlacedPair"
 Prepare = Callable[[Store, RunRecord], "PreparedRun"]
 
 TOP_REASONS: Final = 6
@@ -106,7 +105,7 @@ class Explorer:
         with quoting_rows(validation.get("quote_rows") is True):  # more people read a page than the log
             run = self._run(question)
             if question.item is not None:
-                return run.explore_pair(question.user, question.item, TOP_REASONS)
+                return run.explore_pair(question.user, question.item, question.lists, TOP_REASONS)
             return run.explore_user(question.user, question.lists, TOP_REASONS)
 
     def _run(self, question: Question) -> PreparedRun:

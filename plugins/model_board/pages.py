@@ -15,23 +15,25 @@ from markupsafe import Markup
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
 from mtl_tasks.pipeline.artifact_states import MISSING, list_artifacts
 from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card
-from mtl_tasks.pipeline.past_runs import History, PastRun
-from mtl_tasks.report.points import ChampionPoint, RunPoint
+from mtl_tasks.pipeline.past_runs import History, PastRun, read_history
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.stages import BULK
-from plugins.model_board import views
+from plugins.model_board import timeline, views
+from plugins.model_board.examples import Example
 from plugins.model_board.explorer import Answer
+from plugins.model_board.mounted import PREFIX
+from plugins.model_board.reasons import event_strip, waterfall
+from plugins.model_board.run_table import RunTable, title_of
 from plugins.model_board.turns import BusyError
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.comparison import Comparison
 
-SHOWN_RUNS: Final = 100
+CHOICES: Final = 50  # runs to choose from on the page of recommendations
 KEPT_PAGES: Final = 64  # about 200 kB each
-KEPT_CHARTS: Final = 64
 MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of Airflow's request threads
 SECONDS: Final = 10  # after which a refused caller may ask again
+MOST_COMPARED: Final = 6
 _TEMPLATES = Path(__file__).parent / "templates"
 _drawing = Lock()  # matplotlib's settings are process-wide, and requests run in threads
 _drawers = BoundedSemaphore(MOST_DRAWERS)
@@ -42,18 +44,19 @@ def home(request: Request, scenarios: list[views.ScenarioSummary]) -> str:
     return _render(request, "home.html", title="Models", scenarios=scenarios)
 
 
-def scenario(request: Request, store: Store, history: History, show: int) -> str:
-    """Return the page of a scenario: its runs over time, and the newest ``show`` of them in a table."""
-    newest = history.runs[-1].metrics if history.runs else {}
+def scenario(request: Request, store: Store, history: History, table: RunTable) -> str:
+    """Return the page of a scenario: the chosen runs over time and as a table."""
+    drawn = (timeline.draw([row.run for row in table.rows], history, column) for column in table.columns)
     return _render(
         request,
         "scenario.html",
         title=views.title_of(history),
         history=history,
         card=read_card(store, history.champion) if history.champion else None,
-        runs=history.runs[::-1][:show],
-        charts=[_chart(history, task, metrics) for task, metrics in newest.items()],
-        columns=[(task, _primary(metrics)) for task, metrics in newest.items()],
+        table=table,
+        charts=[chart for chart in drawn if chart is not None],
+        most=MOST_COMPARED,
+        column_title=title_of,
     )
 
 
@@ -84,7 +87,8 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         gone = any(artifact.state == MISSING and artifact.stage in BULK for artifact in artifacts)
         damaged = any(artifact.damaged for artifact in artifacts)
         return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
-    return _render(request, "run.html", sections=sections, **facts)
+    champion = read_history(store, past.entry.scenario_document["name"]).champion
+    return _render(request, "run.html", sections=sections, champion=champion, **facts)
 
 
 @lru_cache(maxsize=KEPT_PAGES)
@@ -107,22 +111,44 @@ def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member:
 
 
 def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
-    """Return the page of two runs side by side."""
-    return _render(request, "compare.html", title="Two runs compared", scenario_name=scenario_name, compared=compared)
+    """Return the page of runs side by side."""
+    tables = [
+        ("Metrics", "metrics", "The fusion and the recommendations on the test window"),
+        ("Members", "members", "The deciding metric of each member: the floor first, the fusion last"),
+        ("Lists", "lists", "The deciding metric of each ranker's recommendations"),
+        ("Slices", "slices", "The deciding metric of the fusion on each slice"),
+    ]
+    title = f"{len(compared.runs)} runs compared"
+    return _render(request, "compare.html", title=title, scenario_name=scenario_name, compared=compared, tables=tables)
 
 
 class Asked(NamedTuple):
-    """The run, user and item that a page was asked about."""
+    """The run, user and item that a page was asked about, and users to begin with."""
 
     run: str | None
     user: str | None
     item: str | None
+    examples: list[Example]
 
 
 def explore(request: Request, history: History, asked: Asked, found: Answer | None, fault: str | None) -> str:
     """Return the page with the answer for a user or a pair, or with the reason why there is none."""
-    facts = {"history": history, "run_key": asked.run, "asked": asked, "found": found, "fault": fault}
-    return _render(request, "explore.html", title="Recommendations and their reasons", **facts)
+    from mtl_tasks.pipeline.explore import UserExploration
+
+    listed = isinstance(found, UserExploration)
+    return _render(
+        request,
+        "explore.html",
+        title="Recommendations and their reasons",
+        history=history,
+        choices=history.runs[::-1][:CHOICES],
+        asked=asked,
+        found=found,
+        listed=listed,
+        strip=event_strip(found.history) if isinstance(found, UserExploration) else None,
+        waterfall=waterfall,
+        fault=fault,
+    )
 
 
 def waiting(request: Request, scenario_name: str, run_id: str, state: str | None) -> str:
@@ -158,45 +184,10 @@ def _turn_to_draw() -> Iterator[None]:
         _drawers.release()
 
 
-class Chart(NamedTuple):
-    """A task's deciding metric over time."""
-
-    task: str
-    svg: Markup
-
-
-def _chart(history: History, task: str, metrics: Measurements) -> Chart:
-    name = _primary(metrics)
-    values = {run.entry.run_key: run.metrics.get(task, {}).get(name) for run in history.runs}
-    runs = tuple(_run_point(run, values[run.entry.run_key]) for run in history.runs)
-    measured = [(period.as_of, values[period.run_key]) for period in history.champions]
-    champions = tuple(ChampionPoint(as_of, None if found is None else found.value) for as_of, found in measured)
-    return Chart(task, _timeline(runs, champions, task, name))
-
-
-def _run_point(run: PastRun, found: Measurement | None) -> RunPoint:
-    if found is None:
-        return RunPoint(run.entry.as_of, run.standing)
-    return RunPoint(run.entry.as_of, run.standing, found.value, found.low, found.high)
-
-
-@lru_cache(maxsize=KEPT_CHARTS)
-def _timeline(runs: tuple[RunPoint, ...], champions: tuple[ChampionPoint, ...], task: str, name: str) -> Markup:
-    from mtl_tasks.report import charts
-
-    with _turn_to_draw():
-        return charts.history(runs, champions, name, f"{task}: {name} of all runs")
-
-
-def _primary(metrics: Measurements) -> str:
-    from mtl_tasks.report.labels import in_order
-
-    return in_order(metrics)[0]
-
-
 def _render(request: Request, template: str, **facts: Any) -> str:
     from mtl_tasks.report.page import make_environment, read_style
 
     root = request.scope.get("root_path", "")
+    airflow = root.removesuffix(PREFIX)  # where Airflow itself is mounted
     page = make_environment(_TEMPLATES).get_template(template)
-    return page.render(root=root, nonce=request.state.nonce, style=read_style(), **facts)
+    return page.render(root=root, airflow=airflow, nonce=request.state.nonce, style=read_style(), **facts)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.pipeline.past_documents import read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history, read_run
+from mtl_tasks.report.labels import in_order
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.record_times import record_times
+from plugins.model_board.dag_runs import DagStatus
+from plugins.model_board.run_table import Choice, Column, choose_rows
+from plugins.model_board.timeline import spark
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.comparison import Comparison
+
+EVERYTHING: Final = Choice(ascending=True, show=sys.maxsize)  # runs, oldest as_of first
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,14 @@ class ScenarioSummary:
     ----------
     runs
         Their number.
+    age
+        Days from the champion's as_of to today.
+    main
+        The deciding metric of the first task.
+    trend
+        Drawing of the main metric of the newest runs, and its words; see :func:`plugins.model_board.timeline.spark`.
+    status
+        Airflow's view of the training DAG.
     problem
         Why some or all of it cannot be read.
     """
@@ -30,6 +48,10 @@ class ScenarioSummary:
     runs: int = 0
     newest: PastRun | None = None
     champion: PastRun | None = None
+    age: int | None = None
+    main: Column | None = None
+    trend: tuple[str, str] | None = None
+    status: DagStatus = DagStatus()  # noqa: RUF009 - immutable
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -40,6 +62,12 @@ class ScenarioSummary:
             "runs": self.runs,
             "newest": None if self.newest is None else self.newest.to_json(),
             "champion": None if self.champion is None else self.champion.to_json(),
+            "champion_age_days": self.age,
+            "main_metric": None if self.main is None else self.main.name,
+            "trend": None if self.trend is None else self.trend[1],
+            "newest_dag_run": self.status.newest,
+            "next_run": None if self.status.next_run is None else self.status.next_run.isoformat(),
+            "paused": self.status.paused,
             "problem": self.problem,
         }
 
@@ -49,17 +77,27 @@ def find(store: Store, scenario: str, run_key: str) -> PastRun:
     return read_run(store, scenario, run_key)
 
 
-def summarize(store: Store, scenario: str) -> ScenarioSummary:
+def summarize(store: Store, scenario: str, status: DagStatus, today: date) -> ScenarioSummary:
     """Return the summary of a scenario."""
     history = read_history(store, scenario)
+    newest, champion = history.runs[-1] if history.runs else None, history.champion
+    main = None if newest is None else _main_metric(newest)
     return ScenarioSummary(
         scenario,
         title_of(history),
         len(history.runs),
-        history.runs[-1] if history.runs else None,
-        history.champion,
+        newest,
+        champion,
+        None if champion is None else (today - date.fromisoformat(champion.entry.as_of)).days,
+        main,
+        None if main is None else spark(history, main),
+        status,
         history.problems[0] if history.problems else None,
     )
+
+
+def _main_metric(run: PastRun) -> Column | None:
+    return next((Column(task, in_order(values)[0]) for task, values in run.metrics.items() if values), None)
 
 
 def title_of(history: History) -> str:
@@ -67,11 +105,23 @@ def title_of(history: History) -> str:
     return str(history.runs[-1].entry.scenario_document["title"]) if history.runs else history.scenario
 
 
-def show_history(store: Store, scenario: str) -> dict[str, Any]:
-    """Return all runs of a scenario, and the facts about today's champion."""
+def show_history(store: Store, scenario: str, links: Mapping[str, str]) -> dict[str, Any]:
+    """Return all runs of a scenario, with the time and the DAG run of each, and the facts about today's champion."""
     history = read_history(store, scenario)
-    champion = history.champion
-    return {**history.to_json(), "card": None if champion is None else asdict(read_card(store, champion))}
+    champion, table = history.champion, choose_rows(history, EVERYTHING, record_times(store, scenario), links)
+    rows = [
+        {
+            **row.run.to_json(),
+            "recorded": None if row.recorded is None else row.recorded.isoformat(timespec="seconds"),
+            "dag_run": row.link,
+        }
+        for row in table.rows
+    ]
+    return {
+        **history.to_json(),
+        "runs": rows,
+        "card": None if champion is None else asdict(read_card(store, champion)),
+    }
 
 
 def evidence(store: Store, run: PastRun) -> dict[str, Any]:
@@ -93,8 +143,8 @@ def evidence(store: Store, run: PastRun) -> dict[str, Any]:
     }
 
 
-def comparison(store: Store, scenario: str, first: str, second: str) -> Comparison:
-    """Return two runs side by side; see :func:`mtl_tasks.pipeline.comparison.compare_runs`."""
+def comparison(store: Store, scenario: str, run_keys: Sequence[str]) -> Comparison:
+    """Return runs side by side; see :func:`mtl_tasks.pipeline.comparison.compare_runs`."""
     from mtl_tasks.pipeline.comparison import compare_runs
 
-    return compare_runs(store, find(store, scenario, first), find(store, scenario, second))
+    return compare_runs(store, [find(store, scenario, run_key) for run_key in run_keys])

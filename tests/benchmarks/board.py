@@ -29,7 +29,7 @@ VIEWS: Final = {
     "scenario, JSON": f"/api/scenarios/{NAME}",
     "run": f"/scenarios/{NAME}/runs/{{last}}",
     "run, JSON": f"/api/scenarios/{NAME}/runs/{{last}}",
-    "compare": f"/scenarios/{NAME}/compare?first={{first}}&second={{last}}",
+    "compare": f"/scenarios/{NAME}/compare?run={{first}}&run={{last}}",
 }
 
 

@@ -31,7 +31,11 @@ from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, 
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]
-QUIET = {"learn.member_gpu": "skipped", "publish.approve": "skipped"}  # on the CPU, and without approval
+QUIET = {  # on the CPU, and without approval
+    "learn.members_gpu": "skipped",
+    "learn.member_gpu": "skipped",
+    "publish.approve": "skipped",
+}
 
 
 @pytest.fixture(scope="module")

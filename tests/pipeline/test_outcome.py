@@ -121,7 +121,6 @@ def test_the_answer_decides_and_is_in_the_note(tmp_path: Path, approved: bool, b
     made = make(tmp_path, DAYS[1], **{"gate.approval": "required"})
     assert outcome.awaits_approval(*made)
     assert outcome.champion_event(*made) is None
-    assert "| ✓ | rating rmse <= 3 |" in outcome.verdict_markdown(*made)
     for _ in range(2):  # a task that was cut off after it had recorded the answer does so again
         outcome.record_answer(*made, approved=approved, by=by, at="2026-01-01")
     assert not outcome.awaits_approval(*made)

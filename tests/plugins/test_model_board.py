@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from mtl_tasks.pipeline.past_runs import read_history
 from tests.conftest import PROJECT
 from tests.support import board
 from tests.support.board import ASKED, paths
@@ -200,8 +203,8 @@ def test_drift_is_on_the_page_in_the_json_and_between_any_two_runs(reader: TestC
     assert "there is no champion to compare with" in reader.get(f"/scenarios/{NAME}/runs/{first}").text
     told = reader.get(f"/api/scenarios/{NAME}/runs/{later}").json()["drift"]["champion"]
     assert told["as_of"] == "2013-05-08"
-    asked = {"first": first, "second": later}
-    compared = reader.get(f"/api/scenarios/{NAME}/compare", params=asked).json()["drift"]
+    asked = {"run": [first, later]}
+    [compared] = reader.get(f"/api/scenarios/{NAME}/compare", params=asked).json()["drift"]
     assert compared["shifts"] == told["shifts"]
     assert "Drift of the test rows" in reader.get(f"/scenarios/{NAME}/compare", params=asked).text
 
@@ -329,25 +332,47 @@ def test_access_to_a_dag_of_others_is_no_access_to_a_scenario(app: FastAPI, dags
 
 def test_pages_can_be_used_by_keyboard_and_by_ear(reader: TestClient, board_project: Path) -> None:
     keys = [board.entry_of(board_project, day).run_key for day in ("2013-05-08", "2013-05-10")]
-    asked = f"first={keys[0]}&second={keys[1]}"
+    asked = f"run={keys[0]}&run={keys[1]}"
     ends = ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{keys[0]}", f"/scenarios/{NAME}/compare?{asked}")
     for path in ends:
         page = reader.get(path).text
         assert '<a class="skip" href="#main">' in page
         assert '<main id="main"' in page
         assert "<th>" not in page
-        assert page.count("<svg") == page.count('role="img"')
-        assert page.count('role="img"') == page.count('role="img" aria-label="')
+        drawings = re.findall("<svg[^>]*>", page)
+        assert [tag for tag in drawings if not re.search('role="(img|group)" aria-label="[^"]', tag)] == []
 
 
-def test_two_runs_are_compared(reader: TestClient, board_project: Path) -> None:
-    asked = {
-        name: board.entry_of(board_project, day).run_key
-        for name, day in [("first", "2013-05-08"), ("second", "2013-05-10")]
-    }
+def keys_of(root: Path, *days: str) -> list[str]:
+    return [board.entry_of(root, f"2013-05-{day}").run_key for day in days]
+
+
+def test_runs_are_compared_with_the_first(reader: TestClient, board_project: Path) -> None:
+    asked = {"run": keys_of(board_project, "08", "09", "10")}
     made = reader.get(f"/api/scenarios/{NAME}/compare", params=asked).json()
-    assert [row["setting"] for row in made["settings"]] == ["gate.absolute"]
-    assert "gate.absolute" in reader.get(f"/scenarios/{NAME}/compare", params=asked).text
+    assert [row["name"] for row in made["settings"]] == ["gate.absolute"]
+    assert [run["as_of"] for run in made["runs"]] == ["2013-05-08", "2013-05-09", "2013-05-10"]
+    (members,) = [row for row in made["members"] if (row["task"], row["subject"]) == ("rating", "als")]
+    assert members["metric"] == "rmse"
+    assert members["differences"][0] is None
+    difference = members["values"][0]["value"] - members["values"][1]["value"]  # a smaller error is better
+    assert members["differences"][1]["value"] == pytest.approx(difference)
+    assert made["overlap"].startswith("The test windows overlap.")
+    assert "not paired" in made["overlap"]
+    page = reader.get(f"/scenarios/{NAME}/compare", params=asked).text
+    assert made["overlap"] in page
+    assert "gate.absolute" in page
+    assert "log, contents" in page  # another day of the log
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_fewer_than_two_or_more_than_six_runs_are_not_compared(
+    reader: TestClient, board_project: Path, count: int
+) -> None:
+    asked = {"run": keys_of(board_project, "08") * count}
+    answer = reader.get(f"/api/scenarios/{NAME}/compare", params=asked)
+    assert answer.status_code == 422
+    assert "choose 2 to 6" in answer.text
 
 
 def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_project: Path) -> None:
@@ -361,9 +386,108 @@ def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_
     assert made["offers"][0]["tasks"]["rating"]["explained"]["contributions"]
     page = reader.get(f"/scenarios/{NAME}/explore", params=asked)
     assert made["offers"][0]["title"] in page.text
+    assert made["order"] in html.unescape(page.text)
+    assert "baseline: mean over the training rows" in page.text
+    assert "What the user did" in page.text
     lost = reader.get(f"/scenarios/{NAME}/explore", params={"run": run, "user": "<script>"})
     assert "ids of this log are whole numbers" in lost.text
     assert reader.get(f"/api/scenarios/{NAME}/explore", params={"run": run, "user": "999999999"}).status_code == 422
+
+
+def test_a_pair_says_where_the_item_stands(reader: TestClient, board_project: Path) -> None:
+    run = keys_of(board_project, "08")[0]
+    [user, *_] = reader.get(f"/api/scenarios/{NAME}/suggest", params={"run": run, "kind": "user", "prefix": ""}).json()
+    asked = {"run": run, "user": user["id"]}
+    offers = reader.get(f"/api/scenarios/{NAME}/explore", params=asked).json()["offers"]
+    second = {**asked, "item": str(offers[1]["item_id"])}
+    made = reader.get(f"/api/scenarios/{NAME}/explore", params=second).json()
+    assert made["placement"]["sentence"] == "It is number 2 of the 5 recommendations."
+    assert made["placement"]["popular_7d"] == offers[1]["popular_7d"]
+    assert made["placement"]["sentence"] in reader.get(f"/scenarios/{NAME}/explore", params=second).text
+
+
+def test_items_and_users_are_suggested_by_prefix_and_never_more_than_a_dozen(
+    reader: TestClient, board_project: Path
+) -> None:
+    path, run = f"/api/scenarios/{NAME}/suggest", keys_of(board_project, "08")[0]
+    items = reader.get(path, params={"run": run, "kind": "item"}).json()
+    assert len(items) == 12
+    title = next(item["title"] for item in items if item["title"])
+    found = reader.get(path, params={"run": run, "kind": "item", "prefix": title[:4].upper()}).json()
+    assert title in [item["title"] for item in found]
+    assert all(
+        item["title"].casefold().startswith(title[:4].casefold()) or item["id"].startswith(title[:4]) for item in found
+    )
+    assert reader.get(path, params={"run": run, "kind": "item", "prefix": "no such film"}).json() == []
+    assert reader.get(path, params={"run": run, "kind": "password", "prefix": ""}).status_code == 422
+
+
+def test_the_table_of_runs_is_searched_filtered_and_sorted(reader: TestClient) -> None:
+    def shown(**choice: object) -> list[str]:
+        page = reader.get(f"/scenarios/{NAME}", params=choice).text
+        return re.findall(r"Compare the run as of ([\d-]+),", page)
+
+    days = ["2013-05-11", "2013-05-10", "2013-05-09", "2013-05-08"]
+    assert shown() == days
+    assert shown(sort="as_of", ascending=1) == days[::-1]
+    assert shown(standing="rejected") == ["2013-05-10"]
+    assert shown(search="TOO EAGER") == ["2013-05-09"]
+    assert shown(since="2013-05-09", until="2013-05-10") == days[1:3]
+    history = reader.get(f"/api/scenarios/{NAME}").json()["runs"]
+    by_error = sorted(history, key=lambda run: run["metrics"]["rating"]["rmse"]["value"])
+    assert shown(sort="rating.rmse", ascending=1) == [run["as_of"] for run in by_error]
+    assert len(shown(show=2)) == 2
+    assert all(run["recorded"].startswith("20") for run in history)
+    page = reader.get(f"/scenarios/{NAME}", params={"also": "purchase.auc", "sort": "purchase.auc"}).text
+    assert 'aria-sort="descending"><a' in page
+    assert reader.get(f"/scenarios/{NAME}", params={"since": "soon"}).status_code == 422
+
+
+def test_a_run_that_awaits_approval_is_neither_passed_nor_failed() -> None:
+    from mtl_tasks.report.page import make_environment
+
+    module: Any = make_environment(PROJECT / "plugins/model_board/templates").get_template("marks.html").module
+    marks = {standing: str(module.mark(standing)) for standing in ("promoted", "rejected", "awaits approval")}
+    assert marks == {
+        "promoted": '<span class="mark ok">✓ promoted</span>',
+        "rejected": '<span class="mark bad">✗ rejected</span>',
+        "awaits approval": '<span class="mark open">○ awaits approval</span>',
+    }
+
+
+def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import text
+
+    from plugins.model_board.dag_runs import links_by_gate
+    from plugins.model_board.run_table import Choice, choose_rows
+
+    gate = board.entry_of(board_project, "2013-05-09").refs["gate"]
+    with create_session(scoped=False) as session:
+        session.execute(text("PRAGMA defer_foreign_keys = ON"))  # until the end of the transaction, which is undone
+        about = {"dag_id": dags["own"], "run_id": "manual+9"}
+        run = DagRun(**about, run_type="manual", state="success", run_after=datetime.now(UTC))
+        session.add(run)
+        session.flush()
+        made = {"task_id": "decide.gate", "key": "return_value", "value": {"ref": gate.to_json()}, "map_index": -1}
+        session.add(XComModel(dag_run_id=run.id, **about, **made, timestamp=datetime.now(UTC)))
+        session.flush()
+        links = links_by_gate(session, dags["own"])
+        session.rollback()
+    assert links == {gate.key: f"/dags/{dags['own']}/runs/manual%2B9"}
+    table = choose_rows(read_history(board.store(board_project), NAME), Choice(), {}, links)
+    assert {row.run.entry.as_of for row in table.rows if row.link} == {"2013-05-09"}
+
+
+def test_every_page_has_its_json(app: FastAPI) -> None:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    pages = {route.path for route in routes if route.response_class is HTMLResponse}
+    described = set(app.openapi()["paths"])
+    assert len(pages) > 5
+    assert {path for path in pages if path != "/" and f"/api{path}" not in described} == set()
+    assert "/api/scenarios" in described  # of the first page
 
 
 def test_the_api_is_described(reader: TestClient) -> None:

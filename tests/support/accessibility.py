@@ -17,11 +17,16 @@ axe.run().then(found => found.violations.map(rule => ({
 
 
 def serious_violations(page: Page) -> list[dict[str, Any]]:
-    """Return the rules that the page breaks seriously, each with the elements that do.
+    """Return the rules that the page breaks seriously, each with the elements that do."""
+    return [rule for rule in violations(page) if rule["impact"] in SERIOUS]
+
+
+def violations(page: Page) -> list[dict[str, Any]]:
+    """Return all rules that the page breaks, each with the elements that do.
 
     Playwright evaluates the script through the browser's debugger, which the page's Content-Security-Policy does not
     bind.
     """
     page.evaluate(f"{AXE.read_text(encoding='utf-8')}; axe.version")
     found: list[dict[str, Any]] = page.evaluate(RUN)
-    return [rule for rule in found if rule["impact"] in SERIOUS]
+    return found

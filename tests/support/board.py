@@ -26,8 +26,7 @@ STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
 TITLE = "Films & <script>alert('title')</script>"
 
-KEYS = {"first": "0" * 64, "second": "1" * 64, "run": "0" * 64}
-ASKED = {**KEYS, "user": "1", "dag_id": f"train_{NAME}", "run_id": "manual"}
+ASKED = {"run": "0" * 64, "user": "1", "kind": "user", "dag_id": f"train_{NAME}", "run_id": "manual"}
 
 
 def paths(scenario: str) -> list[str]:

@@ -56,7 +56,7 @@ class Shown:
             "home": f"{PREFIX}/",
             "scenario": scenario,
             "refused": f"{scenario}/runs/{self.refused.run_key}",
-            "compare": f"{scenario}/compare?first={self.champion.run_key}&second={self.refused.run_key}",
+            "compare": f"{scenario}/compare?run={self.champion.run_key}&run={self.refused.run_key}",
             "explore": f"{scenario}/explore?run={self.champion.run_key}&user={self.user}",
         }[page]
 
@@ -136,9 +136,11 @@ def test_from_the_navigation_to_the_runs_of_a_backfill(page: Page, board: FrameL
     element(page, "button", "Browse").click()
     element(page, "[role=menuitem]", "Models").click()
     element(board, "a", BOOSTED["title"]).click()
-    expect_text(board, "Runs over time")
+    expect_text(board, "Today’s champion")
     rows = board.locator("tbody tr").evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.innerText))")
-    assert sorted((row[0], row[2]) for row in rows) == [*((day, "promoted") for day in DAYS[1:]), (AS_OF, "rejected")]
+    found = [*((day, "✓ promoted") for day in DAYS[1:]), (AS_OF, "✗ rejected")]
+    assert sorted((row[1], row[3]) for row in rows) == found
+    assert {row[-1] for row in rows} == {"DAG run"}
 
 
 @in_a_browser
@@ -155,9 +157,10 @@ def test_a_refused_run_says_why(page: Page, board: FrameLocator, airflow: Airflo
 @in_a_browser
 def test_two_runs_are_compared(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
     page.goto(in_airflow(airflow, shown.path("scenario")))
-    for name, key in (("first", shown.champion.run_key), ("second", shown.refused.run_key)):
-        board.locator(f"select[name={name}]").select_option(key)
-    element(board, "button", "Compare").click()
+    expect(element(board, "button", "Compare chosen runs")).to_be_disabled()
+    for key in (shown.champion.run_key, shown.refused.run_key):
+        board.locator(f"input[value='{key}']").check()
+    element(board, "button", "Compare chosen runs").click()
     expect_text(board, "Settings that differ")
     rows = board.locator("tbody tr").all_inner_texts()
     assert any(cells.startswith("members") and "shared_tail" in cells for cells in rows)
@@ -169,7 +172,8 @@ def test_a_user_is_explored(page: Page, board: FrameLocator, airflow: Airflow, s
     element(board, "a", "Explore a user").click()
     board.locator("input[name=user]").fill(shown.user)
     element(board, "button", "Show").click()
-    expect(board.locator("article")).to_have_count(5)
+    expect(board.locator("details.offer")).to_have_count(5)
+    board.locator("details.offer summary").first.click()
     expect_text(board, "Largest contributions to shared_tail")
 
 

@@ -1,0 +1,11 @@
+"""Documentation of the DAGs: a file's docstring, and where the scenario's runs are shown."""
+
+from mtl_tasks.scenario import Scenario
+
+BOARD = "/plugin/models/model-board"  # Airflow's page that shows the model board
+
+
+def with_links(text: str | None, scenario: Scenario) -> str:
+    """Return the documentation with a link to the scenario's runs; it depends on the scenario's file alone."""
+    runs = f"[the model board]({BOARD}/scenarios/{scenario.name})"
+    return f"{(text or '').rstrip()}\n\n**Runs.** Verdicts, metrics, recommendations and costs of all runs: {runs}.\n"

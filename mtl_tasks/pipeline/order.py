@@ -1,0 +1,74 @@
+"""The sentence that says what the recommendations of a run are ordered by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE
+from mtl_tasks.recommend.rankers import Ranker
+from mtl_tasks.recommend.rankers.fixed import RRF_OFFSET
+from mtl_tasks.recommend.rankers.softmax import LOG, LOGIT, SoftmaxRanker
+from mtl_tasks.recommend.rankers.stacked import StackedRanker
+from mtl_tasks.report.labels import signed
+from mtl_tasks.scenario import Scenario
+
+_UNUSED: Final = "the predictions have no part in it"
+_FIXED: Final = {
+    "popularity": f"an item's positive interactions in the last seven days; {_UNUSED}",
+    "popularity_1d": f"an item's positive interactions on the last day; {_UNUSED}",
+    "als": f"the ALS score, the product of the user's and the item's taste factors; {_UNUSED}",
+    "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the "
+    f"ALS score; {_UNUSED}",
+    "lambdarank": "LambdaMART, trees over the features that were fitted to lists of earlier days; neither the utility "
+    "nor the predictions have a part in it",
+}
+_SCORES: Final = {
+    f"{LOG}{POPULAR}": "log of the positive interactions in the last seven days",
+    f"{LOG}{POPULAR_1D}": "log of the positive interactions on the last day",
+    ALS: "ALS score",
+    "lambdarank": "score of LambdaMART's trees",
+}
+
+
+def order_sentence(scenario: Scenario, ranker: Ranker) -> str:
+    """Return what a user's candidates are ordered by, largest first, and whether rules change the order afterward."""
+    rules = " The rules of recommend.reranking then change the order." if scenario.recommend.reranking.active else ""
+    return f"Ordered by {_score(scenario, ranker)}.{rules}"
+
+
+def _score(scenario: Scenario, ranker: Ranker) -> str:
+    if isinstance(ranker, SoftmaxRanker | StackedRanker):
+        return (
+            f"a weighted sum that was fitted to lists of earlier days (weights in standard deviations): "
+            f"{_weighted(ranker.standardized)}"
+        )
+    return _FIXED.get(ranker.kind) or _utility(scenario)
+
+
+def _weighted(weights: Mapping[str, float]) -> str:
+    """Return the parts of a weighted sum, the largest weight first, without those that weigh nothing."""
+    parts = sorted(weights.items(), key=lambda part: -abs(part[1]))
+    return ", ".join(f"{signed(weight, 2)} × {_title(name)}" for name, weight in parts if round(weight, 2))
+
+
+def _title(name: str) -> str:
+    if name.startswith(LOGIT):
+        return f"log odds of {name.removeprefix(LOGIT)}"
+    return _SCORES.get(name, f"prediction of {name}")
+
+
+def _utility(scenario: Scenario) -> str:
+    """Return the formula, and what a task with sampled negatives stands for in it; see the scorer's ``utility``."""
+    parts = [f"utility = {scenario.utility}"]
+    for name in scenario.formula.tasks:
+        negatives = scenario.tasks[name].negatives
+        if negatives is not None and negatives.how == "sampled" and negatives.power:
+            power = "" if negatives.power == 1 else f" to the power of {negatives.power:g}"
+            parts.append(
+                f"{name} stands for the odds of its prediction × (positive interactions in the last seven days + "
+                f"{RARE:g}){power}, because its negatives were sampled by popularity"
+            )
+        elif negatives is not None and negatives.how == "sampled":
+            parts.append(f"{name} stands for the odds of its prediction")
+    return "; ".join(parts)

@@ -1,0 +1,147 @@
+"""The board in a real browser, without an Airflow server: layout, keyboard, accessibility, and what it requests."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect
+
+from tests.support import board
+from tests.support.accessibility import AXE, violations
+from tests.support.browser import CHROMIUM, PageActivity, browser, recorded
+from tests.support.projects import NAME
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
+WIDTHS = (390, 768, 1440)
+PAGES = ("home", "scenario", "compare", "list", "pair")
+CUT_OFF = """
+() => [...document.querySelectorAll('main *, header *')].filter(element => {
+  const box = element.getBoundingClientRect();
+  if (!box.width || box.right <= innerWidth + 1) return false;
+  for (let at = element; at; at = at.parentElement)
+    if (['auto', 'scroll', 'hidden'].includes(getComputedStyle(at).overflowX)) return false;
+  return true;
+}).map(element => element.outerHTML.slice(0, 100))
+"""
+
+
+@pytest.fixture(scope="module")
+def address(board_project: Path, airflow_database: None) -> Iterator[str]:
+    """The board on a port of its own, for somebody who may read the scenario."""
+    from plugins.model_board.app import app
+
+    with board.reading(board_project), socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()  # a request waits until the server accepts it
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = Thread(target=server.run, args=([bound],))
+        thread.start()
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Page]:
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture
+def page(opened: Page, address: str) -> Iterator[Page]:
+    """The page; the board must log no error and request nothing of another host."""
+    with recorded(opened) as activity:
+        yield opened
+    assert activity.errors == []
+    assert activity.requests
+    assert foreign(activity, address) == []
+
+
+def foreign(activity: PageActivity, address: str) -> list[str]:
+    return [url for url in activity.requests if not url.startswith((f"{address}/", "data:"))]
+
+
+@pytest.fixture(scope="module")
+def paths(board_project: Path) -> dict[str, str]:
+    keys = [board.entry_of(board_project, f"2013-05-{day}").run_key for day in ("08", "10", "11")]
+    here = f"/scenarios/{NAME}"
+    store = board.store(board_project)
+    from mtl_tasks.pipeline.past_documents import find_lists
+
+    lists = find_lists(store, board.entry_of(board_project, "2013-05-08"))
+    assert lists is not None
+    first = lists.frame("recommendations").iloc[0]
+    asked = f"{here}/explore?run={keys[0]}&user={first['user_id']}"
+    return {
+        "home": "/",
+        "scenario": here,
+        "compare": f"{here}/compare?{'&'.join(f'run={key}' for key in keys)}",
+        "list": asked,
+        "pair": f"{asked}&item={first['item_id']}",
+    }
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_content_is_cut_off_at_any_width(page: Page, address: str, paths: dict[str, str], name: str) -> None:
+    page.goto(address + paths[name])
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make fetches it where npm is")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_breaks_a_rule_of_accessibility(
+    page: Page, address: str, paths: dict[str, str], name: str, scheme: str
+) -> None:
+    page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
+    page.goto(address + paths[name])
+    for details in page.locator("details").all():
+        details.evaluate("element => { element.open = true }")
+    assert violations(page) == []
+
+
+def test_runs_are_compared_by_keyboard(page: Page, address: str, paths: dict[str, str]) -> None:
+    page.goto(address + paths["scenario"])
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    expect(page.get_by_role("button", name="Compare chosen runs")).to_be_disabled()
+    for box in page.locator("input[name=run]").all()[:2]:
+        box.focus()
+        page.keyboard.press("Space")
+    expect(page.locator("form[data-most] [role=status]")).to_have_text("2 of at most 6 runs chosen")
+    page.get_by_role("button", name="Compare chosen runs").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text("2 runs compared")
+
+
+def test_a_point_of_the_time_line_says_which_run_it_is_and_leads_to_it(
+    page: Page, address: str, paths: dict[str, str]
+) -> None:
+    page.goto(address + paths["scenario"])
+    point = page.locator("svg.timeline a").first
+    assert (point.locator("title").text_content() or "").startswith("2013-05-11, forced: ")
+    assert (point.get_attribute("href") or "").startswith(f"/scenarios/{NAME}/runs/")
+
+
+def test_what_is_typed_is_completed_and_a_link_opens_its_reasons(
+    page: Page, address: str, paths: dict[str, str]
+) -> None:
+    page.goto(address + paths["list"])
+    user = page.locator("input[name=user]")
+    known = user.input_value()
+    user.fill("")
+    user.press_sequentially(known[:2])
+    expect(page.locator("#users option")).not_to_have_count(0)
+    values = page.locator("#users option").evaluate_all("options => options.map(option => option.value)")
+    assert all(value.startswith(known[:2]) for value in values)
+    page.locator("a[href='#rank-2']").click()
+    expect(page.locator("#rank-2")).to_have_attribute("open", "")
+    expect(page.locator("#rank-1")).not_to_have_attribute("open", "")

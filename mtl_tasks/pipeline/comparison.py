@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
+from mtl_tasks.pipeline.changes import SettingRow, setting_rows, settings_of
 from mtl_tasks.pipeline.past_runs import PastRun
 from mtl_tasks.report.labels import in_order, metric
-from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.drift import DriftReport
 from mtl_tasks.store.documents.measurements import Measurement, TaskMeasurements
@@ -32,19 +32,6 @@ class MetricRow:
         measured = {"first": self.first, "second": self.second, "difference": self.difference}
         values = {name: None if one is None else one.to_json() for name, one in measured.items()}
         return {"task": self.task, "metric": self.metric, **values}
-
-
-@dataclass(frozen=True)
-class SettingRow:
-    """A setting that differs, None where a run lacks it; nested keys are joined by dots."""
-
-    setting: str
-    first: Any
-    second: Any
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form."""
-        return {"setting": self.setting, "first": self.first, "second": self.second}
 
 
 @dataclass(frozen=True)
@@ -84,14 +71,9 @@ def compare_runs(store: Store, first: PastRun, second: PastRun) -> Comparison:
         first,
         second,
         list(_metric_rows(first.metrics, second.metrics)),
-        list(_setting_rows(_settings(first), _settings(second))),
+        list(setting_rows(settings_of(first.entry), settings_of(second.entry))),
         _compare_rows(store, first, second),
     )
-
-
-def _settings(run: PastRun) -> dict[str, Any]:
-    """Return the scenario document of a run, with former names of keys replaced."""
-    return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
 
 
 def _metric_rows(first: TaskMeasurements, second: TaskMeasurements) -> Iterator[MetricRow]:
@@ -124,18 +106,3 @@ def _compare_rows(store: Store, first: PastRun, second: PastRun) -> DriftReport:
             return incomparable(f"the run of {run.entry.as_of} was made before distributions were recorded")
         records.append(record)
     return compare_records(*records)
-
-
-def _setting_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[SettingRow]:
-    mine, other = dict(_flat(first)), dict(_flat(second))
-    for name in sorted({*mine, *other}):
-        if mine.get(name) != other.get(name):
-            yield SettingRow(name, mine.get(name), other.get(name))
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

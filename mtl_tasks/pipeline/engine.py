@@ -45,6 +45,7 @@ PRESENTATION = (
     "onboarding",
     "report",
     "pipeline/artifact_states.py",
+    "pipeline/changes.py",
     "pipeline/comparison.py",
     "pipeline/compress.py",
     "pipeline/delivery.py",

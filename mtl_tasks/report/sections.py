@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +12,20 @@ from markupsafe import Markup
 
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.metrics.catalog import Metric
-from mtl_tasks.report import charts, labels
-from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
-from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
+from mtl_tasks.report import charts, curve_charts, expectation_text, labels
+from mtl_tasks.report.document import FLOOR, FUSION, RunDocument, models_in_order
+from mtl_tasks.store.documents.data import ExpectationResult, ReadFile, StageUsage, WindowRows
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
 from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceCalibration, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.lists import ImpressionsDocument, RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Sharing, TaskDescription, TaskExplanation, TaskFusion
-from mtl_tasks.store.documents.verdict import RuleResult
+from mtl_tasks.store.documents.versus_champion import TaskVersusChampion
 
 _SHOWN_SOURCES = 40
 _SHOWN_SHIFTS = 10
+_LEAST_PSI = 0.001  # where the scale of a shift begins
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,13 @@ class Column:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """Metrics of a slice by model."""
+    """Metrics of a slice by model, the fusion first; ``gain`` is the primary metric's over the champion."""
 
     name: str
     rows: int
     models: Mapping[str, Measurements]
     metrics: list[Column]
+    gain: Measurement | None
 
 
 @dataclass(frozen=True)
@@ -71,19 +74,8 @@ class TaskSection:
     calibration: Markup | None
     slice_calibration: Mapping[str, SliceCalibration]
     bins: Sequence[CalibrationPoint]
-
-
-@dataclass(frozen=True)
-class RuleRow:
-    """A rule of the gate, with the positions of its figures on its own scale, 0 to 100; None without a value."""
-
-    result: RuleResult
-    bar: Mapping[str, float] | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the rule passed."""
-        return self.result.passed
+    curves: list[Markup]
+    versus: TaskVersusChampion | None
 
 
 @dataclass(frozen=True)
@@ -119,10 +111,27 @@ class ImpressionsTable:
 
 @dataclass(frozen=True)
 class DriftRow:
-    """A shift, with its share of a full bar."""
+    """A shift, with its share of a full bar on a logarithmic scale."""
 
     shift: Shift
     share: float
+
+
+@dataclass(frozen=True)
+class PsiScale:
+    """A logarithmic scale of the population stability index.
+
+    Attributes
+    ----------
+    low, high
+        Its ends.
+    marks
+        Positions, 0 to 1, of the limits of a small and of a large shift.
+    """
+
+    low: float
+    high: float
+    marks: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -131,9 +140,19 @@ class DriftTable:
 
     title: str
     problem: str | None
+    scale: PsiScale
     rows: list[DriftRow]
     left_out: list[Shift]
     unmatched: Sequence[Variable]
+
+
+@dataclass(frozen=True)
+class ExpectationRow:
+    """A check of the log in words."""
+
+    check: ExpectationResult
+    sentence: str
+    seen: str
 
 
 @dataclass(frozen=True)
@@ -223,6 +242,7 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
     bins = document.evaluation.calibration.get(name, ())
     weights = document.weights(name)
     slices = document.evaluation.slices.get(name, {})
+    versus = None if document.versus_champion is None else document.versus_champion.tasks.get(name)
     return TaskSection(
         name=name,
         described=document.scenario.tasks[name].described,
@@ -230,14 +250,32 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
         models=models,
         metrics=_columns(metrics, models),
         differences=_differences(name, evaluation.versus_floor, metrics),
-        slices=[_slice(label, part, metrics) for label, part in slices.items()],
+        slices=[_slice(label, part, metrics, _gain_of(versus, label)) for label, part in slices.items()],
         fusion=fusion,
         weights=charts.weights(weights, f"{name}: fusion weights") if weights else None,
         candidates=_candidates(fusion),
         calibration=charts.calibration(bins, f"{name}: calibration") if bins else None,
         slice_calibration=document.evaluation.slice_calibration.get(name, {}),
         bins=bins,
+        curves=_curves(document, name),
+        versus=versus,
     )
+
+
+def _curves(document: RunDocument, name: str) -> list[Markup]:
+    """Return the charts of a task's curves; empty for a run from before they were kept."""
+    curves = None if document.curves is None else document.curves.tasks.get(name)
+    if curves is None:
+        return []
+    drawn = [curve_charts.by_day(curves.by_day, f"{name}: {curves.by_day.metric} by day")]
+    if curves.predicted:
+        title = f"{name}: predicted and actual, residuals"
+        drawn.append(curve_charts.regression(curves.predicted, curves.scores, "label points", title))
+    else:
+        if curves.roc:
+            drawn.append(curve_charts.discrimination(curves, f"{name}: ROC, precision and recall, lift"))
+        drawn.append(curve_charts.scores(curves.scores, f"{name}: predictions by class"))
+    return drawn
 
 
 def _differences(task: str, versus_floor: Mapping[str, Measurements], metrics: list[str]) -> Markup | None:
@@ -249,15 +287,27 @@ def _columns(names: list[str], models: Mapping[str, Measurements]) -> list[Colum
     return [Column(name, labels.metric(name), labels.best(models, name)) for name in names]
 
 
-def _slice(label: str, part: SliceEvaluation, metrics: list[str]) -> SliceTable:
-    models = {**part.members, FUSION: part.fusion}
-    return SliceTable(label.replace("_", " "), part.rows, models, _columns(metrics, models))
+def _slice(label: str, part: SliceEvaluation, metrics: list[str], gain: Measurement | None) -> SliceTable:
+    models = {FUSION: part.fusion, **models_in_order(part.members)}
+    return SliceTable(label.replace("_", " "), part.rows, models, _columns(metrics, models), gain)
+
+
+def _gain_of(versus: TaskVersusChampion | None, label: str) -> Measurement | None:
+    """Return the gain of a slice's primary metric over the champion."""
+    found = {} if versus is None else versus.slices.get(label, {})
+    return next((pair.gain for pair in found.values()), None)
 
 
 def _candidates(fusion: TaskFusion) -> list[Candidate]:
     """Return the blend losses, best first, with the chosen one marked."""
     ordered = sorted(fusion.blend_loss.items(), key=lambda pair: (pair[1] is None, pair[1]))
     return [Candidate(labels.candidate_title(name), loss, name == fusion.candidate) for name, loss in ordered]
+
+
+def expectation_rows(document: RunDocument) -> list[ExpectationRow]:
+    """Return the checks of the log as sentences, failed ones first."""
+    checks = sorted(document.validation.expectations, key=lambda check: check.success)
+    return [ExpectationRow(check, expectation_text.sentence(check), expectation_text.seen(check)) for check in checks]
 
 
 def ranking_table(document: RunDocument) -> RankingTable:
@@ -280,21 +330,6 @@ def _impressions(document: ImpressionsDocument) -> ImpressionsTable:
     return ImpressionsTable(document, _columns(names, models), models)
 
 
-def rule_rows(document: RunDocument) -> list[RuleRow]:
-    """Return the rules of the gate."""
-    return [RuleRow(rule, _rule_bar(rule)) for rule in document.verdict.rules]
-
-
-def _rule_bar(rule: RuleResult) -> dict[str, float] | None:
-    if rule.value is None:
-        return None
-    figures = {"value": rule.value, "low": rule.low, "high": rule.high, "limit": rule.limit}
-    known = {part: figure for part, figure in figures.items() if figure is not None}
-    first, last = min(known.values()), max(known.values())
-    width = (last - first) or 1.0
-    return {part: round(8 + 84 * (value - first) / width, 1) for part, value in known.items()}
-
-
 def drift_tables(drift: Drift | None) -> list[DriftTable]:
     """Return the largest shifts of each comparison."""
     if drift is None:
@@ -309,9 +344,18 @@ def drift_tables(drift: Drift | None) -> list[DriftTable]:
 def _largest(title: str, problem: str | None, compared: Shifts) -> DriftTable:
     features = compared.of_group("features")
     others = [shift for shift in compared.shifts if shift.group != "features"]
-    # A full bar is a large shift. On a scale up to the largest one, all others would look like none.
-    rows = [DriftRow(shift, min(1.0, shift.psi / labels.SHIFTED[1])) for shift in [*others, *features[:_SHOWN_SHIFTS]]]
-    return DriftTable(title, problem, rows, features[_SHOWN_SHIFTS:], compared.unmatched)
+    shown = [*others, *features[:_SHOWN_SHIFTS]]
+    # On a linear scale up to the largest shift, all others would look like none.
+    high = max([2 * labels.SHIFTED[1], *(shift.psi for shift in shown)])
+    marks = tuple(_log_position(limit, high) for limit in labels.SHIFTED)
+    rows = [DriftRow(shift, _log_position(shift.psi, high)) for shift in shown]
+    scale = PsiScale(_LEAST_PSI, high, marks)
+    return DriftTable(title, problem, scale, rows, features[_SHOWN_SHIFTS:], compared.unmatched)
+
+
+def _log_position(psi: float, high: float) -> float:
+    """Return the position of an index between ``_LEAST_PSI`` and ``high`` on a logarithmic scale, 0 to 1."""
+    return math.log(max(psi, _LEAST_PSI) / _LEAST_PSI) / math.log(high / _LEAST_PSI)
 
 
 def window_rows(document: RunDocument) -> list[WindowRow]:

@@ -50,7 +50,7 @@ def print_summary(document: RunDocument, console: Console) -> None:
         by = "" if document.rank is None else f"ordered by {labels.list_title(document.rank.chosen)}; "
         _show(console, f"Recommendations ({by}utility: {scenario.utility}{since})", _people(document))
     else:
-        _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
+        _say(console, f"\nRecommendations: none, {document.why_no_lists}.", style="dim")
     _say(console, f"\nReport: {document.report}")
 
 
@@ -264,12 +264,6 @@ def _stages(stages: Sequence[StageUsage]) -> Table:
     table.add_section()
     table.add_row("all", *_costs(seconds, cpu_seconds, peak), "", style="bold")
     return table
-
-
-def _why_no_lists(document: RunDocument) -> str:
-    if document.standing in ("promoted", "approved", "forced"):
-        return "none were made with this run"
-    return f"only promoted runs make recommendations, and this one is: {document.standing}"
 
 
 def _people(document: RunDocument) -> Table:

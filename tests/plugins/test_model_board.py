@@ -167,7 +167,7 @@ def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
     shared = reader.get(f"{path}?member=shared_tail").text
     assert "shared_tail, rating: learning curve" in shared
     assert "als, rating: feature importance" not in shared
-    assert f'{path}?member=als#learning">als</a>' in shared
+    assert f'{path}?member=als#members">als</a>' in shared
     assert "als, rating: feature importance" in reader.get(f"{path}?member=als").text
     assert reader.get(f"{path}?member=nobody").status_code == 422
 

@@ -263,10 +263,10 @@ def order_sentences(scenario: Scenario, chosen: str) -> list[str]:
         if negatives is not None and negatives.how == "sampled":
             power = "" if negatives.power == 1 else f" to the power {negatives.power:g}"
             said.append(
-                f"In it, {name} is the odds p / (1 − p) of the prediction p, times the number of the item's positive "
-                f"interactions in the last 7 days (plus {RARE:g}){power}: negatives were drawn by popularity, so p "
-                "alone is relative to popularity (log-Q correction). A popular item of 8 % can be above a rare one "
-                "of 75 %."
+                f"In utility, {name} is the odds p / (1 − p) of the prediction p, times the number of the item's "
+                f"positive interactions in the last 7 days (plus {RARE:g}){power}: negatives were drawn by popularity, "
+                "so p alone is relative to popularity (log-Q correction). A popular item of 8 % can be above a rare "
+                "one of 75 %."
             )
     return said
 

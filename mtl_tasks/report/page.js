@@ -99,7 +99,7 @@
 
   // Only what scrolls needs a stop of the Tab key.
   const scrollers = [...document.querySelectorAll("main .scroll, main figure, main pre, .toc")];
-  const markScrollers = () => scrollers.forEach((part) => { if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0; else part.removeAttribute("tabindex"); });
+  const markScrollers = () => scrollers.forEach((part) => { if (part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1) part.tabIndex = 0; else part.removeAttribute("tabindex"); });
 
   const follow = () => {
     const links = new Map([...document.querySelectorAll(".toc a")].map((link) => [link.hash.slice(1), link]));

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mtl_tasks.report import charts, labels, sections
+from mtl_tasks.report import charts, data_tables, labels, sections
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
 from mtl_tasks.report.overview import overview
 
@@ -46,18 +46,18 @@ def page_context(
         "document": document,
         "tasks": [sections.task_section(document, name) for name in document.evaluation.tasks],
         "ranking": sections.ranking_table(document),
-        "drift": sections.drift_tables(document.drift),
+        "drift": data_tables.drift_tables(document.drift),
         "timeline": charts.timeline(document.windows, document.as_of),
-        "windows": sections.window_rows(document),
+        "windows": data_tables.window_rows(document),
         "overview": overview(document),
-        "expectations": sections.expectation_rows(document),
+        "expectations": data_tables.expectation_rows(document),
         "order": labels.order_sentences(document.scenario, _chosen(document)),
         "artifacts": artifacts,
         "links": {"champion": "", "compare": "", **(links or {})},
         "learning": sections.member_panels(document, member),
-        "stages": sections.stage_table(document.stages),
-        "quarantined": sections.bars(document.validation.quarantined),
-        "sources": sections.source_table(document.resolve.sources),
+        "stages": data_tables.stage_table(document.stages),
+        "quarantined": data_tables.bars(document.validation.quarantined),
+        "sources": data_tables.source_table(document.resolve.sources),
         "command": sections.run_command(document),
         "scenario_text": yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "other_members": {},

@@ -13,7 +13,7 @@ from mtl_tasks.report import labels
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.report.overview import SHOWN_RULES, MetricRow, Overview, overview
 from mtl_tasks.report.terminal_details import print_details
-from mtl_tasks.report.terminal_tables import plain_table, say, show
+from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.measurements import Measurement
 
 _STYLES: Final = {"better": "green", "worse": "red"}
@@ -39,9 +39,9 @@ def print_summary(document: RunDocument, console: Console, *, verbose: bool = Fa
     _print_lists(document, console)
     _print_drift_line(document, console)
     if changed := _changed(document):
-        say(console, changed)
+        say_wrapped(console, changed)
     for line in _cost(document, seen):
-        say(console, line)
+        say_wrapped(console, line)
     if verbose:
         print_details(document, console)
     say(console, f"\nReport: {document.report}{'' if verbose else ' (--verbose prints all tables)'}")
@@ -65,8 +65,8 @@ def _print_verdict(document: RunDocument, seen: Overview, console: Console, *, a
     shown = [row for row in rows if all_rules or len(rows) <= SHOWN_RULES or not row.passed]
     lines = [(row.passed, row.sentence) for row in shown]
     for passed, sentence in lines if rows else [(accepted, reason) for reason in verdict.reasons]:
-        mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
-        console.print(mark.append(sentence, style="default"), soft_wrap=True)
+        mark, style = ("  ✓ ", "green") if passed else ("  ✗ ", "red")
+        say_wrapped(console, sentence, mark=mark, mark_style=style)
 
 
 def _measured(seen: Overview) -> Table:
@@ -117,9 +117,10 @@ def _print_lists(document: RunDocument, console: Console) -> None:
     rank = document.rank
     if rank is not None:
         chosen = f"Ordered by {labels.list_title(rank.chosen)}: {labels.with_minus(rank.note)}."
-        say(console, f"\n{chosen}", style="yellow" if rank.degraded else "")
+        say(console, "")
+        say_wrapped(console, chosen, style="yellow" if rank.degraded else "")
     if not document.sample:
-        say(console, f"Recommendations: none, {document.why_no_lists}.")
+        say_wrapped(console, f"Recommendations: none, {document.why_no_lists}.")
 
 
 def _print_drift_line(document: RunDocument, console: Console) -> None:
@@ -135,7 +136,7 @@ def _print_drift_line(document: RunDocument, console: Console) -> None:
     elif champion.shifts:
         worst = max(champion.shifts, key=lambda shift: shift.psi)
         size = f"PSI {labels.number(worst.psi, 3)}, {labels.shift_words(worst.psi)}"
-        say(console, f"Drift since the champion of {champion.as_of}: at most {size} ({worst.group}, {worst.name}).")
+        say_wrapped(console, f"Drift since the champion of {champion.as_of}: at most {size} ({worst.name}).")
 
 
 def _changed(document: RunDocument) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
-from mtl_tasks.report.terminal_tables import plain_table, say, show
+from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.data import StageUsage
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.measurements import Measurement
@@ -42,7 +42,7 @@ def print_details(document: RunDocument, console: Console) -> None:
         since = "" if document.accepted else f", made before the run was: {document.outcome}"
         show(console, f"Recommendations{since}", _people(document))
         for sentence in labels.order_sentences(scenario, "utility" if document.rank is None else document.rank.chosen):
-            say(console, sentence, style="dim")
+            say_wrapped(console, sentence, style="dim")
 
 
 def _metrics(document: RunDocument, task: str) -> Table:

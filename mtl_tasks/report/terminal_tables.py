@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +13,14 @@ from rich.text import Text
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a line, which the terminal may wrap."""
     console.print(Text(text, style=style), soft_wrap=True)
+
+
+def say_wrapped(console: Console, text: str, style: str = "", mark: str = "", mark_style: str = "") -> None:
+    """Print a sentence in lines of the terminal's width, indented under its mark."""
+    first, *rest = textwrap.wrap(text, max(20, console.width - len(mark))) or [""]
+    console.print(Text(mark, style=mark_style).append(first, style=style or "default"), soft_wrap=True)
+    for line in rest:
+        say(console, " " * len(mark) + line, style=style)
 
 
 def show(console: Console, title: str, table: Table) -> None:

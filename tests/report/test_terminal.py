@@ -43,15 +43,14 @@ def test_the_summary_of_many_tasks_is_one_screen_too() -> None:
 
 
 def test_all_tables_fit_a_hundred_columns() -> None:
-    tables = [line for line in printed(verbose=True).splitlines() if "log-Q" not in line]
-    assert max(len(line) for line in tables) <= 100
+    assert max(len(line) for line in printed(verbose=True).splitlines()) <= 100
 
 
 @pytest.mark.parametrize("count", [2, 7])
 def test_six_members_and_many_tasks_fit_too(count: int) -> None:
     tasks = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")[:count]
     text = shown(wide_document(tasks), verbose=True)
-    assert max(len(line) for line in text.splitlines() if "log-Q" not in line) <= 100
+    assert max(len(line) for line in text.splitlines()) <= 100
     assert "…" not in text  # nothing was cut off
     assert "0.50 shared_tail, 0.10 popularity, 0.10 als" in text
     for task in tasks:
@@ -89,7 +88,7 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "rating     RMSE ↓                1.5790 ±0.0158              +0.0680*     1.5890       +0.0100*",
         "lists      NDCG ↑                0.1180 ±0.0118              +0.0120*     0.1150        +0.0030",
         "Ordered by softmax of a few scores: softmax had the best NDCG at 10",
-        "Drift since the champion of 2013-08-18: at most PSI 0.310, large (features, user_x_item.rating.factors).",
+        "Drift since the champion of 2013-08-18: at most PSI 0.310, large (user_x_item.rating.factors).",
         "Changed since the champion of 2013-08-18: 1 setting, 1 library, code, data.",
         "Cost: 2 min 22 s in all stages, 3 min 28 s of CPU, at most 1.2 GiB.",
         "Longest: member:independent 1 min 14 s, recommend 21.7 s, features 18.3 s.",
@@ -106,7 +105,7 @@ def test_summary_tells(expected: str) -> None:
         "1.5790 (+0.0680)*",
         "1.7020 (−0.0550)*",
         "weighted   0.93 independent, 0.07 popularity       1.5800   none",
-        "popular, last 7 days   0.106 ±0.011",
+        "popular, last 7 days      0.106 ±0.011",
         "18.1 % of the items they took",
         "features      user_x_item.rating.factors   0.310       0.001",
         "member:independent",
@@ -165,7 +164,7 @@ def test_of_many_rules_only_the_failed_ones_are_in_the_summary() -> None:
 
 def test_narrow_terminals_lose_nothing_of_the_verdict() -> None:
     reason = "purchase AUC is 0.6912, below 0.70, on 71,760 rows of test."
-    assert reason in printed("reject", width=60)
+    assert reason in " ".join(printed("reject", width=60).split())
 
 
 def result(reused: bool) -> StageResult:

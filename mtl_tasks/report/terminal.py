@@ -80,7 +80,12 @@ def _measured(seen: Overview) -> Table:
         table.add_column("gain over it", no_wrap=True, justify="right")
     before = ""
     for row in seen.metrics:
-        cells = [row.group if row.group != before else "", row.shown.heading, _value(row.own), _gain(row.over_floor)]
+        cells: list[str | Text] = [
+            row.group if row.group != before else "",
+            row.shown.heading,
+            _value(row.own),
+            _gain(row.over_floor),
+        ]
         table.add_row(*cells, *(_beside(row) if seen.paired else ()))
         before = row.group
     return table

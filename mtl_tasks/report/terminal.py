@@ -35,7 +35,7 @@ def print_summary(document: RunDocument, console: Console, *, verbose: bool = Fa
     say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}{made}", style="dim")
     _print_verdict(document, seen, console, all_rules=verbose)
     show(console, "On the test window", _measured(seen))
-    say(console, _reading(seen), style="dim")
+    say_wrapped(console, _reading(seen), style="dim")
     _print_lists(document, console)
     _print_drift_line(document, console)
     if changed := _changed(document):

@@ -62,7 +62,7 @@ def compress(
         return
     _print_frontier(frontier)
     if document is not None:
-        present(document, as_json)
+        present(document, as_json, verbose=verbose)
 
 
 def _print_frontier(frontier: Frontier) -> None:

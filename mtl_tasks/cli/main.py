@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
@@ -135,8 +136,9 @@ def run(
         load_scenario(scenario, dict(overrides))  # a wrong name is reported before a wrong date
         token = now().isoformat() if force else None
         asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key())
+        progress.expect(_past_seconds(asked.store, scenario))
         document = run_pipeline(asked, progress, overrides)
-    present(document, as_json)
+    present(document, as_json, verbose=verbose)
 
 
 @app.command()
@@ -155,7 +157,7 @@ def show(
         from mtl_tasks.pipeline.past_documents import shown_document
 
         document = shown_document(*_chosen(scenario, as_of, run, store))
-    present(document, as_json)
+    present(document, as_json, verbose=verbose)
 
 
 @app.command()
@@ -181,7 +183,7 @@ def explain(
     if as_json:
         print_json(explanation.to_json())
         return
-    from mtl_tasks.report.terminal import print_explanation
+    from mtl_tasks.report.terminal_explanation import print_explanation
 
     print_explanation(explanation, console())
 
@@ -307,3 +309,14 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
             err=True,
         )
     return opened, found
+
+
+def _past_seconds(store: Store, scenario: str) -> dict[str, float]:
+    """Return the seconds that each stage took in past runs; empty if they cannot be read, which the log says."""
+    from mtl_tasks.store.run_costs import read_costs
+
+    try:
+        return {stage: cost.seconds for stage, cost in read_costs(store, scenario).stages.items()}
+    except MtlError as error:
+        logging.getLogger(__name__).warning("the costs of past runs are not shown: %s", error)
+        return {}

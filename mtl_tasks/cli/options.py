@@ -42,7 +42,7 @@ Root = Annotated[
     Path, typer.Option("--root", metavar="FOLDER", help="The project folder; other relative paths start there.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what each stage does, and print all tables.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Run every stage again as a separate run; existing artifacts stay.")
 ]

@@ -17,11 +17,11 @@ def stdout_kept_clean() -> contextlib.redirect_stdout[Any]:
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def present(document: RunDocument, as_json: bool) -> None:
+def present(document: RunDocument, as_json: bool, *, verbose: bool) -> None:
     """Print a run's document, as tables or as one JSON object."""
     if as_json:
         print_json(document.to_json())
         return
     from mtl_tasks.report.terminal import print_summary
 
-    print_summary(document, console())
+    print_summary(document, console(), verbose=verbose)

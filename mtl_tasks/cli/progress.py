@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,6 +25,12 @@ class StageProgress:
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
         )
         self._task = self._progress.add_task("loading")
+        self._expected: dict[str, float] = {}
+        self._left: dict[str, float] = {}
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Show the share done and the time left, from the seconds that each stage took in past runs."""
+        self._expected, self._left = dict(seconds), dict(seconds)
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[StageProgress]:
@@ -35,10 +41,19 @@ class StageProgress:
     def __call__(self, stage: str, result: StageResult | None) -> None:
         """Show that a stage began (no result yet) or ended."""
         if result is None:
-            self._progress.reset(self._task, description=stage)
+            self._progress.reset(self._task, description=f"{stage}{self._outlook()}")
             return
+        self._left.pop(stage, None)
         took = "reused" if result.reused else labels.duration(result.seconds)
         line = Text.assemble(("✓ ", "green"), f"{stage:<20} {took:>12}")
         if not result.reused:
             line.append(f"{result.peak_rss_mb:>9,.0f} MiB", style="dim")
+        line.append(self._outlook(), style="dim")
         self._console.print(line)
+
+    def _outlook(self) -> str:
+        """Return the share done and the time left; empty without past runs and after the last stage."""
+        total, left = sum(self._expected.values()), sum(self._left.values())
+        if not total or not self._left:
+            return ""
+        return f"  {labels.percent(1 - left / total, 0)}, about {labels.duration(round(left))} left, as in past runs"

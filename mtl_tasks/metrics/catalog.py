@@ -42,6 +42,8 @@ class Metric:
         Whether it is the square root of that mean.
     ranked
         Function of the ranked rows and their weights, for a metric that is not a mean of losses.
+    explanation
+        The metric in one sentence, for readers who do not know it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Metric:
     root: bool = False
     ranked: Callable[[Ranking, Values], float] | None = None
     digits: int = 4
+    explanation: str = ""
 
     @property
     def arrow(self) -> str:
@@ -69,11 +72,57 @@ class Metric:
 
 # In the order in which they are shown; the first of a kind is its primary metric.
 _METRICS: Final = (
-    Metric("rmse", "RMSE", "label points", -1, "regression", gain_unit=True, loss=squared_error, root=True),
-    Metric("mae", "MAE", "label points", -1, "regression", gain_unit=True, loss=absolute_error),
-    Metric("auc", "AUC", "0.5 is chance", 1, "binary", share=True, ranked=area_under_roc),
-    Metric("pr_auc", "PR-AUC", "chance: the positive share", 1, "binary", share=True, ranked=average_precision),
-    Metric("log_loss", "Log loss", "nats a row", -1, "binary", gain_unit=True, loss=log_loss),
+    Metric(
+        "rmse",
+        "RMSE",
+        "label points",
+        -1,
+        "regression",
+        gain_unit=True,
+        loss=squared_error,
+        root=True,
+        explanation="Root of the mean squared error: large errors count more than small ones",
+    ),
+    Metric(
+        "mae",
+        "MAE",
+        "label points",
+        -1,
+        "regression",
+        gain_unit=True,
+        loss=absolute_error,
+        explanation="Mean absolute error: the average distance between prediction and label",
+    ),
+    Metric(
+        "auc",
+        "AUC",
+        "0.5 is chance",
+        1,
+        "binary",
+        share=True,
+        ranked=area_under_roc,
+        explanation="Probability that a positive row has a higher prediction than a negative one",
+    ),
+    Metric(
+        "pr_auc",
+        "PR-AUC",
+        "chance: the positive share",
+        1,
+        "binary",
+        share=True,
+        ranked=average_precision,
+        explanation="Average precision: mean share of positives above each positive row",
+    ),
+    Metric(
+        "log_loss",
+        "Log loss",
+        "nats a row",
+        -1,
+        "binary",
+        gain_unit=True,
+        loss=log_loss,
+        explanation="Mean of minus the logarithm of the probability that was given to the label",
+    ),
     Metric(
         "calibration_error",
         "Calibration error",
@@ -83,21 +132,128 @@ _METRICS: Final = (
         share=True,
         gain_unit=True,
         ranked=calibration_error,
+        explanation="Mean gap between predicted probability and observed share, over ten bins of equal size",
     ),
-    Metric("ndcg", "NDCG", "0 to 1", 1, "lists", share=True),
-    Metric("recall", "Recall", "share of what was taken", 1, "lists", share=True),
-    Metric("map", "MAP", "0 to 1", 1, "lists", share=True),
-    Metric("coverage", "Coverage", "share of the items", 1, "lists", share=True),
-    Metric("mrr", "MRR", "0 to 1", 1, "lists", share=True),
-    Metric("hit_rate", "Hit rate", "share of the lists", 1, "lists", share=True),
-    Metric("precision", "Precision", "share of the list", 1, "lists", share=True),
-    Metric("novelty", "Novelty", "bits an item", 1, "lists", gain_unit=True, digits=2),
-    Metric("diversity", "Diversity", "1 − cosine", 1, "lists"),
-    Metric("popularity_bias", "Popularity bias", "mean percentile", -1, "lists", share=True),
-    Metric("gini", "Gini of exposure", "0 is equal", -1, "lists", share=True),
-    Metric("gauc", "GAUC", "0.5 is chance", 1, "impressions", share=True),
-    Metric("impression_ndcg", "NDCG of impressions", "0 to 1", 1, "impressions", share=True),
-    Metric("snips", "SNIPS", "mean label", 1, "impressions", gain_unit=True),
+    Metric(
+        "ndcg",
+        "NDCG",
+        "0 to 1",
+        1,
+        "lists",
+        share=True,
+        explanation="Discounted gain of the list over that of the best possible list: high ranks count more",
+    ),
+    Metric(
+        "recall",
+        "Recall",
+        "share of what was taken",
+        1,
+        "lists",
+        share=True,
+        explanation="Share of the items that the user took afterward that are in the list",
+    ),
+    Metric(
+        "map",
+        "MAP",
+        "0 to 1",
+        1,
+        "lists",
+        share=True,
+        explanation="Mean over the taken items of the precision at their rank",
+    ),
+    Metric(
+        "coverage",
+        "Coverage",
+        "share of the items",
+        1,
+        "lists",
+        share=True,
+        explanation="Share of the catalog's items that are in any list",
+    ),
+    Metric(
+        "mrr", "MRR", "0 to 1", 1, "lists", share=True, explanation="Mean of one over the rank of the first taken item"
+    ),
+    Metric(
+        "hit_rate",
+        "Hit rate",
+        "share of the lists",
+        1,
+        "lists",
+        share=True,
+        explanation="Share of the lists with a taken item",
+    ),
+    Metric(
+        "precision",
+        "Precision",
+        "share of the list",
+        1,
+        "lists",
+        share=True,
+        explanation="Share of the list's items that the user took afterward",
+    ),
+    Metric(
+        "novelty",
+        "Novelty",
+        "bits an item",
+        1,
+        "lists",
+        gain_unit=True,
+        digits=2,
+        explanation="Mean of minus the binary logarithm of an item's share of all interactions: rare items count more",
+    ),
+    Metric(
+        "diversity",
+        "Diversity",
+        "1 − cosine",
+        1,
+        "lists",
+        explanation="Mean of one less the cosine of the factors of two items of a list",
+    ),
+    Metric(
+        "popularity_bias",
+        "Popularity bias",
+        "mean percentile",
+        -1,
+        "lists",
+        share=True,
+        explanation="Mean popularity percentile of the list's items: 1 is the most popular item",
+    ),
+    Metric(
+        "gini",
+        "Gini of exposure",
+        "0 is equal",
+        -1,
+        "lists",
+        share=True,
+        explanation="Inequality of how often items are listed: 0 if equally often, 1 if one item is all",
+    ),
+    Metric(
+        "gauc",
+        "GAUC",
+        "0.5 is chance",
+        1,
+        "impressions",
+        share=True,
+        explanation="Area under the ROC curve within a user's day, averaged over these groups",
+    ),
+    Metric(
+        "impression_ndcg",
+        "NDCG of impressions",
+        "0 to 1",
+        1,
+        "impressions",
+        share=True,
+        explanation="NDCG of the order of what one user was shown on one day",
+    ),
+    Metric(
+        "snips",
+        "SNIPS",
+        "mean label",
+        1,
+        "impressions",
+        gain_unit=True,
+        explanation="Estimated mean label of the model's first choices, from exposures at random",
+    ),
 )
 CATALOG: Final[dict[str, Metric]] = {metric.name: metric for metric in _METRICS}
 PER_USER: Final = ("ndcg", "recall", "map")  # metrics of one user's list; coverage is of all lists

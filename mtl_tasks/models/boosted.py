@@ -281,8 +281,9 @@ class BoostedMember(Member):
         """See :class:`Member`."""
         tasks = {
             task: {
-                "note": f"{self.note}, {len(trees.boosters)} seed(s), rounds chosen on tune: {self._rounds(trees)}",
+                "note": f"{self.note}, {_seeds(len(trees.boosters))}; rounds chosen on tune",
                 "rounds": trees.rounds[0],
+                "rounds_by_seed": list(trees.rounds),
                 "curve": asdict(trees.curve) if trees.curve else None,
                 "importance": trees.importance(),
             }
@@ -291,9 +292,14 @@ class BoostedMember(Member):
         sharing = asdict(self.sharing) if self.sharing else None
         return {"kind": self.kind, "device": self._device, "tasks": tasks, "sharing": sharing}
 
-    @staticmethod
-    def _rounds(trees: TaskTrees) -> str:
-        return ", ".join(str(count) for count in trees.rounds)
+
+def _seeds(count: int) -> str:
+    """Return a number of seeds in words.
+
+    >>> _seeds(1), _seeds(3)
+    ('1 seed', '3 seeds averaged')
+    """
+    return "1 seed" if count == 1 else f"{count} seeds averaged"
 
 
 def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:

@@ -187,7 +187,7 @@ def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     seeds = theirs.boosting.seeds
     if seeds != ours.boosting.seeds:
         raise ConfigError(
-            f"boosting.warm_start: {where} has {seeds} seed(s) a task and boosting.seeds is {ours.boosting.seeds}: "
+            f"boosting.warm_start: {where} has boosting.seeds {seeds}, and this scenario {ours.boosting.seeds}: "
             "set boosting.seeds alike, or boosting.warm_start to 'none'"
         )
 

@@ -11,9 +11,9 @@ from typing import Any, Final, TypeVar
 from mtl_tasks.core.documents import StoredDocument
 from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
+from mtl_tasks.pipeline.changes import flattened, settings_of
 from mtl_tasks.pipeline.past_runs import PastRun
 from mtl_tasks.report.labels import in_order, list_title, metric
-from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.drift import DriftReport
@@ -142,7 +142,7 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
         slices=_rows([_slices(found) for found in evaluations], deciding=True),
         paired=paired,
         overlap=_overlap(store, runs, paired),
-        settings=_different([_settings(run) for run in runs]),
+        settings=_different([settings_of(run.entry) for run in runs]),
         origins=_different([_origin(store, run) for run in runs]),
         drift=[_drift(store, runs[0], run) for run in runs[1:]],
         problems=problems,
@@ -244,11 +244,6 @@ def _test_window(store: Store, run: PastRun) -> tuple[str, str] | None:
         return None
 
 
-def _settings(run: PastRun) -> dict[str, Any]:
-    """Return the scenario document of a run, with former names of keys replaced."""
-    return with_new_names(run.entry.scenario_document, f"run {run.entry.run_key[:12]}")[0]
-
-
 def _origin(store: Store, run: PastRun) -> dict[str, Any]:
     """Return what a run was made of: hashes of its code and of its stages' data, and versions of its libraries."""
     refs = run.entry.refs
@@ -266,17 +261,9 @@ def _origin(store: Store, run: PastRun) -> dict[str, Any]:
 
 def _different(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Return what is not alike in all documents, by name."""
-    flat = [dict(_flat(document)) for document in documents]
+    flat = [dict(flattened(document)) for document in documents]
     rows = ((name, tuple(one.get(name) for one in flat)) for name in sorted(_united(flat)))
     return [Difference(name, values) for name, values in rows if any(value != values[0] for value in values)]
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in document.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _drift(store: Store, first: PastRun, second: PastRun) -> DriftReport:

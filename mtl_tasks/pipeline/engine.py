@@ -46,6 +46,7 @@ PRESENTATION = (
     "report",
     "pipeline/approval_form.py",
     "pipeline/artifact_states.py",
+    "pipeline/changes.py",
     "pipeline/comparison.py",
     "pipeline/compress.py",
     "pipeline/delivery.py",

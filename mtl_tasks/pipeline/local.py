@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mtl_tasks.core.days import AsOf, day_text
-from mtl_tasks.core.documents import validate
+from mtl_tasks.core.documents import StoredDocument, validate
 from mtl_tasks.evaluation.drift import read_record
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
+from mtl_tasks.pipeline.changes import champion_facts
 from mtl_tasks.pipeline.delivery import deliver_recommendations
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
 from mtl_tasks.pipeline.stages import build_stages, find_record, report_stage
 from mtl_tasks.pipeline.stages.inputs import RANK
+from mtl_tasks.pipeline.stages.judge import CURVES, VERSUS_CHAMPION
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import load_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.documents import read_document, read_part
+from mtl_tasks.store.documents.curves import Curves
 from mtl_tasks.store.documents.data import (
     Resolution,
     SampleUsers,
@@ -31,9 +34,11 @@ from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
+from mtl_tasks.store.documents.versus_champion import VersusChampion
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.sealing import StoreKey
 
+D = TypeVar("D", bound=StoredDocument)
 OnStage = Callable[[str, StageResult | None], None]
 
 
@@ -116,6 +121,7 @@ def build_document(
     split = artifacts["split"]
     entry, rulings, standing = known or _entered(run, artifacts["gate"].ref)
     members = {str(kind): artifacts[f"member:{kind}"] for kind in run.scenario.members}
+    verdict = read_document(artifacts["gate"], "verdict", Verdict)
     return RunDocument(
         scenario=run.scenario,
         as_of=run.as_of.iso,
@@ -128,7 +134,7 @@ def build_document(
         explain={kind: read_part(one, "explain", MemberExplanation) for kind, one in members.items()},
         fusion=read_part(artifacts["fuse"], "fusion", Fusion),
         evaluation=read_document(artifacts["evaluate"], "evaluation", Evaluation),
-        verdict=read_document(artifacts["gate"], "verdict", Verdict),
+        verdict=verdict,
         drift=_drift(artifacts),
         rank=read_document(artifacts[RANK], RANK, RankDocument) if RANK in artifacts else None,
         sample=read_part(artifacts["recommend"], "sample", SampleUsers) if "recommend" in artifacts else (),
@@ -137,7 +143,19 @@ def build_document(
         overrides=dict(overrides),
         standing=standing,
         rulings=[ruling.sentence(entry, rulings) for ruling in rulings],
+        curves=_kept(artifacts["evaluate"], CURVES, Curves),
+        champion=champion_facts(run.store, entry, verdict.champion),
+        versus_champion=_kept(artifacts["gate"], VERSUS_CHAMPION, VersusChampion),
+        made_at=artifacts["gate"].manifest["usage"].get("made_at"),
+        code=entry.code,
     )
+
+
+def _kept(artifact: Artifact, name: str, kind: type[D]) -> D | None:
+    """Return a document that earlier releases did not make, or that holds nothing."""
+    if f"{name}.json" not in artifact.names or artifact.json(name) is None:
+        return None
+    return read_document(artifact, name, kind)
 
 
 def _entered(run: Run, gate: Ref) -> tuple[RunRecord, list[Decision], str]:

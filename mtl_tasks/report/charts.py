@@ -21,7 +21,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mtl_tasks.report.document import FLOOR, FUSION
+from mtl_tasks.report.document import FLOOR, FUSION, models_in_order
 from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
 from mtl_tasks.report.points import ChampionPoint, RunPoint
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
@@ -36,7 +36,7 @@ _VARIABLES: Final[dict[str, str]] = {
     GRID: "grid",
     **{color: f"series-{number}" for number, color in enumerate(SERIES, start=1)},
 }
-_STYLE: Final[dict[Any, Any]] = {
+STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mtl_tasks",
     "font.family": "DejaVu Sans",
@@ -56,15 +56,15 @@ _STYLE: Final[dict[Any, Any]] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "text.color": INK,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
+    "xtick.bottom": False,  # the grid shows where a label belongs
+    "ytick.left": False,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": INK,
     "lines.linewidth": 1.6,
     "path.simplify_threshold": 0.5,
 }
 _WINDOW_COLORS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
-_WIDE, _NARROW = 10.3, 4.85  # inches; at the page's 100 pixels per inch these fill a card or half a card
+WIDE, NARROW = 10.3, 4.85  # inches; at the page's 100 pixels per inch these fill a card or half a card
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
 _SMOOTHING = 20  # a running mean spans 1/20 of a curve
@@ -88,10 +88,10 @@ def timeline(windows: Mapping[str, tuple[str, str]], as_of: str) -> Markup:
     windows
         Name to first and last day (``YYYY-MM-DD``, both inclusive).
     """
-    spans = {name: (_day(first), _day(last) + 1) for name, (first, last) in windows.items()}
-    limits = (min(first for first, _ in spans.values()), _day(as_of))
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_WIDE, 0.9 + 0.34 * len(windows))
+    spans = {name: (day_number(first), day_number(last) + 1) for name, (first, last) in windows.items()}
+    limits = (min(first for first, _ in spans.values()), day_number(as_of))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(WIDE, 0.9 + 0.34 * len(windows))
         for row, (name, (first, end)) in enumerate(spans.items()):
             axes.barh(row, end - first, left=first, height=0.62, color=_WINDOW_COLORS.get(name, MUTED))
             use = WINDOW_USES.get(name)
@@ -112,10 +112,10 @@ def timeline(windows: Mapping[str, tuple[str, str]], as_of: str) -> Markup:
 
 def differences(gains: Mapping[str, Measurements], names: Sequence[str], title: str) -> Markup:
     """Draw every model's gain over the baseline with its interval, one panel per metric; right of zero is better."""
-    models = list(gains)
+    models = list(models_in_order(gains))
     color = colors(models)
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDE, 0.85 + 0.3 * len(models)), layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDE, 0.85 + 0.3 * len(models)), layout="constrained")
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
         for axes, name in zip(panels, names, strict=True):
             for row, model in enumerate(models):
@@ -133,8 +133,8 @@ def differences(gains: Mapping[str, Measurements], names: Sequence[str], title: 
 def weights(members: Mapping[str, float], title: str) -> Markup:
     """Draw the weight of every member in a fusion."""
     color = colors(list(members))
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_NARROW, 0.75 + 0.3 * len(members))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(NARROW, 0.75 + 0.3 * len(members))
         axes.barh(list(members), list(members.values()), height=0.6, color=[color[member] for member in members])
         for row, value in enumerate(members.values()):
             axes.text(value + 0.015, row, f"{value:.2f}", va="center")
@@ -149,8 +149,8 @@ def weights(members: Mapping[str, float], title: str) -> Markup:
 def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
     """Draw observed against predicted rates, with the number of rows behind each point."""
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_NARROW, 4.0), layout="constrained")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(NARROW, 4.0), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         top = max([*predicted, *observed, 0.01]) * 1.08
         upper.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
@@ -170,8 +170,8 @@ def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
 
 def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> Markup:
     """Draw a metric by boosting round, or another step, on train and tune, with the best step marked."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_NARROW, 2.9)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(NARROW, 2.9)
         for name, losses, color in (("train", curve.train, MUTED), ("tune", curve.tune, SERIES[0])):
             rounds, values = _thinned(losses)
             axes.plot(rounds, values, color=color, label=name)
@@ -199,7 +199,7 @@ def importance(
         Feature, share in the trees that all tasks share, share in the task's own: drawn instead, as two-tone bars.
     """
     top = [(name, share, 0.0) for name, share in shares[:_TOP_FEATURES]] if split is None else split[:_TOP_FEATURES]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _feature_axes([name for name, _, _ in top], legend=split is not None)
         shared = [share for _, share, _ in top]
         axes.barh(range(len(top)), shared, height=0.68, color=SERIES[0], label="shared trees")
@@ -225,7 +225,7 @@ def effects(features: Sequence[FeatureEffect], unit: str, title: str, amount: st
         What they are.
     """
     top = features[:_TOP_FEATURES]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _feature_axes([effect.feature for effect in top], legend=True)
         for words, color in _DIRECTIONS.items():
             rows = [row for row, effect in enumerate(top) if _direction(effect.direction) == words]
@@ -243,8 +243,8 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: st
     """
     smooth = {pair.replace("|", " and "): _running_mean(values) for pair, values in cosines.items()}
     order = sorted(smooth, key=lambda pair: _mean(smooth[pair]))
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_WIDE, 3.0)
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(WIDE, 3.0)
         axes.axhline(0, color=INK, linewidth=1)
         _lines(axes, {pair: smooth[pair] for pair in order})
         axes.set_xlabel(step)
@@ -254,9 +254,9 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: st
 
 def task_weights(weights: Mapping[str, Sequence[float | None]], title: str, step: str = "boosting round") -> Markup:
     """Draw each task's weight in what the tasks share by ``step``."""
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_WIDE, 2.6)
-        _lines(axes, {task: _plain(values) for task, values in weights.items()})
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(WIDE, 2.6)
+        _lines(axes, {task: plain(values) for task, values in weights.items()})
         axes.set_xlabel(step)
         axes.set_ylabel("weight")
         axes.set_ylim(0, 1.08 * max((w for values in weights.values() for w in values if w), default=1.0))
@@ -272,21 +272,19 @@ def history(runs: Sequence[RunPoint], champions: Sequence[ChampionPoint], name: 
         The oldest first.
     """
     shown = [run for run in runs if run.value is not None]
-    days = [_day(run.as_of) for run in shown]
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure(_WIDE, 2.7)
-        lows, highs = _plain(run.low for run in shown), _plain(run.high for run in shown)
+    days = [day_number(run.as_of) for run in shown]
+    with matplotlib.rc_context(STYLE):
+        figure, axes = single_axes(WIDE, 2.7)
+        lows, highs = plain(run.low for run in shown), plain(run.high for run in shown)
         if len(shown) <= _DISTINCT_RUNS:  # no line: it would join a promoted run to a rejected one of the same day
             axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4, label="95 % interval")
         else:
             axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
-            axes.plot(
-                days, _plain(run.value for run in shown), color=SERIES[0], linewidth=1, label="run, 95 % interval"
-            )
+            axes.plot(days, plain(run.value for run in shown), color=SERIES[0], linewidth=1, label="run, 95 % interval")
         known = [champion for champion in champions if champion.value is not None]
         if known and days:
-            steps = [*(_day(champion.as_of) for champion in known), max(days) + 0.5]
-            values = _plain(champion.value for champion in known)
+            steps = [*(day_number(champion.as_of) for champion in known), max(days) + 0.5]
+            values = plain(champion.value for champion in known)
             axes.step(steps, [*values, values[-1]], where="post", color=INK, linewidth=1.4, label="champion")
         _mark_standings(axes, shown)
         locator = AutoDateLocator(minticks=3, maxticks=9)
@@ -302,7 +300,7 @@ def history(runs: Sequence[RunPoint], champions: Sequence[ChampionPoint], name: 
         return to_svg(figure, title)
 
 
-def _plain(values: Iterable[float | None]) -> list[float]:
+def plain(values: Iterable[float | None]) -> list[float]:
     """Return numbers for drawing: NaN for what is unknown."""
     return [math.nan if value is None else value for value in values]
 
@@ -312,7 +310,7 @@ def _mark_standings(axes: Axes, runs: Sequence[RunPoint]) -> None:
     for standing, (marker, color) in _STANDINGS.items():
         marked = [run for run in runs if run.standing == standing]
         if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
-            days, values = [_day(run.as_of) for run in marked], _plain(run.value for run in marked)
+            days, values = [day_number(run.as_of) for run in marked], plain(run.value for run in marked)
             size = 9 if standing == "promoted" else 6  # the others are drawn over it
             axes.plot(days, values, color=color, marker=marker, markersize=size, linestyle="none", label=standing)
 
@@ -345,7 +343,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
     svg = re.sub(
         r" font-family: [^;\"]*;| transform=\"rotate\(-?0 [^\"]*\"", "", svg
     )  # use the page's font, and drop rotations by zero
-    svg = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg))
+    svg = _compact(re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg)))
     for color, name in _VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
     width = float(figure.get_figwidth()) * 100
@@ -357,21 +355,35 @@ def to_svg(figure: Figure, title: str) -> Markup:
     return Markup(f"{opening}{box[0] if box else ''} {_NAMESPACES}>{body.strip()}")  # noqa: S704
 
 
+def _compact(svg: str) -> str:
+    """Drop what is not seen: invisible frames, groups of one element, defaults, and needless spaces."""
+    svg = re.sub(r'<path d="[^"]*" style="fill: none"/>|; stroke-linecap: square|<defs></defs>', "", svg)
+    svg = re.sub(r'(?<=style=")[^"]*', lambda style: re.sub(r"([:;]) ", r"\1", style[0]), svg)
+    svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r" ?([MLCQz]) ?", r"\1", path[0]).rstrip(), svg)
+    svg = re.sub(r"(\d)\.0(?=[^\d])", r"\1", svg)
+    while (shorter := _GROUP_OF_ONE.sub(r"\1", svg)) != svg:
+        svg = shorter
+    return svg
+
+
+_GROUP_OF_ONE = re.compile(r"<g>((?:<(?:path|use|text)\b[^>]*(?:/>|>[^<]*</text>))?)</g>")
 _LONG_NUMBER = re.compile(r"\d+\.\d{2,}")
 _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 
 
-def _day(text: str) -> float:
+def day_number(text: str) -> float:
+    """Return a day as matplotlib's number."""
     return float(date2num(date.fromisoformat(text)))
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of a size in inches, and its only axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
 def _feature_axes(names: Sequence[str], *, legend: bool) -> tuple[Figure, Axes]:
-    figure, axes = _figure(_NARROW, (0.9 if legend else 0.75) + 0.2 * max(len(names), 4 if legend else 1))
+    figure, axes = single_axes(NARROW, (0.9 if legend else 0.75) + 0.2 * max(len(names), 4 if legend else 1))
     axes.set_yticks(range(len(names)), [_shortened(feature_title(name)) for name in names], fontsize=7.8)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)

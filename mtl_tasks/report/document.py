@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.documents.curves import Curves
 from mtl_tasks.store.documents.data import Resolution, SampleUser, SplitSummary, StageUsage, ValidationReport
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.evaluation import Evaluation
@@ -14,9 +15,39 @@ from mtl_tasks.store.documents.measurements import Measurements
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
+from mtl_tasks.store.documents.versus_champion import VersusChampion
 
+T = TypeVar("T")
 FUSION = "fusion"
 FLOOR = "popularity"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A difference from the champion's run; ``kind`` is data, code, library or setting, None is absent."""
+
+    kind: str
+    name: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class ChampionFacts:
+    """The champion that a run was compared with.
+
+    Attributes
+    ----------
+    changes
+        All that differs between its run and this one.
+    problem
+        Why its record cannot be read, or None.
+    """
+
+    run_key: str
+    as_of: str
+    changes: tuple[Change, ...] = ()
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +86,17 @@ class RunDocument:
         Decisions on the run after its verdict, one sentence each, oldest first.
     report
         Location of the HTML page; empty while the page is being rendered.
+    curves
+        ROC, lift, residuals and daily metrics; None for a run made before they were kept.
+    champion
+        The champion and the changes since; None without a champion.
+    versus_champion
+        Metrics beside the champion's on the same rows; None without a champion, and for a run made before they were
+        kept.
+    made_at
+        Time of the verdict, seconds since 1970; None for a run made before it was kept.
+    code
+        Hash of the code that made the run.
     """
 
     scenario: Scenario
@@ -78,6 +120,11 @@ class RunDocument:
     standing: str = ""
     rulings: list[str] = field(default_factory=list)
     report: str = ""
+    curves: Curves | None = None
+    champion: ChampionFacts | None = None
+    versus_champion: VersusChampion | None = None
+    made_at: float | None = None
+    code: str = ""
 
     @property
     def outcome(self) -> str:
@@ -89,6 +136,13 @@ class RunDocument:
     def accepted(self) -> bool:
         """Whether the outcome is a promotion."""
         return self.outcome in ("promoted", "approved", "forced")
+
+    @property
+    def why_no_lists(self) -> str:
+        """Why there are no recommendations, without a period."""
+        if self.accepted and self.standing:
+            return "none were made with this run"
+        return f"only promoted runs make recommendations, and this one is: {self.standing or self.outcome}"
 
     @property
     def figures(self) -> list[str]:
@@ -122,9 +176,9 @@ class RunDocument:
         }
 
     def models(self, task: str) -> dict[str, Measurements]:
-        """Return the task's metrics by model: every member, then the fusion."""
+        """Return the task's metrics by model: the floor, the other members, then the fusion."""
         evaluation = self.evaluation.tasks[task]
-        return {**evaluation.members, FUSION: evaluation.fusion}
+        return models_in_order({**evaluation.members, FUSION: evaluation.fusion})
 
     def weights(self, task: str) -> dict[str, float]:
         """Return the weight of every member in the task's fusion; a single member weighs 1."""
@@ -154,6 +208,15 @@ class RunDocument:
             "published": ranking.published,
             "lists": {name: _values(metrics) for name, metrics in ranking.by_ranker.items()},
         }
+
+
+def models_in_order(models: Mapping[str, T]) -> dict[str, T]:
+    """Return models in display order: the floor, the other members by name, then the fusion.
+
+    >>> list(models_in_order({"als": 1, "fusion": 2, "popularity": 3}))
+    ['popularity', 'als', 'fusion']
+    """
+    return {name: models[name] for name in sorted(models, key=lambda name: (name == FUSION, name != FLOOR, name))}
 
 
 def _values(metrics: Measurements) -> dict[str, float | None]:

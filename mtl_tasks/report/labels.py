@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from rich.filesize import decimal
 
+from mtl_tasks.core.top_lists import RARE
 from mtl_tasks.metrics.catalog import CATALOG, Metric
+from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
@@ -161,6 +163,15 @@ def signed(value: float | None, digits: int = 4) -> str:
     return written if written.strip("+−0.") else written[1:]
 
 
+def with_minus(text: str) -> str:
+    """Return a sentence whose negative numbers have minus signs; dates and names keep their hyphens.
+
+    >>> with_minus("-0.01 [-0.02, 0.01] on 2024-02-18, 28-day")
+    '−0.01 [−0.02, 0.01] on 2024-02-18, 28-day'
+    """
+    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "−", text)
+
+
 def setting(value: Any) -> str:
     """Format a setting's value as a scenario file would have it.
 
@@ -203,15 +214,61 @@ def listed(titles: Sequence[str], most: int = 5) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration in seconds, or minutes and seconds.
+    """Format a duration in seconds, in minutes and seconds, or in hours and minutes.
 
-    >>> duration(0.42), duration(95)
-    ('0.4 s', '1 min 35 s')
+    >>> duration(0.42), duration(95), duration(3700)
+    ('0.4 s', '1 min 35 s', '1 h 02 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest:02d} min"
+
+
+def memory(mebibytes: float) -> str:
+    """Format an amount of memory.
+
+    >>> memory(312.4), memory(1433.0)
+    ('312 MiB', '1.4 GiB')
+    """
+    return f"{mebibytes:,.0f} MiB" if mebibytes < 1000 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def figure_unit(column: str, scenario: Scenario) -> str:
+    """Return the unit of a figure beside a recommendation's title; empty for one without a unit."""
+    task = scenario.tasks.get(column)
+    if task is None:
+        return ""
+    return "probability" if task.kind == "binary" else "label points"
+
+
+def order_sentences(scenario: Scenario, chosen: str) -> list[str]:
+    """Return why recommendations are in their order: by the utility, or by another ranker, and how utility is made.
+
+    Parameters
+    ----------
+    chosen
+        The ranker of the run.
+    """
+    formula = scenario.utility
+    if chosen in ("utility", "fusion"):
+        said = [f"Ordered by utility = {formula}, the highest first."]
+    else:
+        said = [f"Ordered by the ranker {list_title(chosen)}, not by utility = {formula}."]
+    for name in scenario.formula.tasks:
+        negatives = scenario.tasks[name].negatives
+        if negatives is not None and negatives.how == "sampled":
+            power = "" if negatives.power == 1 else f" to the power {negatives.power:g}"
+            said.append(
+                f"In utility, {name} is the odds p / (1 − p) of the prediction p, times the number of the item's "
+                f"positive interactions in the last 7 days (plus {RARE:g}){power}: negatives were drawn by popularity, "
+                "so p alone is relative to popularity (log-Q correction). A popular item of 8 % can be above a rare "
+                "one of 75 %."
+            )
+    return said
 
 
 def size(number_of_bytes: float) -> str:

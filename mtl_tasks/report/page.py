@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,63 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mtl_tasks.report import charts, labels, sections
+from mtl_tasks.report import charts, data_tables, labels, sections
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.report.overview import overview
 
 _FOLDER = Path(__file__).parent
+_TEMPLATES = _FOLDER / "templates"
 
 
 def render(document: RunDocument) -> str:
     """Return the HTML page of a run."""
-    return make_environment().get_template("report.html").render(style=read_style(), **page_context(document))
+    facts = {"style": read_style(), "script": read_script()}
+    return make_environment().get_template("report.html").render(**facts, **page_context(document))
 
 
-def page_context(document: RunDocument, member: str | None = None) -> dict[str, Any]:
+def page_context(
+    document: RunDocument,
+    member: str | None = None,
+    *,
+    artifacts: Sequence[Any] = (),
+    links: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Return the context of the template ``sections.html``, which shows all of a run's evidence.
 
     Parameters
     ----------
     member
         The only member to draw learning charts for; by default all members have them.
+    artifacts
+        States of the run's artifacts, :class:`mtl_tasks.pipeline.past_runs.ArtifactState`, where they are known.
+    links
+        Name to address of pages about the run: ``champion``, ``compare``.
     """
     return {
         "document": document,
         "tasks": [sections.task_section(document, name) for name in document.evaluation.tasks],
         "ranking": sections.ranking_table(document),
-        "drift": sections.drift_tables(document.drift),
+        "drift": data_tables.drift_tables(document.drift),
         "timeline": charts.timeline(document.windows, document.as_of),
-        "windows": sections.window_rows(document),
-        "rules": sections.rule_rows(document),
+        "windows": data_tables.window_rows(document),
+        "overview": overview(document),
+        "expectations": data_tables.expectation_rows(document),
+        "order": labels.order_sentences(document.scenario, _chosen(document)),
+        "artifacts": artifacts,
+        "links": {"champion": "", "compare": "", **(links or {})},
         "learning": sections.member_panels(document, member),
-        "stages": sections.stage_table(document.stages),
-        "quarantined": sections.bars(document.validation.quarantined),
-        "sources": sections.source_table(document.resolve.sources),
+        "stages": data_tables.stage_table(document.stages),
+        "quarantined": data_tables.bars(document.validation.quarantined),
+        "sources": data_tables.source_table(document.resolve.sources),
         "command": sections.run_command(document),
         "scenario_text": yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        "FLOOR": FLOOR,
-        "FUSION": FUSION,
+        "other_members": {},
     }
+
+
+def _chosen(document: RunDocument) -> str:
+    """Return the ranker that orders the run's recommendations; earlier runs have only the utility."""
+    return "utility" if document.rank is None else document.rank.chosen
 
 
 def read_style() -> Markup:
@@ -52,10 +74,15 @@ def read_style() -> Markup:
     return Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))  # noqa: S704
 
 
+def read_script() -> Markup:
+    """Return the script for inlining in a page, which works without it."""
+    return Markup((_FOLDER / "page.js").read_text(encoding="utf-8"))  # noqa: S704
+
+
 def make_environment(*folders: Path) -> Environment:
     """Return a Jinja environment that loads from ``folders``, then the report's folder, and escapes everything."""
     environment = Environment(
-        loader=FileSystemLoader([*folders, _FOLDER]),
+        loader=FileSystemLoader([*folders, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -67,6 +94,8 @@ def make_environment(*folders: Path) -> Environment:
         "percent",
         "count",
         "duration",
+        "memory",
+        "with_minus",
         "size",
         "list_title",
         "people",
@@ -78,4 +107,5 @@ def make_environment(*folders: Path) -> Environment:
         "feature_title",
     ):
         environment.filters[name] = getattr(labels, name)
+    environment.globals |= {"FLOOR": FLOOR, "FUSION": FUSION, "figure_unit": labels.figure_unit}
     return environment

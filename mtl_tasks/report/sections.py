@@ -11,20 +11,15 @@ from markupsafe import Markup
 
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.metrics.catalog import Metric
-from mtl_tasks.report import charts, labels
-from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.report import charts, curve_charts, labels
+from mtl_tasks.report.document import FLOOR, FUSION, RunDocument, models_in_order
 from mtl_tasks.scenario import DEEP
-from mtl_tasks.store.documents.data import ReadFile, StageUsage, WindowRows
-from mtl_tasks.store.documents.drift import Drift, Shift, Shifts, Variable
 from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceCalibration, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.lists import ImpressionsDocument, RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Sharing, TaskDescription, TaskExplanation, TaskFusion
-from mtl_tasks.store.documents.verdict import RuleResult
-
-_SHOWN_SOURCES = 40
-_SHOWN_SHIFTS = 10
+from mtl_tasks.store.documents.versus_champion import TaskVersusChampion
 
 
 @dataclass(frozen=True)
@@ -38,12 +33,13 @@ class Column:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """Metrics of a slice by model."""
+    """Metrics of a slice by model, the fusion first; ``gain`` is the primary metric's over the champion."""
 
     name: str
     rows: int
     models: Mapping[str, Measurements]
     metrics: list[Column]
+    gain: Measurement | None
 
 
 @dataclass(frozen=True)
@@ -72,19 +68,8 @@ class TaskSection:
     calibration: Markup | None
     slice_calibration: Mapping[str, SliceCalibration]
     bins: Sequence[CalibrationPoint]
-
-
-@dataclass(frozen=True)
-class RuleRow:
-    """A rule of the gate, with the positions of its figures on its own scale, 0 to 100; None without a value."""
-
-    result: RuleResult
-    bar: Mapping[str, float] | None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the rule passed."""
-        return self.result.passed
+    curves: list[Markup]
+    versus: TaskVersusChampion | None
 
 
 @dataclass(frozen=True)
@@ -119,36 +104,6 @@ class ImpressionsTable:
 
 
 @dataclass(frozen=True)
-class DriftRow:
-    """A shift, with its share of a full bar."""
-
-    shift: Shift
-    share: float
-
-
-@dataclass(frozen=True)
-class DriftTable:
-    """The largest shifts of a comparison."""
-
-    title: str
-    problem: str | None
-    rows: list[DriftRow]
-    left_out: list[Shift]
-    unmatched: Sequence[Variable]
-
-
-@dataclass(frozen=True)
-class WindowRow:
-    """A window, its purpose and its rows; None for the rows of a window without labels."""
-
-    name: str
-    first: str
-    last: str
-    use: str
-    split: WindowRows | None
-
-
-@dataclass(frozen=True)
 class TaskPanel:
     """How a member learned a task; charts are None if they are not drawn."""
 
@@ -180,43 +135,6 @@ class MemberPanel:
         return any(panel.curve or panel.importance for panel in self.panels)
 
 
-@dataclass(frozen=True)
-class StageRow:
-    """The costs of a stage, with its share of the longest one's time."""
-
-    usage: StageUsage
-    share: float
-
-
-@dataclass(frozen=True)
-class StageTable:
-    """The costs of all stages: sums, and the maximum of the memory."""
-
-    rows: list[StageRow]
-    seconds: float
-    cpu_seconds: float
-    peak_rss_mb: float
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A count, with its share of the largest one."""
-
-    name: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
-class SourceTable:
-    """The last source files, and the number and size of all."""
-
-    files: Sequence[ReadFile]
-    left_out: int
-    total: int
-    size: int
-
-
 def task_section(document: RunDocument, name: str) -> TaskSection:
     """Return everything about a task."""
     evaluation, fusion = document.evaluation.tasks[name], document.fusion[name]
@@ -225,6 +143,7 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
     bins = document.evaluation.calibration.get(name, ())
     weights = document.weights(name)
     slices = document.evaluation.slices.get(name, {})
+    versus = None if document.versus_champion is None else document.versus_champion.tasks.get(name)
     return TaskSection(
         name=name,
         described=document.scenario.tasks[name].described,
@@ -232,14 +151,32 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
         models=models,
         metrics=_columns(metrics, models),
         differences=_differences(name, evaluation.versus_floor, metrics),
-        slices=[_slice(label, part, metrics) for label, part in slices.items()],
+        slices=[_slice(label, part, metrics, _gain_of(versus, label)) for label, part in slices.items()],
         fusion=fusion,
         weights=charts.weights(weights, f"{name}: fusion weights") if weights else None,
         candidates=_candidates(fusion),
         calibration=charts.calibration(bins, f"{name}: calibration") if bins else None,
         slice_calibration=document.evaluation.slice_calibration.get(name, {}),
         bins=bins,
+        curves=_curves(document, name),
+        versus=versus,
     )
+
+
+def _curves(document: RunDocument, name: str) -> list[Markup]:
+    """Return the charts of a task's curves; empty for a run from before they were kept."""
+    curves = None if document.curves is None else document.curves.tasks.get(name)
+    if curves is None:
+        return []
+    drawn = [curve_charts.by_day(curves.by_day, f"{name}: {curves.by_day.metric} by day")]
+    if curves.predicted:
+        title = f"{name}: predicted and actual, residuals"
+        drawn.append(curve_charts.regression(curves.predicted, curves.scores, "label points", title))
+    else:
+        if curves.roc:
+            drawn.append(curve_charts.discrimination(curves, f"{name}: ROC, precision and recall, lift"))
+        drawn.append(curve_charts.scores(curves.scores, f"{name}: predictions by class"))
+    return drawn
 
 
 def _differences(task: str, versus_floor: Mapping[str, Measurements], metrics: list[str]) -> Markup | None:
@@ -251,9 +188,15 @@ def _columns(names: list[str], models: Mapping[str, Measurements]) -> list[Colum
     return [Column(name, labels.metric(name), labels.best(models, name)) for name in names]
 
 
-def _slice(label: str, part: SliceEvaluation, metrics: list[str]) -> SliceTable:
-    models = {**part.members, FUSION: part.fusion}
-    return SliceTable(label.replace("_", " "), part.rows, models, _columns(metrics, models))
+def _slice(label: str, part: SliceEvaluation, metrics: list[str], gain: Measurement | None) -> SliceTable:
+    models = {FUSION: part.fusion, **models_in_order(part.members)}
+    return SliceTable(label.replace("_", " "), part.rows, models, _columns(metrics, models), gain)
+
+
+def _gain_of(versus: TaskVersusChampion | None, label: str) -> Measurement | None:
+    """Return the gain of a slice's primary metric over the champion."""
+    found = {} if versus is None else versus.slices.get(label, {})
+    return next((pair.gain for pair in found.values()), None)
 
 
 def _candidates(fusion: TaskFusion) -> list[Candidate]:
@@ -280,49 +223,6 @@ def _impressions(document: ImpressionsDocument) -> ImpressionsTable:
     models = labels.best_first({name: model.metrics for name, model in document.models.items()}, "gauc")
     names = labels.in_order(next(iter(models.values()), {}))
     return ImpressionsTable(document, _columns(names, models), models)
-
-
-def rule_rows(document: RunDocument) -> list[RuleRow]:
-    """Return the rules of the gate."""
-    return [RuleRow(rule, _rule_bar(rule)) for rule in document.verdict.rules]
-
-
-def _rule_bar(rule: RuleResult) -> dict[str, float] | None:
-    if rule.value is None:
-        return None
-    figures = {"value": rule.value, "low": rule.low, "high": rule.high, "limit": rule.limit}
-    known = {part: figure for part, figure in figures.items() if figure is not None}
-    first, last = min(known.values()), max(known.values())
-    width = (last - first) or 1.0
-    return {part: round(8 + 84 * (value - first) / width, 1) for part, value in known.items()}
-
-
-def drift_tables(drift: Drift | None) -> list[DriftTable]:
-    """Return the largest shifts of each comparison."""
-    if drift is None:
-        return []
-    shown, champion = [], drift.champion
-    if champion is not None:
-        about = f"Against the test rows of the champion of {champion.as_of}"
-        shown.append(_largest(about, champion.problem, champion))
-    return [*shown, _largest("Against this run's own train rows", None, drift.since_train)]
-
-
-def _largest(title: str, problem: str | None, compared: Shifts) -> DriftTable:
-    features = compared.of_group("features")
-    others = [shift for shift in compared.shifts if shift.group != "features"]
-    # A full bar is a large shift. On a scale up to the largest one, all others would look like none.
-    rows = [DriftRow(shift, min(1.0, shift.psi / labels.SHIFTED[1])) for shift in [*others, *features[:_SHOWN_SHIFTS]]]
-    return DriftTable(title, problem, rows, features[_SHOWN_SHIFTS:], compared.unmatched)
-
-
-def window_rows(document: RunDocument) -> list[WindowRow]:
-    """Return the windows in time order."""
-    counted = document.split.windows
-    return [
-        WindowRow(name, first, last, labels.WINDOW_USES.get(name, ""), counted.get(name))
-        for name, (first, last) in document.windows.items()
-    ]
 
 
 def member_panels(document: RunDocument, only: str | None) -> list[MemberPanel]:
@@ -392,30 +292,6 @@ def _sharing(document: RunDocument, member: str, sharing: Sharing | None) -> tup
         charts.conflict(sharing.cosines, title, sharing.step) if sharing.cosines else None,
         charts.task_weights(sharing.weights, f"{member}: task weights", sharing.step) if moving else None,
     )
-
-
-def stage_table(stages: Sequence[StageUsage]) -> StageTable:
-    """Return the costs of the stages."""
-    longest = max((stage.seconds for stage in stages), default=0) or 1
-    return StageTable(
-        rows=[StageRow(stage, stage.seconds / longest) for stage in stages],
-        seconds=sum(stage.seconds for stage in stages),
-        cpu_seconds=sum(stage.cpu_seconds for stage in stages),
-        peak_rss_mb=max((stage.peak_rss_mb for stage in stages), default=0),
-    )
-
-
-def bars(counts: Mapping[str, int]) -> list[Bar]:
-    """Return counts, the largest first."""
-    most = max(counts.values(), default=0) or 1
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [Bar(name, value, value / most) for name, value in ordered]
-
-
-def source_table(files: Sequence[ReadFile]) -> SourceTable:
-    """Return the source files."""
-    left_out = max(0, len(files) - _SHOWN_SOURCES)
-    return SourceTable(files[-_SHOWN_SOURCES:], left_out, len(files), sum(file.size for file in files))
 
 
 def run_command(document: RunDocument) -> str:

@@ -1,304 +1,166 @@
-"""Tables of a finished run, for the terminal."""
+"""The summary of a finished run on one screen of the terminal."""
 
 from __future__ import annotations
 
-import math
-import textwrap
-from collections.abc import Sequence
+from collections import Counter
 from typing import Final
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from mtl_tasks.report import labels
-from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
-from mtl_tasks.store.documents.data import StageUsage
-from mtl_tasks.store.documents.drift import Drift
-from mtl_tasks.store.documents.explanation import MemberScore, RunExplanation, TaskPrediction
+from mtl_tasks.report.document import RunDocument
+from mtl_tasks.report.overview import SHOWN_RULES, MetricRow, Overview, overview
+from mtl_tasks.report.terminal_details import print_details
+from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.measurements import Measurement
 
-_STYLES = {"better": "green", "worse": "red"}
-_PERSON_WIDTH = 30
-_MOST_FIGURES = 5
-LIST_METRICS: Final = ("ndcg", "recall", "map", "hit_rate", "coverage")  # the report has all
+_STYLES: Final = {"better": "green", "worse": "red"}
+_COSTLIEST: Final = 3  # stages that are named
+_DIGITS: Final = 4
 
 
-def print_summary(document: RunDocument, console: Console) -> None:
-    """Print a finished run as tables that fit 100 columns."""
-    scenario, ranking = document.scenario, document.evaluation.ranking
-    _say(console, f"\n{scenario.title}", style="bold")
-    _say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}", style="dim")
-    for task, evaluation in document.evaluation.tasks.items():
-        title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation.rows)} test rows)"
-        _show(console, title, _metrics(document, task))
-    note = f"In parentheses: gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
-    _say(console, note, style="dim")
-    _show(console, "Fusion", _fusion(document))
-    _show(console, f"Top-{ranking.k} recommendations ({labels.people(ranking)})", _ranking(document))
-    if chosen := _chosen(document):
-        _say(console, chosen, style="" if document.rank and not document.rank.degraded else "yellow")
-    _say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
-    _say(console, _candidates(document), style="dim")
-    _print_verdict(document, console)
-    if document.drift is not None:
-        _print_drift(document.drift, console)
-    _show(console, "Stages", _stages(document.stages))
-    if document.sample:
-        since = "" if document.accepted else f", made before the run was: {document.outcome}"
-        by = "" if document.rank is None else f"ordered by {labels.list_title(document.rank.chosen)}; "
-        _show(console, f"Recommendations ({by}utility: {scenario.utility}{since})", _people(document))
-    else:
-        _say(console, f"\nRecommendations: none, {_why_no_lists(document)}.", style="dim")
-    _say(console, f"\nReport: {document.report}")
+def print_summary(document: RunDocument, console: Console, *, verbose: bool = False) -> None:
+    """Print a finished run on one screen of 100 columns.
+
+    Parameters
+    ----------
+    verbose
+        Whether to print all tables and rules after it.
+    """
+    scenario, seen = document.scenario, overview(document)
+    made = f", made {seen.made}" if seen.made else ""
+    say(console, f"\n{scenario.title}", style="bold")
+    say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}{made}", style="dim")
+    _print_verdict(document, seen, console, all_rules=verbose)
+    show(console, "On the test window", _measured(seen))
+    say_wrapped(console, _reading(seen), style="dim")
+    _print_lists(document, console)
+    _print_drift_line(document, console)
+    if changed := _changed(document):
+        say_wrapped(console, changed)
+    for line in _cost(document, seen):
+        say_wrapped(console, line)
+    if verbose:
+        print_details(document, console)
+    say(console, f"\nReport: {document.report}{'' if verbose else ' (--verbose prints all tables)'}")
 
 
-def print_explanation(explanation: RunExplanation, console: Console) -> None:
-    """Print the explanation of the predictions for one user and one item."""
-    title = f": {explanation.title}" if explanation.title else ""
-    new = f" (new user, no event before {explanation.as_of.iso})" if explanation.new_user else ""
-    _say(console, f"\nUser {explanation.user_id}{new} and item {explanation.item_id}{title}", style="bold")
-    run = f"run {explanation.run_key[:12]}"
-    _say(console, f"{explanation.scenario}, as of {explanation.as_of.iso}, {run}", style="dim")
-    for task, predicted in explanation.tasks.items():
-        _show(console, f"{task}: {_predicted(predicted.prediction, predicted.kind)}", _own_predictions(predicted))
-        if predicted.explained is None:
-            _say(
-                console,
-                "\nNo member that grows trees has weight here, so there is no breakdown by feature.",
-                style="dim",
-            )
-        else:
-            _print_contributions(predicted.explained, predicted.kind, console)
-
-
-def _print_contributions(explained: MemberScore, kind: str, console: Console) -> None:
-    _say(console, f"\nContributions to {explained.member}, in {explained.unit}:", style="dim")
-    parts = [(part.contribution, part.words) for part in explained.contributions]
-    others = explained.others
-    if others.features:
-        parts.append((others.contribution, f"{others.features} other features"))
-    _say(console, f"{labels.number(explained.base, 2):>8}  on average")
-    for amount, words in parts:
-        shown = Text(f"{labels.signed(amount, 2):>8}", style="green" if amount > 0 else "red")
-        console.print(shown.append(f"  {words}", style="default"), soft_wrap=True)
-    _say(console, f"{labels.number(explained.score, 2):>8}  {_in_all(explained.score, kind)}")
-
-
-def _in_all(score: float, kind: str) -> str:
-    return f"in all, that is {labels.percent(1 / (1 + math.exp(-score)))}" if kind == "binary" else "in all"
-
-
-def _own_predictions(task: TaskPrediction) -> Table:
-    table = _table()
-    table.add_column("member")
-    table.add_column("prediction", justify="right")
-    table.add_column("weight in the fusion", justify="right")
-    for own in sorted(task.members, key=lambda own: -own.weight):
-        shown = _predicted(own.prediction, task.kind)
-        table.add_row(own.member, shown, labels.number(own.weight, 2), style="" if own.weight else "dim")
-    table.add_section()
-    how = ", ".join([task.method, *([f"{task.calibration} calibration"] * (task.calibration != "none"))])
-    table.add_row("fusion", _predicted(task.prediction, task.kind), how, style="bold")
-    return table
-
-
-def _predicted(value: float, kind: str) -> str:
-    return labels.percent(value) if kind == "binary" else labels.number(value, 2)
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style=style), soft_wrap=True)
-
-
-def _show(console: Console, title: str, table: Table) -> None:
-    _say(console, f"\n{title}", style="bold")
-    console.print(table)
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-
-
-def _metrics(document: RunDocument, task: str) -> Table:
-    versus_floor, models = document.evaluation.tasks[task].versus_floor, document.models(task)
-    table = _table()
-    table.add_column("model", no_wrap=True)
-    names = labels.in_order(models[FLOOR])
-    for name in names:
-        table.add_column(labels.metric(name).heading, justify="right", no_wrap=True)
-    best = {name: labels.best(models, name) for name in names}
-    for model, metrics in models.items():
-        gains = versus_floor.get(model, {}) if model != FLOOR else {}
-        cells = [_cell(name, metrics.get(name), gains.get(name), model in best[name]) for name in names]
-        table.add_row(model, *cells, style="bold" if model == FUSION else "")
-    return table
-
-
-def _cell(name: str, metric: Measurement | None, gain: Measurement | None, is_best: bool) -> Text:
-    digits = labels.metric(name).digits
-    text = Text(labels.number(metric.value if metric else None, digits), style="bold" if is_best else "")
-    if gain is not None and gain.value is not None:
-        standing = labels.stands(gain)
-        mark = "*" if standing in _STYLES else " "
-        text.append(f" ({labels.signed(gain.value, digits)}){mark}", style=f"not bold {_STYLES.get(standing, 'dim')}")
-    else:
-        text.append(" " * (len(labels.signed(0, digits)) + 4))
-    return text
-
-
-def _fusion(document: RunDocument) -> Table:
-    table = _table()
-    table.add_column("task", no_wrap=True)
-    table.add_column("method")
-    table.add_column("weights")
-    table.add_column("blend loss", justify="right")
-    table.add_column("calibration")
-    for task, fusion in document.fusion.items():
-        weights = sorted(document.weights(task).items(), key=lambda pair: -pair[1])
-        # Only members with a weight are named: a column per member would not fit.
-        shown = [f"{labels.number(weight, 2)} {member}" for member, weight in weights if weight > 0]
-        loss = labels.number(fusion.blend_loss.get(fusion.candidate))
-        table.add_row(task, fusion.method, ", ".join(shown) or "–", loss, fusion.calibration.kind)
-    return table
-
-
-def _ranking(document: RunDocument) -> Table:
-    ranking = document.evaluation.ranking
-    table = _table()
-    table.add_column("ranker", no_wrap=True)
-    lists = labels.best_first(ranking.by_ranker, "ndcg")
-    names = [name for name in LIST_METRICS if name in next(iter(lists.values()), {})]
-    for name in names:
-        table.add_column(labels.metric(name).heading, justify="right")
-    best = {name: labels.best(lists, name) for name in names}
-    for title, metrics in lists.items():
-        cells = [_estimate(metrics.get(name), title in best[name]) for name in names]
-        table.add_row(labels.list_title(title), *cells, style="bold" if title == ranking.published else "")
-    return table
-
-
-def _chosen(document: RunDocument) -> str:
-    """Return which ranker orders the recommendations, and why."""
-    rank = document.rank
-    return "" if rank is None else f"Ordered by {labels.list_title(rank.chosen)}: {rank.note}."
-
-
-def _estimate(metric: Measurement | None, is_best: bool) -> Text:
-    digits = 3
-    text = Text(labels.number(metric.value if metric else None, digits), style="bold" if is_best else "")
-    if metric is not None and metric.half_width is not None:
-        text.append(f" ±{labels.number(metric.half_width, digits)}", style="not bold dim")
-    return text
-
-
-def _unreachable(document: RunDocument) -> str:
-    share = document.evaluation.ranking.unreachable
-    return f"{labels.percent(share)} of the items they took were not in the log before the test window."
-
-
-def _candidates(document: RunDocument) -> str:
-    ranking = document.evaluation.ranking
-    return (
-        f"{labels.percent(ranking.candidate_recall)} of what they took were among the candidates, "
-        f"{ranking.candidates_per_user:.0f} per user."
-    )
-
-
-def _print_verdict(document: RunDocument, console: Console) -> None:
+def _print_verdict(document: RunDocument, seen: Overview, console: Console, *, all_rules: bool) -> None:
+    """Print the decision, the failed rules, and the passed ones if they are few."""
     verdict, accepted = document.verdict, document.accepted
     notes = [
+        f"{verdict.passed} of {len(verdict.rules)} rules passed",
         *(["dry run, nothing is promoted"] if verdict.mode == "dry_run" else []),
         *(["first run, no champion yet"] if verdict.first else []),
     ]
     heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
-    heading.append(f"  ({'; '.join(notes)})" if notes else "", style="dim")
-    console.print(heading)
+    console.print(heading.append(f"  ({'; '.join(notes)})", style="dim"), soft_wrap=True)
     for ruling in document.rulings:
-        _say(console, f"  {ruling}", style="bold")
+        say(console, f"  {ruling}", style="bold")
     for warning in verdict.warnings:
-        _say(console, f"  {warning}", style="bold yellow")
-    rules = sorted(verdict.rules, key=lambda rule: rule.passed)
-    lines = [(rule.passed, rule.reason) for rule in rules]
-    for passed, reason in lines or [(accepted, reason) for reason in verdict.reasons]:
-        mark = Text("  ✓ ", style="green") if passed else Text("  ✗ ", style="red")
-        console.print(mark.append(reason, style="default"), soft_wrap=True)
+        say(console, f"  {warning}", style="bold yellow")
+    rows = [*seen.failed, *seen.passed, *seen.further]
+    shown = [row for row in rows if all_rules or len(rows) <= SHOWN_RULES or not row.passed]
+    lines = [(row.passed, row.sentence) for row in shown]
+    for passed, sentence in lines if rows else [(accepted, reason) for reason in verdict.reasons]:
+        mark, style = ("  ✓ ", "green") if passed else ("  ✗ ", "red")
+        say_wrapped(console, sentence, mark=mark, mark_style=style)
 
 
-def _print_drift(drift: Drift, console: Console) -> None:
+def _measured(seen: Overview) -> Table:
+    """Return one table of the tasks and of the recommendations, beside floor and champion."""
+    table = plain_table()
+    table.add_column("", no_wrap=True)
+    for title in ("metric", "this run", "gain over the floor"):
+        table.add_column(title, no_wrap=True, justify="left" if title == "metric" else "right")
+    if seen.paired:
+        table.add_column("champion", no_wrap=True, justify="right")
+        table.add_column("gain over it", no_wrap=True, justify="right")
+    before = ""
+    for row in seen.metrics:
+        cells: list[str | Text] = [
+            row.group if row.group != before else "",
+            row.shown.heading,
+            _value(row.own),
+            _gain(row.over_floor),
+        ]
+        table.add_row(*cells, *(_beside(row) if seen.paired else ()))
+        before = row.group
+    return table
+
+
+def _beside(row: MetricRow) -> tuple[str | Text, str | Text]:
+    if row.versus is None:
+        return "–", "–"
+    return labels.number(row.versus.champion, _DIGITS), _gain(row.versus.gain)
+
+
+def _value(measured: Measurement) -> Text:
+    text = Text(labels.number(measured.value, _DIGITS))
+    if measured.half_width is not None:
+        text.append(f" ±{labels.number(measured.half_width, _DIGITS)}", style="dim")
+    return text
+
+
+def _gain(gain: Measurement | None) -> Text:
+    if gain is None or gain.value is None:
+        return Text("–", style="dim")
+    standing = labels.stands(gain)
+    mark = "*" if standing in _STYLES else " "
+    return Text(f"{labels.signed(gain.value, _DIGITS)}{mark}", style=_STYLES.get(standing, "dim"))
+
+
+def _reading(seen: Overview) -> str:
+    less = " The first metric of each task." if seen.shortened else ""
+    return f"± half the 95 % interval. Gains are paired; positive is better, * the interval excludes 0.{less}"
+
+
+def _print_lists(document: RunDocument, console: Console) -> None:
+    """Print which ranker orders the recommendations and why, or why there are none."""
+    rank = document.rank
+    if rank is not None:
+        chosen = f"Ordered by {labels.list_title(rank.chosen)}: {labels.with_minus(rank.note)}."
+        say(console, "")
+        say_wrapped(console, chosen, style="yellow" if rank.degraded else "")
+    if not document.sample:
+        say_wrapped(console, f"Recommendations: none, {document.why_no_lists}.")
+
+
+def _print_drift_line(document: RunDocument, console: Console) -> None:
+    drift = document.drift
+    if drift is None:
+        return
     champion = drift.champion
     if champion is None:
-        _say(console, "\nDrift: no champion to compare with.", style="dim")
+        say(console, "Drift: no champion to compare with.", style="dim")
     elif champion.problem is not None:
         why = f"the champion of {champion.as_of} cannot be compared with: {champion.problem}."
-        _say(console, f"\nDrift: {why}", style="dim")
-    else:
-        table = _table()
-        for heading in ("of", "furthest"):
-            table.add_column(heading)
-        for heading in ("PSI", "by chance"):
-            table.add_column(heading, justify="right")
-        for group, shift in {shift.group: shift for shift in reversed(champion.shifts)}.items():
-            table.add_row(group, shift.name, labels.number(shift.psi, 3), labels.number(shift.noise, 3))
-        _show(console, f"Drift since the champion of {champion.as_of}", table)
-        little, large = labels.SHIFTED
-        _say(console, f"Population stability index: below {little} is little, above {large} large.", style="dim")
+        say(console, f"Drift: {why}", style="dim")
+    elif champion.shifts:
+        worst = max(champion.shifts, key=lambda shift: shift.psi)
+        size = f"PSI {labels.number(worst.psi, 3)}, {labels.shift_words(worst.psi)}"
+        say_wrapped(console, f"Drift since the champion of {champion.as_of}: at most {size} ({worst.name}).")
 
 
-def _costs(seconds: float, cpu_seconds: float, peak_rss_mb: float) -> tuple[str, str, str]:
-    return labels.number(seconds, 1), labels.number(cpu_seconds, 1), labels.count(peak_rss_mb)
+def _changed(document: RunDocument) -> str:
+    """Return how much changed since the champion; empty without one."""
+    champion = document.champion
+    if champion is None or champion.problem is not None:
+        return ""
+    counted = Counter(change.kind for change in champion.changes if change.kind in ("setting", "library"))
+    parts = [f"{count} {kind if count == 1 else kinds}" for kind, kinds in _PLURALS.items() if (count := counted[kind])]
+    parts += [kind for kind in ("code", "data") if any(change.kind == kind for change in champion.changes)]
+    return f"Changed since the champion of {champion.as_of}: {', '.join(parts) or 'nothing'}."
 
 
-def _stages(stages: Sequence[StageUsage]) -> Table:
-    table = _table()
-    table.add_column("stage", no_wrap=True)
-    for title in ("seconds", "CPU seconds", "peak MiB"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for stage in stages:
-        reused = "reused" if stage.reused else ""
-        table.add_row(stage.name, *_costs(stage.seconds, stage.cpu_seconds, stage.peak_rss_mb), reused)
-    seconds, cpu_seconds = sum(stage.seconds for stage in stages), sum(stage.cpu_seconds for stage in stages)
-    peak = max((stage.peak_rss_mb for stage in stages), default=0)
-    table.add_section()
-    table.add_row("all", *_costs(seconds, cpu_seconds, peak), "", style="bold")
-    return table
+_PLURALS: Final = {"setting": "settings", "library": "libraries"}
 
 
-def _why_no_lists(document: RunDocument) -> str:
-    if document.standing in ("promoted", "approved", "forced"):
-        return "none were made with this run"
-    return f"only promoted runs make recommendations, and this one is: {document.standing}"
-
-
-def _people(document: RunDocument) -> Table:
-    table = _table()
-    columns = _figures(document)
-    table.add_column("person", max_width=_PERSON_WIDTH)
-    table.add_column("", justify="right")
-    table.add_column("title")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right", min_width=max(map(len, column.split("_"))))
-    for person in document.sample:
-        table.add_section()
-        about = [
-            str(person.user_id),
-            *textwrap.wrap(f"took {labels.listed(person.history, most=3)}", _PERSON_WIDTH),
-        ]
-        rows = person.recommendations
-        for place, row in enumerate(rows):
-            note = about[place] if place < min(len(about), len(rows)) else ""
-            figures = [labels.number(row.figures[column], 2) for column in columns]
-            table.add_row(Text(note, style="dim" if place else ""), str(place + 1), Text(row.title), *figures)
-    return table
-
-
-def _figures(document: RunDocument) -> list[str]:
-    """Return the columns shown beside a recommendation's title; of many tasks, only those of the utility formula."""
-    rows = [row for person in document.sample for row in person.recommendations]
-    figures = list(rows[0].figures) if rows else []
-    if len(figures) <= _MOST_FIGURES:
-        return figures
-    ordering = document.scenario.formula.tasks[: _MOST_FIGURES - 1]
-    return [key for key in figures if key in ordering or key not in document.scenario.tasks]
+def _cost(document: RunDocument, seen: Overview) -> tuple[str, str]:
+    """Return time, CPU time and memory of the run, with its costliest stages."""
+    costliest = sorted(document.stages, key=lambda stage: -stage.seconds)[:_COSTLIEST]
+    named = ", ".join(f"{stage.name} {labels.duration(stage.seconds)}" for stage in costliest)
+    cpu, memory = labels.duration(seen.cpu_seconds), labels.memory(seen.peak_mb)
+    return f"Cost: {labels.duration(seen.seconds)} in all stages, {cpu} of CPU, at most {memory}.", f"Longest: {named}."

@@ -68,6 +68,8 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     member
         The member to draw learning charts for; by default the one with the largest weight.
     """
+    from mtl_tasks.report.page import read_script
+
     artifacts = list_artifacts(store, past.entry)
     facts: dict[str, Any] = {
         "title": f"{past.entry.scenario_document['title']}, {past.entry.as_of}: {past.standing}",
@@ -78,7 +80,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     lists = find_lists(store, past.entry)
     stored = store, past.entry.scenario_document["name"], past.entry.run_key
     made = tuple(past.entry.refs.items()), None if lists is None else lists.ref
-    changing = past.rulings, made, tuple(artifact.state for artifact in artifacts)
+    changing = past.rulings, made, tuple(artifacts)
     try:
         sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
     except (StoreError, DataError):
@@ -88,7 +90,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         damaged = any(artifact.damaged for artifact in artifacts)
         return _render(request, "damaged.html", fault=str(error), pruned=gone and not damaged, **facts)
     champion = read_history(store, past.entry.scenario_document["name"]).champion
-    return _render(request, "run.html", sections=sections, champion=champion, **facts)
+    return _render(request, "run.html", sections=sections, champion=champion, script=read_script(), **facts)
 
 
 @lru_cache(maxsize=KEPT_PAGES)
@@ -103,11 +105,16 @@ def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member:
     if shown not in document.describe:
         raise DataError(f"no member {shown} in this run: choose one of {', '.join(document.describe)}")
     page = f"{prefix}/scenarios/{scenario}/runs/{run_key}"
-    others = {name: f"{page}?member={name}#learning" for name in document.describe if name != shown}
+    others = {name: f"{page}?member={name}#members" for name in document.describe if name != shown}
+    links = {}
+    if document.verdict.champion is not None:
+        runs = f"{prefix}/scenarios/{scenario}"
+        links["champion"] = f"{runs}/runs/{document.verdict.champion}"
+        links["compare"] = f"{runs}/compare?run={document.verdict.champion}&run={run_key}"
     with _turn_to_draw():
-        drawn = page_context(document, shown)
+        drawn = page_context(document, shown, artifacts=changing[-1], links=links)
     template = make_environment().get_template("sections.html")
-    return Markup(template.render(other_members=others, **drawn))  # noqa: S704 - the template has escaped it
+    return Markup(template.render(**{**drawn, "other_members": others}))  # noqa: S704 - the template has escaped it
 
 
 def compare(request: Request, scenario_name: str, compared: Comparison) -> str:

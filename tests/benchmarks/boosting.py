@@ -109,7 +109,7 @@ def _methods(options: Options, console: Console) -> list[str]:
 
 
 def _bench(name: str, seeds: list[int], methods: list[str], options: Options, console: Console) -> dict[str, Any]:
-    console.print(f"{name}, {len(seeds)} seed(s) …")
+    console.print(f"{name}, seeds {', '.join(map(str, seeds))} …")
     problems = {seed: PROBLEMS[name].make(seed) for seed in seeds}
     draws = dict.fromkeys(part for method in methods for part in METHODS[method].parts or ((method, 0),))
     wanted = {

@@ -95,7 +95,7 @@ def test_a_scenario_whose_file_is_gone_can_be_grown_on_from(project: Path, store
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"boosting__seeds": 2}, "has 1 seed(s) a task and boosting.seeds is 2"),
+        ({"boosting__seeds": 2}, "has boosting.seeds 1, and this scenario 2"),
         ({"features__raw_factors": True}, "trees cannot be warm-started with features.raw_factors"),
         ({"windows__test": 7, "windows__train": 8}, "learned from days before 2013-04-27, of which this run"),
         ({"tasks": {"stars": SCENARIO["tasks"]["rating"]}, "gate.absolute": []}, "has none of the tasks"),

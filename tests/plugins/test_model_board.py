@@ -128,12 +128,11 @@ def test_hostile_text_is_shown_as_text_and_nothing_else_may_run(reader: TestClie
     forced = board.entry_of(board_project, "2013-05-11").run_key
     for path in ("/", f"/scenarios/{NAME}", f"/scenarios/{NAME}/runs/{forced}"):
         answer = reader.get(path, headers={"Accept": "text/html"})
-        assert answer.text.count("<script") == 1
         assert "&lt;script&gt;" in answer.text
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         nonce = policy.partition("script-src 'nonce-")[2].partition("'")[0]
-        assert f'<script nonce="{nonce}">' in answer.text
+        assert answer.text.count("<script") == answer.text.count(f'<script nonce="{nonce}">') > 0
 
 
 def test_the_history_tells_standings_and_champions(reader: TestClient) -> None:
@@ -170,7 +169,7 @@ def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
     shared = reader.get(f"{path}?member=shared_tail").text
     assert "shared_tail, rating: learning curve" in shared
     assert "als, rating: feature importance" not in shared
-    assert f'{path}?member=als#learning">als</a>' in shared
+    assert f'{path}?member=als#members">als</a>' in shared
     assert "als, rating: feature importance" in reader.get(f"{path}?member=als").text
     assert reader.get(f"{path}?member=nobody").status_code == 422
 

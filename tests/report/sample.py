@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 
 from mtl_tasks.core.documents import validate
 from mtl_tasks.report import RunDocument
+from mtl_tasks.report.document import ChampionFacts, Change
 from mtl_tasks.scenario import Scenario, parse_scenario
+from mtl_tasks.store.documents.curves import Curves
 from mtl_tasks.store.documents.data import Resolution, SampleUsers, SplitSummary, StageUsage, ValidationReport
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.evaluation import Evaluation, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation, Sharing
 from mtl_tasks.store.documents.verdict import Verdict
+from mtl_tasks.store.documents.versus_champion import VersusChampion
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -70,6 +74,14 @@ WINDOWS = {
     "blend": ("2013-07-21", "2013-07-27"),
     "test": ("2013-07-28", "2013-08-24"),
 }
+CHAMPION = "77aa" * 16
+CHANGES = (
+    Change("data", "rows kept", 95_100, 96_500),
+    Change("data", "last day", "2013-08-17", "2013-08-24"),
+    Change("code", "hash of the code", "0ld0ld0ld0ld", "c0dec0dec0de"),
+    Change("library", "lightgbm", "4.6.0", "4.7.0"),
+    Change("setting", "boosting.rounds", 400, 800),
+)
 STAGES = (
     ("resolve", 0.4, 0.3, 310.0),
     ("validate", 4.1, 3.9, 520.5),
@@ -128,6 +140,12 @@ def sample_document(decision: str = "promote") -> RunDocument:
         libraries={"lightgbm": "4.7.0", "implicit": "0.7.3", "pandas": "3.1.1"},
         overrides={"boosting.rounds": 800},
         report=".store/movies/2013-08-25/report/5d1c5d1c/report.html",
+        rank=_typed(RankDocument, _rank()),
+        curves=_typed(Curves, _curves()),
+        champion=ChampionFacts(CHAMPION, "2013-08-18", CHANGES),
+        versus_champion=_typed(VersusChampion, _versus_champion()),
+        made_at=1_377_400_000.0,
+        code="c0de" * 16,
     )
 
 
@@ -235,11 +253,12 @@ def _resolve() -> Json:
 def _validation() -> Json:
     checks = [
         ("expect_column_values_to_not_be_null", "user_id", "critical", True, "0 % null", 0),
-        ("expect_column_values_to_be_between", "rating", "critical", True, "0 to 10", 3),
+        ("expect_column_values_to_be_between", "label:rating", "warning", False, "3 of 96,512 rows (out_of_range)", 3),
         ("expect_compound_columns_to_be_unique", None, "critical", True, "0.01 % duplicates", 9),
         ("expect_table_row_count_to_be_between", None, "warning", False, "212 rows on the last day, at least 430", 1),
     ]
     names = ("expectation", "column", "severity", "success", "observed", "unexpected")
+    arguments = [{}, {"min_value": 0.0, "max_value": 10.0}, {}, {"min_value": 430}]
     return {
         "success": True,
         "rows_read": 96_512,
@@ -262,7 +281,10 @@ def _validation() -> Json:
             "unread": {"types": 2, "events": 412, "most": {"scroll": 400, "Buy": 12}},
         },
         "quarantined": {"out_of_range:rating": 3, "conflicting_duplicate": 9},
-        "expectations": [dict(zip(names, check, strict=True)) for check in checks],
+        "expectations": [
+            {**dict(zip(names, check, strict=True)), "arguments": bounds}
+            for check, bounds in zip(checks, arguments, strict=True)
+        ],
         "first_day": "2013-02-28",
         "last_day": "2013-08-24",
         "max_event_time": "2013-08-24T23:58:41Z",
@@ -302,6 +324,7 @@ def _describe(member: str) -> Json:
             task: {
                 "note": notes[member],
                 "rounds": 412 if boosted else None,
+                "rounds_by_seed": [412, 397] if boosted else [],
                 "curve": _curve(**CURVES[task]) if boosted else None,
                 "importance": _importance(task) if boosted else None,
             }
@@ -399,12 +422,6 @@ def _versus_floor(task: str) -> Json:
 
 
 def _evaluation() -> Json:
-    lists = {
-        "popular_7d": (0.106, 0.150, 0.065, 0.004),
-        "als": (0.047, 0.071, 0.026, 0.061),
-        "fusion": (0.118, 0.167, 0.072, 0.043),
-    }
-    names = ("ndcg", "recall", "map", "coverage")
     return {
         "tasks": {
             "rating": {"kind": "regression", "rows": 14_352, "positives": None, **_models("rating")}
@@ -423,10 +440,8 @@ def _evaluation() -> Json:
             "k": 10,
             "users": 1_874,
             "eligible_users": 1_874,
-            "lists": {
-                name: {column: metric(value, 0.1 * value) for column, value in zip(names, values, strict=True)}
-                for name, values in lists.items()
-            },
+            "chosen": "softmax",
+            "comparison": _comparison(),
             "unreachable": 0.181,
             "candidate_recall": 0.42,
             "candidates_per_user": 312.4,
@@ -444,6 +459,119 @@ def _evaluation() -> Json:
     }
 
 
+_RANKERS: dict[str, tuple[float, ...]] = {
+    "popularity": (0.106, 0.150, 0.065, 0.004),
+    "als": (0.047, 0.071, 0.026, 0.061),
+    "softmax": (0.118, 0.167, 0.072, 0.043),
+}
+
+
+def _comparison() -> Json:
+    names = ("ndcg", "recall", "map", "coverage")
+    rankers = {
+        ranker: {
+            "metrics": {name: metric(value, 0.1 * value) for name, value in zip(names, values, strict=True)},
+            "versus": {}
+            if ranker == "popularity"
+            else {
+                "popularity": {
+                    name: metric(value - floor, 0.004)
+                    for name, value, floor in zip(names, values, _RANKERS["popularity"], strict=True)
+                }
+            },
+        }
+        for ranker, values in _RANKERS.items()
+    }
+    return {
+        "k": 10,
+        "starts": [15_914],
+        "items": 9_000,
+        "confidence": 0.95,
+        "replicates": 200,
+        "unreachable": 0.181,
+        "everyone": {"lists": 1_874, "users": 1_874, "rankers": rankers},
+        "slices": {},
+    }
+
+
+def _rank() -> Json:
+    day = {"day": "2013-07-21", "users": 850, "lists": 640}
+    return {
+        "chosen": "softmax",
+        "requested": "auto",
+        "note": "softmax had the best NDCG at 10, 0.1210, on lists of 850 users as of 2013-07-21",
+        "degraded": False,
+        "k": 10,
+        "target": ["purchase"],
+        "gains": {"purchase": 1.0},
+        "horizon_days": 7,
+        "blend": day,
+        "early": [{**day, "day": "2013-07-14"}],
+        "evidence": {
+            "softmax": {"ndcg": 0.121, "difference": 0.0, "standard_error": 0.0},
+            "popularity": {"ndcg": 0.108, "difference": -0.013, "standard_error": 0.003},
+        },
+        "left_out": {},
+        "rankers": {"softmax": {"lists": 640}},
+    }
+
+
+def _curves() -> Json:
+    models = [*MEMBERS, "fusion"]
+    days = [f"2013-08-{day:02d}" for day in range(1, 8)]
+    shares = [place / 20 for place in range(21)]
+
+    def by_day(name: str, level: float) -> Json:
+        values = {model: [level + 0.01 * n + 0.002 * day for day in range(7)] for n, model in enumerate(models)}
+        return {"metric": name, "days": days, "rows": [2_000] * 7, "models": {**values, "als": [None] * 7}}
+
+    lines = {model: {"x": shares, "y": [x ** (0.9 - 0.1 * n) for x in shares]} for n, model in enumerate(models)}
+    falling = {model: {"x": shares, "y": [0.5 - 0.3 * x for x in shares]} for model in models}
+    edges = [0.0, 0.25, 0.5, 0.75, 1.0]
+    return {
+        "tasks": {
+            "purchase": {
+                "by_day": by_day("auc", 0.6),
+                "scores": {"edges": edges, "counts": {"negative": [50, 30, 15, 5], "positive": [10, 20, 40, 30]}},
+                "roc": lines,
+                "precision_recall": falling,
+                "lift": {model: [2.0 - 0.2 * tenth for tenth in range(10)] for model in models},
+            },
+            "rating": {
+                "by_day": by_day("rmse", 1.5),
+                "scores": {
+                    "edges": [-2.0, -1.0, 0.0, 1.0, 2.0],
+                    "counts": {"fusion": [5, 40, 45, 10], "popularity": [10, 35, 40, 15]},
+                },
+                "predicted": [
+                    {"predicted": 6 + n / 4, "actual": 6 + n / 4, "low": 5.0, "high": 8.0, "rows": 700}
+                    for n in range(8)
+                ],
+            },
+        }
+    }
+
+
+def _versus_champion() -> Json:
+    def pair(name: str, value: float) -> Json:
+        sign = -1 if name in _LOWER else 1
+        return {"candidate": value, "champion": value - 0.01 * sign, "gain": metric(0.01, 0.006)}
+
+    worse = {"candidate": 0.61, "champion": 0.64, "gain": metric(-0.03, 0.01)}
+    tasks = {
+        task: {"metrics": {name: pair(name, values[3]) for name, values in columns.items()}, "slices": {}}
+        for task, columns in _VALUES.items()
+    }
+    tasks["purchase"]["slices"] = {"cold_users": {"auc": worse}}
+    return {
+        "run_key": CHAMPION,
+        "as_of": "2013-08-18",
+        "problem": None,
+        "tasks": tasks,
+        "lists": {"ndcg": {"candidate": 0.118, "champion": 0.115, "gain": metric(0.003, 0.005)}},
+    }
+
+
 def _drift() -> Json:
     def row(group: str, name: str, psi: float) -> Json:
         return {"group": group, "name": name, "psi": psi, "noise": 0.0009, "rows": 20_000, "reference_rows": 19_500}
@@ -451,7 +579,7 @@ def _drift() -> Json:
     labels = [row("labels", "purchase", 0.0071), row("labels", "rating", 0.0024)]
     predictions = [row("predictions", "rating", 0.1312), row("predictions", "purchase", 0.0562)]
     features = [row("features", name, 0.31 / (1 + place)) for place, name in enumerate(FEATURES)]
-    champion = {"run_key": "77aa" * 16, "as_of": "2013-08-18", "problem": None}
+    champion = {"run_key": CHAMPION, "as_of": "2013-08-18", "problem": None}
     unmatched = [{"group": "features", "name": "item.runtime"}]
     return {
         "champion": {**champion, "shifts": [*labels, *predictions, *features], "unmatched": unmatched},
@@ -485,22 +613,23 @@ def _verdict(decision: str) -> Json:
             "reason": "rating RMSE is 1.5790, at most 1.70, on 14,352 rows of test.",
         },
         {
-            "rule": "rating rmse vs champion, margin 0.01",
+            "rule": "rating rmse at most 0.01 worse than the champion",
             "kind": "relative",
             "passed": True,
-            "value": None,
+            "value": 0.01,
             "limit": -0.01,
-            "low": None,
-            "high": None,
-            "rows": 0,
-            "reason": "There is no champion before 2013-08-25: nothing to compare with.",
+            "low": 0.004,
+            "high": 0.016,
+            "rows": 14_352,
+            "reason": "rating rmse at most 0.01 worse than the champion: holds, the difference to the champion of "
+            "2013-08-18 is 0.0100 [0.0040, 0.0160] on 14,352 rows (positive is better)",
         },
     ]
     return {
         "decision": decision,
-        "first": True,
+        "first": False,
         "mode": "enforce",
-        "champion": None,
+        "champion": CHAMPION,
         "rules": rules,
         "reasons": [rule["reason"] for rule in rules],
     }

@@ -114,7 +114,7 @@ def test_effects_are_told_apart_by_direction() -> None:
     svg = DRAWN["effects"]()
     assert {"a higher value raises", "a higher value lowers", "no clear direction"} <= set(texts(svg))
     colors = ("series-1", "series-2", "muted")  # five of the twenty bars each, and ten without a clear direction
-    assert [len(re.findall(rf'"fill: var\(--{name}\)"/>', svg)) for name in colors] == [6, 6, 11]  # and a key each
+    assert [len(re.findall(rf'"fill:var\(--{name}\)"/>', svg)) for name in colors] == [6, 6, 11]  # and a key each
 
 
 def test_a_direction_that_no_feature_has_is_left_out() -> None:

@@ -35,7 +35,7 @@ def test_metrics_are_plain_values() -> None:
     assert tasks["rating"]["members"]["popularity"]["rmse"] == 1.647
     assert tasks["rating"]["fusion"]["metrics"]["rmse"] == 1.579
     ranking = sample_document().to_json()["ranking"]
-    assert ranking["lists"]["popular_7d"]["ndcg"] == 0.106
+    assert ranking["lists"]["popularity"]["ndcg"] == 0.106
     assert ranking["candidate_recall"] == 0.42
 
 

@@ -111,7 +111,7 @@ def document() -> RunDocument:
 def test_the_page_has_a_row_a_ranker_best_first_with_the_paired_difference(document: RunDocument) -> None:
     text = words(render_report(document))
     titles = ["softmax of a few scores", "softmax with LambdaMART", "popular, last 7 days", "ALS"]
-    start = text.index("Below NDCG stands the paired difference")
+    start = text.index("The line under NDCG is the paired difference")
     table = text[text.index("Ordered by softmax of a few scores") : start]
     places = [table.rindex(title) for title in titles]
     assert places == sorted(places)
@@ -139,7 +139,7 @@ def test_the_page_shows_impressions_candidate_sources_and_calibration_of_slices(
 
 def summary(document: RunDocument) -> str:
     console = Console(file=io.StringIO(), width=110, highlight=False)
-    print_summary(document, console)
+    print_summary(document, console, verbose=True)
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
 
@@ -148,7 +148,7 @@ def test_the_summary_names_the_ranker_and_why(document: RunDocument) -> None:
     text = summary(document)
     assert "Ordered by softmax of a few scores: softmax had the best NDCG at 10, 0.1869" in text
     assert "softmax with LambdaMART 0.113 ±0.004" in text
-    assert "Recommendations (ordered by softmax of a few scores; utility:" in text
+    assert "Ordered by the ranker softmax of a few scores, not by utility = purchase." in text
 
 
 def test_a_degraded_choice_is_marked_on_the_page(document: RunDocument) -> None:

@@ -11,30 +11,45 @@ from rich.console import Console
 from mtl_tasks.cli.progress import StageProgress
 from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.pipeline.engine import StageResult
+from mtl_tasks.report.document import RunDocument
 from mtl_tasks.report.terminal import print_summary
 from mtl_tasks.store.artifacts import Ref
 from mtl_tasks.store.documents.drift import Drift, DriftReport, Shifts
 from tests.report.sample import FILMS, sample_document, wide_document
 
 
-def printed(decision: str = "promote", width: int = 100) -> str:
+def shown(document: RunDocument, *, width: int = 100, verbose: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False)
-    print_summary(sample_document(decision), console)
+    print_summary(document, console, verbose=verbose)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_summary_fits_a_hundred_columns() -> None:
-    assert max(len(line) for line in printed().splitlines()) <= 100
+def printed(decision: str = "promote", width: int = 100, *, verbose: bool = False) -> str:
+    return shown(sample_document(decision), width=width, verbose=verbose)
+
+
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+def test_summary_is_one_screen_of_a_hundred_columns(decision: str) -> None:
+    lines = printed(decision).splitlines()
+    assert len(lines) <= 36
+    assert max(len(line) for line in lines) <= 100
+
+
+def test_the_summary_of_many_tasks_is_one_screen_too() -> None:
+    lines = shown(wide_document(("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")))
+    assert len(lines.splitlines()) <= 36
+    assert "The first metric of each task." in " ".join(lines.split())
+
+
+def test_all_tables_fit_a_hundred_columns() -> None:
+    assert max(len(line) for line in printed(verbose=True).splitlines()) <= 100
 
 
 @pytest.mark.parametrize("count", [2, 7])
 def test_six_members_and_many_tasks_fit_too(count: int) -> None:
     tasks = ("watch_ratio", "click", "long_view", "like", "comment", "follow", "forward")[:count]
-    console = Console(file=io.StringIO(), width=100, highlight=False)
-    print_summary(wide_document(tasks), console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = shown(wide_document(tasks), verbose=True)
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "…" not in text  # nothing was cut off
     assert "0.50 shared_tail, 0.10 popularity, 0.10 als" in text
@@ -48,20 +63,16 @@ def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out
     document = sample_document("promote")
     recommend = document.scenario.recommend.model_copy(update={"utility": None})
     plain = replace(document, scenario=document.scenario.model_copy(update={"recommend": recommend}))
-    console = Console(file=io.StringIO(), width=100, highlight=False)
-    print_summary(plain, console)
-    assert isinstance(console.file, io.StringIO)
-    assert "Recommendations (utility: purchase)" in console.file.getvalue()
+    text = shown(plain, verbose=True)
+    assert "Ordered by the ranker softmax of a few scores, not by utility = purchase." in text
+    assert "log-Q correction" in text
 
 
 def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
     document = replace(sample_document("reject"), sample=(), standing="rejected")
-    console = Console(file=io.StringIO(), width=120, highlight=False)
-    print_summary(document, console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    assert "Recommendations: none, only promoted runs make recommendations, and this one is: rejected." in text
-    assert "person" not in text.partition("Recommendations")[2]
+    for text in (shown(document), shown(document, verbose=True)):
+        assert "Recommendations: none, only promoted runs make recommendations, and this one is: rejected." in text
+        assert "person" not in text.partition("Recommendations")[2]
 
 
 def test_summary_has_no_escape_codes_without_a_terminal() -> None:
@@ -72,12 +83,30 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
     "expected",
     [
         "Films tweeted about in 2013",
+        "made 2013-08-25 03:06 UTC",
+        "PROMOTED  (3 of 3 rules passed)",
+        "rating     RMSE ↓                1.5790 ±0.0158              +0.0680*     1.5890       +0.0100*",
+        "lists      NDCG ↑                0.1180 ±0.0118              +0.0120*     0.1150        +0.0030",
+        "Ordered by softmax of a few scores: softmax had the best NDCG at 10",
+        "Drift since the champion of 2013-08-18: at most PSI 0.310, large (user_x_item.rating.factors).",
+        "Changed since the champion of 2013-08-18: 1 setting, 1 library, code, data.",
+        "Cost: 2 min 22 s in all stages, 3 min 28 s of CPU, at most 1.2 GiB.",
+        "Longest: member:independent 1 min 14 s, recommend 21.7 s, features 18.3 s.",
+        "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html (--verbose prints all tables)",
+    ],
+)
+def test_summary_tells(expected: str) -> None:
+    assert expected in printed()
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
         "1.5790 (+0.0680)*",
         "1.7020 (−0.0550)*",
         "weighted   0.93 independent, 0.07 popularity       1.5800   none",
-        "popular, last 7 days   0.106 ±0.011",
+        "popular, last 7 days      0.106 ±0.011",
         "18.1 % of the items they took",
-        "PROMOTED",
         "features      user_x_item.rating.factors   0.310       0.001",
         "member:independent",
         "reused",
@@ -86,8 +115,8 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html",
     ],
 )
-def test_summary_tells(expected: str) -> None:
-    assert expected in printed()
+def test_all_tables_tell(expected: str) -> None:
+    assert expected in printed(verbose=True)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +137,7 @@ def test_drift_without_anything_to_compare_with_says_why(champion: DriftReport |
 
 
 def test_five_films_for_each_of_three_people() -> None:
-    lines = printed().splitlines()
+    lines = printed(verbose=True).splitlines()
     listed = [
         line
         for line in lines
@@ -123,9 +152,19 @@ def test_rejection_shows_the_failed_rule_first() -> None:
     assert text.index("✗ purchase AUC is 0.6912, below 0.70") < text.index("✓ rating RMSE")
 
 
+def test_of_many_rules_only_the_failed_ones_are_in_the_summary() -> None:
+    document = sample_document("reject")
+    [failed, passed, *_] = document.verdict.rules
+    many = document.verdict.model_copy(update={"rules": (failed, *[passed] * 9)})
+    text = shown(replace(document, verdict=many))
+    assert "REJECTED  (9 of 10 rules passed)" in text
+    assert (text.count("✗ purchase AUC"), text.count("✓ rating RMSE")) == (1, 0)
+    assert shown(replace(document, verdict=many), verbose=True).count("✓ rating RMSE") == 9
+
+
 def test_narrow_terminals_lose_nothing_of_the_verdict() -> None:
     reason = "purchase AUC is 0.6912, below 0.70, on 71,760 rows of test."
-    assert reason in printed("reject", width=60)
+    assert reason in " ".join(printed("reject", width=60).split())
 
 
 def result(reused: bool) -> StageResult:
@@ -143,6 +182,18 @@ def test_progress_is_a_plain_line_a_stage_without_a_terminal(reused: bool, expec
     assert len(lines) == 1
     assert "features" in lines[0]
     assert expected in lines[0]
+
+
+def test_progress_says_how_much_is_done_and_how_long_the_rest_took_in_past_runs() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with StageProgress(console).shown() as progress:
+        progress.expect({"features": 30.0, "fuse": 90.0})
+        progress("features", result(reused=False))
+        progress("fuse", replace(result(reused=False), stage="fuse"))
+    assert isinstance(console.file, io.StringIO)
+    first, last = console.file.getvalue().splitlines()
+    assert first.endswith("25 %, about 1 min 30 s left, as in past runs")
+    assert "left" not in last
 
 
 def test_progress_on_a_terminal_names_the_stage_at_work() -> None:

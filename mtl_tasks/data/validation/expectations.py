@@ -50,6 +50,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the report's entry."""
         arguments = self.expectation.arguments
+        others = {name: _plain(value) for name, value in arguments.items() if name != "column"}
         return {
             "expectation": self.type,
             "column": arguments.get("column"),
@@ -57,6 +58,7 @@ class Outcome:
             "success": self.success,
             "observed": self.observed,
             "unexpected": self.unexpected,
+            "arguments": others,
         }
 
 
@@ -104,6 +106,11 @@ def _columns_of(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> lis
         for name in ([value] if isinstance(value, str) else value)
     }
     return [str(name) for name in frame if name in named]
+
+
+def _plain(value: Any) -> Any:
+    """Return a JSON-serializable form of an argument."""
+    return value.isoformat() if isinstance(value, pd.Timestamp) else value
 
 
 def _position(result: Any) -> int:

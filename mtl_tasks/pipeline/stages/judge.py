@@ -13,6 +13,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
 from mtl_tasks.evaluation import drift
+from mtl_tasks.evaluation.curves import task_curves
 from mtl_tasks.evaluation.evaluate import (
     FUSION,
     ScoredRows,
@@ -23,6 +24,7 @@ from mtl_tasks.evaluation.evaluate import (
 from mtl_tasks.evaluation.gate import CHAMPION, Champion, Evidence, check_comparable, evaluate_rules
 from mtl_tasks.evaluation.impressions import evaluate_impressions
 from mtl_tasks.evaluation.off_policy import evaluate_policies
+from mtl_tasks.evaluation.versus_champion import compare_with_champion
 from mtl_tasks.models.calibration import calibration_by_slice
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.stages.config import sections
@@ -39,10 +41,13 @@ from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
 from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.curves import Curves
 from mtl_tasks.store.documents.drift import Distributions, DriftReport, Group, Sketches
 from mtl_tasks.store.documents.evaluation import Evaluation, SliceCalibration
 from mtl_tasks.store.documents.lists import ImpressionsDocument, OffPolicyDocument
 from mtl_tasks.store.registry import Registry, RunRecord
+
+CURVES, VERSUS_CHAMPION = "curves", "versus_champion"  # documents of evaluate and of gate
 
 
 def evaluate(run: Run, inputs: Inputs) -> Payload:
@@ -62,6 +67,7 @@ def evaluate(run: Run, inputs: Inputs) -> Payload:
     )
     payload = Payload(rows=sum(len(part.label) for part in rows.values()))
     payload.add_json("evaluation", evaluation.to_stored())
+    payload.add_json(CURVES, _curves(run, rows).to_stored())
     payload.add_frame(LIST_VALUES, list_values)
     payload.add_json(drift.RECORD, _distributions(run, inputs, rows).to_stored())
     return payload
@@ -84,12 +90,20 @@ def gate(run: Run, inputs: Inputs) -> Payload:
     values = inputs["evaluate"].frame(LIST_VALUES)
     if champion is not None and any(rule.beat == CHAMPION for rule in run.scenario.gate.lists):
         champion, values = _with_lists(run, inputs, champion, values)
-    verdict = evaluate_rules(Evidence(run.scenario, evaluation, rows, champion, values))
+    evidence = Evidence(run.scenario, evaluation, rows, champion, values)
+    verdict, beside = evaluate_rules(evidence), compare_with_champion(evidence)
     shifted = None if champion is None else champion.drift
     payload = Payload(summary={"verdict": verdict.line}, rows=len(verdict.rules))
     payload.add_json("verdict", verdict.to_stored())
     payload.add_json("drift", None if shifted is None else shifted.to_stored())
+    payload.add_json(VERSUS_CHAMPION, None if beside is None else beside.to_stored())
     return payload
+
+
+def _curves(run: Run, rows: dict[str, ScoredRows]) -> Curves:
+    """Return the curves of every task with test rows."""
+    made = {name: task_curves(rows[name], task.kind) for name, task in run.scenario.tasks.items()}
+    return Curves(tasks={name: curves for name, curves in made.items() if curves is not None})
 
 
 def _slice_calibration(rows: ScoredRows) -> dict[str, SliceCalibration]:

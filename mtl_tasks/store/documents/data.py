@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from mtl_tasks.core.documents import PartialDocument
@@ -30,6 +32,8 @@ class ExpectationResult(PartialDocument):
         ``critical`` or ``warning``.
     unexpected
         Number of rows that fail it.
+    arguments
+        The bounds and values that it compares with; empty in a document from before they were kept.
     """
 
     expectation: str
@@ -38,6 +42,7 @@ class ExpectationResult(PartialDocument):
     success: bool
     observed: str
     unexpected: int
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class Duplicates(PartialDocument):

@@ -144,15 +144,24 @@ class TaskDescription(PartialDocument):
     Attributes
     ----------
     rounds
-        Number of boosting rounds or epochs; None for a member that is fitted at once.
+        Number of boosting rounds of the first seed, whose curve is kept, or of epochs; None for a member that is fitted
+        at once.
+    rounds_by_seed
+        The same of every seed; empty in a document from before they were kept.
     importance
         Features with their shares of the total gain, or of all that moves predictions, largest first.
     """
 
     note: str
     rounds: int | None = None
+    rounds_by_seed: tuple[int, ...] = ()
     curve: LearningCurve | None = None
     importance: tuple[tuple[str, float], ...] | None = None
+
+    @property
+    def all_rounds(self) -> tuple[int, ...]:
+        """The rounds of every seed, as far as they are known; empty for a member without trees."""
+        return self.rounds_by_seed or (() if self.rounds is None else (self.rounds,))
 
 
 class Sharing(PartialDocument):

@@ -81,6 +81,7 @@ def test_the_report_says_what_was_found() -> None:
             "success": False,
             "observed": "3 of 63 rows (label_out_of_range:rating)",  # the infinite ones are out of range, too
             "unexpected": 3,
+            "arguments": {"min_value": 0.0, "max_value": 10.0},
         }
     ]
 

@@ -1,0 +1,121 @@
+"""The report in a real browser: one screen first, nothing cut off, usable by keyboard and without script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mtl_tasks.report import render_report
+from tests.report.sample import sample_document
+
+sync_api = pytest.importorskip("playwright.sync_api")
+from tests.support.accessibility import AXE, serious_violations  # noqa: E402 - needs Playwright
+from tests.support.browser import CHROMIUM, browser, recorded  # noqa: E402
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+SCREENS = {1440: 900, 768: 1000, 390: 844}  # width to height in pixels
+CUT_OFF = """
+() => [...document.querySelectorAll('main table, main svg, main pre')].filter(part => {
+  const holder = part.closest('.scroll, figure, pre') || part;
+  return holder.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+}).map(part => part.outerHTML.slice(0, 120))
+"""
+OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render_report(sample_document("reject")), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[sync_api.Page]:
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: sync_api.Page, address: str) -> sync_api.Page:
+    chromium.set_viewport_size({"width": 1440, "height": 900})
+    chromium.goto("about:blank")
+    chromium.goto(address)
+    return chromium
+
+
+def test_the_overview_is_one_screen(page: sync_api.Page) -> None:
+    assert page.evaluate("document.getElementById('overview').getBoundingClientRect().bottom") <= SCREENS[1440]
+
+
+@pytest.mark.parametrize("width", SCREENS)
+def test_nothing_is_cut_off(page: sync_api.Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": SCREENS[width]})
+    page.evaluate(OPEN_ALL)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT_OFF) == []
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="there is no axe-core: make test fetches it with npm")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_page_is_accessible(page: sync_api.Page, width: int, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": SCREENS[width]})
+    page.evaluate(OPEN_ALL)
+    assert serious_violations(page) == []
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_and_what_does_not_is_no_stop(page: sync_api.Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate(OPEN_ALL)
+    page.wait_for_function("document.querySelectorAll('main figure[tabindex]').length > 5")
+    wrong = page.evaluate(
+        "[...document.querySelectorAll('main .scroll, main figure, main pre')].filter(part => "
+        "(part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1) "
+        "!== part.hasAttribute('tabindex')).length"
+    )
+    assert wrong == 0
+
+
+def test_a_link_opens_its_section(page: sync_api.Page) -> None:
+    page.click(".toc a[href='#drift']")
+    assert page.locator("#drift table").first.is_visible()
+
+
+def test_a_link_opens_its_section_without_a_script_too(page: sync_api.Page, address: str) -> None:
+    context = page.context.browser.new_context(java_script_enabled=False)  # type: ignore[union-attr]
+    plain = context.new_page()
+    plain.goto(f"{address}#drift")
+    assert plain.locator("#drift table").first.is_visible()
+    assert not plain.locator("#stages table").first.is_visible()
+    context.close()
+
+
+def test_tables_are_sorted_by_the_number_that_is_shown(page: sync_api.Page) -> None:
+    table = page.locator("table[data-name='metrics purchase']")
+    heading = table.locator("thead button").nth(1)
+    heading.click()
+    assert table.locator("tbody tr").first.inner_text().startswith("popularity")
+    heading.focus()
+    page.keyboard.press("Enter")
+    assert table.locator("thead th").nth(1).get_attribute("aria-sort") == "descending"
+    assert table.locator("tbody tr").last.inner_text().startswith("popularity")
+
+
+@pytest.mark.parametrize(("kind", "beginning"), [("CSV", '"Model","RMSE ↓'), ("JSON", '[\n {\n  "Model"')])
+def test_tables_can_be_saved(page: sync_api.Page, kind: str, beginning: str) -> None:
+    with page.expect_download() as saved:
+        page.get_by_role("button", name=f"Save the table as {kind}: Metrics of rating").click()
+    assert saved.value.suggested_filename == f"metrics-rating.{kind.lower()}"
+    assert Path(saved.value.path()).read_text(encoding="utf-8").startswith(beginning)
+
+
+def test_nothing_leaves_the_page(page: sync_api.Page, address: str) -> None:
+    with recorded(page) as activity:
+        page.goto("about:blank")
+        page.goto(address)
+    assert activity.errors == []
+    assert [request for request in activity.requests if not request.startswith(("file:", "data:", "about:"))] == []

@@ -65,7 +65,7 @@ def member_cost(member: Member, tasks: Collection[str]) -> Cost:
     if isinstance(member, BoostedMember):
         return _boosted_cost(member, tasks)
     if isinstance(member, BaselineMember):
-        return Cost(0, float(sum(len(member.model(task)["weights"]) for task in tasks)))
+        return Cost(0, float(sum([len(member.model(task)["weights"]) for task in tasks])))
     raise ConfigError(
         f"compress: the operations of the member {member.kind!r} cannot be counted, so that nothing can be compared "
         "with it: compress a run without it"

@@ -92,6 +92,10 @@ class BaselineMember(Member):
             return np.asarray(expit(value))
         return within_range(np.asarray(value), self.scenario.tasks[task])
 
+    def model(self, task: str) -> dict[str, list[Any]]:
+        """Return a task's model: its columns with their transforms and means, and the standardized weights."""
+        return self._models[task]
+
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`."""
         return {FILE: to_json(self._models)}

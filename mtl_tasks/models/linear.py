@@ -126,10 +126,6 @@ class LinearMember(Member):
         settings = self.scenario.tasks[task]
         return np.asarray(expit(score)) if settings.kind == "binary" else within_range(score, settings)
 
-    def model(self, task: str) -> dict[str, list[Any]]:
-        """Return a task's model: its columns with their transforms and means, and the standardized weights."""
-        return self._models[task]
-
     def files(self) -> dict[str, bytes]:
         """See :class:`Member`."""
         document = LinearDocument(tasks=self._tasks, encoder=self._encoder.document(), every=self._every)

@@ -20,7 +20,7 @@ from mtl_tasks.pipeline.compress import find_frontier
 from mtl_tasks.pipeline.days.features import read_days
 from mtl_tasks.pipeline.engine import Inputs
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_runs import rebuild_run
+from mtl_tasks.pipeline.past_documents import rebuild_run
 from mtl_tasks.pipeline.stages.inputs import load_scorer
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import rollback

@@ -71,7 +71,8 @@ class TuneWatch:
         """Return the loss of an output on the task's labeled rows."""
         target, weight = list(self.targets.values())[position], self.rows.weights[:, position]
         seen = weight > 0
-        return LOSSES[target.objective].value(score[seen, position], self.rows.targets[seen, position], weight[seen])
+        target_of_rows, weight_of_rows = self.rows.targets[seen, position], weight[seen].astype(np.float64)
+        return LOSSES[target.objective].value(score[seen, position], target_of_rows, weight_of_rows)
 
     def _best(self) -> NDArray[np.int64]:
         """Return each task's best epoch, counted from 1."""

@@ -396,6 +396,7 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
             needed = {} if wanted is None else getattr(wanted, kind)
             if not needed.items() <= (getattr(has, kind) if has else {}).items():
                 raise ConfigError(f"it needs the attributes {sorted(needed)} of {side}, some of which are missing")
+    _check_content(theirs, ours)
     # Its labels end where its own test window began, or earlier.
     learned_until = np.datetime64(their_as_of) - np.timedelta64(theirs.windows.test, "D")
     if learned_until > np.datetime64(test_start):
@@ -403,6 +404,17 @@ def check_comparable(theirs: Scenario, their_as_of: str, ours: Scenario, test_st
             f"it learned from days before {learned_until}, and this run's test window starts on {test_start}: keep "
             f"windows.test at {theirs.windows.test} days until there is a champion of a later day"
         )
+
+
+def _check_content(theirs: Scenario, ours: Scenario) -> None:
+    """Raise if the champion projects item content that is not this scenario's."""
+    wanted, has = theirs.source.items, ours.source.items
+    for content in () if wanted is None else wanted.contents:
+        if has is None or getattr(has, content) != getattr(wanted, content):
+            raise ConfigError(
+                f"it needs source.items.{content} {getattr(wanted, content)!r}, this scenario has "
+                f"{None if has is None else getattr(has, content)!r}"
+            )
 
 
 def _nothing_to_judge(scenario: Scenario) -> RuleResult:

@@ -36,6 +36,21 @@ def check_labels(train: Table, tune: Table, scenario: Scenario) -> None:
             _check_weights(name, rows, where, scenario.file)
 
 
+def check_taken_labels(table: Table, window: str | None, every: int, member: str, scenario: Scenario) -> None:
+    """Raise on the first task that has nothing to learn from in every so-many-th row; None is the window of a refit.
+
+    Raises
+    ------
+    DataError
+        Names task, rows, count and remedy.
+    """
+    for name, task in scenario.tasks.items():
+        label = table.labels[name][::every]
+        where = f"every {every}th row of {_where(window or 'refit', len(table))}, as memory is bounded"
+        remedy = f"leave {member!r} out of `members` in {scenario.file}, or use fewer features"
+        _check_labels(name, task.kind, label[~np.isnan(label)].astype(np.float64), where, remedy)
+
+
 def check_features(features: pd.DataFrame, window: str, file: str) -> None:
     """Raise on the first column that no model can be trained on.
 

@@ -16,7 +16,7 @@ from mtl_tasks.core.arrays import row_products
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import TaskRows, span
-from mtl_tasks.models.checks import check_features, check_labels
+from mtl_tasks.models.checks import check_features, check_labels, check_taken_labels
 from mtl_tasks.models.contributions import effects_of, shares_of
 from mtl_tasks.models.encoding import ARRAYS, CHUNK, FeatureEncoder, Matrix, chunks, spacing, taken
 from mtl_tasks.models.member import Member, Predictions, Table, model_file, within_range
@@ -28,7 +28,7 @@ from mtl_tasks.store.documents.members import LinearDocument, LinearTask
 Values = NDArray[np.float64]
 _Found = tuple[Values, float]  # weights and intercept
 
-FILE: Final = "linear.json"
+FILE: Final = "linear_member.json"
 WEIGHTS: Final = "linear.npz"
 # From strong to weak, as each fit starts from the one before. scikit-learn calls it alpha, or 1 / C.
 PENALTIES: Final = (10_000.0, 1_000.0, 100.0, 10.0, 1.0)
@@ -184,11 +184,12 @@ class LinearMember(Member):
 
 
 def _encoded(encoder: FeatureEncoder, table: Table, window: str | None, scenario: Scenario) -> tuple[Matrix, int]:
-    """Return inputs, float32 (n, inputs), of every k-th row of a table, and k; without a window it is not checked."""
+    """Return inputs, float32 (n, inputs), of every k-th row, and k; without a window features are not checked."""
     width = len(encoder.one_hot_names)
     every = spacing(len(table), width)
     if every > 1:
         log.info("%s: linear: one row in %d of %d is used, to bound memory", scenario.name, every, len(table))
+        check_taken_labels(table, window, every, LinearMember.kind, scenario)
     matrix = np.empty((taken(len(table), every), width), dtype=np.float32)
     for position, part in chunks(table, every):
         if window is not None:

@@ -11,7 +11,7 @@ from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry, RunRecord, Snapshot
 
 # What decides which rows there are and what their features are: there is nothing to distill on other ones.
-SAME: Final = ("source", "tasks", "windows", "factors", "features", "refit")
+SAME: Final = ("source", "tasks", "windows", "factors", "features", "refit", "seed")
 
 
 def find_teacher(scenario: Scenario, as_of: str, store: Store) -> RunRecord | None:

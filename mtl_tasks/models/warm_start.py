@@ -177,6 +177,11 @@ def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
             "boosting.warm_start: trees cannot be warm-started with features.raw_factors, as the dimensions of two "
             "runs' factors are unrelated: turn one of the two off"
         )
+    if ours.source.items is not None and ours.source.items.contents:
+        raise ConfigError(
+            f"boosting.warm_start: trees cannot be warm-started with source.items.{ours.source.items.contents[0]}, as "
+            "the dimensions of two runs' projections are unrelated: leave it out, or set boosting.warm_start to 'none'"
+        )
     objectives = {name: task.objective for name, task in theirs.tasks.items()}
     if not any(objectives.get(name) == task.objective for name, task in ours.tasks.items()):
         raise ConfigError(

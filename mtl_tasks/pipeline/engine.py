@@ -30,6 +30,7 @@ from mtl_tasks.store.artifacts import Artifact, Payload, Ref, Store, to_json
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "pyarrow", "implicit", "lightgbm", "great-expectations")
+JAX: Final = ("jax", "jaxlib")  # optional: versions of these belong only to stages that train with them
 # The remedy if the same work, done again, gave another result.
 OTHER_RESULT = (
     "these were deleted and made again, and work on a GPU or on another CPU is not bit-reproducible: restore them from "
@@ -290,7 +291,7 @@ def code_version(presentation: bool = False) -> str:
     """Return a hash of the package's source; ``presentation`` includes the modules that only show results."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".html", ".css")):
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".html", ".css", ".js")):
         relative = path.relative_to(root)
         if presentation or not {str(part) for part in (relative, *relative.parents)} & set(PRESENTATION):
             digest.update(str(relative).encode() + b"\0" + path.read_bytes())
@@ -301,6 +302,18 @@ def code_version(presentation: bool = False) -> str:
 def library_versions() -> dict[str, str]:
     """Return the versions of the libraries that results depend on."""
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
+@cache
+def jax_versions() -> dict[str, str | None]:
+    """Return the versions of JAX's packages; None for one that is not installed."""
+    made: dict[str, str | None] = {}
+    for name in JAX:
+        try:
+            made[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            made[name] = None
+    return made
 
 
 def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -> StageResult:

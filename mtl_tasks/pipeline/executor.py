@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from mtl_tasks.core.errors import ClusterError, ConfigError
+from mtl_tasks.core.errors import ClusterError, ConfigError, answering
 from mtl_tasks.core.process import settle_threads
 from mtl_tasks.pipeline.documents import RunSpec
-from mtl_tasks.pipeline.engine import Inputs, Run, code_version, library_versions
+from mtl_tasks.pipeline.engine import Inputs, Run, code_version, jax_versions, library_versions
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.sealing import key_from
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 CLUSTER: Final = "MTL_CLUSTER"
 INSTALL: Final = 'make install EXTRAS="cluster"'
 _TRIM: Final = "MALLOC_TRIM_THRESHOLD_"
-_ATTEMPTS: Final = 3  # of a shard whose worker dies
+_ATTEMPTS: Final = 3  # of a shard whose worker dies; the scheduler of a cluster elsewhere has its own number
 _SECONDS: Final = 30  # to connect to a scheduler, and for its first worker
 _FRAME, _DOCUMENT = "recommendations", "shard"  # names in the artifact; erasure knows the first as a table of users
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class OnDask:
         workers = self._ready_workers()
         log.info("%s: %d shards on %s; dashboard: %s", stage, workers, self._client, self._client.dashboard_link)
         orders = [_order(stage, work, run, inputs, Shard(index, workers)) for index in range(workers)]
-        futures = self._client.map(_run_order, orders, pure=False, retries=_ATTEMPTS - 1)
+        futures = self._client.map(_run_order, orders, pure=False)
         with _explained(stage):
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -178,9 +179,13 @@ def _local_client(workers: int, threads: int) -> Iterator[Client]:
 
     # Dask's nanny sets MALLOC_TRIM_THRESHOLD_ for its workers, with which this code takes 75 % more CPU.
     limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
-    quiet = {"distributed.nanny.pre-spawn-environ": limits, "distributed.worker.memory.terminate": False}
+    settings = {
+        "distributed.nanny.pre-spawn-environ": limits,
+        "distributed.worker.memory.terminate": False,
+        "distributed.scheduler.allowed-failures": _ATTEMPTS - 1,
+    }
     with (
-        dask.config.set(quiet),
+        dask.config.set(settings),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", host="127.0.0.1"
         ) as cluster,
@@ -219,9 +224,10 @@ def _explained(subject: str) -> Iterator[None]:
     try:
         yield
     except KilledWorker as error:
+        times, reason = error.allowed_failures + 1, " ".join(str(error).split())[:200]
         raise ClusterError(
-            f"{subject}: the worker of a shard died {_ATTEMPTS} times ({' '.join(str(error).split())[:200]}): see the "
-            "worker's log; if it ran out of memory, use more workers or larger ones"
+            f"{subject}: the worker of a shard died {times} times ({reason}): see the worker's log; if it ran out "
+            "of memory, use more workers or larger ones"
         ) from None
     except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
         raise ClusterError(
@@ -230,8 +236,8 @@ def _explained(subject: str) -> Iterator[None]:
         ) from None
 
 
-def _versions() -> dict[str, str]:
-    return {"mtl_tasks": code_version(), **library_versions()}
+def _versions() -> dict[str, str | None]:
+    return {"mtl_tasks": code_version(), **library_versions(), **jax_versions()}
 
 
 def _order(stage: str, work: ShardWork, run: Run, inputs: Inputs, shard: Shard) -> dict[str, Any]:
@@ -248,8 +254,20 @@ def _order(stage: str, work: ShardWork, run: Run, inputs: Inputs, shard: Shard) 
 
 
 def _run_order(order: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a shard on a worker unless it was made before, and return the reference to its artifact."""
+    """Run a shard on a worker unless it was made before, and return the reference to its artifact.
+
+    Raises
+    ------
+    StoreError
+        If a disk or the store fails here: as an OSError it would look like a scheduler that does not answer.
+    """
     settle_threads()
+    shard = Shard(**order["shard"])
+    with answering(f"{order['stage']}: shard {shard.index + 1} of {shard.count}: a worker cannot read or write"):
+        return _shard_ref(order, shard)
+
+
+def _shard_ref(order: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
     run = RunSpec.from_json(order["run"]).open(key_from(os.environ))
     parts = run.in_key({**order, "run": run.scenario.model_dump(mode="json"), "versions": _versions()})
     key = hashlib.sha256(to_json(parts)).hexdigest()
@@ -260,7 +278,8 @@ def _run_order(order: Mapping[str, Any]) -> dict[str, Any]:
     inputs = Inputs({name: run.store.open(Ref.from_json(ref)) for name, ref in order["refs"].items()}, order["config"])
     module, _, name = order["work"].partition(":")
     work: ShardWork = getattr(importlib.import_module(module), name)
-    result = work(run, inputs, Shard(**order["shard"]))
+    with threadpool_limits(1, "blas"):
+        result = work(run, inputs, shard)
     payload = Payload(rows=len(result.frame))
     payload.add_frame(_FRAME, result.frame)
     payload.add_json(_DOCUMENT, result.document)

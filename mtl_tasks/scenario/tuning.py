@@ -12,15 +12,17 @@ from mtl_tasks.scenario.base import Flag, Model, Short, Value, Whole
 from mtl_tasks.scenario.members import BOOSTED, MemberKind
 
 _SHARED: Final[frozenset[MemberKind]] = frozenset({"shared", "shared_tail"})
+# A distilled member learns from a finished run of its own day, so that it cannot be fitted on the folds of a study.
+_FITTED: Final[frozenset[MemberKind]] = BOOSTED - {"distilled"}
 # Key to the members that read it. Settings that buy quality with time, such as seeds, are left to the user.
 TUNABLE: Final[dict[str, frozenset[MemberKind]]] = {
-    "boosting.learning_rate": BOOSTED - {"shared"},
-    "boosting.num_leaves": BOOSTED,
-    "boosting.min_data_in_leaf": BOOSTED,
-    "boosting.min_sum_hessian_in_leaf": BOOSTED,
-    "boosting.bagging_fraction": BOOSTED,
-    "boosting.feature_fraction": BOOSTED,
-    "boosting.lambda_l2": BOOSTED,
+    "boosting.learning_rate": _FITTED - {"shared"},
+    "boosting.num_leaves": _FITTED,
+    "boosting.min_data_in_leaf": _FITTED,
+    "boosting.min_sum_hessian_in_leaf": _FITTED,
+    "boosting.bagging_fraction": _FITTED,
+    "boosting.feature_fraction": _FITTED,
+    "boosting.lambda_l2": _FITTED,
     "boosting.shared.combine": _SHARED,
     "boosting.shared.learning_rate": _SHARED,
     "boosting.shared.leaf_l2": _SHARED,

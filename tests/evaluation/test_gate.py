@@ -553,6 +553,24 @@ def test_a_champion_is_comparable_unless_it_learned_from_the_test_rows_or_needs_
         check_comparable(ours, "2013-05-02", tiny_scenario(source__items=None), "2013-05-05")
 
 
+@pytest.mark.parametrize(
+    ("theirs", "own"),
+    [
+        ({"text": "plot"}, {}),
+        ({"text": "plot"}, {"text": ["plot", "title"]}),
+        ({"vectors": "clip"}, {"vectors": "bert"}),
+    ],
+)
+def test_a_champion_of_other_item_content_is_not_comparable(theirs: dict[str, Any], own: dict[str, Any]) -> None:
+    items = DOCUMENT["source"]["items"]
+    champion, ours = (tiny_scenario(source__items={**items, **content}) for content in (theirs, own))
+    (content,) = theirs
+    with pytest.raises(ConfigError, match=rf"it needs source\.items\.{content} .*, this scenario has "):
+        check_comparable(champion, "2013-05-02", ours, "2013-05-05")
+    check_comparable(champion, "2013-05-02", champion, "2013-05-05")
+    check_comparable(tiny_scenario(), "2013-05-02", ours, "2013-05-05")
+
+
 # --------------------------------------------------------------------------------------- recommendations
 
 

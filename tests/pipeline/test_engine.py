@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtl_tasks.core.days import AsOf
@@ -190,6 +191,26 @@ def test_the_manifest_says_what_the_artifact_depends_on_and_cost(bench: Bench) -
 def test_inputs_by_prefix() -> None:
     artifacts: Any = {"member:als": 1, "member:independent": 2, "split": 3}
     assert Inputs(artifacts).matching("member") == {"als": 1, "independent": 2}
+
+
+def test_versions_of_an_optional_package_are_none_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "JAX", ("numpy", "no-such-package"))
+    run_module.jax_versions.cache_clear()
+    try:
+        assert run_module.jax_versions() == {"numpy": np.__version__, "no-such-package": None}
+    finally:
+        run_module.jax_versions.cache_clear()
+
+
+def test_a_script_of_the_report_is_code_that_presents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(run_module.__file__).parents[1]
+    copied = tmp_path / "mtl_tasks"
+    shutil.copytree(root, copied)
+    monkeypatch.setattr(run_module, "__file__", str(copied / "pipeline" / "engine.py"))
+    before = [code_version.__wrapped__(presentation) for presentation in (False, True)]
+    (copied / "report" / "page.js").write_text("changed")
+    after = [code_version.__wrapped__(presentation) for presentation in (False, True)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
 
 
 def test_presentation_code_counts_for_stages_that_present() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.errors import ClusterError, ConfigError, DataError
+from mtl_tasks.core.errors import ClusterError, ConfigError, DataError, StoreError
 from mtl_tasks.pipeline import executor
 from mtl_tasks.pipeline.engine import Inputs, Run
 from mtl_tasks.pipeline.executor import InProcess, OnDask, Shard, open_executor
@@ -134,15 +134,26 @@ def test_a_shard_that_kills_every_worker_is_named_and_leaves_no_artifact(
     validated: tuple[Run, Inputs], cluster: OnDask
 ) -> None:
     run, inputs = validated
-    with pytest.raises(ClusterError, match="fatal: the worker of a shard died"):
+    with pytest.raises(ClusterError, match="fatal: the worker of a shard died 3 times"):
         cluster.map("fatal", shards.always_die, run, inputs)
     folder = run.store.folder(run.scenario.name, run.as_of.iso, "fatal-shard", "x").parent
     assert len(list(folder.glob("*/manifest.json"))) <= 1
 
 
-def test_an_error_of_the_work_is_the_works_own(validated: tuple[Run, Inputs], cluster: OnDask) -> None:
+def test_an_error_of_the_work_is_the_works_own_and_is_not_repeated(
+    validated: tuple[Run, Inputs], cluster: OnDask, starts: Path
+) -> None:
+    before = len(list(starts.iterdir()))
     with pytest.raises(DataError, match=r"shard \d: these rows cannot be used"):
         cluster.map("refused", shards.refuse, *validated)
+    assert 1 <= len(list(starts.iterdir())) - before <= 2  # one start of each shard
+
+
+def test_a_disk_that_fails_on_a_worker_is_not_blamed_on_the_scheduler(
+    validated: tuple[Run, Inputs], cluster: OnDask
+) -> None:
+    with pytest.raises(StoreError, match=r"lost: shard \d of 2: a worker cannot read or write .*No space left"):
+        cluster.map("lost", shards.lose_disk, *validated)
 
 
 def test_a_worker_with_another_version_is_refused_before_anything_starts(

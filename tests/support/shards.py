@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -41,7 +42,13 @@ def always_die(run: Run, inputs: Inputs, shard: Shard) -> ShardResult:
 
 def refuse(run: Run, inputs: Inputs, shard: Shard) -> ShardResult:
     """Fail as a stage does."""
+    _note(shard)
     raise DataError(f"shard {shard.index}: these rows cannot be used")
+
+
+def lose_disk(run: Run, inputs: Inputs, shard: Shard) -> ShardResult:
+    """Fail as a full disk of the worker does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 _TRIM = "MALLOC_TRIM_THRESHOLD_"

@@ -88,11 +88,21 @@ def test_a_value_for_each_task_is_left_out_of_the_default_space() -> None:
             {"boosting.shared.combine": {"choices": ["sum", "sketch"]}},
             "no member reads boosting.shared.combine: leave it out, or add one of shared, shared_tail",
         ),
+        (["popularity", "distilled"], {}, "none of its members has settings to tune: add one of independent"),
+        (
+            ["popularity", "distilled"],
+            {"boosting.num_leaves": {"choices": [7, 15]}},
+            "no member reads boosting.num_leaves: leave it out, or add one of cascade, independent",
+        ),
     ],
 )
 def test_a_space_that_no_member_reads_is_refused(members: list[str], space: dict[str, Any], message: str) -> None:
+    of_teacher: dict[str, Any] = {}
+    if "distilled" in members:
+        relative = [{"task": "purchase", "metric": "auc", "margin": 0.01}]
+        of_teacher = {"compression": {"teacher": "a" * 64}, "gate.relative": relative}
     with pytest.raises(ConfigError, match=message):
-        search_space(tiny_scenario(members=members, tuning={"space": space}))
+        search_space(tiny_scenario(members=members, tuning={"space": space}, **of_teacher))
 
 
 def test_trees_of_a_trial_start_from_scratch() -> None:

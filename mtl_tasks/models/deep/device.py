@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from mtl_tasks.core.errors import ConfigError
+
+# Compiler options by device. On a CPU sums are in the order of one thread: equal bytes with any number of cores.
+OPTIONS: Final[dict[str, dict[str, Any]]] = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {}}
 
 log = logging.getLogger(__name__)
 

@@ -39,16 +39,24 @@ class TuneWatch:
         By epoch, float64 (2, tasks): in training, and on tune.
     """
 
-    network: Architecture
+    fit: Fit
     targets: dict[str, Target]
     rows: EncodedRows
     losses: list[Values] = field(default_factory=list)
     kept: dict[int, Params] = field(default_factory=dict)
 
     def after(self, epoch: int, params: Params, trained: Values) -> bool:
-        """Judge an epoch; return whether it was the best so far for any task."""
-        score = mean_scores(self.network, params, self.rows.dense, self.rows.codes)
-        self.losses.append(np.array([trained, [self._loss(score, position) for position in range(len(self.targets))]]))
+        """Judge an epoch; return whether it was the best so far for any task.
+
+        Raises
+        ------
+        DataError
+            If a loss is not finite.
+        """
+        score = mean_scores(self.fit.plan.network, params, self.rows.dense, self.rows.codes)
+        held = np.array([self._loss(score, position) for position in range(len(self.targets))])
+        self.fit.refuse_tune_losses(held, epoch)
+        self.losses.append(np.array([trained, held]))
         best = self._best()
         self.kept = {one: part for one, part in {**self.kept, epoch: params}.items() if one in best}
         return epoch in best
@@ -90,7 +98,7 @@ def learn(train: Table, tune: Table, scenario: Scenario, device: str) -> FittedN
     encoder = FeatureEncoder.learn(train)
     targets = _targets(train, scenario)
     fit = _fit(EncodedRows.of(encoder, train, targets, scenario, "train"), encoder, targets, scenario, device)
-    watch = TuneWatch(fit.plan.network, targets, EncodedRows.of(encoder, tune, targets, scenario, "tune"))
+    watch = TuneWatch(fit, targets, EncodedRows.of(encoder, tune, targets, scenario, "tune"))
     course = fit.run(scenario.deep.epochs, watch.after)
     return _fitted(fit, encoder, watch.tasks(), course, watch.kept)
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mtl_tasks.models.boosting.losses import LOSSES
 from mtl_tasks.models.boosting.task_rows import TaskRows
-from mtl_tasks.models.checks import check_features
+from mtl_tasks.models.checks import check_features, check_taken_labels
 from mtl_tasks.models.encoding import Codes, FeatureEncoder, Matrix, chunks, spacing, taken
 from mtl_tasks.models.member import Table
-from mtl_tasks.scenario import Scenario
+from mtl_tasks.scenario import DEEP, Scenario
 
 BESIDE: Final = 2  # values of a row for each task: target and weight
 
@@ -80,11 +80,18 @@ class EncodedRows:
     def of(
         cls, encoder: FeatureEncoder, table: Table, targets: dict[str, Target], scenario: Scenario, window: str | None
     ) -> EncodedRows:
-        """Encode a table; with the name of a window, its features are checked."""
+        """Encode a table; with the name of a window, its features are checked.
+
+        Raises
+        ------
+        DataError
+            If features or the labels of the taken rows cannot be learned from.
+        """
         width = len(encoder.dense_names) + len(encoder.levels)
         every = spacing(len(table), width + BESIDE * len(targets))
         if every > 1:
             log.info("%s: deep: one row in %d of %d is used, to bound memory", scenario.name, every, len(table))
+            check_taken_labels(table, window, every, DEEP, scenario)
         rows = taken(len(table), every)
         dense = np.empty((rows, len(encoder.dense_names)), dtype=np.float32)
         codes = np.empty((rows, len(encoder.levels)), dtype=np.int32)

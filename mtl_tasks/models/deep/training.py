@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.core.errors import DataError
-from mtl_tasks.models.deep.device import jax_device
+from mtl_tasks.models.deep.device import OPTIONS, jax_device
 from mtl_tasks.models.deep.network import Architecture, Params, scores
 from mtl_tasks.models.deep.rows import EncodedRows
 from mtl_tasks.models.deep.weighting import LOG_VARIANCE, agreement, followed, gradients
@@ -25,8 +25,6 @@ PERIODS: Final = 10  # of an epoch: weights are changed, losses checked and grad
 TOGETHER: Final = 8  # steps of a call, where an epoch has many
 DECAYS: Final = (0.9, 0.999)  # of Adam's moments
 STABILIZER: Final = 1e-8  # of Adam's step
-# Sums in the order of one thread: equal bytes on a machine with another number of cores.
-OPTIONS: Final[dict[str, dict[str, Any]]] = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {}}
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Fit:
         Raises
         ------
         DataError
-            If a loss is not finite.
+            If a loss or a parameter is not finite.
         """
         course, state, weights = Course(), self._start(), self.weights
         with jax.default_device(jax_device(self.device)):
@@ -102,6 +100,7 @@ class Fit:
                 before = len(course.losses)
                 state, weights = self._epoch(epoch, state, weights, course)
                 params = {name: np.asarray(part) for name, part in state["params"].items() if name != LOG_VARIANCE}
+                self._refuse_parameters(params, int(state["steps"][0]), epoch)
                 if not after(epoch, params, np.mean(course.losses[before:], axis=0)):
                     break
         return course
@@ -157,12 +156,34 @@ class Fit:
         wrong = np.argwhere(~np.isfinite(losses))
         if len(wrong):
             step, task = wrong[0].tolist()
-            rate = self.plan.settings.learning_rate
-            raise DataError(
-                f"deep: the loss of task {self.tasks[task]!r} is {losses[step, task]} in step "
-                f"{steps - len(losses) + step + 1:,} (epoch {epoch}): lower deep.learning_rate ({rate:g}) in "
-                f"{self.where}, or check the labels and sample weights of the task"
-            )
+            when = f"in step {steps - len(losses) + step + 1:,} (epoch {epoch})"
+            raise self._not_finite(f"the loss of task {self.tasks[task]!r} is {losses[step, task]} {when}", "the task")
+
+    def _refuse_parameters(self, params: Params, steps: int, epoch: int) -> None:
+        """Refuse parameters that the last of all ``steps`` made, whose losses were computed before it."""
+        for name, part in params.items():
+            if not np.isfinite(part).all():
+                fault = f"parameter {name!r} is not finite after step {steps:,} (epoch {epoch})"
+                raise self._not_finite(fault, "all tasks")
+
+    def refuse_tune_losses(self, losses: Values, epoch: int) -> None:
+        """Refuse losses on tune, float64 (tasks,), after an epoch.
+
+        Raises
+        ------
+        DataError
+            If one is not finite.
+        """
+        for task, loss in zip(self.tasks, losses.tolist(), strict=True):
+            if not np.isfinite(loss):
+                raise self._not_finite(f"the loss of task {task!r} on tune is {loss} after epoch {epoch}", "the task")
+
+    def _not_finite(self, fault: str, tasks: str) -> DataError:
+        rate = self.plan.settings.learning_rate
+        return DataError(
+            f"deep: {fault}: lower deep.learning_rate ({rate:g}) in {self.where}, or check the labels and sample "
+            f"weights of {tasks}"
+        )
 
 
 @lru_cache(maxsize=16)

@@ -121,7 +121,7 @@ class TwoTower:
         Raises
         ------
         ArtifactError
-            If a file is missing or damaged, or an array has another shape than the document says.
+            If a file is missing or damaged, or an array has another shape than the document says or is not finite.
         """
         for name in (FILE, WEIGHTS):
             if name not in files:
@@ -135,8 +135,12 @@ class TwoTower:
         wanted = shapes(len(arrays["item_ids"]), document.dimensions, sizes["items"], sizes["users"])
         wanted |= {f"{side}.{part}": (size,) for side, size in sizes.items() for part in ("center", "spread")}
         for name, shape in wanted.items():
-            if arrays[name].shape != shape:
-                raise ArtifactError(f"{WEIGHTS}: {name!r} has shape {arrays[name].shape}, expected {shape}; {REMEDY}")
+            found = arrays[name]
+            if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
+                raise ArtifactError(
+                    f"{WEIGHTS}: {name!r} is {found.dtype} of shape {found.shape}, expected finite float32 of shape "
+                    f"{shape}; {REMEDY}"
+                )
         sides = [
             Columns(list(labels), arrays[f"{side}.center"], arrays[f"{side}.spread"])
             for side, labels in (("items", document.item_columns), ("users", document.user_columns))

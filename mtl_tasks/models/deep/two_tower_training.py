@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.models.deep.device import OPTIONS
 from mtl_tasks.models.deep.two_tower import LAST, Columns, Described, Floats, Params, TwoTower, shapes
 from mtl_tasks.store.documents.towers import TowersDocument
 
@@ -74,7 +75,7 @@ def fit_two_tower(data: TowerData, dimensions: int, epochs: int, learning_rate: 
     Raises
     ------
     ConfigError
-        If JAX is missing, or the loss is not finite.
+        If JAX is missing, or a loss or parameter is not finite.
     """
     check_installed()
     met = np.unique(data.items)
@@ -125,7 +126,8 @@ def _trained(
     with jax.default_device(jax.devices("cpu")[0]):
         params: Any = {name: _initial(name, shape, rng) for name, shape in sizes.items()}
         zeros = {name: np.zeros_like(part) for name, part in params.items()}
-        state, step, losses = (zeros, zeros, 0.0), jax.jit(_step(learning_rate)), []
+        state, losses = (zeros, zeros, 0.0), []
+        step = jax.jit(_step(learning_rate), compiler_options=OPTIONS["cpu"])
         for epoch in range(epochs):
             total, count = 0.0, 0
             for batch in batches.draw(rng):
@@ -137,7 +139,15 @@ def _trained(
                     f"recommend.two_tower: the loss of epoch {epoch + 1} is not finite: lower learning_rate"
                 )
             log.info("two towers: epoch %d, loss %.4f", epoch + 1, losses[-1])
-    return {name: np.asarray(part, dtype=np.float32) for name, part in params.items()}, losses
+    return _checked({name: np.asarray(part, dtype=np.float32) for name, part in params.items()}), losses
+
+
+def _checked(params: Params) -> Params:
+    """Return the parameters if they are finite; the loss of the last step was computed before it changed them."""
+    for name, part in params.items():
+        if not np.isfinite(part).all():
+            raise ConfigError(f"recommend.two_tower: {name!r} is not finite after training: lower learning_rate")
+    return params
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mtl_tasks.pipeline.stages.inputs import days_are_there
 from mtl_tasks.pipeline.stages.judge import evaluate, gate, gate_config
 from mtl_tasks.pipeline.stages.prepare import resolve, resolve_config, split, validate
 from mtl_tasks.pipeline.stages.publish import publish, recommend, recommend_config
-from mtl_tasks.pipeline.stages.rank import rank
+from mtl_tasks.pipeline.stages.rank import rank, rank_config
 from mtl_tasks.pipeline.stages.train import factors, factors_config, features, fuse, member, member_config
 from mtl_tasks.scenario import FEATURE_SECTIONS, MemberKind, Scenario
 
@@ -29,7 +29,7 @@ def build_stages(scenario: Scenario) -> dict[str, Stage]:
         ),
         *(_member_stage(kind) for kind in scenario.members),
         Stage("fuse", ("split", *members), sections("fusion", "tasks"), fuse),
-        Stage("rank", ("validate", "split", *models), sections("recommend", "boosting", "seed"), rank),
+        Stage("rank", ("validate", "split", *models), rank_config, rank),
         Stage(
             "evaluate",
             ("validate", "split", "features", *models, "rank"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.engine import Inputs, Run, jax_versions
+from mtl_tasks.pipeline.stages.config import sections
 from mtl_tasks.pipeline.stages.inputs import (
     RANK,
     TOWERS,
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
     from mtl_tasks.features.builder import Tables
     from mtl_tasks.recommend.scorer import Scorer
+
+
+def rank_config(run: Run) -> dict[str, Any]:
+    """Return the configuration of the stage; two towers depend on the versions of JAX too."""
+    own = sections("recommend", "boosting", "seed")(run)
+    return {**own, "libraries": jax_versions()} if run.scenario.recommend.sources.two_tower else own
 
 
 def rank(run: Run, inputs: Inputs) -> Payload:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.process import release_free_memory
-from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.engine import Inputs, Run, jax_versions
 from mtl_tasks.pipeline.stages.config import Config, sections
 from mtl_tasks.pipeline.stages.inputs import (
     FITTED,
@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     window_positions,
 )
-from mtl_tasks.scenario import BOOSTED, MEMBERS, MemberKind
+from mtl_tasks.scenario import BOOSTED, DEEP, MEMBERS, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
@@ -169,7 +169,10 @@ def member_config(kind: MemberKind) -> Config:
             from mtl_tasks.models import member_class
 
             device = member_class(kind).resolve_device(device)
-        return {**plain(run), "device": device, **(_start_config(run, kind) if kind in BOOSTED else {})}
+        own = {**plain(run), "device": device}
+        if kind == DEEP:
+            own["libraries"] = jax_versions()
+        return {**own, **(_start_config(run, kind) if kind in BOOSTED else {})}
 
     return config
 

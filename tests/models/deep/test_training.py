@@ -14,7 +14,7 @@ from mtl_tasks.models.deep.network import Architecture
 from mtl_tasks.models.deep.rows import EncodedRows, Target, rows_of
 from mtl_tasks.models.deep.training import Fit, Plan
 from mtl_tasks.models.encoding import FeatureEncoder
-from mtl_tasks.scenario import Deep
+from mtl_tasks.scenario import Deep, MemberKind
 from tests.contracts.member import DEEP, draw_table, member_scenario
 from tests.support.logs import tiny_scenario
 
@@ -40,6 +40,35 @@ def test_a_loss_that_is_no_number_stops_training_and_names_task_and_step() -> No
         r"\(0\.003\) in tiny\.yaml, or check the labels and sample weights of the task$",
     ):
         fit.run(1, lambda epoch, params, losses: True)
+
+
+def test_parameters_that_the_last_step_spoiled_and_losses_on_tune_are_refused() -> None:
+    made, inputs = rows()
+    settings = Deep(layers=(4,), batch_rows=100)
+    plan = Plan(Architecture.of(settings, inputs, (), 2), ("binary", "regression"), settings)
+    fit = Fit(plan, made, ("like", "rating"), np.ones(2), np.zeros(2, dtype=np.float32), 7, "cpu", "tiny.yaml")
+    params = {"wide.bias": np.array([[0.0, np.inf]], dtype=np.float32)}
+    with pytest.raises(DataError, match=r"^deep: parameter '.*' is not finite after step 1 \(epoch 1\): lower deep\."):
+        fit._refuse_parameters(params, 1, 1)
+    fit.refuse_tune_losses(np.array([0.1, 0.2]), 3)
+    with pytest.raises(DataError, match=r"^deep: the loss of task 'rating' on tune is nan after epoch 3: lower deep\."):
+        fit.refuse_tune_losses(np.array([0.1, np.nan]), 3)
+
+
+@pytest.mark.parametrize("kind", ["deep", "linear"])
+@pytest.mark.parametrize(
+    ("others", "fault"),
+    [(0.0, r"all .* in every .th row of .* are 0, both classes"), (np.nan, r"no labeled rows in every .th row of")],
+)
+def test_rows_that_memory_holds_without_labels_of_both_classes_are_refused(
+    kind: MemberKind, others: float, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "MATRIX_BYTES", 60_000)
+    table = draw_table(1500, 1)
+    table.labels["like"][:] = others
+    table.labels["like"][[1, 1499]] = 1.0, 0.0  # 1499 is prime: neither is among every k-th row
+    with pytest.raises(DataError, match=rf"^like: {fault}"):
+        member_class(kind).fit(table, draw_table(300, 2), member_scenario())
 
 
 @pytest.mark.parametrize("weighting", ["uncertainty", "dwa", "gradnorm", "pcgrad"])

@@ -118,10 +118,29 @@ def test_a_damaged_model_is_refused(fitted: TwoTower) -> None:
         TwoTower.load({FILE: files[FILE]})
     document = json.loads(files[FILE])
     document["dimensions"] = 9
-    with pytest.raises(ArtifactError, match=r"'item\.ids' has shape \(28, 8\), expected \(28, 9\)"):
+    with pytest.raises(ArtifactError, match=r"'item\.ids' is float32 of shape \(28, 8\), expected .* \(28, 9\)"):
         TwoTower.load({**files, FILE: json.dumps(document).encode()})
     with pytest.raises(ArtifactError, match=r"two_tower\.npz: holds arrays"):
         TwoTower.load({**files, WEIGHTS: pack_arrays({"item_ids": np.arange(3)})})
+
+
+@pytest.mark.parametrize("name", ["item.hidden", "items.spread"])
+def test_a_model_with_a_number_that_is_not_finite_or_too_wide_is_refused(fitted: TwoTower, name: str) -> None:
+    arrays = {"item_ids": fitted.item_ids, **fitted.params}
+    for side, columns in (("items", fitted.items), ("users", fitted.users)):
+        arrays |= {f"{side}.center": columns.center, f"{side}.spread": columns.spread}
+    infinite = arrays[name].copy()
+    infinite.flat[0] = np.inf
+    for wrong in (infinite, arrays[name].astype(np.float64)):
+        files = {**fitted.files(), WEIGHTS: pack_arrays({**arrays, name: wrong})}
+        with pytest.raises(ArtifactError, match=rf"{name!r} is float.*, expected finite float32"):
+            TwoTower.load(files)
+
+
+def test_parameters_that_the_last_step_spoiled_are_refused() -> None:
+    params = {"item.ids": np.zeros(3, dtype=np.float32), "item.out": np.array([0, np.nan], dtype=np.float32)}
+    with pytest.raises(ConfigError, match=r"recommend\.two_tower: 'item\.out' is not finite after training: lower"):
+        two_tower_training._checked(params)
 
 
 def test_numbers_are_standardized_and_values_kept(fitted: TwoTower) -> None:

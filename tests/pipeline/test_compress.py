@@ -145,6 +145,7 @@ def test_a_compressed_run_that_cannot_be_compared_is_refused(
     [
         ({"compression.teacher": "0" * 64}, "compression.teacher: no entry of run 000000000000"),
         ({"windows.train": 9}, "its windows differs from this run's"),
+        ({"seed": 99}, "its seed differs from this run's"),
     ],
 )
 def test_a_teacher_of_other_rows_is_refused_before_the_first_stage(

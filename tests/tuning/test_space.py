@@ -100,7 +100,7 @@ def test_a_space_that_no_member_reads_is_refused(members: list[str], space: dict
     of_teacher: dict[str, Any] = {}
     if "distilled" in members:
         relative = [{"task": "purchase", "metric": "auc", "margin": 0.01}]
-        of_teacher = {"compression": {"teacher": "a" * 64}, "gate.relative": relative}
+        of_teacher = {"compression": {"teacher": "a" * 64}, "gate__relative": relative}
     with pytest.raises(ConfigError, match=message):
         search_space(tiny_scenario(members=members, tuning={"space": space}, **of_teacher))
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtl_tasks.core.days import AsOf
+from mtl_tasks.pipeline.engine import Run, jax_versions
 from mtl_tasks.pipeline.stages import build_stages
+from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.stages import STAGES, stage_position
 from tests.support.logs import tiny_scenario
 
@@ -20,3 +28,24 @@ def test_a_stage_reads_only_stages_before_it() -> None:
     for name, stage in stages.items():
         assert set(stage.needs) <= made, name
         made.add(name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, set()),
+        ({"members": ["popularity", "deep"]}, {"member:deep"}),
+        ({"recommend": {"sources": {"two_tower": 50}}}, {"rank"}),
+    ],
+)
+def test_versions_of_jax_are_in_the_keys_of_the_stages_that_train_with_it(
+    tmp_path: Path, settings: dict[str, Any], expected: set[str]
+) -> None:
+    run = Run(tiny_scenario(**settings), AsOf.parse("2013-05-07"), Store(str(tmp_path)))
+    stages = {name: stage for name, stage in build_stages(run.scenario).items() if name in ("rank", *_members(run))}
+    configs = {name: stage.config(run) for name, stage in stages.items()}
+    assert {name for name, config in configs.items() if config.get("libraries") == jax_versions()} == expected
+
+
+def _members(run: Run) -> list[str]:
+    return [f"member:{kind}" for kind in run.scenario.members]

@@ -71,6 +71,7 @@ def test_the_chosen_model_is_promoted_rolled_back_and_exported(
     assert {point["name"] for point in shown["points"]} >= {"teacher", shown["chosen"]}
     for window in ("blend", "test"):
         assert set(chosen["tasks"][window]) == {"rating", "purchase"}
+    assert {point["name"] for point in shown["points"] if "test" in point["tasks"]} == {"teacher", chosen["name"]}
 
     snapshot = Registry(store, NAME).read()
     champion = snapshot.champion()
@@ -79,7 +80,7 @@ def test_the_chosen_model_is_promoted_rolled_back_and_exported(
     assert champion.scenario_document["compression"]["teacher"] == teacher.run_key
     assert any("worse than the teacher: holds" in reason for reason in champion.reasons)
     fusion = shown["run"]["tasks"]["purchase"]["fusion"]["metrics"]
-    assert fusion["auc"]["value"] == pytest.approx(chosen["tasks"]["test"]["purchase"]["value"], abs=1e-6)
+    assert fusion["auc"] == pytest.approx(chosen["tasks"]["test"]["purchase"]["value"], abs=1e-6)
 
     made = printed(capsys, "export", NAME, "--run", champion.run_key, "--out", "bundle", "--json")
     assert sum(made["files"].values()) < 5_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,6 +14,7 @@ from mtl_tasks.cli.output import present, stdout_kept_clean
 if TYPE_CHECKING:  # imported inside the command, so that `--help` is fast
     from mtl_tasks.pipeline.compress import Frontier
 
+WINDOWS: Final = ("blend", "test")  # test has the chosen model and the teacher only
 TeacherKey = Annotated[
     str, typer.Option("--run", metavar="RUN", help="The key of the promoted run to compress, or its beginning.")
 ]
@@ -79,7 +80,8 @@ def _print_frontier(frontier: Frontier) -> None:
     for point in shown["points"]:
         name = f"{point['name']} (chosen)" if point["name"] == shown["chosen"] else point["name"]
         cost = (f"{point['ratio']:.3f}", f"{point['trees']:,}", f"{point['cpu_seconds_per_million']:.1f}")
-        cells = [" | ".join(_gain(point["tasks"][window][task]) for window in ("blend", "test")) for task in tasks]
+        found = point["tasks"]
+        cells = [" | ".join(_gain(found[name][task]) if name in found else "" for name in WINDOWS) for task in tasks]
         table.add_row(*(Text(cell) for cell in (name, *cost, *cells)))
     console().print(table)
     settings = " ".join(f"--set {key}={_value(value)}" for key, value in shown["settings"].items())

@@ -104,11 +104,10 @@ class _TrialLines:
     def __init__(self, console: Console, trials: int) -> None:
         self._console, self._trials = console, trials
 
-    def __call__(self, trial: optuna.trial.FrozenTrial, study: optuna.Study) -> None:
-        from mtl_tasks.tuning.study import CPU, counts_of
+    def __call__(self, trial: optuna.trial.FrozenTrial, finished: int, best: float) -> None:
+        from mtl_tasks.tuning.study import CPU, value_text
 
-        value = "pruned" if trial.value is None else f"{trial.value:.5f}"
         self._console.print(
-            f"trial {counts_of(study).finished:>3} of {self._trials}  {value:>8}  best {study.best_value:.5f}  "
+            f"trial {finished:>3} of {self._trials}  {value_text(trial):>8}  best {best:.5f}  "
             f"{trial.user_attrs.get(CPU, 0.0):8.1f} CPU s"
         )

@@ -1,8 +1,8 @@
-"""The frontier of cost against quality: candidates judged on blend, the choice within a budget, the report on test."""
+"""The frontier of cost against quality: candidates judged on blend, the choice within a budget, its report on test."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval
 from mtl_tasks.metrics.catalog import Prepared, compute, improvement, primary, row_loss
 from mtl_tasks.models import Member, Predictions
-from mtl_tasks.models.fusion import fit_fusion, fuse
+from mtl_tasks.models.fusion import fit_fusion, fuse, held_out_fusion
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.documents.training import TaskFusion
@@ -48,13 +48,15 @@ class Part:
     ----------
     member
         As refitted.
-    blend, test
-        Its predictions of both windows; those of blend are from before the refit.
+    blend
+        Its predictions of the window, from before the refit.
+    test
+        Returns its predictions of the window; it is called for the chosen candidate and the teacher only.
     """
 
     member: Member
     blend: Predictions
-    test: Predictions
+    test: Callable[[], Predictions]
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,12 @@ class Point:
         Dotted keys of the scenario, with the values that make the candidate a run.
     fusions
         By task, fitted on blend.
+    held_out
+        Task to float64 (n,): fused predictions of blend, each by weights and a calibration fitted on other users; NaN
+        where the label is not observed.
     excess
-        Mean over the tasks of the loss on blend relative to the teacher's, less 1. Losses are squared errors and log
-        losses.
+        Mean over the tasks of the loss of :attr:`held_out` relative to the teacher's, less 1. Losses are squared
+        errors and log losses.
     influence
         float64 (users,): each user's part in the error of :attr:`excess`.
     """
@@ -79,12 +84,15 @@ class Point:
     parts: Mapping[str, Part]
     fusions: Mapping[str, TaskFusion]
     cost: Cost
+    held_out: Mapping[str, Values]
     excess: float = 0.0
     influence: Values = field(default_factory=lambda: np.zeros(0))
 
     def fused(self, window: str, task: str, kind: str) -> Values:
-        """Return the fused predictions of a window, float64 (n,)."""
-        return fuse(self.fusions[task], {name: getattr(part, window)[task] for name, part in self.parts.items()}, kind)
+        """Return the fused predictions of a window, float64 (n,); those of ``blend`` are :attr:`held_out`."""
+        if window == "blend":
+            return self.held_out[task]
+        return fuse(self.fusions[task], {name: part.test()[task] for name, part in self.parts.items()}, kind)
 
 
 @dataclass(frozen=True)
@@ -133,15 +141,15 @@ class Judge:
             fusions[task] = fit_fusion(made, label[seen], self.blend.users[seen], rule.kind, method)
         members = {one: part.member for one, part in parts.items()}
         cost = model_cost(members, {task: fusion.to_json() for task, fusion in fusions.items()})
-        bare = Point(name, settings, parts, fusions, cost)
-        excess, influence = self._excess(bare)
-        return Point(name, settings, parts, fusions, cost, excess, influence)
+        fused = held_out(self.scenario, self.blend, parts, fusions)
+        excess, influence = self._excess(fused)
+        return Point(name, settings, parts, fusions, cost, fused, excess, influence)
 
     def ratio(self, point: Point) -> float:
         """Return the cost as a share of the teacher's."""
         return point.cost.operations / self.teacher.cost.operations
 
-    def _excess(self, point: Point) -> tuple[float, Values]:
+    def _excess(self, fused: Mapping[str, Values]) -> tuple[float, Values]:
         ids, code = np.unique(self.blend.users, return_inverse=True)
         influence, excess = np.zeros(len(ids)), []
         for task, rule in self.scenario.tasks.items():
@@ -149,13 +157,27 @@ class Judge:
             seen = ~np.isnan(label)
             losses = [
                 row_loss("rmse" if rule.kind == "regression" else "log_loss", label[seen], one[seen])
-                for one in (point.fused("blend", task, rule.kind), self.teacher.fused("blend", task, rule.kind))
+                for one in (fused[task], self.teacher.held_out[task])
             ]
             base = float(losses[1].mean())
             relative = (losses[0] - losses[1]) / base
             excess.append(float(relative.mean()))
             influence += np.bincount(code[seen], relative - excess[-1], len(ids)) / int(seen.sum())
         return float(np.mean(excess)), influence / len(excess)
+
+
+def held_out(
+    scenario: Scenario, blend: Rows, parts: Mapping[str, Part], fusions: Mapping[str, TaskFusion]
+) -> dict[str, Values]:
+    """Return :attr:`Point.held_out` of some members with their fusions."""
+    found = {}
+    for task, rule in scenario.tasks.items():
+        label = blend.labels[task]
+        seen = ~np.isnan(label)
+        made = {name: part.blend[task][seen] for name, part in parts.items()}
+        found[task] = np.full(len(label), np.nan)
+        found[task][seen] = held_out_fusion(fusions[task], made, label[seen], blend.users[seen], rule.kind)
+    return found
 
 
 def choose(points: Sequence[Point], judge: Judge, budget: float) -> Point:

@@ -12,17 +12,19 @@ from mtl_tasks.models.boosted import BoostedMember, FittedTrees
 from mtl_tasks.models.boosting.trees import TaskTrees
 from mtl_tasks.models.cascade import CascadeMember
 from mtl_tasks.models.pooling import FLOOR
+from mtl_tasks.models.shared_tail import SharedTailMember
 
 
 def can_be_cut(member: Member) -> bool:
     """Whether its first trees are the member that fewer rounds would give.
 
-    Later tasks of a cascade have learned from the earlier ones' complete predictions, and a warm start ends before the
-    trees that it began with.
+    Later tasks of a cascade have learned from the earlier ones' complete predictions. With fewer shared trees,
+    `shared_tail` would grow other ones of each task. The best round of a second seed is not stored. A warm start ends
+    before the trees that it began with.
     """
-    if isinstance(member, CascadeMember) or not isinstance(member, BoostedMember):
+    if isinstance(member, (CascadeMember, SharedTailMember)) or not isinstance(member, BoostedMember):
         return False
-    return not any(any(trees.inherited) for trees in member.learned.trees.values())
+    return all(len(trees.boosters) == 1 and not any(trees.inherited) for trees in member.learned.trees.values())
 
 
 def cut(member: BoostedMember, most: int) -> BoostedMember:

@@ -56,8 +56,9 @@ def precision_recall(label: Values, prediction: Values) -> Line:
 
 
 def lift(label: Values, prediction: Values) -> tuple[float, ...]:
-    """Return the positive share of each tenth of the rows over that of all; ties keep the order of the rows."""
-    ranked = label[np.argsort(-prediction, kind="stable")]
+    """Return the positive share of each tenth of the rows over that of all; tied rows count as their mean label."""
+    _, group, rows = np.unique(-prediction, return_inverse=True, return_counts=True)
+    ranked = (np.bincount(group, label) / rows)[np.sort(group)]
     parts = np.array_split(ranked, min(TENTHS, len(ranked)))
     return _rounded(np.array([part.mean() for part in parts]) / label.mean())
 
@@ -78,10 +79,15 @@ def daily_metric(rows: ScoredRows, metric: str) -> DailyMetric:
 
 
 def prediction_bins(rows: ScoredRows) -> tuple[PredictionBin, ...]:
-    """Return labels by bins of the fusion's predictions; the bins have nearly equally many rows."""
+    """Return labels by bins of the fusion's predictions; the bins have nearly equally many rows.
+
+    Tied rows share a bin, so that predictions with few values have fewer bins.
+    """
     order = np.argsort(rows.predictions[FUSION], kind="stable")
+    ranked, bins = rows.predictions[FUSION][order], min(BINS, len(order))
+    starts = np.unique(np.searchsorted(ranked, ranked[np.arange(bins) * len(order) // bins]))
     made = []
-    for part in np.array_split(order, min(BINS, len(order))):
+    for part in np.split(order, starts[1:]):
         label = rows.label[part]
         low, high = np.quantile(label, [0.1, 0.9])
         figures = _rounded(np.array([rows.predictions[FUSION][part].mean(), label.mean(), low, high]))

@@ -22,6 +22,8 @@ from mtl_tasks.features.als import Floats, ItemFactors
 from mtl_tasks.scenario import Content, Scenario
 
 TERMS: Final = 20_000  # most frequent terms that are kept
+ROWS_AT_ONCE: Final = 16_384  # bounds memory: rows that are projected together
+MOST_VECTORS: Final = 200_000  # bounds memory: items whose vectors the directions are fitted on
 _LEAST_TEXTS: Final = 2  # a term of one text makes no two items similar
 _TERM: Final = r"\b\w{2,40}\b"
 _POWER_ITERATIONS: Final = 7
@@ -30,6 +32,8 @@ _NEGLIGIBLE: Final = 1e-6  # of the largest singular value; directions below it 
 
 def fit_content(items: pd.DataFrame, events: pd.DataFrame, scenario: Scenario, start: int) -> dict[str, ItemFactors]:
     """Fit the projection of texts and of given vectors on the items known before ``start``.
+
+    Of more than :data:`MOST_VECTORS` items with a vector, that many are used, evenly spaced by id.
 
     Parameters
     ----------
@@ -69,8 +73,14 @@ def project(items: pd.DataFrame, content: Content, fitted: ItemFactors) -> Float
 
     A row has length 1, or 0 if it has no text or vector, or none of the fitted terms.
     """
-    if items.empty:
-        return np.zeros((0, fitted.vectors.shape[1]), dtype=np.float32)
+    made = np.zeros((len(items), fitted.vectors.shape[1]), dtype=np.float32)
+    for start in range(0, len(items), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        made[rows] = _projected(items.iloc[rows], content, fitted)
+    return made
+
+
+def _projected(items: pd.DataFrame, content: Content, fitted: ItemFactors) -> Floats:
     if content == "text":
         weights = _sublinear(_counts(items[columns.TEXT], fitted.item_ids))
     else:
@@ -110,14 +120,16 @@ def _fit_text(known: pd.DataFrame, scenario: Scenario, start: int) -> tuple[NDAr
 
 
 def _fit_vectors(known: pd.DataFrame, scenario: Scenario, start: int) -> tuple[NDArray[Any], Floats]:
-    numbers = _unit(_numbers(known))
-    given = numbers.any(axis=1)
-    if not given.any():
+    numbers = _numbers(known)
+    given = np.flatnonzero(numbers.any(axis=1))
+    if not len(given):
         raise DataError(
             f"source.items.vectors: none of the {len(known):,} items known before {day_text(start)} (the train window) "
             f"has a vector: choose a later as_of, or leave the key out of {scenario.file}"
         )
-    return np.arange(numbers.shape[1]), _directions(numbers[given].astype(np.float64), scenario)
+    count = min(len(given), MOST_VECTORS)
+    spaced = given[np.arange(count) * len(given) // count]
+    return np.arange(numbers.shape[1]), _directions(_unit(numbers[spaced]).astype(np.float64), scenario)
 
 
 def _directions(values: Any, scenario: Scenario) -> Floats:

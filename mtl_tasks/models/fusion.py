@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core.arrays import row_products
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import row_loss
-from mtl_tasks.models.calibration import calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
+from mtl_tasks.models.calibration import MAPS, calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
 from mtl_tasks.models.pooling import (
     PoolRows,
     choose_shrinkage,
@@ -76,6 +76,52 @@ def fuse(fitted: TaskFusion | Fitted, predictions: dict[str, Values], kind: str)
     return calibrate(document.calibration.model_dump(), _combine(document, matrix, kind))
 
 
+def held_out_fusion(
+    fitted: TaskFusion, predictions: dict[str, Values], label: Values, users: NDArray[Any], kind: str
+) -> Values:
+    """Return the predictions of each fold of users by weights and a calibration fitted on the others, float64 (n,).
+
+    The method, the shrinkage and the kind of calibration remain those of ``fitted``.
+
+    Parameters
+    ----------
+    predictions, label, users, kind
+        As :func:`fit_fusion` takes them.
+
+    Raises
+    ------
+    DataError
+        If all rows belong to one user.
+    """
+    rows = PoolRows.of({name: predictions[name] for name in fitted.members}, label, users, kind)
+    matrix = np.column_stack([predictions[name] for name in rows.members])
+
+    def predict(held_out: NDArray[np.bool_]) -> Values:
+        others = ~held_out
+        document = _fit_again(fitted, rows.where(others), matrix[others])
+        raw = _combine(document, matrix[held_out], kind)
+        if fitted.calibration.kind == "none":
+            return raw
+        return calibrate(MAPS[fitted.calibration.kind](label[others], _combine(document, matrix[others], kind)), raw)
+
+    return cross_fit(users, predict)
+
+
+def uncalibrated_mean(fitted: TaskFusion | Fitted) -> TaskFusion:
+    """Return the mean of the members with weight: a fusion without a number that is fitted on labels.
+
+    Parameters
+    ----------
+    fitted
+        From :func:`fit_fusion`, or its JSON form.
+    """
+    document = fitted if isinstance(fitted, TaskFusion) else TaskFusion.from_json(fitted)
+    weights = equal_weights(np.array([document.weights[name] > 0 for name in document.members]))
+    return TaskFusion(
+        method="mean", members=document.members, weights=dict(zip(document.members, weights.tolist(), strict=True))
+    )
+
+
 def _candidate_losses(rows: PoolRows) -> dict[str, Values]:
     """Return the cross-fitted loss of each row, float64 (n,), of every candidate that needs no choice."""
     losses = {f"single:{name}": rows.row_losses(score) for name, score in zip(rows.members, rows.inputs.T, strict=True)}
@@ -111,6 +157,17 @@ def _fit_method(method: str, rows: PoolRows, matrix: Values, losses: dict[str, V
     every = np.ones(len(rows.members), dtype=bool)
     weights = simplex_weights(rows) if method == "weighted" else equal_weights(every)
     return _requested(method, rows, weights)
+
+
+def _fit_again(fitted: TaskFusion, rows: PoolRows, matrix: Values) -> TaskFusion:
+    """Fit the weights of a fusion on other rows."""
+    if fitted.method == "vote":
+        return _fit_vote(rows, matrix)
+    if fitted.method == "weighted":
+        return _requested("weighted", rows, simplex_weights(rows))
+    if fitted.shrinkage is not None:
+        return _requested("weighted", rows, shrunken_weights(rows, fitted.shrinkage))
+    return _requested("weighted", rows, np.array([fitted.weights[name] for name in rows.members]))
 
 
 def _fit_vote(rows: PoolRows, matrix: Values) -> TaskFusion:

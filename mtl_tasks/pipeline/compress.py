@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.compression.cost import member_cost, model_cost
-from mtl_tasks.compression.frontier import TEACHER, Comparison, Judge, Part, Point, Rows, choose, compare
+from mtl_tasks.compression.frontier import TEACHER, Comparison, Judge, Part, Point, Rows, choose, compare, held_out
 from mtl_tasks.compression.pruning import can_be_cut, cut, without_one_by_one
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError
@@ -49,7 +49,8 @@ class Frontier:
     points
         Cheapest first.
     blend, test
-        By point and task, see :func:`~mtl_tasks.compression.frontier.compare`.
+        By point and task, see :func:`~mtl_tasks.compression.frontier.compare`. On test there are the chosen point and
+        the teacher only, so that nobody chooses by it.
     cpu_seconds
         By point, the teacher among them: CPU seconds to score a million rows on this machine, for information.
     """
@@ -88,6 +89,7 @@ class Frontier:
             "tasks": {
                 name: {task: found.to_json() for task, found in window[point.name].items()}
                 for name, window in windows.items()
+                if point.name in window
             },
         }
 
@@ -117,10 +119,12 @@ def find_frontier(store: Store, entry: RunRecord, budget: float) -> Frontier:
         raise ConfigError(f"run {entry.run_key[:12]}: its fusion weighs no member with trees: there is nothing to save")
     points = tuple(sorted(material.points(), key=lambda point: point.cost.operations))
     chosen = choose(points, material.judge, budget)
-    every = (*points, material.judge.teacher)
-    found = {name: compare(every, material.judge, rows, name) for name, rows in material.rows.items()}
+    judge = material.judge
+    every = (*points, judge.teacher)
+    blend = compare(every, judge, material.rows["blend"], "blend")
+    test = compare((chosen, judge.teacher), judge, material.rows["test"], "test")
     spent = {point.name: _cpu_seconds(material, point) for point in every}
-    return Frontier(entry, material.judge, points, chosen, budget, found["blend"], found["test"], spent)
+    return Frontier(entry, judge, points, chosen, budget, blend, test, spent)
 
 
 def compressed_run(store: Store, entry: RunRecord, point: Point) -> Run:
@@ -186,11 +190,9 @@ class _Material:
         fusion = self.inputs["fuse"].json("fusion")
         fusions = {task: TaskFusion.from_json(document) for task, document in fusion.items()}
         parts = {name: self._stored(name) for name in self.after}
-        return Judge(
-            self.teacher.scenario,
-            self.rows["blend"],
-            Point(TEACHER, {}, parts, fusions, model_cost(self.after, fusion)),
-        )
+        scenario, blend = self.teacher.scenario, self.rows["blend"]
+        fused = held_out(scenario, blend, parts, fusions)
+        return Judge(scenario, blend, Point(TEACHER, {}, parts, fusions, model_cost(self.after, fusion), fused))
 
     def points(self) -> Iterator[Point]:
         """Yield the candidates."""
@@ -261,22 +263,24 @@ class _Material:
         return before, after
 
     @cached_property
-    def features(self) -> dict[str, pd.DataFrame]:
-        """Features of blend and test."""
-        return {
-            name: read_days(
-                self.run.store,
-                self.inputs["features"],
-                positions=np.arange(self.places[name].start, self.places[name].stop),
-            )
-            for name in ("blend", "test")
-        }
+    def blend_features(self) -> pd.DataFrame:
+        """Features of blend."""
+        return self._features("blend")
+
+    @cached_property
+    def test_features(self) -> pd.DataFrame:
+        """Features of test."""
+        return self._features("test")
+
+    def _features(self, window: str) -> pd.DataFrame:
+        place = self.places[window]
+        return read_days(self.run.store, self.inputs["features"], positions=np.arange(place.start, place.stop))
 
     def _stored(self, name: str) -> Part:
         """Return a whole member of the teacher with its stored predictions."""
         artifact, tasks = self.inputs[f"member:{name}"], list(self.run.scenario.tasks)
-        blend, test = (_predictions(artifact.frame(window), tasks) for window in ("blend", "test"))
-        return Part(self.after[name], blend, test)
+        blend = _predictions(artifact.frame("blend"), tasks)
+        return Part(self.after[name], blend, cache(lambda: _predictions(artifact.frame("test"), tasks)))
 
     def _first(self, name: str, most: int) -> Part:
         before, after = self.before[name], self.after[name]
@@ -285,7 +289,7 @@ class _Material:
         return self._part(cut(before, most), cut(after, most))
 
     def _part(self, before: Member, after: Member) -> Part:
-        return Part(after, before.predict(self.features["blend"]), after.predict(self.features["test"]))
+        return Part(after, before.predict(self.blend_features), cache(lambda: after.predict(self.test_features)))
 
 
 def _title(members: tuple[str, ...]) -> str:
@@ -309,7 +313,7 @@ def _predictions(frame: pd.DataFrame, tasks: list[str]) -> Predictions:
 
 def _cpu_seconds(material: _Material, point: Point) -> float:
     """Return the CPU seconds to score a million rows with all tasks; features are not part of it."""
-    features = material.features["test"].iloc[:TIMED_ROWS]
+    features = material.blend_features.iloc[:TIMED_ROWS]
     fusions = {task: fusion.to_json() for task, fusion in point.fusions.items()}
     members = {name: part.member for name, part in point.parts.items()}
     scorer = Scorer(material.run.scenario, {}, members, fusions)

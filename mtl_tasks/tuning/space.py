@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.scenario import TUNABLE, Dimension, MemberKind, Scenario, Setting, parse_scenario
-from mtl_tasks.scenario.tuning import as_kind, setting_of, with_setting
+from mtl_tasks.scenario import TUNABLE, Dimension, MemberKind, Scenario, Setting, with_settings
+from mtl_tasks.scenario.tuning import as_kind, setting_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -92,18 +92,15 @@ def search_space(scenario: Scenario) -> SearchSpace:
     return SearchSpace(dimensions, shipped, widened, kinds)
 
 
-def with_settings(scenario: Scenario, settings: Mapping[str, Setting]) -> Scenario:
-    """Return the scenario with settings changed; its trees start from scratch, as earlier ones had other settings.
+def trial_scenario(scenario: Scenario, settings: Mapping[str, Setting]) -> Scenario:
+    """Return the scenario of a trial; its trees start from scratch, as earlier ones had other settings.
 
     Raises
     ------
     ConfigError
         If a value is refused.
     """
-    document = scenario.model_dump(mode="json")
-    for key, value in {**settings, "boosting.warm_start": "none"}.items():
-        document = with_setting(document, key.split("."), value)
-    return parse_scenario(document, where=scenario.file)
+    return with_settings(scenario, {**settings, "boosting.warm_start": "none"})
 
 
 def _refuse_unread(wanted: Mapping[str, Dimension], scenario: Scenario) -> None:

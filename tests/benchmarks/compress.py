@@ -48,14 +48,21 @@ def table(frontier: Mapping[str, Any]) -> list[tuple[str, ...]]:
         name = f"**{point['name']}**" if point["name"] == frontier["chosen"] else point["name"]
         spent = (f"{point['ratio']:.3f}", f"{point['trees']:,}", f"{point['cpu_seconds_per_million']:.0f}")
         about = (name, *spent)
-        for task in point["tasks"]["test"]:
-            found = [point["tasks"][window][task] for window in WINDOWS]
+        for task in point["tasks"]["blend"]:
+            found = [point["tasks"].get(window, {}).get(task) for window in WINDOWS]
             title = frontier["scenario"] if not rows else ""
-            metric = CATALOG[found[0]["metric"]].heading
-            shown = [_value(one) if point["name"] == "teacher" else _gain(one["gain"]) for one in found]
+            metric = CATALOG[point["tasks"]["blend"][task]["metric"]].heading
+            shown = [_shown(one, point["name"]) for one in found]
             rows.append((title, *about, task, metric, *shown))
             about = ("",) * len(about)
     return rows
+
+
+def _shown(found: Mapping[str, Any] | None, name: str) -> str:
+    """Return a cell; a candidate that is not chosen has no metric on test."""
+    if found is None:
+        return ""
+    return _value(found) if name == "teacher" else _gain(found["gain"])
 
 
 def _value(found: Mapping[str, Any]) -> str:

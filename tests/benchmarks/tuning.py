@@ -25,8 +25,8 @@ from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.tuning import TuningResult
 from mtl_tasks.tuning.evidence import Gain, confirmed_gain
 from mtl_tasks.tuning.objective import Fold, Objective
-from mtl_tasks.tuning.space import with_settings
-from mtl_tasks.tuning.study import read_losses
+from mtl_tasks.tuning.space import trial_scenario
+from mtl_tasks.tuning.study import read_losses, value_text
 
 RESULTS: Final = Path(".bench/tuning.json")
 SHOP: Final = Path(".bench/simulated/tuning")
@@ -101,7 +101,7 @@ def main(store: str, scenarios: list[str], trials: int, console: Console) -> Non
 def _tuned(scenario: Scenario, case: Case, store: Store, trials: int) -> TuningResult:
     days = [AsOf.parse(day) for day in case.days]
     opened = prepare_study(scenario, days, trials, store, None, lambda stage, result: None)
-    run_trials(opened, lambda trial, study: print(trial.number, trial.value, flush=True))
+    run_trials(opened, lambda trial, finished, best: print(trial.number, value_text(trial), flush=True))
     return conclude(opened)
 
 
@@ -109,7 +109,7 @@ def _later_gain(scenario: Scenario, case: Case, store: Store, result: TuningResu
     """Return the gain of the best settings on the blend window of a later day, over all users."""
     opened = prepare_study(scenario, [AsOf.parse(case.later)], 1, store, None, lambda stage, result: None)
     objective = opened.objective
-    best: dict[int, Predictions] = dict(objective.steps(with_settings(scenario, result.best), opened.space.kinds))
+    best: dict[int, Predictions] = dict(objective.steps(trial_scenario(scenario, result.best), opened.space.kinds))
     held = tuple(LaterFold(fold.as_of, fold.tables, fold.labels, fold.users) for fold in objective.folds)
     return confirmed_gain(Objective(scenario, held, objective.floors), _first(opened), [best[0]])
 

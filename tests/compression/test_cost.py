@@ -71,7 +71,7 @@ def test_a_kind_whose_operations_cannot_be_counted_is_refused_by_name() -> None:
         member_cost(Other(member_scenario()), ["like"])
 
 
-@pytest.mark.parametrize("kind", ["independent", "shared_tail"])
+@pytest.mark.parametrize("kind", ["independent", "shared"])
 def test_a_cut_member_is_the_one_that_fewer_rounds_give(kind: MemberKind) -> None:
     whole, few, unseen = boosted(kind), boosted(kind, rounds=4), draw_table(200, 3).features
     assert can_be_cut(whole)
@@ -80,9 +80,15 @@ def test_a_cut_member_is_the_one_that_fewer_rounds_give(kind: MemberKind) -> Non
     assert member_cost(cut(whole, 4), ["like"]) == member_cost(few, ["like"])
 
 
-def test_a_cascade_is_not_cut() -> None:
-    assert not can_be_cut(fit("cascade"))
-    assert not can_be_cut(fit("popularity"))
+def test_members_that_fewer_rounds_would_change_are_not_cut() -> None:
+    for kind in ("cascade", "shared_tail", "popularity"):
+        assert not can_be_cut(fit(kind))
+
+
+def test_members_of_several_seeds_are_not_cut() -> None:
+    scenario = member_scenario(rounds=5, seeds=2)
+    member = member_class("independent").fit(draw_table(600, 1), draw_table(300, 2), scenario)
+    assert not can_be_cut(member)
 
 
 def test_members_are_left_out_by_what_they_are_worth() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mtl_tasks.compression.cost import Cost
-from mtl_tasks.compression.frontier import Judge, Part, Point, Rows, choose, compare
+from mtl_tasks.compression.frontier import Judge, Part, Point, Rows, choose, compare, held_out
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.models import member_class
 from mtl_tasks.store.documents.training import TaskFusion
@@ -31,21 +33,20 @@ def judge() -> tuple[Judge, dict[str, Part]]:
             task: 1 / (1 + np.exp(-values - noise * rng.standard_normal(len(users)))) for task, values in truth.items()
         }
         made["rating"] = 5 + truth["rating"] + noise * rng.standard_normal(len(users))
-        return Part(member, made, made)
+        return Part(member, made, lambda: made)
 
     parts = {"exact": part(0.0), "near": part(0.01), "far": part(1.5)}
     alone = {
         task: TaskFusion(method="single", member="exact", members=("exact",), weights={"exact": 1.0})
         for task in scenario.tasks
     }
-    teacher = Point("teacher", {}, {"exact": parts["exact"]}, alone, Cost(100, 1000.0))
-    return Judge(scenario, Rows(users, labels), teacher), parts
+    own, rows = {"exact": parts["exact"]}, Rows(users, labels)
+    teacher = Point("teacher", {}, own, alone, Cost(100, 1000.0), held_out(scenario, rows, own, alone))
+    return Judge(scenario, rows, teacher), parts
 
 
 def priced(point: Point, operations: float) -> Point:
-    return Point(
-        point.name, point.settings, point.parts, point.fusions, Cost(1, operations), point.excess, point.influence
-    )
+    return replace(point, cost=Cost(1, operations))
 
 
 def test_the_cheapest_of_those_within_a_standard_error_of_the_best_is_chosen() -> None:

@@ -54,6 +54,21 @@ def test_lift_is_the_share_of_each_tenth_over_the_mean() -> None:
     assert_allclose(lift(label, prediction), [5, 0, 0, 0, 0, 0, 0, 0, 0, 5])
 
 
+def test_tied_rows_have_the_lift_of_their_mean_in_any_order() -> None:
+    label, prediction = predictions(digits=1)
+    assert set(lift(np.sort(label)[::-1], np.full(len(label), 0.3))) == {1.0}
+    shuffled = np.random.default_rng(0).permutation(len(label))
+    assert_allclose(lift(label, prediction), lift(label[shuffled], prediction[shuffled]), atol=ROUNDING)
+
+
+def test_tied_predictions_of_a_regression_share_a_bin() -> None:
+    part = rows("regression")
+    rounded = {name: np.round(values) for name, values in part.predictions.items()}
+    bins = prediction_bins(ScoredRows(part.users, part.days, part.label, rounded, {}))
+    assert len({one.predicted for one in bins}) == len(bins) < BINS
+    assert sum(one.rows for one in bins) == len(part.label)
+
+
 def rows(kind: str, count: int = 600) -> ScoredRows:
     rng = np.random.default_rng(1)
     truth = rng.standard_normal(count)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.metrics.catalog import compute
-from mtl_tasks.models.calibration import logit, sigmoid
-from mtl_tasks.models.fusion import fit_fusion, fuse
+from mtl_tasks.models.calibration import logit, sigmoid, user_folds
+from mtl_tasks.models.fusion import fit_fusion, fuse, held_out_fusion, uncalibrated_mean
 from mtl_tasks.store.documents.training import Calibration, TaskFusion
 
 NO_MAP = {"kind": "none"}
@@ -248,3 +248,28 @@ def test_a_document_of_an_earlier_release_is_read() -> None:
 def test_a_document_that_is_none_is_refused_by_its_first_fault(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ArtifactError, match=f"fusion: not a fusion document: {message}"):
         fuse(by_hand("mean", {"a": 1.0}) | change, {"a": np.ones(2)}, "regression")
+
+
+@pytest.mark.parametrize("method", ["auto", "weighted", "mean", "vote"])
+@pytest.mark.parametrize("kind", ["regression", "binary"])
+def test_held_out_predictions_of_a_fold_ignore_its_own_labels(kind: str, method: str) -> None:
+    predictions, label, users = alike(kind)
+    label = label if kind == "regression" else np.where(np.arange(len(label)) % 4 == 0, 1.0, label)  # miscalibrated
+    fitted = fit_fusion(predictions, label, users, kind, method)
+    made = held_out_fusion(fitted, predictions, label, users, kind)
+    held = user_folds(users) == 2
+    assert made[held] == pytest.approx(
+        held_out_fusion(fitted, predictions, np.where(held, 1 - label, label), users, kind)[held], abs=1e-12
+    )
+    assert np.corrcoef(made, fuse(fitted, predictions, kind))[0, 1] > 0.9
+
+
+def test_the_uncalibrated_mean_weighs_members_with_weight_equally() -> None:
+    weights, platt = (
+        {"a": 0.9, "b": 0.1, "c": 0.0},
+        Calibration.model_validate({"kind": "platt", "slope": 2.0, "offset": 1.0}),
+    )
+    fitted = TaskFusion(method="weighted", members=tuple(weights), weights=weights, calibration=platt)
+    made = {"a": np.array([0.2]), "b": np.array([0.6]), "c": np.array([0.9])}
+    expected = sigmoid((logit(made["a"]) + logit(made["b"])) / 2)
+    assert fuse(uncalibrated_mean(fitted.to_json()).to_json(), made, "binary") == pytest.approx(expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.pipeline.tuning.open_study import OpenStudy
-from mtl_tasks.pipeline.tuning.prepare import prepare_study, run_trials
+from mtl_tasks.pipeline.tuning.prepare import TRIAL_CODE, code_hash, prepare_study, run_trials
 from mtl_tasks.pipeline.tuning.result import conclude, read_result
 from mtl_tasks.pipeline.tuning.tasks import conclude_tuning, execute_trials, prepare_tuning, tuning_note
 from mtl_tasks.scenario import load_scenario
@@ -59,7 +60,7 @@ def prepared(trials: int, days: tuple[str, ...] = (AS_OF,), store: str = ".store
 
 def tuned(trials: int, days: tuple[str, ...] = (AS_OF,)) -> tuple[OpenStudy, TuningResult]:
     opened = prepared(trials, days)
-    run_trials(opened, lambda trial, study: None)
+    run_trials(opened, lambda trial, finished, best: None)
     return opened, conclude(opened)
 
 
@@ -74,6 +75,18 @@ def rewritten(root: Path, change: Any) -> None:
             frame = pd.read_parquet(path)
             frame["rating"] = change(frame["rating"])
             frame.to_parquet(path, index=False)
+
+
+def test_a_change_of_any_module_that_trials_depend_on_makes_another_study(tmp_path: Path) -> None:
+    names = [folder.parent.name for folder in TRIAL_CODE]
+    assert names == ["mtl_tasks", "pipeline"]
+    copies = [Path(shutil.copytree(folder, tmp_path / folder.parent.name)) for folder in TRIAL_CODE]
+    assert code_hash(copies) == code_hash(TRIAL_CODE)
+    for copy in copies:
+        before = code_hash(copies)
+        with next(copy.glob("*.py")).open("a") as file:
+            file.write("# changed\n")
+        assert code_hash(copies) != before
 
 
 def test_labels_of_the_test_window_change_no_trial(inside: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import BOOSTED, TUNABLE, Scenario
 from mtl_tasks.scenario.tuning import setting_of
-from mtl_tasks.tuning.space import DEFAULTS, search_space, with_settings
+from mtl_tasks.tuning.space import DEFAULTS, search_space, trial_scenario
 from tests.support.logs import tiny_scenario
 
 
@@ -49,7 +49,7 @@ def test_suggestions_are_within_their_ranges_and_of_the_type_of_the_setting() ->
             assert low <= value <= high
             assert type(value) is type(space.shipped[key])
             assert isinstance(value, int) or float(f"{value:.3g}") == value
-        document = with_settings(scenario, settings).model_dump(mode="json")
+        document = trial_scenario(scenario, settings).model_dump(mode="json")
         assert {key: setting_of(document, key.split(".")) for key in settings} == settings
 
 
@@ -107,4 +107,4 @@ def test_a_space_that_no_member_reads_is_refused(members: list[str], space: dict
 
 def test_trees_of_a_trial_start_from_scratch() -> None:
     scenario = tiny_scenario(boosting={"warm_start": "champion"})
-    assert with_settings(scenario, {"boosting.num_leaves": 15}).boosting.warm_start == "none"
+    assert trial_scenario(scenario, {"boosting.num_leaves": 15}).boosting.warm_start == "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from mtl_tasks.tuning.study import (
     read_losses,
     require_optuna,
     run_until,
+    shown_address,
+    value_text,
 )
 from tests.conftest import PROJECT
 from tests.tuning.sample import drawn_objective, drawn_scenario
@@ -47,7 +50,7 @@ def runner(
     """Open the study of a folder as a new process would."""
     require_optuna()
     study = load_study(open_storage(None, UPath(folder)), "drawn", pruning)
-    return TrialRunner(study, search_space(scenario), objective, UPath(folder), worker)
+    return TrialRunner(study, search_space(scenario), objective, UPath(folder), str(folder), worker)
 
 
 def tried(study: optuna.Study) -> Trials:
@@ -58,7 +61,7 @@ def tried(study: optuna.Study) -> Trials:
 def test_the_first_trial_has_the_scenarios_own_settings_and_is_made_once(tmp_path: Path, objective: Objective) -> None:
     first = runner(tmp_path, objective)
     first.run_shipped()
-    run_until(first, 3, lambda trial: None)
+    run_until(first, 3, lambda *trial: None)
     runner(tmp_path, objective).run_shipped()
     trials = first.study.get_trials()
     assert [trial.user_attrs[SETTINGS] == first.space.shipped for trial in trials] == [True, False, False]
@@ -69,12 +72,12 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path: Path, obje
     for folder in ("whole", "cut"):
         runner(tmp_path / folder, objective).run_shipped()
     whole = runner(tmp_path / "whole", objective)
-    run_until(whole, 14, lambda trial: None)  # ten at random, then some by the sampler's model
-    run_until(runner(tmp_path / "cut", objective), 12, lambda trial: None)
+    run_until(whole, 14, lambda *trial: None)  # ten at random, then some by the sampler's model
+    run_until(runner(tmp_path / "cut", objective), 12, lambda *trial: None)
     killed = runner(tmp_path / "cut", objective)
     killed.space.suggest(killed.study.ask())  # a trial that a kill leaves at work
     again = runner(tmp_path / "cut", objective)
-    run_until(again, 14, lambda trial: None)
+    run_until(again, 14, lambda *trial: None)
     assert tried(again.study) == tried(whole.study)
     assert counts_of(again.study).interrupted == 1
 
@@ -97,6 +100,8 @@ def test_a_trial_that_is_worse_than_the_median_is_pruned_after_its_warm_up(
     pruned = made.run()
     assert pruned.user_attrs[SETTINGS].items() >= poor.items()
     assert pruned.state.name == "PRUNED"
+    assert pruned.value is not None
+    assert value_text(pruned) == "pruned"
     assert list(pruned.intermediate_values) == [0, 1]  # two of the two fits: the warm-up is the first
     assert not (tmp_path / "trials" / f"{pruned.number}.npz").exists()
 
@@ -108,7 +113,7 @@ def test_settings_that_a_member_refuses_end_their_trial_and_no_other(tmp_path: P
     made.study.enqueue_trial({"boosting.min_data_in_leaf": 1000})  # more than the rows have
     refused = made.run()
     assert refused.state.name == "PRUNED"
-    run_until(made, 3, lambda trial: None)
+    run_until(made, 3, lambda *trial: None)
     assert counts_of(made.study).finished == 3
 
 
@@ -131,7 +136,7 @@ def test_the_losses_of_a_trial_are_kept_without_ids(tmp_path: Path, objective: O
 def test_a_database_holds_the_trials_too(tmp_path: Path, objective: Objective) -> None:
     storage = open_storage(f"sqlite:///{tmp_path / 'trials.db'}", UPath(tmp_path))
     study = load_study(storage, "drawn", LENIENT)
-    TrialRunner(study, search_space(SCENARIO), objective, UPath(tmp_path)).run_shipped()
+    TrialRunner(study, search_space(SCENARIO), objective, UPath(tmp_path), "trials.db").run_shipped()
     again = load_study(open_storage(f"sqlite:///{tmp_path / 'trials.db'}", UPath(tmp_path)), "drawn", LENIENT)
     assert counts_of(again).complete == 1
 
@@ -163,7 +168,27 @@ def test_a_password_is_in_no_error(tmp_path: Path) -> None:
     address = "postgresql://ann:secret@host/trials"
     with pytest.raises(StoreError, match=r"ann:\*\*\*@host") as caught, answering_storage(address):
         raise OperationalError("connect", {}, Exception("wrong password: secret"))
-    assert "secret" not in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "ann:***@host" in shown
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize("query", ["user=ann&password=secret", "sslpassword=secret"])
+def test_a_password_in_the_query_is_not_shown(query: str) -> None:
+    assert shown_address(f"postgresql://host/trials?{query}") == "postgresql://host/trials"
+    assert "secret" not in shown_address(f"nonsense?{query}")
+
+
+def test_losses_that_cannot_be_written_or_are_missing_are_not_blamed_on_the_trials(
+    tmp_path: Path, objective: Objective
+) -> None:
+    made = runner(tmp_path, objective)
+    (tmp_path / "trials").write_text("a file where the folder of losses goes")
+    with pytest.raises(StoreError, match=r"trials/0\.npz: cannot be written"):
+        made.run()
+    assert counts_of(made.study).failed == 1
+    with pytest.raises(ArtifactError, match=r"trials/7\.npz: is missing"):
+        read_losses(UPath(tmp_path / "empty"), 7, objective)
 
 
 def test_a_bucket_has_no_room_for_a_journal() -> None:

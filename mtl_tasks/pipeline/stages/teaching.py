@@ -27,7 +27,9 @@ ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held whi
 def taught_tables(run: Run, inputs: Inputs, table: Table, blend: slice) -> tuple[Table, Table]:
     """Return the table with the teacher's predictions as labels, to fit and to refit `distilled` on.
 
-    The predictions to fit on are the members' before their refit, so that blend remains unseen until it is predicted.
+    The predictions to fit on are the uncalibrated mean of the members with weight, before their refit: the fusion's
+    weights and calibration are fitted on the labels of blend, which candidates are judged on. The choice of the members
+    is all that they have of blend. The predictions to refit on are the teacher's own.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ def taught_tables(run: Run, inputs: Inputs, table: Table, blend: slice) -> tuple
     ConfigError
         If there is no teacher, it cannot be compressed, or its factors are not those of this run.
     """
+    from mtl_tasks.models.fusion import uncalibrated_mean
     from mtl_tasks.models.teacher import find_teacher
 
     entry = find_teacher(run.scenario, run.as_of.iso, run.store)
@@ -48,6 +51,9 @@ def taught_tables(run: Run, inputs: Inputs, table: Table, blend: slice) -> tuple
     _check_factors(run, inputs["features"], theirs["factors"], entry)
     scenario = parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
     before = load_scorer(scenario, theirs, before_refit=True)
+    before = replace(
+        before, fusions={task: uncalibrated_mean(fusion).to_json() for task, fusion in before.fusions.items()}
+    )
     fitting = replace(table, labels=soft_labels(run, inputs["features"], before, len(table), blend.start))
     if run.scenario.refit == "none":
         return fitting, fitting

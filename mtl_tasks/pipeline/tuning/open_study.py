@@ -146,7 +146,7 @@ class OpenStudy:
 
     def runner(self, worker: int = 0, workers: int = 1) -> TrialRunner:
         """Return what runs trials in this process, one of several."""
-        return TrialRunner(self.study, self.space, self.objective, self.folder, worker, alone=workers == 1)
+        return TrialRunner(self.study, self.space, self.objective, self.folder, self.place, worker, workers == 1)
 
 
 def _fold(opened: OpenStudy, day: PreparedDay) -> Fold:

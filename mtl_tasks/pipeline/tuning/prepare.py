@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import mtl_tasks.tuning
 from mtl_tasks.core.days import AsOf
@@ -18,13 +18,10 @@ from mtl_tasks.pipeline.tuning.open_study import FOLDER, OpenStudy, PreparedDay,
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store, to_json
 from mtl_tasks.tuning.space import SearchSpace, search_space
-from mtl_tasks.tuning.study import answering_storage, require_optuna, run_until
-
-if TYPE_CHECKING:
-    import optuna
+from mtl_tasks.tuning.study import OnTrial, require_optuna, run_until
 
 STAGES: Final = ("resolve", "validate", "split", "factors", "features")
-OnTrial = Callable[["optuna.trial.FrozenTrial", "optuna.Study"], None]
+TRIAL_CODE: Final = (Path(str(mtl_tasks.tuning.__file__)).parent, Path(__file__).parent)
 
 
 def prepare_study(
@@ -76,8 +73,7 @@ def prepare_study(
         others=tuple(other for other in _studies(store, scenario.name) if other != name),
     )
     opened = OpenStudy.of(spec, storage, store.key)
-    with answering_storage(opened.place):
-        opened.runner().run_shipped()
+    opened.runner().run_shipped()
     return opened
 
 
@@ -97,15 +93,15 @@ def study_name(scenario: Scenario, space: SearchSpace, days: Sequence[PreparedDa
         "scenario": document,
         "space": space.to_json(),
         "days": [[day.as_of.iso, day.split.key, day.features.key] for day in days],
-        "code": [code_version(), _tuning_code()],
+        "code": [code_version(), code_hash(TRIAL_CODE)],
     }
     return f"{scenario.name}-{hashlib.sha256(to_json(parts)).hexdigest()[:12]}"
 
 
-def _tuning_code() -> str:
-    """Return a hash of the modules that trials depend on and other artifacts do not."""
+def code_hash(folders: Sequence[Path]) -> str:
+    """Return a hash of the modules in folders; trials depend on those of :data:`TRIAL_CODE`, other artifacts do not."""
     digest = hashlib.sha256()
-    for path in sorted(Path(str(mtl_tasks.tuning.__file__)).parent.glob("*.py")):
+    for path in [path for folder in folders for path in sorted(folder.glob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -141,5 +137,4 @@ def run_trials(opened: OpenStudy, on_trial: OnTrial, worker: int = 0, workers: i
     StoreError
         If the store or the storage does not answer; the same call then goes on with the study.
     """
-    with answering_storage(opened.place):
-        run_until(opened.runner(worker, workers), opened.spec.trials, lambda trial: on_trial(trial, opened.study))
+    run_until(opened.runner(worker, workers), opened.spec.trials, on_trial)

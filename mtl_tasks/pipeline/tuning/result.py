@@ -26,8 +26,7 @@ RESULT: Final = "result.json"
 
 def conclude(opened: OpenStudy) -> TuningResult:
     """Judge the best settings on the users that they were not chosen on, store the result and return it."""
-    with answering_storage(opened.place):
-        result = _result(opened)
+    result = _result(opened)
     with answering(f"{opened.folder / RESULT}: cannot be written"):
         opened.folder.mkdir(parents=True, exist_ok=True)
         write_durably(opened.folder / RESULT, to_json(result.to_stored()))
@@ -50,7 +49,9 @@ def read_result(folder: UPath) -> TuningResult:
 
 def _result(opened: OpenStudy) -> TuningResult:
     study, objective = opened.study, opened.objective
-    shipped, best = trial_with(study, opened.space.shipped), study.best_trial
+    with answering_storage(opened.place):
+        shipped, best = trial_with(study, opened.space.shipped), study.best_trial
+        counts, trials = counts_of(study), study.get_trials(deepcopy=False)
     if shipped is None or shipped.value is None or best.value is None:
         raise ConfigError(f"{opened.spec.name}: has no complete trial of the scenario's own settings: run tune again")
     gain, tasks = None, list[TaskEvidence]()
@@ -61,7 +62,6 @@ def _result(opened: OpenStudy) -> TuningResult:
     settings = best.user_attrs[SETTINGS]
     confirmed = gain is not None and gain.significant
     diff = _diff(opened, settings) if confirmed else None
-    counts, trials = counts_of(study), study.get_trials(deepcopy=False)
     return TuningResult(
         scenario=opened.scenario.name,
         as_of=tuple(day.as_of.iso for day in opened.spec.days),

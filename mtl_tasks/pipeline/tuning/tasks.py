@@ -18,6 +18,7 @@ from mtl_tasks.scenario import Scenario, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.tuning import TuningResult
 from mtl_tasks.store.sealing import StoreKey
+from mtl_tasks.tuning.study import value_text
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,9 @@ def execute_trials(spec: StudySpec, storage: str | None, worker: int, workers: i
     """Run trials of a study beside other processes, and return how many this process finished."""
     done: list[int] = []
 
-    def note(trial: Any, study: Any) -> None:
+    def note(trial: Any, finished: int, best: float) -> None:
         done.append(trial.number)
-        log.info("trial %d: %s; best %.5f", trial.number, trial.value or "pruned", study.best_value)
+        log.info("trial %d: %s; best %.5f; %d finished", trial.number, value_text(trial), best, finished)
 
     with quoting_rows(False):
         run_trials(OpenStudy.of(spec, storage, key), note, worker, workers)

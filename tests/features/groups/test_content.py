@@ -11,7 +11,7 @@ import pytest
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.features.builder import Tables, build_features, extend_factor_models
-from mtl_tasks.features.content import fit_content, project
+from mtl_tasks.features.content import ROWS_AT_ONCE, fit_content, project
 from mtl_tasks.features.groups.content import LAST, ItemContent
 from mtl_tasks.scenario import Scenario
 from tests.contracts.feature_group import FeatureGroupContract
@@ -179,3 +179,14 @@ def test_items_unknown_before_train_leave_nothing_to_fit_vectors_on(events: list
     items[[columns.vector(axis) for axis in range(4)]] = np.float32("nan")
     with pytest.raises(DataError, match=r"source\.items\.vectors: none of the \d+ items known before \d{4}-\d\d-\d\d"):
         fit_content(items, canonical(events), scenario, FIRST + 5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_is_projected_equally_in_any_block(kind: str, events: list[Event], scenario: Scenario) -> None:
+    items = item_table(CODES)
+    fitted = fit_content(items, canonical(events), scenario, START)[kind]
+    once = project(items, kind, fitted)  # type: ignore[arg-type]
+    count = ROWS_AT_ONCE + 5
+    many = items.iloc[np.arange(count) % len(items)].reset_index(drop=True)
+    np.testing.assert_array_equal(project(many, kind, fitted), once[np.arange(count) % len(items)])  # type: ignore[arg-type]
+    assert project(items.iloc[:0], kind, fitted).shape == (0, once.shape[1])  # type: ignore[arg-type]

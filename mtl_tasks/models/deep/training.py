@@ -31,7 +31,7 @@ OPTIONS: Final[dict[str, dict[str, Any]]] = {"cpu": {"xla_cpu_multi_thread_eigen
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same in every step; hashable, so that JAX compiles a step once."""
+    """Constants of all steps; hashable, so that JAX compiles a step once."""
 
     network: Architecture
     objectives: tuple[str, ...]

@@ -15,11 +15,6 @@ from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenari
 ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named relative to the project
 
 
-def read_scenarios() -> tuple[list[Scenario], list[str]]:
-    """Return the scenarios of valid files, and one line on each faulty file."""
-    return _of_each_file(lambda scenario: scenario)
-
-
 def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, DAG], list[str]]:
     """Make the DAGs of every scenario.
 

@@ -1,4 +1,4 @@
-"""Search better settings of a scenario's boosted members, and propose a change of its file.
+"""Search for better settings of a scenario's boosted members, and propose a change of its file.
 
 **Purpose.** Settings that lower the losses of the scenario's tasks by more than chance. Nothing is changed: a person
 applies the proposed change.
@@ -41,7 +41,7 @@ def make_dag(scenario: Scenario) -> DAG | None:
 
     @dag(
         f"tune_{scenario.name}",
-        description=f"{scenario.title}: search better settings",
+        description=f"{scenario.title}: search for better settings",
         dag_display_name=f"{scenario.title}: tune",
         doc_md=with_links(__doc__, scenario),
         schedule=None,

@@ -1,4 +1,4 @@
-"""The command `mtl tune`: search better settings of a scenario, and propose a change of its file."""
+"""The command `mtl tune`: search for better settings of a scenario, and propose a change of its file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def tune(
     root: Root = Path("."),
     verbose: Verbose = False,
 ) -> None:
-    """Search better settings of the boosted members, and propose a change of the scenario file if they gain.
+    """Search for better settings of the boosted members, and propose a change of the scenario file if they gain.
 
     Settings are chosen on the blend window's losses of one half of the users, and the gain is confirmed on the other
     half. The same command continues an interrupted study; a larger number of trials extends it.

@@ -28,7 +28,8 @@ class Cost:
     trees
         Trees that the row passes through.
     operations
-        Decisions in these trees, on average over the rows that they were grown on, and products of linear members.
+        Decisions in these trees, on average over the rows that they were grown on, and the products of
+        ``popularity`` and ``als``.
     """
 
     trees: int

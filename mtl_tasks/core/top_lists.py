@@ -14,6 +14,9 @@ POPULAR_1D: Final = "popular_1d"
 ALS: Final = "als"
 UTILITY: Final = "utility"
 SCORE: Final = "score"  # of the ranker that a run chose
+LOG: Final = "log "  # prefixes of a score in a weighted sum
+LOGIT: Final = "logit "
+RRF_OFFSET: Final = 60  # of Cormack, Clarke & Buettcher, SIGIR 2009
 RARE: Final = 0.2  # pseudo-interactions per week of an item without any; .2 beat 1 on `movies`, July 2013
 
 

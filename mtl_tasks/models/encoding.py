@@ -173,7 +173,7 @@ def spacing(rows: int, width: int) -> int:
 
 
 def chunks(table: Table, every: int) -> Iterator[tuple[slice, pd.DataFrame]]:
-    """Yield the features of every so-many-th row, a chunk at a time, each with its position among these rows."""
+    """Yield the features of every k-th row, a chunk at a time, each with its position among these rows."""
     done = 0
     for part in _parts(table, every):
         yield slice(done, done + len(part)), part
@@ -181,7 +181,7 @@ def chunks(table: Table, every: int) -> Iterator[tuple[slice, pd.DataFrame]]:
 
 
 def taken(rows: int, every: int) -> int:
-    """Return the number of every so-many-th rows.
+    """Return the number of rows if every k-th is taken.
 
     >>> taken(7, 3)
     3

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """What is fitted.
+    """Fitted parameters.
 
     Attributes
     ----------

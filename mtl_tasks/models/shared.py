@@ -67,11 +67,6 @@ class SharedTrees:
         """Return the number of a task's trees before the shared ones."""
         return self.earlier[name].rounds if name in self.earlier else 0
 
-    @property
-    def all_inherited(self) -> dict[str, int]:
-        """Number of inherited trees of every task."""
-        return {name: self.inherited(name) for name in self.tasks}
-
     def model(self, name: str, rounds: int | None = None) -> TrainedBooster:
         """Return a task's model: its earlier trees, then the shared ones up to its best round or the given one."""
         task = self.tasks[name]

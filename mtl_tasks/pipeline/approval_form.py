@@ -69,7 +69,7 @@ def _rule_row(rule: RuleResult) -> str:
 
 
 def _beside(candidate: RunRecord, champion: RunRecord | None) -> str:
-    """Return the deciding metric of each task, of the candidate and the champion, each on its own test window."""
+    """Return the primary metric of each task, of the candidate and the champion, each on its own test window."""
     if champion is None:
         return "There is no champion to compare with: this run would be the first."
     head = (

@@ -25,10 +25,6 @@ class SettingRow:
     first: Any
     second: Any
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form."""
-        return {"setting": self.setting, "first": self.first, "second": self.second}
-
 
 def setting_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[SettingRow]:
     """Yield the settings that differ between two scenario documents, by name."""
@@ -56,12 +52,12 @@ def champion_facts(store: Store, entry: RunRecord, champion_key: str | None) -> 
 
 def changes(store: Store, first: RunRecord, second: RunRecord) -> Iterator[Change]:
     """Yield all that differs between two runs; what is not in the store any more is left out."""
-    for (name, before), after in zip(_data(store, first).items(), _data(store, second).values(), strict=True):
+    for (name, before), after in zip(log_facts(store, first).items(), log_facts(store, second).values(), strict=True):
         if before is not None and after is not None and before != after:
             yield Change("data", name, before, after)
     if first.code != second.code:
         yield Change("code", "hash of the code", first.code[:_SHOWN], second.code[:_SHOWN])
-    theirs, ours = _libraries(store, first), _libraries(store, second)
+    theirs, ours = library_versions(store, first), library_versions(store, second)
     for name in sorted({*theirs, *ours}) if theirs and ours else ():
         if theirs.get(name) != ours.get(name):
             yield Change("library", name, theirs.get(name), ours.get(name))
@@ -78,7 +74,7 @@ def flattened(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
             yield f"{prefix}{name}", value
 
 
-def _data(store: Store, entry: RunRecord) -> dict[str, Any]:
+def log_facts(store: Store, entry: RunRecord) -> dict[str, Any]:
     """Return the extent of the log that a run read, None where it is unknown."""
     known: dict[str, Any] = dict.fromkeys(("as of", "first day", "last day", "rows kept", "source files"))
     known["as of"] = entry.as_of
@@ -91,7 +87,8 @@ def _data(store: Store, entry: RunRecord) -> dict[str, Any]:
     return known
 
 
-def _libraries(store: Store, entry: RunRecord) -> dict[str, str]:
+def library_versions(store: Store, entry: RunRecord) -> dict[str, str]:
+    """Return the libraries of a run with their versions; empty if they are not in the store any more."""
     try:
         found: dict[str, str] = store.open(entry.refs["gate"]).manifest["libraries"]
     except (ArtifactError, KeyError):

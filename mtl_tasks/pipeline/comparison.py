@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from mtl_tasks.core.documents import StoredDocument
 from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
-from mtl_tasks.pipeline.changes import flattened, settings_of
+from mtl_tasks.pipeline.changes import flattened, library_versions, log_facts, settings_of
 from mtl_tasks.pipeline.past_runs import PastRun
 from mtl_tasks.report.labels import in_order, list_title, metric
 from mtl_tasks.store.artifacts import Store
@@ -137,9 +137,9 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
     return Comparison(
         runs=tuple(runs),
         metrics=_rows([{(task, ""): found for task, found in run.metrics.items()} for run in runs]),
-        members=_rows([_members(found) for found in evaluations], deciding=True),
-        lists=_rows([_lists(found) for found in evaluations], deciding=True),
-        slices=_rows([_slices(found) for found in evaluations], deciding=True),
+        members=_rows([_members(found) for found in evaluations], only_primary=True),
+        lists=_rows([_lists(found) for found in evaluations], only_primary=True),
+        slices=_rows([_slices(found) for found in evaluations], only_primary=True),
         paired=paired,
         overlap=_overlap(store, runs, paired),
         settings=_different([settings_of(run.entry) for run in runs]),
@@ -179,13 +179,13 @@ def _slices(found: Evaluation | None) -> Subjects:
     return {(task, name): got.fusion for task, parts in slices.items() for name, got in parts.items()}
 
 
-def _rows(tables: Sequence[Subjects], *, deciding: bool = False) -> list[MetricRow]:
-    """Return a row for each metric that any run has, or only for the deciding metric of each subject."""
+def _rows(tables: Sequence[Subjects], *, only_primary: bool = False) -> list[MetricRow]:
+    """Return a row for each metric that any run has, or only for the primary metric of each subject."""
     made = []
     for task, subject in _united(tables):
         found = [table.get((task, subject), {}) for table in tables]
         names = in_order(set().union(*found))
-        for name in names[:1] if deciding else names:
+        for name in names[:1] if only_primary else names:
             values = tuple(measurements.get(name) for measurements in found)
             made.append(MetricRow(task, subject, name, values, tuple(_differences(name, values))))
     return made
@@ -245,18 +245,10 @@ def _test_window(store: Store, run: PastRun) -> tuple[str, str] | None:
 
 
 def _origin(store: Store, run: PastRun) -> dict[str, Any]:
-    """Return what a run was made of: hashes of its code and of its stages' data, and versions of its libraries."""
-    refs = run.entry.refs
-    data = {
-        f"{name}, contents": refs[stage].sha256[:12]
-        for name, stage in (("log", "validate"), ("windows", "split"), ("factors", "factors"), ("features", "features"))
-        if stage in refs
-    }
-    try:
-        libraries = dict(store.open(refs["gate"]).manifest["libraries"])
-    except (ArtifactError, KeyError):
-        libraries = {}
-    return {"code": run.entry.code[:12], **data, **{f"library {name}": libraries[name] for name in libraries}}
+    """Return what a run was made of: its code, the extent of its log, and versions of its libraries."""
+    libraries = library_versions(store, run.entry)
+    named = {f"library {name}": version for name, version in libraries.items()}
+    return {"code": run.entry.code[:12], **log_facts(store, run.entry), **named}
 
 
 def _different(documents: Sequence[Mapping[str, Any]]) -> list[Difference]:

@@ -55,7 +55,6 @@ PRESENTATION = (
     "pipeline/explore.py",
     "pipeline/export.py",
     "pipeline/holdings.py",
-    "pipeline/order.py",
     "pipeline/past_documents.py",
     "pipeline/past_runs.py",
     "pipeline/placement.py",

@@ -135,9 +135,7 @@ class OnDask:
                 )
         for address, value in self._client.run(os.environ.get, _TRIM).items():
             if value is not None:
-                log.warning(
-                    "worker %s: %s=%s costs 75 %% more CPU: unset it before the worker starts", address, _TRIM, value
-                )
+                log.warning("worker %s: %s=%s costs more CPU: unset it before the worker starts", address, _TRIM, value)
         return len(found)
 
 
@@ -177,7 +175,7 @@ def _local_client(workers: int, threads: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    # Dask's nanny sets MALLOC_TRIM_THRESHOLD_ for its workers, with which this code takes 75 % more CPU.
+    # Dask's nanny sets MALLOC_TRIM_THRESHOLD_ for its workers, with which this code takes more CPU.
     limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     settings = {
         "distributed.nanny.pre-spawn-environ": limits,

@@ -19,7 +19,6 @@ from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
 from mtl_tasks.pipeline.engine import Inputs, Run
-from mtl_tasks.pipeline.order import order_sentence
 from mtl_tasks.pipeline.past_documents import rebuild_run
 from mtl_tasks.pipeline.placement import CandidateRanking, Placement
 from mtl_tasks.pipeline.stages import explain
@@ -28,6 +27,7 @@ from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
+from mtl_tasks.report.order import order_sentence
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
@@ -230,9 +230,13 @@ class PreparedRun:
             user_id=person,
             events=len(mine),
             history=tuple(self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")),
-            order=order_sentence(self._run.scenario, self._scorer.ranker),
+            order=self._order(),
             offers=tuple(self._offers(person, offered, top)),
         )
+
+    def _order(self) -> str:
+        ranker = self._scorer.ranker
+        return order_sentence(self._run.scenario, ranker.kind, ranker.describe().get("weights", {}))
 
     def _offers(self, person: int | str, offered: pd.DataFrame, top: int) -> Iterator[Offer]:
         items = offered[columns.ITEM].tolist()
@@ -269,7 +273,7 @@ class PreparedRun:
         user_candidates = self._ranking.of_user(self._code(person))
         return PlacedPair(
             **dict(iter(self._explain((person, [wanted]), top)[0])),
-            order=order_sentence(self._run.scenario, self._scorer.ranker),
+            order=self._order(),
             placement=self._ranking.place(user_candidates, wanted, listed),
         )
 

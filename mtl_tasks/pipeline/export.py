@@ -15,14 +15,14 @@ from mtl_tasks.store.registry import RunRecord
 
 
 @dataclass(frozen=True)
-class Bundle:
+class WrittenBundle:
     """A written bundle: its folder, and the sizes of its files in bytes by name."""
 
     folder: Path
     sizes: dict[str, int]
 
 
-def export_run(store: Store, entry: RunRecord, status: str, folder: Path) -> Bundle:
+def export_run(store: Store, entry: RunRecord, status: str, folder: Path) -> WrittenBundle:
     """Write the models of a finished run as files that are scored without this project.
 
     Parameters
@@ -52,4 +52,4 @@ def export_run(store: Store, entry: RunRecord, status: str, folder: Path) -> Bun
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    return Bundle(folder, {name: len(data) for name, data in files.items()})
+    return WrittenBundle(folder, {name: len(data) for name, data in files.items()})

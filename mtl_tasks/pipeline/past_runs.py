@@ -62,7 +62,7 @@ class PastRun:
 
     @property
     def why(self) -> str:
-        """The reason for the status: the last decision, else the first failed rule, else how many rules hold."""
+        """The reason for the status: the last decision, else the first failed rule, else how many rules passed."""
         if self.rulings:
             return self.rulings[-1].sentence(self.entry, self.rulings)
         return deciding_reason(self.entry.reasons)

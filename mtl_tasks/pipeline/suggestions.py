@@ -70,9 +70,9 @@ def read_suggestions(store: Store, entry: RunRecord, lists: Artifact | None) -> 
     newest = table.drop_duplicates(columns.ITEM, keep="last")
     titles = zip(newest[columns.ITEM].astype(str), newest[columns.TITLE].fillna("").astype(str), strict=True)
     items = [(text, item, title) for item, title in titles for text in {item, title} if text]
-    people: Any = () if lists is None else lists.frame("recommendations", [columns.USER])[columns.USER].unique()
+    users: Any = () if lists is None else lists.frame("recommendations", [columns.USER])[columns.USER].unique()
     return Suggestions(
-        _ordered((str(user), str(user), "") for user in people),
+        _ordered((str(user), str(user), "") for user in users),
         _ordered(items),
     )
 

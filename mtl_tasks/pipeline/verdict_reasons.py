@@ -11,7 +11,7 @@ _HELD: Final = re.compile(r": holds,")
 
 
 def deciding_reason(reasons: Sequence[str]) -> str:
-    """Return the first failed rule's sentence, or else how many rules hold; empty without reasons.
+    """Return the first failed rule's sentence, or else how many rules passed; empty without reasons.
 
     Parameters
     ----------
@@ -21,12 +21,12 @@ def deciding_reason(reasons: Sequence[str]) -> str:
     >>> deciding_reason(["a <= 1: holds, a is 0.5", "b >= 2: fails, b is 1"])
     'b >= 2: fails, b is 1'
     >>> deciding_reason(["a <= 1: holds, a is 0.5", "b >= 2: holds, b is 3"])
-    '2 of 2 rules hold'
+    '2 of 2 rules passed'
     """
     for reason in reasons:
         if _FAILED.search(reason):
             return reason
     held = sum(_HELD.search(reason) is not None for reason in reasons)
     if held:
-        return f"{held} of {held} rules hold" if held > 1 else "1 of 1 rule holds"
+        return f"{held} of {held} rules passed"
     return reasons[0] if reasons else ""

@@ -23,7 +23,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtl_tasks.report.document import FLOOR, FUSION, models_in_order
 from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
-from mtl_tasks.report.points import ChampionPoint, RunPoint
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
@@ -263,70 +262,9 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str, step
         return to_svg(figure, title)
 
 
-def history(runs: Sequence[RunPoint], champions: Sequence[ChampionPoint], name: str, title: str) -> Markup:
-    """Draw a metric of all runs by as_of with its interval, and that of each time's champion as a step line.
-
-    Parameters
-    ----------
-    runs, champions
-        The oldest first.
-    """
-    shown = [run for run in runs if run.value is not None]
-    days = [day_number(run.as_of) for run in shown]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE, 2.7)
-        lows, highs = plain(run.low for run in shown), plain(run.high for run in shown)
-        if len(shown) <= _DISTINCT_RUNS:  # no line: it would join a promoted run to a rejected one of the same day
-            axes.vlines(days, lows, highs, color=SERIES[0], alpha=0.4, linewidth=4, label="95 % interval")
-        else:
-            axes.fill_between(days, lows, highs, color=SERIES[0], alpha=0.2, linewidth=0)
-            axes.plot(days, plain(run.value for run in shown), color=SERIES[0], linewidth=1, label="run, 95 % interval")
-        known = [champion for champion in champions if champion.value is not None]
-        if known and days:
-            steps = [*(day_number(champion.as_of) for champion in known), max(days) + 0.5]
-            values = plain(champion.value for champion in known)
-            axes.step(steps, [*values, values[-1]], where="post", color=INK, linewidth=1.4, label="champion")
-        _mark_standings(axes, shown)
-        locator = AutoDateLocator(minticks=3, maxticks=9)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        if days and max(days) - min(days) < _FEW_DAYS:  # the locator would go down to hours
-            axes.set_xlim(min(days) - 1, max(days) + 1)
-            axes.set_xticks(sorted(set(days)), sorted({run.as_of for run in shown}))
-        axes.set_xlabel("as of (UTC)")
-        axes.set_ylabel(f"{metric(name).heading}" + (f" ({metric(name).unit})" if metric(name).unit else ""))
-        axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        return to_svg(figure, title)
-
-
 def plain(values: Iterable[float | None]) -> list[float]:
     """Return numbers for drawing: NaN for what is unknown."""
     return [math.nan if value is None else value for value in values]
-
-
-def _mark_standings(axes: Axes, runs: Sequence[RunPoint]) -> None:
-    """Mark runs by shape and color; of very many, only those that were not simply promoted."""
-    for standing, (marker, color) in _STANDINGS.items():
-        marked = [run for run in runs if run.standing == standing]
-        if marked and (standing != "promoted" or len(runs) <= _DISTINCT_RUNS):
-            days, values = [day_number(run.as_of) for run in marked], plain(run.value for run in marked)
-            size = 9 if standing == "promoted" else 6  # the others are drawn over it
-            axes.plot(days, values, color=color, marker=marker, markersize=size, linestyle="none", label=standing)
-
-
-_DISTINCT_RUNS = 120
-_FEW_DAYS = 5
-_STANDINGS: Final = {
-    "promoted": ("o", SERIES[0]),
-    "approved": ("s", SERIES[0]),
-    "forced": ("^", SERIES[3]),
-    "rejected": ("X", SERIES[1]),
-    "not approved": ("P", SERIES[1]),
-    "retired": ("v", MUTED),
-    "awaits approval": ("D", SERIES[4]),
-    "dry run": ("d", MUTED),
-}
 
 
 def to_svg(figure: Figure, title: str) -> Markup:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from rich.filesize import decimal
 
-from mtl_tasks.core.top_lists import RARE
 from mtl_tasks.metrics.catalog import CATALOG, Metric
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.lists import RankingEvaluation
@@ -44,7 +43,7 @@ def metric(name: str) -> Metric:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Return metrics in display order, the deciding one first.
+    """Return metrics in display order, the primary one first.
 
     >>> in_order(["auc", "log_loss", "ndcg", "calibration_error"])
     ['auc', 'log_loss', 'calibration_error', 'ndcg']
@@ -53,11 +52,11 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
-def people(ranking: RankingEvaluation) -> str:
+def users(ranking: RankingEvaluation) -> str:
     """Return how many users' recommendations were evaluated, in words.
 
     >>> shares = {"unreachable": 0.1, "candidate_recall": 0.4, "candidates_per_user": 300}
-    >>> people(RankingEvaluation(k=10, users=10000, eligible_users=63210, lists={}, **shares))
+    >>> users(RankingEvaluation(k=10, users=10000, eligible_users=63210, lists={}, **shares))
     '10,000 of 63,210 users'
     """
     some = f"{count(ranking.users)} of " if ranking.users < ranking.eligible_users else ""
@@ -243,32 +242,6 @@ def figure_unit(column: str, scenario: Scenario) -> str:
     if task is None:
         return ""
     return "probability" if task.kind == "binary" else "label points"
-
-
-def order_sentences(scenario: Scenario, chosen: str) -> list[str]:
-    """Return why recommendations are in their order: by the utility, or by another ranker, and how utility is made.
-
-    Parameters
-    ----------
-    chosen
-        The ranker of the run.
-    """
-    formula = scenario.utility
-    if chosen in ("utility", "fusion"):
-        said = [f"Ordered by utility = {formula}, the highest first."]
-    else:
-        said = [f"Ordered by the ranker {list_title(chosen)}, not by utility = {formula}."]
-    for name in scenario.formula.tasks:
-        negatives = scenario.tasks[name].negatives
-        if negatives is not None and negatives.how == "sampled":
-            power = "" if negatives.power == 1 else f" to the power {negatives.power:g}"
-            said.append(
-                f"In utility, {name} is the odds p / (1 − p) of the prediction p, times the number of the item's "
-                f"positive interactions in the last 7 days (plus {RARE:g}){power}: negatives were drawn by popularity, "
-                "so p alone is relative to popularity (log-Q correction). A popular item of 8 % can be above a rare "
-                "one of 75 %."
-            )
-    return said
 
 
 def size(number_of_bytes: float) -> str:

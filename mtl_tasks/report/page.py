@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mtl_tasks.report import charts, data_tables, labels, sections
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.report.order import order_of
 from mtl_tasks.report.overview import overview
 
 _FOLDER = Path(__file__).parent
@@ -38,7 +39,7 @@ def page_context(
     member
         The only member to draw learning charts for; by default all members have them.
     artifacts
-        States of the run's artifacts, :class:`mtl_tasks.pipeline.past_runs.ArtifactState`, where they are known.
+        States of the run's artifacts, :class:`mtl_tasks.pipeline.artifact_states.ArtifactState`, where they are known.
     links
         Name to address of pages about the run: ``champion``, ``compare``.
     """
@@ -51,7 +52,7 @@ def page_context(
         "windows": data_tables.window_rows(document),
         "overview": overview(document),
         "expectations": data_tables.expectation_rows(document),
-        "order": labels.order_sentences(document.scenario, _chosen(document)),
+        "order": order_of(document),
         "artifacts": artifacts,
         "links": {"champion": "", "compare": "", **(links or {})},
         "learning": sections.member_panels(document, member),
@@ -62,11 +63,6 @@ def page_context(
         "scenario_text": yaml.safe_dump(document.scenario.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         "other_members": {},
     }
-
-
-def _chosen(document: RunDocument) -> str:
-    """Return the ranker that orders the run's recommendations; earlier runs have only the utility."""
-    return "utility" if document.rank is None else document.rank.chosen
 
 
 def read_style() -> Markup:
@@ -98,7 +94,7 @@ def make_environment(*folders: Path) -> Environment:
         "with_minus",
         "size",
         "list_title",
-        "people",
+        "users",
         "metric",
         "setting",
         "listed",

@@ -12,13 +12,14 @@ from rich.text import Text
 
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
+from mtl_tasks.report.order import order_of
 from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.data import StageUsage
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.measurements import Measurement
 
 _STYLES = {"better": "green", "worse": "red"}
-_PERSON_WIDTH = 30
+_USER_WIDTH = 30
 _MOST_FIGURES = 5
 LIST_METRICS: Final = ("ndcg", "recall", "map", "hit_rate", "coverage")  # the report has all
 
@@ -32,7 +33,7 @@ def print_details(document: RunDocument, console: Console) -> None:
     note = f"In parentheses: gain over the {FLOOR} floor, positive is better; * its 95 % interval excludes 0."
     say(console, note, style="dim")
     show(console, "Fusion", _fusion(document))
-    show(console, f"Top-{ranking.k} recommendations ({labels.people(ranking)})", _ranking(document))
+    show(console, f"Top-{ranking.k} recommendations ({labels.users(ranking)})", _ranking(document))
     say(console, f"± half the 95 % interval. {_unreachable(document)}", style="dim")
     say(console, _candidates(document), style="dim")
     if document.drift is not None:
@@ -40,9 +41,8 @@ def print_details(document: RunDocument, console: Console) -> None:
     show(console, "Stages", _stages(document.stages))
     if document.sample:
         since = "" if document.accepted else f", made before the run was: {document.outcome}"
-        show(console, f"Recommendations{since}", _people(document))
-        for sentence in labels.order_sentences(scenario, "utility" if document.rank is None else document.rank.chosen):
-            say_wrapped(console, sentence, style="dim")
+        show(console, f"Recommendations{since}", _users(document))
+        say_wrapped(console, order_of(document), style="dim")
 
 
 def _metrics(document: RunDocument, task: str) -> Table:
@@ -164,21 +164,21 @@ def _stages(stages: Sequence[StageUsage]) -> Table:
     return table
 
 
-def _people(document: RunDocument) -> Table:
+def _users(document: RunDocument) -> Table:
     table = plain_table()
     columns = _figures(document)
-    table.add_column("person", max_width=_PERSON_WIDTH)
+    table.add_column("user", max_width=_USER_WIDTH)
     table.add_column("", justify="right")
     table.add_column("title")
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right", min_width=max(map(len, column.split("_"))))
-    for person in document.sample:
+    for user in document.sample:
         table.add_section()
         about = [
-            str(person.user_id),
-            *textwrap.wrap(f"took {labels.listed(person.history, most=3)}", _PERSON_WIDTH),
+            str(user.user_id),
+            *textwrap.wrap(f"took {labels.listed(user.history, most=3)}", _USER_WIDTH),
         ]
-        rows = person.recommendations
+        rows = user.recommendations
         for place, row in enumerate(rows):
             note = about[place] if place < min(len(about), len(rows)) else ""
             figures = [labels.number(row.figures[column], 2) for column in columns]
@@ -188,7 +188,7 @@ def _people(document: RunDocument) -> Table:
 
 def _figures(document: RunDocument) -> list[str]:
     """Return the columns shown beside a recommendation's title; of many tasks, only those of the utility formula."""
-    rows = [row for person in document.sample for row in person.recommendations]
+    rows = [row for user in document.sample for row in user.recommendations]
     figures = list(rows[0].figures) if rows else []
     if len(figures) <= _MOST_FIGURES:
         return figures

@@ -312,7 +312,7 @@ class Scenario(Model):
     )
     tuning: Tuning | None = Field(
         default=None,
-        description="how `tune` searches better settings; null: no DAG `tune_<name>`, and a default space on the "
+        description="how `tune` searches for better settings; null: no DAG `tune_<name>`, and a default space on the "
         "command line",
     )
 

@@ -70,7 +70,7 @@ class Dimension(Model):
 
 
 class Tuning(Model):
-    """Settings of `tune`, which searches better settings of the boosted members."""
+    """Settings of `tune`, which searches for better settings of the boosted members."""
 
     space: dict[Annotated[str, Field(pattern=_KEY)], Dimension] = Field(
         default={},

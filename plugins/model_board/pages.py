@@ -121,9 +121,9 @@ def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
     """Return the page of runs side by side."""
     tables = [
         ("Metrics", "metrics", "The fusion and the recommendations on the test window"),
-        ("Members", "members", "The deciding metric of each member: the floor first, the fusion last"),
-        ("Lists", "lists", "The deciding metric of each ranker's recommendations"),
-        ("Slices", "slices", "The deciding metric of the fusion on each slice"),
+        ("Members", "members", "The primary metric of each member: the floor first, the fusion last"),
+        ("Lists", "lists", "The primary metric of each ranker's recommendations"),
+        ("Slices", "slices", "The primary metric of the fusion on each slice"),
     ]
     title = f"{len(compared.runs)} runs compared"
     return _render(request, "compare.html", title=title, scenario_name=scenario_name, compared=compared, tables=tables)

@@ -103,7 +103,7 @@ class RunTable:
     rows
         The first ``choice.show`` of the ``found`` runs, in the chosen order.
     columns
-        The deciding metric of each task, and the chosen further one.
+        The primary metric of each task, and the chosen further one.
     metrics
         All metrics of the newest run.
     standings
@@ -132,8 +132,8 @@ def choose_rows(
     """
     newest = history.runs[-1].metrics if history.runs else {}
     metrics = [Column(task, name) for task, values in newest.items() for name in in_order(values)]
-    deciding = [Column(task, in_order(values)[0]) for task, values in newest.items() if values]
-    columns = deciding + [column for column in metrics if column.name == choice.also and column not in deciding]
+    primary = [Column(task, in_order(values)[0]) for task, values in newest.items() if values]
+    columns = primary + [column for column in metrics if column.name == choice.also and column not in primary]
     rows = [_row(run, recorded, links) for run in history.runs if _fits(run, choice)]
     by_name = {column.name: column for column in columns}
     ordered = _sorted(rows, choice, by_name.get(choice.sort))

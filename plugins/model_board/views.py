@@ -33,10 +33,10 @@ class ScenarioSummary:
         Their number.
     age
         Days from the champion's as_of to today.
-    main
-        The deciding metric of the first task.
+    primary
+        The primary metric of the first task.
     trend
-        Drawing of the main metric of the newest runs, and its words; see :func:`plugins.model_board.timeline.spark`.
+        Drawing of the primary metric of the newest runs, and its words; see :func:`plugins.model_board.timeline.spark`.
     status
         Airflow's view of the training DAG.
     problem
@@ -49,7 +49,7 @@ class ScenarioSummary:
     newest: PastRun | None = None
     champion: PastRun | None = None
     age: int | None = None
-    main: Column | None = None
+    primary: Column | None = None
     trend: tuple[str, str] | None = None
     status: DagStatus = DagStatus()  # noqa: RUF009 - immutable
     problem: str | None = None
@@ -63,7 +63,7 @@ class ScenarioSummary:
             "newest": None if self.newest is None else self.newest.to_json(),
             "champion": None if self.champion is None else self.champion.to_json(),
             "champion_age_days": self.age,
-            "main_metric": None if self.main is None else self.main.name,
+            "primary_metric": None if self.primary is None else self.primary.name,
             "trend": None if self.trend is None else self.trend[1],
             "newest_dag_run": self.status.newest,
             "next_run": None if self.status.next_run is None else self.status.next_run.isoformat(),
@@ -81,7 +81,7 @@ def summarize(store: Store, scenario: str, status: DagStatus, today: date) -> Sc
     """Return the summary of a scenario."""
     history = read_history(store, scenario)
     newest, champion = history.runs[-1] if history.runs else None, history.champion
-    main = None if newest is None else _main_metric(newest)
+    primary = None if newest is None else _primary_metric(newest)
     return ScenarioSummary(
         scenario,
         title_of(history),
@@ -89,14 +89,14 @@ def summarize(store: Store, scenario: str, status: DagStatus, today: date) -> Sc
         newest,
         champion,
         None if champion is None else (today - date.fromisoformat(champion.entry.as_of)).days,
-        main,
-        None if main is None else spark(history, main),
+        primary,
+        None if primary is None else spark(history, primary),
         status,
         history.problems[0] if history.problems else None,
     )
 
 
-def _main_metric(run: PastRun) -> Column | None:
+def _primary_metric(run: PastRun) -> Column | None:
     return next((Column(task, in_order(values)[0]) for task, values in run.metrics.items() if values), None)
 
 

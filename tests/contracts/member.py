@@ -15,7 +15,7 @@ from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.models import Member, Table, member_class
 from mtl_tasks.models.boosted import BoostedMember
-from mtl_tasks.scenario import MemberKind, Scenario
+from mtl_tasks.scenario import BOOSTED, MemberKind, Scenario
 from tests.support.logs import tiny_scenario
 
 COLUMNS = (
@@ -38,6 +38,7 @@ COLUMNS = (
 )
 DEEP = {"layers": [16, 8], "batch_rows": 32, "epochs": 4, "learning_rate": 0.01}
 TASK_KEYS = {"note", "rounds", "curve", "importance"}
+BOOSTED_KEYS = TASK_KEYS | {"rounds_by_seed"}
 
 
 def member_scenario(**boosting: Any) -> Scenario:
@@ -212,7 +213,7 @@ class MemberContract:
         assert described["device"] == "cpu"
         assert list(described["tasks"]) == list(scenario.tasks)
         for entry in described["tasks"].values():
-            assert set(entry) == TASK_KEYS
+            assert set(entry) == (BOOSTED_KEYS if self.kind in BOOSTED else TASK_KEYS)
             names, shares = zip(*entry["importance"], strict=True)
             assert {name for name in names if not name.startswith("cascade.")} <= set(COLUMNS)
             assert list(shares) == sorted(shares, reverse=True)

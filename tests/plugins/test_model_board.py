@@ -361,7 +361,7 @@ def test_runs_are_compared_with_the_first(reader: TestClient, board_project: Pat
     page = reader.get(f"/scenarios/{NAME}/compare", params=asked).text
     assert made["overlap"] in page
     assert "gate.absolute" in page
-    assert "log, contents" in page  # another day of the log
+    assert "last day" in page  # another day of the log
 
 
 @pytest.mark.parametrize("count", [1, 7])

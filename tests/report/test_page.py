@@ -138,11 +138,9 @@ def test_negative_numbers_have_minus_signs(document: RunDocument) -> None:
 
 def test_the_order_of_recommendations_is_explained(document: RunDocument, page: str) -> None:
     text = words(section(page, "recommendations"))
-    assert "Ordered by the ranker softmax of a few scores, not by utility = purchase." in text
-    assert "purchase is the odds p / (1 − p) of the prediction p, times the number of the item's positive" in text
-    assert labels.order_sentences(document.scenario, "utility")[0] == (
-        "Ordered by utility = purchase, the highest first."
-    )
+    assert "Ordered by a weighted sum that was fitted to lists of earlier days" in text
+    by_utility = words(section(plain(document, rank=None), "recommendations"))
+    assert "Ordered by utility = purchase; purchase stands for the odds of its prediction ×" in by_utility
 
 
 def test_a_run_without_recommendations_says_why_in_one_line(document: RunDocument) -> None:

@@ -82,7 +82,7 @@ def rank(*, degraded: bool = False) -> RankDocument:
             "als": RankerEvidence(ndcg=0.0408, difference=-0.1461, standard_error=0.0077),
         },
         left_out={"lambdarank": "968 lists of 1 days before the blend window have a relevant candidate"},
-        rankers={"softmax": {}, "als": {}},
+        rankers={"softmax": {"weights": {"als": -0.5}, "lists": 40}, "als": {}},
     )
 
 
@@ -148,7 +148,7 @@ def test_the_summary_names_the_ranker_and_why(document: RunDocument) -> None:
     text = summary(document)
     assert "Ordered by softmax of a few scores: softmax had the best NDCG at 10, 0.1869" in text
     assert "softmax with LambdaMART 0.113 ±0.004" in text
-    assert "Ordered by the ranker softmax of a few scores, not by utility = purchase." in text
+    assert "fitted to lists of earlier days (weights in standard deviations): −0.50 × ALS score." in text
 
 
 def test_a_degraded_choice_is_marked_on_the_page(document: RunDocument) -> None:

@@ -62,17 +62,16 @@ def test_six_members_and_many_tasks_fit_too(count: int) -> None:
 def test_the_formula_that_orders_the_lists_is_named_where_the_file_leaves_it_out() -> None:
     document = sample_document("promote")
     recommend = document.scenario.recommend.model_copy(update={"utility": None})
-    plain = replace(document, scenario=document.scenario.model_copy(update={"recommend": recommend}))
+    plain = replace(document, scenario=document.scenario.model_copy(update={"recommend": recommend}), rank=None)
     text = shown(plain, verbose=True)
-    assert "Ordered by the ranker softmax of a few scores, not by utility = purchase." in text
-    assert "log-Q correction" in text
+    assert "Ordered by utility = purchase; purchase stands for the odds of its prediction ×" in text
 
 
 def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
     document = replace(sample_document("reject"), sample=(), standing="rejected")
     for text in (shown(document), shown(document, verbose=True)):
         assert "Recommendations: none, only promoted runs make recommendations, and this one is: rejected." in text
-        assert "person" not in text.partition("Recommendations")[2]
+        assert "user " not in text.partition("Recommendations")[2]
 
 
 def test_summary_has_no_escape_codes_without_a_terminal() -> None:

@@ -108,6 +108,6 @@ class EncodedRows:
 
 
 def rows_of(table: Table, task: str, every: int = 1) -> TaskRows:
-    """Return a task's labeled rows among every so-many-th row."""
+    """Return a task's labeled rows among every k-th row."""
     weight = table.weights.get(task)
     return TaskRows.of(table.labels[task][::every], None if weight is None else weight[::every])

@@ -29,7 +29,7 @@ STABILIZER: Final = 1e-8  # of Adam's step
 
 @dataclass(frozen=True)
 class Plan:
-    """What is the same in every step; hashable, so that JAX compiles a step once."""
+    """Constants of all steps; hashable, so that JAX compiles a step once."""
 
     network: Architecture
     objectives: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How the tasks' losses become one step, and how their weights follow what happens."""
+"""Combination of the tasks' losses into one step, and updates of their weights."""
 
 from __future__ import annotations
 

@@ -108,12 +108,6 @@ def read_events(store: Store, validated: Artifact, names: Sequence[str] | None =
     return joined_events([part.frame(EVENTS, None if names is None else list(names)) for part in parts])
 
 
-def events_bytes(store: Store, validated: Artifact) -> int:
-    """Return the size in bytes of the files that :func:`read_events` reads."""
-    parts = [store.open(ref) for ref in day_refs(validated)]
-    return sum(part.files[f"{EVENTS}.parquet"].size for part in parts)
-
-
 def day_digests(store: Store, validated: Artifact) -> dict[int, str]:
     """Return a hash of the good rows of each day of a run's log."""
     parts = [store.open(ref).json("part") for ref in day_refs(validated)]

@@ -125,7 +125,7 @@ class OpenStudy:
 
     @cached_property
     def study(self) -> optuna.Study:
-        """The study in Optuna, which is made if there is none."""
+        """The study in Optuna; it is created if it does not exist."""
         settings = self.scenario.tuning or Tuning()
         pruning = Pruning(settings.startup_trials, settings.warmup_fits)
         storage = open_storage(self.storage, self.folder)

@@ -8,11 +8,10 @@ from typing import ClassVar, Final, Self
 import numpy as np
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, UTILITY
+from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RRF_OFFSET, UTILITY
 from mtl_tasks.recommend.rankers.base import Ranker, RankingRows, Values, ranks_within
 from mtl_tasks.scenario import Scenario
 
-RRF_OFFSET: Final = 60  # of Cormack, Clarke & Buettcher, SIGIR 2009
 RRF_SOURCES: Final = (POPULAR, ALS)
 
 

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import group_starts
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE
+from mtl_tasks.core.top_lists import ALS, LOG, LOGIT, POPULAR, POPULAR_1D, RARE
 from mtl_tasks.models.calibration import logit
 from mtl_tasks.recommend.rankers.base import LabeledLists, Ranker, RankingRows, Values
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import to_json
 
 RIDGE: Final = 1.0  # against standardized weights, in units of one list's loss
-LOGIT: Final = "logit "
-LOG: Final = "log "
 _FILE: Final = "softmax.json"
 
 

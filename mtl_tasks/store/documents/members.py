@@ -49,7 +49,7 @@ class LinearDocument(StoredDocument):
     tasks
         Task to its choice; the rows of the weights are in their order.
     every
-        The model is fitted on every so-many-th row of its table.
+        The model is fitted on every k-th row of its table.
     """
 
     schema_version: ClassVar[int] = 1
@@ -92,7 +92,7 @@ class DeepDocument(StoredDocument):
     sharing
         Cosines of the tasks' gradients and the tasks' weights, by tenth of an epoch.
     every
-        The networks are fitted on every so-many-th row of their table.
+        The networks are fitted on every k-th row of their table.
     """
 
     schema_version: ClassVar[int] = 1

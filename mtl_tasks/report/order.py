@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from mtl_tasks.core.top_lists import ALS, POPULAR, POPULAR_1D, RARE
-from mtl_tasks.recommend.rankers import Ranker
-from mtl_tasks.recommend.rankers.fixed import RRF_OFFSET
-from mtl_tasks.recommend.rankers.softmax import LOG, LOGIT, SoftmaxRanker
-from mtl_tasks.recommend.rankers.stacked import StackedRanker
+from mtl_tasks.core.top_lists import ALS, LOG, LOGIT, POPULAR, POPULAR_1D, RARE, RRF_OFFSET
+from mtl_tasks.report.document import RunDocument
 from mtl_tasks.report.labels import signed
 from mtl_tasks.scenario import Scenario
 
 _UNUSED: Final = "the predictions have no part in it"
-_FIXED: Final = {
+_SUM: Final = "a weighted sum that was fitted to lists of earlier days"
+_SENTENCES: Final = {
     "popularity": f"an item's positive interactions in the last seven days; {_UNUSED}",
     "popularity_1d": f"an item's positive interactions on the last day; {_UNUSED}",
     "als": f"the ALS score, the product of the user's and the item's taste factors; {_UNUSED}",
     "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the "
     f"ALS score; {_UNUSED}",
+    "softmax": f"{_SUM}; its weights are not known",
+    "stacked": f"{_SUM}; its weights are not known",
     "lambdarank": "LambdaMART, trees over the features that were fitted to lists of earlier days; neither the utility "
     "nor the predictions have a part in it",
 }
@@ -31,19 +31,32 @@ _SCORES: Final = {
 }
 
 
-def order_sentence(scenario: Scenario, ranker: Ranker) -> str:
-    """Return what a user's candidates are ordered by, largest first, and whether rules change the order afterward."""
+def order_sentence(scenario: Scenario, ranker: str, weights: Mapping[str, float]) -> str:
+    """Return what a user's candidates are ordered by, largest first, and whether rules change the order afterward.
+
+    Parameters
+    ----------
+    ranker
+        Kind of the ranker, such as ``utility`` or ``softmax``.
+    weights
+        Weights of a fitted weighted sum by score, in standard deviations; empty for the other rankers.
+    """
     rules = " The rules of recommend.reranking then change the order." if scenario.recommend.reranking.active else ""
-    return f"Ordered by {_score(scenario, ranker)}.{rules}"
+    return f"Ordered by {_score(scenario, ranker, weights)}.{rules}"
 
 
-def _score(scenario: Scenario, ranker: Ranker) -> str:
-    if isinstance(ranker, SoftmaxRanker | StackedRanker):
-        return (
-            f"a weighted sum that was fitted to lists of earlier days (weights in standard deviations): "
-            f"{_weighted(ranker.standardized)}"
-        )
-    return _FIXED.get(ranker.kind) or _utility(scenario)
+def order_of(document: RunDocument) -> str:
+    """Return what a run's recommendations are ordered by; runs without the stage ``rank`` have only the utility."""
+    if document.rank is None:
+        return order_sentence(document.scenario, "utility", {})
+    chosen = document.rank.chosen
+    return order_sentence(document.scenario, chosen, document.rank.rankers.get(chosen, {}).get("weights", {}))
+
+
+def _score(scenario: Scenario, ranker: str, weights: Mapping[str, float]) -> str:
+    if weights:
+        return f"{_SUM} (weights in standard deviations): {_weighted(weights)}"
+    return _SENTENCES.get(ranker) or _utility(scenario)
 
 
 def _weighted(weights: Mapping[str, float]) -> str:

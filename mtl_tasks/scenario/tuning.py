@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mtl_tasks.core.errors import nearest
 from mtl_tasks.scenario.base import Flag, Model, Short, Value, Whole
@@ -44,6 +44,13 @@ class Dimension(Model):
     choices: tuple[Short | Value, ...] | None = Field(
         default=None, min_length=2, max_length=50, description="the values, in place of a range"
     )
+
+    @field_validator("choices")
+    @classmethod
+    def _of_one_type(cls, choices: tuple[str | float, ...] | None) -> tuple[str | float, ...] | None:
+        if len({isinstance(choice, str) for choice in choices or ()}) > 1:
+            raise ValueError("give either texts or numbers")
+        return choices
 
     @model_validator(mode="after")
     def _consistent(self) -> Dimension:

@@ -191,8 +191,9 @@ def test_only_so_many_pages_wait_to_be_drawn(
 
 def test_each_rule_is_drawn_beside_its_sentence(reader: TestClient, board_project: Path) -> None:
     page = reader.get(f"/scenarios/{NAME}/runs/{board.entry_of(board_project, '2013-05-10').run_key}").text
-    row = page.partition("rating rmse &lt;= 0.5 ")[2].partition("</tr>")[0]
-    assert "fails, rmse is" in row
+    row = page.partition("rating rmse ≤ 0.5")[2].partition("</li>")[0]
+    assert row.startswith(": rmse is 1.")
+    assert 'class="rule bad"' in row
     assert re.search(r'aria-label="value 1\.\d+, interval 1\.\d+ to 1\.\d+, limit 0\.5000"', row)
 
 

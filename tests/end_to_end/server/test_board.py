@@ -146,7 +146,7 @@ def test_from_the_navigation_to_the_runs_of_a_backfill(page: Page, board: FrameL
 @in_a_browser
 def test_a_refused_run_says_why(page: Page, board: FrameLocator, airflow: Airflow, shown: Shown) -> None:
     page.goto(in_airflow(airflow, shown.path("scenario")))
-    reason = f"purchase auc >= 0.58: fails, auc is {shown.refused.metrics['purchase']['auc']['value']:.4f}"
+    reason = f"purchase auc ≥ 0.58: auc is {shown.refused.metrics['purchase']['auc']['value']:.4f}"
     element(board, "a", shown.refused.run_key[:12]).click()
     expect_text(board, reason)
     page.goto(f"{airflow.url}/dags/train_{SHOWN}/runs/{shown.dag_run}")

@@ -71,7 +71,7 @@ def test_runs_are_found_whatever_code_made_them(board_project: Path, other_code:
     assert document.standing == "rejected"
     assert {stage.name for stage in document.stages} >= {"resolve", "gate", "member:shared_tail"}
     assert all(stage.seconds >= 0 for stage in document.stages)
-    assert "rating rmse &lt;= 0.5" in render_report(document)
+    assert "rating rmse ≤ 0.5" in render_report(document)
 
 
 def test_the_lists_of_a_promoted_run_are_found(board_project: Path) -> None:
@@ -218,16 +218,19 @@ def test_a_run_that_is_not_there_is_refused(board_project: Path) -> None:
 
 def test_a_comparison_shows_differences_with_intervals_and_changed_settings(board_project: Path) -> None:
     runs = read_history(board.store(board_project), NAME).runs
-    made = compare_runs(board.store(board_project), runs[0], runs[2])
+    made = compare_runs(board.store(board_project), [runs[0], runs[2]])
     row = next(row for row in made.metrics if (row.task, row.metric) == ("rating", "rmse"))
-    assert row.first is not None
-    assert row.second is not None
-    assert row.difference is not None
-    assert row.difference.bounds is not None
-    gain = (row.first.value or 0) - (row.second.value or 0)  # less error is better
-    assert row.difference.value == pytest.approx(gain)
-    assert row.difference.bounds[0] < gain < row.difference.bounds[1]
-    assert [row.setting for row in made.settings] == ["gate.absolute"]
+    first, second = row.values
+    nothing, difference = row.differences
+    assert first is not None
+    assert second is not None
+    assert nothing is None
+    assert difference is not None
+    assert difference.bounds is not None
+    gain = (first.value or 0) - (second.value or 0)  # less error is better
+    assert difference.value == pytest.approx(gain)
+    assert difference.bounds[0] < gain < difference.bounds[1]
+    assert [setting.name for setting in made.settings] == ["gate.absolute"]
 
 
 def test_a_setting_under_a_former_name_does_not_differ(board_project: Path) -> None:

@@ -220,7 +220,7 @@ def test_a_comparison_shows_differences_with_intervals_and_changed_settings(boar
     runs = read_history(board.store(board_project), NAME).runs
     made = compare_runs(board.store(board_project), [runs[0], runs[2]])
     row = next(row for row in made.metrics if (row.task, row.metric) == ("rating", "rmse"))
-    first, second = row.values
+    first, second = row.values  # noqa: PD011 - not a frame
     nothing, difference = row.differences
     assert first is not None
     assert second is not None

@@ -11,6 +11,15 @@ from mtl_tasks.data.validation.validate import (
     validate_interactions,
     validate_log,
     validate_rows,
+    with_type,
 )
 
-__all__ = ["FaultPolicy", "ValidatedRows", "ValidationResult", "validate_interactions", "validate_log", "validate_rows"]
+__all__ = [
+    "FaultPolicy",
+    "ValidatedRows",
+    "ValidationResult",
+    "validate_interactions",
+    "validate_log",
+    "validate_rows",
+    "with_type",
+]

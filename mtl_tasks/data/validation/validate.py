@@ -326,14 +326,21 @@ def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
 
 
+def with_type(entry: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """Return the outcome of a column's type with the type of other rows; unchanged if the column was not found."""
+    if not entry["observed"]:
+        return {**entry}
+    return {**entry, "observed": dtype, "arguments": {**entry["arguments"], "type_": dtype}}
+
+
 def _joined_outcomes(records: Sequence[Mapping[str, Any]], events: pd.DataFrame) -> list[dict[str, Any]]:
     """Join the outcomes of all parts: counts are summed, and id types are those of the joined rows."""
     rows = sum(record["rows"] for record in records)
     schema = []
     for entries in zip(*(record["schema"] for record in records), strict=True):
         entry = {**entries[0], "success": all(entry["success"] for entry in entries)}
-        if entry["column"] in (USER, ITEM) and entry["observed"]:
-            entry["observed"] = str(events[entry["column"]].dtype)
+        if entry["column"] in (USER, ITEM):
+            entry = with_type(entry, str(events[entry["column"]].dtype))
         schema.append(entry)
     joined = []
     for entries in zip(*(record["checks"] for record in records), strict=True):

@@ -27,7 +27,7 @@ from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import narrow_ids, to_pandas
 from mtl_tasks.data.files import Root, SourceFile
 from mtl_tasks.data.interactions import read_log
-from mtl_tasks.data.validation import ValidatedRows, validate_rows
+from mtl_tasks.data.validation import ValidatedRows, validate_rows, with_type
 from mtl_tasks.pipeline.days.blocks import BLOCK_DAYS, block_name, divided
 from mtl_tasks.pipeline.engine import Run, code_version, library_versions
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload, Store, day_refs, to_json
@@ -240,9 +240,6 @@ def _own_ids(frame: pd.DataFrame, text: bool) -> pd.DataFrame:
 
 def _own_record(record: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     """Return a part's record without the effects of other parts' rows."""
-    schema = [
-        {**entry, "observed": ids[entry["column"]]} if entry["column"] in ids and entry["observed"] else entry
-        for entry in record["schema"]
-    ]
+    schema = [with_type(entry, ids[entry["column"]]) if entry["column"] in ids else entry for entry in record["schema"]]
     checks = [{**entry, "success": entry["unexpected"] == 0} for entry in record["checks"]]
     return {**record, "schema": schema, "checks": checks}

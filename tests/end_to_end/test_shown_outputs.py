@@ -16,7 +16,7 @@ from tests.conftest import PROJECT
 from tests.support import board
 from tests.support.projects import NAME
 
-FENCE = re.compile(r"^```\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```\w*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])[+−]?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)")
 TOLERANCE = 0.02  # relative; a figure may differ by so much between machines
 

@@ -139,7 +139,7 @@ def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"boosting.seeds": 2}, r"has 1 seed\(s\) a task and boosting\.seeds is 2"),
+        ({"boosting.seeds": 2}, r"has boosting\.seeds 1, and this scenario 2: set boosting\.seeds alike"),
         ({"features.raw_factors": True}, "trees cannot be warm-started with features.raw_factors"),
         ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
         (

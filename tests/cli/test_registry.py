@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import re
 import os
 import shutil
 import time
@@ -141,13 +142,15 @@ def test_a_retired_run_that_is_run_again_says_so_and_shows_no_lists(
     say: Any, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["run", NAME, "--as-of", DAYS[1], "--verbose"]) == 0
-    assert "Ordered by " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(r"^user +title", out, re.MULTILINE)
+    assert "Recommendations: none" not in out
     assert say("rollback", "--reason", "it recommends one film to all")[0] == 0
     assert cli.main(["run", NAME, "--as-of", DAYS[1], "--verbose"]) == 0
     out = capsys.readouterr().out
     assert "\nRETIRED" in out
     assert "Recommendations: none, only promoted runs make recommendations, and this one is: retired." in out
-    assert "Ordered by " not in out
+    assert not re.search(r"^user +title", out, re.MULTILINE)
 
 
 def test_a_run_that_was_promoted_by_hand_gets_lists_when_it_is_run_again(say: Any) -> None:

@@ -85,6 +85,7 @@ def test_a_thin_last_day_is_a_warning_unless_the_scenario_says_critical() -> Non
         "success": False,
         "observed": "1 rows on 2013-05-06; 10.0 a day in the 5 days before",
         "unexpected": 0,
+        "arguments": {"min_value": 2},
     }
     with pytest.raises(
         DataError, match=r"log: 2013-05-06 has 1 rows, the 5 days before it 10\.0 a day, the limit is 0\.2"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, Final
@@ -65,8 +64,6 @@ STYLE: Final[dict[Any, Any]] = {
 _POINTS: Final = 72  # an inch; the unit of an SVG's coordinates
 _PAD: Final = 3.0  # points around a panel with its labels
 _ROOM: Final = {"left": 40.0, "right": 10.0, "bottom": 32.0, "top": 20.0}  # points for labels, until they are measured
-
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -110,13 +107,14 @@ def make_panels(
 def _arrange(figure: Figure, renderer: RendererSVG) -> None:
     """Place the panels so that their labels have room: measured once, as labels hardly depend on a panel's size."""
     grid = figure.axes[0].get_gridspec()
+    assert grid is not None
     margins = np.array([_margins(axes, renderer) for axes in figure.axes]).reshape(grid.nrows, grid.ncols, 4)
     left, right, bottom, top = np.moveaxis(margins, 2, 0)
-    legends = sum(legend.get_tightbbox(renderer).width + 2 * _PAD for legend in figure.legends)
+    legends = sum([legend.get_window_extent(renderer).width + 2 * _PAD for legend in figure.legends])
     width, height = figure.bbox.width, figure.bbox.height
     gap = max(0.0, (grid.wspace or 0.0) * width / grid.ncols - 2 * _PAD)
-    columns = _spans(left.max(0), right.max(0), grid.get_width_ratios() or [1] * grid.ncols, width - legends, gap)
-    rows = _spans(top.max(1), bottom.max(1), grid.get_height_ratios() or [1] * grid.nrows, height)
+    columns = _spans(left.max(0), right.max(0), np.asarray(grid.get_width_ratios(), float), width - legends, gap)
+    rows = _spans(top.max(1), bottom.max(1), np.asarray(grid.get_height_ratios(), float), height)
     for axes, ((y0, y1), (x0, x1)) in zip(figure.axes, product(rows, columns), strict=True):
         axes.set_position(Bbox.from_extents(x0 / width, 1 - y1 / height, x1 / width, 1 - y0 / height))
 
@@ -124,18 +122,17 @@ def _arrange(figure: Figure, renderer: RendererSVG) -> None:
 def _margins(axes: Axes, renderer: RendererSVG) -> tuple[float, float, float, float]:
     """Return the points that a panel's labels take on the left, on the right, below and above."""
     own, whole = axes.bbox, axes.get_tightbbox(renderer, for_layout_only=True)
+    assert whole is not None
     return own.x0 - whole.x0, whole.x1 - own.x1, own.y0 - whole.y0, whole.y1 - own.y1
 
 
-def _spans(
-    before: Floats, after: Floats, shares: Sequence[float], length: float, gap: float = 0.0
-) -> list[tuple[float, float]]:
+def _spans(before: Floats, after: Floats, shares: Floats, length: float, gap: float = 0.0) -> list[tuple[float, float]]:
     """Return start and end of each panel along an axis of a length; the panels have their shares of what is free."""
-    free = length - float(sum(before + after)) - 2 * _PAD * len(before) - gap * (len(before) - 1)
+    free = length - float((before + after).sum()) - 2 * _PAD * len(before) - gap * (len(before) - 1)
     spans, place = [], 0.0
     for first, last, share in zip(before, after, shares, strict=True):
         start = place + _PAD + first
-        spans.append((start, start + free * share / sum(shares)))
+        spans.append((start, start + free * share / float(shares.sum())))
         place = spans[-1][1] + last + _PAD + gap
     return spans
 
@@ -166,10 +163,11 @@ def _draw(figure: Figure) -> str:
     """Return the figure as matplotlib writes it."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    renderer = _Renderer(figure.bbox.width, figure.bbox.height, buffer, metadata=nothing)
+    size = figure.bbox.size
+    renderer = _Renderer(*size, buffer, metadata=nothing)  # type: ignore[no-untyped-call]
     _arrange(figure, renderer)
     figure.draw(renderer)
-    renderer.finalize()
+    renderer.finalize()  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 

@@ -31,7 +31,8 @@ def runs(root: Path) -> None:
 
 
 def runs_in_a_helper(root: Path) -> None:
-    [runs(path) for path in root.iterdir()]
+    for path in root.iterdir():
+        runs(path)
 
 
 def starts() -> bytes:

@@ -27,6 +27,7 @@ def is_slow(item: pytest.Item) -> bool:
     return any(reaches_slow_code(function) for function in [item.function, *(one.func for one in definitions)])
 
 
+@cache
 def reaches_slow_code(function: Any) -> bool:
     """Return whether a function, or one of ``tests`` that it names, names something slow."""
     waiting, seen = [_plain(function)], set()

@@ -64,7 +64,8 @@ Tasks = dict[str, list[Any]]  # the tasks of each stage; a member's are two, for
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/store/stages.py`."""
     assets = ScenarioAssets.of(scenario)
-    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
+    # One run a day waits for its approval; none of them holds up the next day's.
+    runs = RUNS_AT_WORK + math.ceil(scenario.gate.approval_hours / 24)
 
     @dag(
         f"train_{scenario.name}",
@@ -74,7 +75,7 @@ def make_dag(scenario: Scenario) -> DAG:
         schedule=make_timetable(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
-        max_active_runs=RUNS_AT_WORK + unanswered,
+        max_active_runs=runs,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
         deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
@@ -84,28 +85,15 @@ def make_dag(scenario: Scenario) -> DAG:
     def train() -> None:
         first: Any = resolve.override(inlets=[assets.source])(scenario.name)
         tasks: Tasks = {"resolve": [first["resolved"]]}
-        for group in ("validate", "learn", "decide"):
+        for group in ("validate", "learn"):
             with TaskGroup(group):
                 add_stages(group, scenario, tasks)
-                if group == "decide":
-                    waited = EarlierRuns(
-                        task_id="earlier_runs",
-                        publish=f"{PUBLISH}.{PUBLISH}",
-                        timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
-                    )
-                    put_before_champions(scenario, waited, tasks)
+        with TaskGroup("decide"):
+            add_stages("decide", scenario, tasks)
+            put_before_champions(scenario, wait_for_earlier_runs(runs), tasks)
         with TaskGroup(PUBLISH):
             add_stages(PUBLISH, scenario, tasks)
-            verdict, entry = *tasks["gate"], *tasks[PUBLISH]
-            approved = PromotionApproval(
-                task_id="approve",
-                subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
-                results=[verdict, entry],
-                response_timeout=timedelta(hours=scenario.gate.approval_hours),
-            )
-            emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            announced = emit([verdict, entry], assets.champion)
-            approved >> announced
+            announced = add_announcement(scenario, [*tasks["gate"], *tasks[PUBLISH]])
         announced >> report(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
 
     return train()
@@ -124,6 +112,12 @@ def add_stages(group: str, scenario: Scenario, tasks: Tasks) -> None:
             tasks[name] = [run(name, upstream, outlets=ScenarioAssets.of(scenario).made_by(name), **options)]
 
 
+def wait_for_earlier_runs(runs: int) -> EarlierRuns:
+    """Return the task that waits for the verdicts of up to so many running runs of earlier dates."""
+    timeout = timedelta(hours=RUN_HOURS * runs)
+    return EarlierRuns(task_id="earlier_runs", publish=f"{PUBLISH}.{PUBLISH}", timeout=timeout)
+
+
 def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) -> None:
     """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does."""
     if scenario.factors.warm_start == "champion":
@@ -133,6 +127,20 @@ def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) 
     else:
         before, after = "fuse", "gate"
     tasks[before] >> waited >> tasks[after]
+
+
+def add_announcement(scenario: Scenario, results: list[Any]) -> Any:
+    """Add the tasks after a verdict, given it and the run's record: the approval, and the champion event it allows."""
+    champion = ScenarioAssets.of(scenario).champion
+    approved = PromotionApproval(
+        task_id="approve",
+        subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
+        results=results,
+        response_timeout=timedelta(hours=scenario.gate.approval_hours),
+    )
+    announced = announce.override(inlets=[champion], outlets=[champion], trigger_rule=GO_ON)(results, champion)
+    approved >> announced
+    return announced
 
 
 def run(name: str, upstream: list[Any], **options: Any) -> Any:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtl_tasks.evaluation.evaluate import FUSION, REPLICATES, ScoredRows
 from mtl_tasks.evaluation.gate import CHAMPION, Evidence
-from mtl_tasks.evaluation.lists import paired, value_column
+from mtl_tasks.evaluation.lists import value_column
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import Prepared, improvement, metrics_of
 from mtl_tasks.metrics.lists import RELEVANCE
@@ -67,23 +67,14 @@ def _compare(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str,
 
 def _compare_lists(evidence: Evidence) -> dict[str, PairedMetric]:
     """Return the metrics of both runs' recommendations, where the champion's were made for a rule."""
-    values, gate, mine = evidence.list_values, evidence.gate, evidence.evaluation.ranking.published
+    values, mine = evidence.list_values, evidence.evaluation.ranking.published
     made = {}
     for metric in RELEVANCE:
-        names = [value_column(model, metric) for model in (mine, CHAMPION)]
-        if values is None or any(name not in values for name in names):
+        found = evidence.list_gain(metric, mine, CHAMPION)
+        if values is None or found is None:
             continue
-        gain, low, high = paired(
-            values,
-            metric,
-            mine,
-            CHAMPION,
-            confidence=gate.confidence,
-            replicates=gate.replicates,
-            seed=evidence.scenario.seed,
-        )
-        found = Measurement(value=gain, low=low, high=high, rows=len(values))
-        made[metric] = PairedMetric(candidate=_mean(values[names[0]]), champion=_mean(values[names[1]]), gain=found)
+        candidate, champion = (_mean(values[value_column(ranker, metric)]) for ranker in (mine, CHAMPION))
+        made[metric] = PairedMetric(candidate=candidate, champion=champion, gain=found)
     return made
 
 

@@ -24,9 +24,10 @@ from mtl_tasks.evaluation.lists import (
     value_column,
 )
 from mtl_tasks.metrics.catalog import CATALOG, metrics_of
-from mtl_tasks.metrics.lists import BEYOND_RELEVANCE, EXPOSURE, RELEVANCE, list_metrics
+from mtl_tasks.metrics.lists import BEYOND_RELEVANCE, EXPOSURE, RELEVANCE
 from mtl_tasks.store.artifacts import to_json
 from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument
+from tests.support.list_metrics import list_metrics
 
 DAY = 100
 ITEMS = np.array([10, 11, 12, 13])

@@ -39,6 +39,9 @@ STAGES: Final[dict[str, StageTraits]] = {
     "recommend": StageTraits(),
     "report": StageTraits("always"),
 }
+# Ends of the names of artifacts that a stage's shards leave: their results, and what they were given.
+SHARD: Final = "-shard"
+SHARD_INPUT: Final = "-shard-input"
 BULK: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "run")
 ALWAYS_KEPT: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "always")
 DAILY: Final = tuple(name for name, traits in STAGES.items() if traits.daily)

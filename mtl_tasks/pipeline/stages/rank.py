@@ -53,7 +53,7 @@ def rank(run: Run, inputs: Inputs) -> Payload:
     # Towers are fitted before the first of the lists that they find candidates for.
     starts = {_EARLY: days.early[:1], _BLEND: (days.blend,), _TEST: (windows["test"][0],)}
     work.files = _towers(work, {name: day for name, chosen in starts.items() for day in chosen})
-    early, blend = _lists(work, days)
+    early, blend = labeled_lists(work, days)
     made = fit_rankers(days, early, blend[0] if blend else None, scenario)
     payload = Payload(rows=sum(len(day.lists.gain) for day in [*early, *blend]))
     payload.summary = {"chosen": made.document.chosen, "note": made.document.note, "degraded": made.document.degraded}
@@ -124,7 +124,7 @@ def _towers(work: TrainingLists, starts: Mapping[str, int]) -> dict[str, bytes]:
     return files
 
 
-def _lists(work: TrainingLists, days: ListDays) -> tuple[list[DayLists], list[DayLists]]:
+def labeled_lists(work: TrainingLists, days: ListDays) -> tuple[list[DayLists], list[DayLists]]:
     """Return the lists of the early days and of the blend window's first day, made in shards of users."""
     sampler = work.sampler
     truths = {

@@ -53,6 +53,7 @@ PRESENTATION = (
     "pipeline/compress.py",
     "pipeline/delivery.py",
     "pipeline/erasure.py",
+    "pipeline/estimate.py",
     "pipeline/explore.py",
     "pipeline/export.py",
     "pipeline/holdings.py",
@@ -66,6 +67,7 @@ PRESENTATION = (
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",
+    "store/run_costs.py",
     "tuning",
 )
 

@@ -30,9 +30,9 @@ def estimate(
 ) -> None:
     """Estimate the minutes and the memory of a run, by stage, from what the newest runs took."""
     enter(root, False, None)
+    from mtl_tasks.pipeline.estimate import estimate_run
     from mtl_tasks.scenario import load_scenario
     from mtl_tasks.store.artifacts import Store
-    from mtl_tasks.pipeline.estimate import estimate_run
 
     load_scenario(scenario)  # a misspelled name would otherwise be a scenario without runs
     made = estimate_run(Store(store, store_key()), scenario, workers, rows)

@@ -240,7 +240,7 @@ class OnDask:
                     ) from None
                 deserted = alone
                 continue
-            left -= ended
+            left, deserted = left - ended, False
             failed = [future for future in ended if future.status != "finished"]
             done = len(futures) - len(left) - len(failed)
             log.info("%s: shards: %d done, %d failed, %d left", stage, done, len(failed), len(left))

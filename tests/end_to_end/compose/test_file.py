@@ -39,7 +39,7 @@ def test_it_follows_the_compose_specification() -> None:
 def test_it_has_the_services_of_a_server(services: Services) -> None:
     assert set(services) == AIRFLOW_SERVICES | CLUSTER | {"postgres", "redis"}
     profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
-    assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"], **dict.fromkeys(CLUSTER, ["cluster"])}
+    assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"], **{name: ["cluster"] for name in CLUSTER}}
 
 
 @pytest.mark.faults(34)

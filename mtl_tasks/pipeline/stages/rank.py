@@ -95,12 +95,12 @@ class TrainingLists(ShardWork):
         """The sampler of lists from the log before the test window."""
         from mtl_tasks.recommend.training_lists import ListSampler
 
-        return ListSampler(self.past.frame, load_tables(self.inputs), self.run.scenario)
+        return ListSampler(self.log.frame, load_tables(self.inputs), self.run.scenario)
 
     @cached_property
-    def past(self) -> InteractionLog:
-        """The log before the test window."""
-        return self.log.before(load_windows(self.inputs["split"])["test"][0])
+    def log(self) -> InteractionLog:
+        """The log before the test window; the rest is not kept."""
+        return super().log.before(load_windows(self.inputs["split"])["test"][0])
 
     def towers(self, name: str) -> TwoTower | None:
         """Return the towers for lists of some days; None if their source is off."""
@@ -119,7 +119,7 @@ def _towers(work: TrainingLists, starts: Mapping[str, int]) -> dict[str, bytes]:
     scenario, factor_models, tables = work.run.scenario, work.scorer.factor_models, load_tables(work.inputs)
     files: dict[str, bytes] = {}
     for name, start in starts.items():
-        fitted = fit_towers(work.past.frame, tables, factor_models, scenario, start)
+        fitted = fit_towers(work.log.frame, tables, factor_models, scenario, start)
         files |= prefixed(fitted.files(), f"{name}.")
     return files
 

@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import id_hashes
 from mtl_tasks.core.errors import ClusterError, ConfigError, answering
+from mtl_tasks.core.extras import require_package
 from mtl_tasks.core.process import settle_threads
 from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.engine import (
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CLUSTER: Final = "MTL_CLUSTER"
 SIZE: Final = "MTL_CLUSTER_SIZE"
-INSTALL: Final = 'make install EXTRAS="cluster"'
 _TRIM: Final = "MALLOC_TRIM_THRESHOLD_"
 _ATTEMPTS: Final = 3  # of a shard whose worker dies; the scheduler of a cluster elsewhere has its own number
 _SECONDS: Final = 30  # to connect to a scheduler, for its workers, and between two looks at them while shards run
@@ -353,10 +353,7 @@ def _remote_client(address: str) -> Iterator[Client]:
 
 
 def _require_distributed() -> None:
-    try:
-        importlib.import_module("distributed")
-    except ImportError:
-        raise ConfigError(f"{CLUSTER} is set, but the package distributed is not installed: {INSTALL}") from None
+    require_package("distributed", "cluster", f"{CLUSTER} is set, but it needs Dask's distributed")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     ranker_prefix,
 )
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.store.artifacts import Payload
 
 if TYPE_CHECKING:
@@ -144,3 +145,6 @@ def _with_days(truths: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
 
     dated = [truth.assign(**{columns.DAY: day}) for day, truth in truths.items()]
     return pd.concat(dated, ignore_index=True) if dated else pd.DataFrame({columns.USER: [], columns.DAY: []})
+
+
+WORK: Final = {"rank": Work(rank_config, rank)}

@@ -13,6 +13,7 @@ import typer
 
 from mtl_tasks import __version__
 from mtl_tasks.cli import compress as compression_commands
+from mtl_tasks.cli import estimate as estimate_commands
 from mtl_tasks.cli import export as export_commands
 from mtl_tasks.cli import forget as erasure_commands
 from mtl_tasks.cli import registry as registry_commands
@@ -72,6 +73,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} export movies --run 4f2a --out bundle
 
+  {PROGRAM} estimate movies --workers 4 --rows 10000000
+
   {PROGRAM} forget movies --user 4711
 
   {PROGRAM} tune movies --as-of 2013-07-28 --as-of 2013-08-25 --trials 25
@@ -92,6 +95,7 @@ app = typer.Typer(
 )
 app.add_typer(registry_commands.app, name="registry")
 app.command()(compression_commands.compress)
+app.command()(estimate_commands.estimate)
 app.command()(export_commands.export)
 app.command()(erasure_commands.forget)
 app.command()(tune_commands.tune)

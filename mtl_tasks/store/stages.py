@@ -71,6 +71,9 @@ STAGES: Final[dict[str, StageTraits]] = {
     "recommend": StageTraits("publish", ("validate", *_MODELS, "rank", "gate"), optional=("rank",), heavy=True),
     "report": StageTraits("publish", ("gate", "recommend"), retention="always", presentation=True),
 }
+# Ends of the names of artifacts that a stage's shards leave: their results, and what they were given.
+SHARD: Final = "-shard"
+SHARD_INPUT: Final = "-shard-input"
 BULK: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "run")
 ALWAYS_KEPT: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "always")
 DAILY: Final = tuple(name for name, traits in STAGES.items() if traits.daily)

@@ -43,6 +43,7 @@ from dags.alerts import deadline
 from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.docs import with_links
+from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
@@ -74,6 +75,7 @@ def make_dag(scenario: Scenario) -> DAG:
         max_active_runs=RUNS_AT_WORK + unanswered,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
+        on_failure_callback=on_failure(scenario) or None,
         deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,
@@ -109,11 +111,13 @@ def make_dag(scenario: Scenario) -> DAG:
                 subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
                 results=[verdict, entry],
                 response_timeout=timedelta(hours=scenario.gate.approval_hours),
+                notifiers=on_question(scenario),
             )
             emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
             announced = emit([verdict, entry], assets.champion)
             approved >> announced
-        announced >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
+        show = report.override(on_success_callback=on_verdict(scenario))
+        announced >> show([*made, entry])  # not after `approve` itself: a no skips its direct successors
 
     return train()
 

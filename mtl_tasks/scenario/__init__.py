@@ -13,6 +13,7 @@ from mtl_tasks.scenario.loading import (
     with_settings,
 )
 from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
+from mtl_tasks.scenario.notify import Notify, NotifyTarget, Outcome
 from mtl_tasks.scenario.recommend import RANKERS, SOURCE_NAMES, RankerName, Recommend, SourceName, Sources
 from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
@@ -44,6 +45,9 @@ __all__ = [
     "Long",
     "Margin",
     "MemberKind",
+    "Notify",
+    "NotifyTarget",
+    "Outcome",
     "Prior",
     "RankerName",
     "Recommend",

@@ -17,6 +17,7 @@ from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.notify import Notify
 from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.recommend import Recommend
 from mtl_tasks.scenario.reranking import check_reranking
@@ -157,6 +158,10 @@ class Scenario(Model):
     evaluate: Evaluate = Field(default=Evaluate(), description="how recommendations are judged")
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
+    )
+    # Left out of stored documents: who is told changes no result, and so neither the key of a run.
+    notify: Notify | None = Field(
+        default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
     )
     tuning: Tuning | None = Field(
         default=None,

@@ -36,6 +36,9 @@ class OutcomeNotifier(BaseNotifier):
         super().__init__()
         self.scenario, self.find = scenario, find
 
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Render nothing: there is no template, and the DAG in the context of `dag.test` has no environment for any."""
+
     def notify(self, context: Any) -> None:
         """Send the notice, if there is one."""
         if self.scenario.notify is None or _of_backfill(context):
@@ -46,7 +49,7 @@ class OutcomeNotifier(BaseNotifier):
             log.warning("notify: no message is sent, as the outcome cannot be read (%s)", _cause(error))
             return
         for target in self.scenario.notify.to if notice is not None else ():
-            _attempt(target, notice, context)
+            _attempt(target, notice)
 
 
 def on_verdict(scenario: Scenario) -> list[BaseNotifier]:
@@ -119,11 +122,11 @@ def _page(run: Any) -> str:
     return f"{base}/dags/{run.dag_id}/runs/{quote(run.run_id)}"
 
 
-def _attempt(target: NotifyTarget, notice: Any, context: Any) -> None:
+def _attempt(target: NotifyTarget, notice: Any) -> None:
     kind, connection = _named(target)
     try:
         # Not called, as that would render the message as a template, and log the error with what it quotes.
-        _notifier(target, notice).notify(context)
+        _notifier(target, notice).notify({})
     except Exception as error:  # noqa: BLE001 - whatever a provider raises must not fail the run
         log.warning(
             "notify: no message to %s by the connection %s: %s; the run is as it would be. See that the connection "

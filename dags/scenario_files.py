@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
 from mtl_tasks.core.errors import ConfigError, MtlError
-from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenario_names
+from mtl_tasks.scenario import SCENARIO_FOLDER, AssetSchedule, Scenario, load_scenario, scenario_names
 
 ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named relative to the project
 
@@ -63,7 +63,9 @@ def _read(path: Path) -> Scenario:
     return scenario
 
 
-def _schedule_fault(schedule: str) -> str | None:
+def _schedule_fault(schedule: str | AssetSchedule) -> str | None:
+    if not isinstance(schedule, str):
+        return None
     timetable = CronDataIntervalTimetable(schedule, timezone="UTC")
     fields = timetable.expression.split()
     if len(fields) in (6, 7):

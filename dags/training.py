@@ -45,10 +45,11 @@ from dags.assets import ScenarioAssets
 from dags.docs import with_links
 from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
+from dags.readiness import SourceReady
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
 from dags.tags import Tag
-from dags.timetables import make_timetable
+from dags.timetables import make_schedule
 from dags.waiting import EarlierRuns
 from mtl_tasks.scenario import Scenario
 
@@ -62,6 +63,8 @@ GO_ON = "none_failed"  # members of the other queue are skipped, which is no rea
 def make_dag(scenario: Scenario) -> DAG:
     """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
     assets = ScenarioAssets.of(scenario)
+    ready = scenario.source.ready
+    hours = RUN_HOURS + (0 if ready is None else ready.timeout_hours)
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
 
     @dag(
@@ -69,19 +72,21 @@ def make_dag(scenario: Scenario) -> DAG:
         dag_display_name=f"{scenario.title}: train",
         description=scenario.title,
         doc_md=with_links(__doc__, scenario),
-        schedule=make_timetable(scenario),
+        schedule=make_schedule(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
         max_active_runs=RUNS_AT_WORK + unanswered,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
         on_failure_callback=on_failure(scenario) or None,
-        deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
+        deadline=deadline(hours=hours + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,
     )
     def train() -> None:
         first: Any = resolve.override(inlets=[assets.source])(scenario.name)
+        if ready is not None:
+            SourceReady(task_id="ready", scenario=scenario) >> first
         resolved = first["resolved"]
         heavy = resources.on_cpu()
         with TaskGroup("validate"):
@@ -100,7 +105,7 @@ def make_dag(scenario: Scenario) -> DAG:
             waited = EarlierRuns(
                 task_id="earlier_runs",
                 publish=f"{PUBLISH}.{PUBLISH}",
-                timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
+                timeout=timedelta(hours=hours * (RUNS_AT_WORK + unanswered)),
             )
             put_before_champions(scenario, waited, [rows, factors, features, fitted, fusion, verdict])
         made = [resolved, events, rows, features, *models, evaluation, verdict]

@@ -31,6 +31,14 @@ SCENARIO_FOLDER = Path("include/scenarios")
 FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 
 
+class AssetSchedule(Model):
+    """A schedule by events instead of times."""
+
+    asset: Annotated[Line, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^@]+$")] = Field(
+        description="URI of an asset that others update, such as s3://shop/log; each update starts a run"
+    )
+
+
 class Windows(Model):
     """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
 
@@ -127,7 +135,10 @@ class Scenario(Model):
     title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
     description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
     owner: Short = Field(default="ml-platform", description="owner of the DAGs")
-    schedule: Short = Field(default="0 0 * * *", description="cron expression of five fields in UTC: when a run starts")
+    schedule: Short | AssetSchedule = Field(
+        default="0 0 * * *",
+        description="when a run starts: a cron expression of five fields in UTC, or an asset of Airflow",
+    )
     end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
         default=None,
         ge=datetime.date(1900, 1, 1),

@@ -5,7 +5,8 @@
 **Inputs.** The scenario file in `include/scenarios`, and the scenario's log of the days before `as_of`. By default,
 `as_of` is the day on which the run's data interval ends; without an interval it is the day of the run. A parameter
 overrides it. If the log has ended (`end_date` in the scenario file), nothing is scheduled after its last day, and a
-manual run without `as_of` is as of the day after it.
+manual run without `as_of` is as of the day after it. With `source.ready`, the task `ready` first waits for the marker
+of the last day.
 
 **Outputs.** In the store (`MTL_STORE`), an artifact of every stage, an entry in the registry, and the report; the
 result of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and is today's

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import keyword
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
@@ -34,9 +35,23 @@ FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what fea
 class AssetSchedule(Model):
     """A schedule by events instead of times."""
 
-    asset: Annotated[Line, Field(pattern=r"^[a-z][a-z0-9+.-]*://[^@]+$")] = Field(
+    asset: Line = Field(
         description="URI of an asset that others update, such as s3://shop/log; each update starts a run"
     )
+
+    @field_validator("asset")
+    @classmethod
+    def _plain(cls, uri: str) -> str:
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@]+", uri) is None:
+            raise ValueError("must be a URI such as s3://shop/log, without a user or a password")
+        return uri
+
+
+# The tags are in brackets, so that they are no part of a key in a message.
+Schedule = Annotated[
+    Annotated[Short, Tag("[cron]")] | Annotated[AssetSchedule, Tag("[asset]")],
+    Discriminator(lambda given: "[asset]" if isinstance(given, dict | AssetSchedule) else "[cron]"),
+]
 
 
 class Windows(Model):
@@ -135,7 +150,7 @@ class Scenario(Model):
     title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
     description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
     owner: Short = Field(default="ml-platform", description="owner of the DAGs")
-    schedule: Short | AssetSchedule = Field(
+    schedule: Schedule = Field(
         default="0 0 * * *",
         description="when a run starts: a cron expression of five fields in UTC, or an asset of Airflow",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import logging
 import socket
@@ -35,6 +36,7 @@ NUMBERS = [
 def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
     """Return a function that sets options of the section metrics, then starts Airflow's interface as a task does."""
     from airflow.sdk._shared.observability.metrics.base_stats_logger import NoStatsLogger
+    from airflow.sdk._shared.observability.metrics.otel_logger import flush_otel_metrics
     from airflow.sdk.observability import stats
     from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
@@ -44,9 +46,11 @@ def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
         stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
 
     yield on
+    atexit.unregister(flush_otel_metrics)
     stats.initialize(factory=NoStatsLogger, export_legacy_names=False)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the client never closes its socket
 def test_statsd_receives_each_number_under_a_name_of_its_own(switch: Switch) -> None:
     pytest.importorskip("statsd", reason="apache-airflow[statsd] is not installed")
     from dags.metrics import emit

@@ -18,7 +18,9 @@ from tests.dags.conftest import ParseDags
 from tests.support.projects import NAME, SCENARIO, write_scenario
 
 URI = "s3://shop/log"
+SQL = {"url_env": "SHOP", "query": "select * from log where day >= :start", "start": "2013-01-01"}
 READY = {**SCENARIO["source"], "ready": {"marker": "_DONE", "timeout_hours": 2}}
+QUERIED = {**{key: value for key, value in READY.items() if key != "events"}, "sql": SQL}
 
 
 def context(as_of: str | None = "2013-05-11", end: datetime | None = None, **events: Any) -> dict[str, Any]:
@@ -151,7 +153,8 @@ def test_an_asset_starts_runs_and_is_the_source_in_the_lineage(tmp_path: Path, p
     bag = parse_dags(tmp_path)
     assert bag.import_errors == {}
     dag = bag.dags[f"train_{NAME}"]
-    assert [asset for _, asset in dag.timetable.asset_condition.iter_assets()] == [Asset(URI)]
+    condition: Any = dag.timetable.asset_condition
+    assert list(condition.objects) == [Asset(URI)]
     assert dag.get_task("resolve").inlets == [Asset(URI)]
     assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.asset_condition
 
@@ -159,15 +162,14 @@ def test_an_asset_starts_runs_and_is_the_source_in_the_lineage(tmp_path: Path, p
 @pytest.mark.parametrize(
     ("sections", "fault"),
     [
-        ({"schedule": {"asset": "log"}}, "schedule.AssetSchedule.asset: String should match pattern"),
-        ({"schedule": {"asset": "s3://me:word@shop/log"}}, "schedule.AssetSchedule.asset: String should match pattern"),
-        ({"schedule": {}}, "schedule.AssetSchedule.asset: Field required"),
+        ({"schedule": {"asset": "log"}}, "small.yaml: schedule.asset: must be a URI such as s3://shop/log"),
+        ({"schedule": {"asset": "s3://me:word@shop/log"}}, "small.yaml: schedule.asset: must be a URI such as"),
+        ({"schedule": {}}, "small.yaml: schedule.asset: Field required"),
+        ({"schedule": {"assets": "s3://shop/log"}}, "unknown key 'schedule"),
+        ({"schedule": 5}, "small.yaml: schedule: Input should be a valid string (got 5)"),
         ({"source": {**READY, "ready": {"marker": "DONE"}}}, "source.ready.marker: String should match pattern"),
         ({"source": {**READY, "ready": {"marker": "_a/b"}}}, "source.ready.marker: String should match pattern"),
-        (
-            {"source": {**{k: v for k, v in READY.items() if k != "events"}, "sql": {"url_env": "X", "query": "q"}}},
-            "source",
-        ),
+        ({"source": QUERIED}, "`ready` belongs to `events`, a folder partitioned by day: remove it"),
     ],
 )
 def test_what_cannot_be_waited_for_is_refused(sections: dict[str, Any], fault: str, tmp_path: Path) -> None:

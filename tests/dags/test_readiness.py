@@ -18,7 +18,8 @@ from tests.dags.conftest import ParseDags
 from tests.support.projects import NAME, SCENARIO, write_scenario
 
 URI = "s3://shop/log"
-SQL = {"url_env": "SHOP", "query": "select * from log where day >= :start", "start": "2013-01-01"}
+QUERY = "select * from log where at >= :start and at < :end"
+SQL = {"url_env": "SHOP", "query": QUERY, "start": "2013-01-01"}
 READY = {**SCENARIO["source"], "ready": {"marker": "_DONE", "timeout_hours": 2}}
 QUERIED = {**{key: value for key, value in READY.items() if key != "events"}, "sql": SQL}
 

@@ -52,22 +52,22 @@ class OutcomeNotifier(BaseNotifier):
             _attempt(target, notice)
 
 
-def on_verdict(scenario: Scenario) -> list[BaseNotifier]:
+def on_verdict(scenario: Scenario) -> list[Callable[[Any], None]]:
     """Return the notifiers of a task that comes after the verdict and whose first argument is the run's results."""
     return _if_asked(scenario, _of_results)
 
 
-def on_question(scenario: Scenario) -> list[BaseNotifier]:
+def on_question(scenario: Scenario) -> list[Callable[[Any], None]]:
     """Return the notifiers of the task that asks for approval."""
     return _if_asked(scenario, _of_question)
 
 
-def on_failure(scenario: Scenario) -> list[BaseNotifier]:
+def on_failure(scenario: Scenario) -> list[Callable[[Any], None]]:
     """Return the notifiers of a DAG's failed runs."""
     return _if_asked(scenario, _of_failure)
 
 
-def _if_asked(scenario: Scenario, find: Callable[[Scenario, Any], Any]) -> list[BaseNotifier]:
+def _if_asked(scenario: Scenario, find: Callable[[Scenario, Any], Any]) -> list[Callable[[Any], None]]:
     if scenario.notify is None:
         return []
     scenario.notify.check_installed(scenario.file)

@@ -9,6 +9,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
+from dags.pods import set_pods
 from mtl_tasks.core.errors import ConfigError, MtlError
 from mtl_tasks.scenario import SCENARIO_FOLDER, AssetSchedule, Scenario, load_scenario, scenario_names
 
@@ -36,6 +37,7 @@ def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, D
 def _made(factory: Callable[[Scenario], DAG | None], scenario: Scenario) -> DAG | None:
     dag = factory(scenario)
     if dag is not None:
+        set_pods(dag, scenario)
         dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
     return dag
 

@@ -66,6 +66,7 @@ PRESENTATION = (
     "pipeline/verdict_reasons.py",
     "recommend/explain.py",
     "scenario/notify.py",
+    "scenario/pods.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",

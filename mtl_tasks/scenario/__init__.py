@@ -14,6 +14,7 @@ from mtl_tasks.scenario.loading import (
 )
 from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
 from mtl_tasks.scenario.notify import Notify, NotifyTarget, Outcome
+from mtl_tasks.scenario.pods import Pod, Pods
 from mtl_tasks.scenario.recommend import RANKERS, SOURCE_NAMES, RankerName, Recommend, SourceName, Sources
 from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, AssetSchedule, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
@@ -49,6 +50,8 @@ __all__ = [
     "Notify",
     "NotifyTarget",
     "Outcome",
+    "Pod",
+    "Pods",
     "Prior",
     "RankerName",
     "Recommend",

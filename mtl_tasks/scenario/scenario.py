@@ -19,6 +19,7 @@ from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
 from mtl_tasks.scenario.notify import Notify
+from mtl_tasks.scenario.pods import Pods
 from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.recommend import Recommend
 from mtl_tasks.scenario.reranking import check_reranking
@@ -185,9 +186,14 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
-    # Left out of stored documents: who is told changes no result, and so neither the key of a run.
+    # Left out of stored documents, as is `pods`: neither changes a result, and so neither is part of a run's key.
     notify: Notify | None = Field(
         default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
+    )
+    pods: Pods | None = Field(
+        default=None,
+        exclude=True,
+        description="resources of the tasks' pods with Airflow's KubernetesExecutor; null: those of its template",
     )
     tuning: Tuning | None = Field(
         default=None,

@@ -129,7 +129,7 @@ def _attempt(target: NotifyTarget, notice: Any) -> None:
         _notifier(target, notice).notify({})
     except Exception as error:  # noqa: BLE001 - whatever a provider raises must not fail the run
         log.warning(
-            "notify: no message to %s by the connection %s: %s; the run is as it would be. See that the connection "
+            "notify: no message to %s by the connection %s: %s; the run is not affected. See that the connection "
             "(Admin, Connections) is right and its server answers",
             kind,
             connection,

@@ -80,19 +80,21 @@ def _of_backfill(context: Any) -> bool:
 
 
 def _of_results(scenario: Scenario, context: Any) -> Any:
-    return _verdict(scenario, context["task"].op_args[0])
+    return _verdict(scenario, context, context["task"].op_args[0])
 
 
 def _of_question(scenario: Scenario, context: Any) -> Any:
-    return _verdict(scenario, context["task"].results)
+    return _verdict(scenario, context, context["task"].results)
 
 
-def _verdict(scenario: Scenario, results: Any) -> Any:
+def _verdict(scenario: Scenario, context: Any, results: Any) -> Any:
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.notices import verdict_notice
 
-        return verdict_notice(run_spec(), UpstreamResults.from_json(results), scenario, board_address(), store_key())
+        return verdict_notice(
+            run_spec(context), UpstreamResults.from_json(results), scenario, board_address(), store_key()
+        )
 
 
 def _of_failure(scenario: Scenario, context: Any) -> Any:

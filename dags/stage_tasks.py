@@ -208,9 +208,13 @@ def unresolved_as_of(scenario: Scenario, context: Any) -> AsOf:
     return resolve_as_of(wanted_as_of(context), scenario, run.data_interval_end, run.run_after)[0]
 
 
-def run_spec() -> RunSpec:
-    """Return the run's specification, as its first task resolved it."""
+def run_spec(context: Any = None) -> RunSpec:
+    """Return the run's specification, as its first task resolved it; callbacks pass their context, as none is current.
+
+    ``context`` is by default the current task's.
+    """
     from mtl_tasks.pipeline.documents import RunSpec
 
     # Pulled, not passed: an argument would draw an edge from `resolve` to every task of the graph.
-    return RunSpec.from_json(get_current_context()["ti"].xcom_pull(task_ids="resolve", key="run_spec"))
+    ti = (context or get_current_context())["ti"]
+    return RunSpec.from_json(ti.xcom_pull(task_ids="resolve", key="run_spec"))

@@ -228,7 +228,7 @@ class Ready(Model):
 
     # Other files beside the data would be refused as data of another format.
     marker: Annotated[str, Field(pattern=r"^[_.][A-Za-z0-9_.-]{1,99}$")] = Field(
-        default="_SUCCESS", description="name of a file in the day's folder; it begins with _ or ."
+        default="_SUCCESS", description="name of a file in the day's folder, which a _ or a dot begins"
     )
     timeout_hours: Real = Field(
         default=6.0, ge=0.001, le=8760, description="hours after which a run without the file fails"

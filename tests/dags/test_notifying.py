@@ -64,8 +64,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, name: str, **parts: Any) -> None:
     monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(parts))
 
 
-def run_dag(root: Path, parse_dags: ParseDags) -> str:
-    dag = parse_dags(root).dags[f"train_{NAME}"]
+def run_dag(root: Path, parse_dags: ParseDags, name: str) -> str:
+    dag = parse_dags(root).dags[f"train_{name}"]
     dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
     for task in dag.tasks:
         task.retries = 0
@@ -80,7 +80,7 @@ def test_a_rejected_run_is_told_by_mail_and_webhook_with_the_first_failed_rule_a
 
     write_log(tmp_path)
     write_scenario(tmp_path, members=["popularity"], gate=STRICT, notify=NOTIFY)
-    assert run_dag(tmp_path, parse_dags) == "success"
+    assert run_dag(tmp_path, parse_dags, NAME) == "success"
     (entry,) = Registry(Store(str(tmp_path / ".store")), NAME).entries()
     assert "notify" not in entry.scenario_document
     ((path, headers, document),) = hook.posted
@@ -107,9 +107,9 @@ def body_of(message: Any) -> str:
 def test_a_failed_run_is_told_once_with_its_fault_next_step_and_page(
     tmp_path: Path, parse_dags: ParseDags, mail: MailServer, hook: HookServer
 ) -> None:
-    write_scenario(tmp_path, notify=NOTIFY)  # and there is no log
-    champion(tmp_path, "2013-05-01")
-    assert run_dag(tmp_path, parse_dags) == "failed"
+    write_scenario(tmp_path, "lost", notify=NOTIFY)  # and there is no log
+    champion(tmp_path, "2013-05-01", "lost")
+    assert run_dag(tmp_path, parse_dags, "lost") == "failed"
     ((_, _, document),) = hook.posted
     assert document["outcomes"] == ["failed", "stale_champion"]
     assert document["subject"] == f"A slice of the films: failed as of {AS_OF}"
@@ -117,16 +117,16 @@ def test_a_failed_run_is_told_once_with_its_fault_next_step_and_page(
     assert fault.startswith("resolve: ")
     assert "; next step: " in fault
     assert stale.startswith("the champion is stale, as of 2013-05-01: it is 10 days older than this run")
-    assert f"/dags/train_{NAME}/runs/manual__20" in document["link"]
+    assert "/dags/train_lost/runs/manual__20" in document["link"]
     assert len(mail.messages) == 1
 
 
 # ------------------------------------------------------------------------ the callbacks, called as Airflow calls them
 
 
-def champion(root: Path, as_of: str) -> None:
-    record = RunRecord("f" * 64, as_of, "promote", ["a <= 1: holds, it is 0"], {"name": NAME}, {}, "c0de")
-    Registry(Store(str(root / ".store")), NAME).append(record)
+def champion(root: Path, as_of: str, name: str = NAME) -> None:
+    record = RunRecord("f" * 64, as_of, "promote", ["a <= 1: holds, it is 0"], {"name": name}, {}, "c0de")
+    Registry(Store(str(root / ".store")), name).append(record)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def tell(tmp_path: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch)
         )
         if answer is not None:
             record_approval(registry, key, approved=answer, by="ada", reason="answered", at="2013-05-11")
-        monkeypatch.setattr(notifying, "run_spec", lambda: RunSpec.of(run))
+        monkeypatch.setattr(notifying, "run_spec", lambda context: RunSpec.of(run))
         made = [StageResult("gate", gate, False, 0.0, 0.0, 0.0).to_json()]
         dag = parse_dags(tmp_path).dags[f"train_{NAME}"]
         after: Any = dag.get_task(task)

@@ -11,6 +11,8 @@ import pytest
 
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.scenario import Pod, load_scenario
+from mtl_tasks.scenario.pods import TASKS
+from mtl_tasks.store.stages import STAGES
 from tests.dags.conftest import ParseDags
 from tests.support.projects import NAME, write_scenario
 
@@ -95,3 +97,7 @@ def test_resources_are_in_the_notation_of_kubernetes() -> None:
         "memory": "64Mi",
         "amd.com/gpu": "2",
     }
+
+
+def test_every_stage_can_have_resources_of_its_own() -> None:
+    assert set(STAGES) <= set(TASKS)

@@ -22,7 +22,8 @@ def set_pods(dag: DAG, scenario: Scenario) -> None:
     pods = scenario.pods
     if pods is None or "KubernetesExecutor" not in conf.get("core", "executor", fallback=""):
         return
-    for task in dag.tasks:
+    tasks: list[Any] = dag.tasks
+    for task in tasks:
         wanted = pod_resources(pods.of(task.task_id.rpartition(".")[2]), pods.gpu_resource)
         if not wanted:
             continue

@@ -23,6 +23,7 @@ from mtl_tasks.core.errors import (
 log = logging.getLogger(__name__)
 
 OPERATIONS = "include/docs/operations.md"
+UNSAID = "its process ended without an error, as one does that is killed; the scheduler's log says more"
 # The first match counts; subclasses come before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),

@@ -23,6 +23,7 @@ from airflow.sdk import DAG, Param, dag
 from dags import resources
 from dags.assets import ScenarioAssets
 from dags.docs import with_links
+from dags.notifying import on_failure
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage
 from dags.tags import Tag
@@ -40,6 +41,7 @@ def make_dag(scenario: Scenario) -> DAG:
         doc_md=with_links(__doc__, scenario),
         schedule=[assets.champion],
         max_active_runs=1,
+        on_failure_callback=on_failure(scenario) or None,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params={
             "run": Param(

@@ -223,8 +223,9 @@ def _explain(error: Any) -> str:
     key = key if key.isprintable() else repr(key)  # a message is one line, whatever a task is called
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
     value = error.get("input")
-    # What is written in source.sql may hold a password.
-    shown = "" if isinstance(value, dict) or value is None or place[:2] == ["source", "sql"] else _SHORT.repr(value)
+    # What is written in source.sql or an asset's URI may hold a password, and the URL of a webhook a token.
+    secret = place[:2] in (["source", "sql"], ["schedule", "asset"]) or place[:1] == ["notify"]
+    shown = "" if isinstance(value, dict) or value is None or secret else _SHORT.repr(value)
     text = "; text that looks like another thing goes in quotes" if error["type"] == "string_type" else ""
     return f"{f'{key}: ' if key else ''}{message}{f' (got {shown})' if shown else ''}{text}"
 

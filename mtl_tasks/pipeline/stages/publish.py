@@ -18,7 +18,7 @@ from mtl_tasks.pipeline.stages.prepare import ROOT
 from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.reranking import RerankingCounts
-from mtl_tasks.scenario import Gate, Scenario, parse_scenario
+from mtl_tasks.scenario import Gate, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
@@ -97,18 +97,18 @@ def find_record(run: Run, gate: Ref, snapshot: Snapshot) -> RunRecord:
     ArtifactError
         If there is no sound record of the run.
     """
-    key = run_key(run, gate)
+    key, scenario = run_key(run, gate), run.scenario.model_dump()
     if all(entry.run_key != key for entry in snapshot.entries):
         for entry in snapshot.entries:
-            if entry.refs.get("gate") == gate and _scenario_of(entry) == run.scenario:
+            if entry.refs.get("gate") == gate and _scenario_of(entry) == scenario:
                 return entry
     return snapshot.get(key)
 
 
-def _scenario_of(entry: RunRecord) -> Scenario | None:
-    """Return the scenario of a record as this release reads it; None if it cannot."""
+def _scenario_of(entry: RunRecord) -> dict[str, Any] | None:
+    """Return the stored sections of a record's scenario as this release reads them; None if it cannot."""
     try:
-        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}").model_dump()
     except ConfigError:
         return None
 

@@ -171,6 +171,16 @@ def with_minus(text: str) -> str:
     return re.sub(r"(?<![\w.-])-(?=\.?\d)", "−", text)
 
 
+def reason_text(text: str) -> str:
+    """Return a reason for reading: mathematical signs, and times without seconds.
+
+    >>> reason_text("retired by ada at 2013-05-09T08:00:00+00:00: rmse <= -0.5")
+    'retired by ada at 2013-05-09 08:00 UTC: rmse ≤ −0.5'
+    """
+    timed = re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?\+00:00", r"\1 \2 UTC", text)
+    return with_minus(timed).replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
+
+
 def setting(value: Any) -> str:
     """Format a setting's value as a scenario file would have it.
 

@@ -97,6 +97,7 @@ def make_environment(*folders: Path) -> Environment:
         "duration",
         "memory",
         "with_minus",
+        "reason_text",
         "size",
         "list_title",
         "users",

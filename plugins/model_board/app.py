@@ -159,7 +159,7 @@ def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
 def compare(scenario: ReadableScenario, run: AskedKeys) -> dict[str, Any]:
     """Return two to six runs side by side, the first as the reference."""
-    return views.comparison(open_store(), scenario, run).to_json()
+    return pages.compare_in_turn(open_store(), scenario, run).to_json()
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
@@ -235,7 +235,7 @@ def run_page(
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
 def compare_page(request: Request, scenario: ReadableScenario, run: AskedKeys) -> str:
     """Show two to six runs side by side."""
-    return pages.compare(request, scenario, views.comparison(open_store(), scenario, run))
+    return pages.compare(request, scenario, pages.compare_in_turn(open_store(), scenario, run))
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)

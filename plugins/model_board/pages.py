@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
@@ -16,6 +17,7 @@ from mtl_tasks.core.errors import DataError, MtlError, StoreError
 from mtl_tasks.pipeline.artifact_states import MISSING, list_artifacts
 from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history
+from mtl_tasks.report.labels import metric
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.stages import BULK
 from plugins.model_board import timeline, views
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 Heavy = Literal["metrics", "slices", "curves", "members", "fusion", "calibration"]  # sections that grow with the tasks
 CHOICES: Final = 50  # runs to choose from on the page of recommendations
 KEPT_PAGES: Final = 64  # about 200 kB each
+KEPT_COMPARISONS: Final = 16
+COMPARED_TASKS: Final = 6  # with charts on the page of a comparison
 MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of Airflow's request threads
 SECONDS: Final = 10  # after which a refused caller may ask again
 MOST_COMPARED: Final = 6
@@ -134,6 +138,12 @@ def _sections(
     return Markup(template.render(**{**drawn, "other_members": others}))  # noqa: S704 - the template has escaped it
 
 
+def compare_in_turn(store: Store, scenario_name: str, run_keys: Sequence[str]) -> Comparison:
+    """Compare runs, one request at a time: paired differences take seconds of a CPU."""
+    with _turn_to_draw():
+        return views.comparison(store, scenario_name, run_keys)
+
+
 def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
     """Return the page of runs side by side."""
     tables = [
@@ -142,8 +152,44 @@ def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
         ("Lists", "lists", "The primary metric of each ranker's recommendations"),
         ("Slices", "slices", "The primary metric of the fusion on each slice"),
     ]
-    title = f"{len(compared.runs)} runs compared"
-    return _render(request, "compare.html", title=title, scenario_name=scenario_name, compared=compared, tables=tables)
+    made_of = tuple((run.entry.run_key, run.entry.refs.get("evaluate")) for run in compared.runs)
+    return _render(
+        request,
+        "compare.html",
+        title=f"{len(compared.runs)} runs compared",
+        scenario_name=scenario_name,
+        compared=compared,
+        tables=tables,
+        charts=_comparison_charts(_Drawn(made_of, compared)),
+    )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A comparison, equal to one of the same evaluations."""
+
+    made_of: tuple[Any, ...]
+    compared: Comparison = field(compare=False)
+
+
+@lru_cache(maxsize=KEPT_COMPARISONS)
+def _comparison_charts(drawn: _Drawn) -> list[tuple[str, Markup]]:
+    """Draw the runs' calibration and primary metric by day for the first tasks; return titles and charts."""
+    from mtl_tasks.report import compare_charts
+
+    compared, made = drawn.compared, []
+    names = [f"{run.entry.as_of} {run.entry.run_key[:8]}" for run in compared.runs]
+    with _turn_to_draw():
+        for task, daily in list(compared.by_day.items())[:COMPARED_TASKS]:
+            if task in compared.calibration:
+                bins = dict(zip(names, compared.calibration[task], strict=True))
+                made.append(
+                    (f"{task}: calibration", compare_charts.calibration(bins, f"{task}: calibration of the runs"))
+                )
+            by_day = dict(zip(names, daily, strict=True))
+            title = f"{task}: {metric(next(one.metric for one in daily if one is not None)).heading} by day"
+            made.append((title, compare_charts.by_day(by_day, f"{title}, of the runs")))
+    return made
 
 
 class Asked(NamedTuple):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
-import uvicorn
 from playwright.sync_api import Page, expect
 
 from tests.support import board
@@ -33,17 +30,8 @@ CUT_OFF = """
 @pytest.fixture(scope="module")
 def address(board_project: Path, airflow_database: None) -> Iterator[str]:
     """The board on a port of its own, for somebody who may read the scenario."""
-    from plugins.model_board.app import app
-
-    with board.reading(board_project), socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen()  # a request waits until the server accepts it
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = Thread(target=server.run, args=([bound],))
-        thread.start()
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with board.serving(board_project) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

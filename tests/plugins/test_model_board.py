@@ -392,6 +392,37 @@ def test_runs_are_compared_with_the_first(reader: TestClient, board_project: Pat
     assert "last day" in page  # another day of the log
 
 
+def test_runs_whose_test_windows_overlap_are_paired_on_the_rows_that_they_share(
+    reader: TestClient, board_project: Path
+) -> None:
+    keys = keys_of(board_project, "08", "10")
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
+    [pair] = made["shared_rows"]
+    assert (pair["first"], pair["second"], pair["problem"]) == (*keys, None)
+    assert pair["days"] == ["2013-05-05", "2013-05-07"]  # the test windows begin on the 3rd and on the 5th
+    whole = {(row["task"], row["metric"]): row for row in pair["metrics"] if not row["subject"]}
+    assert whole["rating", "rmse"]["gain"]["rows"] < pair["rows"]  # sampled negatives have no rating
+    gain = whole["purchase", "auc"]["gain"]
+    assert gain["value"] == pytest.approx(whole["purchase", "auc"]["second"] - whole["purchase", "auc"]["first"])
+    [unpaired] = [row for row in made["metrics"] if (row["task"], row["metric"]) == ("purchase", "auc")]
+    assert gain["high"] - gain["low"] < unpaired["differences"][1]["high"] - unpaired["differences"][1]["low"]
+    assert {row["subject"] for row in pair["metrics"]} == {"", "cold_users", "warm_users", "cold_items", "warm_items"}
+    page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+    assert "Paired differences on shared rows" in page
+    assert 'aria-label="purchase: calibration of the runs"' in page
+    assert 'aria-label="rating: RMSE ↓ by day, of the runs"' in page
+
+
+def test_a_run_without_its_rows_is_not_paired_and_says_why(reader: TestClient, spoilt: Path) -> None:
+    keys = keys_of(spoilt, "08", "10")
+    ref = board.entry_of(spoilt, "2013-05-10").refs["fuse"]
+    shutil.rmtree(board.store(spoilt).open(ref).folder)
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
+    assert "no artifact here" in made["shared_rows"][0]["problem"]
+    assert "not paired" in made["overlap"]
+    assert "Not paired: " in reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_fewer_than_two_or_more_than_six_runs_are_not_compared(
     reader: TestClient, board_project: Path, count: int
@@ -414,6 +445,8 @@ def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_
     page = reader.get(f"/scenarios/{NAME}/explore", params=asked)
     assert made["offers"][0]["title"] in page.text
     assert made["order"] in html.unescape(page.text)
+    assert re.match(r"[+−]\d+\.\d\d against the mean candidate: [+−]\d", made["offers"][0]["why"])
+    assert made["offers"][0]["why"] in html.unescape(page.text)
     assert "baseline: mean over the training rows" in page.text
     assert "What the user did" in page.text
     lost = reader.get(f"/scenarios/{NAME}/explore", params={"run": run, "user": "<script>"})

@@ -187,12 +187,20 @@ def setting(value: Any) -> str:
 
     >>> setting(["popularity", "als"]), setting(True), setting(None), setting(0.5)
     ('popularity, als', 'true', '–', '0.5')
+    >>> setting([{"task": "rating", "metric": "rmse", "min": None, "max": 3.0}])
+    'task rating, metric rmse, max 3.0'
     """
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return "; ".join(_fields(part) for part in value)
     if isinstance(value, list) and not any(isinstance(part, dict | list) for part in value):
         return ", ".join(setting(part) for part in value)
     if value is None:
         return "–"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _fields(document: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {setting(value)}" for name, value in document.items() if value is not None)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -33,8 +33,8 @@ def compare_with_champion(evidence: Evidence) -> VersusChampion | None:
         if CHAMPION in rows.predictions:
             slices = {part: rows.where(mask) for part, mask in rows.slices.items()}
             tasks[name] = TaskVersusChampion(
-                metrics=_compare(rows, metrics, scenario.seed),
-                slices={part: _compare(some, metrics[:1], scenario.seed) for part, some in slices.items()},
+                metrics=compare_paired(rows, metrics, scenario.seed),
+                slices={part: compare_paired(some, metrics[:1], scenario.seed) for part, some in slices.items()},
             )
     return VersusChampion(
         run_key=champion.run_key,
@@ -45,7 +45,8 @@ def compare_with_champion(evidence: Evidence) -> VersusChampion | None:
     )
 
 
-def _compare(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str, PairedMetric]:
+def compare_paired(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str, PairedMetric]:
+    """Return metrics of the predictions ``fusion`` and ``champion``, with the paired difference."""
     if not len(rows.label):
         return {name: PairedMetric(candidate=None, champion=None, gain=UNKNOWN) for name in metrics}
     prepared = {

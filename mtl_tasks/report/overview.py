@@ -39,7 +39,7 @@ class RuleRow:
     def sentence(self) -> str:
         """The result in words, without what the mark beside it and the note below say."""
         reason = self.result.reason.replace(": holds, ", ": ", 1).replace(": fails, ", ": ", 1)
-        return labels.with_minus(reason.removesuffix(_DIRECTION)).replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
+        return labels.reason_text(reason.removesuffix(_DIRECTION))
 
 
 @dataclass(frozen=True)

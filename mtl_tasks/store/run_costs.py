@@ -82,6 +82,53 @@ def newest_runs(store: Store, scenario: str) -> list[RunRecord]:
     return Registry(store, scenario).entries()[-RUNS:]
 
 
+@dataclass(frozen=True)
+class RunCost:
+    """What one run has cost.
+
+    Attributes
+    ----------
+    seconds, cpu_seconds
+        Wall and CPU time by stage, in run order. An artifact that several runs share is counted in each of them.
+    peak_mb
+        The largest peak memory of a stage's process in MiB; None if no stage's usage is left.
+    pruned
+        Names of the stages whose artifact, and with it the usage, is not in the store any more.
+    """
+
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    peak_mb: float | None
+    pruned: tuple[str, ...]
+
+    @property
+    def longest(self) -> list[str]:
+        """Names of the stages, the longest wall time first."""
+        return sorted(self.seconds, key=lambda stage: -self.seconds[stage])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {**asdict(self), "pruned": list(self.pruned)}
+
+
+def read_cost(store: Store, entry: RunRecord) -> RunCost:
+    """Return what a run has cost.
+
+    Raises
+    ------
+    ArtifactError
+        If a manifest is damaged.
+    """
+    usages = stage_usages(store, entry)
+    known = [stage for stage in entry.stages if stage in usages]
+    return RunCost(
+        seconds={stage: usages[stage].seconds for stage in known},
+        cpu_seconds={stage: usages[stage].cpu_seconds for stage in known},
+        peak_mb=max((usage.peak_rss_mb for usage in usages.values()), default=None),
+        pruned=tuple(stage for stage in entry.stages if stage not in usages),
+    )
+
+
 def stage_usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
     """Return the usage of each stage whose artifact still exists; old ones may have been pruned."""
     found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}

@@ -56,7 +56,7 @@ class FitContext:
     Attributes
     ----------
     tune
-        Rows to choose rounds and the like on; None: those of ``chosen`` are reused.
+        Rows on which settings such as the number of rounds are chosen; None: those of ``chosen`` are reused.
     earlier
         The member to warm-start from, if any.
     """

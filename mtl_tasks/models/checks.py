@@ -37,7 +37,7 @@ def check_labels(train: Table, tune: Table, scenario: Scenario) -> None:
 
 
 def check_taken_labels(table: Table, window: str | None, every: int, member: str, scenario: Scenario) -> None:
-    """Raise on the first task that has nothing to learn from in every so-many-th row; None is the window of a refit.
+    """Raise on the first task that has nothing to learn from in every k-th row; a window of None is that of a refit.
 
     Raises
     ------

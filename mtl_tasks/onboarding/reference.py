@@ -166,7 +166,7 @@ def _own_limits(schema: Schema) -> Iterator[str]:
 
 
 def _sizes(schema: Schema) -> Iterator[str]:
-    """Limits of texts, lists and mappings; those of any line of text are said once, above the tables."""
+    """Limits of texts, lists and mappings; those that every line of text has are stated once, above the tables."""
     for unit, least, most in (
         ("characters", "minLength", "maxLength"),
         ("entries", "minItems", "maxItems"),

@@ -86,7 +86,7 @@ class CandidateRanking:
 
     @cached_property
     def _candidates(self) -> Candidates:
-        """The sources of candidates; common to all users, and needed only for a question about one."""
+        """The candidate sources of all users, built when the first question about a user is asked."""
         return Candidates(self._maker, self._day, self._scorer.scenario, self._scorer.towers)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Point-in-time likeness of an item to its user's items, by text or by given vectors."""
+"""Point-in-time similarity of an item to its user's items, by text or by given vectors."""
 
 from __future__ import annotations
 

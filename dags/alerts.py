@@ -26,7 +26,7 @@ OPERATIONS = "include/docs/operations.md"
 # The first match counts; subclasses come before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
-    (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
+    (DeviceError, "make sure that the GPU has free memory, or choose the device cpu, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),

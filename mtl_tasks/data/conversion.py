@@ -92,8 +92,8 @@ def _refuse_floats(column: pa.ChunkedArray, ref: ColumnRef) -> None:
     ):
         example = quoted(f" such as {_first(column.filter(pointed))!r}")
         raise ref.error(
-            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example} and others without one, so that one"
-            " id counts as two: write all of them as integers"
+            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example}; the same id without one "
+            "would count as another: write all of them as integers"
         )
 
 

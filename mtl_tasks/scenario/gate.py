@@ -83,7 +83,7 @@ class ListRule(Model):
 class Gate(Model):
     """The rules a candidate must meet to be promoted."""
 
-    absolute: tuple[Rule, ...] = Field(default=(), description="floors and ceilings of metrics")
+    absolute: tuple[Rule, ...] = Field(default=(), description="minimum and maximum values of metrics")
     relative: tuple[Margin, ...] = Field(
         default=(), description="non-inferiority rules against the champion of the time, on the same test rows"
     )

@@ -161,7 +161,7 @@ def test_a_worker_with_another_version_is_refused_before_anything_starts(
 ) -> None:
     before = len(list(starts.iterdir()))
     monkeypatch.setattr(executor, "code_version", lambda: "another")
-    with pytest.raises(ClusterError, match="another version of mtl_tasks"):
+    with pytest.raises(ClusterError, match="a different version of mtl_tasks"):
         cluster.map("other", shards.count_events, *validated)
     assert len(list(starts.iterdir())) == before
 

@@ -71,8 +71,8 @@ class CoOccurrence(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`."""
         recent, every = (
-            "how often the item goes with the user's last items",
-            "how often the item goes with the user's items",
+            "how often users have both the item and the user's last items",
+            "how often users have both the item and the user's items",
         )
         return [
             FeatureColumn("co_occurrence.recent", "co_occurrence", recent, "pair"),

@@ -142,13 +142,13 @@ def _declared(kind: Content, dimensions: int) -> list[FeatureColumn]:
         FeatureColumn(
             f"{kind}.cosine",
             "content_cosine",
-            f"likeness of the item's {said} to those of the user's items (cosine)",
+            f"similarity of the item's {said} to those of the user's items (cosine)",
             "pair",
         ),
         FeatureColumn(
             f"{kind}.recent_cosine",
             "content_cosine",
-            f"likeness of the item's {said} to those of the user's last items (cosine)",
+            f"similarity of the item's {said} to those of the user's last items (cosine)",
             "pair",
         ),
     ]

@@ -58,7 +58,7 @@ def say_next_step(context: Any) -> None:
 
 
 def _quotable(fault: Any) -> str:
-    """Return the first line of the project's own error; of others the type, as only the log masks secrets in them."""
+    """Return the first line of the project's own error, or the type of another, whose secrets only the log masks."""
     if isinstance(fault, MtlError):
         return str(fault).partition("\n")[0]
     return f"{type(fault).__name__}, whose message is in the log"

@@ -32,7 +32,7 @@ class Windows:
 
     @classmethod
     def cut(cls, scenario: Scenario, as_of_day: int, first_day: int) -> Windows:
-        """Cut the windows backwards from as_of.
+        """Cut the windows backward from as_of.
 
         Raises
         ------

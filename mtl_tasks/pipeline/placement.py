@@ -1,4 +1,4 @@
-"""The rank of an item among a user's candidates, or the reason why it is none."""
+"""The rank of an item among a user's candidates, or the reason why it is not one of them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
             self._open[-1].levels = max(self._open[-1].levels, part.levels + 1)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Looked at as it is written, before the keys of other sections are merged into it."""
+        """Refuse a repeated key as written, before the keys of other sections are merged into the mapping."""
         node = super().compose_mapping_node(anchor)
         met = set[tuple[str, str]]()
         for key, _ in node.value:

@@ -48,7 +48,7 @@ def make_dag(scenario: Scenario) -> DAG:
                 None,
                 type=["null", "string"],
                 title="Run",
-                description="The key of a promoted run, or enough of its beginning. Empty: today's champion.",
+                description="The key of a promoted run, or its first digits. Empty: today's champion.",
             )
         },
         tags=[Tag.RECOMMENDING.value, Tag.MULTI_TASK.value],

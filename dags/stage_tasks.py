@@ -141,7 +141,7 @@ def announce(upstream: list[Any], champion: Asset) -> dict[str, Any]:
 
 @task
 def deliver(upstream: list[Any]) -> list[dict[str, Any]]:
-    """Write the recommendations to the targets in the scenario's section `publish`; a failed one is a warning."""
+    """Write the recommendations to the targets in the section `publish`; a target that fails is a warning."""
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.outcome import deliver_lists

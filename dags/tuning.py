@@ -80,7 +80,7 @@ def _params() -> dict[str, Param]:
             minimum=1,
             maximum=10_000,
             title="Trials",
-            description="Finished trials that the study is to have, earlier ones among them.",
+            description="Total number of finished trials, including those of earlier runs.",
         ),
         "workers": Param(
             2,

@@ -132,7 +132,7 @@ def evaluate_rules(evidence: Evidence) -> Verdict:
 
 
 def judge_absolute(evidence: Evidence) -> list[RuleResult]:
-    """Judge floors and ceilings of metrics."""
+    """Judge minimum and maximum values of metrics."""
     return [_absolute(rule, evidence.evaluation) for rule in evidence.gate.absolute]
 
 

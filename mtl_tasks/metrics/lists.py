@@ -95,9 +95,7 @@ LISTS: Final = (
         share=True,
         explanation="Share of the catalog's items that are in any list",
     ),
-    Metric(
-        "mrr", "MRR", "0 to 1", 1, "lists", share=True, explanation="Mean of one over the rank of the first taken item"
-    ),
+    Metric("mrr", "MRR", "0 to 1", 1, "lists", share=True, explanation="Mean of 1 / rank of the first taken item"),
     Metric(
         "hit_rate",
         "Hit rate",
@@ -124,7 +122,7 @@ LISTS: Final = (
         "lists",
         gain_unit=True,
         digits=2,
-        explanation="Mean of minus the binary logarithm of an item's share of all interactions: rare items count more",
+        explanation="Mean of −log2 of the items' share of all interactions (self-information): rare items count more",
     ),
     Metric(
         "diversity",
@@ -132,7 +130,7 @@ LISTS: Final = (
         "1 − cosine",
         1,
         "lists",
-        explanation="Mean of one less the cosine of the factors of two items of a list",
+        explanation="Mean of 1 − cosine over the pairs of a list's items, from their factors",
     ),
     Metric(
         "popularity_bias",
@@ -150,7 +148,7 @@ LISTS: Final = (
         -1,
         "lists",
         share=True,
-        explanation="Inequality of how often items are listed: 0 if equally often, 1 if one item is all",
+        explanation="Inequality of the items' exposure: 0 if all are listed equally often, 1 if only one is listed",
     ),
 )
 PER_USER: Final = ("ndcg", "recall", "map")  # metrics of one user's list; coverage is of all lists

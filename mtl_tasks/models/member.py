@@ -109,7 +109,7 @@ class Member(ABC):
         Raises
         ------
         ConfigError
-            If the device is not there.
+            If the device is not available.
         """
         return requested
 

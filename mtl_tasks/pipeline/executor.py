@@ -257,7 +257,7 @@ class OnDask:
             differing = [name for name, version in own.items() if theirs.get(name) != version]
             if differing:
                 raise ClusterError(
-                    f"worker {address} has another version of {', '.join(differing)}: install the same release and "
+                    f"worker {address} has a different version of {', '.join(differing)}: install the same release and "
                     "the same requirements on every worker, then start it again"
                 )
         for address, value in self._client.run(os.environ.get, _TRIM).items():

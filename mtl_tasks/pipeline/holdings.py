@@ -74,7 +74,7 @@ class Person:
         return re.search(rf"(?<!\w){re.escape(self.id)}(?!\w)", text) is not None
 
     def shown_on(self, page: str) -> bool:
-        """Whether a page shows the id; an integer only in the cell of a user, as counts are integers too."""
+        """Whether a page shows the id; an integer counts only in a user's cell, because counts are integers too."""
         if self.number is None:
             return str(escape(self.id)) in page
         return re.search(rf'class="person"[^>]*>{self.number}<', page) is not None

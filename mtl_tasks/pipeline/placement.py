@@ -1,4 +1,4 @@
-"""The rank of an item among a user's candidates, or the reason why it is none."""
+"""The rank of an item among a user's candidates, or the reason why it is not one of them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class CandidateRanking:
 
     @cached_property
     def _candidates(self) -> Candidates:
-        """The sources of candidates; common to all users, and needed only for a question about one."""
+        """The candidate sources of all users, built when the first question about a user is asked."""
         return Candidates(self._maker, self._day, self._scorer.scenario, self._scorer.towers)
 
     @cached_property

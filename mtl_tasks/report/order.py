@@ -15,7 +15,7 @@ _SUM: Final = "a weighted sum that was fitted to lists of earlier days"
 _SENTENCES: Final = {
     "popularity": f"an item's positive interactions in the last seven days; {_UNUSED}",
     "popularity_1d": f"an item's positive interactions on the last day; {_UNUSED}",
-    "als": f"the ALS score, the product of the user's and the item's taste factors; {_UNUSED}",
+    "als": f"the ALS score, the product of the user's and the item's preference factors; {_UNUSED}",
     "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the "
     f"ALS score; {_UNUSED}",
     "softmax": f"{_SUM}; its weights are not known",

@@ -53,8 +53,8 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     """
     if re.fullmatch(NAME, name) is None:
         raise ConfigError(
-            f"scenario {_SHORT.repr(name)}: a name is a letter and up to 39 more small letters, digits and _; the "
-            f"file in {folder} has that name"
+            f"scenario {_SHORT.repr(name)}: a name is a lowercase letter, then up to 39 lowercase letters, digits and "
+            f"_; the file in {folder} has that name"
         )
     path = folder / f"{name}.yaml"
     if not os.path.lexists(path):
@@ -226,7 +226,7 @@ def _explain(error: Any) -> str:
     # What is written in source.sql or an asset's URI may hold a password, and the URL of a webhook a token.
     secret = place[:2] in (["source", "sql"], ["schedule", "asset"]) or place[:1] == ["notify"]
     shown = "" if isinstance(value, dict) or value is None or secret else _SHORT.repr(value)
-    text = "; text that looks like another thing goes in quotes" if error["type"] == "string_type" else ""
+    text = "; put text that YAML reads as a number, date or boolean in quotes" if error["type"] == "string_type" else ""
     return f"{f'{key}: ' if key else ''}{message}{f' (got {shown})' if shown else ''}{text}"
 
 

@@ -62,7 +62,7 @@ class Windows(Model):
     tune: Days = Field(description="days for early stopping")
     blend: Days = Field(description="days for fusion weights and calibration")
     test: Days = Field(description="days that metrics and gate use; nothing else reads them")
-    min_history: Days = Field(default=14, description="fewest days of log before `train`")
+    min_history: Days = Field(default=14, description="minimum days of log before `train`")
 
 
 class Validation(Model):
@@ -98,7 +98,7 @@ class Validation(Model):
         default=0.2, description="smallest ratio of the last day's rows to the mean of the 28 days before"
     )
     volume_severity: Literal["critical", "warning"] = Field(
-        default="warning", description="what a last day below min_daily_ratio is: critical refuses the run"
+        default="warning", description="severity of a last day below min_daily_ratio: critical refuses the run"
     )
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="days without a row between the first and the last"
@@ -135,8 +135,8 @@ class Evaluate(Model):
         default=10_000,
         ge=1,
         le=10_000_000,
-        description="most users whose recommendations are judged, over all of these days; the interval of a mean NDCG "
-        "of 10,000 is about ±.005",
+        description="maximum number of users whose recommendations are judged, over all of these days; the interval "
+        "of a mean NDCG over 10,000 users is about ±.005",
     )
 
 
@@ -215,9 +215,7 @@ class Scenario(Model):
     def _nameable(cls, tasks: dict[str, Task]) -> dict[str, Task]:
         for name in tasks:
             if keyword.iskeyword(name):
-                raise ValueError(
-                    f"{name!r} is a keyword of Python, so that no formula can name it: name the task otherwise"
-                )
+                raise ValueError(f"{name!r} is a Python keyword, so that no formula can name it: rename the task")
             if name == LISTS:
                 raise ValueError(f"{name!r} is reserved for recommendations in gate rules: give the task another name")
         return tasks

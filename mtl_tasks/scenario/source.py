@@ -123,7 +123,7 @@ class Context(Model):
 
     @property
     def numbers(self) -> list[str]:
-        """Names of what is a number."""
+        """Names of the numeric context, including the calendar's."""
         return [*self.numeric, *(CALENDAR if self.calendar else ())]
 
     @property

@@ -277,7 +277,7 @@ def _made_by(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) ->
     """Return the scenario of a DAG run, its state, and the key of the registry's run; what is not there is None."""
     scenario = access.scenario_of(session, dag_id)
     if scenario is None or not access.may_read(user, scenario):
-        raise HTTPException(404, "no model here: it is a run of a training DAG that has one")
+        raise HTTPException(404, "no model here: only runs of training DAGs have one")
     state = dag_runs.run_state(session, dag_id, run_id)
     key = None if state is None else dag_runs.published_key(session, open_store(), dag_id, run_id)
     return scenario, state, key

@@ -295,7 +295,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
         ({"schedule": "R 0 * * *"}, "spoilt.yaml: schedule: 'R 0 .*' is random each time"),
         ({"gate": {"approval_hours": math.inf}}, "spoilt.yaml: gate.approval_hours: Input should be a finite number"),
         ({"gate": {"approval_hours": 1e12}}, "spoilt.yaml: gate.approval_hours: Input should be less than or equal to"),
-        ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a keyword of Python"),
+        ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a Python keyword"),
     ],
 )
 def test_a_faulty_scenario_is_an_import_error_of_its_own_and_the_others_keep_their_dags(

@@ -92,7 +92,7 @@ def validate_interactions(
 ) -> ValidationResult:
     """Quarantine bad rows, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`validate_log`.
 
-    Parameters and errors are theirs.
+    Parameters and errors are those of these two functions.
     """
     [rows] = validate_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
     return validate_log([rows.record], rows.events, rows.quarantine, scenario, as_of, say=say, whole=whole)

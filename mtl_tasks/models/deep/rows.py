@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """How a task's label becomes the target of the network: ``(label - center) / scale``; only numbers are scaled.
+    """Scaling of a task's label to the target of the network, ``(label - center) / scale``; only numbers are scaled.
 
     Attributes
     ----------

@@ -113,7 +113,7 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
 
 
 def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[str, dict[str, Ranker]] | None:
-    """Return the name of the chosen ranker, and all rankers by name; None for a run from before there were any."""
+    """Return the name of the chosen ranker, and all rankers by name; None for a run of a release without rankers."""
     from mtl_tasks.recommend.rankers.choice import LOADERS
 
     if RANK not in inputs.artifacts:

@@ -41,7 +41,7 @@ def prepare_study(
     days
         The study sees the blend window of each; none of its test window.
     trials
-        Finished trials that the study is to have, at least 1.
+        Total number of finished trials, at least 1.
     devices
         Whether this machine's devices are to be tried.
 
@@ -124,7 +124,7 @@ def _prepared(run: Run, on_stage: OnStage) -> PreparedDay:
 
 
 def run_trials(opened: OpenStudy, on_trial: OnTrial, worker: int = 0, workers: int = 1) -> None:
-    """Run trials until the study has as many finished ones as it is to have.
+    """Run trials until the study has the requested number of finished ones.
 
     Parameters
     ----------

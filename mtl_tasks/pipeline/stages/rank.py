@@ -76,7 +76,10 @@ class TrainingLists(ShardWork):
         made = {
             name: self.sampler.candidates(
                 replace(self.scorer, towers=self.towers(name)),
-                {int(day): truth.reset_index(drop=True) for day, truth in table.groupby(columns.DAY)},
+                {
+                    day: table[table[columns.DAY] == day].reset_index(drop=True)
+                    for day in map(int, sorted(table[columns.DAY].unique()))
+                },
                 predicted=name == _BLEND,
                 timed=self.after_first,
             )

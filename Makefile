@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test test-fast lint format docs demo up env pin bench lock clean
+.PHONY: help install setup test test-fast lint format docs demo up env pin pictures bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -50,11 +50,12 @@ test: $(DEVELOPMENT) $(PAGES) ## Run the tests (ARGS="-k gate" passes arguments 
 test-fast: $(DEVELOPMENT) ## Run the tests without a pipeline run, a server, a browser or another process, two at a time
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-lint: $(DEVELOPMENT) ## Check style, types and layers
+lint: $(DEVELOPMENT) ## Check style, types, layers and spelling
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy $(CODE)
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell
 
 format: $(DEVELOPMENT) ## Format the code and fix what can be fixed
 	$(VENV_PYTHON) -m ruff check --fix-only .
@@ -74,6 +75,9 @@ env: ## Write .env with the secrets of docker-compose.yaml; one that is there st
 
 pin: ## Write the digests of the images of docker-compose.yaml to .env
 	@include/docker/pin-images.sh
+
+pictures: $(DEVELOPMENT) ## Take pictures of the board's pages in light and dark (FOLDER=.bench/pictures)
+	$(VENV_PYTHON) -m tests.pictures $(or $(FOLDER),.bench/pictures)
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)

@@ -120,7 +120,7 @@ def record_approval(
     Decision
         The answer. It counts if it is among the decisions of the snapshot.
     Snapshot
-        The run's part of the registry afterwards. If somebody else decides between the check and the write, the answer
+        The run's part of the registry afterward. If somebody else decides between the check and the write, the answer
         is recorded but does not count.
     """
     snapshot = registry.read(run_key)

@@ -118,7 +118,7 @@ def _folders(store: Store, found: Iterable[UPath]) -> list[UPath]:
 
 
 def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
-    """Whether a folder holds recommendations of one of these verdicts; a run's record does not refer to them."""
+    """Whether a folder holds recommendations made after one of these verdicts; no record of a run refers to it."""
     if folder.parent.name != "recommend":
         return False
     artifact = store.find(folder)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+TESTS = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "dags", "end_to_end", "plugins")
 MODULES = ("airflow", "distributed", "mtl_tasks.cli", "playwright", "subprocess")
 FUNCTIONS = ("run_pipeline", "run_stage", "shared_folder")
@@ -21,8 +22,10 @@ FUNCTIONS = ("run_pipeline", "run_stage", "shared_folder")
 
 def is_slow(item: pytest.Item) -> bool:
     """Return whether a test is in a folder of slow tests, or its code reaches something slow."""
-    if set(FOLDERS) & set(Path(item.path).parts) or not isinstance(item, pytest.Function):
+    if any(item.path.is_relative_to(TESTS / folder) for folder in FOLDERS):
         return True
+    if not isinstance(item, pytest.Function):
+        return False
     definitions = [one for found in item._fixtureinfo.name2fixturedefs.values() for one in found]
     return any(reaches_slow_code(function) for function in [item.function, *(one.func for one in definitions)])
 

@@ -43,6 +43,7 @@ PRESENTATION = (
     "compression",
     "export",
     "integrations",
+    "notebook",
     "onboarding",
     "report",
     "pipeline/approval_form.py",

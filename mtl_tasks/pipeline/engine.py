@@ -51,6 +51,7 @@ PRESENTATION = (
     "pipeline/changes.py",
     "pipeline/comparison.py",
     "pipeline/compress.py",
+    "pipeline/data_docs.py",
     "pipeline/delivery.py",
     "pipeline/erasure.py",
     "pipeline/explore.py",

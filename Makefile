@@ -53,11 +53,12 @@ setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 test: $(DEVELOPMENT) $(PAGES) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
-lint: $(DEVELOPMENT) ## Check style, types and layers
+lint: $(DEVELOPMENT) ## Check style, types, layers and spelling
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy $(CODE)
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell
 
 format: $(DEVELOPMENT) ## Format the code and fix what can be fixed
 	$(VENV_PYTHON) -m ruff check --fix-only .

@@ -29,6 +29,16 @@ class ScenarioAssets:
         made = ("validated_log", "factors", "candidate", "champion", "recommendations")
         return cls(read, *(Asset(f"{scenario.name}_{name}", group=scenario.name) for name in made))
 
+    def made_by(self, stage: str) -> list[Asset]:
+        """Return the assets that the task of a stage makes."""
+        made = {
+            "validate": self.log,
+            "factors": self.factors,
+            "publish": self.candidate,
+            "recommend": self.recommendations,
+        }
+        return [made[stage]] if stage in made else []
+
 
 def _place(scenario: Scenario) -> str:
     """Return where the log is, as the scenario file says; an address of a database there holds no password."""

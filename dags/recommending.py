@@ -55,7 +55,8 @@ def make_dag(scenario: Scenario) -> DAG:
     def recommend() -> None:
         first: Any = resolve_promoted(scenario.name, assets.champion)
         results = first["results"]
-        make = stage.override(task_id="recommend", outlets=[assets.recommendations], **resources.on_cpu())
+        options = resources.for_stage("recommend", scenario)
+        make = stage.override(task_id="recommend", outlets=assets.made_by("recommend"), **options)
         recommended = make("recommend", [results])
         report([results, recommended])
         if scenario.publish.active:

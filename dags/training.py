@@ -34,6 +34,7 @@ run.
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, dag
@@ -50,16 +51,18 @@ from dags.tags import Tag
 from dags.timetables import make_timetable
 from dags.waiting import EarlierRuns
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.stages import MEMBER, STAGES
 
 PUBLISH = "publish"
 RUN_HOURS = 6  # how long a run may take, without the wait for approval
 RUNS_AT_WORK = 4
 RUN_SPEC = "ti.xcom_pull(task_ids='resolve', key='run_spec')"  # in Jinja
 GO_ON = "none_failed"  # members of the other queue are skipped, which is no reason to stop
+Tasks = dict[str, list[Any]]  # the tasks of each stage; a member's are two, for GPUs and for the CPU
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
+    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/store/stages.py`."""
     assets = ScenarioAssets.of(scenario)
     unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
 
@@ -80,30 +83,20 @@ def make_dag(scenario: Scenario) -> DAG:
     )
     def train() -> None:
         first: Any = resolve.override(inlets=[assets.source])(scenario.name)
-        resolved = first["resolved"]
-        heavy = resources.on_cpu()
-        with TaskGroup("validate"):
-            events = run("validate", resolved, outlets=[assets.log])
-            rows = run("split", events)
-        with TaskGroup("learn"):
-            factors = run("factors", events, rows, outlets=[assets.factors], **resources.for_factors(scenario))
-            features = run("features", events, rows, factors, **heavy)
-            fitted = [fit(scenario, resolved, [rows, features], gpu) for gpu in (False, True)]
-            fusion = run("fuse", rows, *fitted, trigger_rule=GO_ON)
-            order = run("rank", events, rows, factors, *fitted, fusion, trigger_rule=GO_ON, **heavy)
-        models = [factors, *fitted, fusion, order]
-        with TaskGroup("decide"):
-            evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
-            verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)
-            waited = EarlierRuns(
-                task_id="earlier_runs",
-                publish=f"{PUBLISH}.{PUBLISH}",
-                timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
-            )
-            put_before_champions(scenario, waited, [rows, factors, features, fitted, fusion, verdict])
-        made = [resolved, events, rows, features, *models, evaluation, verdict]
+        tasks: Tasks = {"resolve": [first["resolved"]]}
+        for group in ("validate", "learn", "decide"):
+            with TaskGroup(group):
+                add_stages(group, scenario, tasks)
+                if group == "decide":
+                    waited = EarlierRuns(
+                        task_id="earlier_runs",
+                        publish=f"{PUBLISH}.{PUBLISH}",
+                        timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
+                    )
+                    put_before_champions(scenario, waited, tasks)
         with TaskGroup(PUBLISH):
-            entry = run(PUBLISH, *made, trigger_rule=GO_ON, outlets=[assets.candidate])
+            add_stages(PUBLISH, scenario, tasks)
+            verdict, entry = *tasks["gate"], *tasks[PUBLISH]
             approved = PromotionApproval(
                 task_id="approve",
                 subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
@@ -113,28 +106,38 @@ def make_dag(scenario: Scenario) -> DAG:
             emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
             announced = emit([verdict, entry], assets.champion)
             approved >> announced
-        announced >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
+        announced >> report(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
 
     return train()
 
 
-def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[Any]) -> None:
-    """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does.
+def add_stages(group: str, scenario: Scenario, tasks: Tasks) -> None:
+    """Add the tasks of a group's stages, each after the tasks of the stages that it reads."""
+    for name, traits in STAGES.items():
+        if traits.group != group:
+            continue
+        upstream = list(chain(*(tasks[read] for read in traits.inputs)))
+        if name == MEMBER:
+            tasks[name] = [fit(scenario, tasks["resolve"][0], upstream, gpu) for gpu in (False, True)]
+        else:
+            options = resources.for_stage(name, scenario) | ({"trigger_rule": GO_ON} if MEMBER in traits.inputs else {})
+            tasks[name] = [run(name, upstream, outlets=ScenarioAssets.of(scenario).made_by(name), **options)]
 
-    ``tasks`` are those of the stages ``split``, ``factors``, ``features``, the members, ``fuse`` and ``gate``.
-    """
-    rows, factors, features, fitted, fusion, verdict = tasks
+
+def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) -> None:
+    """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does."""
     if scenario.factors.warm_start == "champion":
-        rows >> waited >> factors
+        before, after = "split", "factors"
     elif scenario.boosting.warm_start != "none":
-        features >> waited >> fitted
+        before, after = "features", MEMBER
     else:
-        fusion >> waited >> verdict
+        before, after = "fuse", "gate"
+    tasks[before] >> waited >> tasks[after]
 
 
-def run(name: str, *upstream: Any, **options: Any) -> Any:
+def run(name: str, upstream: list[Any], **options: Any) -> Any:
     """Return the task that runs a stage on the results of others."""
-    return stage.override(task_id=name, **options)(name, list(upstream))
+    return stage.override(task_id=name, **options)(name, upstream)
 
 
 def fit(scenario: Scenario, resolved: Any, upstream: list[Any], gpu: bool) -> Any:

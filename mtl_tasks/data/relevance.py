@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError, nearest
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.scenario import Scenario
 
 GAIN: Final = "gain"

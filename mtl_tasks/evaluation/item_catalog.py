@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mtl_tasks.core import columns
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 
 @dataclass(frozen=True)

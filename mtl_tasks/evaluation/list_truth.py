@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core import columns
 from mtl_tasks.data.relevance import GAIN
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 LIST: Final = [columns.USER, columns.DAY]  # the columns that name a list
 

@@ -19,8 +19,8 @@ from mtl_tasks.core.errors import nearest
 from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, Statistic, estimate, estimate_by_subsamples, means
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
 from mtl_tasks.evaluation.list_truth import LIST, Codes, ListTruth, Mask
-from mtl_tasks.metrics.catalog import EXPOSURE
-from mtl_tasks.metrics.pointwise import Values, gini, graded_list_metrics
+from mtl_tasks.metrics.lists import EXPOSURE, gini, graded_list_metrics
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument, ListSlice
 
 POSITIVES: Final = "positives"  # column: a user's positives before a start day

@@ -11,7 +11,8 @@ from mtl_tasks.evaluation.evaluate import FUSION, REPLICATES, ScoredRows
 from mtl_tasks.evaluation.gate import CHAMPION, Evidence
 from mtl_tasks.evaluation.lists import paired, value_column
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
-from mtl_tasks.metrics.catalog import RELEVANCE, Prepared, improvement, metrics_of
+from mtl_tasks.metrics.catalog import Prepared, improvement, metrics_of
+from mtl_tasks.metrics.lists import RELEVANCE
 from mtl_tasks.store.documents.measurements import UNKNOWN, Measurement
 from mtl_tasks.store.documents.versus_champion import PairedMetric, TaskVersusChampion, VersusChampion
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mtl_tasks.core.errors import ClusterError, ConfigError, answering
+from mtl_tasks.core.extras import require_package
 from mtl_tasks.core.process import settle_threads
 from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.engine import Inputs, Run, code_version, jax_versions, library_versions
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CLUSTER: Final = "MTL_CLUSTER"
-INSTALL: Final = 'make install EXTRAS="cluster"'
 _TRIM: Final = "MALLOC_TRIM_THRESHOLD_"
 _ATTEMPTS: Final = 3  # of a shard whose worker dies; the scheduler of a cluster elsewhere has its own number
 _SECONDS: Final = 30  # to connect to a scheduler, and for its first worker
@@ -206,10 +206,7 @@ def _remote_client(address: str) -> Iterator[Client]:
 
 
 def _require_distributed() -> None:
-    try:
-        importlib.import_module("distributed")
-    except ImportError:
-        raise ConfigError(f"{CLUSTER} is set, but the package distributed is not installed: {INSTALL}") from None
+    require_package("distributed", "cluster", f"{CLUSTER} is set, but it needs Dask's distributed")
 
 
 @contextmanager

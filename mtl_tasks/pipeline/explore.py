@@ -30,11 +30,12 @@ from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.report.order import order_sentence
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.champions import LISTED
 from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
 from mtl_tasks.store.registry import RunRecord
+from mtl_tasks.store.stages import is_scoring
 
 SHOWN_HISTORY: Final = 20
-_MODELS: Final = ("validate", "factors", "fuse", "rank")  # stages, beside the members
 _FIGURES: Final = [SCORE, UTILITY]
 _NOTHING: Final = pd.DataFrame(columns=[columns.ITEM, *_FIGURES])
 READABLE_ROWS: Final = 2_000_000  # of the log: reading takes 13 CPU seconds and 1.6 GB, of which 0.8 GB stay in use
@@ -370,7 +371,7 @@ def open_models(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
     ArtifactError
         If an artifact is missing or damaged.
     """
-    needed = [name for name in entry.refs if name in _MODELS or name.startswith("member:")]
+    needed = [name for name in entry.refs if name == LISTED or is_scoring(name)]
     return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
 
 

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from rich.filesize import decimal
 
-from mtl_tasks.metrics.catalog import CATALOG, Metric
+from mtl_tasks.metrics.catalog import CATALOG
+from mtl_tasks.metrics.metric import Metric
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.documents.lists import RankingEvaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements

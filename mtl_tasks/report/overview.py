@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from mtl_tasks.metrics.catalog import Metric
+from mtl_tasks.metrics.metric import Metric
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, Change, RunDocument
 from mtl_tasks.store.documents.data import StageUsage

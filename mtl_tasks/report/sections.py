@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from mtl_tasks.core.program import PROGRAM
-from mtl_tasks.metrics.catalog import Metric
+from mtl_tasks.metrics.metric import Metric
 from mtl_tasks.report import charts, curve_charts, labels
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument, models_in_order
 from mtl_tasks.scenario import DEEP

@@ -11,12 +11,11 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 from mtl_tasks.store.registry import RunRecord, Snapshot
-from mtl_tasks.store.stages import BULK
+from mtl_tasks.store.stages import BULK, is_scoring
 
 log = logging.getLogger(__name__)
 
 LISTED: Final = "validate"  # the stage of BULK that recommendations are made from
-_MODELS: Final = ("factors", "fuse", "rank")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def lasting_refs(entry: RunRecord) -> dict[str, Ref]:
 
 def scoring_refs(entry: RunRecord) -> dict[str, Ref]:
     """Return the artifacts that score any rows as a run does."""
-    return {stage: ref for stage, ref in entry.refs.items() if stage in _MODELS or stage.startswith("member:")}
+    return {stage: ref for stage, ref in entry.refs.items() if is_scoring(stage)}
 
 
 def comparison_fault(entry: RunRecord, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreError, answering
+from mtl_tasks.core.extras import require_package
 from mtl_tasks.store.codecs import pack_arrays, unpack_arrays
 from mtl_tasks.store.durable_files import write_durably
 from mtl_tasks.store.safe_files import LOCAL
@@ -63,10 +64,9 @@ def require_optuna() -> None:
     ConfigError
         If it is not.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError(f'tune needs Optuna ({error}): make install EXTRAS="tuning"') from error
+    require_package("optuna", "tuning", "tune needs Optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # each trial is reported by the caller
 
 

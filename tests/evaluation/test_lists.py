@@ -23,8 +23,8 @@ from mtl_tasks.evaluation.lists import (
     paired,
     value_column,
 )
-from mtl_tasks.metrics.catalog import BEYOND_RELEVANCE, CATALOG, EXPOSURE, RELEVANCE, metrics_of
-from mtl_tasks.metrics.pointwise import list_metrics
+from mtl_tasks.metrics.catalog import CATALOG, metrics_of
+from mtl_tasks.metrics.lists import BEYOND_RELEVANCE, EXPOSURE, RELEVANCE, list_metrics
 from mtl_tasks.store.artifacts import to_json
 from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from mtl_tasks.metrics.catalog import RELEVANCE, Prepared, compute, improvement, metrics_of
-from mtl_tasks.metrics.pointwise import BINS, calibration_curve, gini, graded_list_metrics, list_metrics
+from mtl_tasks.metrics.catalog import Prepared, compute, improvement, metrics_of
+from mtl_tasks.metrics.lists import RELEVANCE, gini, graded_list_metrics, list_metrics
+from mtl_tasks.metrics.ranking import BINS, calibration_curve
 
 BINARY = {
     "auc": reference.roc_auc_score,

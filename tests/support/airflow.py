@@ -74,6 +74,7 @@ class Airflow:
             "scheduler__task_instance_heartbeat_timeout": "20",
             "scheduler__task_instance_heartbeat_timeout_detection_interval": "3",
             "scheduler__orphaned_tasks_check_interval": "10",
+            "scheduler__scheduler_idle_sleep_time": "0.3",  # else a run waits a second for each of its tasks
             "scheduler__allowed_run_id_pattern": "^.+$",  # whatever may be in a run's id is to be shown as text
             "database__sql_alchemy_conn": self._database,
             "database__sql_alchemy_conn_async": self._database,
@@ -172,7 +173,7 @@ class Airflow:
         ]
         return run
 
-    def follow(self, dag: str, run: str, seconds: float = 300) -> dict[str, Any]:
+    def follow(self, dag: str, run: str, seconds: float = 600) -> dict[str, Any]:
         """Wait for a run to end and return it."""
         return self.until(lambda: self._ended(dag, run), f"{dag} {run} to end", seconds)
 
@@ -188,7 +189,7 @@ class Airflow:
                 found = look()
                 if found:
                     return found
-            time.sleep(1)
+            time.sleep(0.3)
         raise AssertionError(f"waited {seconds:g} s in vain for {what}; scheduler: {self.tail('scheduler')}")
 
     def tail(self, service: str) -> str:

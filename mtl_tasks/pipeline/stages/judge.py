@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     window_positions,
 )
 from mtl_tasks.pipeline.stages.judge_lists import LIST_VALUES, champion_list_values, judge_lists
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
@@ -287,3 +288,9 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     documents = (scenario.model_dump(mode="json") for scenario in (theirs, ours))
     first, second = ({name: document[name] for name in FEATURE_SECTIONS} for document in documents)
     return first == second
+
+
+WORK: Final = {
+    "evaluate": Work(sections("recommend", "evaluate", "seed"), evaluate),
+    "gate": Work(gate_config, gate),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
@@ -14,6 +14,7 @@ from mtl_tasks.pipeline.executor import Shard, ShardResult, open_executor
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
 from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
 from mtl_tasks.pipeline.stages.prepare import ROOT
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.reranking import RerankingCounts
 from mtl_tasks.scenario import Gate, Scenario, parse_scenario
@@ -23,6 +24,7 @@ from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord, Snapshot
+from mtl_tasks.store.stages import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,5 +188,12 @@ def report_stage(document: RunDocument) -> Stage:
     def config(run: Run) -> dict[str, Any]:
         return {**whole_scenario(run), "rulings": document.rulings}
 
-    needs = ("gate", "recommend") if document.sample else ("gate",)
-    return Stage("report", needs, config, body, presentation=True)
+    declared = STAGES["report"]
+    needs = tuple(name for name in declared.inputs if name != "recommend" or document.sample)
+    return Stage("report", needs, config, body, presentation=declared.presentation)
+
+
+WORK: Final = {
+    "publish": Work(whole_scenario, publish),
+    "recommend": Work(recommend_config, recommend),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.pipeline.engine import Inputs, Run, jax_versions
 from mtl_tasks.pipeline.stages.config import sections
@@ -18,6 +18,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     ranker_prefix,
 )
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.store.artifacts import Payload
 
 if TYPE_CHECKING:
@@ -71,3 +72,6 @@ def _towers(scorer: Scorer, events: pd.DataFrame, tables: Tables) -> Callable[[t
         return replace(scorer, towers=fit_towers(events, tables, scorer.factor_models, scorer.scenario, min(days)))
 
     return fitted
+
+
+WORK: Final = {"rank": Work(rank_config, rank)}

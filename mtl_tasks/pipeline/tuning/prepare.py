@@ -17,10 +17,10 @@ from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.pipeline.tuning.open_study import FOLDER, OpenStudy, PreparedDay, StudySpec
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store, to_json
+from mtl_tasks.store.stages import MEMBER, stages_before
 from mtl_tasks.tuning.space import SearchSpace, search_space
 from mtl_tasks.tuning.study import OnTrial, require_optuna, run_until
 
-STAGES: Final = ("resolve", "validate", "split", "factors", "features")
 TRIAL_CODE: Final = (Path(str(mtl_tasks.tuning.__file__)).parent, Path(__file__).parent)
 
 
@@ -115,7 +115,7 @@ def _studies(store: Store, scenario: str) -> list[str]:
 def _prepared(run: Run, on_stage: OnStage) -> PreparedDay:
     results: dict[str, StageResult] = {}
     stages = build_stages(run.scenario)
-    for name in STAGES:
+    for name in stages_before(MEMBER):
         shown = f"{name} {run.as_of}"
         on_stage(shown, None)
         results[name] = run_stage(stages[name], run, refs_of(results))

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
     from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
-    from great_expectations.data_context import FileDataContext
+    from great_expectations.data_context.data_context.file_data_context import FileDataContext
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
 FOLDER: Final = "gx"  # where Great Expectations' own tools look for a project
 _SOURCE: Final = "interactions"
 _WHOLE: Final = "whole"
+_SITE: Final = "local_site"  # the name that Great Expectations gives
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def write_context(validation: Validation, folder: Path) -> Path:
         If the folder cannot be written, or holds a project that Great Expectations cannot open.
     """
     import great_expectations as gx
-    from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.exceptions.exceptions import GreatExpectationsError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,9 @@ def _write(context: FileDataContext, validation: Validation) -> Path:
     )
     _store_results(context, suite, data, validation)
     context.build_data_docs()
-    site: dict[str, Any] = context.variables.data_docs_sites["local_site"]
+    site = (context.variables.data_docs_sites or {}).get(_SITE)
+    if site is None:
+        raise ConfigError(f"{context.root_directory}: has no site {_SITE!r} of Data Docs: choose another folder")
     return Path(context.root_directory, site["store_backend"]["base_directory"], "index.html")
 
 
@@ -99,8 +102,12 @@ def _configuration(result: ExpectationResult) -> ExpectationConfiguration:
 
 def _batch_definition(context: FileDataContext, scenario: str) -> BatchDefinition[Any]:
     """Return the data of a scenario's log, a frame that whoever validates hands over."""
-    source = context.data_sources.add_or_update_pandas(_SOURCE) if _SOURCE not in context.data_sources.all() else None
-    source = source or context.data_sources.get(_SOURCE)
+    from great_expectations.datasource.fluent.pandas_datasource import PandasDatasource
+
+    sources = context.data_sources
+    source = sources.get(_SOURCE) if _SOURCE in sources.all() else sources.add_pandas(_SOURCE)
+    if not isinstance(source, PandasDatasource):
+        raise ConfigError(f"{context.root_directory}: the data source {_SOURCE!r} is not pandas: choose another folder")
     names = [asset.name for asset in source.assets]
     asset = source.get_asset(scenario) if scenario in names else source.add_dataframe_asset(scenario)
     defined = {definition.name: definition for definition in asset.batch_definitions}

@@ -217,7 +217,7 @@ class OnDask:
         _note_usage(artifacts, time.monotonic() - started)
         return [_result_of(artifact) for artifact in artifacts]
 
-    def _follow(self, stage: str, futures: list[Future]) -> None:
+    def _follow(self, stage: str, futures: list[Future[Any]]) -> None:
         """Log the shards as they end, and raise the error of the first that fails.
 
         Raises

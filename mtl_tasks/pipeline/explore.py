@@ -15,6 +15,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import is_scoring
 from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
@@ -33,7 +34,6 @@ from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import LISTED
 from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
 from mtl_tasks.store.registry import RunRecord
-from mtl_tasks.store.stages import is_scoring
 
 SHOWN_HISTORY: Final = 20
 _FIGURES: Final = [SCORE, UTILITY]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,6 +63,7 @@ def recommend_top_k(
     day: int,
     memory: FeatureSnapshot | None = None,
     exclusions: pd.DataFrame | None = None,
+    timed: Callable[[Iterator[RankingRows]], Iterator[RankingRows]] = iter,
 ) -> Recommendations:
     """Return the top-k recommendations of some users; a user who has taken every candidate gets none.
 
@@ -73,11 +75,13 @@ def recommend_top_k(
         See :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates`.
     exclusions
         For ``recommend.reranking.exclude_table``; see :func:`~mtl_tasks.data.exclusions.read_exclusions`.
+    timed
+        Is given the batches of candidates, to note when they come.
     """
     settings, tasks, parts = scorer.scenario.recommend, scorer.scenario.tasks, []
     facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
     counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
-    for rows in scorer.candidates(events, tables, users, day, memory, without=excluded):
+    for rows in timed(scorer.candidates(events, tables, users, day, memory, without=excluded)):
         if facts is None or counts is None:
             best = top_lists(rows.scored, SCORE, settings.top_k)
         else:

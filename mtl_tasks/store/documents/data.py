@@ -62,7 +62,7 @@ class Duplicates(PartialDocument):
 
 
 class AttributedLabel(PartialDocument):
-    """Events of a label's type in a log of events, by what became of them."""
+    """Events of a label's type in a log of events, counted by outcome of attribution."""
 
     type: str
     events: int
@@ -154,6 +154,21 @@ class Usage(PartialDocument):
     seconds: float
     cpu_seconds: float = 0.0
     peak_rss_mb: float
+
+
+class ShardedUsage(Usage):
+    """Usage of a stage with what its shards took; the fields are missing without shards.
+
+    ``sharded_seconds`` is the wall time of all shards, ``shard_seconds`` the sum over shards, of which
+    ``common_seconds`` went into work that every shard repeats. ``shard_peak_mb`` is the peak memory of a worker in MiB,
+    missing if the shards ran in the stage's own process.
+    """
+
+    shards: int = Field(default=0, ge=0)
+    sharded_seconds: float = 0.0
+    shard_seconds: float = 0.0
+    common_seconds: float = 0.0
+    shard_peak_mb: float | None = None
 
 
 class StageUsage(Usage):

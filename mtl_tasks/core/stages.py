@@ -47,8 +47,8 @@ class StageTraits:
 
 
 _MODELS: Final = ("factors", MEMBER, "fuse")
-# In the order of a run. The table is here, and not beside the stages, so that neither reading the registry nor parsing
-# a DAG imports a stage.
+# In the order of a run. The table is here, and not beside the stages, so that reading a scenario, reading the registry
+# and parsing a DAG import no stage.
 _RECORDED: Final[dict[str, StageTraits]] = {
     "resolve": StageTraits("prepare"),
     "validate": StageTraits("prepare", ("resolve",), retention="run", daily=True, group="validate"),
@@ -71,6 +71,9 @@ STAGES: Final[dict[str, StageTraits]] = {
     "recommend": StageTraits("publish", ("validate", *_MODELS, "rank", "gate"), optional=("rank",), heavy=True),
     "report": StageTraits("publish", ("gate", "recommend"), retention="always", presentation=True),
 }
+# Ends of the names of artifacts that a stage's shards leave: their results, and what they were given.
+SHARD: Final = "-shard"
+SHARD_INPUT: Final = "-shard-input"
 BULK: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "run")
 ALWAYS_KEPT: Final = tuple(name for name, traits in STAGES.items() if traits.retention == "always")
 DAILY: Final = tuple(name for name, traits in STAGES.items() if traits.daily)

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test lint format docs demo up env pin pictures bench lock sbom licenses audit clean
+.PHONY: help install setup test test-fast lint format docs demo up env pin pictures bench lock sbom licenses audit clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -15,7 +15,7 @@ export PYTHONPATH := .
 export OMP_WAIT_POLICY := PASSIVE
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Each lock file has its stamp, so that only what changed is installed again.
 $(RUNTIME): requirements.txt include/bin/install.sh
@@ -52,6 +52,9 @@ setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 
 test: $(DEVELOPMENT) $(PAGES) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+test-fast: $(DEVELOPMENT) ## Run the tests without a pipeline run, a server, a browser or another process, two at a time
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(DEVELOPMENT) ## Check style, types, layers and spelling
 	$(VENV_PYTHON) -m ruff check .

@@ -167,8 +167,8 @@ def parse_days(given: Sequence[str]) -> dict[str, str]:
 def main(store: str, options: Options) -> None:
     """Print the table as Markdown, and below it what was warm-started from and what could not be fitted."""
     notes: list[str] = []
-    for cells in (HEADINGS, [*["---"] * 4, *["---:"] * 2, *["---"] * 2, *["---:"] * 2]):
-        print(f"| {' | '.join(cells)} |", flush=True)
+    print(f"| {' | '.join(HEADINGS)} |")
+    print(f"| {' | '.join([*['---'] * 4, *['---:'] * 2, *['---'] * 2, *['---:'] * 2])} |", flush=True)
     for scenario, as_of in options.days.items():
         case = Case(store, scenario, as_of, options)
         for cells in table(case, options.strategies, notes):
@@ -206,12 +206,11 @@ def table(
             continue
         first = reference is None
         reference = reference or fitted
-        about = ((case.scenario, case.as_of) if first else ("", ""), (strategy.title, strategy.name))
-        costs = (f"{fitted.cpu_seconds:.0f}", f"{fitted.peak_mb:.0f}")
-        ways = (*about[0], *about[1], *costs)
+        about = [case.scenario, case.as_of] if first else ["", ""]
+        ways = [*about, strategy.title, strategy.name, f"{fitted.cpu_seconds:.0f}", f"{fitted.peak_mb:.0f}"]
         for cells in _task_cells(run.scenario, fitted, reference, rows):
             yield (*ways, *cells)
-            ways = ("",) * len(ways)
+            ways = [""] * len(ways)
 
 
 def _test_rows(run: Run) -> pd.DataFrame:

@@ -513,9 +513,9 @@ def test_what_a_run_has_cost_is_one_page_away(reader: TestClient, board_project:
     assert [row["as_of"] for row in costs] == ["2013-05-11", "2013-05-10", "2013-05-09", "2013-05-08"]
     assert {"split", "evaluate", "gate"} < set(costs[0]["cost"]["seconds"])
     page = reader.get(f"/scenarios/{NAME}/costs").text
-    [row] = re.findall(r"<tr>.*?2013-05-10.*?</tr>", page, re.DOTALL)
+    [row] = re.findall(r'<tr><td class="day">2013-05-10.*?</tr>', page, re.DOTALL)
     assert board.entry_of(board_project, "2013-05-10").run_key[:12] in row
-    assert row.count(" s</td>") == 2  # wall and CPU time
+    assert len(re.findall(r'<td class="number">[\d.]+ (?:s|min \d\d s)</td>', row)) == 2  # wall and CPU time
     assert " MiB</td>" in row
     assert f"/scenarios/{NAME}/costs" in reader.get(f"/scenarios/{NAME}").text
 

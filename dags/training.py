@@ -53,8 +53,8 @@ from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, s
 from dags.tags import Tag
 from dags.timetables import make_schedule
 from dags.waiting import EarlierRuns
+from mtl_tasks.core.stages import MEMBER, STAGES
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.stages import MEMBER, STAGES
 
 PUBLISH = "publish"
 RUN_HOURS = 6  # how long a run may take, without the wait for approval
@@ -65,7 +65,7 @@ Tasks = dict[str, list[Any]]  # the tasks of each stage; a member's are two, for
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/store/stages.py`."""
+    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/core/stages.py`."""
     assets = ScenarioAssets.of(scenario)
     ready = scenario.source.ready
     hours = RUN_HOURS + (0 if ready is None else ready.timeout_hours)

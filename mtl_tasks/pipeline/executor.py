@@ -31,6 +31,7 @@ from mtl_tasks.core.arrays import id_hashes
 from mtl_tasks.core.errors import ClusterError, ConfigError, answering
 from mtl_tasks.core.extras import require_package
 from mtl_tasks.core.process import settle_threads
+from mtl_tasks.core.stages import SHARD, SHARD_INPUT
 from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.engine import (
     Inputs,
@@ -43,7 +44,6 @@ from mtl_tasks.pipeline.engine import (
 )
 from mtl_tasks.store.artifacts import Artifact, Payload, Ref, to_json
 from mtl_tasks.store.sealing import key_from
-from mtl_tasks.store.stages import SHARD, SHARD_INPUT
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -217,7 +217,7 @@ class OnDask:
         _note_usage(artifacts, time.monotonic() - started)
         return [_result_of(artifact) for artifact in artifacts]
 
-    def _follow(self, stage: str, futures: list[Future]) -> None:
+    def _follow(self, stage: str, futures: list[Future[Any]]) -> None:
         """Log the shards as they end, and raise the error of the first that fails.
 
         Raises

@@ -7,27 +7,11 @@ from typing import Annotated, Final
 from pydantic import Field, field_validator
 
 from mtl_tasks.core.errors import nearest
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.scenario.base import Line, Model, Name, Real, Whole
 
-TASKS: Final = (
-    "resolve",
-    "validate",
-    "split",
-    "factors",
-    "features",
-    "member",
-    "member_gpu",
-    "fuse",
-    "rank",
-    "evaluate",
-    "gate",
-    "publish",
-    "recommend",
-    "deliver",
-    "report",
-    "prepare",
-    "trials",
-)
+# Of all DAGs: the stages', that of the members on a GPU, and those that run no stage.
+TASKS: Final = (*STAGES, "member_gpu", "deliver", "prepare", "trials")
 
 
 class Pod(Model):

@@ -9,9 +9,9 @@ from typing import Final
 
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import BULK, is_scoring
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 from mtl_tasks.store.registry import RunRecord, Snapshot
-from mtl_tasks.store.stages import BULK, is_scoring
 
 log = logging.getLogger(__name__)
 

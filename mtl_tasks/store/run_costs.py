@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any, Final
 
 from mtl_tasks.core.documents import validate
+from mtl_tasks.core.stages import stage_position
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.documents.data import ShardedUsage, Usage
 from mtl_tasks.store.registry import Registry, RunRecord
-from mtl_tasks.store.stages import stage_position
 
 RUNS: Final = 5
 

@@ -14,12 +14,12 @@ from fastapi import Request
 from markupsafe import Markup
 
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
+from mtl_tasks.core.stages import BULK
 from mtl_tasks.pipeline.artifact_states import MISSING, list_artifacts
 from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history
 from mtl_tasks.report.labels import metric
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.stages import BULK
 from plugins.model_board import timeline, views
 from plugins.model_board.examples import Example
 from plugins.model_board.explorer import Answer

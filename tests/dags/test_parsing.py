@@ -257,7 +257,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
 
 
 def test_the_tasks_of_the_stages_are_in_the_groups_and_on_the_pools_of_their_table(movies: DAG) -> None:
-    from mtl_tasks.store.stages import STAGES
+    from mtl_tasks.core.stages import STAGES
 
     placed = {name: f"{traits.group}.{name}" for name, traits in STAGES.items() if traits.group}
     others = {"resolve", "decide.earlier_runs", "publish.approve", "publish.announce", "report"}

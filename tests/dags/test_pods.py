@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.scenario import Pod, load_scenario
 from mtl_tasks.scenario.pods import TASKS
-from mtl_tasks.store.stages import STAGES
 from tests.dags.conftest import ParseDags
 from tests.support.projects import NAME, write_scenario
 

@@ -11,7 +11,7 @@ import pytest
 from mtl_tasks.cli import main as cli
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.pipeline.estimate import MEASURED, estimate_run
-from mtl_tasks.store.artifacts import Payload, Store
+from mtl_tasks.store.artifacts import Payload, Ref, Store
 from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, write_scenario
 
@@ -29,7 +29,7 @@ SPLIT = {"seconds": 60.0, "peak_rss_mb": 1024.0}
 
 def write_run(store: Store, as_of: str, rows: int, **usages: dict[str, Any]) -> None:
     """Enter a run whose stages took what is given."""
-    refs = {}
+    refs: dict[str, Ref] = {}
     for stage, usage in {"validate": SPLIT, "gate": SPLIT, **usages}.items():
         facts, payload = {"usage": usage, "inputs": {}}, Payload(rows=rows)
         if stage == "recommend":

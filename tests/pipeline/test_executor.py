@@ -335,7 +335,7 @@ def test_fewer_workers_than_needed_are_refused_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(executor, "_SECONDS", 1)
     before = len(list(starts.iterdir()))
-    address = cluster._client.scheduler.address
+    address = str(cluster._client.scheduler_info()["address"])
     environment = {"MTL_CLUSTER": address, "MTL_CLUSTER_SIZE": "3"}
     said = "2 of the 3 workers of MTL_CLUSTER_SIZE are there after 1 s: start the others, or lower MTL_CLUSTER_SIZE"
     with open_executor(environment) as opened, pytest.raises(ClusterError, match=said):

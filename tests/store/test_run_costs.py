@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mtl_tasks.cli import main as cli
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Decision, Registry
 from mtl_tasks.store.run_costs import RUNS, read_cost, read_costs
-from mtl_tasks.store.stages import STAGES
 from tests.support.forging import forge
 from tests.support.projects import NAME, SCENARIO, write_past_runs, write_scenario
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mtl_tasks.features.builder import Tables
     from mtl_tasks.features.state import FeatureSnapshot
-    from mtl_tasks.models.fusion import Values
+    from mtl_tasks.metrics.ranking import Values
     from mtl_tasks.recommend.rankers import Ranker
     from mtl_tasks.recommend.scorer import Scorer
 

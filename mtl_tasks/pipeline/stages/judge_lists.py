@@ -247,7 +247,7 @@ class ChampionLists(ListWork):
     """Lists of a champion; its artifacts are inputs with a prefix, and its scenario is a file."""
 
     @cached_property
-    def scenario(self) -> Scenario:  # type: ignore[override]
+    def scenario(self) -> Scenario:
         """The champion's scenario."""
         return parse_scenario(json.loads(self.files[_CHAMPION]), where="the champion's scenario")
 

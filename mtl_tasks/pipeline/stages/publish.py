@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
 from mtl_tasks.pipeline.executor import Shard, ShardResult, ShardWork, open_executor
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
@@ -25,7 +26,6 @@ from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord, Snapshot
-from mtl_tasks.store.stages import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -76,7 +76,7 @@ class TrainingLists(ShardWork):
         made = {
             name: self.sampler.candidates(
                 replace(self.scorer, towers=self.towers(name)),
-                {int(day): truth.reset_index(drop=True) for day, truth in table.groupby(columns.DAY)},
+                _by_day(table),
                 predicted=name == _BLEND,
                 timed=self.after_first,
             )
@@ -137,6 +137,12 @@ def labeled_lists(work: TrainingLists, days: ListDays) -> tuple[list[DayLists], 
         shards = executor.map("rank", work, tables)
     early, blend = (sampler.lists([shard.tables[name] for shard in shards], truths[name]) for name in truths)
     return early, blend
+
+
+def _by_day(table: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Invert :func:`_with_days`, without days that no row has."""
+    days = table[columns.DAY]
+    return {day: table[days == day].reset_index(drop=True) for day in sorted(days.unique().tolist())}
 
 
 def _with_days(truths: Mapping[int, pd.DataFrame]) -> pd.DataFrame:

@@ -25,9 +25,22 @@ class ScenarioAssets:
     @classmethod
     def of(cls, scenario: Scenario) -> "ScenarioAssets":
         """Return the assets of a scenario."""
-        read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
+        if isinstance(scenario.schedule, str):
+            read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
+        else:  # the asset that its writer updates
+            read = Asset(scenario.schedule.asset)
         made = ("validated_log", "factors", "candidate", "champion", "recommendations")
         return cls(read, *(Asset(f"{scenario.name}_{name}", group=scenario.name) for name in made))
+
+    def made_by(self, stage: str) -> list[Asset]:
+        """Return the assets that the task of a stage makes."""
+        made = {
+            "validate": self.log,
+            "factors": self.factors,
+            "publish": self.candidate,
+            "recommend": self.recommendations,
+        }
+        return [made[stage]] if stage in made else []
 
 
 def _place(scenario: Scenario) -> str:

@@ -6,6 +6,7 @@ a device. A task that asks for more slots than its pool has never starts.
 
 from typing import Any
 
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.scenario import Scenario
 
 CPU_POOL, GPU_POOL = "cpu_heavy", "gpu"
@@ -22,6 +23,8 @@ def on_gpu() -> dict[str, Any]:
     return {"pool": GPU_POOL, "pool_slots": 1, "queue": GPU_QUEUE}
 
 
-def for_factors(scenario: Scenario) -> dict[str, Any]:
-    """Return the pool and queue for fitting the scenario's factors."""
-    return on_gpu() if scenario.factors.device == "gpu" else on_cpu()
+def for_stage(name: str, scenario: Scenario) -> dict[str, Any]:
+    """Return the pool and queue of a stage's task; none for work that takes no slot. Members choose their own."""
+    if name == "factors" and scenario.factors.device == "gpu":
+        return on_gpu()
+    return on_cpu() if STAGES[name].heavy else {}

@@ -1,16 +1,20 @@
 """The scenario files that DAGs are made from, with faulty files separated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
+from dags.pods import set_pods
 from mtl_tasks.core.errors import ConfigError, MtlError
-from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenario_names
+from mtl_tasks.scenario import SCENARIO_FOLDER, AssetSchedule, Scenario, load_scenario, scenario_names
+
+_Input = TypeVar("_Input")
+_Output = TypeVar("_Output")
 
 ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named relative to the project
 
@@ -29,30 +33,43 @@ def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, D
     tuple
         The DAGs by id, for the globals of a DAG file, and one line on each scenario with a DAG that could not be made.
     """
-    made, faults = _of_each_file(lambda scenario: [_made(factory, scenario) for factory in factories])
-    return {dag.dag_id: dag for dags in made for dag in dags if dag is not None}, faults
+    scenarios, faults = read_scenarios()
+    made, more = _of_each(scenarios, lambda scenario: [_made(factory, scenario) for factory in factories], _path)
+    return {dag.dag_id: dag for dags in made for dag in dags if dag is not None}, faults + more
+
+
+def read_scenarios() -> tuple[list[Scenario], list[str]]:
+    """Return the scenarios of the project's files, and one line on each file that has none."""
+    names = scenario_names(ROOT / SCENARIO_FOLDER)
+    return _of_each([ROOT / SCENARIO_FOLDER / f"{name}.yaml" for name in names], _read, str)
 
 
 def _made(factory: Callable[[Scenario], DAG | None], scenario: Scenario) -> DAG | None:
     dag = factory(scenario)
     if dag is not None:
+        set_pods(dag, scenario)
         dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
     return dag
 
 
-def _of_each_file(use: Callable[[Scenario], Any]) -> tuple[list[Any], list[str]]:
-    """Apply ``use`` to the scenario of each file; a fault affects only its own file."""
+def _of_each(
+    inputs: Iterable[_Input], use: Callable[[_Input], _Output], name: Callable[[_Input], str]
+) -> tuple[list[_Output], list[str]]:
+    """Apply ``use`` to what each file holds; a fault affects only its own file."""
     done, faults = [], []
-    for name in scenario_names(ROOT / SCENARIO_FOLDER):
-        path = ROOT / SCENARIO_FOLDER / f"{name}.yaml"
+    for one in inputs:
         try:
-            done.append(use(_read(path)))
+            done.append(use(one))
         except MtlError as error:
             faults.append(str(error))
         except Exception as error:  # noqa: BLE001 - Airflow disables all DAGs of a file that raises
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            faults.append(f"{path}: no DAG can be made of it ({what})")
+            faults.append(f"{name(one)}: no DAG can be made of it ({what})")
     return done, faults
+
+
+def _path(scenario: Scenario) -> str:
+    return str(ROOT / SCENARIO_FOLDER / f"{scenario.name}.yaml")
 
 
 def _read(path: Path) -> Scenario:
@@ -63,7 +80,9 @@ def _read(path: Path) -> Scenario:
     return scenario
 
 
-def _schedule_fault(schedule: str) -> str | None:
+def _schedule_fault(schedule: str | AssetSchedule) -> str | None:
+    if not isinstance(schedule, str):
+        return None
     timetable = CronDataIntervalTimetable(schedule, timezone="UTC")
     fields = timetable.expression.split()
     if len(fields) in (6, 7):

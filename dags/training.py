@@ -5,7 +5,8 @@
 **Inputs.** The scenario file in `include/scenarios`, and the scenario's log of the days before `as_of`. By default,
 `as_of` is the day on which the run's data interval ends; without an interval it is the day of the run. A parameter
 overrides it. If the log has ended (`end_date` in the scenario file), nothing is scheduled after its last day, and a
-manual run without `as_of` is as of the day after it.
+manual run without `as_of` is as of the day after it. With `source.ready`, the task `ready` first waits for the marker
+of the last day.
 
 **Outputs.** In the store (`MTL_STORE`), an artifact of every stage, an entry in the registry, and the report; the
 result of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and is today's
@@ -34,6 +35,7 @@ run.
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, dag
@@ -43,12 +45,15 @@ from dags.alerts import deadline
 from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.docs import with_links
+from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
+from dags.readiness import SourceReady
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
 from dags.tags import Tag
-from dags.timetables import make_timetable
+from dags.timetables import make_schedule
 from dags.waiting import EarlierRuns
+from mtl_tasks.core.stages import MEMBER, STAGES
 from mtl_tasks.scenario import Scenario
 
 PUBLISH = "publish"
@@ -56,85 +61,100 @@ RUN_HOURS = 6  # how long a run may take, without the wait for approval
 RUNS_AT_WORK = 4
 RUN_SPEC = "ti.xcom_pull(task_ids='resolve', key='run_spec')"  # in Jinja
 GO_ON = "none_failed"  # members of the other queue are skipped, which is no reason to stop
+Tasks = dict[str, list[Any]]  # the tasks of each stage; a member's are two, for GPUs and for the CPU
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's training DAG; the arguments of its tasks are the `needs` of `mtl_tasks.pipeline.stages`."""
+    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/core/stages.py`."""
     assets = ScenarioAssets.of(scenario)
-    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
+    ready = scenario.source.ready
+    hours = RUN_HOURS + (0 if ready is None else ready.timeout_hours)
+    # One run a day waits for its approval; none of them holds up the next day's.
+    runs = RUNS_AT_WORK + math.ceil(scenario.gate.approval_hours / 24)
 
     @dag(
         f"train_{scenario.name}",
         dag_display_name=f"{scenario.title}: train",
         description=scenario.title,
         doc_md=with_links(__doc__, scenario),
-        schedule=make_timetable(scenario),
+        schedule=make_schedule(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
-        max_active_runs=RUNS_AT_WORK + unanswered,
+        max_active_runs=runs,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
-        deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
+        on_failure_callback=on_failure(scenario) or None,
+        deadline=deadline(hours=hours + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,
     )
     def train() -> None:
         first: Any = resolve.override(inlets=[assets.source])(scenario.name)
-        resolved = first["resolved"]
-        heavy = resources.on_cpu()
-        with TaskGroup("validate"):
-            events = run("validate", resolved, outlets=[assets.log])
-            rows = run("split", events)
-        with TaskGroup("learn"):
-            factors = run("factors", events, rows, outlets=[assets.factors], **resources.for_factors(scenario))
-            features = run("features", events, rows, factors, **heavy)
-            fitted = [fit(scenario, resolved, [rows, features], gpu) for gpu in (False, True)]
-            fusion = run("fuse", rows, *fitted, trigger_rule=GO_ON)
-            order = run("rank", events, rows, factors, *fitted, fusion, trigger_rule=GO_ON, **heavy)
-        models = [factors, *fitted, fusion, order]
+        if ready is not None:
+            SourceReady(task_id="ready", scenario=scenario) >> first
+        tasks: Tasks = {"resolve": [first["resolved"]]}
+        for group in ("validate", "learn"):
+            with TaskGroup(group):
+                add_stages(group, scenario, tasks)
         with TaskGroup("decide"):
-            evaluation = run("evaluate", events, rows, features, *models, trigger_rule=GO_ON, **heavy)
-            verdict = run("gate", events, rows, features, *models, evaluation, trigger_rule=GO_ON)
-            waited = EarlierRuns(
-                task_id="earlier_runs",
-                publish=f"{PUBLISH}.{PUBLISH}",
-                timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
-            )
-            put_before_champions(scenario, waited, [rows, factors, features, fitted, fusion, verdict])
-        made = [resolved, events, rows, features, *models, evaluation, verdict]
+            add_stages("decide", scenario, tasks)
+            put_before_champions(scenario, wait_for_earlier_runs(hours * runs), tasks)
         with TaskGroup(PUBLISH):
-            entry = run(PUBLISH, *made, trigger_rule=GO_ON, outlets=[assets.candidate])
-            approved = PromotionApproval(
-                task_id="approve",
-                subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
-                results=[verdict, entry],
-                response_timeout=timedelta(hours=scenario.gate.approval_hours),
-            )
-            emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            announced = emit([verdict, entry], assets.champion)
-            approved >> announced
-        announced >> report([*made, entry])  # not after `approve` itself: a no skips its direct successors
+            add_stages(PUBLISH, scenario, tasks)
+            announced = add_announcement(scenario, [*tasks["gate"], *tasks[PUBLISH]])
+        show = report.override(on_success_callback=on_verdict(scenario))
+        announced >> show(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
 
     return train()
 
 
-def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: list[Any]) -> None:
-    """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does.
+def add_stages(group: str, scenario: Scenario, tasks: Tasks) -> None:
+    """Add the tasks of a group's stages, each after the tasks of the stages that it reads."""
+    for name, traits in STAGES.items():
+        if traits.group != group:
+            continue
+        upstream = list(chain(*(tasks[read] for read in traits.inputs)))
+        if name == MEMBER:
+            tasks[name] = [fit(scenario, tasks["resolve"][0], upstream, gpu) for gpu in (False, True)]
+        else:
+            options = resources.for_stage(name, scenario) | ({"trigger_rule": GO_ON} if MEMBER in traits.inputs else {})
+            tasks[name] = [run(name, upstream, outlets=ScenarioAssets.of(scenario).made_by(name), **options)]
 
-    ``tasks`` are those of the stages ``split``, ``factors``, ``features``, the members, ``fuse`` and ``gate``.
-    """
-    rows, factors, features, fitted, fusion, verdict = tasks
+
+def wait_for_earlier_runs(hours: float) -> EarlierRuns:
+    """Return the task that waits at most so long for the verdicts of running runs of earlier dates."""
+    return EarlierRuns(task_id="earlier_runs", publish=f"{PUBLISH}.{PUBLISH}", timeout=timedelta(hours=hours))
+
+
+def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) -> None:
+    """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does."""
     if scenario.factors.warm_start == "champion":
-        rows >> waited >> factors
+        before, after = "split", "factors"
     elif scenario.boosting.warm_start != "none":
-        features >> waited >> fitted
+        before, after = "features", MEMBER
     else:
-        fusion >> waited >> verdict
+        before, after = "fuse", "gate"
+    tasks[before] >> waited >> tasks[after]
 
 
-def run(name: str, *upstream: Any, **options: Any) -> Any:
+def add_announcement(scenario: Scenario, results: list[Any]) -> Any:
+    """Add the tasks after a verdict, given it and the run's record: the approval, and the champion event it allows."""
+    champion = ScenarioAssets.of(scenario).champion
+    approved = PromotionApproval(
+        task_id="approve",
+        subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
+        results=results,
+        response_timeout=timedelta(hours=scenario.gate.approval_hours),
+        notifiers=on_question(scenario),
+    )
+    announced = announce.override(inlets=[champion], outlets=[champion], trigger_rule=GO_ON)(results, champion)
+    approved >> announced
+    return announced
+
+
+def run(name: str, upstream: list[Any], **options: Any) -> Any:
     """Return the task that runs a stage on the results of others."""
-    return stage.override(task_id=name, **options)(name, list(upstream))
+    return stage.override(task_id=name, **options)(name, upstream)
 
 
 def fit(scenario: Scenario, resolved: Any, upstream: list[Any], gpu: bool) -> Any:

@@ -13,6 +13,7 @@ import typer
 
 from mtl_tasks import __version__
 from mtl_tasks.cli import compress as compression_commands
+from mtl_tasks.cli import estimate as estimate_commands
 from mtl_tasks.cli import export as export_commands
 from mtl_tasks.cli import forget as erasure_commands
 from mtl_tasks.cli import registry as registry_commands
@@ -45,13 +46,13 @@ if TYPE_CHECKING:
 
 FinishedRun = Annotated[
     str | None,
-    typer.Option("--run", metavar="RUN", help="The key of a run, or its beginning; else the newest one of --as-of."),
+    typer.Option("--run", metavar="RUN", help="The key of a run, or its first digits; else the newest one of --as-of."),
 ]
 
 _OVERVIEW = (
     "Train, judge and publish a multi-task recommender.\n\n"
     "A run is a pure function of the scenario (a file in include/scenarios), the events before --as-of, and the code. "
-    "Stages that were made before are reused, so running the same command again is harmless and quick."
+    "Finished stages are reused, so running the same command again is harmless and quick."
 )
 _EXAMPLES = f"""
 [bold]Examples[/bold]
@@ -66,11 +67,15 @@ _EXAMPLES = f"""
 
   {PROGRAM} explain movies --as-of 2013-08-25 --user 2 --item 770828
 
+  {PROGRAM} data-docs movies --as-of 2013-08-25 --out expectations
+
   {PROGRAM} registry list movies
 
   {PROGRAM} compress movies --run 4f2a --budget 0.25
 
   {PROGRAM} export movies --run 4f2a --out bundle
+
+  {PROGRAM} estimate movies --workers 4 --rows 10000000
 
   {PROGRAM} forget movies --user 4711
 
@@ -92,6 +97,7 @@ app = typer.Typer(
 )
 app.add_typer(registry_commands.app, name="registry")
 app.command()(compression_commands.compress)
+app.command()(estimate_commands.estimate)
 app.command()(export_commands.export)
 app.command()(erasure_commands.forget)
 app.command()(tune_commands.tune)
@@ -168,7 +174,7 @@ def explain(
     as_of: AsOfText = None,
     run: FinishedRun = None,
     store: StoreUri = ".store",
-    top: Annotated[int, typer.Option("--top", min=1, help="How many features to name for each task.")] = 8,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of features to name for each task.")] = 8,
     as_json: AsJson = False,
     root: Root = Path("."),
     verbose: Verbose = False,
@@ -188,9 +194,35 @@ def explain(
     print_explanation(explanation, console())
 
 
+@app.command(name="data-docs")
+def write_data_docs(
+    scenario: ScenarioName,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="The project is FOLDER/gx; one that is there is updated.")
+    ],
+    as_of: AsOfText = None,
+    run: FinishedRun = None,
+    store: StoreUri = ".store",
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Write the expectations of a run's log and their results as a Great Expectations project with Data Docs."""
+    enter(root, verbose, None)
+    with stdout_kept_clean():
+        from mtl_tasks.pipeline.data_docs import write_data_docs
+
+        opened, found = _chosen(scenario, as_of, run, store)
+        made = write_data_docs(opened, found.entry, out)
+    if as_json:
+        print_json({"page": str(made.page), "run_key": found.entry.run_key, "expectations": made.expectations})
+        return
+    typer.echo(f"{made.page}: {made.expectations} expectations of run {found.entry.run_key[:12]}")
+
+
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: small letters, digits, _.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: lowercase letters, digits, _.")],
     events: Annotated[str, typer.Option("--events", metavar="PATH", help="The log: a file, or a folder of dt=… days.")],
     items: Annotated[str | None, typer.Option("--items", metavar="PATH", help="A table of item attributes.")] = None,
     user: Annotated[
@@ -218,7 +250,7 @@ def check(
     scenario: ScenarioName,
     as_of: AsOfText = None,
     sample: Annotated[
-        int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
+        int, typer.Option("--sample", metavar="N", min=1000, help="Maximum number of rows of the log to read.")
     ] = 1_000_000,
     store: StoreUri = ".store",
     settings: Settings = None,
@@ -253,8 +285,10 @@ def check(
 def simulate_log(
     users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")],
     items: Annotated[int, typer.Option("--items", metavar="M", help="Number of items.")],
-    days: Annotated[int, typer.Option("--days", metavar="D", help="Days from 2024-01-01 on.")],
-    events: Annotated[int, typer.Option("--events", metavar="E", help="Exposures in all; exact over whole weeks.")],
+    days: Annotated[int, typer.Option("--days", metavar="D", help="Number of days, starting on 2024-01-01.")],
+    events: Annotated[
+        int, typer.Option("--events", metavar="E", help="Total number of exposures; exact over whole weeks.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="An empty folder, or a new one.")],
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same files.")] = 1,
     correlation: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -121,9 +122,9 @@ def stable_argsort(*keys: NDArray[Any]) -> Positions:
 
 
 def row_products(matrix: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """Return the product of each row with the weights, (n,); a row's does not depend on the other rows.
+    """Return the product of each row with the weights, (n,); it does not depend on the other rows.
 
-    That of BLAS does, in its last bits, so that a prediction would depend on the batch that it was made in.
+    The last bits of a BLAS product do depend on them, so a prediction would change with its batch.
 
     Parameters
     ----------
@@ -140,3 +141,36 @@ def id_array(ids: pd.Series | pd.Index) -> NDArray[Any]:
     if pd.api.types.is_integer_dtype(ids.dtype):
         return ids.to_numpy(dtype=np.int64)
     return ids.to_numpy(dtype=np.str_)
+
+
+def id_hashes(ids: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return a hash of each id, uint64 (n,), the same on every machine.
+
+    >>> id_hashes(np.array([0, 1, 5])) % np.uint64(3)
+    array([0, 1, 0], dtype=uint64)
+    """
+    plain = ids.astype("int64") if ids.dtype.kind in "iu" else ids.astype(object)
+    return np.asarray(pd.util.hash_array(plain), dtype=np.uint64)
+
+
+def drawn_by_ids(seed: Sequence[int], *ids: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a number from [0, 1) for each row, drawn by its ids alone, float64 (n,).
+
+    Unlike a generator's, the numbers do not depend on the other rows or on their order.
+
+    Parameters
+    ----------
+    ids
+        (n,) each: the ids of a row.
+    """
+    state = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    for part in ids:
+        state = _mixed(state ^ id_hashes(part))
+    return np.asarray((state >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the finalizer of SplitMix64 (Steele et al., OOPSLA 2014), uint64 (n,)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -27,3 +27,15 @@ def union_categories(parts: list[pd.DataFrame]) -> pd.DataFrame:
         codes = [np.append(levels.get_indexer(part[name].cat.categories), -1)[part[name].cat.codes] for part in parts]
         joined[name] = pd.Categorical.from_codes(np.concatenate(codes), categories=levels)
     return pd.DataFrame(joined)
+
+
+def concat_rows(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate tables with the same columns; categorical ones keep their dtype whatever categories each part has."""
+    if len(parts) == 1:
+        return parts[0].reset_index(drop=True)
+    categorical = [name for name in parts[0] if isinstance(parts[0][name].dtype, pd.CategoricalDtype)]
+    joined = pd.concat([part.drop(columns=categorical) for part in parts], ignore_index=True)
+    if not categorical:
+        return joined
+    united = union_categories([part[categorical] for part in parts])
+    return pd.concat([joined, united], axis=1)[list(parts[0])]

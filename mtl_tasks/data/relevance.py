@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError, nearest
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.scenario import Scenario
 
 GAIN: Final = "gain"
@@ -102,9 +102,9 @@ def _check(scenario: Scenario, targets: tuple[str, ...], gains: Mapping[str, flo
     for task, gain in gains.items():
         if task not in targets:
             hint = nearest(task, list(targets))
-            raise ConfigError(f"gains of lists: {task!r} is no target{hint}, in {scenario.file}")
+            raise ConfigError(f"gains of lists: {task!r} is not a target{hint}, in {scenario.file}")
         if not (np.isfinite(gain) and gain > 0):
-            raise ConfigError(f"gains of lists: {task} has {gain:g}; a gain is above 0, in {scenario.file}")
+            raise ConfigError(f"gains of lists: {task} has {gain:g}; a gain must be above 0, in {scenario.file}")
 
 
 def _grades(events: pd.DataFrame, scenario: Scenario, name: str) -> Values:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import improvement
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.store.documents.lists import Measures
 from mtl_tasks.store.documents.measurements import Measurement
 

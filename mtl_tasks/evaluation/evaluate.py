@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import Prepared, improvement, metrics_of
-from mtl_tasks.metrics.pointwise import calibration_curve
+from mtl_tasks.metrics.ranking import calibration_curve
 from mtl_tasks.store.documents.evaluation import CalibrationPoint, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.measurements import UNKNOWN, Measurement, Measurements
 

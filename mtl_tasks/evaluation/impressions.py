@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mtl_tasks.core.arrays import group_starts, stable_argsort
 from mtl_tasks.evaluation.estimates import Interval, Key, estimate, ratios
 from mtl_tasks.metrics.grouped import GroupRanking
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.store.documents.lists import IMPRESSION_QUESTION, IMPRESSION_WEIGHTING, ImpressionsDocument
 
 GAUC: Final = "gauc"
@@ -150,7 +150,7 @@ def evaluate_impressions(
 
 
 def check_lengths(predictions: Mapping[str, Values], rows: int) -> None:
-    """Refuse predictions of another number of rows.
+    """Refuse predictions whose number of rows differs.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mtl_tasks.core import columns
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ItemCatalog:
     counts
         int64 (s, n): interactions with each item before each start day.
     vectors
-        float (n, d), from which intra-list diversity is computed; a vector of zeros is of an item without one. None:
+        float (n, d), from which intra-list diversity is computed; an item without one has zeros. None:
         diversity is not computed.
 
     Raises

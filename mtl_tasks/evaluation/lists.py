@@ -19,8 +19,8 @@ from mtl_tasks.core.errors import nearest
 from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, Statistic, estimate, estimate_by_subsamples, means
 from mtl_tasks.evaluation.item_catalog import ItemCatalog
 from mtl_tasks.evaluation.list_truth import LIST, Codes, ListTruth, Mask
-from mtl_tasks.metrics.catalog import EXPOSURE
-from mtl_tasks.metrics.pointwise import Values, gini, graded_list_metrics
+from mtl_tasks.metrics.lists import EXPOSURE, gini, graded_list_metrics
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument, ListSlice
 
 POSITIVES: Final = "positives"  # column: a user's positives before a start day
@@ -91,7 +91,7 @@ class ListEvaluation:
     Raises
     ------
     ValueError
-        If a gain is not above 0, a pair or a ranker repeats, or a day is no start day.
+        If a gain is not above 0, a pair or a ranker repeats, or a day is not a start day.
     """
 
     def __init__(
@@ -163,8 +163,12 @@ class ListEvaluation:
         place = self._lists.get_indexer(pd.MultiIndex.from_frame(self._with_day(candidates)[LIST]))
         code = pd.Index(self._catalog.items).get_indexer(pd.Index(candidates[columns.ITEM]))
         _refuse(place < 0, "candidates", "of a user and day without truth; add those of the truth's users only")
-        self._candidates += len(candidates)
-        self._found += int(self._truth.contains(place, code).sum())
+        self.count_candidates(len(candidates), int(self._truth.contains(place, code).sum()))
+
+    def count_candidates(self, candidates: int, found: int) -> None:
+        """Add a number of candidates, and of those among them that are in the truth."""
+        self._candidates += candidates
+        self._found += found
 
     def values(self) -> pd.DataFrame:
         """Return the values of each list, without ids, for later paired tests.

@@ -1,4 +1,4 @@
-"""Off-policy estimates: what a model's choice among the shown items would have brought, from exposures at random."""
+"""Off-policy estimates: the reward of a model's choices among the shown items, from randomized exposures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mtl_tasks.core.errors import DataError
 from mtl_tasks.evaluation.estimates import Estimates, Interval, Key, estimate, ratios
 from mtl_tasks.evaluation.impressions import FLOOR, Shown, check_lengths
 from mtl_tasks.metrics.grouped import GroupRanking
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 from mtl_tasks.store.documents.lists import OFF_POLICY_QUESTION, OffPolicyDocument, PolicyEstimate
 
 SNIPS: Final = "snips"

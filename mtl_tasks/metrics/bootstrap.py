@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_tasks.metrics.catalog import Prepared
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 Key = TypeVar("Key")
 Measured = dict[str, float | int | None]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.metric import Metric
+from mtl_tasks.metrics.ranking import Values
 
 Positions = NDArray[np.int64]
 
@@ -80,3 +81,35 @@ class GroupRanking:
 def _starts_of(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     """Mark the first row of each run of equal values, bool (n,)."""
     return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+
+
+# In the order in which they are shown.
+IMPRESSIONS: Final = (
+    Metric(
+        "gauc",
+        "GAUC",
+        "0.5 is chance",
+        1,
+        "impressions",
+        share=True,
+        explanation="Area under the ROC curve within a user's day, averaged over these groups",
+    ),
+    Metric(
+        "impression_ndcg",
+        "NDCG of impressions",
+        "0 to 1",
+        1,
+        "impressions",
+        share=True,
+        explanation="NDCG of the items that a user was shown on one day, in the model's order",
+    ),
+    Metric(
+        "snips",
+        "SNIPS",
+        "mean label",
+        1,
+        "impressions",
+        gain_unit=True,
+        explanation="Estimated mean label of the model's top choices, from randomized exposures",
+    ),
+)

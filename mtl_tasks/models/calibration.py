@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import row_loss
-from mtl_tasks.metrics.pointwise import EPSILON
+from mtl_tasks.metrics.ranking import EPSILON
 
 Values = NDArray[np.float64]
 Map = dict[str, Any]

@@ -10,6 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -41,8 +42,10 @@ PRESENTATION = (
     "__main__.py",
     "cli",
     "compression",
+    "data/readiness.py",
     "export",
     "integrations",
+    "notebook",
     "onboarding",
     "report",
     "pipeline/approval_form.py",
@@ -50,21 +53,28 @@ PRESENTATION = (
     "pipeline/changes.py",
     "pipeline/comparison.py",
     "pipeline/compress.py",
+    "pipeline/data_docs.py",
     "pipeline/delivery.py",
     "pipeline/erasure.py",
+    "pipeline/estimate.py",
     "pipeline/explore.py",
     "pipeline/export.py",
     "pipeline/holdings.py",
     "pipeline/past_documents.py",
     "pipeline/past_runs.py",
+    "pipeline/measures.py",
+    "pipeline/notices.py",
     "pipeline/placement.py",
     "pipeline/suggestions.py",
     "pipeline/tuning",
     "pipeline/verdict_reasons.py",
     "recommend/explain.py",
+    "scenario/notify.py",
+    "scenario/pods.py",
     "store/promotion.py",
     "store/pruning.py",
     "store/resealing.py",
+    "store/run_costs.py",
     "tuning",
 )
 
@@ -321,21 +331,36 @@ def _result(stage: Stage, artifact: Artifact, *, reused: bool, seconds: float) -
     return StageResult(stage.name, artifact.ref, reused, round(seconds, 3), cpu, usage["peak_rss_mb"], artifact.summary)
 
 
+_USAGE: Final[ContextVar[dict[str, float] | None]] = ContextVar("usage", default=None)
+
+
 @contextmanager
 def measured() -> Iterator[dict[str, float]]:
     """Fill a dict with the block's wall seconds, CPU seconds (user + system) and peak resident memory in MiB.
 
-    ``made_at``, the block's end in seconds since 1970, tells which of two results is newer.
+    ``made_at``, the block's end in seconds since 1970, tells which of two results is newer. The dict also has what the
+    block gave to :func:`note_usage`.
     """
     usage: dict[str, float] = {}
     release_free_memory()  # memory left by earlier stages is not part of this one's peak
     _reset_peak()
     wall, cpu = time.monotonic(), time.process_time()
-    yield usage
+    token = _USAGE.set(usage)
+    try:
+        yield usage
+    finally:
+        _USAGE.reset(token)
     usage["seconds"] = round(time.monotonic() - wall, 3)
     usage["cpu_seconds"] = round(time.process_time() - cpu, 3)
     usage["peak_rss_mb"] = round(_peak_mb(), 1)
     usage["made_at"] = round(time.time(), 3)
+
+
+def note_usage(**numbers: float) -> None:
+    """Add numbers to the usage of the innermost :func:`measured` block; nothing outside of one."""
+    usage = _USAGE.get()
+    if usage is not None:
+        usage.update(numbers)
 
 
 def _reset_peak() -> None:

@@ -15,6 +15,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import is_scoring
 from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
@@ -27,14 +28,14 @@ from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
-from mtl_tasks.report.order import order_sentence
+from mtl_tasks.report.order import lift_sentence, order_sentence
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.champions import LISTED
 from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
 from mtl_tasks.store.registry import RunRecord
 
 SHOWN_HISTORY: Final = 20
-_MODELS: Final = ("validate", "factors", "fuse", "rank")  # stages, beside the members
 _FIGURES: Final = [SCORE, UTILITY]
 _NOTHING: Final = pd.DataFrame(columns=[columns.ITEM, *_FIGURES])
 READABLE_ROWS: Final = 2_000_000  # of the log: reading takes 13 CPU seconds and 1.6 GB, of which 0.8 GB stay in use
@@ -72,12 +73,15 @@ class Offer(PairExplanation):
         What the list is ordered by, unless rules change the order; None if it could not be computed.
     utility
         The value of the scenario's formula; None if it is not finite.
+    why
+        What lifts it above the user's mean candidate, the largest part first; None if the order is by no sum.
     """
 
     rank: int
     popular_7d: int
     score: float | None
     utility: float | None
+    why: str | None
 
 
 class PlacedPair(PairExplanation):
@@ -127,7 +131,7 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     ArtifactError
         If an artifact is missing or damaged.
     """
-    run, inputs = _open(store, entry)
+    run, inputs = open_models(store, entry)
     _check_size(run, inputs["validate"].ref.rows)
     day, tables, scorer = run.as_of.day, load_tables(inputs), load_scorer(run.scenario, inputs)
     past = load_events(run, inputs).before(day).frame
@@ -244,6 +248,7 @@ class PreparedRun:
             return
         popular = self._ranking.popular(items)
         scores, utilities = (_finite(offered[name]) for name in _FIGURES)
+        parts = self._ranking.of_user(self._code(person)).parts
         for rank, explanation in enumerate(self._explain((person, items), top)):
             yield Offer(
                 **dict(iter(explanation)),
@@ -251,6 +256,7 @@ class PreparedRun:
                 popular_7d=popular[rank],
                 score=scores[rank],
                 utility=utilities[rank],
+                why=_why(parts, items[rank]),
             )
 
     def explore_pair(self, user: str, item: str, lists: Artifact | None, top: int) -> PlacedPair:
@@ -311,10 +317,12 @@ class PreparedRun:
         )
 
     def _unknown(self, kind: str, text: str) -> DataError:
-        rows = len(self._log.events)
-        return DataError(
-            f"{kind} {text}: no event before {self._run.as_of.iso} in the {rows:,} that this run read: check the id"
-        )
+        return without_event(kind, text, self._run.as_of.iso, len(self._log.events))
+
+
+def without_event(kind: str, text: str, as_of: str, rows: int) -> DataError:
+    """Return the error for a user or an item without an event in the rows of a run."""
+    return DataError(f"{kind} {text}: no event before {as_of} in the {rows:,} that this run read: check the id")
 
 
 def _offered(lists: Artifact, person: int | str) -> pd.DataFrame:
@@ -325,6 +333,12 @@ def _offered(lists: Artifact, person: int | str) -> pd.DataFrame:
         filters=[(columns.USER, "==", person)],
     )
     return listed.sort_values(columns.RANK, ignore_index=True)
+
+
+def _why(parts: pd.DataFrame, item: int | str) -> str | None:
+    """Return the sentence of an item's score; one that is not among today's candidates has none."""
+    found = parts[parts.index == item]
+    return lift_sentence({str(name): float(value) for name, value in found.iloc[0].items()}) if len(found) else None
 
 
 def _finite(values: pd.Series[Any]) -> list[float | None]:
@@ -349,13 +363,26 @@ def _unused(ids: pd.Index[Any]) -> int | str:
 
 def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> RunExplanation:
     """Return the document of :meth:`PreparedRun.explore_pair`, with the run it is from, for a log of any size."""
-    run, inputs = _open(store, entry)
-    explanation = explain(run, inputs, (user, item), top)
+    run, inputs = open_models(store, entry)
+    return identified(run, entry, explain(run, inputs, (user, item), top))
+
+
+def identified(run: Run, entry: RunRecord, explanation: PairExplanation) -> RunExplanation:
+    """Return an explanation with the run that it is from."""
     return RunExplanation(scenario=run.scenario.name, as_of=run.as_of, run_key=entry.run_key, **dict(iter(explanation)))
 
 
-def _open(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
-    needed = [name for name in entry.refs if name in _MODELS or name.startswith("member:")]
+def open_models(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
+    """Return a past run and the artifacts that it scores with.
+
+    Raises
+    ------
+    ConfigError
+        If this code can no longer parse the scenario.
+    ArtifactError
+        If an artifact is missing or damaged.
+    """
+    needed = [name for name in entry.refs if name == LISTED or is_scoring(name)]
     return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
 
 

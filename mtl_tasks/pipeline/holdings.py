@@ -21,6 +21,7 @@ from upath import UPath
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError, StoreError
+from mtl_tasks.core.stages import SHARD, SHARD_INPUT
 from mtl_tasks.pipeline.days.blocks import days_named
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import listed_days
@@ -31,7 +32,8 @@ from mtl_tasks.store.safe_files import FILE_BYTES, read_file
 Kind = Literal["lists", "pages", "tables", "days", "snapshots", "log"]
 KINDS: Final[tuple[Kind, ...]] = ("lists", "pages", "tables", "days", "snapshots", "log")  # the order of erasing
 
-_USERS: Final = dict.fromkeys(("events", "quarantine", "users", "rows", "recommendations"), columns.USER)
+# First parts of the names of tables of users; "table" is that of the tables of shards.
+_USERS: Final = dict.fromkeys(("events", "quarantine", "users", "rows", "recommendations", "table"), columns.USER)
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -72,7 +74,7 @@ class Person:
         return re.search(rf"(?<!\w){re.escape(self.id)}(?!\w)", text) is not None
 
     def shown_on(self, page: str) -> bool:
-        """Whether a page shows the id; an integer only in the cell of a user, as counts are integers too."""
+        """Whether a page shows the id; an integer counts only in a user's cell, because counts are integers too."""
         if self.number is None:
             return str(escape(self.id)) in page
         return re.search(rf'class="person"[^>]*>{self.number}<', page) is not None
@@ -157,7 +159,7 @@ class _Search:
         artifacts, days = artifact_folders(self._store, self._scenario), day_folders(self._store, self._scenario)
         files = {folder: sorted((p for p in folder.rglob("*") if p.is_file()), key=str) for folder in artifacts + days}
         log = [folder for folder in days if self._is_part(files[folder]) and self._part_holds(folder, files[folder])]
-        tables = [f for f in artifacts if f.parent.name in ("validate", "split") and self._holds(f, files[f])]
+        tables = [f for f in artifacts if _is_table(f.parent.name) and self._holds(f, files[f])]
         counts = [f for f in days if f not in log and self._holds(f, files[f])]
         lists = [f for f in artifacts if f.parent.name == "recommend" and self._holds(f, files[f])]
         pages = [f for f in artifacts if f.parent.name == "report" and self._shows(f, files[f], lists)]
@@ -338,6 +340,11 @@ def user_columns(entries: Collection[RunRecord], document: Mapping[str, Any] | N
     """Return the names of the log's user column in today's scenario, if any, and in those of past runs."""
     documents = [entry.scenario_document for entry in entries] + ([] if document is None else [dict(document)])
     return {str(one["source"]["columns"]["user"]) for one in documents if "source" in one}
+
+
+def _is_table(stage: str) -> bool:
+    """Whether the artifacts of a stage hold rows of users and can be made again."""
+    return stage in ("validate", "split") or stage.endswith((SHARD, SHARD_INPUT))
 
 
 def _is_page(path: UPath) -> bool:

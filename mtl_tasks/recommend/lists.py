@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.recommend.item_facts import ItemFacts, first_event_days
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
-from mtl_tasks.recommend.scorer import Scorer, in_units
+from mtl_tasks.recommend.scorer import Scorer, to_label_units
 from mtl_tasks.scenario import Scenario
 
 SAMPLE_USERS: Final = 3
@@ -62,6 +63,7 @@ def recommend_top_k(
     day: int,
     memory: FeatureSnapshot | None = None,
     exclusions: pd.DataFrame | None = None,
+    timed: Callable[[Iterator[RankingRows]], Iterator[RankingRows]] = iter,
 ) -> Recommendations:
     """Return the top-k recommendations of some users; a user who has taken every candidate gets none.
 
@@ -73,11 +75,13 @@ def recommend_top_k(
         See :meth:`~mtl_tasks.recommend.scorer.Scorer.candidates`.
     exclusions
         For ``recommend.reranking.exclude_table``; see :func:`~mtl_tasks.data.exclusions.read_exclusions`.
+    timed
+        Is given the batches of candidates, to note when they come.
     """
     settings, tasks, parts = scorer.scenario.recommend, scorer.scenario.tasks, []
     facts = item_facts(scorer, events, tables, day, exclusions) if settings.reranking.active else None
     counts, excluded = None if facts is None else RerankingCounts(), None if facts is None else facts.excluded_ids
-    for rows in scorer.candidates(events, tables, users, day, memory, without=excluded):
+    for rows in timed(scorer.candidates(events, tables, users, day, memory, without=excluded)):
         if facts is None or counts is None:
             best = top_lists(rows.scored, SCORE, settings.top_k)
         else:
@@ -88,9 +92,7 @@ def recommend_top_k(
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     if not parts:
         return Recommendations(pd.DataFrame(columns=kept), counts, 0 if excluded is None else len(excluded))
-    lists = pd.concat(parts, ignore_index=True)
-    for name, task in tasks.items():
-        lists[columns.prediction(name)] = in_units(lists[columns.prediction(name)].to_numpy(), task)
+    lists = to_label_units(pd.concat(parts, ignore_index=True), tasks)
     titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,8 @@ from mtl_tasks.scenario import Scenario, SourceName
 from mtl_tasks.store.documents.lists import RecallReport, SliceRecall, SourceShare
 
 COLD_USER: Final = 5  # a user with fewer positive interactions before the day is cold
+
+_EVERY: Final = "all"  # sources together
 
 Mask = NDArray[np.bool_]
 
@@ -89,6 +92,28 @@ class SourceRecall:
             counts[None] += int(within.sum())
             for source in self._sources:
                 counts[source] += int((masks[within] & source_bit(source) > 0).sum())
+
+    @property
+    def found(self) -> pd.DataFrame:
+        """User, item, and the uint16 mask of the sources that found the pair; only pairs that one found."""
+        found = self._found > 0
+        return self._truth[found].to_frame(index=False).assign(**{SOURCES: self._found[found]})
+
+    @property
+    def offered(self) -> dict[str, dict[str, int]]:
+        """Number of candidates by slice and source, and of all of them (``all``)."""
+        return {
+            name: {source or _EVERY: count for source, count in counts.items()}
+            for name, counts in self._offered.items()
+        }
+
+    def merge(self, found: pd.DataFrame, offered: Mapping[str, Mapping[str, int]]) -> None:
+        """Add what was collected from the candidates of other users: :attr:`found` and :attr:`offered`."""
+        place = self._truth.get_indexer(pd.MultiIndex.from_frame(found[[columns.USER, columns.ITEM]]))
+        self._found[place] |= found[SOURCES].to_numpy(dtype=np.uint16)
+        for name, counts in self._offered.items():
+            for source in counts:
+                counts[source] += offered[name][source or _EVERY]
 
     def document(self) -> RecallReport:
         """Return the recall of everything that was added."""

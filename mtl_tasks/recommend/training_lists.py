@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.arrays import group_starts
+from mtl_tasks.core.arrays import drawn_by_ids, group_starts, id_array, stable_argsort
+from mtl_tasks.core.categories import concat_rows
 from mtl_tasks.data.relevance import GAIN, relevance
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.recommend.rankers.base import LabeledLists, RankingRows, ranks_within, thin
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # Candidates without gain kept of a list to learn from. On `news`, 30 and 80 gave an NDCG of .0467 and .0486 on test,
 # all 280 gave .0427 in five times the time.
 NEGATIVES: Final = 50
+_FEATURE: Final = "feature:"  # prefix of the features' names in tables of candidates
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,40 @@ class ListSampler:
         Parameters
         ----------
         predicted
-            Whether to add the members' predictions and the utility to all candidates; otherwise the lists are thinned
-            to the relevant candidates and at most ``NEGATIVES`` others.
+            See :meth:`candidates`.
         """
         truths = {day: self.truth(day, horizon) for day in days}
-        parts: dict[int, list[_Batch]] = {day: [] for day in days}
+        return self.lists([self.candidates(scorer, truths, predicted=predicted)], truths)
+
+    def candidates(
+        self,
+        scorer: Scorer,
+        truths: Mapping[int, pd.DataFrame],
+        *,
+        predicted: bool,
+        timed: Callable[[Iterator[RankingRows]], Iterator[RankingRows]] = iter,
+    ) -> pd.DataFrame:
+        """Return the candidates of the users who have a relevant one; a user's do not depend on the other users.
+
+        Parameters
+        ----------
+        truths
+            Day to its truth, of all users or of some.
+        predicted
+            Whether to add the members' predictions and the utility to all candidates; otherwise each list is thinned to
+            the relevant candidates and at most ``NEGATIVES`` others.
+        timed
+            Is given the batches, to note when they come.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns of :attr:`RankingRows.scored`, ``gain``, and the features, whose names have a prefix. Rows of a
+            list are contiguous.
+        """
         users = {day: truth[columns.USER].unique() for day, truth in truths.items() if len(truth)}
-        for rows in scorer.unranked(self._events, self._tables, users) if users else ():
+        parts = []
+        for rows in timed(scorer.unranked(self._events, self._tables, users)) if users else ():
             day = int(rows.scored[columns.DAY].iloc[0])
             batch = _Batch.of(rows, truths[day])
             if not len(batch.gain):  # no user of the batch has a relevant candidate
@@ -123,12 +152,37 @@ class ListSampler:
             if predicted:
                 batch = _Batch(scorer.with_utilities(batch.rows), batch.gain)
             else:
-                batch = batch.thinned(np.random.default_rng([self._scenario.seed, day, len(parts[day])]))
-            parts[day].append(batch)
-        k = self._scenario.recommend.top_k
-        return [
-            DayLists(day, len(users.get(day, ())), _joined(parts[day], truths[day], k)) for day in days if parts[day]
-        ]
+                batch = batch.thinned((self._scenario.seed, day))
+            parts.append(batch.table())
+        return concat_rows(parts) if parts else pd.DataFrame({columns.USER: [], columns.DAY: []})
+
+    def lists(self, parts: list[pd.DataFrame], truths: Mapping[int, pd.DataFrame]) -> list[DayLists]:
+        """Return the lists of each day that have a relevant candidate, in order of users.
+
+        Parameters
+        ----------
+        parts
+            As :meth:`candidates` returns them; no user is in two of them.
+        truths
+            Day to its truth, of all users.
+        """
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return []
+        table, k = _in_order(concat_rows(filled)), self._scenario.recommend.top_k
+        numbers, made = table[columns.DAY].to_numpy(), []
+        for day in sorted(truths):
+            rows = table.iloc[slice(*np.searchsorted(numbers, [day, day + 1]))].reset_index(drop=True)
+            if len(rows):
+                made.append(DayLists(day, truths[day][columns.USER].nunique(), _labeled(rows, truths[day], k)))
+        return made
+
+
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in order of days, then users; those of a list stay as they are."""
+    users = np.unique(id_array(table[columns.USER]), return_inverse=True)[1]
+    order = stable_argsort(table[columns.DAY].to_numpy().astype(np.int64), users)
+    return table if (np.diff(order) == 1).all() else table.iloc[order]  # in order already: spares a copy
 
 
 @dataclass(frozen=True)
@@ -147,22 +201,29 @@ class _Batch:
         teaching = np.bincount(number, weights=gain)[number] > 0
         return cls(rows.where(teaching), gain[teaching])
 
-    def thinned(self, rng: np.random.Generator) -> _Batch:
-        """Keep the relevant candidates and a sample of the others."""
-        number = np.cumsum(group_starts(self.rows.scored[columns.USER].to_numpy())) - 1
-        kept = thin(number, self.gain, NEGATIVES, rng)
+    def thinned(self, seed: tuple[int, ...]) -> _Batch:
+        """Keep the relevant candidates and a sample of the others, which depends on nothing but seed, user and item."""
+        users, items = (self.rows.scored[name].to_numpy() for name in (columns.USER, columns.ITEM))
+        number = np.cumsum(group_starts(users)) - 1
+        kept = thin(number, self.gain, NEGATIVES, drawn_by_ids(seed, users, items))
         return _Batch(self.rows.where(kept), self.gain[kept])
 
+    def table(self) -> pd.DataFrame:
+        """Return candidates, gains and features in one table."""
+        features = self.rows.features.add_prefix(_FEATURE)
+        return pd.concat([self.rows.scored.assign(**{GAIN: self.gain}), features], axis=1)
 
-def _joined(batches: list[_Batch], truth: pd.DataFrame, k: int) -> LabeledLists:
-    scored = pd.concat([batch.rows.scored for batch in batches], ignore_index=True)
-    features = pd.concat([batch.rows.features for batch in batches], ignore_index=True)
+
+def _labeled(table: pd.DataFrame, truth: pd.DataFrame, k: int) -> LabeledLists:
+    """Return the lists of a day from the table of their candidates."""
+    own = [name for name in table if str(name).startswith(_FEATURE)]
+    scored = table.drop(columns=[*own, GAIN])
     starts = group_starts(scored[columns.USER].to_numpy())
     users: NDArray[Any] = scored[columns.USER].to_numpy()[starts]
     return LabeledLists(
-        RankingRows(scored, features),
+        RankingRows(scored, table[own].rename(columns=lambda name: name.removeprefix(_FEATURE))),
         (np.cumsum(starts) - 1).astype(np.int64),
-        np.concatenate([batch.gain for batch in batches]),
+        table[GAIN].to_numpy(dtype=np.float32),
         ideal_dcg(truth, k).reindex(pd.Index(users)).to_numpy().astype(np.float64),
         users,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from mtl_tasks.metrics.catalog import Metric
+from mtl_tasks.metrics.metric import Metric
 from mtl_tasks.report import labels
 from mtl_tasks.report.document import FLOOR, Change, RunDocument
 from mtl_tasks.store.documents.data import StageUsage
@@ -37,9 +37,9 @@ class RuleRow:
 
     @property
     def sentence(self) -> str:
-        """The result in words, without what the mark beside it and the note below say."""
+        """The result in words, without its outcome and direction, which the page shows beside it."""
         reason = self.result.reason.replace(": holds, ", ": ", 1).replace(": fails, ", ": ", 1)
-        return labels.with_minus(reason.removesuffix(_DIRECTION)).replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
+        return labels.reason_text(reason.removesuffix(_DIRECTION))
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import datetime
 import keyword
+import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Positive, Real, Short, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Short, Whole
 from mtl_tasks.scenario.compression import Compression
 from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.notify import Notify
+from mtl_tasks.scenario.pods import Pods
 from mtl_tasks.scenario.publish import Publish
-from mtl_tasks.scenario.reranking import Reranking, check_reranking
+from mtl_tasks.scenario.recommend import Recommend
+from mtl_tasks.scenario.reranking import check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
 from mtl_tasks.scenario.tuning import Tuning, check_space
@@ -29,6 +33,28 @@ SCENARIO_FOLDER = Path("include/scenarios")
 FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 
 
+class AssetSchedule(Model):
+    """A schedule by events instead of times."""
+
+    asset: Line = Field(
+        description="URI of an asset that others update, such as s3://shop/log; each update starts a run"
+    )
+
+    @field_validator("asset")
+    @classmethod
+    def _plain(cls, uri: str) -> str:
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@]+", uri) is None:
+            raise ValueError("must be a URI such as s3://shop/log, without a user or a password")
+        return uri
+
+
+# The tags are in brackets, so that they are no part of a key in a message.
+Schedule = Annotated[
+    Annotated[Short, Tag("[cron]")] | Annotated[AssetSchedule, Tag("[asset]")],
+    Discriminator(lambda given: "[asset]" if isinstance(given, dict | AssetSchedule) else "[cron]"),
+]
+
+
 class Windows(Model):
     """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
 
@@ -36,7 +62,7 @@ class Windows(Model):
     tune: Days = Field(description="days for early stopping")
     blend: Days = Field(description="days for fusion weights and calibration")
     test: Days = Field(description="days that metrics and gate use; nothing else reads them")
-    min_history: Days = Field(default=14, description="fewest days of log before `train`")
+    min_history: Days = Field(default=14, description="minimum days of log before `train`")
 
 
 class Validation(Model):
@@ -72,7 +98,7 @@ class Validation(Model):
         default=0.2, description="smallest ratio of the last day's rows to the mean of the 28 days before"
     )
     volume_severity: Literal["critical", "warning"] = Field(
-        default="warning", description="what a last day below min_daily_ratio is: critical refuses the run"
+        default="warning", description="severity of a last day below min_daily_ratio: critical refuses the run"
     )
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="days without a row between the first and the last"
@@ -95,159 +121,6 @@ class Validation(Model):
         return self
 
 
-Size = Annotated[Whole, Field(ge=0, le=100_000)]
-SourceName = Literal[
-    "als", "popular", "co_occurrence", "attributes", "item_item", "ease", "new_items", "repeats", "content", "two_tower"
-]
-SOURCE_NAMES: Final[tuple[SourceName, ...]] = get_args(SourceName)  # a source's place is its bit in a candidate's mask
-
-
-class Sources(Model):
-    """Candidates of a user from each source; 0 switches a source off."""
-
-    als: Size | None = Field(
-        default=None, description="nearest items by the preference factors; null: recommend.candidates"
-    )
-    popular: Size | None = Field(
-        default=None,
-        description="items with the most positive interactions in the last seven days; null: recommend.candidates",
-    )
-    co_occurrence: Size | None = Field(
-        default=None, description="items that share users with the user's items; null: recommend.candidates"
-    )
-    attributes: Size | None = Field(
-        default=None,
-        description="items of each attribute whose values the user's items have, with a positive interaction in the "
-        "last 28 days; null: recommend.candidates",
-    )
-    item_item: Size = Field(default=0, description="nearest neighbors of the user's items by the cosine of their users")
-    ease: Size = Field(
-        default=0,
-        description="items by EASE, a linear item-item model in closed form; refused above 20,000 items with a "
-        "positive interaction in the last 365 days",
-    )
-    new_items: Size = Field(
-        default=0,
-        description="items first seen in the last seven days, by attributes and by their positive interactions so far",
-    )
-    repeats: Size | None = Field(
-        default=None,
-        description="the user's own items by recency and frequency; null: recommend.candidates if recommend.repeat is "
-        "allow, else 0",
-    )
-    content: Size = Field(
-        default=0,
-        description="items with an interaction in the last 28 days whose texts and vectors are nearest to those of the "
-        "user's items; needs source.items.text or source.items.vectors",
-    )
-    two_tower: Size = Field(
-        default=0,
-        description="items with an interaction in the last 28 days nearest by a two-tower model of attributes, texts "
-        "and last items; trained with JAX, the optional part `deep`",
-    )
-
-
-RankerName = Literal["utility", "popularity", "popularity_1d", "als", "rrf", "softmax", "lambdarank", "stacked"]
-RANKERS: Final[tuple[RankerName, ...]] = get_args(RankerName)  # the simplest first
-
-
-class Ranking(Model):
-    """Lists that rankers are fitted on, made on days before the test window as recommendations are made."""
-
-    days: Whole = Field(
-        default=4,
-        ge=0,
-        le=60,
-        description="days before the blend window, each as far from the next as the blend window is long, whose lists "
-        "`lambdarank` learns from; none is before the train window",
-    )
-    users: Whole = Field(
-        default=2000, ge=10, le=1_000_000, description="most users whose lists are made on each of these days"
-    )
-    min_lists: Whole = Field(
-        default=300,
-        ge=10,
-        le=1_000_000,
-        description="fewest lists with a relevant candidate that `lambdarank` is fitted on; with fewer it is left out",
-    )
-
-
-class TwoTower(Model):
-    """Settings of the candidate source `two_tower`."""
-
-    dimensions: Whole = Field(default=32, ge=2, le=256, description="length of a vector")
-    epochs: Whole = Field(default=5, ge=1, le=100, description="passes over the positive interactions")
-    learning_rate: Positive = Field(default=0.003, le=1, description="step of Adam")
-
-
-class Recommend(Model):
-    """Settings of the recommendations."""
-
-    top_k: Whole = Field(default=10, ge=1, le=1000, description="items recommended to each user")
-    candidates: Whole = Field(
-        default=100,
-        ge=10,
-        le=100_000,
-        description="items from each candidate source whose size in recommend.sources is null",
-    )
-    sources: Sources = Field(default=Sources(), description="candidates of a user from each source")
-    two_tower: TwoTower = Field(default=TwoTower(), description="settings of the candidate source `two_tower`")
-    repeat: Literal["leave_out", "allow"] = Field(
-        default="leave_out",
-        description="whether items with which a user has a positive interaction may be recommended again",
-    )
-    active_days: Days = Field(
-        default=28, description="users with an event in this many days before as_of get recommendations"
-    )
-    utility: str | None = Field(
-        default=None,
-        description="value of an item to a user: arithmetic over task names, such as purchase * rating; it orders the "
-        "recommendations if the ranker is `utility`; null: the first binary task",
-    )
-    ranker: Literal["auto", RankerName] = Field(
-        default="auto",
-        description="what orders the recommendations; auto: the ranker with the best NDCG on lists made at the start "
-        "of the blend window",
-    )
-    target: tuple[Name, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="tasks whose positives, or high values, recommendations should contain: rankers learn from them "
-        "and lists are judged by them; null: the binary tasks in the utility, or all of its tasks if none is binary",
-    )
-    gains: dict[Name, Annotated[Real, Field(gt=0, le=1e6)]] = Field(
-        default={}, description="target task -> gain of a positive, or of the highest value of a regression; default 1"
-    )
-    ranking: Ranking = Field(default=Ranking(), description="lists that rankers are fitted on")
-    reranking: Reranking = Field(
-        default=Reranking(),
-        description="rules that change what the ranker recommends; all are off by default",
-    )
-
-    @property
-    def source_sizes(self) -> dict[SourceName, int]:
-        """Number of candidates of a user from each source that is on, in the order of the sources' bits."""
-        given = self.sources.model_dump()
-        if given["repeats"] is None and self.repeat == "leave_out":
-            given["repeats"] = 0
-        sizes = {name: self.candidates if given[name] is None else int(given[name]) for name in SOURCE_NAMES}
-        return {name: size for name, size in sizes.items() if size}
-
-    @model_validator(mode="after")
-    def _with_candidates(self) -> Recommend:
-        if self.sources.repeats and self.repeat == "leave_out":
-            raise ValueError(
-                f"sources.repeats is {self.sources.repeats}, but repeat is 'leave_out', which offers no item again: "
-                "set recommend.repeat to 'allow', or sources.repeats to 0"
-            )
-        if not self.source_sizes:
-            raise ValueError(
-                f"sources: every source has size 0, so there are no candidates: give one of {', '.join(SOURCE_NAMES)} "
-                "a size above 0"
-            )
-        return self
-
-
 class Evaluate(Model):
     """Settings of the evaluation of recommendations on the test window."""
 
@@ -262,8 +135,8 @@ class Evaluate(Model):
         default=10_000,
         ge=1,
         le=10_000_000,
-        description="most users whose recommendations are judged, over all of these days; the interval of a mean NDCG "
-        "of 10,000 is about ±.005",
+        description="maximum number of users whose recommendations are judged, over all of these days; the interval "
+        "of a mean NDCG over 10,000 users is about ±.005",
     )
 
 
@@ -278,7 +151,10 @@ class Scenario(Model):
     title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
     description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
     owner: Short = Field(default="ml-platform", description="owner of the DAGs")
-    schedule: Short = Field(default="0 0 * * *", description="cron expression of five fields in UTC: when a run starts")
+    schedule: Schedule = Field(
+        default="0 0 * * *",
+        description="when a run starts: a cron expression of five fields in UTC, or an asset of Airflow",
+    )
     end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
         default=None,
         ge=datetime.date(1900, 1, 1),
@@ -310,6 +186,15 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
+    # Left out of stored documents, as is `pods`: neither changes a result, and so neither is part of a run's key.
+    notify: Notify | None = Field(
+        default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
+    )
+    pods: Pods | None = Field(
+        default=None,
+        exclude=True,
+        description="resources of the tasks' pods with Airflow's KubernetesExecutor; null: those of its template",
+    )
     tuning: Tuning | None = Field(
         default=None,
         description="how `tune` searches for better settings; null: no DAG `tune_<name>`, and a default space on the "
@@ -330,9 +215,7 @@ class Scenario(Model):
     def _nameable(cls, tasks: dict[str, Task]) -> dict[str, Task]:
         for name in tasks:
             if keyword.iskeyword(name):
-                raise ValueError(
-                    f"{name!r} is a keyword of Python, so that no formula can name it: name the task otherwise"
-                )
+                raise ValueError(f"{name!r} is a Python keyword, so that no formula can name it: rename the task")
             if name == LISTS:
                 raise ValueError(f"{name!r} is reserved for recommendations in gate rules: give the task another name")
         return tasks

@@ -9,14 +9,13 @@ from typing import Final
 
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import BULK, is_scoring
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 from mtl_tasks.store.registry import RunRecord, Snapshot
-from mtl_tasks.store.stages import BULK
 
 log = logging.getLogger(__name__)
 
 LISTED: Final = "validate"  # the stage of BULK that recommendations are made from
-_MODELS: Final = ("factors", "fuse", "rank")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Run
         if found is None:
             damaged = [record.short for record in snapshot.newer_damage(entry, before)]
             for sentence in passed_over:
-                log.warning("%s; fallen back to run %s as of %s", sentence, entry.run_key[:12], entry.as_of)
+                log.warning("%s; falling back to run %s as of %s", sentence, entry.run_key[:12], entry.as_of)
             return Choice(entry, (*damaged, *passed_over))
         passed_over.append(f"run {entry.run_key[:12]} as of {entry.as_of}: {found}")
     return Choice(newest)
@@ -68,7 +67,7 @@ def lasting_refs(entry: RunRecord) -> dict[str, Ref]:
 
 def scoring_refs(entry: RunRecord) -> dict[str, Ref]:
     """Return the artifacts that score any rows as a run does."""
-    return {stage: ref for stage, ref in entry.refs.items() if stage in _MODELS or stage.startswith("member:")}
+    return {stage: ref for stage, ref in entry.refs.items() if is_scoring(stage)}
 
 
 def comparison_fault(entry: RunRecord, store: Store, parse: Callable[..., object], *, scored: bool) -> str | None:

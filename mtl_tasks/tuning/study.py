@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError, StoreError, answering
+from mtl_tasks.core.extras import require_package
 from mtl_tasks.store.codecs import pack_arrays, unpack_arrays
 from mtl_tasks.store.durable_files import write_durably
 from mtl_tasks.store.safe_files import LOCAL
@@ -51,7 +52,7 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Trials that count towards the number that was asked for."""
+        """Trials that count toward the requested number."""
         return self.complete + self.pruned
 
 
@@ -63,10 +64,9 @@ def require_optuna() -> None:
     ConfigError
         If it is not.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError(f'tune needs Optuna ({error}): make install EXTRAS="tuning"') from error
+    require_package("optuna", "tuning", "tune needs Optuna")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # each trial is reported by the caller
 
 
@@ -300,7 +300,7 @@ def read_losses(folder: UPath, number: int, objective: Objective) -> list[Predic
 
 
 def run_until(runner: TrialRunner, trials: int, on_trial: OnTrial) -> None:
-    """Run trials until the study has a number of finished ones, those of other processes among them."""
+    """Run trials until the study has a number of finished ones, including those of other processes."""
     while _finished(runner) < trials:
         trial = runner.run()
         with answering_storage(runner.place):

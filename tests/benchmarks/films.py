@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mtl_tasks.core.days import AsOf
-from mtl_tasks.metrics.catalog import PER_USER, primary
+from mtl_tasks.metrics.catalog import primary
+from mtl_tasks.metrics.lists import PER_USER
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.store.documents.data import StageUsage

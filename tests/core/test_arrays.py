@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl_tasks.core.arrays import largest_of_rows, row_products, stable_argsort, top_n_mask
+from mtl_tasks.core.arrays import drawn_by_ids, largest_of_rows, row_products, stable_argsort, top_n_mask
 
 WHOLE = st.integers(-(1 << 20), 1 << 20)
 
@@ -65,3 +65,22 @@ def test_a_rows_product_does_not_depend_on_the_other_rows(columns: int, order: L
     for count in (1, 2, 7, 500):
         chosen = np.sort(rng.choice(len(matrix), count, replace=False))
         np.testing.assert_array_equal(row_products(np.asarray(matrix[chosen], order=order), weights), whole[chosen])
+
+
+@given(st.lists(st.tuples(st.integers(-(2**63), 2**63 - 1), st.integers(0, 9)), max_size=30), st.integers(0, 9))
+def test_a_number_drawn_by_ids_depends_on_nothing_else(rows: list[tuple[int, int]], seed: int) -> None:
+    users, items = (np.array([row[place] for row in rows], dtype=np.int64) for place in range(2))
+    drawn = drawn_by_ids((seed,), users, items)
+    assert ((drawn >= 0) & (drawn < 1)).all()
+    alone = [drawn_by_ids((seed,), users[[at]], items[[at]]).item() for at in range(len(rows))]
+    assert drawn.tolist() == alone
+
+
+def test_numbers_drawn_by_ids_are_evenly_spread_and_differ_by_seed() -> None:
+    ids, same = np.arange(1, 10_001), np.zeros(10_000, dtype=np.int64)
+    drawn = drawn_by_ids((1, 2), same, ids)
+    assert abs(np.histogram(drawn, 10, (0, 1))[0] - 1000).max() < 150
+    assert not (drawn == drawn_by_ids((1, 3), same, ids)).any()
+    assert not (drawn == drawn_by_ids((1, 2), ids, same)).any()
+    texts = ids.astype(str).astype(object)
+    assert abs(np.histogram(drawn_by_ids((1,), texts), 10, (0, 1))[0] - 1000).max() < 150

@@ -10,7 +10,7 @@ import pytest
 
 from mtl_tasks.metrics.bootstrap import UserBootstrap, interval, measured
 from mtl_tasks.metrics.catalog import Prepared, compute
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 
 def test_intervals_cover_the_mean_although_rows_of_a_user_are_alike() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtl_tasks.metrics.catalog import compute
 from mtl_tasks.metrics.grouped import GroupRanking
-from mtl_tasks.metrics.pointwise import Values
+from mtl_tasks.metrics.ranking import Values
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=20)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +34,7 @@ def recall() -> SourceRecall:
     return SourceRecall(truth, ON, np.array([2]), np.array([12]), np.array([10, 11, 12, 13]))
 
 
+TRUTH = [(1, 10), (1, 11), (2, 10), (2, 12), (2, 99)]
 BATCHES = (
     [(1, 10, ALS | POPULAR), (1, 13, ALS)],
     [(2, 10, POPULAR), (2, 12, NEW), (2, 13, ALS | NEW), (7, 10, POPULAR)],
@@ -86,6 +89,20 @@ def test_batches_add_up(recall: SourceRecall, report: RecallReport) -> None:
     )
     fresh.add(scored([row for batch in BATCHES for row in batch]))
     assert fresh.document() == report
+
+
+def test_what_was_collected_of_some_users_adds_up() -> None:
+    def collected(users: set[int]) -> SourceRecall:
+        truth = pairs([pair for pair in TRUTH if pair[0] in users])
+        made = SourceRecall(truth, ON, np.array([2]), np.array([12]), np.arange(10, 14))
+        made.add(scored([row for batch in BATCHES for row in batch if row[0] in users]))
+        return made
+
+    whole, merged = collected({1, 2}), SourceRecall(pairs(TRUTH), ON, np.array([2]), np.array([12]), np.arange(10, 14))
+    for users in ({1}, {2}):
+        part = collected(users)
+        merged.merge(part.found, json.loads(json.dumps(part.offered)))
+    assert merged.document() == whole.document()
 
 
 def test_without_truth_nothing_is_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_tasks.core import columns
+from mtl_tasks.core.arrays import drawn_by_ids
 from mtl_tasks.core.top_lists import POPULAR
 from mtl_tasks.features.builder import fit_factor_models
 from mtl_tasks.recommend.rankers import LabeledLists, RankingRows
@@ -132,10 +134,54 @@ def test_thinned_lists_keep_every_relevant_candidate(sampler: ListSampler) -> No
     scored = pd.DataFrame({columns.USER: np.repeat([1, 2], count // 2), columns.ITEM: np.arange(count)})
     gain = (np.arange(count) % 67 == 0).astype(np.float32)
     batch = _Batch(RankingRows(scored, pd.DataFrame({"x": np.arange(count)})), gain)
-    kept = batch.thinned(np.random.default_rng(0))
+    kept = batch.thinned((0,))
     assert kept.gain.sum() == gain.sum()
     assert (kept.gain == 0).sum() == 2 * NEGATIVES
     assert kept.rows.features["x"].tolist() == kept.rows.scored[columns.ITEM].tolist()
+
+
+@settings(max_examples=10, deadline=None)
+@given(count=st.integers(1, 4), seed=st.integers(0, 100))
+def test_any_partition_of_users_gives_the_same_lists(
+    sampler: ListSampler, events: pd.DataFrame, scenario: Scenario, count: int, seed: int
+) -> None:
+    truths = {day: sampler.truth(day, HORIZON) for day in (DAY - 2, DAY)}
+    fitted, parts = scorer(scenario, events), []
+    for number in range(count):
+        own = {
+            day: truth[drawn_by_ids((seed,), truth[columns.USER].to_numpy()) * count // 1 == number]
+            for day, truth in truths.items()
+        }
+        made = sampler.candidates(fitted, own, predicted=False)
+        data = io.BytesIO()
+        made.to_parquet(data)
+        parts.append(pd.read_parquet(data))
+    whole = sampler.lists([sampler.candidates(fitted, truths, predicted=False)], truths)
+    assert len(whole) == 2
+    for mine, theirs in zip(sampler.lists(parts, truths), whole, strict=True):
+        assert (mine.day, mine.users) == (theirs.day, theirs.users)
+        assert mine.lists.gain.tolist() == theirs.lists.gain.tolist()
+        assert mine.lists.users.tolist() == theirs.lists.users.tolist()
+        assert mine.lists.ideal.tolist() == theirs.lists.ideal.tolist()
+        pd.testing.assert_frame_equal(mine.lists.rows.scored, theirs.lists.rows.scored, check_exact=True)
+        pd.testing.assert_frame_equal(
+            mine.lists.rows.features, theirs.lists.rows.features, check_exact=True, check_categorical=False
+        )
+
+
+def test_what_is_thinned_of_a_list_does_not_depend_on_the_other_lists() -> None:
+    from mtl_tasks.recommend.training_lists import _Batch
+
+    count = 400
+    scored = pd.DataFrame({columns.USER: np.repeat([1, 2], count // 2), columns.ITEM: np.arange(count)})
+    gain = (np.arange(count) % 67 == 0).astype(np.float32)
+    batch = _Batch(RankingRows(scored, pd.DataFrame({"x": np.arange(count)})), gain)
+    second = (scored[columns.USER] == 2).to_numpy()
+    alone = _Batch(batch.rows.where(second), gain[second]).thinned((3, 4))
+    together = batch.thinned((3, 4)).rows.scored
+    assert alone.rows.scored[columns.ITEM].tolist() == together.loc[together[columns.USER] == 2, columns.ITEM].tolist()
+    other = batch.thinned((3, 5)).rows.scored
+    assert other[columns.ITEM].tolist() != together[columns.ITEM].tolist()
 
 
 def test_a_label_that_becomes_final_after_the_horizon_is_not_counted(events: pd.DataFrame, scenario: Scenario) -> None:

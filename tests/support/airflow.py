@@ -17,7 +17,10 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import psutil
+import structlog
 from sqlalchemy import create_engine, text
 
 from tests.conftest import PROJECT
@@ -41,6 +44,27 @@ class RefusedError(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{status}: {detail}")
         self.status = status
+
+
+@contextlib.contextmanager
+def as_a_task() -> Iterator[None]:
+    """Within the block, this process may ask what a task may ask."""
+    from airflow.sdk.execution_time.supervisor import (
+        InProcessSupervisorComms,
+        InProcessTestSupervisor,
+        set_supervisor_comms,
+    )
+
+    supervisor = InProcessTestSupervisor(
+        id=uuid4(),
+        pid=os.getpid(),
+        process=psutil.Process(),
+        process_log=structlog.get_logger(),
+        client=InProcessTestSupervisor._api_client(),
+    )
+    supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
+    with set_supervisor_comms(supervisor.comms):
+        yield
 
 
 class Airflow:
@@ -74,6 +98,7 @@ class Airflow:
             "scheduler__task_instance_heartbeat_timeout": "20",
             "scheduler__task_instance_heartbeat_timeout_detection_interval": "3",
             "scheduler__orphaned_tasks_check_interval": "10",
+            "scheduler__scheduler_idle_sleep_time": "0.3",  # else a run waits a second for each of its tasks
             "scheduler__allowed_run_id_pattern": "^.+$",  # whatever may be in a run's id is to be shown as text
             "database__sql_alchemy_conn": self._database,
             "database__sql_alchemy_conn_async": self._database,
@@ -172,7 +197,7 @@ class Airflow:
         ]
         return run
 
-    def follow(self, dag: str, run: str, seconds: float = 300) -> dict[str, Any]:
+    def follow(self, dag: str, run: str, seconds: float = 600) -> dict[str, Any]:
         """Wait for a run to end and return it."""
         return self.until(lambda: self._ended(dag, run), f"{dag} {run} to end", seconds)
 
@@ -188,7 +213,7 @@ class Airflow:
                 found = look()
                 if found:
                     return found
-            time.sleep(1)
+            time.sleep(0.3)
         raise AssertionError(f"waited {seconds:g} s in vain for {what}; scheduler: {self.tail('scheduler')}")
 
     def tail(self, service: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from typing import Any, Final
 
 from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.extras import require_package
 
 # Compiler options by device. On a CPU sums are in the order of one thread: equal bytes with any number of cores.
 OPTIONS: Final[dict[str, dict[str, Any]]] = {"cpu": {"xla_cpu_multi_thread_eigen": False}, "gpu": {}}
@@ -15,18 +15,8 @@ log = logging.getLogger(__name__)
 
 
 def check_installed() -> None:
-    """Raise if JAX is missing.
-
-    Raises
-    ------
-    ConfigError
-        Names the command that installs it.
-    """
-    if find_spec("jax") is None:
-        raise ConfigError(
-            "members: 'deep' is trained with JAX, which is not installed: install it with "
-            'make install EXTRAS="deep", or leave the member out'
-        )
+    """Raise :class:`ConfigError` if JAX is missing."""
+    require_package("jax", "deep", "members: 'deep' is trained with JAX", "leave the member out")
 
 
 def resolve_device(asked: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.extras import require_package
 from mtl_tasks.models.deep.device import OPTIONS
 from mtl_tasks.models.deep.two_tower import LAST, Columns, Described, Floats, Params, TwoTower, shapes
 from mtl_tasks.store.documents.towers import TowersDocument
@@ -55,18 +55,9 @@ class TowerData:
 
 
 def check_installed() -> None:
-    """Raise if JAX is missing.
-
-    Raises
-    ------
-    ConfigError
-        Names the command that installs it.
-    """
-    if find_spec("jax") is None:
-        raise ConfigError(
-            "recommend.sources.two_tower: it is trained with JAX, which is not installed: install it with "
-            'make install EXTRAS="deep", or set recommend.sources.two_tower to 0'
-        )
+    """Raise :class:`ConfigError` if JAX is missing."""
+    subject = "recommend.sources.two_tower: it is trained with JAX"
+    require_package("jax", "deep", subject, "set recommend.sources.two_tower to 0")
 
 
 def fit_two_tower(data: TowerData, dimensions: int, epochs: int, learning_rate: float, seed: int) -> TwoTower:

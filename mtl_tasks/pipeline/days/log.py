@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from upath import UPath
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.categories import drop_unused_categories, union_categories
+from mtl_tasks.core.categories import concat_rows, drop_unused_categories
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.data.attribute_tables import read_items
 from mtl_tasks.data.conversion import narrow_ids, to_pandas
@@ -131,18 +131,14 @@ def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join the events of parts; a part without rows has no say in dtypes."""
+    """Join the events of parts; a part without rows does not affect dtypes."""
     frames = [frame for frame in frames if len(frame)] or frames[:1]
     if len(frames) == 1:
         return frames[0]
     for name in _IDS:  # of text files: some parts alone look like integers
         if len({str(frame[name].dtype) for frame in frames if name in frame}) > 1:
             frames = [frame.astype({name: "str"}) for frame in frames]
-    categorical = [name for name in frames[0] if isinstance(frames[0][name].dtype, pd.CategoricalDtype)]
-    joined = pd.concat([frame.drop(columns=categorical) for frame in frames], ignore_index=True)
-    if categorical:
-        joined = pd.concat([joined, union_categories([frame[categorical] for frame in frames])], axis=1)
-    return joined[list(frames[0])]
+    return concat_rows(frames)
 
 
 def joined_quarantine(parts: Sequence[Artifact]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -33,10 +33,12 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_memory,
     load_scorer,
     load_tables,
+    load_test_predictions,
     load_windows,
     window_positions,
 )
 from mtl_tasks.pipeline.stages.judge_lists import LIST_VALUES, champion_list_values, judge_lists
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.scenario import FEATURE_SECTIONS, Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.champions import Choice, choose_champion, comparison_fault, scoring_refs
@@ -192,19 +194,14 @@ def _choose(run: Run) -> Choice:
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
     """Return the labeled test rows of every task, with the predictions of all members and the fusion."""
-    from mtl_tasks.models.fusion import fuse as fuse_predictions
     from mtl_tasks.pipeline.days.features import read_days
 
     rows = inputs["split"].frame("rows")
     test = (rows[columns.WINDOW] == "test").to_numpy()
     counts = read_days(run.store, inputs["features"], ["user.count", "item.count"], np.flatnonzero(test))
     masks = slice_masks(counts)
-    fusion = inputs["fuse"].json("fusion")
-    members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
     made = {}
-    for task, settings in run.scenario.tasks.items():
-        predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
-        predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
+    for task, predictions in load_test_predictions(run.scenario, inputs).items():
         label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
         users, days = (rows.loc[test, name].to_numpy() for name in (columns.USER, columns.DAY))
         whole = ScoredRows(users, days, label, predictions, {})
@@ -287,3 +284,9 @@ def _same_features(theirs: Scenario, ours: Scenario) -> bool:
     documents = (scenario.model_dump(mode="json") for scenario in (theirs, ours))
     first, second = ({name: document[name] for name in FEATURE_SECTIONS} for document in documents)
     return first == second
+
+
+WORK: Final = {
+    "evaluate": Work(sections("recommend", "evaluate", "seed"), evaluate),
+    "gate": Work(gate_config, gate),
+}

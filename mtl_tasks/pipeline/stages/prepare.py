@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.data.splits import Windows, describe_rows, log_days, make_rows
 from mtl_tasks.pipeline.engine import Inputs, Run
-from mtl_tasks.pipeline.stages.inputs import load_events
+from mtl_tasks.pipeline.stages.config import sections
+from mtl_tasks.pipeline.stages.inputs import days_are_there, load_events
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.store.artifacts import DAYS, Payload
 
 if TYPE_CHECKING:
@@ -92,3 +94,10 @@ def split(run: Run, inputs: Inputs) -> Payload:
     payload.add_frame("rows", rows)
     payload.add_json("windows", windows.ranges)
     return payload
+
+
+WORK: Final = {
+    "resolve": Work(resolve_config, resolve),
+    "validate": Work(sections("source", "tasks", "validation"), validate, whole=days_are_there),
+    "split": Work(sections("tasks", "windows", "seed"), split),
+}

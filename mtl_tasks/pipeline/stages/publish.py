@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
-from mtl_tasks.pipeline.executor import Shard, ShardResult, open_executor
+from mtl_tasks.pipeline.executor import Shard, ShardResult, ShardWork, open_executor
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
-from mtl_tasks.pipeline.stages.inputs import load_events, load_memory, load_scorer, load_tables
+from mtl_tasks.pipeline.stages.inputs import load_memory, load_scorer, load_tables
 from mtl_tasks.pipeline.stages.prepare import ROOT
+from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.reranking import RerankingCounts
-from mtl_tasks.scenario import Gate, Scenario, parse_scenario
+from mtl_tasks.scenario import Gate, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
     from mtl_tasks.data.files import SourceFile
     from mtl_tasks.report.document import RunDocument
+
+_USERS: Final = "active"  # table that shards are given
+_LISTS: Final = "recommendations"
 
 
 def publish(run: Run, inputs: Inputs) -> Payload:
@@ -91,18 +97,18 @@ def find_record(run: Run, gate: Ref, snapshot: Snapshot) -> RunRecord:
     ArtifactError
         If there is no sound record of the run.
     """
-    key = run_key(run, gate)
+    key, scenario = run_key(run, gate), run.scenario.model_dump()
     if all(entry.run_key != key for entry in snapshot.entries):
         for entry in snapshot.entries:
-            if entry.refs.get("gate") == gate and _scenario_of(entry) == run.scenario:
+            if entry.refs.get("gate") == gate and _scenario_of(entry) == scenario:
                 return entry
     return snapshot.get(key)
 
 
-def _scenario_of(entry: RunRecord) -> Scenario | None:
-    """Return the scenario of a record as this release reads it; None if it cannot."""
+def _scenario_of(entry: RunRecord) -> dict[str, Any] | None:
+    """Return the stored sections of a record's scenario as this release reads them; None if it cannot."""
     try:
-        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}").model_dump()
     except ConfigError:
         return None
 
@@ -114,9 +120,11 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
     from mtl_tasks.data.attribute_tables import newest
     from mtl_tasks.pipeline.days.log import read_events
 
+    seen = read_events(run.store, inputs["validate"], [columns.USER, columns.DAY])
+    users = pd.DataFrame({columns.USER: active_users(seen, run.scenario, run.as_of.day)})
     with open_executor(os.environ) as executor:
-        shards = executor.map("recommend", recommend_shard, run, inputs)
-    scenario, made = run.scenario, [shard.frame for shard in shards if len(shard.frame)]
+        shards = executor.map("recommend", UserLists(run, inputs), {_USERS: users})
+    scenario, made = run.scenario, [shard.tables[_LISTS] for shard in shards if len(shard.tables[_LISTS])]
     if not made:
         raise DataError(
             f"recommend: no user was active in the {scenario.recommend.active_days} days before {run.as_of}, or all of "
@@ -124,27 +132,32 @@ def recommend(run: Run, inputs: Inputs) -> Payload:
         )
     lists = pd.concat(made).sort_values([columns.USER, columns.RANK], ignore_index=True)
     payload = Payload(rows=len(lists), summary={"users": int(lists[columns.USER].nunique())})
-    counts = [RerankingCounts(**shard.document["counts"]) for shard in shards if shard.document["counts"]]
-    if counts:
-        total = sum(counts, RerankingCounts()).document()
-        payload.summary["reranking"] = {**total, "excluded_items": shards[0].document["excluded"]}
-    payload.add_frame("recommendations", lists)
+    counted = [shard.document for shard in shards if shard.document.get("counts")]
+    if counted:
+        total = sum((RerankingCounts(**one["counts"]) for one in counted), RerankingCounts()).document()
+        payload.summary["reranking"] = {**total, "excluded_items": counted[0]["excluded"]}
+    payload.add_frame(_LISTS, lists)
     items = newest(load_tables(inputs).items, columns.ITEM, run.as_of.day)
     histories = read_events(run.store, inputs["validate"], [columns.USER, columns.ITEM, columns.TIME])
     payload.add_json("sample", sample_users(lists, histories, items, scenario))
     return payload
 
 
-def recommend_shard(run: Run, inputs: Inputs, shard: Shard) -> ShardResult:
-    """Make the recommendations of a shard's users."""
-    events, tables, day = load_events(run, inputs), load_tables(inputs), run.as_of.day
-    users = shard.of(active_users(events.frame, run.scenario, day))
-    memory = load_memory(run, run.scenario, inputs, events, tables, day)
-    exclusions = _exclusions(run, inputs, events.frame)
-    scorer = load_scorer(run.scenario, inputs)
-    made = recommend_top_k(scorer, events.frame, tables, users, day, memory, exclusions)
-    counts = None if made.counts is None else made.counts.document()
-    return ShardResult(made.lists, {"counts": counts, "excluded": made.excluded})
+class UserLists(ShardWork):
+    """Recommendations of the shard's users."""
+
+    def make(self, shard: Shard, tables: Mapping[str, pd.DataFrame]) -> ShardResult:
+        """See :class:`ShardWork`."""
+        run, inputs, day, users = self.run, self.inputs, self.run.as_of.day, tables[_USERS]
+        if not len(users):
+            return ShardResult({_LISTS: users}, {})
+        events, attributes = self.log, load_tables(inputs)
+        memory = load_memory(run, run.scenario, inputs, events, attributes, day)
+        exclusions = _exclusions(run, inputs, events.frame)
+        scorer, ids = load_scorer(run.scenario, inputs), users[columns.USER].to_numpy()
+        made = recommend_top_k(scorer, events.frame, attributes, ids, day, memory, exclusions, self.after_first)
+        counts = None if made.counts is None else made.counts.document()
+        return ShardResult({_LISTS: made.lists}, {"counts": counts, "excluded": made.excluded})
 
 
 def recommend_config(run: Run) -> dict[str, Any]:
@@ -186,5 +199,12 @@ def report_stage(document: RunDocument) -> Stage:
     def config(run: Run) -> dict[str, Any]:
         return {**whole_scenario(run), "rulings": document.rulings}
 
-    needs = ("gate", "recommend") if document.sample else ("gate",)
-    return Stage("report", needs, config, body, presentation=True)
+    declared = STAGES["report"]
+    needs = tuple(name for name in declared.inputs if name != "recommend" or document.sample)
+    return Stage("report", needs, config, body, presentation=declared.presentation)
+
+
+WORK: Final = {
+    "publish": Work(whole_scenario, publish),
+    "recommend": Work(recommend_config, recommend),
+}

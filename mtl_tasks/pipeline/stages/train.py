@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from mtl_tasks.pipeline.stages.config import Config, sections
 from mtl_tasks.pipeline.stages.inputs import (
     FITTED,
     MODEL,
+    days_are_there,
     load_events,
     load_tables,
     load_windows,
@@ -24,7 +24,8 @@ from mtl_tasks.pipeline.stages.inputs import (
     prefixed,
     window_positions,
 )
-from mtl_tasks.scenario import BOOSTED, DEEP, MEMBERS, MemberKind
+from mtl_tasks.pipeline.stages.work import Body, Work
+from mtl_tasks.scenario import BOOSTED, DEEP, FEATURE_SECTIONS, MEMBERS, MemberKind
 from mtl_tasks.store.artifacts import DAYS, Artifact, Payload
 from mtl_tasks.store.registry import Registry
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from mtl_tasks.models import Table
     from mtl_tasks.models.warm_start import WarmStart
 
-Body = Callable[[Run, Inputs], Payload]
 log = logging.getLogger(__name__)
 
 
@@ -135,7 +135,7 @@ def member(kind: MemberKind) -> Body:
 
 
 def labeled_table(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
-    """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
+    """Return the run's rows with some of their features, not yet read, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures
 
@@ -228,3 +228,11 @@ def fuse(run: Run, inputs: Inputs) -> Payload:
     payload.summary = {task: document.note for task, document in fitted.items()}
     payload.add_json("fusion", {task: document.to_json() for task, document in fitted.items()})
     return payload
+
+
+WORK: Final = {
+    "factors": Work(factors_config, factors),
+    "features": Work(sections(*FEATURE_SECTIONS), features, whole=days_are_there),
+    **{f"member:{kind}": Work(member_config(kind), member(kind)) for kind in MEMBERS},
+    "fuse": Work(sections("fusion", "tasks"), fuse),
+}

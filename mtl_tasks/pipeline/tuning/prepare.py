@@ -10,6 +10,7 @@ from typing import Final
 import mtl_tasks.tuning
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, answering
+from mtl_tasks.core.stages import MEMBER, stages_before
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, StageResult, code_version, run_stage
 from mtl_tasks.pipeline.local import OnStage, refs_of
@@ -20,7 +21,6 @@ from mtl_tasks.store.artifacts import Store, to_json
 from mtl_tasks.tuning.space import SearchSpace, search_space
 from mtl_tasks.tuning.study import OnTrial, require_optuna, run_until
 
-STAGES: Final = ("resolve", "validate", "split", "factors", "features")
 TRIAL_CODE: Final = (Path(str(mtl_tasks.tuning.__file__)).parent, Path(__file__).parent)
 
 
@@ -41,7 +41,7 @@ def prepare_study(
     days
         The study sees the blend window of each; none of its test window.
     trials
-        Finished trials that the study is to have, at least 1.
+        Total number of finished trials, at least 1.
     devices
         Whether this machine's devices are to be tried.
 
@@ -115,7 +115,7 @@ def _studies(store: Store, scenario: str) -> list[str]:
 def _prepared(run: Run, on_stage: OnStage) -> PreparedDay:
     results: dict[str, StageResult] = {}
     stages = build_stages(run.scenario)
-    for name in STAGES:
+    for name in stages_before(MEMBER):
         shown = f"{name} {run.as_of}"
         on_stage(shown, None)
         results[name] = run_stage(stages[name], run, refs_of(results))
@@ -124,7 +124,7 @@ def _prepared(run: Run, on_stage: OnStage) -> PreparedDay:
 
 
 def run_trials(opened: OpenStudy, on_trial: OnTrial, worker: int = 0, workers: int = 1) -> None:
-    """Run trials until the study has as many finished ones as it is to have.
+    """Run trials until the study has the requested number of finished ones.
 
     Parameters
     ----------

@@ -80,7 +80,7 @@ class LabeledLists:
 
     def thinned(self, most: int, rng: np.random.Generator) -> LabeledLists:
         """Keep the relevant candidates, and at most ``most`` others of each list, drawn at random."""
-        kept = thin(self.lists, self.gain, most, rng)
+        kept = thin(self.lists, self.gain, most, rng.random(len(self.gain)))
         return replace(self, rows=self.rows.where(kept), lists=self.lists[kept], gain=self.gain[kept])
 
 
@@ -96,6 +96,10 @@ class Ranker(ABC):
 
         A score does not depend on the rows of other users.
         """
+
+    def parts(self, rows: RankingRows) -> dict[str, Values]:
+        """Return what each score adds to the rows' scores, float64 (n,) by name; empty for a score that is no sum."""
+        return {}
 
     def files(self) -> dict[str, bytes]:
         """Return everything that :meth:`load` needs, by file name; equal rankers give equal bytes."""
@@ -117,15 +121,17 @@ class Ranker(ABC):
         return {}
 
 
-def thin(lists: NDArray[np.int64], gain: NDArray[np.float32], most: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def thin(lists: NDArray[np.int64], gain: NDArray[np.float32], most: int, drawn: Values) -> NDArray[np.bool_]:
     """Mark the rows with gain, and at most ``most`` others of each list, drawn at random, bool (n,).
 
     Parameters
     ----------
     lists
         int64 (n,) number of each row's list, ascending.
+    drawn
+        float64 (n,): a number from [0, 1) for each row, drawn at random; the largest are kept.
     """
-    relevant, drawn = gain > 0, rng.random(len(gain))
+    relevant = gain > 0
     allowed = most + np.bincount(lists, weights=relevant)
     return ranks_within(lists, np.where(relevant, 2.0, drawn), drawn) <= allowed[lists]
 

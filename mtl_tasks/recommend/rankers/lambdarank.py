@@ -12,6 +12,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from mtl_tasks.core.categories import concat_rows
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.top_lists import POPULAR, POPULAR_1D
 from mtl_tasks.models.boosting.binning import Encoder
@@ -58,7 +59,7 @@ class LambdaRanker(Ranker):
         tune
             Lists of a later day, for early stopping; None if ``rounds`` is given.
         """
-        features = pd.concat([_with_popularity(day.rows) for day in train], ignore_index=True)
+        features = concat_rows([_with_popularity(day.rows) for day in train])
         encoder, levels = Encoder.learn(features), _gain_levels(train)
         data = _dataset(encoder, features, train, levels, None)
         del features

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydantic import Field
 
 from mtl_tasks.core.documents import PartialDocument
+
+_COUNTED: Final = re.compile(r"[\d,]+ of ([\d,]+) rows")
 
 
 class ReadFile(PartialDocument):
@@ -44,6 +47,12 @@ class ExpectationResult(PartialDocument):
     unexpected: int
     arguments: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def rows(self) -> int | None:
+        """Number of rows that were checked; None for a check of a whole column or table."""
+        counted = _COUNTED.match(self.observed)
+        return None if counted is None else int(counted[1].replace(",", ""))
+
 
 class Duplicates(PartialDocument):
     """Exact copies of rows, and the rule for them."""
@@ -53,7 +62,7 @@ class Duplicates(PartialDocument):
 
 
 class AttributedLabel(PartialDocument):
-    """Events of a label's type in a log of events, by what became of them."""
+    """Events of a label's type in a log of events, counted by outcome of attribution."""
 
     type: str
     events: int
@@ -145,6 +154,21 @@ class Usage(PartialDocument):
     seconds: float
     cpu_seconds: float = 0.0
     peak_rss_mb: float
+
+
+class ShardedUsage(Usage):
+    """Usage of a stage with what its shards took; the fields are missing without shards.
+
+    ``sharded_seconds`` is the wall time of all shards, ``shard_seconds`` the sum over shards, of which
+    ``common_seconds`` went into work that every shard repeats. ``shard_peak_mb`` is the peak memory of a worker in MiB,
+    missing if the shards ran in the stage's own process.
+    """
+
+    shards: int = Field(default=0, ge=0)
+    sharded_seconds: float = 0.0
+    shard_seconds: float = 0.0
+    common_seconds: float = 0.0
+    shard_peak_mb: float | None = None
 
 
 class StageUsage(Usage):

@@ -13,7 +13,7 @@ import yaml
 from tests.conftest import PROJECT
 
 Services = dict[str, dict[str, Any]]
-PROFILES = ["--profile", "gpu", "--profile", "maintenance"]
+PROFILES = ["--profile", "gpu", "--profile", "maintenance", "--profile", "cluster"]
 
 
 def make_secrets(folder: Path) -> str:

@@ -18,7 +18,10 @@ from tests.end_to_end.compose.conftest import Services, configure, make_secrets,
 
 WORKERS = {"worker", "gpu-worker"}
 ONCE = {"init", "clean"}  # end by themselves
+CLUSTER = {"dask-scheduler", "dask-worker"}
+BOUNDED_LIKE_WORKERS = {*WORKERS, "dask-worker"}
 AIRFLOW_SERVICES = {"api-server", "scheduler", "dag-processor", "triggerer", *WORKERS, *ONCE}
+_NANNY = "DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON"
 # Held by those who log people in, sign for tasks and keep connections.
 SERVER_SECRETS = {"POSTGRES_PASSWORD", "FERNET_KEY", "JWT_SECRET", "ADMIN_PASSWORD"}
 
@@ -34,9 +37,9 @@ def test_it_follows_the_compose_specification() -> None:
 
 
 def test_it_has_the_services_of_a_server(services: Services) -> None:
-    assert set(services) == AIRFLOW_SERVICES | {"postgres", "redis"}
+    assert set(services) == AIRFLOW_SERVICES | CLUSTER | {"postgres", "redis"}
     profiles = {name: service["profiles"] for name, service in services.items() if "profiles" in service}
-    assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"]}
+    assert profiles == {"gpu-worker": ["gpu"], "clean": ["maintenance"], **{name: ["cluster"] for name in CLUSTER}}
 
 
 @pytest.mark.faults(34)
@@ -94,7 +97,7 @@ def test_who_reads_or_writes_the_store_holds_its_key_and_nobody_else(
     services: Services, secrets: dict[str, str]
 ) -> None:
     holders = {name for name, service in services.items() if secrets["MTL_STORE_KEY"] in str(service)}
-    assert holders == {*WORKERS, "api-server"}
+    assert holders == {*WORKERS, "api-server", "dask-worker"}
 
 
 def test_no_secret_is_an_argument_that_everybody_on_the_machine_can_read(
@@ -123,7 +126,7 @@ def test_every_container_is_bounded_and_its_image_cannot_be_changed(services: Se
         assert service["read_only"] is True, name
         assert re.fullmatch(r"\d+g", service["mem_limit"]), name
         assert int(service["pids_limit"]) > 0, name
-        assert service["cpus"] == (0 if name in WORKERS else 1), name  # 0: a worker may take all there are
+        assert service["cpus"] == (0 if name in BOUNDED_LIKE_WORKERS else 1), name  # 0: a worker may take all there are
         options = service["logging"]["options"]
         assert service["logging"]["driver"] == "json-file", name
         assert (options["max-size"], int(options["max-file"])) == ("10m", 5), name
@@ -135,11 +138,11 @@ def test_the_bounds_are_those_of_the_environment(secrets: dict[str, str], tmp_pa
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in {**secrets, **settings}.items()))
     found = read_services(configure(tmp_path))
     bounds = {name: (s["mem_limit"], s["cpus"], int(s["pids_limit"])) for name, s in found.items()}
-    assert bounds == {name: ("32g", 6, 9999) if name in WORKERS else ("1g", 0.5, 256) for name in found}
+    assert bounds == {name: ("32g", 6, 9999) if name in BOUNDED_LIKE_WORKERS else ("1g", 0.5, 256) for name in found}
 
 
 def test_what_must_be_written_is_in_memory_or_in_a_volume(services: Services) -> None:
-    for name in AIRFLOW_SERVICES:
+    for name in AIRFLOW_SERVICES | CLUSTER:
         assert {"/tmp", "/opt/airflow", "/opt/airflow/logs"} <= set(writable(services[name])), name  # noqa: S108
         assert services[name]["environment"]["HOME"] == "/tmp"  # noqa: S108 - of a container
     assert set(writable(services["postgres"])) == {"/tmp", "/var/run/postgresql", "/var/lib/postgresql/data"}  # noqa: S108
@@ -153,12 +156,13 @@ def test_only_workers_write_to_the_store_and_only_who_shows_it_reads_it(services
         for source, _, mode in (mount.split(":") for mount in service["volumes"])
         if source == "store"
     }
-    assert modes == {"worker": "rw", "gpu-worker": "rw", "init": "rw", "api-server": "ro"}  # init sets the owner
+    writers = dict.fromkeys((*WORKERS, "dask-worker", "init"), "rw")  # init sets the owner
+    assert modes == {**writers, "api-server": "ro"}
 
 
 def test_code_is_mounted_read_only_and_all_of_it(services: Services) -> None:
     code = {path.name for path in PROJECT.iterdir() if path.is_dir() and any(path.glob("*.py"))} - {"tests"}
-    for name in AIRFLOW_SERVICES:
+    for name in AIRFLOW_SERVICES | CLUSTER:
         mounts = [mount.split(":") for mount in services[name]["volumes"]]
         from_project = {Path(source).name: mode for source, _, mode in mounts if source.startswith("/")}
         assert set(from_project) == code | {"include", "plugins"}, name
@@ -188,6 +192,39 @@ def test_no_example_is_loaded_and_every_image_has_a_version(services: Services) 
         assert services[name]["environment"]["AIRFLOW__CORE__LOAD_EXAMPLES"] == "False"
     images = [service["image"] for service in services.values() if "build" not in service]
     assert [bool(re.search(r":\d+\.\d+", image)) for image in images] == [True, True]
+
+
+def test_the_cluster_is_of_the_workers_image_and_code_and_only_workers_reach_it(
+    services: Services, written: dict[str, Any], secrets: dict[str, str]
+) -> None:
+    assert written["networks"]["cluster"] == {"internal": True}
+    inside = {name for name, service in services.items() if "cluster" in service.get("networks", {})}
+    assert inside == CLUSTER | WORKERS
+    for name in CLUSTER:
+        assert list(services[name]["networks"]) == ["cluster"]
+        assert "ports" not in services[name]
+        assert services[name]["build"] == services["worker"]["build"]
+        held = {secret for secret, value in secrets.items() if value in str(services[name])}
+        assert held == ({"MTL_STORE_KEY"} if name == "dask-worker" else set())
+        assert "MALLOC_TRIM_THRESHOLD_': None" in services[name]["environment"][_NANNY]
+    assert services["dask-worker"]["environment"]["MTL_STORE"] == services["worker"]["environment"]["MTL_STORE"]
+    assert services["dask-worker"]["depends_on"]["dask-scheduler"] == {"condition": "service_healthy"}
+
+
+def test_without_settings_stages_use_no_cluster(services: Services) -> None:
+    environment = services["worker"]["environment"]
+    assert (environment["MTL_CLUSTER"], environment["MTL_CLUSTER_SIZE"]) == ("", "1")
+
+
+def test_the_setting_of_the_nanny_unsets_the_variable(services: Services) -> None:
+    pytest.importorskip("distributed", reason='no distributed here: make install EXTRAS="cluster"')
+    program = (
+        "from distributed.nanny import _get_env_variables\n"
+        "print('MALLOC_TRIM_THRESHOLD_' in _get_env_variables('distributed.nanny.pre-spawn-environ'))"
+    )
+    environment = {_NANNY: services["dask-worker"]["environment"][_NANNY]}
+    made = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert made.stdout == "False\n"
 
 
 def test_the_gpu_worker_reserves_one_and_takes_nothing_else(services: Services) -> None:

@@ -42,6 +42,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def services(services: Services) -> Services:
+    """Return the services without the profile `cluster`: the tests of shards start its programs."""
+    return {name: service for name, service in services.items() if "cluster" not in service.get("profiles", [])}
+
+
+@pytest.fixture(scope="module")
 def topology(services: Services, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
     found = device.probe("gpu")
     if found.problem is not None:

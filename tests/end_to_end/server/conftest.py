@@ -18,6 +18,12 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         yield server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def early_runs(airflow: Airflow) -> dict[str, str]:
+    """Ids of the runs that were started with the server, by scenario."""
+    return scenarios.start_early_runs(airflow)
+
+
 @pytest.fixture
 def here(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(airflow.project)

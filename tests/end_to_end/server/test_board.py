@@ -22,7 +22,7 @@ from tests.end_to_end.server.scenarios import (
     DAYS,
     HOSTILE,
     SHOWN,
-    backfill,
+    backfilled,
     entries,
     registry,
     run_here,
@@ -64,7 +64,7 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(airflow: Airflow) -> Shown:
     """Backfill the scenario, and let a run without the boosted member be refused by its gate."""
-    backfill(airflow, SHOWN, "3")
+    backfilled(airflow, SHOWN)
     dag_run = airflow.trigger(f"train_{SHOWN}", {"as_of": AS_OF, "members": ["popularity", "als"]})
     assert airflow.follow(f"train_{SHOWN}", dag_run)["state"] == "success"
     (refused,) = [entry for entry in entries(airflow, SHOWN) if not entry.promoted]

@@ -14,14 +14,26 @@ import pytest
 from playwright.sync_api import expect
 
 from mtl_tasks.store.promotion import promote
-from tests.end_to_end.server.scenarios import DAYS, TRAIN, backfill, entries, registry, run_here, runs_of, store
+from tests.end_to_end.server.scenarios import (
+    BACKFILLS,
+    DAYS,
+    TRAIN,
+    backfilled,
+    entries,
+    registry,
+    run_here,
+    runs_of,
+    store,
+)
 from tests.support.airflow import Airflow, RefusedError
 from tests.support.browser import CHROMIUM, browser, element, screenshot
 from tests.support.projects import AS_OF, NAME
 
 
-def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: Airflow, here: None) -> None:
-    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
+    airflow: Airflow, here: None, early_runs: dict[str, str]
+) -> None:
+    run = early_runs[NAME]
     done = airflow.follow(TRAIN, run)
     assert done["state"] == "success", airflow.tasks(TRAIN, run)
     assert done["note"].startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
@@ -41,8 +53,10 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(airflow: 
     assert len(airflow.events(f"{NAME}_champion")) == 1
 
 
-def test_a_run_whose_recommendations_lose_to_popularity_is_rejected_with_that_sentence(airflow: Airflow) -> None:
-    run = airflow.trigger("train_unpopular", {"as_of": AS_OF})
+def test_a_run_whose_recommendations_lose_to_popularity_is_rejected_with_that_sentence(
+    airflow: Airflow, early_runs: dict[str, str]
+) -> None:
+    run = early_runs["unpopular"]
     done = airflow.follow("train_unpopular", run)
     assert done["state"] == "success"
     lost = "ranking ndcg no worse than popularity's: fails, the difference is \N{MINUS SIGN}0.0"
@@ -82,11 +96,9 @@ def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | Non
 
 
 @pytest.mark.faults(6, 8)
-@pytest.mark.parametrize(("name", "active"), [("one", "1"), ("three", "3")])
-def test_a_backfill_gives_what_one_date_after_the_other_gives(
-    airflow: Airflow, here: None, name: str, active: str
-) -> None:
-    assert backfill(airflow, name, active) == ["failed", *["success"] * 4]
+@pytest.mark.parametrize("name", BACKFILLS)
+def test_a_backfill_gives_what_one_date_after_the_other_gives(airflow: Airflow, here: None, name: str) -> None:
+    assert backfilled(airflow, name) == ["failed", *["success"] * 4]
     for day in DAYS[1:]:
         run_here(name, day, "quiet")
     promoted = [entry for entry in entries(airflow, name) if entry.promoted]  # the board's tests add one that is not
@@ -110,12 +122,6 @@ def test_a_backfill_that_runs_backwards_is_refused_but_for_its_first_date(airflo
     assert [entry.as_of for entry in entries(airflow, "reversed")] == ["2013-05-09"]
 
 
-@pytest.fixture(scope="module")
-def questions(airflow: Airflow) -> dict[str, str]:
-    """Two runs that wait for a person's answer, by scenario."""
-    return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, "approval": "required"}) for name in ANSWERS}
-
-
 ANSWERS = {"asked": "Approve", "denied": "Reject"}
 
 
@@ -125,8 +131,8 @@ WHERE dag_run.id = deadline.dagrun_id AND dag_run.run_id = :run AND dag_run.dag_
 """
 
 
-def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, questions: dict[str, str]) -> None:
-    dag, run = "train_asked", questions["asked"]
+def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, early_runs: dict[str, str]) -> None:
+    dag, run = "train_asked", early_runs["asked"]
     airflow.until(lambda: airflow.change(PAST, dag=dag, run=run), "the run to have a deadline", 60)
     told = f"{dag}: run {run} has not ended within 7 hours of being queued. See include/docs/operations.md"
     airflow.until(lambda: told in airflow.logged("triggerer"), "the alert", 60)
@@ -138,9 +144,9 @@ def test_a_run_that_is_late_is_told_in_the_triggerers_log(airflow: Airflow, ques
     [("asked", "approved (approved by admin at ", True), ("denied", "not approved (not approved by admin at ", False)],
 )
 def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
-    airflow: Airflow, questions: dict[str, str], name: str, told: str, promoted: bool
+    airflow: Airflow, early_runs: dict[str, str], name: str, told: str, promoted: bool
 ) -> None:
-    dag, run = f"train_{name}", questions[name]
+    dag, run = f"train_{name}", early_runs[name]
     path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
     question = airflow.until(lambda: asked_for(airflow, path), "the question", 200)
     assert "| ✓ | rating rmse <= 3 |" in question["body"]
@@ -195,8 +201,8 @@ def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow
 
 
 @pytest.mark.faults(30)
-def test_no_answer_in_time_promotes_nothing(airflow: Airflow) -> None:
-    run = airflow.trigger("train_late", {"as_of": AS_OF, "approval": "required"})
+def test_no_answer_in_time_promotes_nothing(airflow: Airflow, early_runs: dict[str, str]) -> None:
+    run = early_runs["late"]
     done = airflow.follow("train_late", run)
     assert done["state"] == "success"
     assert "not approved by nobody" in done["note"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -161,6 +162,6 @@ def test_a_loss_that_is_not_finite_stops_the_training() -> None:
 
 
 def test_without_jax_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(two_tower_training, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "jax", None)  # as if it were not installed
     with pytest.raises(ConfigError, match=r'recommend\.sources\.two_tower: .* make install EXTRAS="deep", or set'):
         check_installed()

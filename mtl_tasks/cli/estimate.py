@@ -1,0 +1,60 @@
+"""The command `mtl estimate`: time and memory of a run on a number of workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, console, enter, print_json, store_key
+
+if TYPE_CHECKING:
+    from mtl_tasks.pipeline.estimate import RunEstimate
+
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=1, max=9999, help="Processes that shards of users run on.")
+]
+Rows = Annotated[
+    int | None, typer.Option("--rows", metavar="N", min=1, help="Rows of the log; else those of the newest run.")
+]
+
+
+def estimate(
+    scenario: ScenarioName,
+    workers: Workers = 1,
+    rows: Rows = None,
+    store: StoreUri = ".store",
+    as_json: AsJson = False,
+    root: Root = Path("."),
+) -> None:
+    """Estimate the minutes and the memory of a run, by stage, from what the newest runs took."""
+    enter(root, False, None)
+    from mtl_tasks.pipeline.estimate import estimate_run
+    from mtl_tasks.scenario import load_scenario
+    from mtl_tasks.store.artifacts import Store
+
+    load_scenario(scenario)  # a misspelled name would otherwise be a scenario without runs
+    made = estimate_run(Store(store, store_key()), scenario, workers, rows)
+    if as_json:
+        print_json(made.to_json())
+        return
+    _print(scenario, made)
+
+
+def _print(scenario: str, made: RunEstimate) -> None:
+    from rich import box
+    from rich.table import Table
+
+    noun = "worker" if made.workers == 1 else "workers"
+    typer.echo(
+        f"{scenario}: {made.rows:,} rows on {made.workers} {noun}: {made.minutes:.1f} minutes in all stages, and at "
+        f"most {made.largest_gib:.1f} GiB. From {made.runs} earlier runs, with the days that these reused."
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("stage", "minutes", "GiB", "GiB a worker", "basis"):
+        table.add_column(name, overflow="fold", justify="left" if name in ("stage", "basis") else "right")
+    for name, one in made.stages.items():
+        worker = "" if one.worker_gib is None else f"{one.worker_gib:.2f}"
+        table.add_row(name, f"{one.minutes:.2f}", f"{one.process_gib:.2f}", worker, one.basis)
+    console().print(table)

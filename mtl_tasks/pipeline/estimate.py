@@ -1,0 +1,154 @@
+"""Estimates of the time and memory of a run on a cluster, from what earlier runs took."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, Final
+
+from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.stages import stage_position
+from mtl_tasks.pipeline.past_documents import find_lists
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.data import ShardedUsage
+from mtl_tasks.store.registry import RunRecord
+from mtl_tasks.store.run_costs import newest_runs, stage_usages, usage_of
+
+MEASURED: Final = "measured"
+_SAME: Final = 0.05  # relative difference of rows below which a run counts as one of the same size
+_GIB: Final = 1024
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """Time and memory of a stage.
+
+    Attributes
+    ----------
+    minutes
+        Wall time.
+    process_gib
+        Peak memory of the stage's own process, in GiB.
+    worker_gib
+        Peak memory of each worker, in GiB; None for a stage without shards.
+    basis
+        ``measured``, or what was assumed, as a phrase.
+    """
+
+    minutes: float
+    process_gib: float
+    worker_gib: float | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """Time and memory of a run.
+
+    Attributes
+    ----------
+    rows
+        Of the validated log, for which the estimate is.
+    workers
+        Processes that shards run on.
+    runs
+        Number of earlier runs that it is made from.
+    stages
+        By name, in the order of a run.
+    """
+
+    rows: int
+    workers: int
+    runs: int
+    stages: dict[str, StageEstimate]
+
+    @property
+    def minutes(self) -> float:
+        """Wall time of all stages one after the other."""
+        return sum(stage.minutes for stage in self.stages.values())
+
+    @property
+    def largest_gib(self) -> float:
+        """Largest memory of a stage with all of its workers, in GiB."""
+        return max(one.process_gib + (one.worker_gib or 0.0) * self.workers for one in self.stages.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {**asdict(self), "minutes": self.minutes, "largest_gib": self.largest_gib}
+
+
+def estimate_run(store: Store, scenario: str, workers: int, rows: int | None = None) -> RunEstimate:
+    """Estimate what a run takes from the newest runs of a scenario.
+
+    Time and memory are taken as proportional to the rows of the log. The work of shards is divided among the workers,
+    but for what each of them repeats.
+
+    Parameters
+    ----------
+    rows
+        Rows of the validated log; None: those of the newest run.
+
+    Raises
+    ------
+    ArtifactError
+        If there is no run yet, or a record or a manifest is damaged.
+    """
+    known = [
+        (entry.refs["validate"].rows, _usages(store, entry))
+        for entry in newest_runs(store, scenario)
+        if "validate" in entry.refs and entry.refs["validate"].rows
+    ]
+    if not known:
+        raise ArtifactError(
+            f"{scenario}: no run to estimate from: make one first, of fewer days of the log if need be, and give the "
+            "rows of the larger log with --rows"
+        )
+    wanted = rows or known[-1][0]
+    names = sorted({name for _, usages in known for name in usages}, key=lambda name: (stage_position(name), name))
+    stages = {
+        name: _stage([(wanted / count, usages[name]) for count, usages in known if name in usages], workers)
+        for name in names
+    }
+    return RunEstimate(wanted, workers, len(known), stages)
+
+
+def _usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
+    """Return the usage of each stage, that of the recommendations too, which a run's record does not refer to."""
+    usages, lists = stage_usages(store, entry), find_lists(store, entry)
+    return usages if lists is None else {**usages, "recommend": usage_of(lists)}
+
+
+def _stage(known: list[tuple[float, ShardedUsage]], workers: int) -> StageEstimate:
+    """Return the estimate of a stage from its usages, each with the factor from its rows to those wanted."""
+    like = [(scale, usage) for scale, usage in known if abs(scale - 1) <= _SAME and usage.shards in (0, workers)]
+    if like:
+        known = like
+    peaks = [usage.shard_peak_mb * scale for scale, usage in known if usage.shard_peak_mb is not None]
+    process = max(usage.peak_rss_mb * scale for scale, usage in known)
+    sharded = any(usage.shards for _, usage in known)
+    return StageEstimate(
+        minutes=median(scale * _seconds(usage, workers) for scale, usage in known) / 60,
+        process_gib=process / _GIB,
+        worker_gib=max(peaks, default=process) / _GIB if sharded and workers > 1 else None,
+        basis=MEASURED if like else _basis(known, workers),
+    )
+
+
+def _seconds(usage: ShardedUsage, workers: int) -> float:
+    """Return the time of a stage on a number of workers, on its own rows."""
+    if usage.shards in (0, workers):
+        return usage.seconds
+    alone = usage.seconds - usage.sharded_seconds
+    divided = usage.shard_seconds - usage.common_seconds
+    return alone + usage.common_seconds / usage.shards + divided / workers
+
+
+def _basis(known: list[tuple[float, ShardedUsage]], workers: int) -> str:
+    scale, usage = known[-1]
+    said = [] if abs(scale - 1) <= _SAME else [f"rows x {scale:.3g}"]
+    if usage.shards not in (0, workers):
+        common = usage.common_seconds / usage.shard_seconds if usage.shard_seconds else 0.0
+        said.append(f"{usage.shards} -> {workers} workers, {common:.0%} of a shard's time repeated")
+        if workers > 1 and usage.shard_peak_mb is None:
+            said.append("a worker's memory taken as that of one process")
+    return "extrapolated: " + "; ".join(said)

@@ -178,7 +178,9 @@ def main(store: str, options: Options) -> None:
 
 def fit_alone(case: Case, strategy: Strategy) -> Fitted:
     """Do :func:`fit` in a process of its own, so that its peak memory is the member's."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        if strategy.settings.get(WARM_START) == CHAMPION:
+            pool.submit(have_champion, case, strategy).result()
         return pool.submit(fit, case, strategy).result()
 
 
@@ -242,7 +244,7 @@ def fit(case: Case, strategy: Strategy) -> Fitted:
         If the member needs a library that is not installed, or has no trees to warm-start from.
     """
     if strategy.settings.get(WARM_START) == CHAMPION:
-        _have_champion(case, strategy)
+        have_champion(case, strategy)
     run = case.run(strategy)
     refs = refs_of(results_until(run, "features"))
     member_class(strategy.member)  # its import is no part of the fit
@@ -255,7 +257,7 @@ def fit(case: Case, strategy: Strategy) -> Fitted:
     return Fitted(predictions, usage["cpu_seconds"], usage["peak_rss_mb"], note)
 
 
-def _have_champion(case: Case, strategy: Strategy) -> None:
+def have_champion(case: Case, strategy: Strategy) -> None:
     """Run an earlier day, without a warm start, if the store has no champion of the scenario before the day."""
     run = case.earlier().run(replace(strategy, settings=FEW_LISTS))
     if Registry(run.store, case.scenario).champion(case.as_of) is None:

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test lint format docs demo up env pin bench lock clean
+.PHONY: help install setup test lint format docs demo up env pin pictures bench lock clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -72,6 +72,9 @@ env: ## Write .env with the secrets of docker-compose.yaml; one that is there st
 
 pin: ## Write the digests of the images of docker-compose.yaml to .env
 	@include/docker/pin-images.sh
+
+pictures: $(DEVELOPMENT) ## Take pictures of the board's pages in light and dark (FOLDER=.bench/pictures)
+	$(VENV_PYTHON) -m tests.pictures $(or $(FOLDER),.bench/pictures)
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)

@@ -23,10 +23,11 @@ from mtl_tasks.core.errors import (
 log = logging.getLogger(__name__)
 
 OPERATIONS = "include/docs/operations.md"
+UNSAID = "its process ended without an error, as one does that is killed; the scheduler's log says more"
 # The first match counts; subclasses come before their bases.
 NEXT_STEPS: tuple[tuple[type[BaseException], str], ...] = (
     (SourceError, "see that the log's bucket or database answers, then clear this task"),
-    (DeviceError, "see that the GPU has memory to spare, or choose the device cpu, then clear this task"),
+    (DeviceError, "make sure that the GPU has free memory, or choose the device cpu, then clear this task"),
     (StoreError, "see that the store (MTL_STORE) answers and has room, then clear this task"),
     (SealError, "give all processes the key that the store is sealed with (MTL_STORE_KEY), then clear this task"),
     (ConfigError, "correct the parameter or the scenario file that is named above, then trigger a new run"),
@@ -58,7 +59,7 @@ def say_next_step(context: Any) -> None:
 
 
 def _quotable(fault: Any) -> str:
-    """Return the first line of the project's own error; of others the type, as only the log masks secrets in them."""
+    """Return the first line of the project's own error, or the type of another, whose secrets only the log masks."""
     if isinstance(fault, MtlError):
         return str(fault).partition("\n")[0]
     return f"{type(fault).__name__}, whose message is in the log"

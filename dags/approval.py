@@ -4,16 +4,10 @@ from typing import Any
 
 # The one import that is not from airflow.sdk: the operator that asks for approval is in the standard provider.
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowSkipException
 
-from dags.docs import BOARD
+from dags.docs import board_address
 from dags.stage_tasks import in_project, run_spec, store_key
-
-
-def board_address() -> str:
-    """Return the address of the model board, within the pages of the Airflow that asks."""
-    return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{BOARD}"
 
 
 class PromotionApproval(ApprovalOperator):

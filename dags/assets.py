@@ -25,7 +25,10 @@ class ScenarioAssets:
     @classmethod
     def of(cls, scenario: Scenario) -> "ScenarioAssets":
         """Return the assets of a scenario."""
-        read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
+        if isinstance(scenario.schedule, str):
+            read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
+        else:  # the asset that its writer updates
+            read = Asset(scenario.schedule.asset)
         made = ("validated_log", "factors", "candidate", "champion", "recommendations")
         return cls(read, *(Asset(f"{scenario.name}_{name}", group=scenario.name) for name in made))
 

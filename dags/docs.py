@@ -1,8 +1,15 @@
 """Documentation of the DAGs: a file's docstring, and where the scenario's runs are shown."""
 
+from airflow.sdk.configuration import conf
+
 from mtl_tasks.scenario import Scenario
 
 BOARD = "/plugin/models/model-board"  # Airflow's page that shows the model board
+
+
+def board_address() -> str:
+    """Return the address of the model board, within the pages of this Airflow."""
+    return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{BOARD}"
 
 
 def with_links(text: str | None, scenario: Scenario) -> str:

@@ -23,6 +23,7 @@ from airflow.sdk import DAG, Param, dag
 from dags import resources
 from dags.assets import ScenarioAssets
 from dags.docs import with_links
+from dags.notifying import on_failure
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage
 from dags.tags import Tag
@@ -40,13 +41,14 @@ def make_dag(scenario: Scenario) -> DAG:
         doc_md=with_links(__doc__, scenario),
         schedule=[assets.champion],
         max_active_runs=1,
+        on_failure_callback=on_failure(scenario) or None,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params={
             "run": Param(
                 None,
                 type=["null", "string"],
                 title="Run",
-                description="The key of a promoted run, or enough of its beginning. Empty: today's champion.",
+                description="The key of a promoted run, or its first digits. Empty: today's champion.",
             )
         },
         tags=[Tag.RECOMMENDING.value, Tag.MULTI_TASK.value],

@@ -6,8 +6,8 @@ a device. A task that asks for more slots than its pool has never starts.
 
 from typing import Any
 
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.stages import STAGES
 
 CPU_POOL, GPU_POOL = "cpu_heavy", "gpu"
 CPU_QUEUE, GPU_QUEUE = "default", "gpu"

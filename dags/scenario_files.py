@@ -9,8 +9,9 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
+from dags.pods import set_pods
 from mtl_tasks.core.errors import ConfigError, MtlError
-from mtl_tasks.scenario import SCENARIO_FOLDER, Scenario, load_scenario, scenario_names
+from mtl_tasks.scenario import SCENARIO_FOLDER, AssetSchedule, Scenario, load_scenario, scenario_names
 
 _Input = TypeVar("_Input")
 _Output = TypeVar("_Output")
@@ -46,6 +47,7 @@ def read_scenarios() -> tuple[list[Scenario], list[str]]:
 def _made(factory: Callable[[Scenario], DAG | None], scenario: Scenario) -> DAG | None:
     dag = factory(scenario)
     if dag is not None:
+        set_pods(dag, scenario)
         dag.validate()  # type: ignore[no-untyped-call] # Airflow does so too, but its error would be the file's, and so every scenario's
     return dag
 
@@ -78,7 +80,9 @@ def _read(path: Path) -> Scenario:
     return scenario
 
 
-def _schedule_fault(schedule: str) -> str | None:
+def _schedule_fault(schedule: str | AssetSchedule) -> str | None:
+    if not isinstance(schedule, str):
+        return None
     timetable = CronDataIntervalTimetable(schedule, timezone="UTC")
     fields = timetable.expression.split()
     if len(fields) in (6, 7):

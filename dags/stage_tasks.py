@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
 from dags.alerts import say_next_step
+from dags.metrics import emit
 from dags.waiting import refuse_reversed_backfill
 from mtl_tasks.core.errors import ClusterError, DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.core.process import settle_threads
@@ -20,7 +21,9 @@ from mtl_tasks.store.address import address_from
 from mtl_tasks.store.sealing import StoreKey, key_from
 
 if TYPE_CHECKING:
+    from mtl_tasks.core.days import AsOf
     from mtl_tasks.pipeline.documents import RunSpec
+    from mtl_tasks.scenario import Scenario
 
 DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=4),
@@ -51,6 +54,7 @@ def resolve(scenario: str) -> dict[str, Any]:
     run = context["dag_run"]
     refuse_reversed_backfill(run)
     params = {name: context["params"][name] for name in context["dag"].params}  # Airflow adds unknown ones
+    params["as_of"] = wanted_as_of(context)
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
@@ -92,10 +96,12 @@ def stage(name: str, upstream: list[Any]) -> dict[str, Any]:
     """Run one stage, given the results of the stages that it needs."""
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
+        from mtl_tasks.pipeline.measures import stage_measures
         from mtl_tasks.pipeline.tasks import execute_stage
 
         spec = run_spec()
         result = execute_stage(name, spec, UpstreamResults.from_json(upstream), store_key())
+        emit(lambda: stage_measures(spec.open().scenario.name, result))
     context = get_current_context()
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra = {"as_of": spec.as_of.iso, **result.ref.to_json()}
@@ -135,7 +141,7 @@ def announce(upstream: list[Any], champion: Asset) -> dict[str, Any]:
 
 @task
 def deliver(upstream: list[Any]) -> list[dict[str, Any]]:
-    """Write the recommendations to the targets in the scenario's section `publish`; a failed one is a warning."""
+    """Write the recommendations to the targets in the section `publish`; a target that fails is a warning."""
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.outcome import deliver_lists
@@ -151,12 +157,15 @@ def report(upstream: list[Any]) -> dict[str, Any]:
     """Render the run's page, whatever the verdict is, and pass the run's note to `plugins/run_notes.py`."""
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
+        from mtl_tasks.pipeline.measures import verdict_measures
         from mtl_tasks.pipeline.outcome import run_note
         from mtl_tasks.pipeline.tasks import execute_report
 
         spec, results = run_spec(), UpstreamResults.from_json(upstream)
         get_current_context()["ti"].xcom_push(key="note", value=run_note(spec, results, store_key()))
         page = execute_report(spec, results, store_key())
+        if "recommend" not in results:  # the page with recommendations is of a verdict that was counted before
+            emit(lambda: verdict_measures(spec, results, store_key()))
     if page is None:
         raise AirflowSkipException(
             "the run's tables were pruned, so its page cannot be rendered again: the recommendations are complete"
@@ -182,9 +191,30 @@ def store_key() -> StoreKey | None:
     return key_from(os.environ)
 
 
-def run_spec() -> RunSpec:
-    """Return the run's specification, as its first task resolved it."""
+def wanted_as_of(context: Any) -> Any:
+    """Return the as_of that the run's form names, else the event that triggered it; None if neither does."""
+    if context["params"]["as_of"] is not None:
+        return context["params"]["as_of"]
+    events = [event for of_asset in context["triggering_asset_events"].values() for event in of_asset]
+    named = [event.extra["as_of"] for event in events if "as_of" in (event.extra or {})]
+    return max(named, default=None)
+
+
+def unresolved_as_of(scenario: Scenario, context: Any) -> AsOf:
+    """Return the as_of of a run that is not resolved yet, by the rule of its first stage."""
+    from mtl_tasks.pipeline.tasks import resolve_as_of
+
+    run = context["dag_run"]
+    return resolve_as_of(wanted_as_of(context), scenario, run.data_interval_end, run.run_after)[0]
+
+
+def run_spec(context: Any = None) -> RunSpec:
+    """Return the run's specification, as its first task resolved it; callbacks pass their context, as none is current.
+
+    ``context`` is by default the current task's.
+    """
     from mtl_tasks.pipeline.documents import RunSpec
 
     # Pulled, not passed: an argument would draw an edge from `resolve` to every task of the graph.
-    return RunSpec.from_json(get_current_context()["ti"].xcom_pull(task_ids="resolve", key="run_spec"))
+    ti = (context or get_current_context())["ti"]
+    return RunSpec.from_json(ti.xcom_pull(task_ids="resolve", key="run_spec"))

@@ -1,4 +1,4 @@
-"""Timetables of training DAGs: the scenario's schedule, up to the last day of a log that has ended."""
+"""Schedules of training DAGs: the scenario's schedule, up to the last day of a log that has ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow.sdk import Asset
 from airflow.sdk import CronDataIntervalTimetable as EndlessTimetable
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
@@ -54,8 +55,10 @@ class EndingTimetable(CronDataIntervalTimetable):
         return super().infer_manual_data_interval(run_after=min(run_after, last))
 
 
-def make_timetable(scenario: Scenario) -> EndlessTimetable | EndingTimetable:
-    """Return the timetable of a scenario's training DAG."""
+def make_schedule(scenario: Scenario) -> EndlessTimetable | EndingTimetable | list[Asset]:
+    """Return the schedule of a scenario's training DAG: a timetable, or the asset whose updates start a run."""
+    if not isinstance(scenario.schedule, str):
+        return [Asset(scenario.schedule.asset)]
     if scenario.end_date is None:
         return EndlessTimetable(scenario.schedule, timezone="UTC")
     return EndingTimetable(scenario.schedule, datetime.combine(scenario.end_date, time.max, pendulum.UTC))

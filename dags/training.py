@@ -5,7 +5,8 @@
 **Inputs.** The scenario file in `include/scenarios`, and the scenario's log of the days before `as_of`. By default,
 `as_of` is the day on which the run's data interval ends; without an interval it is the day of the run. A parameter
 overrides it. If the log has ended (`end_date` in the scenario file), nothing is scheduled after its last day, and a
-manual run without `as_of` is as of the day after it.
+manual run without `as_of` is as of the day after it. With `source.ready`, the task `ready` first waits for the marker
+of the last day.
 
 **Outputs.** In the store (`MTL_STORE`), an artifact of every stage, an entry in the registry, and the report; the
 result of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and is today's
@@ -44,14 +45,16 @@ from dags.alerts import deadline
 from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
 from dags.docs import with_links
+from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
+from dags.readiness import SourceReady
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
 from dags.tags import Tag
-from dags.timetables import make_timetable
+from dags.timetables import make_schedule
 from dags.waiting import EarlierRuns
+from mtl_tasks.core.stages import MEMBER, STAGES
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.stages import MEMBER, STAGES
 
 PUBLISH = "publish"
 RUN_HOURS = 6  # how long a run may take, without the wait for approval
@@ -62,51 +65,45 @@ Tasks = dict[str, list[Any]]  # the tasks of each stage; a member's are two, for
 
 
 def make_dag(scenario: Scenario) -> DAG:
-    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/store/stages.py`."""
+    """Make the scenario's training DAG; its tasks and edges are those of the table `mtl_tasks/core/stages.py`."""
     assets = ScenarioAssets.of(scenario)
-    unanswered = math.ceil(scenario.gate.approval_hours / 24)  # one run a day; none of them holds up the next day's
+    ready = scenario.source.ready
+    hours = RUN_HOURS + (0 if ready is None else ready.timeout_hours)
+    # One run a day waits for its approval; none of them holds up the next day's.
+    runs = RUNS_AT_WORK + math.ceil(scenario.gate.approval_hours / 24)
 
     @dag(
         f"train_{scenario.name}",
         dag_display_name=f"{scenario.title}: train",
         description=scenario.title,
         doc_md=with_links(__doc__, scenario),
-        schedule=make_timetable(scenario),
+        schedule=make_schedule(scenario),
         start_date=datetime(2000, 1, 1, tzinfo=UTC),  # before any log, so that every day of it can be backfilled
         catchup=False,
-        max_active_runs=RUNS_AT_WORK + unanswered,
+        max_active_runs=runs,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=make_params(scenario),
-        deadline=deadline(hours=RUN_HOURS + scenario.gate.approval_hours),
+        on_failure_callback=on_failure(scenario) or None,
+        deadline=deadline(hours=hours + scenario.gate.approval_hours),
         tags=[Tag.TRAINING.value, Tag.MULTI_TASK.value],
         auto_register=False,
     )
     def train() -> None:
         first: Any = resolve.override(inlets=[assets.source])(scenario.name)
+        if ready is not None:
+            SourceReady(task_id="ready", scenario=scenario) >> first
         tasks: Tasks = {"resolve": [first["resolved"]]}
-        for group in ("validate", "learn", "decide"):
+        for group in ("validate", "learn"):
             with TaskGroup(group):
                 add_stages(group, scenario, tasks)
-                if group == "decide":
-                    waited = EarlierRuns(
-                        task_id="earlier_runs",
-                        publish=f"{PUBLISH}.{PUBLISH}",
-                        timeout=timedelta(hours=RUN_HOURS * (RUNS_AT_WORK + unanswered)),
-                    )
-                    put_before_champions(scenario, waited, tasks)
+        with TaskGroup("decide"):
+            add_stages("decide", scenario, tasks)
+            put_before_champions(scenario, wait_for_earlier_runs(hours * runs), tasks)
         with TaskGroup(PUBLISH):
             add_stages(PUBLISH, scenario, tasks)
-            verdict, entry = *tasks["gate"], *tasks[PUBLISH]
-            approved = PromotionApproval(
-                task_id="approve",
-                subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
-                results=[verdict, entry],
-                response_timeout=timedelta(hours=scenario.gate.approval_hours),
-            )
-            emit = announce.override(inlets=[assets.champion], outlets=[assets.champion], trigger_rule=GO_ON)
-            announced = emit([verdict, entry], assets.champion)
-            approved >> announced
-        announced >> report(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
+            announced = add_announcement(scenario, [*tasks["gate"], *tasks[PUBLISH]])
+        show = report.override(on_success_callback=on_verdict(scenario))
+        announced >> show(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
 
     return train()
 
@@ -124,6 +121,11 @@ def add_stages(group: str, scenario: Scenario, tasks: Tasks) -> None:
             tasks[name] = [run(name, upstream, outlets=ScenarioAssets.of(scenario).made_by(name), **options)]
 
 
+def wait_for_earlier_runs(hours: float) -> EarlierRuns:
+    """Return the task that waits at most so long for the verdicts of running runs of earlier dates."""
+    return EarlierRuns(task_id="earlier_runs", publish=f"{PUBLISH}.{PUBLISH}", timeout=timedelta(hours=hours))
+
+
 def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) -> None:
     """Put the wait for earlier dates right before the first stage that looks up a champion; the gate always does."""
     if scenario.factors.warm_start == "champion":
@@ -133,6 +135,21 @@ def put_before_champions(scenario: Scenario, waited: EarlierRuns, tasks: Tasks) 
     else:
         before, after = "fuse", "gate"
     tasks[before] >> waited >> tasks[after]
+
+
+def add_announcement(scenario: Scenario, results: list[Any]) -> Any:
+    """Add the tasks after a verdict, given it and the run's record: the approval, and the champion event it allows."""
+    champion = ScenarioAssets.of(scenario).champion
+    approved = PromotionApproval(
+        task_id="approve",
+        subject=f"Promote {scenario.name} as of {{{{ {RUN_SPEC}.as_of }}}}?",
+        results=results,
+        response_timeout=timedelta(hours=scenario.gate.approval_hours),
+        notifiers=on_question(scenario),
+    )
+    announced = announce.override(inlets=[champion], outlets=[champion], trigger_rule=GO_ON)(results, champion)
+    approved >> announced
+    return announced
 
 
 def run(name: str, upstream: list[Any], **options: Any) -> Any:

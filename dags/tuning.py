@@ -25,6 +25,7 @@ from airflow.sdk import DAG, Param, dag
 
 from dags import resources
 from dags.docs import with_links
+from dags.notifying import on_failure
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS
 from dags.tags import Tag
@@ -46,6 +47,7 @@ def make_dag(scenario: Scenario) -> DAG | None:
         doc_md=with_links(__doc__, scenario),
         schedule=None,
         max_active_runs=1,
+        on_failure_callback=on_failure(scenario) or None,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
         params=_params(),
         tags=[Tag.TUNING.value, Tag.MULTI_TASK.value],
@@ -78,7 +80,7 @@ def _params() -> dict[str, Param]:
             minimum=1,
             maximum=10_000,
             title="Trials",
-            description="Finished trials that the study is to have, earlier ones among them.",
+            description="Total number of finished trials, including those of earlier runs.",
         ),
         "workers": Param(
             2,

@@ -41,7 +41,7 @@ def list_workers(spec: dict[str, Any]) -> list[int]:
 
 @task
 def trials(spec: dict[str, Any], worker: int) -> int:
-    """Run trials until the study has as many as it is to have."""
+    """Run trials until the study has the requested number of them."""
     workers = get_current_context()["params"]["workers"]
     with in_project():
         from mtl_tasks.pipeline.tuning.open_study import StudySpec

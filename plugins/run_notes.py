@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
+from dags.alerts import UNSAID
 from plugins.model_board.own_dags import is_own
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 AUTHOR: Final = "run_notes"  # the author that Airflow records for a note written by this module alone
 LONGEST: Final = 1000  # characters; Airflow's column holds no more, and an error here would hold up the scheduler
-UNSAID: Final = "its process ended without an error, as one does that is killed; the scheduler's log says more"
 BELOW: Final = "\n\nOutcome: "  # in a user's note, this module owns what follows it
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The plugin of the timetable of logs that have ended, which Airflow loads by name for a stored DAG."""
+"""Plugin with the timetable of logs that have ended, which Airflow looks up by name for a stored DAG."""
 
 from typing import Any
 

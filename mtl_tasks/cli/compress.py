@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # imported inside the command, so that `--help` is fast
 
 WINDOWS: Final = ("blend", "test")  # test has the chosen model and the teacher only
 TeacherKey = Annotated[
-    str, typer.Option("--run", metavar="RUN", help="The key of the promoted run to compress, or its beginning.")
+    str, typer.Option("--run", metavar="RUN", help="The key of the promoted run to compress, or its first digits.")
 ]
 Budget = Annotated[
     float, typer.Option("--budget", metavar="SHARE", help="Largest cost of a scored row, as a share of the run's.")

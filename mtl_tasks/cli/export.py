@@ -10,7 +10,7 @@ import typer
 from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, Verbose, enter, print_json, store_key
 from mtl_tasks.cli.output import stdout_kept_clean
 
-RunKey = Annotated[str, typer.Option("--run", metavar="RUN", help="The key of a run, or its beginning.")]
+RunKey = Annotated[str, typer.Option("--run", metavar="RUN", help="The key of a run, or its first digits.")]
 Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="An empty folder, or a new one.")]
 
 

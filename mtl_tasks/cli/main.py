@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 
 FinishedRun = Annotated[
     str | None,
-    typer.Option("--run", metavar="RUN", help="The key of a run, or its beginning; else the newest one of --as-of."),
+    typer.Option("--run", metavar="RUN", help="The key of a run, or its first digits; else the newest one of --as-of."),
 ]
 
 _OVERVIEW = (
     "Train, judge and publish a multi-task recommender.\n\n"
     "A run is a pure function of the scenario (a file in include/scenarios), the events before --as-of, and the code. "
-    "Stages that were made before are reused, so running the same command again is harmless and quick."
+    "Finished stages are reused, so running the same command again is harmless and quick."
 )
 _EXAMPLES = f"""
 [bold]Examples[/bold]
@@ -172,7 +172,7 @@ def explain(
     as_of: AsOfText = None,
     run: FinishedRun = None,
     store: StoreUri = ".store",
-    top: Annotated[int, typer.Option("--top", min=1, help="How many features to name for each task.")] = 8,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of features to name for each task.")] = 8,
     as_json: AsJson = False,
     root: Root = Path("."),
     verbose: Verbose = False,
@@ -194,7 +194,7 @@ def explain(
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: small letters, digits, _.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The scenario's name: lowercase letters, digits, _.")],
     events: Annotated[str, typer.Option("--events", metavar="PATH", help="The log: a file, or a folder of dt=… days.")],
     items: Annotated[str | None, typer.Option("--items", metavar="PATH", help="A table of item attributes.")] = None,
     user: Annotated[
@@ -222,7 +222,7 @@ def check(
     scenario: ScenarioName,
     as_of: AsOfText = None,
     sample: Annotated[
-        int, typer.Option("--sample", metavar="N", min=1000, help="Most rows of the log to read.")
+        int, typer.Option("--sample", metavar="N", min=1000, help="Maximum number of rows of the log to read.")
     ] = 1_000_000,
     store: StoreUri = ".store",
     settings: Settings = None,
@@ -257,8 +257,10 @@ def check(
 def simulate_log(
     users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")],
     items: Annotated[int, typer.Option("--items", metavar="M", help="Number of items.")],
-    days: Annotated[int, typer.Option("--days", metavar="D", help="Days from 2024-01-01 on.")],
-    events: Annotated[int, typer.Option("--events", metavar="E", help="Exposures in all; exact over whole weeks.")],
+    days: Annotated[int, typer.Option("--days", metavar="D", help="Number of days, starting on 2024-01-01.")],
+    events: Annotated[
+        int, typer.Option("--events", metavar="E", help="Total number of exposures; exact over whole weeks.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="An empty folder, or a new one.")],
     seed: Annotated[int, typer.Option("--seed", metavar="S", help="The same seed gives the same files.")] = 1,
     correlation: Annotated[

@@ -20,13 +20,13 @@ if TYPE_CHECKING:  # imported inside the commands, so that `--help` is fast
     from mtl_tasks.store.registry import Decision, Registry, RunRecord, Snapshot
 
 app = typer.Typer(
-    help="List, check, promote and roll back the runs of a scenario. The registry is only ever added to.",
+    help="List, check, promote and roll back the runs of a scenario. The registry is append-only.",
     no_args_is_help=True,
 )
 
 SHOWN_PROBLEMS: Final = 3
 
-RunKey = Annotated[str, typer.Argument(metavar="RUN", help="The key of a run, or enough of its beginning.")]
+RunKey = Annotated[str, typer.Argument(metavar="RUN", help="The key of a run, or its first digits.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the run and shown everywhere.")]
 By = Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who decides; by default the user of this shell.")]
 

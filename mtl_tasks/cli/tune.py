@@ -35,7 +35,7 @@ def tune(
             "--trials",
             metavar="N",
             min=1,
-            help="Trials that the study is to have; the first has the scenario's own settings.",
+            help="Total number of finished trials; the first has the scenario's own settings.",
         ),
     ],
     as_of: Annotated[

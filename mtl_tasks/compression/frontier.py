@@ -194,7 +194,7 @@ def choose(points: Sequence[Point], judge: Judge, budget: float) -> Point:
     if not within:
         least = min(judge.ratio(point) for point in points)
         raise ConfigError(
-            f"--budget {budget:g}: no smaller model of {judge.scenario.name} costs so little: the smallest takes "
+            f"--budget {budget:g}: no smaller model of {judge.scenario.name} costs so little: the cheapest takes "
             f"{least:.4f} of its teacher's operations: give at least --budget {np.ceil(least * 1e4) / 1e4:g}"
         )
     best = min(within, key=lambda point: point.excess)

@@ -122,9 +122,9 @@ def stable_argsort(*keys: NDArray[Any]) -> Positions:
 
 
 def row_products(matrix: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
-    """Return the product of each row with the weights, (n,); a row's does not depend on the other rows.
+    """Return the product of each row with the weights, (n,); it does not depend on the other rows.
 
-    That of BLAS does, in its last bits, so that a prediction would depend on the batch that it was made in.
+    The last bits of a BLAS product do depend on them, so a prediction would change with its batch.
 
     Parameters
     ----------

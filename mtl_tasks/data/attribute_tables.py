@@ -28,7 +28,7 @@ from mtl_tasks.data.conversion import (
 from mtl_tasks.data.files import SUFFIXES, SourceFile
 from mtl_tasks.data.item_content import content_columns, content_keys
 from mtl_tasks.data.reading import read_columns
-from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario
+from mtl_tasks.scenario import AttributeTable, ItemTable, Scenario, Source
 
 _KNOWN_TIMES: Final = (pd.Timestamp("1000-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC"))  # books are old
 
@@ -101,25 +101,36 @@ def _read(
         content = content_columns(table, columns, column_refs, frame[ITEM])
         frame = pd.concat([frame, pd.DataFrame(content, index=frame.index)], axis=1)
     for name in table.numeric:
-        frame[name] = to_pandas(to_numbers(columns[name], column_refs[name]))
-        if np.isinf(frame[name]).any():
-            raise column_refs[name].error(
-                f"has {int(np.isinf(frame[name]).sum()):,} infinite values: write null instead"
-            )
+        frame[name] = _finite_numbers(columns[name], column_refs[name])
     for name in table.categorical:
         frame[name] = to_pandas(to_kinds(columns[name], column_refs[name]))
     for name in table.multi:
         frame[name] = to_pandas(
             to_texts(_joined_by_bar(columns[name], table.separator, column_refs[name]), column_refs[name])
         )
-    for name in [*table.times, *([VALID] if table.valid_from else [])]:
-        frame[name] = to_pandas(to_moments(columns[name], scenario.source, column_refs[name]))
-        strange = frame[name].notna() & ~frame[name].between(*_KNOWN_TIMES)
-        if name != VALID and strange.any():  # a version may be valid from any time on
-            span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
-            raise column_refs[name].error(f"has {int(strange.sum()):,} times outside {span}: write null instead")
+    for name in table.times:
+        frame[name] = _known_times(columns[name], scenario.source, column_refs[name])
+    if table.valid_from:  # any time: a version may have been valid forever
+        frame[VALID] = to_pandas(to_moments(columns[VALID], scenario.source, column_refs[VALID]))
     _refuse_empty(frame, column_refs)
     return _one_row_a_version(frame, id_column, column_refs)
+
+
+def _finite_numbers(column: pa.ChunkedArray, ref: ColumnRef) -> pd.Series:
+    numbers = to_pandas(to_numbers(column, ref))
+    infinite = int(np.isinf(numbers).sum())
+    if infinite:
+        raise ref.error(f"has {infinite:,} infinite values: write null instead")
+    return numbers
+
+
+def _known_times(column: pa.ChunkedArray, source: Source, ref: ColumnRef) -> pd.Series:
+    times = to_pandas(to_moments(column, source, ref))
+    strange = int((times.notna() & ~times.between(*_KNOWN_TIMES)).sum())
+    if strange:
+        span = " to ".join(f"{time:%Y-%m-%d}" for time in _KNOWN_TIMES)
+        raise ref.error(f"has {strange:,} times outside {span}: write null instead")
+    return times
 
 
 def _joined_by_bar(column: pa.ChunkedArray, separator: str, ref: ColumnRef) -> pa.ChunkedArray:

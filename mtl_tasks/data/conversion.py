@@ -92,8 +92,8 @@ def _refuse_floats(column: pa.ChunkedArray, ref: ColumnRef) -> None:
     ):
         example = quoted(f" such as {_first(column.filter(pointed))!r}")
         raise ref.error(
-            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example} and others without one, so that one"
-            " id counts as two: write all of them as integers"
+            f"spells {pc.sum(pointed).as_py():,} ids with a decimal point{example}; the same id without one "
+            "would count as another: write all of them as integers"
         )
 
 
@@ -152,7 +152,7 @@ def to_numbers(column: pa.ChunkedArray, ref: ColumnRef, above: float | None = No
 
 
 def _say_rounded(column: pa.ChunkedArray, made: pa.ChunkedArray, ref: ColumnRef) -> None:
-    """Warn of integers that float32 cannot hold: above 2**24 it has every second one, then every fourth."""
+    """Warn of integers that float32 cannot represent: above 2**24 only every second one is exact, then every fourth."""
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.not_equal(made.cast(pa.float64()), column))
     count = pc.sum(whole).as_py() or 0
     if count:

@@ -94,7 +94,7 @@ class DatabaseLog:
     def newest_first(self, as_of_day: int | None) -> Iterator[LogFile]:
         """Yield the snapshots, newest first, each queried when it is asked for; errors as :meth:`list_days`."""
         if as_of_day is None:
-            raise ConfigError("a log in a database needs --as-of: it is asked for the days before it")
+            raise ConfigError("a log in a database needs --as-of: the query returns the days before it")
         for day in range(as_of_day - 1, self._first_day - 1, -1):
             (file,) = self._snapshots(range(day, day + 1))
             yield self.folder / file.path, file.path, day

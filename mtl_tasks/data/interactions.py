@@ -64,7 +64,7 @@ def read_log(
         :func:`~mtl_tasks.data.attribution.join_labels` for events before ``before``.
     tables_root
         Folder of the files beside the log, such as ``source.prior``; by default ``root``. A log in a database is read
-        from the store, and they are not.
+        from its copy in the store, which these files are not part of.
 
     Returns
     -------
@@ -77,8 +77,8 @@ def read_log(
     Raises
     ------
     DataError
-        If a file is missing, changed, truncated or corrupt, lacks a column, has a wrong type or another one than the
-        first file, or has times that do not name one instant.
+        If a file is missing, changed, truncated or corrupt, lacks a column, has a wrong type or a type other than
+        the first file's, or has ambiguous times.
     """
     log_files = [file for file in files if file.path not in scenario.source.tables.values()]
     seen = {} if seen is None else seen

@@ -88,7 +88,7 @@ def _codes(ids: NDArray[Any], wanted: pd.Series[Any]) -> Codes:
 def _draw_day(
     who: Codes, new: NDArray[np.bool_], day: int, pool: _Popularity, owned: _FirstTaken, rng: np.random.Generator
 ) -> Codes:
-    """Draw an item for each user code (n,), -1 where none was found that the user does not have yet."""
+    """Draw an item for each user code (n,), -1 if none was found that the user does not already have."""
     what = np.full(len(who), -1, dtype=np.int64)
     for codes, cumulative, serves in pool.windows(day):
         open_ = np.flatnonzero((what < 0) & (new == serves if serves is not None else True))

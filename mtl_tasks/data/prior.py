@@ -20,7 +20,7 @@ from mtl_tasks.scenario import Prior, Scenario
 def with_prior(
     log: pd.DataFrame, scenario: Scenario, files: list[SourceFile], root: str | Path | UPath
 ) -> pd.DataFrame:
-    """Return the log with the prior exposures before its rows, in their own order.
+    """Return the log with the prior exposures put before its rows, in their own order.
 
     Their time is midnight (UTC) of the day ``days_before`` the log's first; their other labels and all context are
     null. They are validated like any row.

@@ -102,9 +102,9 @@ def _check(scenario: Scenario, targets: tuple[str, ...], gains: Mapping[str, flo
     for task, gain in gains.items():
         if task not in targets:
             hint = nearest(task, list(targets))
-            raise ConfigError(f"gains of lists: {task!r} is no target{hint}, in {scenario.file}")
+            raise ConfigError(f"gains of lists: {task!r} is not a target{hint}, in {scenario.file}")
         if not (np.isfinite(gain) and gain > 0):
-            raise ConfigError(f"gains of lists: {task} has {gain:g}; a gain is above 0, in {scenario.file}")
+            raise ConfigError(f"gains of lists: {task} has {gain:g}; a gain must be above 0, in {scenario.file}")
 
 
 def _grades(events: pd.DataFrame, scenario: Scenario, name: str) -> Values:

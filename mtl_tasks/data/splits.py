@@ -32,7 +32,7 @@ class Windows:
 
     @classmethod
     def cut(cls, scenario: Scenario, as_of_day: int, first_day: int) -> Windows:
-        """Cut the windows backwards from as_of.
+        """Cut the windows backward from as_of.
 
         Raises
         ------
@@ -95,7 +95,7 @@ def make_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.
 
 
 def label_rows(events: pd.DataFrame, scenario: Scenario, windows: Windows) -> pd.DataFrame:
-    """As :func:`make_rows`, even if windows cannot serve their purpose."""
+    """Return the rows of :func:`make_rows` without checking that the windows can serve their purpose."""
     inside = events[events[columns.DAY].between(windows["train"][0], windows["test"][1] - 1)]
     about = scenario.source.context
     context = [columns.context(name) for name in (*about.numbers, *about.categorical)]

@@ -21,7 +21,7 @@ _RESIDUAL_RANGE: Final = (0.005, 0.995)  # quantiles: a few outliers would leave
 
 
 def task_curves(rows: ScoredRows, kind: Literal["regression", "binary"]) -> TaskCurves | None:
-    """Return the curves of a task; None without a row."""
+    """Return the curves of a task; None if it has no rows."""
     if not len(rows.label):
         return None
     by_day = daily_metric(rows, primary(kind))

@@ -90,6 +90,22 @@ class Evidence:
         """The rules."""
         return self.scenario.gate
 
+    def list_gain(self, metric: str, name: str, other: str) -> Measurement | None:
+        """Return how much better a ranker's lists are than another's, by pair; None without either's lists."""
+        values, gate = self.list_values, self.gate
+        if values is None or any(value_column(ranker, metric) not in values for ranker in (name, other)):
+            return None
+        gain, low, high = paired(
+            values,
+            metric,
+            name,
+            other,
+            confidence=gate.confidence,
+            replicates=gate.replicates,
+            seed=self.scenario.seed,
+        )
+        return Measurement(value=gain, low=low, high=high, rows=len(values))
+
 
 def evaluate_rules(evidence: Evidence) -> Verdict:
     """Evaluate a candidate by every rule; one failed rule rejects it.
@@ -116,7 +132,7 @@ def evaluate_rules(evidence: Evidence) -> Verdict:
 
 
 def judge_absolute(evidence: Evidence) -> list[RuleResult]:
-    """Judge floors and ceilings of metrics."""
+    """Judge minimum and maximum values of metrics."""
     return [_absolute(rule, evidence.evaluation) for rule in evidence.gate.absolute]
 
 
@@ -191,31 +207,20 @@ def _on_lists(rule: ListRule, evidence: Evidence) -> RuleResult:
     metric, other = rule.metric, rule.beat
     limit = 0.0 - rule.margin  # not -0.0, which would be shown
     margin = f"at most {rule.margin:g} worse than" if rule.margin else "no worse than"
-    chosen, values = evidence.evaluation.ranking.published, evidence.list_values
     champion = evidence.champion
     whose = f"the {champion.title}" if other == CHAMPION and champion is not None else other
     name = f"{LISTS} {metric} {margin} {whose}'s{', significantly' if rule.significant else ''}"
     if other == CHAMPION and champion is not None and champion.lists_problem is not None:
         why = f"the {champion.title} of {champion.as_of} cannot make recommendations: {champion.lists_problem}"
         return RuleResult.fail("lists", name, limit, why)
-    if values is None or any(value_column(one, metric) not in values for one in (chosen, other)):
+    found = evidence.list_gain(metric, evidence.evaluation.ranking.published, other)
+    if found is None:
         why = f"there are no recommendations by {whose} to compare with: the gate fails closed"
         return RuleResult.fail("lists", name, limit, why)
-    gate = evidence.gate
-    gain, low, high = paired(
-        values,
-        metric,
-        chosen,
-        other,
-        confidence=gate.confidence,
-        replicates=gate.replicates,
-        seed=evidence.scenario.seed,
-    )
-    rows = len(values)
+    gain, low, rows = found.value, found.low, found.rows
     if gain is None or low is None:
         return RuleResult.fail("lists", name, limit, f"nothing can be compared on {rows:,} lists", rows=rows)
     passed = low > limit if rule.significant else gain >= limit
-    found = Measurement(value=gain, low=low, high=high, rows=rows)
     why = f"the difference is {_with_interval(found)} on {rows:,} lists (positive is better)"
     return _result("lists", name, limit, found, passed=passed, why=why)
 

@@ -150,7 +150,7 @@ def evaluate_impressions(
 
 
 def check_lengths(predictions: Mapping[str, Values], rows: int) -> None:
-    """Refuse predictions of another number of rows.
+    """Refuse predictions whose number of rows differs.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class ItemCatalog:
     counts
         int64 (s, n): interactions with each item before each start day.
     vectors
-        float (n, d), from which intra-list diversity is computed; a vector of zeros is of an item without one. None:
+        float (n, d), from which intra-list diversity is computed; an item without one has zeros. None:
         diversity is not computed.
 
     Raises

@@ -71,7 +71,7 @@ class ListTruth:
         Raises
         ------
         ValueError
-            If a gain is not above 0, a pair repeats, or a day is no start day.
+            If a gain is not above 0, a pair repeats, or a day is not a start day.
         """
         _check_truth(truth, catalog)
         place = lists.get_indexer(pd.MultiIndex.from_frame(truth[LIST]))
@@ -129,7 +129,7 @@ def _check_truth(truth: pd.DataFrame, catalog: ItemCatalog) -> None:
     unknown = ~np.isin(days, catalog.starts)
     if unknown.any():
         starts = ", ".join(map(str, catalog.starts))
-        raise ValueError(f"truth of lists: day {days[unknown][0]} is no start day of the catalog (known: {starts})")
+        raise ValueError(f"truth of lists: day {days[unknown][0]} is not a start day of the catalog (known: {starts})")
 
 
 def _largest(place: NDArray[np.intp], gains: Values, lists: int, k: int) -> Values:

@@ -91,7 +91,7 @@ class ListEvaluation:
     Raises
     ------
     ValueError
-        If a gain is not above 0, a pair or a ranker repeats, or a day is no start day.
+        If a gain is not above 0, a pair or a ranker repeats, or a day is not a start day.
     """
 
     def __init__(

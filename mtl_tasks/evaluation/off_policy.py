@@ -1,4 +1,4 @@
-"""Off-policy estimates: what a model's choice among the shown items would have brought, from exposures at random."""
+"""Off-policy estimates: the reward of a model's choices among the shown items, from randomized exposures."""
 
 from __future__ import annotations
 

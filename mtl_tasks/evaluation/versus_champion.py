@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtl_tasks.evaluation.evaluate import FUSION, REPLICATES, ScoredRows
 from mtl_tasks.evaluation.gate import CHAMPION, Evidence
-from mtl_tasks.evaluation.lists import paired, value_column
+from mtl_tasks.evaluation.lists import value_column
 from mtl_tasks.metrics.bootstrap import UserBootstrap, measured
 from mtl_tasks.metrics.catalog import Prepared, improvement, metrics_of
 from mtl_tasks.metrics.lists import RELEVANCE
@@ -33,8 +33,8 @@ def compare_with_champion(evidence: Evidence) -> VersusChampion | None:
         if CHAMPION in rows.predictions:
             slices = {part: rows.where(mask) for part, mask in rows.slices.items()}
             tasks[name] = TaskVersusChampion(
-                metrics=_compare(rows, metrics, scenario.seed),
-                slices={part: _compare(some, metrics[:1], scenario.seed) for part, some in slices.items()},
+                metrics=compare_paired(rows, metrics, scenario.seed),
+                slices={part: compare_paired(some, metrics[:1], scenario.seed) for part, some in slices.items()},
             )
     return VersusChampion(
         run_key=champion.run_key,
@@ -45,7 +45,8 @@ def compare_with_champion(evidence: Evidence) -> VersusChampion | None:
     )
 
 
-def _compare(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str, PairedMetric]:
+def compare_paired(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str, PairedMetric]:
+    """Return metrics of the predictions ``fusion`` and ``champion``, with the paired difference."""
     if not len(rows.label):
         return {name: PairedMetric(candidate=None, champion=None, gain=UNKNOWN) for name in metrics}
     prepared = {
@@ -67,23 +68,14 @@ def _compare(rows: ScoredRows, metrics: tuple[str, ...], seed: int) -> dict[str,
 
 def _compare_lists(evidence: Evidence) -> dict[str, PairedMetric]:
     """Return the metrics of both runs' recommendations, where the champion's were made for a rule."""
-    values, gate, mine = evidence.list_values, evidence.gate, evidence.evaluation.ranking.published
+    values, mine = evidence.list_values, evidence.evaluation.ranking.published
     made = {}
     for metric in RELEVANCE:
-        names = [value_column(model, metric) for model in (mine, CHAMPION)]
-        if values is None or any(name not in values for name in names):
+        found = evidence.list_gain(metric, mine, CHAMPION)
+        if values is None or found is None:
             continue
-        gain, low, high = paired(
-            values,
-            metric,
-            mine,
-            CHAMPION,
-            confidence=gate.confidence,
-            replicates=gate.replicates,
-            seed=evidence.scenario.seed,
-        )
-        found = Measurement(value=gain, low=low, high=high, rows=len(values))
-        made[metric] = PairedMetric(candidate=_mean(values[names[0]]), champion=_mean(values[names[1]]), gain=found)
+        candidate, champion = (_mean(values[value_column(ranker, metric)]) for ranker in (mine, CHAMPION))
+        made[metric] = PairedMetric(candidate=candidate, champion=champion, gain=found)
     return made
 
 

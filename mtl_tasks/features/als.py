@@ -197,7 +197,10 @@ class ExplicitALS:
 
 @contextmanager
 def _solvable(solver: str) -> Iterator[None]:
-    """Name the setting that helps if a solver fails: `implicit` does on NaN and, like numpy, on a singular system."""
+    """Raise a solver's failure as an error that names the setting to change.
+
+    `implicit` fails on NaN, and both `implicit` and numpy fail on a singular system.
+    """
     from implicit.recommender_base import ModelFitError
 
     try:

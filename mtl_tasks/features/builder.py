@@ -313,7 +313,7 @@ def build_features(
 
 
 def _joined(made: dict[str, Any], given: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
-    """Add columns, of which the scenario names some, to those made so far."""
+    """Add columns to those made so far; refuse a name, chosen by the scenario, that is already taken."""
     for name in given:
         if name in made:
             raise ConfigError(

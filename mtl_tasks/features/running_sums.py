@@ -35,7 +35,8 @@ class KeySpace:
     """Codes of one or more axes combined into one key, such as (user, genre), for tables as small as possible.
 
     A space with one axis, or a small one, has a position for every key, found without a search. A large one has
-    positions only for the keys given to :meth:`learn`. One more position, ``len(self)``, is for unknown keys and empty.
+    positions only for the keys given to :meth:`learn`. One more position, ``len(self)``, is for unknown keys: it
+    stays empty.
 
     Parameters
     ----------
@@ -118,16 +119,16 @@ class SumsSnapshot:
 class RunningSums:
     """Counts and sums by key.
 
-    A query looks keys up, whatever the length of the log: at ten million events this takes a twentieth of the time of
-    searching tables of all (key, day).
+    A query is a lookup by key, whose cost does not depend on the length of the log. At ten million events it takes a
+    twentieth of the time of a search in a table of all (key, day).
 
     Parameters
     ----------
     space
         The positions of the keys.
     names
-        Values to sum, each rounded to a multiple of 2**-20. The magnitudes of one may add up to 4e12; more raises an
-        error, since it would overflow.
+        Values to sum, each rounded to a multiple of 2**-20. The absolute values of one may add up to 4e12. More is
+        an error, because it would overflow.
     windows
         Lengths in days for which :meth:`last` can be called.
     of
@@ -156,7 +157,7 @@ class RunningSums:
         Raises
         ------
         DataError
-            If a value is not finite, or the magnitudes of a value add up to too much.
+            If a value is not finite, or the absolute values of one name add up to too much.
         """
         given = values or {}
         self._refuse_too_large(given)
@@ -272,7 +273,7 @@ class _Part:
 
     @classmethod
     def of(cls, day: int, positions: Positions, values: dict[str, Whole], size: int) -> _Part:
-        """Sum by key at once if there are few keys: cheaper to keep, and to add to several totals."""
+        """Sum by key first if there are few keys, which is cheaper to keep and to add to several totals."""
         if size > len(positions):
             return cls(day, positions, np.ones(len(positions), dtype=np.int64), values)
         count = np.bincount(positions, minlength=size)

@@ -101,7 +101,7 @@ IMPRESSIONS: Final = (
         1,
         "impressions",
         share=True,
-        explanation="NDCG of the order of what one user was shown on one day",
+        explanation="NDCG of the items that a user was shown on one day, in the model's order",
     ),
     Metric(
         "snips",
@@ -110,6 +110,6 @@ IMPRESSIONS: Final = (
         1,
         "impressions",
         gain_unit=True,
-        explanation="Estimated mean label of the model's first choices, from exposures at random",
+        explanation="Estimated mean label of the model's top choices, from randomized exposures",
     ),
 )

@@ -11,31 +11,6 @@ from mtl_tasks.metrics.metric import Metric
 from mtl_tasks.metrics.ranking import Values
 
 
-def list_metrics(hits: NDArray[np.bool_], truth: NDArray[np.int64]) -> dict[str, Values]:
-    """Return NDCG, recall and average precision of each user's list, float64 (users,) each.
-
-    Parameters
-    ----------
-    hits
-        (users, k): whether the item at each rank is a positive.
-    truth
-        (users,): number of positive items of each user, at least 1, whether or not the list could contain them.
-
-    Notes
-    -----
-    The ideal list and the average precision are cut at ``min(k, truth)``.
-    """
-    k = hits.shape[1]
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discount)[np.minimum(truth, k) - 1]
-    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    return {
-        "ndcg": hits @ discount / ideal,
-        "recall": hits.sum(axis=1) / truth,
-        "map": (precision * hits).sum(axis=1) / np.minimum(truth, k),
-    }
-
-
 def graded_list_metrics(gains: Values, ideal: Values, truth: NDArray[np.int64]) -> dict[str, Values]:
     """Return the relevance metrics of each list, float64 (lists,) each; a position without an item is no hit.
 
@@ -51,8 +26,8 @@ def graded_list_metrics(gains: Values, ideal: Values, truth: NDArray[np.int64]) 
     Notes
     -----
     NDCG divides the discounted gains, which are linear, by those of the ideal list, so that the ideal is the best that
-    the truth allows and not the best that the candidates allow. The other metrics read a gain above 0 as a hit. For
-    gains of 0 and 1 NDCG, recall and MAP are those of :func:`list_metrics`.
+    the truth allows and not the best that the candidates allow. The other metrics read a gain above 0 as a hit. Average
+    precision is cut at ``min(k, truth)``.
     """
     k = gains.shape[1]
     ranks = np.arange(1, k + 1)
@@ -120,9 +95,7 @@ LISTS: Final = (
         share=True,
         explanation="Share of the catalog's items that are in any list",
     ),
-    Metric(
-        "mrr", "MRR", "0 to 1", 1, "lists", share=True, explanation="Mean of one over the rank of the first taken item"
-    ),
+    Metric("mrr", "MRR", "0 to 1", 1, "lists", share=True, explanation="Mean of 1 / rank of the first taken item"),
     Metric(
         "hit_rate",
         "Hit rate",
@@ -149,7 +122,7 @@ LISTS: Final = (
         "lists",
         gain_unit=True,
         digits=2,
-        explanation="Mean of minus the binary logarithm of an item's share of all interactions: rare items count more",
+        explanation="Mean of −log2 of the items' share of all interactions (self-information): rare items count more",
     ),
     Metric(
         "diversity",
@@ -157,7 +130,7 @@ LISTS: Final = (
         "1 − cosine",
         1,
         "lists",
-        explanation="Mean of one less the cosine of the factors of two items of a list",
+        explanation="Mean of 1 − cosine over the pairs of a list's items, from their factors",
     ),
     Metric(
         "popularity_bias",
@@ -175,7 +148,7 @@ LISTS: Final = (
         -1,
         "lists",
         share=True,
-        explanation="Inequality of how often items are listed: 0 if equally often, 1 if one item is all",
+        explanation="Inequality of the items' exposure: 0 if all are listed equally often, 1 if only one is listed",
     ),
 )
 PER_USER: Final = ("ndcg", "recall", "map")  # metrics of one user's list; coverage is of all lists

@@ -55,7 +55,7 @@ REGRESSION: Final = (
         gain_unit=True,
         loss=squared_error,
         root=True,
-        explanation="Root of the mean squared error: large errors count more than small ones",
+        explanation="Root mean squared error: large errors count more than small ones",
     ),
     Metric(
         "mae",
@@ -97,7 +97,7 @@ BINARY: Final = (
         "binary",
         gain_unit=True,
         loss=log_loss,
-        explanation="Mean of minus the logarithm of the probability that was given to the label",
+        explanation="Mean negative logarithm of the probability predicted for the label",
     ),
     Metric(
         "calibration_error",

@@ -56,7 +56,7 @@ class FitContext:
     Attributes
     ----------
     tune
-        Rows to choose rounds and the like on; None: those of ``chosen`` are reused.
+        Rows on which settings such as the number of rounds are chosen; None: those of ``chosen`` are reused.
     earlier
         The member to warm-start from, if any.
     """
@@ -313,7 +313,7 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
         raise ArtifactError(f"{where}: not JSON ({error}); run again with --force") from error
     for key in FACTS:
         if key not in facts:
-            raise ArtifactError(f"{where}: has no {key!r}, another version wrote it; run again with --force")
+            raise ArtifactError(f"{where}: has no {key!r}, a different version wrote it; run again with --force")
     return facts
 
 

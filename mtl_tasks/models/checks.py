@@ -37,7 +37,7 @@ def check_labels(train: Table, tune: Table, scenario: Scenario) -> None:
 
 
 def check_taken_labels(table: Table, window: str | None, every: int, member: str, scenario: Scenario) -> None:
-    """Raise on the first task that has nothing to learn from in every so-many-th row; None is the window of a refit.
+    """Raise on the first task that has nothing to learn from in every k-th row; a window of None is that of a refit.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_taken_labels(table: Table, window: str | None, every: int, member: str
     """
     for name, task in scenario.tasks.items():
         label = table.labels[name][::every]
-        where = f"every {every}th row of {_where(window or 'refit', len(table))}, as memory is bounded"
+        where = f"one row in {every} of {_where(window or 'refit', len(table))}, which bounds memory"
         remedy = f"leave {member!r} out of `members` in {scenario.file}, or use fewer features"
         _check_labels(name, task.kind, label[~np.isnan(label)].astype(np.float64), where, remedy)
 
@@ -104,5 +104,5 @@ def _check_weights(task: str, rows: TaskRows, where: str, file: str) -> None:
     if len(wrong):
         raise DataError(
             f"{task}: {len(wrong):,} of {len(rows.weight):,} sample weights in {where} are not positive and finite "
-            f"(first: {rows.weight[wrong[0]]:g}): fix what tasks.{task} in {file} makes them from"
+            f"(first: {rows.weight[wrong[0]]:g}): correct the settings of tasks.{task} in {file} that they follow from"
         )

@@ -58,14 +58,14 @@ class FeatureEncoder:
         """Learn quantiles and categories from evenly spaced rows."""
         parts = list(_parts(table, math.ceil(len(table) / SAMPLE)))
         types = parts[0].dtypes
-        kinds = sorted(str(name) for name, dtype in types.items() if isinstance(dtype, pd.CategoricalDtype))
-        numbers = [str(name) for name in types.index if name not in kinds]
+        categorical = sorted(str(name) for name, dtype in types.items() if isinstance(dtype, pd.CategoricalDtype))
+        numbers = [str(name) for name in types.index if name not in categorical]
         sample = pd.concat([part[numbers] for part in parts], ignore_index=True)
-        coded = union_categories([part[kinds] for part in parts])
+        coded = union_categories([part[categorical] for part in parts])
         return cls(
             {name: _quantiles(sample[name].to_numpy(dtype=np.float64)) for name in numbers},
             _flags(sample, numbers),
-            {str(name): _frequent_levels(coded[name]) for name in kinds},
+            {str(name): _frequent_levels(coded[name]) for name in categorical},
         )
 
     @property

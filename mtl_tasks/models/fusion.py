@@ -41,7 +41,7 @@ def fit_fusion(
     kind
         ``regression`` or ``binary``.
     requested
-        A method, or ``auto``: weights shrunk towards equal weights of the members that are not significantly worse
+        A method, or ``auto``: weights shrunk toward equal weights of the members that are not significantly worse
         than the best one, as far as the loss allows.
 
     Raises

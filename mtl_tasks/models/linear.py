@@ -89,7 +89,7 @@ class LinearMember(Member):
         tune_matrix, tune_every = _encoded(encoder, tune, "tune", scenario)
         choices, found = {}, {}
         for task, settings in sorted(scenario.tasks.items()):  # as the file has them
-            rows, held = _rows(train, task, every), _rows(tune, task, tune_every)
+            rows, held = train.rows(task, every), tune.rows(task, tune_every)
             inputs, outputs = (
                 part[span(own.positions, len(part))] for part, own in ((matrix, rows), (tune_matrix, held))
             )
@@ -102,7 +102,7 @@ class LinearMember(Member):
         matrix, every = _encoded(encoder, table, None, self.scenario)
         found = {}
         for task, chosen in self._tasks.items():
-            rows = _rows(table, task, every)
+            rows = table.rows(task, every)
             inputs = matrix[span(rows.positions, len(matrix))]
             found[task] = next(_path(self.scenario.tasks[task].kind, inputs, rows, [chosen.penalty]))
         return type(self)(self.scenario, encoder, self._tasks, _joined(found, matrix), every)
@@ -196,11 +196,6 @@ def _encoded(encoder: FeatureEncoder, table: Table, window: str | None, scenario
             check_features(part, window, scenario.file)
         matrix[position] = encoder.one_hot(part)
     return matrix, every
-
-
-def _rows(table: Table, task: str, every: int) -> TaskRows:
-    weight = table.weights.get(task)
-    return TaskRows.of(table.labels[task][::every], None if weight is None else weight[::every])
 
 
 def _choose(kind: str, train: tuple[Matrix, TaskRows], tune: tuple[Matrix, TaskRows]) -> tuple[LinearTask, _Found]:

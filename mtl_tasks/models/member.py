@@ -64,9 +64,10 @@ class Table:
         """(n, columns): float32 or pandas ``category``; stored features are read on each access."""
         return self.source if isinstance(self.source, pd.DataFrame) else self.source.read()
 
-    def rows(self, task: str) -> TaskRows:
-        """Return the labeled rows of a task."""
-        return TaskRows.of(self.labels[task], self.weights.get(task))
+    def rows(self, task: str, every: int = 1) -> TaskRows:
+        """Return the labeled rows of a task, among every k-th row."""
+        weight = self.weights.get(task)
+        return TaskRows.of(self.labels[task][::every], None if weight is None else weight[::every])
 
     def where(self, rows: slice) -> Table:
         """Select rows, without copying."""
@@ -108,7 +109,7 @@ class Member(ABC):
         Raises
         ------
         ConfigError
-            If the device is not there.
+            If the device is not available.
         """
         return requested
 

@@ -1,4 +1,4 @@
-"""Weights of a linear pool of members: eligibility, simplex weights, and their shrinkage towards equal weights."""
+"""Weights of a linear pool of members: eligibility, simplex weights, and their shrinkage toward equal weights."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def simplex_weights(rows: PoolRows) -> Values:
 
 
 def shrunken_weights(rows: PoolRows, shrinkage: float) -> Values:
-    """Return simplex weights moved towards equal weights of the eligible members, float64 (members,).
+    """Return simplex weights moved toward equal weights of the eligible members, float64 (members,).
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ def _check_settings(theirs: Scenario, ours: Scenario, where: str) -> None:
     if seeds != ours.boosting.seeds:
         raise ConfigError(
             f"boosting.warm_start: {where} has boosting.seeds {seeds}, and this scenario {ours.boosting.seeds}: "
-            "set boosting.seeds alike, or boosting.warm_start to 'none'"
+            "set both to the same number, or boosting.warm_start to 'none'"
         )
 
 
@@ -202,7 +202,7 @@ def _check_features(member: BoostedMember, columns: list[str], where: str) -> No
     lacking, further = [name for name in names if name not in columns], [name for name in columns if name not in names]
     if lacking or further:
         raise ConfigError(
-            f"boosting.warm_start: the trees of {where} know other features: {len(lacking)} that are not here "
-            f"({', '.join(lacking[:3]) or 'none'}), {len(further)} of here that they do not know "
+            f"boosting.warm_start: the trees of {where} learned from different features: {len(lacking)} that this run "
+            f"lacks ({', '.join(lacking[:3]) or 'none'}), and this run has {len(further)} more "
             f"({', '.join(further[:3]) or 'none'}): set boosting.warm_start to 'none'"
         )

@@ -140,6 +140,9 @@ def inspect(
         day = found.as_of if as_of is None else f"{as_of:%Y-%m-%d}"
         with found.caught():
             found.problems.extend(find_obstacles(scenario, day, store, devices=True))
+    if scenario.notify is not None:
+        with found.caught():
+            scenario.notify.check_installed(scenario.file)
     return found
 
 

@@ -141,7 +141,7 @@ def _refuse_other_times(log: Log, time: Column) -> Column:
 
 def _left(log: Log) -> list[str]:
     left = [column.name for column in log.left]
-    return [f"  # columns without a purpose: {', '.join(left)}"] if left else []
+    return [f"  # unused columns: {', '.join(left)}"] if left else []
 
 
 def _chosen(log: Log, name: str | None, role: str) -> Guess | None:

@@ -66,7 +66,10 @@ def _attributes(columns: list[Column]) -> list[str]:
     vectors = [c for c in columns if _holds_vectors(c)]
     several = [c for c in columns if separators[c.name] == separator or (_is_list(c) and c not in vectors)]
     kinds = {
-        "numeric": ([c for c in columns if c.kind in _NUMBERED and c not in totals], "numbers; take away what are ids"),
+        "numeric": (
+            [c for c in columns if c.kind in _NUMBERED and c not in totals],
+            "numbers; remove those that are ids",
+        ),
         "categorical": (
             [c for c in columns if c.kind == "text" and c not in [*several, *prose] and c.found.distinct <= _WORDS],
             f"texts with at most {_WORDS} values",

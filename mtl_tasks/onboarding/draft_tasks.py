@@ -83,7 +83,7 @@ def label_lines(log: Log) -> list[str]:
     if all(column.kind != "flag" for column in labels):
         why = "no column says yes or no" if labels else "no column looks like a label"
         lines += [
-            f"  {_TAKEN}: # guess: {why}, so every row is a positive, which lists are made by; negatives are drawn",
+            f"  {_TAKEN}: # guess: {why}, so every row is a positive for recommendations; negatives are drawn",
             "    kind: binary",
             "    negatives: {how: sampled}",
         ]

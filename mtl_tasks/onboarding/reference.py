@@ -21,8 +21,8 @@ _INTRODUCTION: Final = """\
 
 Every key of a scenario file, `include/scenarios/<name>.yaml`. [The guide](scenario-guide.md) explains how the keys work
 together, and [movies.yaml](../scenarios/movies.yaml) is a complete example. `<name>` stands for a name that you choose,
-`[]` for an entry of a list. An unknown key is refused by name. A *name* is a small letter, then up to 39 small letters,
-digits or underscores. A text has 1 to 1,000 characters on one line unless the limits say otherwise.
+`[]` for an entry of a list. An unknown key is refused by name. A *name* is a lowercase letter, then up to 39
+lowercase letters, digits or underscores. A text has 1 to 1,000 characters on one line unless the limits say otherwise.
 """
 _LINE: Final = {"minLength": 1, "maxLength": 1000}
 
@@ -166,7 +166,7 @@ def _own_limits(schema: Schema) -> Iterator[str]:
 
 
 def _sizes(schema: Schema) -> Iterator[str]:
-    """Limits of texts, lists and mappings; those of any line of text are said once, above the tables."""
+    """Limits of texts, lists and mappings; those that every line of text has are stated once, above the tables."""
     for unit, least, most in (
         ("characters", "minLength", "maxLength"),
         ("entries", "minItems", "maxItems"),

@@ -13,11 +13,14 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.evaluation.drift import compare_records, incomparable, read_record
 from mtl_tasks.pipeline.changes import flattened, library_versions, log_facts, settings_of
 from mtl_tasks.pipeline.past_runs import PastRun
+from mtl_tasks.pipeline.shared_rows import SharedRows, pair_runs
+from mtl_tasks.pipeline.stages.judge import CURVES
 from mtl_tasks.report.labels import in_order, list_title, metric
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.curves import Curves, DailyMetric, TaskCurves
 from mtl_tasks.store.documents.drift import DriftReport
-from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.evaluation import CalibrationPoint, Evaluation
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 
@@ -26,6 +29,7 @@ FLOOR: Final = "popularity"
 D = TypeVar("D", bound=StoredDocument)
 Key = TypeVar("Key", bound=Hashable)
 FUSION: Final = "fusion"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ class Comparison:
         A sentence on the test windows, and on whether the figures are paired.
     origins
         Code, libraries and data that differ.
+    shared
+        Each further run on the test rows that it shares with the first; only for runs whose test windows overlap.
+    calibration
+        Binary task to the calibration of each run's fusion; empty where a run has none.
+    by_day
+        Task to the primary metric of each run's models by day of its own test window; None where a run has none.
     drift
         Drift of each further run's test rows from the first's.
     problems
@@ -96,6 +106,9 @@ class Comparison:
     lists: list[MetricRow]
     slices: list[MetricRow]
     paired: list[PairedRule]
+    shared: list[SharedRows]
+    calibration: dict[str, list[tuple[CalibrationPoint, ...]]]
+    by_day: dict[str, list[DailyMetric | None]]
     overlap: str
     settings: list[Difference]
     origins: list[Difference]
@@ -112,6 +125,13 @@ class Comparison:
                 {"run": pair.run.entry.run_key, "champion": pair.champion.entry.run_key, **pair.rule.to_json()}
                 for pair in self.paired
             ],
+            "shared_rows": [pair.to_json() for pair in self.shared],
+            "calibration": {
+                task: [[point.to_json() for point in run] for run in runs] for task, runs in self.calibration.items()
+            },
+            "by_day": {
+                task: [None if run is None else run.to_json() for run in runs] for task, runs in self.by_day.items()
+            },
             "overlap": self.overlap,
             "problems": self.problems,
         }
@@ -121,7 +141,7 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
     """Compare runs of one scenario.
 
     Each run was measured on its own test rows, so the interval of a difference is that of two independent values: it is
-    too wide if the rows are the same.
+    too wide if the rows are the same. On the rows that two runs share, the difference is paired.
 
     Raises
     ------
@@ -133,7 +153,13 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
     problems: list[str] = []
     evaluations = [_evidence(store, run, "evaluate", "evaluation", Evaluation, problems) for run in runs]
     verdicts = [_evidence(store, run, "gate", "verdict", Verdict, problems) for run in runs]
-    paired = list(_paired(runs, verdicts))
+    curves = [_curves(store, run) for run in runs]
+    paired, windows = list(_paired(runs, verdicts)), [_test_window(store, run) for run in runs]
+    shared = [
+        pair_runs(store, runs[0].entry, run.entry)
+        for run, window in zip(runs[1:], windows[1:], strict=True)
+        if _overlapping(windows[0], window)
+    ]
     return Comparison(
         runs=tuple(runs),
         metrics=_rows([{(task, ""): found for task, found in run.metrics.items()} for run in runs]),
@@ -141,7 +167,10 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
         lists=_rows([_lists(found) for found in evaluations], only_primary=True),
         slices=_rows([_slices(found) for found in evaluations], only_primary=True),
         paired=paired,
-        overlap=_overlap(store, runs, paired),
+        shared=shared,
+        calibration=_by_task([{} if found is None else found.calibration for found in evaluations], ()),
+        by_day=_by_task([{task: one.by_day for task, one in found.items()} for found in curves], None),
+        overlap=_overlap(windows, paired, shared),
         settings=_different([settings_of(run.entry) for run in runs]),
         origins=_different([_origin(store, run) for run in runs]),
         drift=[_drift(store, runs[0], run) for run in runs[1:]],
@@ -220,23 +249,51 @@ def _paired(runs: Sequence[PastRun], verdicts: Sequence[Verdict | None]) -> Iter
             yield from (PairedRule(run, champion, rule) for rule in verdict.rules if rule.kind == "relative")
 
 
-def _overlap(store: Store, runs: Sequence[PastRun], paired: Sequence[PairedRule]) -> str:
-    windows = [_test_window(store, run) for run in runs]
-    if None in windows:
-        return "The test window of at least one run is not in the store any more: the figures are not paired."
-    known = sorted(window for window in windows if window is not None)
-    if len(set(known)) == 1:
-        days = f"The runs have the same test window, {known[0][0]} to {known[0][1]}."
-    elif any(later[0] <= earlier[1] for earlier, later in pairwise(known)):
-        days = "The test windows overlap."
-    else:
-        days = "The test windows do not overlap."
+Window = tuple[str, str]
+
+
+def _overlapping(first: Window | None, second: Window | None) -> bool:
+    return first is not None and second is not None and first[0] <= second[1] and second[0] <= first[1]
+
+
+def _overlap(windows: Sequence[Window | None], paired: Sequence[PairedRule], shared: Sequence[SharedRows]) -> str:
+    """Return how the test windows lie, and which differences are paired."""
+    days = _position(windows)
+    below = []
+    if any(pair.problem is None for pair in shared):
+        below.append("those on the rows that a run shares with the first")
     if paired:
-        return f"{days} Differences on the same rows, which a gate has measured, are below; all others are not paired."
+        below.append("those that a gate has measured on the same rows")
+    if below:
+        return f"{days} Paired differences are below: {' and '.join(below)}. All others are not paired."
     return f"{days} The figures are not paired: each run was measured on its own rows."
 
 
-def _test_window(store: Store, run: PastRun) -> tuple[str, str] | None:
+def _position(windows: Sequence[Window | None]) -> str:
+    known = sorted(window for window in windows if window is not None)
+    if len(known) < len(windows):
+        return "The test window of at least one run is not in the store any more."
+    if len(set(known)) == 1:
+        return f"The runs have the same test window, {known[0][0]} to {known[0][1]}."
+    overlap = any(_overlapping(*pair) for pair in pairwise(known))
+    return "The test windows overlap." if overlap else "The test windows do not overlap."
+
+
+def _curves(store: Store, run: PastRun) -> dict[str, TaskCurves]:
+    """Return a run's curves by task; empty for a run from before they were kept."""
+    try:
+        artifact = store.open(run.entry.refs["evaluate"])
+    except (ArtifactError, KeyError):  # named among the problems already
+        return {}
+    return read_document(artifact, CURVES, Curves).tasks if f"{CURVES}.json" in artifact.names else {}
+
+
+def _by_task(found: Sequence[Mapping[str, T]], nothing: T) -> dict[str, list[T]]:
+    """Return what each run has of every task; ``nothing`` where it has none."""
+    return {task: [one.get(task, nothing) for one in found] for task in _united(found)}
+
+
+def _test_window(store: Store, run: PastRun) -> Window | None:
     try:
         window = store.open(run.entry.refs["split"]).summary["windows"]["test"]
         return str(window["first"]), str(window["last"])

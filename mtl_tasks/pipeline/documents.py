@@ -165,7 +165,7 @@ class RecommendSpec(Document):
 
 
 class ChampionEvent(Document):
-    """The event that a run is today's champion.
+    """The event sent when a run becomes today's champion.
 
     Attributes
     ----------

@@ -8,12 +8,12 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.stages import stage_position
 from mtl_tasks.pipeline.past_documents import find_lists
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.data import ShardedUsage
 from mtl_tasks.store.registry import RunRecord
 from mtl_tasks.store.run_costs import newest_runs, stage_usages, usage_of
-from mtl_tasks.store.stages import stage_position
 
 MEASURED: Final = "measured"
 _SAME: Final = 0.05  # relative difference of rows below which a run counts as one of the same size

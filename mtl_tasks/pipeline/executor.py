@@ -31,6 +31,7 @@ from mtl_tasks.core.arrays import id_hashes
 from mtl_tasks.core.errors import ClusterError, ConfigError, answering
 from mtl_tasks.core.extras import require_package
 from mtl_tasks.core.process import settle_threads
+from mtl_tasks.core.stages import SHARD, SHARD_INPUT
 from mtl_tasks.pipeline.documents import RunSpec
 from mtl_tasks.pipeline.engine import (
     Inputs,
@@ -43,7 +44,6 @@ from mtl_tasks.pipeline.engine import (
 )
 from mtl_tasks.store.artifacts import Artifact, Payload, Ref, to_json
 from mtl_tasks.store.sealing import key_from
-from mtl_tasks.store.stages import SHARD, SHARD_INPUT
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -257,7 +257,7 @@ class OnDask:
             differing = [name for name, version in own.items() if theirs.get(name) != version]
             if differing:
                 raise ClusterError(
-                    f"worker {address} has another version of {', '.join(differing)}: install the same release and "
+                    f"worker {address} has a different version of {', '.join(differing)}: install the same release and "
                     "the same requirements on every worker, then start it again"
                 )
         for address, value in self._client.run(os.environ.get, _TRIM).items():

@@ -15,6 +15,7 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.documents import Document
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import is_scoring
 from mtl_tasks.core.top_lists import SCORE, UTILITY
 from mtl_tasks.features.builder import FeatureMaker, Tables
 from mtl_tasks.features.interactions import IndexedRows, encode, with_context
@@ -27,13 +28,12 @@ from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
-from mtl_tasks.report.order import order_sentence
+from mtl_tasks.report.order import lift_sentence, order_sentence
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import LISTED
 from mtl_tasks.store.documents.explanation import PairExplanation, RunExplanation
 from mtl_tasks.store.registry import RunRecord
-from mtl_tasks.store.stages import is_scoring
 
 SHOWN_HISTORY: Final = 20
 _FIGURES: Final = [SCORE, UTILITY]
@@ -73,12 +73,15 @@ class Offer(PairExplanation):
         What the list is ordered by, unless rules change the order; None if it could not be computed.
     utility
         The value of the scenario's formula; None if it is not finite.
+    why
+        What lifts it above the user's mean candidate, the largest part first; None if the order is by no sum.
     """
 
     rank: int
     popular_7d: int
     score: float | None
     utility: float | None
+    why: str | None
 
 
 class PlacedPair(PairExplanation):
@@ -245,6 +248,7 @@ class PreparedRun:
             return
         popular = self._ranking.popular(items)
         scores, utilities = (_finite(offered[name]) for name in _FIGURES)
+        parts = self._ranking.of_user(self._code(person)).parts
         for rank, explanation in enumerate(self._explain((person, items), top)):
             yield Offer(
                 **dict(iter(explanation)),
@@ -252,6 +256,7 @@ class PreparedRun:
                 popular_7d=popular[rank],
                 score=scores[rank],
                 utility=utilities[rank],
+                why=_why(parts, items[rank]),
             )
 
     def explore_pair(self, user: str, item: str, lists: Artifact | None, top: int) -> PlacedPair:
@@ -326,6 +331,12 @@ def _offered(lists: Artifact, person: int | str) -> pd.DataFrame:
         filters=[(columns.USER, "==", person)],
     )
     return listed.sort_values(columns.RANK, ignore_index=True)
+
+
+def _why(parts: pd.DataFrame, item: int | str) -> str | None:
+    """Return the sentence of an item's score; one that is not among today's candidates has none."""
+    found = parts[parts.index == item]
+    return lift_sentence({str(name): float(value) for name, value in found.iloc[0].items()}) if len(found) else None
 
 
 def _finite(values: pd.Series[Any]) -> list[float | None]:

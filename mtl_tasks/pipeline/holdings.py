@@ -21,13 +21,13 @@ from upath import UPath
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError, StoreError
+from mtl_tasks.core.stages import SHARD, SHARD_INPUT
 from mtl_tasks.pipeline.days.blocks import days_named
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import listed_days
 from mtl_tasks.store.pruning import artifact_folders, day_folders
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.safe_files import FILE_BYTES, read_file
-from mtl_tasks.store.stages import SHARD, SHARD_INPUT
 
 Kind = Literal["lists", "pages", "tables", "days", "snapshots", "log"]
 KINDS: Final[tuple[Kind, ...]] = ("lists", "pages", "tables", "days", "snapshots", "log")  # the order of erasing
@@ -74,7 +74,7 @@ class Person:
         return re.search(rf"(?<!\w){re.escape(self.id)}(?!\w)", text) is not None
 
     def shown_on(self, page: str) -> bool:
-        """Whether a page shows the id; an integer only in the cell of a user, as counts are integers too."""
+        """Whether a page shows the id; an integer counts only in a user's cell, because counts are integers too."""
         if self.number is None:
             return str(escape(self.id)) in page
         return re.search(rf'class="person"[^>]*>{self.number}<', page) is not None

@@ -152,7 +152,7 @@ def build_document(
 
 
 def _kept(artifact: Artifact, name: str, kind: type[D]) -> D | None:
-    """Return a document that earlier releases did not make, or that holds nothing."""
+    """Return a document; None if it is empty, or missing because an earlier release made the artifact."""
     if f"{name}.json" not in artifact.names or artifact.json(name) is None:
         return None
     return read_document(artifact, name, kind)

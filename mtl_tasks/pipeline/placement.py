@@ -1,4 +1,4 @@
-"""The rank of an item among a user's candidates, or the reason why it is none."""
+"""The rank of an item among a user's candidates, or the reason why it is not one of them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,21 @@ class Placement(Document):
 
 @dataclass(frozen=True)
 class UserCandidates:
-    """The candidates of a user in their order, best first: item, rank, score and, if it was needed, utility."""
+    """The candidates of a user.
+
+    Attributes
+    ----------
+    ranked
+        In their order, best first: item, rank, score and, if it was needed, utility.
+    parts
+        What each score adds to a candidate's score beyond what it adds to the mean candidate's, by name, with the
+        candidates' items as index; no column for a score that is no sum.
+    taken
+        Codes of the items that the user has taken.
+    """
 
     ranked: pd.DataFrame
+    parts: pd.DataFrame
     taken: NDArray[np.int64]
 
     def find(self, item: int | str) -> pd.Series[Any] | None:
@@ -86,7 +98,7 @@ class CandidateRanking:
 
     @cached_property
     def _candidates(self) -> Candidates:
-        """The sources of candidates; common to all users, and needed only for a question about one."""
+        """The candidate sources of all users, built when the first question about a user is asked."""
         return Candidates(self._maker, self._day, self._scorer.scenario, self._scorer.towers)
 
     @cached_property
@@ -114,7 +126,10 @@ class CandidateRanking:
         if self._scorer.ranker.needs_predictions:
             ranking = self._scorer.with_utilities(ranking)
         made = ranking.scored.assign(**{SCORE: self._scorer.ranker.scores(ranking)})
-        return UserCandidates(top_lists(made, SCORE, max(len(made), 1)), self._taken[code].indices)
+        parts = pd.DataFrame(self._scorer.ranker.parts(ranking), index=pd.Index(made[columns.ITEM]))
+        return UserCandidates(
+            top_lists(made, SCORE, max(len(made), 1)), parts - parts.mean(), self._taken[code].indices
+        )
 
     def place(self, user: UserCandidates, item: int | str, listed: Sequence[int | str]) -> Placement:
         """Return where an item stands.

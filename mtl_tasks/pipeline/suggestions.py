@@ -40,7 +40,7 @@ class Suggestions:
     items: tuple[_Entry, ...]
 
     def starting_with(self, kind: Kind, prefix: str) -> list[Suggestion]:
-        """Return the first entries whose id or title begins with a text, in any case."""
+        """Return the first entries whose id or title begins with a text, ignoring upper and lower case."""
         entries, wanted = self.users if kind == "user" else self.items, prefix.casefold()
         first = bisect_left(entries, (wanted,))
         found = (entry for entry in islice(entries, first, first + 2 * MOST) if entry.folded.startswith(wanted))

@@ -118,7 +118,7 @@ def resolve_as_of(
 
 
 def member_stages(run_spec: RunSpec, *, accelerated: bool) -> list[str]:
-    """Return the run's stages that fit a member on a GPU, or those that do not, in the order they are built."""
+    """Return the run's stages that fit a member on a GPU, or those that do not, in the order of the graph."""
     scenario = run_spec.open().scenario
     return [f"member:{kind}" for kind in scenario.members if (scenario.device_of(kind) in ACCELERATED) == accelerated]
 

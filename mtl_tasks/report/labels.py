@@ -172,17 +172,35 @@ def with_minus(text: str) -> str:
     return re.sub(r"(?<![\w.-])-(?=\.?\d)", "−", text)
 
 
+def reason_text(text: str) -> str:
+    """Return a reason for reading: mathematical signs, and times without seconds.
+
+    >>> reason_text("retired by ada at 2013-05-09T08:00:00+00:00: rmse <= -0.5")
+    'retired by ada at 2013-05-09 08:00 UTC: rmse ≤ −0.5'
+    """
+    timed = re.sub(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d(\.\d+)?)?\+00:00", r"\1 \2 UTC", text)
+    return with_minus(timed).replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
+
+
 def setting(value: Any) -> str:
     """Format a setting's value as a scenario file would have it.
 
     >>> setting(["popularity", "als"]), setting(True), setting(None), setting(0.5)
     ('popularity, als', 'true', '–', '0.5')
+    >>> setting([{"task": "rating", "metric": "rmse", "min": None, "max": 3.0}])
+    'task rating, metric rmse, max 3.0'
     """
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        return "; ".join(_fields(part) for part in value)
     if isinstance(value, list) and not any(isinstance(part, dict | list) for part in value):
         return ", ".join(setting(part) for part in value)
     if value is None:
         return "–"
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _fields(document: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {setting(value)}" for name, value in document.items() if value is not None)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

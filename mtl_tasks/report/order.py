@@ -15,7 +15,7 @@ _SUM: Final = "a weighted sum that was fitted to lists of earlier days"
 _SENTENCES: Final = {
     "popularity": f"an item's positive interactions in the last seven days; {_UNUSED}",
     "popularity_1d": f"an item's positive interactions on the last day; {_UNUSED}",
-    "als": f"the ALS score, the product of the user's and the item's taste factors; {_UNUSED}",
+    "als": f"the ALS score, the product of the user's and the item's preference factors; {_UNUSED}",
     "rrf": f"the sum of 1 / ({RRF_OFFSET} + rank) over an item's ranks by last week's positive interactions and by the "
     f"ALS score; {_UNUSED}",
     "softmax": f"{_SUM}; its weights are not known",
@@ -43,6 +43,27 @@ def order_sentence(scenario: Scenario, ranker: str, weights: Mapping[str, float]
     """
     rules = " The rules of recommend.reranking then change the order." if scenario.recommend.reranking.active else ""
     return f"Ordered by {_score(scenario, ranker, weights)}.{rules}"
+
+
+def lift_sentence(parts: Mapping[str, float]) -> str | None:
+    """Return by how much a candidate's score is above the mean candidate's, and what makes the difference.
+
+    Parameters
+    ----------
+    parts
+        Score to what it adds to the difference; empty for an order that is by no sum.
+
+    >>> lift_sentence({"log popular_1d": 1.25, "als": -0.5, "rating": 0.001})
+    '+0.75 against the mean candidate: +1.25 from the positive interactions on the last day, −0.50 from the ALS score'
+    """
+    largest = sorted(parts.items(), key=lambda part: -abs(part[1]))
+    words = [f"{signed(amount, 2)} from {_plain_title(name)}" for name, amount in largest if round(amount, 2)]
+    total = signed(sum(parts.values()), 2)
+    return f"{total} against the mean candidate: {', '.join(words)}" if words else None
+
+
+def _plain_title(name: str) -> str:
+    return f"the {_title(name).removeprefix('log of the ')}"
 
 
 def order_of(document: RunDocument) -> str:

@@ -37,9 +37,9 @@ class RuleRow:
 
     @property
     def sentence(self) -> str:
-        """The result in words, without what the mark beside it and the note below say."""
+        """The result in words, without its outcome and direction, which the page shows beside it."""
         reason = self.result.reason.replace(": holds, ", ": ", 1).replace(": fails, ", ": ", 1)
-        return labels.with_minus(reason.removesuffix(_DIRECTION)).replace(" <= ", " ≤ ").replace(" >= ", " ≥ ")
+        return labels.reason_text(reason.removesuffix(_DIRECTION))
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@
   };
 
   // Only what scrolls needs a stop of the Tab key.
-  const scrollers = [...document.querySelectorAll("main .scroll, main figure, main pre, .toc")];
-  const markScrollers = () => scrollers.forEach((part) => { if (part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1) part.tabIndex = 0; else part.removeAttribute("tabindex"); });
+  const markScrollers = () => document.querySelectorAll("main .scroll, main figure, main pre, .toc").forEach((part) => { if (part.scrollWidth > part.clientWidth + 1 || part.scrollHeight > part.clientHeight + 1) part.tabIndex = 0; else part.removeAttribute("tabindex"); });
 
   const follow = () => {
     const links = new Map([...document.querySelectorAll(".toc a")].map((link) => [link.hash.slice(1), link]));
@@ -112,12 +111,38 @@
     mark();
   };
 
-  document.querySelectorAll("main table").forEach((table) => { if (sortable(table)) makeSortable(table); });
-  document.querySelectorAll("main .scroll").forEach((region) => { if (region.querySelector("table:not(.compact)")) addDownloads(region); });
+  const enhance = (root) => {
+    root.querySelectorAll("table").forEach((table) => { if (sortable(table)) makeSortable(table); });
+    root.querySelectorAll(".scroll").forEach((region) => { if (region.querySelector("table:not(.compact)")) addDownloads(region); });
+  };
+
+  // A heavy section has its content on a page of its own until it is opened.
+  const load = async (details) => {
+    const address = details.dataset.load;
+    const id = details.parentElement.id;
+    const link = details.querySelector(":scope > p");
+    delete details.dataset.load;
+    link.setAttribute("role", "status");
+    try {
+      link.firstChild.textContent = "Loading …";
+      const answer = await fetch(address);
+      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+      const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+      const parts = [...(found.querySelector(":scope > details") || found).children].slice(1);
+      link.replaceWith(...parts);
+      enhance(details);
+      markScrollers();
+    } catch (error) {
+      details.dataset.load = address;
+      link.firstChild.textContent = `This section could not be loaded (${error.message}): open it on a page of its own`;
+    }
+  };
+
+  enhance(document.querySelector("main"));
   document.querySelectorAll(".toc a").forEach((link) => link.addEventListener("click", () => { const details = document.querySelector(`${link.hash} > details`); if (details) details.open = true; }));
   addEventListener("hashchange", reveal);
   addEventListener("resize", markScrollers);
-  addEventListener("toggle", markScrollers, true);
+  addEventListener("toggle", (event) => { if (event.target.open && event.target.dataset.load) load(event.target); markScrollers(); }, true);
   addEventListener("beforeprint", () => document.querySelectorAll("details.section").forEach((part) => { part.open = true; }));
   reveal();
   markScrollers();

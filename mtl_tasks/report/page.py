@@ -31,6 +31,7 @@ def page_context(
     *,
     artifacts: Sequence[Any] = (),
     links: Mapping[str, str] | None = None,
+    deferred: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the context of the template ``sections.html``, which shows all of a run's evidence.
 
@@ -42,10 +43,13 @@ def page_context(
         States of the run's artifacts, :class:`mtl_tasks.pipeline.artifact_states.ArtifactState`, where they are known.
     links
         Name to address of pages about the run: ``champion``, ``compare``.
+    deferred
+        Sections that the page loads when they are opened, to the address that shows them: nothing is drawn for them.
     """
+    later = deferred or {}
     return {
         "document": document,
-        "tasks": [sections.task_section(document, name) for name in document.evaluation.tasks],
+        "tasks": [sections.task_section(document, name, later) for name in document.evaluation.tasks],
         "ranking": sections.ranking_table(document),
         "drift": data_tables.drift_tables(document.drift),
         "timeline": charts.timeline(document.windows, document.as_of),
@@ -55,7 +59,8 @@ def page_context(
         "order": order_of(document),
         "artifacts": artifacts,
         "links": {"champion": "", "compare": "", **(links or {})},
-        "learning": sections.member_panels(document, member),
+        "deferred": later,
+        "learning": sections.member_panels(document, member, drawn="members" not in later),
         "stages": data_tables.stage_table(document.stages),
         "quarantined": data_tables.bars(document.validation.quarantined),
         "sources": data_tables.source_table(document.resolve.sources),
@@ -92,6 +97,7 @@ def make_environment(*folders: Path) -> Environment:
         "duration",
         "memory",
         "with_minus",
+        "reason_text",
         "size",
         "list_title",
         "users",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -135,8 +135,8 @@ class MemberPanel:
         return any(panel.curve or panel.importance for panel in self.panels)
 
 
-def task_section(document: RunDocument, name: str) -> TaskSection:
-    """Return everything about a task."""
+def task_section(document: RunDocument, name: str, deferred: Container[str] = ()) -> TaskSection:
+    """Return everything about a task, without the charts of the ``deferred`` sections."""
     evaluation, fusion = document.evaluation.tasks[name], document.fusion[name]
     models = document.models(name)
     metrics = labels.in_order(models[FLOOR])
@@ -150,15 +150,17 @@ def task_section(document: RunDocument, name: str) -> TaskSection:
         evaluation=evaluation,
         models=models,
         metrics=_columns(metrics, models),
-        differences=_differences(name, evaluation.versus_floor, metrics),
+        differences=None if "metrics" in deferred else _differences(name, evaluation.versus_floor, metrics),
         slices=[_slice(label, part, metrics, _gain_of(versus, label)) for label, part in slices.items()],
         fusion=fusion,
-        weights=charts.weights(weights, f"{name}: fusion weights") if weights else None,
+        weights=charts.weights(weights, f"{name}: fusion weights") if weights and "fusion" not in deferred else None,
         candidates=_candidates(fusion),
-        calibration=charts.calibration(bins, f"{name}: calibration") if bins else None,
+        calibration=charts.calibration(bins, f"{name}: calibration")
+        if bins and "calibration" not in deferred
+        else None,
         slice_calibration=document.evaluation.slice_calibration.get(name, {}),
         bins=bins,
-        curves=_curves(document, name),
+        curves=[] if "curves" in deferred else _curves(document, name),
         versus=versus,
     )
 
@@ -225,14 +227,17 @@ def _impressions(document: ImpressionsDocument) -> ImpressionsTable:
     return ImpressionsTable(document, _columns(names, models), models)
 
 
-def member_panels(document: RunDocument, only: str | None) -> list[MemberPanel]:
-    """Return how each member learned; with ``only``, one member has charts."""
+def member_panels(document: RunDocument, only: str | None, *, drawn: bool = True) -> list[MemberPanel]:
+    """Return how each member learned; with ``only``, one member has charts, and none without ``drawn``."""
     most = most_used(document)
-    return [_member_panel(document, member, only, most) for member in document.describe]
+    return [
+        _member_panel(document, member, only, most, drawn=drawn and only in (None, member))
+        for member in document.describe
+    ]
 
 
-def _member_panel(document: RunDocument, member: str, only: str | None, most: str) -> MemberPanel:
-    described, drawn = document.describe[member], only in (None, member)
+def _member_panel(document: RunDocument, member: str, only: str | None, most: str, *, drawn: bool) -> MemberPanel:
+    described = document.describe[member]
     conflict, task_weights = _sharing(document, member, described.sharing) if drawn else (None, None)
     return MemberPanel(
         name=member,

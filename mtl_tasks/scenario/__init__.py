@@ -13,8 +13,10 @@ from mtl_tasks.scenario.loading import (
     with_settings,
 )
 from mtl_tasks.scenario.members import BOOSTED, MEMBERS, Boosting, FusionMethod, MemberKind
+from mtl_tasks.scenario.notify import Notify, NotifyTarget, Outcome
+from mtl_tasks.scenario.pods import Pod, Pods
 from mtl_tasks.scenario.recommend import RANKERS, SOURCE_NAMES, RankerName, Recommend, SourceName, Sources
-from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, Scenario, Windows
+from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, AssetSchedule, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
 from mtl_tasks.scenario.tuning import TUNABLE, Dimension, Setting, Tuning
@@ -30,6 +32,7 @@ __all__ = [
     "SCENARIO_FOLDER",
     "SOURCE_NAMES",
     "TUNABLE",
+    "AssetSchedule",
     "AttributeTable",
     "Boosting",
     "Compression",
@@ -44,6 +47,11 @@ __all__ = [
     "Long",
     "Margin",
     "MemberKind",
+    "Notify",
+    "NotifyTarget",
+    "Outcome",
+    "Pod",
+    "Pods",
     "Prior",
     "RankerName",
     "Recommend",

@@ -22,9 +22,9 @@ class Compression(Model):
         description="key of a promoted run of the same day, in full: the gate's rules against the champion then "
         "compare with this run, and the member `distilled` learns from its predictions; null: the run compresses none",
     )
-    rounds: Whole = Field(default=40, ge=1, le=100_000, description="`distilled`: most boosting rounds of a task")
+    rounds: Whole = Field(default=40, ge=1, le=100_000, description="`distilled`: maximum boosting rounds of a task")
     learning_rate: Rate = Field(default=0.3, description="`distilled`: learning rate of the trees")
-    num_leaves: Whole = Field(default=31, ge=2, le=131_072, description="`distilled`: most leaves of a tree")
+    num_leaves: Whole = Field(default=31, ge=2, le=131_072, description="`distilled`: maximum leaves of a tree")
 
     def boosting(self, settings: Boosting) -> Boosting:
         """Return LightGBM's settings of `distilled`: those of the other boosted members, but one seed and its own size.

@@ -42,7 +42,7 @@ class Deep(Model):
     learning_rate: Annotated[Real, Field(ge=1e-6, le=1)] = Field(default=0.003, description="learning rate of Adam")
     batch_rows: Whole = Field(default=1024, ge=8, le=1_000_000, description="rows of a training step")
     epochs: Whole = Field(
-        default=3, ge=1, le=1000, description="most passes over the train window; each task uses the best one on tune"
+        default=3, ge=1, le=1000, description="maximum passes over the train window; each task uses the best on tune"
     )
     seeds: Whole = Field(default=1, ge=1, le=20, description="networks averaged, which are trained side by side")
     task_weighting: TaskWeighting = Field(

@@ -32,7 +32,7 @@ class OutOfBoundsError(yaml.MarkedYAMLError):
 
 @dataclass
 class _Open:
-    """A collection whose end was not met yet: its anchor, values met before it, and levels below it."""
+    """A collection whose end is not reached yet: its anchor, the values read before it, and the levels below it."""
 
     anchor: str | None
     before: int
@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
             self._open[-1].levels = max(self._open[-1].levels, part.levels + 1)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Looked at as it is written, before the keys of other sections are merged into it."""
+        """Refuse a repeated key as written, before the keys of other sections are merged into the mapping."""
         node = super().compose_mapping_node(anchor)
         met = set[tuple[str, str]]()
         for key, _ in node.value:
@@ -105,7 +105,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """Name the place of a number or date that cannot be, such as the 30th of February."""
+        """Name the place of an impossible number or date, such as February 30."""
         try:
             made = super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:

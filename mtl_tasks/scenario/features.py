@@ -66,7 +66,7 @@ class Features(Model):
         default=20, ge=1, le=10_000, description="the user's last items, which co-occurrence features compare with"
     )
     raw_factors: Flag = Field(
-        default=False, description="add the taste vectors of user and item as columns, one for each dimension"
+        default=False, description="add the preference factors of user and item as columns, one for each dimension"
     )
     text: TextFeatures = Field(
         default=TextFeatures(), description="features of the items' texts and of their given vectors"

@@ -12,7 +12,7 @@ UserId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 
 
 class Rule(Model):
-    """One absolute rule: a floor or a ceiling on a task's fused metric."""
+    """One absolute rule: a minimum or a maximum of a task's fused metric."""
 
     task: Line = Field(description="a task, or ranking for the recommendations")
     metric: Line = Field(description="metric of the task's kind, such as rmse or auc; ndcg and others for ranking")
@@ -83,7 +83,7 @@ class ListRule(Model):
 class Gate(Model):
     """The rules a candidate must meet to be promoted."""
 
-    absolute: tuple[Rule, ...] = Field(default=(), description="floors and ceilings of metrics")
+    absolute: tuple[Rule, ...] = Field(default=(), description="minimum and maximum values of metrics")
     relative: tuple[Margin, ...] = Field(
         default=(), description="non-inferiority rules against the champion of the time, on the same test rows"
     )

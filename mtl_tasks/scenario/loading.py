@@ -53,8 +53,8 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     """
     if re.fullmatch(NAME, name) is None:
         raise ConfigError(
-            f"scenario {_SHORT.repr(name)}: a name is a letter and up to 39 more small letters, digits and _; the "
-            f"file in {folder} has that name"
+            f"scenario {_SHORT.repr(name)}: a name is a lowercase letter, then up to 39 lowercase letters, digits and "
+            f"_; the file in {folder} has that name"
         )
     path = folder / f"{name}.yaml"
     if not os.path.lexists(path):
@@ -223,9 +223,10 @@ def _explain(error: Any) -> str:
     key = key if key.isprintable() else repr(key)  # a message is one line, whatever a task is called
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
     value = error.get("input")
-    # What is written in source.sql may hold a password.
-    shown = "" if isinstance(value, dict) or value is None or place[:2] == ["source", "sql"] else _SHORT.repr(value)
-    text = "; text that looks like another thing goes in quotes" if error["type"] == "string_type" else ""
+    # What is written in source.sql or an asset's URI may hold a password, and the URL of a webhook a token.
+    secret = place[:2] in (["source", "sql"], ["schedule", "asset"]) or place[:1] == ["notify"]
+    shown = "" if isinstance(value, dict) or value is None or secret else _SHORT.repr(value)
+    text = "; put text that YAML reads as a number, date or boolean in quotes" if error["type"] == "string_type" else ""
     return f"{f'{key}: ' if key else ''}{message}{f' (got {shown})' if shown else ''}{text}"
 
 

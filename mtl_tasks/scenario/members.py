@@ -108,8 +108,8 @@ class Boosting(Model):
     """LightGBM settings shared by the boosted members."""
 
     learning_rate: Rate = Field(default=0.05, description="learning rate of the trees of a single task")
-    num_leaves: Whole = Field(default=31, ge=2, le=131_072, description="most leaves of a tree")  # LightGBM's limit
-    min_data_in_leaf: Count = Field(default=50, description="fewest rows in a leaf")
+    num_leaves: Whole = Field(default=31, ge=2, le=131_072, description="maximum leaves of a tree")  # LightGBM's limit
+    min_data_in_leaf: Count = Field(default=50, description="minimum rows in a leaf")
     min_sum_hessian_in_leaf: Strength = Field(
         default=0.001,
         description="binary, trees of the task's own: smallest sum of p (1 - p) in a leaf; with rare positives that is "
@@ -118,7 +118,7 @@ class Boosting(Model):
     bagging_fraction: Rate = Field(default=0.8, description="fraction of the rows that a tree is grown on")
     feature_fraction: Rate = Field(default=0.8, description="fraction of the features that a tree may use")
     lambda_l2: Strength = Field(default=1.0, description="L2 penalty on leaf values")
-    rounds: Whole = Field(default=2000, ge=1, le=100_000, description="most boosting rounds")
+    rounds: Whole = Field(default=2000, ge=1, le=100_000, description="maximum number of boosting rounds")
     patience: Whole = Field(
         default=50, ge=1, le=100_000, description="rounds without gain on tune after which a task stops"
     )
@@ -152,6 +152,6 @@ class Fusion(Model):
 
     method: FusionMethod = Field(
         default="auto",
-        description="auto: weights shrunk towards equal weights of the members that are not significantly worse than "
+        description="auto: weights shrunk toward equal weights of the members that are not significantly worse than "
         "the best one on blend, as much as the cross-fitted loss allows; one member alone if all others are worse",
     )

@@ -42,7 +42,7 @@ class SqlTarget(_Server):
     schema_name: Annotated[str, Field(pattern=_TABLE)] | None = Field(
         default=None, description="schema of the table; null: the connection's default"
     )
-    keep: Whole = Field(default=7, ge=1, le=1000, description="most values of as_of whose recommendations are kept")
+    keep: Whole = Field(default=7, ge=1, le=1000, description="newest as_of days whose recommendations are kept")
 
 
 class RedisTarget(_Server):

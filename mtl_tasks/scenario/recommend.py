@@ -76,13 +76,13 @@ class Ranking(Model):
         "`lambdarank` learns from; none is before the train window",
     )
     users: Whole = Field(
-        default=2000, ge=10, le=1_000_000, description="most users whose lists are made on each of these days"
+        default=2000, ge=10, le=1_000_000, description="maximum users whose lists are made on each of these days"
     )
     min_lists: Whole = Field(
         default=300,
         ge=10,
         le=1_000_000,
-        description="fewest lists with a relevant candidate that `lambdarank` is fitted on; with fewer it is left out",
+        description="lists with a relevant candidate that `lambdarank` needs; with fewer it is left out",
     )
 
 

@@ -119,7 +119,7 @@ def check_reranking(rules: Reranking, attributes: Collection[str], top_k: int) -
         if name not in attributes:
             known = sorted(attributes)
             raise ValueError(
-                f"{SECTION}.{key}: {name!r} is no categorical or multi-valued attribute of source.items"
+                f"{SECTION}.{key}: {name!r} is not a categorical or multi-valued attribute of source.items"
                 f"{nearest(name, known)} (known: {', '.join(known) or 'none'})"
             )
     if rules.new_items is not None and rules.new_items.at_least > top_k:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import keyword
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
@@ -17,6 +18,8 @@ from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
 from mtl_tasks.scenario.gate import Gate
 from mtl_tasks.scenario.members import MEMBERS, Boosting, Fusion, MemberKind
+from mtl_tasks.scenario.notify import Notify
+from mtl_tasks.scenario.pods import Pods
 from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.recommend import Recommend
 from mtl_tasks.scenario.reranking import check_reranking
@@ -30,6 +33,28 @@ SCENARIO_FOLDER = Path("include/scenarios")
 FEATURE_SECTIONS: Final = ("features", "factors", "source", "tasks")  # what features depend on
 
 
+class AssetSchedule(Model):
+    """A schedule by events instead of times."""
+
+    asset: Line = Field(
+        description="URI of an asset that others update, such as s3://shop/log; each update starts a run"
+    )
+
+    @field_validator("asset")
+    @classmethod
+    def _plain(cls, uri: str) -> str:
+        if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^@]+", uri) is None:
+            raise ValueError("must be a URI such as s3://shop/log, without a user or a password")
+        return uri
+
+
+# The tags are in brackets, so that they are no part of a key in a message.
+Schedule = Annotated[
+    Annotated[Short, Tag("[cron]")] | Annotated[AssetSchedule, Tag("[asset]")],
+    Discriminator(lambda given: "[asset]" if isinstance(given, dict | AssetSchedule) else "[cron]"),
+]
+
+
 class Windows(Model):
     """Lengths in days of the consecutive windows that end at as_of; history is all that comes before."""
 
@@ -37,7 +62,7 @@ class Windows(Model):
     tune: Days = Field(description="days for early stopping")
     blend: Days = Field(description="days for fusion weights and calibration")
     test: Days = Field(description="days that metrics and gate use; nothing else reads them")
-    min_history: Days = Field(default=14, description="fewest days of log before `train`")
+    min_history: Days = Field(default=14, description="minimum days of log before `train`")
 
 
 class Validation(Model):
@@ -73,7 +98,7 @@ class Validation(Model):
         default=0.2, description="smallest ratio of the last day's rows to the mean of the 28 days before"
     )
     volume_severity: Literal["critical", "warning"] = Field(
-        default="warning", description="what a last day below min_daily_ratio is: critical refuses the run"
+        default="warning", description="severity of a last day below min_daily_ratio: critical refuses the run"
     )
     missing_days: Literal["refuse", "warn"] = Field(
         default="warn", description="days without a row between the first and the last"
@@ -110,8 +135,8 @@ class Evaluate(Model):
         default=10_000,
         ge=1,
         le=10_000_000,
-        description="most users whose recommendations are judged, over all of these days; the interval of a mean NDCG "
-        "of 10,000 is about ±.005",
+        description="maximum number of users whose recommendations are judged, over all of these days; the interval "
+        "of a mean NDCG over 10,000 users is about ±.005",
     )
 
 
@@ -126,7 +151,10 @@ class Scenario(Model):
     title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
     description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
     owner: Short = Field(default="ml-platform", description="owner of the DAGs")
-    schedule: Short = Field(default="0 0 * * *", description="cron expression of five fields in UTC: when a run starts")
+    schedule: Schedule = Field(
+        default="0 0 * * *",
+        description="when a run starts: a cron expression of five fields in UTC, or an asset of Airflow",
+    )
     end_date: Annotated[datetime.date, BeforeValidator(no_number)] | None = Field(
         default=None,
         ge=datetime.date(1900, 1, 1),
@@ -158,6 +186,15 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
+    # Left out of stored documents, as is `pods`: neither changes a result, and so neither is part of a run's key.
+    notify: Notify | None = Field(
+        default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
+    )
+    pods: Pods | None = Field(
+        default=None,
+        exclude=True,
+        description="resources of the tasks' pods with Airflow's KubernetesExecutor; null: those of its template",
+    )
     tuning: Tuning | None = Field(
         default=None,
         description="how `tune` searches for better settings; null: no DAG `tune_<name>`, and a default space on the "
@@ -178,9 +215,7 @@ class Scenario(Model):
     def _nameable(cls, tasks: dict[str, Task]) -> dict[str, Task]:
         for name in tasks:
             if keyword.iskeyword(name):
-                raise ValueError(
-                    f"{name!r} is a keyword of Python, so that no formula can name it: name the task otherwise"
-                )
+                raise ValueError(f"{name!r} is a Python keyword, so that no formula can name it: rename the task")
             if name == LISTS:
                 raise ValueError(f"{name!r} is reserved for recommendations in gate rules: give the task another name")
         return tasks

@@ -123,7 +123,7 @@ class Context(Model):
 
     @property
     def numbers(self) -> list[str]:
-        """Names of what is a number."""
+        """Names of the numeric context, including the calendar's."""
         return [*self.numeric, *(CALENDAR if self.calendar else ())]
 
     @property
@@ -223,6 +223,18 @@ def _named(signal: Any) -> Any:
 LOG_SOURCES: Final = {"events": "files:FileLog", "sql": "database:DatabaseLog"}
 
 
+class Ready(Model):
+    """The sign that the last day of the log before a run's as_of is complete; a run in Airflow waits for it."""
+
+    # Other files beside the data would be refused as data of another format.
+    marker: Annotated[str, Field(pattern=r"^[_.][A-Za-z0-9_.-]{1,99}$")] = Field(
+        default="_SUCCESS", description="name of a file in the day's folder, which a _ or a dot begins"
+    )
+    timeout_hours: Real = Field(
+        default=6.0, ge=0.001, le=8760, description="hours after which a run without the file fails"
+    )
+
+
 class Source(Model):
     """Location and format of the interaction log."""
 
@@ -254,6 +266,12 @@ class Source(Model):
         "predicted",
     )
     prior: Prior | None = Field(default=None, description="exposures from before the log, without times")
+    # Left out of stored documents: a wait changes no data, and so no key.
+    ready: Ready | None = Field(
+        default=None,
+        exclude=True,
+        description="what a run in Airflow waits for before it reads the log; null: it does not wait",
+    )
 
     @model_validator(mode="after")
     def _one_log(self) -> Source:
@@ -261,6 +279,8 @@ class Source(Model):
             raise ValueError(f"give exactly one of {' and '.join(f'`{key}`' for key in LOG_SOURCES)}")
         if self.sql is not None and self.format != "parquet":
             raise ValueError("`format` belongs to `events` only")
+        if self.ready is not None and self.events is None:
+            raise ValueError("`ready` belongs to `events`, a folder partitioned by day: remove it")
         if (self.layout == "long") != (self.long is not None):
             raise ValueError("the section `long` and `layout: long` go together")
         return self

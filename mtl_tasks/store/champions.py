@@ -9,9 +9,9 @@ from typing import Final
 
 from mtl_tasks.core.errors import ArtifactError, ConfigError, SealError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import BULK, is_scoring
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 from mtl_tasks.store.registry import RunRecord, Snapshot
-from mtl_tasks.store.stages import BULK, is_scoring
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def choose_champion(snapshot: Snapshot, before: str | None, fault: Callable[[Run
         if found is None:
             damaged = [record.short for record in snapshot.newer_damage(entry, before)]
             for sentence in passed_over:
-                log.warning("%s; fallen back to run %s as of %s", sentence, entry.run_key[:12], entry.as_of)
+                log.warning("%s; falling back to run %s as of %s", sentence, entry.run_key[:12], entry.as_of)
             return Choice(entry, (*damaged, *passed_over))
         passed_over.append(f"run {entry.run_key[:12]} as of {entry.as_of}: {found}")
     return Choice(newest)

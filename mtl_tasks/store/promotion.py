@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from mtl_tasks.core.errors import ArtifactError, GateError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.core.stages import BULK
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.champions import listed_days, tables_fault
 from mtl_tasks.store.registry import AWAITING, Action, Decision, Registry, RunRecord, Snapshot
-from mtl_tasks.store.stages import BULK
 
 
 def verify_runs(entries: Iterable[RunRecord], store: Store) -> dict[str, list[str]]:
@@ -120,7 +120,7 @@ def record_approval(
     Decision
         The answer. It counts if it is among the decisions of the snapshot.
     Snapshot
-        The run's part of the registry afterwards. If somebody else decides between the check and the write, the answer
+        The run's part of the registry afterward. If somebody else decides between the check and the write, the answer
         is recorded but does not count.
     """
     snapshot = registry.read(run_key)

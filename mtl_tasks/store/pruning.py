@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, answering
+from mtl_tasks.core.stages import ALWAYS_KEPT, DAILY
 from mtl_tasks.store.artifacts import DAYS, MANIFEST, Store
 from mtl_tasks.store.champions import lasting_refs, listed_days
 from mtl_tasks.store.registry import Registry, Snapshot
 from mtl_tasks.store.safe_files import refuse_links
-from mtl_tasks.store.stages import ALWAYS_KEPT, DAILY
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -118,7 +118,7 @@ def _folders(store: Store, found: Iterable[UPath]) -> list[UPath]:
 
 
 def _made_from(store: Store, folder: UPath, gates: set[str]) -> bool:
-    """Whether a folder holds recommendations of one of these verdicts; a run's record does not refer to them."""
+    """Whether a folder holds recommendations made after one of these verdicts; no record of a run refers to it."""
     if folder.parent.name != "recommend":
         return False
     artifact = store.find(folder)

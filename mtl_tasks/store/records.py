@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.stages import stage_position
 from mtl_tasks.store.artifacts import Ref, to_json
-from mtl_tasks.store.stages import stage_position
 
 ScenarioDocument = dict[str, Any]  # with the keys of the time when it was run, which may have other names today
 Metrics = dict[str, dict[str, dict[str, Any]]]  # task to metric to {value, low, high, …}

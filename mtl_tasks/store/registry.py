@@ -195,7 +195,7 @@ class Snapshot:
         if len(found) == 1:
             return found[0]
         if found:
-            raise ArtifactError(f"{len(found)} runs start with {run_key!r}: give more of the key")
+            raise ArtifactError(f"{len(found)} runs start with {run_key!r}: give more digits of the key")
         for record in (*self.damaged, *self.quarantined):
             if run_key and record.run is not None and record.run[1].startswith(run_key[:KEY_LENGTH]):
                 raise ArtifactError(record.why)
@@ -370,7 +370,7 @@ class Registry:
             note = {"schema": SCHEMA, "by": by, "reason": reason.strip(), "at": at, "why": damaged.why}
             write_durably(kept, data)
             if kept.read_bytes() != data:
-                raise StoreError(f"{kept}: was written but reads otherwise; the record was not moved")
+                raise StoreError(f"{kept}: the copy differs from what was written; the record was not moved")
             write_durably(aside / f"{kept.name}.note", sealed(note, self._store.key))
             path.unlink()
         return Quarantined(damaged.as_of, damaged.name, damaged.why, by, reason.strip(), at)

@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any, Final
 
 from mtl_tasks.core.documents import validate
+from mtl_tasks.core.stages import stage_position
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.documents.data import ShardedUsage, Usage
 from mtl_tasks.store.registry import Registry, RunRecord
-from mtl_tasks.store.stages import stage_position
 
 RUNS: Final = 5
 
@@ -80,6 +80,53 @@ def read_costs(store: Store, scenario: str) -> PastCosts:
 def newest_runs(store: Store, scenario: str) -> list[RunRecord]:
     """Return the records of the newest runs, at most ``RUNS``."""
     return Registry(store, scenario).entries()[-RUNS:]
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What one run has cost.
+
+    Attributes
+    ----------
+    seconds, cpu_seconds
+        Wall and CPU time by stage, in run order. An artifact that several runs share is counted in each of them.
+    peak_mb
+        The largest peak memory of a stage's process in MiB; None if no stage's usage is left.
+    pruned
+        Names of the stages whose artifact, and with it the usage, is not in the store any more.
+    """
+
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    peak_mb: float | None
+    pruned: tuple[str, ...]
+
+    @property
+    def longest(self) -> list[str]:
+        """Names of the stages, the longest wall time first."""
+        return sorted(self.seconds, key=lambda stage: -self.seconds[stage])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {**asdict(self), "pruned": list(self.pruned)}
+
+
+def read_cost(store: Store, entry: RunRecord) -> RunCost:
+    """Return what a run has cost.
+
+    Raises
+    ------
+    ArtifactError
+        If a manifest is damaged.
+    """
+    usages = stage_usages(store, entry)
+    known = [stage for stage in entry.stages if stage in usages]
+    return RunCost(
+        seconds={stage: usages[stage].seconds for stage in known},
+        cpu_seconds={stage: usages[stage].cpu_seconds for stage in known},
+        peak_mb=max((usage.peak_rss_mb for usage in usages.values()), default=None),
+        pruned=tuple(stage for stage in entry.stages if stage not in usages),
+    )
 
 
 def stage_usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:

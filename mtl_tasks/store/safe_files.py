@@ -56,7 +56,7 @@ def join_names(*names: Any) -> str:
     for name in names:
         if not is_name(name):
             raise ArtifactError(
-                f"{'/'.join(map(str, names))!r} is not a place in a store, since {name!r} is not a name: expected "
+                f"{'/'.join(map(str, names))!r} is not a path in a store, since {name!r} is not a name: expected "
                 "letters, digits and _.=-; what refers to it was changed by hand: restore that from a backup"
             )
     return "/".join(names)

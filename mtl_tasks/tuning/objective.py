@@ -101,7 +101,7 @@ class Objective:
         return {name: task.weight / total / floor[name] for name, task in self.scenario.tasks.items()}
 
     def value(self, number: int, losses: Predictions) -> float:
-        """Return the value of one fold, of the users that settings are chosen on; 1 is the popularity baseline's."""
+        """Return the loss of one fold on the users that settings are chosen on; the popularity baseline's loss is 1."""
         fold = self.folds[number]
         chosen, weights = fold.chosen_on, self.weights(number)
         return sum(

@@ -52,7 +52,7 @@ class Counts:
 
     @property
     def finished(self) -> int:
-        """Trials that count towards the number that was asked for."""
+        """Trials that count toward the requested number."""
         return self.complete + self.pruned
 
 
@@ -300,7 +300,7 @@ def read_losses(folder: UPath, number: int, objective: Objective) -> list[Predic
 
 
 def run_until(runner: TrialRunner, trials: int, on_trial: OnTrial) -> None:
-    """Run trials until the study has a number of finished ones, those of other processes among them."""
+    """Run trials until the study has a number of finished ones, including those of other processes."""
     while _finished(runner) < trials:
         trial = runner.run()
         with answering_storage(runner.place):

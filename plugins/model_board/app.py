@@ -25,7 +25,7 @@ from plugins.model_board import access, dag_runs, pages, views
 from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
 from plugins.model_board.examples import examples_of, suggestions_of
 from plugins.model_board.explorer import EXPLORER
-from plugins.model_board.run_table import BY_DATE, SHOWN_RUNS, Choice, choose_rows
+from plugins.model_board.run_table import BY_DATE, MOST_COLUMNS, SHOWN_RUNS, Choice, choose_rows
 from plugins.model_board.turns import BusyError
 
 RunKey = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
@@ -45,14 +45,14 @@ class ChosenRuns(BaseModel):
     standing: str = Field("", max_length=40)
     since: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
     until: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
-    also: str = Field("", max_length=100)
+    column: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=MOST_COLUMNS)
     sort: str = Field(BY_DATE, max_length=100)
     ascending: bool = False
     show: int = Field(SHOWN_RUNS, ge=1, le=10_000)
 
     def chosen(self) -> Choice:
         """Return the choice."""
-        return Choice(**dict(self))
+        return Choice(**{**dict(self), "column": tuple(self.column)})
 
 
 app = FastAPI(
@@ -142,6 +142,13 @@ def show_history(session: SessionDep, scenario: ReadableScenario) -> dict[str, A
     return views.show_history(open_store(), scenario, _links(session, scenario))
 
 
+@app.get("/api/scenarios/{scenario}/costs", tags=["api"])
+def show_costs(scenario: ReadableScenario) -> list[dict[str, Any]]:
+    """Return the time and the memory of the newest runs of a scenario, the newest first."""
+    store = open_store()
+    return [row.to_json() for row in views.cost_rows(store, read_history(store, scenario))]
+
+
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
 def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
     """Return all evidence of a run."""
@@ -152,7 +159,7 @@ def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
 def compare(scenario: ReadableScenario, run: AskedKeys) -> dict[str, Any]:
     """Return two to six runs side by side, the first as the reference."""
-    return views.comparison(open_store(), scenario, run).to_json()
+    return pages.compare_in_turn(open_store(), scenario, run).to_json()
 
 
 @app.get("/api/scenarios/{scenario}/explore", tags=["api"])
@@ -204,17 +211,31 @@ def scenario_page(
     return pages.scenario(request, store, history, table)
 
 
+@app.get("/scenarios/{scenario}/costs", response_class=HTMLResponse, include_in_schema=False)
+def costs_page(request: Request, scenario: ReadableScenario) -> str:
+    """Show what the newest runs of a scenario have cost."""
+    store = open_store()
+    history = read_history(store, scenario)
+    return pages.costs(request, history, views.cost_rows(store, history))
+
+
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
-def run_page(request: Request, scenario: ReadableScenario, run_key: RunKey, member: MemberName = None) -> str:
+def run_page(
+    request: Request,
+    scenario: ReadableScenario,
+    run_key: RunKey,
+    member: MemberName = None,
+    section: pages.Heavy | None = None,
+) -> str:
     """Show the evidence of a run."""
     store = open_store()
-    return pages.run(request, store, views.find(store, scenario, run_key), member)
+    return pages.run(request, store, views.find(store, scenario, run_key), member, section)
 
 
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
 def compare_page(request: Request, scenario: ReadableScenario, run: AskedKeys) -> str:
     """Show two to six runs side by side."""
-    return pages.compare(request, scenario, views.comparison(open_store(), scenario, run))
+    return pages.compare(request, scenario, pages.compare_in_turn(open_store(), scenario, run))
 
 
 @app.get("/scenarios/{scenario}/explore", response_class=HTMLResponse, include_in_schema=False)
@@ -256,7 +277,7 @@ def _made_by(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) ->
     """Return the scenario of a DAG run, its state, and the key of the registry's run; what is not there is None."""
     scenario = access.scenario_of(session, dag_id)
     if scenario is None or not access.may_read(user, scenario):
-        raise HTTPException(404, "no model here: it is a run of a training DAG that has one")
+        raise HTTPException(404, "no model here: only runs of training DAGs have one")
     state = dag_runs.run_state(session, dag_id, run_id)
     key = None if state is None else dag_runs.published_key(session, open_store(), dag_id, run_id)
     return scenario, state, key

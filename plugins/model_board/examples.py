@@ -1,4 +1,4 @@
-"""Users to begin with, and suggestions for what is typed; what was read for the last runs is kept."""
+"""Sample users, and suggestions for typed text; the data of the last runs is cached."""
 
 from __future__ import annotations
 

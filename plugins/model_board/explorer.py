@@ -32,7 +32,7 @@ PLACES: Final = 32
 
 @dataclass(frozen=True)
 class Question:
-    """A user, or a user and an item, as text, for a run with its newest recommendations."""
+    """A question about a user, or a user and an item: their ids as text, a run, and its newest recommendations."""
 
     store: Store
     entry: RunRecord

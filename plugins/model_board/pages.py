@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 from fastapi import Request
 from markupsafe import Markup
 
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
+from mtl_tasks.core.stages import BULK
 from mtl_tasks.pipeline.artifact_states import MISSING, list_artifacts
 from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history
+from mtl_tasks.report.labels import metric
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.stages import BULK
 from plugins.model_board import timeline, views
 from plugins.model_board.examples import Example
 from plugins.model_board.explorer import Answer
 from plugins.model_board.mounted import PREFIX
 from plugins.model_board.reasons import event_strip, waterfall
-from plugins.model_board.run_table import RunTable, title_of
+from plugins.model_board.run_table import MOST_COLUMNS, SHOWN_COLUMNS, RunTable, title_of
 from plugins.model_board.turns import BusyError
 
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.comparison import Comparison
 
+Heavy = Literal["metrics", "slices", "curves", "members", "fusion", "calibration"]  # sections that grow with the tasks
 CHOICES: Final = 50  # runs to choose from on the page of recommendations
 KEPT_PAGES: Final = 64  # about 200 kB each
+KEPT_COMPARISONS: Final = 16
+COMPARED_TASKS: Final = 6  # with charts on the page of a comparison
 MOST_DRAWERS: Final = 8  # requests that draw or wait to: each holds one of Airflow's request threads
 SECONDS: Final = 10  # after which a refused caller may ask again
 MOST_COMPARED: Final = 6
+WHOLE_TASKS: Final = 4  # a run with more tasks has a page that loads its heavy sections when they are opened
 _TEMPLATES = Path(__file__).parent / "templates"
 _drawing = Lock()  # matplotlib's settings are process-wide, and requests run in threads
 _drawers = BoundedSemaphore(MOST_DRAWERS)
@@ -46,7 +52,8 @@ def home(request: Request, scenarios: list[views.ScenarioSummary]) -> str:
 
 def scenario(request: Request, store: Store, history: History, table: RunTable) -> str:
     """Return the page of a scenario: the chosen runs over time and as a table."""
-    drawn = (timeline.draw([row.run for row in table.rows], history, column) for column in table.columns)
+    runs, shown = [row.run for row in table.rows], table.columns[:SHOWN_COLUMNS]
+    drawn = (timeline.draw(runs, history, column) for column in shown)
     return _render(
         request,
         "scenario.html",
@@ -56,17 +63,26 @@ def scenario(request: Request, store: Store, history: History, table: RunTable) 
         table=table,
         charts=[chart for chart in drawn if chart is not None],
         most=MOST_COMPARED,
+        most_columns=MOST_COLUMNS,
         column_title=title_of,
     )
 
 
-def run(request: Request, store: Store, past: PastRun, member: str | None = None) -> str:
+def costs(request: Request, history: History, rows: list[views.CostRow]) -> str:
+    """Return the page of what the newest runs have cost."""
+    title = f"{views.title_of(history)}: what its runs cost"
+    return _render(request, "costs.html", title=title, history=history, rows=rows)
+
+
+def run(request: Request, store: Store, past: PastRun, member: str | None = None, section: Heavy | None = None) -> str:
     """Return the page of a run: all of its evidence, or the registry's data if that cannot be read.
 
     Parameters
     ----------
     member
         The member to draw learning charts for; by default the one with the largest weight.
+    section
+        A heavy section to include also if the page has many tasks.
     """
     from mtl_tasks.report.page import read_script
 
@@ -82,7 +98,7 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
     made = tuple(past.entry.refs.items()), None if lists is None else lists.ref
     changing = past.rulings, made, tuple(artifacts)
     try:
-        sections = _sections(stored, changing, member, request.scope.get("root_path", ""))
+        sections = _sections(stored, changing, (member, section), request.scope.get("root_path", ""))
     except (StoreError, DataError):
         raise
     except MtlError as error:
@@ -94,12 +110,14 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
 
 
 @lru_cache(maxsize=KEPT_PAGES)
-def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member: str | None, prefix: str) -> Markup:
-    """Draw the evidence of a run, cached by everything of it that may change."""
+def _sections(
+    stored: tuple[Store, str, str], changing: tuple[Any, ...], asked: tuple[str | None, Heavy | None], prefix: str
+) -> Markup:
+    """Draw the evidence of a run, cached by everything of it that may change and by the member and section asked."""
     from mtl_tasks.report.page import make_environment, page_context
     from mtl_tasks.report.sections import most_used
 
-    store, scenario, run_key = stored
+    (store, scenario, run_key), (member, section) = stored, asked
     document = past_document(store, views.find(store, scenario, run_key))
     shown = member or most_used(document)
     if shown not in document.describe:
@@ -111,10 +129,19 @@ def _sections(stored: tuple[Store, str, str], changing: tuple[Any, ...], member:
         runs = f"{prefix}/scenarios/{scenario}"
         links["champion"] = f"{runs}/runs/{document.verdict.champion}"
         links["compare"] = f"{runs}/compare?run={document.verdict.champion}&run={run_key}"
+    deferred = {}
+    if len(document.evaluation.tasks) > WHOLE_TASKS:
+        deferred = {name: f"{page}?member={shown}&section={name}" for name in get_args(Heavy) if name != section}
     with _turn_to_draw():
-        drawn = page_context(document, shown, artifacts=changing[-1], links=links)
+        drawn = page_context(document, shown, artifacts=changing[-1], links=links, deferred=deferred)
     template = make_environment().get_template("sections.html")
     return Markup(template.render(**{**drawn, "other_members": others}))  # noqa: S704 - the template has escaped it
+
+
+def compare_in_turn(store: Store, scenario_name: str, run_keys: Sequence[str]) -> Comparison:
+    """Compare runs, one request at a time: paired differences take seconds of a CPU."""
+    with _turn_to_draw():
+        return views.comparison(store, scenario_name, run_keys)
 
 
 def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
@@ -125,8 +152,44 @@ def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
         ("Lists", "lists", "The primary metric of each ranker's recommendations"),
         ("Slices", "slices", "The primary metric of the fusion on each slice"),
     ]
-    title = f"{len(compared.runs)} runs compared"
-    return _render(request, "compare.html", title=title, scenario_name=scenario_name, compared=compared, tables=tables)
+    made_of = tuple((run.entry.run_key, run.entry.refs.get("evaluate")) for run in compared.runs)
+    return _render(
+        request,
+        "compare.html",
+        title=f"{len(compared.runs)} runs compared",
+        scenario_name=scenario_name,
+        compared=compared,
+        tables=tables,
+        charts=_comparison_charts(_Drawn(made_of, compared)),
+    )
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A comparison, equal to one of the same evaluations."""
+
+    made_of: tuple[Any, ...]
+    compared: Comparison = field(compare=False)
+
+
+@lru_cache(maxsize=KEPT_COMPARISONS)
+def _comparison_charts(drawn: _Drawn) -> list[tuple[str, Markup]]:
+    """Draw the runs' calibration and primary metric by day for the first tasks; return titles and charts."""
+    from mtl_tasks.report import compare_charts
+
+    compared, made = drawn.compared, []
+    names = [f"{run.entry.as_of} {run.entry.run_key[:8]}" for run in compared.runs]
+    with _turn_to_draw():
+        for task, daily in list(compared.by_day.items())[:COMPARED_TASKS]:
+            if task in compared.calibration:
+                bins = dict(zip(names, compared.calibration[task], strict=True))
+                made.append(
+                    (f"{task}: calibration", compare_charts.calibration(bins, f"{task}: calibration of the runs"))
+                )
+            by_day = dict(zip(names, daily, strict=True))
+            title = f"{task}: {metric(next(one.metric for one in daily if one is not None)).heading} by day"
+            made.append((title, compare_charts.by_day(by_day, f"{title}, of the runs")))
+    return made
 
 
 class Asked(NamedTuple):

@@ -14,6 +14,8 @@ from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.records import RunId, run_id
 
 SHOWN_RUNS: Final = 100
+SHOWN_COLUMNS: Final = 4  # without a choice: a table of all tasks of a wide scenario would not fit
+MOST_COLUMNS: Final = 12
 BY_DATE: Final = "as_of"
 BY_TIME: Final = "recorded"
 SEPARATOR: Final = "."  # between task and metric; neither has one
@@ -31,8 +33,8 @@ class Choice:
         A status; empty for all.
     since, until
         First and last as_of, ``YYYY-MM-DD``; empty for all.
-    also
-        ``task.metric`` of a further column.
+    column
+        ``task.metric`` of each column, at most ``MOST_COLUMNS``; empty for the primary metrics of the first tasks.
     sort
         ``as_of``, ``recorded``, or the ``task.metric`` of a column.
     ascending
@@ -43,7 +45,7 @@ class Choice:
     standing: str = ""
     since: str = ""
     until: str = ""
-    also: str = ""
+    column: tuple[str, ...] = ()
     sort: str = BY_DATE
     ascending: bool = False
     show: int = SHOWN_RUNS
@@ -57,7 +59,8 @@ class Choice:
         """Return the query string of this choice with changes; defaults are left out."""
         changed = replace(self, **changes)  # type: ignore[arg-type] # the template passes fields by name
         fields = {name: value for name, value in vars(changed).items() if value != getattr(Choice, name)}
-        return urlencode({name: int(value) if isinstance(value, bool) else value for name, value in fields.items()})
+        written = {name: int(value) if isinstance(value, bool) else value for name, value in fields.items()}
+        return urlencode(written, doseq=True)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class RunTable:
     rows
         The first ``choice.show`` of the ``found`` runs, in the chosen order.
     columns
-        The primary metric of each task, and the chosen further one.
+        The chosen metrics, or the primary metrics of the first ``SHOWN_COLUMNS`` tasks.
     metrics
         All metrics of the newest run.
     standings
@@ -133,9 +136,10 @@ def choose_rows(
     newest = history.runs[-1].metrics if history.runs else {}
     metrics = [Column(task, name) for task, values in newest.items() for name in in_order(values)]
     primary = [Column(task, in_order(values)[0]) for task, values in newest.items() if values]
-    columns = primary + [column for column in metrics if column.name == choice.also and column not in primary]
+    chosen = [column for column in metrics if column.name in choice.column]
+    columns = chosen or primary[:SHOWN_COLUMNS]
     rows = [_row(run, recorded, links) for run in history.runs if _fits(run, choice)]
-    by_name = {column.name: column for column in columns}
+    by_name = {column.name: column for column in metrics}
     ordered = _sorted(rows, choice, by_name.get(choice.sort))
     standings = sorted({run.standing for run in history.runs})
     return RunTable(choice, ordered[: choice.show], len(rows), columns, metrics, standings)

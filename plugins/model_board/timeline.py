@@ -19,13 +19,11 @@ SPARK_WIDTH, SPARK_HEIGHT, SPARK_RUNS = 120, 28, 30
 
 @dataclass(frozen=True)
 class Point:
-    """A run in the drawing; ``low`` and ``high`` are the ends of its interval, None without one."""
+    """A run in the drawing."""
 
     run: PastRun
     x: float
     y: float
-    low: float | None
-    high: float | None
     words: str
 
 
@@ -35,6 +33,8 @@ class Timeline:
 
     Attributes
     ----------
+    intervals
+        Path of the runs' intervals, a line for each; empty without any.
     champion
         Path of the champion's value, a step for each champion; empty if it is not known.
     ticks
@@ -47,6 +47,7 @@ class Timeline:
 
     column: Column
     points: list[Point]
+    intervals: str
     champion: str
     ticks: list[tuple[float, str]]
     dates: list[tuple[float, str]]
@@ -84,18 +85,20 @@ def draw(runs: Sequence[PastRun], history: History, column: Column) -> Timeline 
     days = [_day(run.entry.as_of) for run, _ in found]
     bounds = [bound for _, measured in found for bound in (measured.bounds or (measured.value or 0.0,))]
     scale = _Scale(days, bounds)
-    points = []
+    points, intervals = [], ""
     for run, measured in found:
-        low, high = (None, None) if measured.bounds is None else map(scale.y, measured.bounds)
+        x = scale.x(_day(run.entry.as_of))
         words = f"{run.entry.as_of}, {run.standing}: {number(measured.value)}"
         if measured.bounds is not None:
             words += f" [{number(measured.bounds[0])}, {number(measured.bounds[1])}]"
+            intervals += f"M{x} {scale.y(measured.bounds[0])}V{scale.y(measured.bounds[1])}"
         words += f", run {run.entry.run_key[:12]}"
-        points.append(Point(run, scale.x(_day(run.entry.as_of)), scale.y(measured.value or 0.0), low, high, words))
+        points.append(Point(run, x, scale.y(measured.value or 0.0), words))
     values = [scale.low + (scale.high - scale.low) * step / (TICKS - 1) for step in range(TICKS)]
     return Timeline(
         column,
         points,
+        intervals,
         _champion_path(history, column, scale, (min(days), max(days))),
         [(scale.y(value), number(value)) for value in dict.fromkeys(values)],
         [(scale.x(_day(day)), day) for day in dict.fromkeys((_iso(min(days)), _iso(max(days))))],

@@ -48,7 +48,7 @@ class Turns:
             one that has runs on, and the questions after it wait.
         """
         if not self._free.acquire(blocking=False):
-            raise self._busy(f"{self._capacity} questions wait already, as many as may")
+            raise self._busy(f"{self._capacity} questions are waiting already, the most it holds")
         future = self._thread.submit(work)
         future.add_done_callback(lambda _: self._free.release())
         answer = asyncio.wrap_future(future)

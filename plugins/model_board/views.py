@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
+from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.pipeline.past_documents import read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history, read_run
 from mtl_tasks.report.labels import in_order
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.record_times import record_times
+from mtl_tasks.store.run_costs import RunCost, read_cost
 from plugins.model_board.dag_runs import DagStatus
 from plugins.model_board.run_table import Choice, Column, choose_rows
 from plugins.model_board.timeline import spark
@@ -20,6 +22,7 @@ from plugins.model_board.timeline import spark
 if TYPE_CHECKING:
     from mtl_tasks.pipeline.comparison import Comparison
 
+COSTED_RUNS: Final = 20  # each takes a read of the store for each stage
 EVERYTHING: Final = Choice(ascending=True, show=sys.maxsize)  # runs, oldest as_of first
 
 
@@ -122,6 +125,37 @@ def show_history(store: Store, scenario: str, links: Mapping[str, str]) -> dict[
         "runs": rows,
         "card": None if champion is None else asdict(read_card(store, champion)),
     }
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """A run with what it has cost, or the reason why that cannot be read."""
+
+    run: PastRun
+    cost: RunCost | None
+    problem: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serializable form."""
+        return {
+            "run_key": self.run.entry.run_key,
+            "as_of": self.run.entry.as_of,
+            "standing": self.run.standing,
+            "cost": None if self.cost is None else self.cost.to_json(),
+            "problem": self.problem,
+        }
+
+
+def cost_rows(store: Store, history: History) -> list[CostRow]:
+    """Return what each of the newest ``COSTED_RUNS`` runs has cost, the newest first."""
+    return [_cost_row(store, run) for run in history.runs[: -COSTED_RUNS - 1 : -1]]
+
+
+def _cost_row(store: Store, run: PastRun) -> CostRow:
+    try:
+        return CostRow(run, read_cost(store, run.entry), None)
+    except ArtifactError as error:
+        return CostRow(run, None, str(error))
 
 
 def evidence(store: Store, run: PastRun) -> dict[str, Any]:

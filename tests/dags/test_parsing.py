@@ -257,7 +257,7 @@ def test_the_tasks_are_handed_what_the_stages_need(movies: DAG) -> None:
 
 
 def test_the_tasks_of_the_stages_are_in_the_groups_and_on_the_pools_of_their_table(movies: DAG) -> None:
-    from mtl_tasks.store.stages import STAGES
+    from mtl_tasks.core.stages import STAGES
 
     placed = {name: f"{traits.group}.{name}" for name, traits in STAGES.items() if traits.group}
     others = {"resolve", "decide.earlier_runs", "publish.approve", "publish.announce", "report"}
@@ -295,7 +295,7 @@ def test_bad_input_fails_at_once_and_a_broken_connection_is_tried_again(movies: 
         ({"schedule": "R 0 * * *"}, "spoilt.yaml: schedule: 'R 0 .*' is random each time"),
         ({"gate": {"approval_hours": math.inf}}, "spoilt.yaml: gate.approval_hours: Input should be a finite number"),
         ({"gate": {"approval_hours": 1e12}}, "spoilt.yaml: gate.approval_hours: Input should be less than or equal to"),
-        ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a keyword of Python"),
+        ({"tasks": {"return": SCENARIO["tasks"]["rating"]}}, "spoilt.yaml: tasks: 'return' is a Python keyword"),
     ],
 )
 def test_a_faulty_scenario_is_an_import_error_of_its_own_and_the_others_keep_their_dags(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-import psutil
 import pytest
-import structlog
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.registry import RunRecord, Snapshot
 from tests.dags.conftest import ParseDags
+from tests.support.airflow import as_a_task
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 if TYPE_CHECKING:
@@ -156,27 +152,6 @@ def set_states(dag: Any, day: datetime, run: str, publish: str | None) -> None:
             )
             .values(state=publish)
         )
-
-
-@contextmanager
-def as_a_task() -> Iterator[None]:
-    """Within the block, this process may ask what a task may ask."""
-    from airflow.sdk.execution_time.supervisor import (
-        InProcessSupervisorComms,
-        InProcessTestSupervisor,
-        set_supervisor_comms,
-    )
-
-    supervisor = InProcessTestSupervisor(
-        id=uuid4(),
-        pid=os.getpid(),
-        process=psutil.Process(),
-        process_log=structlog.get_logger(),
-        client=InProcessTestSupervisor._api_client(),
-    )
-    supervisor.comms = InProcessSupervisorComms(supervisor=supervisor)
-    with set_supervisor_comms(supervisor.comms):
-        yield
 
 
 def waited_for(dag: Any, day: datetime) -> list[str]:

@@ -670,7 +670,7 @@ class TestCsv:
     def test_ids_with_a_decimal_point_beside_ids_without_one_are_refused(self, tmp_path: Path) -> None:
         rows = tiny_log().astype({"person": "str"})
         rows.loc[::2, "person"] += ".0"
-        problem = r"column 'person' .* spells 30 ids with a decimal point such as '100\.0' and others without one"
+        problem = r"column 'person' .* spells 30 ids with a decimal point such as '100\.0'; the same id without one"
         with pytest.raises(DataError, match=problem):
             read_single(tmp_path, rows, source__format="csv")
         rows.loc[1, "person"] = "guest"

@@ -155,8 +155,8 @@ def test_a_window_without_events_has_an_empty_truth_with_its_columns() -> None:
         (("lik",), {}, "'lik' is no task, did you mean 'like'"),
         ((), {}, "none; name one task or more"),
         (("like", "like"), {}, "like, like; name one task or more, each once"),
-        (("like",), {"rating": 1.0}, "'rating' is no target"),
-        (("like",), {"like": 0.0}, "like has 0; a gain is above 0"),
+        (("like",), {"rating": 1.0}, "'rating' is not a target"),
+        (("like",), {"like": 0.0}, "like has 0; a gain must be above 0"),
         (("like",), {"like": NAN}, "like has nan"),
     ],
 )

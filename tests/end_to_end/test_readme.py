@@ -74,6 +74,12 @@ def test_every_heading_it_links_to_exists(name: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_module_it_names_exists(name: str) -> None:
+    modules = re.findall(r"`((?:mtl_tasks|dags|plugins|tests)/[\w/]+\.py)`", text_of(name))
+    assert [module for module in modules if not (PROJECT / module).exists()] == []
+
+
 def relative_links(name: str) -> list[tuple[str, str]]:
     """Return the path and the anchor of each link and picture that leads to the project's files."""
     targets = re.findall(r"\]\(([^)\s]+)\)", prose_of(name))

@@ -24,9 +24,10 @@ from mtl_tasks.evaluation.lists import (
     value_column,
 )
 from mtl_tasks.metrics.catalog import CATALOG, metrics_of
-from mtl_tasks.metrics.lists import BEYOND_RELEVANCE, EXPOSURE, RELEVANCE, list_metrics
+from mtl_tasks.metrics.lists import BEYOND_RELEVANCE, EXPOSURE, RELEVANCE
 from mtl_tasks.store.artifacts import to_json
 from mtl_tasks.store.documents.lists import LIST_QUESTION, ListsDocument
+from tests.support.list_metrics import list_metrics
 
 DAY = 100
 ITEMS = np.array([10, 11, 12, 13])
@@ -374,7 +375,7 @@ def test_wrong_settings_are_refused() -> None:
         ([(7, 10, 0.0)], "1 gains, such as 0, are not above 0"),
         ([(7, 10, float("nan"))], "1 gains, such as nan"),
         ([(7, 10, 1.0), (7, 10, 2.0)], "1 rows repeat a user, day and item"),
-        ([(7, 10, 1.0, DAY + 1)], "day 101 is no start day of the catalog .known: 100."),
+        ([(7, 10, 1.0, DAY + 1)], "day 101 is not a start day of the catalog .known: 100."),
     ],
 )
 def test_a_wrong_truth_is_refused(rows: list[tuple[Any, ...]], message: str) -> None:

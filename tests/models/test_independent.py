@@ -47,7 +47,7 @@ class TestIndependent(BoostedContract):
         [
             (b'{"device": "cpu"', r"not JSON \(.*\); run again with --force"),
             (b"\xff", r"not JSON \(.*\); run again with --force"),
-            (b'{"device": "cpu"}', "has no 'tasks', another version wrote it; run again with --force"),
+            (b'{"device": "cpu"}', "has no 'tasks', a different version wrote it; run again with --force"),
         ],
     )
     def test_facts_that_cannot_be_read_are_refused(

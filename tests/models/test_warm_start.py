@@ -139,9 +139,12 @@ def test_factors_of_other_dimensions_than_the_champions_are_fitted_from_scratch_
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"boosting.seeds": 2}, r"has boosting\.seeds 1, and this scenario 2: set boosting\.seeds alike"),
+        ({"boosting.seeds": 2}, r"has boosting\.seeds 1, and this scenario 2: set both to the same number"),
         ({"features.raw_factors": True}, "trees cannot be warm-started with features.raw_factors"),
-        ({"features.windows": [7, 14]}, r"know other features: \d+ that are not here \(.*\), \d+ of here"),
+        (
+            {"features.windows": [7, 14]},
+            r"learned from different features: \d+ that this run lacks \(.*\), and this run has \d+ more",
+        ),
         (
             {"windows.test": 7, "windows.train": 8},
             r"learned from days before 2013-04-27, of which this run chooses rounds on",

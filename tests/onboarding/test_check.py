@@ -204,3 +204,12 @@ def test_texts_and_vectors_of_items_are_described_and_their_faults_named(tmp_pat
     write_log(tmp_path, items=items.assign(embedding=vectors))
     found = check(tmp_path, tiny_scenario(**settings))
     assert matching(found, "vectors of different lengths: 2 numbers in row 1 (item 1), 1 in row 4 (item 4)") == [True]
+
+
+def test_a_recipient_whose_provider_is_missing_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtl_tasks.scenario.notify.SLACK_PACKAGE", "apache-airflow-providers-of-nobody")
+    notify = {"outcomes": ["failed"], "to": [{"slack": {"channel": "#models"}}]}
+    found = check(tmp_path, tiny_scenario(notify=notify))
+    assert matching(found, "notify.to.0.slack needs apache-airflow-providers-of-nobody, which is not installed") == [
+        True
+    ]

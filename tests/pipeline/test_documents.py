@@ -87,7 +87,7 @@ def test_a_result_survives_json_without_its_summary() -> None:
         ),
         (
             {**RESULT, "ref": {**REF, "uri": "../split"}},
-            "^result of stage 'split': .*not a place in a store.*; clear the task",
+            "^result of stage 'split': .*not a path in a store.*; clear the task",
         ),
     ],
 )

@@ -330,7 +330,7 @@ def test_a_worker_with_another_version_is_refused_before_anything_starts(
 ) -> None:
     before = len(list(starts.iterdir()))
     monkeypatch.setattr(executor, function, lambda: other)
-    with pytest.raises(ClusterError, match=f"another version of {named}"):
+    with pytest.raises(ClusterError, match=f"a different version of {named}"):
         cluster.map("other", shards.CountEvents(*validated), users)
     assert len(list(starts.iterdir())) == before
 

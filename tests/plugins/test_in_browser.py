@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
-import uvicorn
 from playwright.sync_api import Page, expect
 
 from tests.support import board
@@ -18,7 +15,7 @@ from tests.support.projects import NAME
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 WIDTHS = (390, 768, 1440)
-PAGES = ("home", "scenario", "compare", "list", "pair")
+PAGES = ("home", "scenario", "run", "costs", "compare", "list", "pair")
 CUT_OFF = """
 () => [...document.querySelectorAll('main *, header *')].filter(element => {
   const box = element.getBoundingClientRect();
@@ -33,17 +30,8 @@ CUT_OFF = """
 @pytest.fixture(scope="module")
 def address(board_project: Path, airflow_database: None) -> Iterator[str]:
     """The board on a port of its own, for somebody who may read the scenario."""
-    from plugins.model_board.app import app
-
-    with board.reading(board_project), socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen()  # a request waits until the server accepts it
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = Thread(target=server.run, args=([bound],))
-        thread.start()
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with board.serving(board_project) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +68,8 @@ def paths(board_project: Path) -> dict[str, str]:
     return {
         "home": "/",
         "scenario": here,
+        "run": f"{here}/runs/{keys[1]}",
+        "costs": f"{here}/costs",
         "compare": f"{here}/compare?{'&'.join(f'run={key}' for key in keys)}",
         "list": asked,
         "pair": f"{asked}&item={first['item_id']}",
@@ -145,3 +135,21 @@ def test_what_is_typed_is_completed_and_a_link_opens_its_reasons(
     page.locator("a[href='#rank-2']").click()
     expect(page.locator("#rank-2")).to_have_attribute("open", "")
     expect(page.locator("#rank-1")).not_to_have_attribute("open", "")
+
+
+def test_a_section_that_was_left_for_later_is_loaded_when_it_is_opened(
+    page: Page, address: str, paths: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.model_board import pages
+
+    monkeypatch.setattr(pages, "WHOLE_TASKS", 1)
+    pages._sections.cache_clear()
+    page.goto(address + paths["run"])
+    expect(page.locator("#metrics table")).to_have_count(0)
+    page.locator(".toc a[href='#metrics']").click()
+    expect(page.locator("#metrics table")).to_have_count(2)
+    expect(page.locator("#metrics table .sort").first).to_be_visible()
+    expect(page.locator("#metrics .downloads")).to_have_count(2)
+    page.locator("#curves summary").click()
+    expect(page.locator("#curves figure svg")).not_to_have_count(0)
+    pages._sections.cache_clear()

@@ -174,6 +174,33 @@ def test_a_finished_run_is_drawn_once_and_another_members_learning_on_demand(
     assert reader.get(f"{path}?member=nobody").status_code == 422
 
 
+def test_a_page_of_many_tasks_leaves_its_heavy_sections_for_later(
+    reader: TestClient, board_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.model_board import pages
+
+    path = f"/scenarios/{NAME}/runs/{board.entry_of(board_project, '2013-05-10').run_key}"
+    whole = reader.get(path).text
+    monkeypatch.setattr(pages, "WHOLE_TASKS", 1)
+    pages._sections.cache_clear()
+    light, curves = reader.get(path).text, reader.get(path, params={"section": "curves"}).text
+    pages._sections.cache_clear()  # nobody else shall see them
+    assert re.findall(r'data-load="[^"]*section=(\w+)"', light) == [
+        "metrics",
+        "slices",
+        "curves",
+        "members",
+        "fusion",
+        "calibration",
+    ]
+    assert len(light) < 0.5 * len(whole)
+    assert 'aria-label="rating: predicted and actual, residuals"' in curves
+    assert 'section=curves"' not in curves
+    assert 'aria-label="rating: predicted and actual, residuals"' not in light
+    assert "the largest weight" in light
+    assert reader.get(path, params={"section": "everything"}).status_code == 422
+
+
 def test_only_so_many_pages_wait_to_be_drawn(
     reader: TestClient, board_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,6 +392,37 @@ def test_runs_are_compared_with_the_first(reader: TestClient, board_project: Pat
     assert "last day" in page  # another day of the log
 
 
+def test_runs_whose_test_windows_overlap_are_paired_on_the_rows_that_they_share(
+    reader: TestClient, board_project: Path
+) -> None:
+    keys = keys_of(board_project, "08", "10")
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
+    [pair] = made["shared_rows"]
+    assert (pair["first"], pair["second"], pair["problem"]) == (*keys, None)
+    assert pair["days"] == ["2013-05-05", "2013-05-07"]  # the test windows begin on the 3rd and on the 5th
+    whole = {(row["task"], row["metric"]): row for row in pair["metrics"] if not row["subject"]}
+    assert whole["rating", "rmse"]["gain"]["rows"] < pair["rows"]  # sampled negatives have no rating
+    gain = whole["purchase", "auc"]["gain"]
+    assert gain["value"] == pytest.approx(whole["purchase", "auc"]["second"] - whole["purchase", "auc"]["first"])
+    [unpaired] = [row for row in made["metrics"] if (row["task"], row["metric"]) == ("purchase", "auc")]
+    assert gain["high"] - gain["low"] < unpaired["differences"][1]["high"] - unpaired["differences"][1]["low"]
+    assert {row["subject"] for row in pair["metrics"]} == {"", "cold_users", "warm_users", "cold_items", "warm_items"}
+    page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+    assert "Paired differences on shared rows" in page
+    assert 'aria-label="purchase: calibration of the runs"' in page
+    assert 'aria-label="rating: RMSE ↓ by day, of the runs"' in page
+
+
+def test_a_run_without_its_rows_is_not_paired_and_says_why(reader: TestClient, spoilt: Path) -> None:
+    keys = keys_of(spoilt, "08", "10")
+    ref = board.entry_of(spoilt, "2013-05-10").refs["fuse"]
+    shutil.rmtree(board.store(spoilt).open(ref).folder)
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
+    assert "no artifact here" in made["shared_rows"][0]["problem"]
+    assert "not paired" in made["overlap"]
+    assert "Not paired: " in reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_fewer_than_two_or_more_than_six_runs_are_not_compared(
     reader: TestClient, board_project: Path, count: int
@@ -387,6 +445,8 @@ def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_
     page = reader.get(f"/scenarios/{NAME}/explore", params=asked)
     assert made["offers"][0]["title"] in page.text
     assert made["order"] in html.unescape(page.text)
+    assert re.match(r"[+−]\d+\.\d\d against the mean candidate: [+−]\d", made["offers"][0]["why"])
+    assert made["offers"][0]["why"] in html.unescape(page.text)
     assert "baseline: mean over the training rows" in page.text
     assert "What the user did" in page.text
     lost = reader.get(f"/scenarios/{NAME}/explore", params={"run": run, "user": "<script>"})
@@ -438,9 +498,26 @@ def test_the_table_of_runs_is_searched_filtered_and_sorted(reader: TestClient) -
     assert shown(sort="rating.rmse", ascending=1) == [run["as_of"] for run in by_error]
     assert len(shown(show=2)) == 2
     assert all(run["recorded"].startswith("20") for run in history)
-    page = reader.get(f"/scenarios/{NAME}", params={"also": "purchase.auc", "sort": "purchase.auc"}).text
+    chosen = {"column": ["purchase.auc", "rating.mae"], "sort": "purchase.auc"}
+    page = reader.get(f"/scenarios/{NAME}", params=chosen).text
     assert 'aria-sort="descending"><a' in page
+    assert re.findall(r"column=[a-z.&;=]*sort=(\w+\.\w+)", page.replace("&amp;", "&")) != []
+    assert re.findall(r"<h3>(\w+: [A-Z]+)", page) == ["purchase: AUC", "rating: MAE"]
+    too_many = {"column": [f"purchase.metric_{number}" for number in range(13)]}
+    assert reader.get(f"/scenarios/{NAME}", params=too_many).status_code == 422
     assert reader.get(f"/scenarios/{NAME}", params={"since": "soon"}).status_code == 422
+
+
+def test_what_a_run_has_cost_is_one_page_away(reader: TestClient, board_project: Path) -> None:
+    costs = reader.get(f"/api/scenarios/{NAME}/costs").json()
+    assert [row["as_of"] for row in costs] == ["2013-05-11", "2013-05-10", "2013-05-09", "2013-05-08"]
+    assert {"split", "evaluate", "gate"} < set(costs[0]["cost"]["seconds"])
+    page = reader.get(f"/scenarios/{NAME}/costs").text
+    [row] = re.findall(r'<tr><td class="day">2013-05-10.*?</tr>', page, re.DOTALL)
+    assert board.entry_of(board_project, "2013-05-10").run_key[:12] in row
+    assert len(re.findall(r'<td class="number">[\d.]+ (?:s|min \d\d s)</td>', row)) == 2  # wall and CPU time
+    assert " MiB</td>" in row
+    assert f"/scenarios/{NAME}/costs" in reader.get(f"/scenarios/{NAME}").text
 
 
 def test_a_run_that_awaits_approval_is_neither_passed_nor_failed() -> None:

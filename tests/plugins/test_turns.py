@@ -91,7 +91,7 @@ def test_more_than_may_wait_are_sent_away_at_once_and_places_come_free_again(gat
         turns = Turns(60, 2)
         waiting = [asyncio.create_task(turns.ask(gate.wait)) for _ in range(2)]
         await asyncio.sleep(0)  # lets both ask
-        with pytest.raises(BusyError, match="2 questions wait already") as sent:
+        with pytest.raises(BusyError, match="2 questions are waiting already") as sent:
             await turns.ask(gate.wait)
         assert sent.value.seconds == 60
         gate.set()

@@ -108,7 +108,7 @@ def test_what_cannot_be_read_as_a_file_is_refused_in_one_line(tmp_path: Path, ma
 def test_a_name_that_no_scenario_can_have_is_looked_for_nowhere(tmp_path: Path, name: str) -> None:
     (tmp_path / "inner").mkdir()
     load(tmp_path, yaml.safe_dump(DOCUMENT))
-    with pytest.raises(ConfigError, match="a name is a letter and up to 39 more") as caught:
+    with pytest.raises(ConfigError, match="a name is a lowercase letter, then up to 39") as caught:
         load_scenario(name, folder=tmp_path / "inner")
     assert len(str(caught.value)) < 400
 

@@ -169,14 +169,14 @@ def spoilt(path: str, value: Any) -> dict[str, Any]:
         # names and texts
         ("name", "champion", "name: is a choice of boosting.warm_start, which names scenarios"),
         ("tasks", {"return": {"kind": "binary"}, **DOCUMENT["tasks"]}, "tasks.return: a binary task without"),
-        ("tasks", {"return": DOCUMENT["tasks"]["like"]}, "tasks: 'return' is a keyword of Python, so that no formula"),
+        ("tasks", {"return": DOCUMENT["tasks"]["like"]}, "tasks: 'return' is a Python keyword, so that no formula"),
         (
             "tasks",
             {"ranking": DOCUMENT["tasks"]["like"]},
             "tasks: 'ranking' is reserved for recommendations in",
         ),
         ("tasks", {"a" * 41: DOCUMENT["tasks"]["like"]}, "tasks.a+: String should match pattern"),
-        ("title", datetime.date(2013, 5, 1), r"title: .* valid string \(got datetime.date.*; text .* goes in quotes"),
+        ("title", datetime.date(2013, 5, 1), r"title: .* valid string \(got datetime.date.*; put text .* in quotes"),
         ("title", "", "title: String should have at least 1 character"),
         ("owner", "a" * 101, r"owner: String should have at most 100 characters"),
         ("schedule", "0 " * 100, r"schedule: String should have at most 100 characters"),
@@ -311,7 +311,7 @@ def test_lists_are_judged_by_the_binary_tasks_of_the_utility_unless_others_are_n
         ),
         ({"gains": {"like": 0.0}}, "recommend.gains.like: Input should be greater than 0"),
         ({"ranker": "softmx"}, "recommend.ranker"),
-        ({"reranking": {"at_most": {"brand": 2}}}, "recommend.reranking.at_most.brand: 'brand' is no categorical"),
+        ({"reranking": {"at_most": {"brand": 2}}}, "recommend.reranking.at_most.brand: 'brand' is not a categorical"),
     ],
 )
 def test_what_recommendations_cannot_be_made_by_is_refused(recommend: dict[str, Any], message: str) -> None:

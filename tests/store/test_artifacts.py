@@ -371,9 +371,9 @@ def test_a_name_in_a_resealed_manifest_that_is_a_path_is_refused(tmp_path: Path,
 def test_a_reference_that_leads_out_of_the_store_is_refused(tmp_path: Path, root: str, uri: Any) -> None:
     store = Store(str(tmp_path / "store") if root == "disk" else "memory://bucket/store")
     for use in (store.open, store.look_up, store.reuse):
-        with pytest.raises(ArtifactError, match="is not a place in a store"):
+        with pytest.raises(ArtifactError, match="is not a path in a store"):
             use(Ref(uri, KEY, "0" * 64, 3))
-    with pytest.raises(ArtifactError, match=r"is not a place in a store|not a reference"):
+    with pytest.raises(ArtifactError, match=r"is not a path in a store|not a reference"):
         Ref.from_json({"uri": uri, "key": KEY, "sha256": "0" * 64, "rows": 3})
 
 
@@ -391,7 +391,7 @@ def test_what_is_no_reference_is_refused(document: Any) -> None:
 def test_a_scenario_date_stage_or_key_that_is_no_name_becomes_no_folder(tmp_path: Path, place: int, name: str) -> None:
     names = ["tiny", "2013-05-07", "factors", KEY]
     names[place] = name
-    with pytest.raises(ArtifactError, match="is not a place in a store"):
+    with pytest.raises(ArtifactError, match="is not a path in a store"):
         Store(str(tmp_path)).folder(*names)
 
 

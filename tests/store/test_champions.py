@@ -41,7 +41,7 @@ def test_the_newest_whole_champion_is_taken_and_the_others_are_named(
         f"run 222222222222 as of {DAYS[1]}: its record {DAYS[1]}/{path.name} in the registry is damaged",
         f"run 333333333333 as of {DAYS[2]}: its fuse is missing or damaged",
     )
-    assert f"fallen back to run 111111111111 as of {DAYS[0]}" in caplog.text
+    assert f"falling back to run 111111111111 as of {DAYS[0]}" in caplog.text
     before = choose_champion(registry.read(), DAYS[1], lambda entry: lists_fault(entry, store))
     assert (before.entry, before.passed_over) == (first, ())
     assert second not in registry.entries()

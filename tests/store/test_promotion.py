@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError, StoreError
+from mtl_tasks.core.stages import BULK
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import MANIFEST, Store
 from mtl_tasks.store.champions import LISTED
 from mtl_tasks.store.promotion import promote, rollback, verify_runs
 from mtl_tasks.store.registry import Decision, Registry
-from mtl_tasks.store.stages import BULK
 from tests.support.projects import NAME, SCENARIO, write_past_runs
 
 DAYS = ["2013-05-09", "2013-05-10", "2013-05-11"]

@@ -225,7 +225,7 @@ def test_a_run_is_found_by_the_beginning_of_its_key_if_no_other_shares_it(regist
     registry.append(entry("2013-05-05", run_key="ab" + "0" * 62))
     registry.append(entry("2013-05-05", run_key="ac" + "0" * 62))
     assert registry.get("ab").run_key.startswith("ab")
-    with pytest.raises(ArtifactError, match="2 runs start with 'a': give more of the key"):
+    with pytest.raises(ArtifactError, match="2 runs start with 'a': give more digits of the key"):
         registry.get("a")
     with pytest.raises(ArtifactError, match="no entry of run"):
         registry.get("")

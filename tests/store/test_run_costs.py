@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mtl_tasks.cli import main as cli
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Decision, Registry
-from mtl_tasks.store.run_costs import RUNS, read_costs
-from mtl_tasks.store.stages import STAGES
+from mtl_tasks.store.run_costs import RUNS, read_cost, read_costs
 from tests.support.forging import forge
 from tests.support.projects import NAME, SCENARIO, write_past_runs, write_scenario
 
@@ -57,6 +57,16 @@ def test_the_command_prints_them(
 def test_what_was_pruned_is_left_out(root: Path) -> None:
     (root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json").unlink()
     assert read_costs(Store(str(root)), "small").stages["factors"].seconds == 55
+
+
+def test_a_run_has_its_own_costs_and_names_what_was_pruned(root: Path) -> None:
+    store = Store(str(root))
+    newest = Registry(store, NAME).entries()[-1]
+    cost = read_cost(store, newest)
+    assert cost.seconds == {"factors": 80, "fuse": 160}
+    assert (cost.longest, cost.peak_mb, cost.pruned) == (["fuse", "factors"], 800, ())
+    (root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json").unlink()
+    assert read_cost(store, newest).pruned == ("factors",)
 
 
 def test_every_stage_of_a_run_has_its_place() -> None:

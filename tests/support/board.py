@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+import uvicorn
 from fastapi.routing import APIRoute
 
 from mtl_tasks.core.days import AsOf
@@ -93,6 +96,22 @@ def reading(root: Path) -> Iterator[TestClient]:
         app.dependency_overrides[get_user] = lambda: "reader"
         yield TestClient(app)
         app.dependency_overrides.clear()
+
+
+@contextlib.contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """Serve the board on a port of its own, for somebody who may read the scenario, and yield its address."""
+    from plugins.model_board.app import app
+
+    with reading(root), socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()  # a request waits until the server accepts it
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = Thread(target=server.run, args=([bound],))
+        thread.start()
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
 
 
 def add_dag(session: Session, dag_id: str, *tags: str) -> None:

@@ -26,7 +26,7 @@ class Expectation:
     failure
         Message if it fails, with the remedy.
     note
-        Appended to the observed value in the report, to compare it with.
+        Reference for the observed value; the report appends it to that value.
     """
 
     name: str

@@ -92,7 +92,7 @@ def validate_interactions(
 ) -> ValidationResult:
     """Quarantine bad rows, and refuse a log that is bad as a whole: :func:`validate_rows`, then :func:`validate_log`.
 
-    Parameters and errors are theirs.
+    Parameters and errors are those of these two functions.
     """
     [rows] = validate_rows(interactions, items, scenario, as_of, say=say, attribution=attribution)
     return validate_log([rows.record], rows.events, rows.quarantine, scenario, as_of, say=say, whole=whole)
@@ -236,8 +236,8 @@ def _canonical(good: pd.DataFrame, scenario: Scenario, as_of: pd.Timestamp) -> p
         if task.scale == "log":
             frame[label(name)] = np.log1p(frame[label(name)])
     for name in about.categorical:
-        kinds = frame[context(name)]
-        frame[context(name)] = kinds.where(kinds != "").astype("category")
+        values = frame[context(name)]
+        frame[context(name)] = values.where(values != "").astype("category")
     if about.calendar:
         frame = frame.assign(**calendar(frame[TIME], scenario.source.timezone))
     if scenario.source.long is not None:
@@ -322,8 +322,8 @@ def _check_attribution(attribution: Mapping[str, Any], scenario: Scenario, say: 
 
 def _reasons(good: int, quarantine: pd.DataFrame) -> pd.DataFrame:
     """Return one row per row of the log, with the reason of its quarantine, if any."""
-    codes, kinds = pd.factorize(quarantine[REASON])
-    return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=kinds)})
+    codes, reasons = pd.factorize(quarantine[REASON])
+    return pd.DataFrame({REASON: pd.Categorical.from_codes(np.append(np.full(good, -1), codes), categories=reasons)})
 
 
 def with_type(entry: Mapping[str, Any], dtype: str) -> dict[str, Any]:

@@ -357,7 +357,7 @@ def _declared_taste(scenario: Scenario) -> list[FeatureColumn]:
             column(f"{side}_norm", "factor_norm", f"strength of the {side}'s preference factors", side)
             for side in sides
         ),
-        column("recent_cosine", "factor_cosine", "likeness of the item to the user's last items (cosine)"),
+        column("recent_cosine", "factor_cosine", "similarity of the item to the user's last items (cosine)"),
         *(
             column(f"{side}_{axis}", "factor", f"dimension {axis} of the {side}'s preference factors", side)
             for axis in (range(scenario.factors.dimensions) if scenario.features.raw_factors else ())

@@ -1,4 +1,4 @@
-"""Attributes of users and items and the context of a row, as they are."""
+"""Attributes of users and items and the context of a row, unchanged."""
 
 from __future__ import annotations
 

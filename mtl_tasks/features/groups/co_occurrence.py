@@ -71,8 +71,8 @@ class CoOccurrence(FeatureGroup):
     def declare(cls, scenario: Scenario) -> list[FeatureColumn]:
         """See :class:`FeatureGroup`."""
         recent, every = (
-            "how often the item goes with the user's last items",
-            "how often the item goes with the user's items",
+            "how often users have both the item and the user's last items",
+            "how often users have both the item and the user's items",
         )
         return [
             FeatureColumn("co_occurrence.recent", "co_occurrence", recent, "pair"),
@@ -182,7 +182,7 @@ class CoOccurrence(FeatureGroup):
     def _products(self, users: Codes, day: int, most: int) -> sparse.csr_matrix:
         """Return the weighted pair sums of each user's last items, float64 (users, items), in units of 2**-20.
 
-        A user's items are added one after the other, as :meth:`columns` adds pairs: both give the same bits, unless
+        A user's items are added in the order in which :meth:`columns` adds pairs. Both give the same bits, unless
         scipy was compiled to fuse multiplication and addition, as on ARM.
         """
         starts, ends = self._past.before(users, np.full(len(users), day))

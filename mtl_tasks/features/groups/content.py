@@ -1,4 +1,4 @@
-"""Point-in-time likeness of an item to its user's items, by text or by given vectors."""
+"""Point-in-time similarity of an item to its user's items, by text or by given vectors."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def _declared(kind: Content, dimensions: int) -> list[FeatureColumn]:
         FeatureColumn(
             f"{kind}.cosine",
             "content_cosine",
-            f"likeness of the item's {said} to those of the user's items (cosine)",
+            f"similarity of the item's {said} to those of the user's items (cosine)",
             "pair",
         ),
         FeatureColumn(
             f"{kind}.recent_cosine",
             "content_cosine",
-            f"likeness of the item's {said} to those of the user's last items (cosine)",
+            f"similarity of the item's {said} to those of the user's last items (cosine)",
             "pair",
         ),
     ]

@@ -38,8 +38,8 @@ class Encoder:
     def learn(cls, features: pd.DataFrame) -> Encoder:
         """Learn columns and categories from the rows a model is fitted on."""
         names = [str(name) for name in features]
-        kinds = [name for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)]
-        return cls(names, {name: _levels(features[name]) for name in kinds})
+        categorical = [name for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)]
+        return cls(names, {name: _levels(features[name]) for name in categorical})
 
     def matrix(self, features: pd.DataFrame) -> Matrix:
         """Return float32 (n, columns); ``features`` has at least the columns of :attr:`names`."""

@@ -79,14 +79,14 @@ def compiled() -> Callable[..., None]:
 
 
 def compile_seconds() -> float:
-    """Return the CPU seconds until the compiled function can be called, with the import of numba."""
+    """Return the CPU seconds until the compiled function can be called, including the import of numba."""
     started = time.process_time()
     compiled()(*_nothing())
     return time.process_time() - started
 
 
 def _nothing() -> tuple[NDArray[Any], ...]:
-    """Return arguments without trees, of the types of all calls."""
+    """Return arguments without trees, with the types that every call has."""
     whole = np.zeros(1, dtype=np.int32)
     none = np.zeros(0, dtype=np.int32)
     return (

@@ -36,14 +36,14 @@ def affordable_rows(rounds: int, num_leaves: int, tasks: int) -> int:
     return max(FEWEST, min(SAMPLE, WORK // (tasks * max(rounds, 1) * num_leaves)))
 
 
-def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collection[str]) -> list[dict[str, Any]]:
+def summarize(made: Values, matrix: Matrix, names: Sequence[str], categorical: Collection[str]) -> list[dict[str, Any]]:
     """Return the features that move predictions most, largest first.
 
     Parameters
     ----------
     made
         From :func:`contributions`.
-    kinds
+    categorical
         Names of the columns with category codes, which have no direction.
 
     Returns
@@ -58,7 +58,7 @@ def summarize(made: Values, matrix: Matrix, names: Sequence[str], kinds: Collect
         {
             "feature": names[place],
             "mean_abs": round(float(size[place]), 6),
-            "direction": None if names[place] in kinds else rank_correlation(matrix[:, place], made[:, place]),
+            "direction": None if names[place] in categorical else rank_correlation(matrix[:, place], made[:, place]),
         }
         for place in order
         if size[place] > 0

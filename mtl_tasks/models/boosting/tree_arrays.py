@@ -130,7 +130,9 @@ def _parsed(text: str, where: str) -> list[Tree]:
             f"{where}: objective {lines.get('objective', 'none')!r} cannot be scored, only {', '.join(OBJECTIVES)}"
         )
     if lines.get("num_tree_per_iteration") != "1" or "average_output" in lines:
-        raise ArtifactError(f"{where}: only boosted models of one output can be scored, not classes or forests")
+        raise ArtifactError(
+            f"{where}: only single-output boosted models can be scored, not multiclass models or random forests"
+        )
     return trees
 
 

@@ -13,7 +13,7 @@ from mtl_tasks.models.contributions import shares_of
 from mtl_tasks.models.deep.attribution import contributions
 from mtl_tasks.models.deep.fitted import FittedNetworks, mean_scores
 from mtl_tasks.models.deep.network import Architecture, Params
-from mtl_tasks.models.deep.rows import EncodedRows, Target, rows_of
+from mtl_tasks.models.deep.rows import EncodedRows, Target
 from mtl_tasks.models.deep.training import Course, Fit, Plan
 from mtl_tasks.models.encoding import FeatureEncoder
 from mtl_tasks.models.member import Table
@@ -125,7 +125,7 @@ def learn_again(table: Table, chosen: FittedNetworks, scenario: Scenario) -> Fit
 
 def _targets(table: Table, scenario: Scenario) -> dict[str, Target]:
     names = sorted(scenario.tasks)  # as the file has them
-    return {task: Target.of(rows_of(table, task), scenario.tasks[task].objective) for task in names}
+    return {task: Target.of(table.rows(task), scenario.tasks[task].objective) for task in names}
 
 
 def _fit(

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Target:
-    """How a task's label becomes the target of the network: ``(label - center) / scale``; only numbers are scaled.
+    """Scaling of a task's label to the target of the network, ``(label - center) / scale``; only numbers are scaled.
 
     Attributes
     ----------
@@ -101,13 +101,7 @@ class EncodedRows:
             dense[position], codes[position] = encoder.dense(part), encoder.codes(part)
         values, weights = (np.zeros((rows, len(targets)), dtype=np.float32) for _ in range(2))
         for column, (task, target) in enumerate(targets.items()):
-            own = rows_of(table, task, every)
+            own = table.rows(task, every)
             values[own.positions, column] = (own.label - target.center) / target.scale
             weights[own.positions, column] = own.shares * rows
         return cls(dense, codes, values, weights, every)
-
-
-def rows_of(table: Table, task: str, every: int = 1) -> TaskRows:
-    """Return a task's labeled rows among every k-th row."""
-    weight = table.weights.get(task)
-    return TaskRows.of(table.labels[task][::every], None if weight is None else weight[::every])

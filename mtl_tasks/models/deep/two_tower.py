@@ -84,7 +84,7 @@ class TwoTower:
         return np.where(self.item_ids[place] == item_ids, place + 1, 0)
 
     def item_inputs(self, item_ids: NDArray[Any], described: Described) -> Floats:
-        """Return the inputs of the item tower, which also describe histories, float32 (items, dimensions)."""
+        """Return the inputs of the item tower, which also describe users' past items, float32 (items, dimensions)."""
         attributes = self.items.of(described) @ self.params["item.attributes"]
         return np.asarray(self.params["item.ids"][self.rows_of(item_ids)] + attributes, dtype=np.float32)
 

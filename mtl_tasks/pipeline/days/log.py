@@ -131,7 +131,7 @@ def hash_rows(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def joined_events(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join the events of parts; a part without rows has no say in dtypes."""
+    """Join the events of parts; a part without rows does not affect dtypes."""
     frames = [frame for frame in frames if len(frame)] or frames[:1]
     if len(frames) == 1:
         return frames[0]

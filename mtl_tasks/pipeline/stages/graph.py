@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
+from mtl_tasks.core.stages import MEMBER, STAGES, StageTraits
 from mtl_tasks.pipeline.engine import Stage
 from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.stages import MEMBER, STAGES, StageTraits
 
 
 def build_stages(scenario: Scenario) -> dict[str, Stage]:

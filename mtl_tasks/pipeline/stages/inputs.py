@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mtl_tasks.features.builder import Tables
     from mtl_tasks.features.state import FeatureSnapshot
+    from mtl_tasks.metrics.ranking import Values
     from mtl_tasks.recommend.rankers import Ranker
     from mtl_tasks.recommend.scorer import Scorer
 
@@ -60,6 +61,20 @@ def window_positions(rows: pd.DataFrame, windows: dict[str, tuple[int, int]]) ->
     return {name: slice(*np.searchsorted(days, bounds).tolist()) for name, bounds in windows.items()}
 
 
+def load_test_predictions(scenario: Scenario, inputs: Inputs) -> dict[str, dict[str, Values]]:
+    """Return the predictions of all members and of ``fusion`` for the test rows, by task, float64 (n,) each."""
+    from mtl_tasks.evaluation.evaluate import FUSION
+    from mtl_tasks.models.fusion import fuse
+
+    fusion = inputs["fuse"].json("fusion")
+    members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
+    made = {}
+    for task, settings in scenario.tasks.items():
+        made[task] = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
+        made[task][FUSION] = fuse(fusion[task], made[task], settings.kind)
+    return made
+
+
 def load_memory(
     run: Run, scenario: Scenario, inputs: Inputs, events: InteractionLog, tables: Tables, day: int
 ) -> FeatureSnapshot | None:
@@ -98,7 +113,7 @@ def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = Fals
 
 
 def load_rankers(scenario: Scenario, inputs: Inputs) -> tuple[str, dict[str, Ranker]] | None:
-    """Return the name of the chosen ranker, and all rankers by name; None for a run from before there were any."""
+    """Return the name of the chosen ranker, and all rankers by name; None for a run of a release without rankers."""
     from mtl_tasks.recommend.rankers.choice import LOADERS
 
     if RANK not in inputs.artifacts:

@@ -33,6 +33,7 @@ from mtl_tasks.pipeline.stages.inputs import (
     load_memory,
     load_scorer,
     load_tables,
+    load_test_predictions,
     load_windows,
     window_positions,
 )
@@ -193,19 +194,14 @@ def _choose(run: Run) -> Choice:
 
 def _test_rows(run: Run, inputs: Inputs) -> dict[str, ScoredRows]:
     """Return the labeled test rows of every task, with the predictions of all members and the fusion."""
-    from mtl_tasks.models.fusion import fuse as fuse_predictions
     from mtl_tasks.pipeline.days.features import read_days
 
     rows = inputs["split"].frame("rows")
     test = (rows[columns.WINDOW] == "test").to_numpy()
     counts = read_days(run.store, inputs["features"], ["user.count", "item.count"], np.flatnonzero(test))
     masks = slice_masks(counts)
-    fusion = inputs["fuse"].json("fusion")
-    members = {name: artifact.frame("test") for name, artifact in inputs.matching("member").items()}
     made = {}
-    for task, settings in run.scenario.tasks.items():
-        predictions = {name: part[columns.prediction(task)].to_numpy() for name, part in members.items()}
-        predictions[FUSION] = fuse_predictions(fusion[task], predictions, settings.kind)
+    for task, predictions in load_test_predictions(run.scenario, inputs).items():
         label = rows.loc[test, columns.label(task)].to_numpy().astype(np.float64)
         users, days = (rows.loc[test, name].to_numpy() for name in (columns.USER, columns.DAY))
         whole = ScoredRows(users, days, label, predictions, {})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ArtifactError, ConfigError, DataError
+from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.engine import OTHER_RESULT, Inputs, Run, Stage, code_version
 from mtl_tasks.pipeline.executor import Shard, ShardResult, ShardWork, open_executor
 from mtl_tasks.pipeline.stages.config import sections, whole_scenario
@@ -18,14 +19,13 @@ from mtl_tasks.pipeline.stages.prepare import ROOT
 from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.reranking import RerankingCounts
-from mtl_tasks.scenario import Gate, Scenario, parse_scenario
+from mtl_tasks.scenario import Gate, parse_scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunRecord, Snapshot
-from mtl_tasks.store.stages import STAGES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,18 +97,18 @@ def find_record(run: Run, gate: Ref, snapshot: Snapshot) -> RunRecord:
     ArtifactError
         If there is no sound record of the run.
     """
-    key = run_key(run, gate)
+    key, scenario = run_key(run, gate), run.scenario.model_dump()
     if all(entry.run_key != key for entry in snapshot.entries):
         for entry in snapshot.entries:
-            if entry.refs.get("gate") == gate and _scenario_of(entry) == run.scenario:
+            if entry.refs.get("gate") == gate and _scenario_of(entry) == scenario:
                 return entry
     return snapshot.get(key)
 
 
-def _scenario_of(entry: RunRecord) -> Scenario | None:
-    """Return the scenario of a record as this release reads it; None if it cannot."""
+def _scenario_of(entry: RunRecord) -> dict[str, Any] | None:
+    """Return the stored sections of a record's scenario as this release reads them; None if it cannot."""
     try:
-        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}")
+        return parse_scenario(entry.scenario_document, where=f"registry entry {entry.run_key[:12]}").model_dump()
     except ConfigError:
         return None
 

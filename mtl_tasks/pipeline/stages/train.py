@@ -135,7 +135,7 @@ def member(kind: MemberKind) -> Body:
 
 
 def labeled_table(run: Run, inputs: Inputs, chosen: list[FeatureColumn]) -> tuple[Table, dict[str, slice]]:
-    """Return the run's rows with some of their features, unread, and the positions of each window's rows."""
+    """Return the run's rows with some of their features, not yet read, and the positions of each window's rows."""
     from mtl_tasks.models import Table
     from mtl_tasks.pipeline.days.features import DailyFeatures
 

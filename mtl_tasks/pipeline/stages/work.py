@@ -1,4 +1,4 @@
-"""The work of a stage; `mtl_tasks/store/stages.py` declares its place in a run."""
+"""The work of a stage; `mtl_tasks/core/stages.py` declares its place in a run."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class StudySpec(Document):
     scenario
         The scenario as JSON text; see :class:`mtl_tasks.pipeline.documents.RunSpec`.
     trials
-        Finished trials that the study is to have, the one of the scenario's own settings among them.
+        Total number of finished trials, including the one with the scenario's own settings.
     others
         Names of the scenario's studies of other settings, code or data.
     """

@@ -10,6 +10,7 @@ from typing import Final
 import mtl_tasks.tuning
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError, answering
+from mtl_tasks.core.stages import MEMBER, stages_before
 from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.engine import Run, StageResult, code_version, run_stage
 from mtl_tasks.pipeline.local import OnStage, refs_of
@@ -17,7 +18,6 @@ from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.pipeline.tuning.open_study import FOLDER, OpenStudy, PreparedDay, StudySpec
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Store, to_json
-from mtl_tasks.store.stages import MEMBER, stages_before
 from mtl_tasks.tuning.space import SearchSpace, search_space
 from mtl_tasks.tuning.study import OnTrial, require_optuna, run_until
 
@@ -41,7 +41,7 @@ def prepare_study(
     days
         The study sees the blend window of each; none of its test window.
     trials
-        Finished trials that the study is to have, at least 1.
+        Total number of finished trials, at least 1.
     devices
         Whether this machine's devices are to be tried.
 
@@ -124,7 +124,7 @@ def _prepared(run: Run, on_stage: OnStage) -> PreparedDay:
 
 
 def run_trials(opened: OpenStudy, on_trial: OnTrial, worker: int = 0, workers: int = 1) -> None:
-    """Run trials until the study has as many finished ones as it is to have.
+    """Run trials until the study has the requested number of finished ones.
 
     Parameters
     ----------

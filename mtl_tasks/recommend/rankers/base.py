@@ -97,6 +97,10 @@ class Ranker(ABC):
         A score does not depend on the rows of other users.
         """
 
+    def parts(self, rows: RankingRows) -> dict[str, Values]:
+        """Return what each score adds to the rows' scores, float64 (n,) by name; empty for a score that is no sum."""
+        return {}
+
     def files(self) -> dict[str, bytes]:
         """Return everything that :meth:`load` needs, by file name; equal rankers give equal bytes."""
         return {}

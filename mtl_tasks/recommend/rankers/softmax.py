@@ -54,9 +54,13 @@ class SoftmaxRanker(Ranker):
     def scores(self, rows: RankingRows) -> Values:
         """See :class:`Ranker`."""
         made = np.zeros(len(rows))
-        for name, weight in self.weights.items():  # one after the other: a matrix product rounds by the batch's size
-            made += weight * score_column(rows, name)
+        for part in self.parts(rows).values():  # one after the other: a matrix product rounds by the batch's size
+            made += part
         return made
+
+    def parts(self, rows: RankingRows) -> dict[str, Values]:
+        """See :class:`Ranker`."""
+        return {name: weight * score_column(rows, name) for name, weight in self.weights.items()}
 
     def files(self) -> dict[str, bytes]:
         """See :class:`Ranker`."""

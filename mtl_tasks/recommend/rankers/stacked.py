@@ -61,6 +61,13 @@ class StackedRanker(Ranker):
                 made += weight * score_column(rows, name)
         return made
 
+    def parts(self, rows: RankingRows) -> dict[str, Values]:
+        """See :class:`Ranker`."""
+        return {
+            name: weight * (self.trees.scores(rows) if name == _TREES else score_column(rows, name))
+            for name, weight in self.weights.items()
+        }
+
     def with_trees(self, trees: LambdaRanker) -> Self:
         """Return a copy with trees that were fitted on more lists."""
         return replace(self, trees=trees)

@@ -53,7 +53,7 @@ class Duplicates(PartialDocument):
 
 
 class AttributedLabel(PartialDocument):
-    """Events of a label's type in a log of events, by what became of them."""
+    """Events of a label's type in a log of events, counted by outcome of attribution."""
 
     type: str
     events: int

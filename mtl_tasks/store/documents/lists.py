@@ -17,7 +17,7 @@ IMPRESSION_QUESTION: Final = (
 )
 IMPRESSION_WEIGHTING: Final = "gauc weights a group by its rows; impression_ndcg counts every group once"
 OFF_POLICY_QUESTION: Final = (
-    "Among what was shown at random: which mean label would a model's k best items of each user and day have had?"
+    "Among items shown at random, what mean label would a model's k best for each user and day have had?"
 )
 
 
@@ -44,7 +44,7 @@ class ListSlice(ArtifactDocument):
 class ListsDocument(ArtifactDocument):
     """Evaluation of recommendation lists out of the catalog."""
 
-    question: str = Field(default=LIST_QUESTION, description="what these numbers answer")
+    question: str = Field(default=LIST_QUESTION, description="the question that these metrics answer")
     k: int = Field(ge=1, description="length of a list")
     starts: tuple[int, ...] = Field(description="days at whose start the lists were made, since 1970-01-01")
     items: int = Field(ge=0, description="items of the catalog")
@@ -65,7 +65,7 @@ class ListsDocument(ArtifactDocument):
 class ImpressionsDocument(ArtifactDocument):
     """Evaluation of the order of what users were shown: groups of one user and day with both labels."""
 
-    question: str = Field(default=IMPRESSION_QUESTION, description="what these numbers answer")
+    question: str = Field(default=IMPRESSION_QUESTION, description="the question that these metrics answer")
     weighting: str = Field(
         default=IMPRESSION_WEIGHTING,
         description="how groups are averaged",
@@ -93,7 +93,7 @@ class PolicyEstimate(ArtifactDocument):
 class OffPolicyDocument(ArtifactDocument):
     """Off-policy estimates from exposures at random, with known propensities."""
 
-    question: str = Field(default=OFF_POLICY_QUESTION, description="what these numbers answer")
+    question: str = Field(default=OFF_POLICY_QUESTION, description="the question that these metrics answer")
     k: int = Field(ge=1, description="items chosen in each group")
     max_weight: float = Field(gt=0, description="limit at which inverse propensities are clipped")
     rows: int = Field(ge=0, description="rows with a propensity, in groups with more than k of them")

@@ -52,7 +52,7 @@ class TaskFusion(PartialDocument):
     note
         Why this method and these weights, as a sentence.
     eligible
-        Members that the weights of ``shrunken`` are shrunk towards.
+        Members that the weights of ``shrunken`` are shrunk toward.
     shrinkage
         From 0, fitted weights, to 1, equal weights of the eligible members; None for other methods.
     shrinkage_loss

@@ -62,7 +62,9 @@ class TuningResult(StoredDocument):
     shipped: dict[str, str | int | float] = Field(description="the scenario's own settings")
     best: dict[str, str | int | float] = Field(description="settings with the lowest value")
     best_trial: int
-    shipped_value: float = Field(description="value of the scenario's own settings, on the users that choose")
+    shipped_value: float = Field(
+        description="value of the scenario's settings, on the users that settings are chosen on"
+    )
     best_value: float = Field(description="value of the best settings, on the same users")
     gain: GainEstimate | None = Field(description="None if no settings were better than the scenario's own")
     tasks: tuple[TaskEvidence, ...]

@@ -36,7 +36,7 @@ class RuleResult(ArtifactDocument):
 
     @classmethod
     def fail(cls, kind: str, rule: str, limit: float, why: str, *, rows: int = 0) -> RuleResult:
-        """Return the result of a rule that cannot be judged, with the reason why not."""
+        """Return the result of a rule that cannot be judged, with the reason."""
         reason = f"{rule}: fails, {why}"
         return cls(
             rule=rule, kind=kind, passed=False, value=None, limit=limit, low=None, high=None, rows=rows, reason=reason

@@ -11,7 +11,7 @@ import pytest
 from mtl_tasks.core.errors import DataError
 from mtl_tasks.models import encoding, member_class
 from mtl_tasks.models.deep.network import Architecture
-from mtl_tasks.models.deep.rows import EncodedRows, Target, rows_of
+from mtl_tasks.models.deep.rows import EncodedRows, Target
 from mtl_tasks.models.deep.training import Fit, Plan
 from mtl_tasks.models.encoding import FeatureEncoder
 from mtl_tasks.scenario import Deep, MemberKind
@@ -58,7 +58,7 @@ def test_parameters_that_the_last_step_spoiled_and_losses_on_tune_are_refused() 
 @pytest.mark.parametrize("kind", ["deep", "linear"])
 @pytest.mark.parametrize(
     ("others", "fault"),
-    [(0.0, r"all .* in every .th row of .* are 0, both classes"), (np.nan, r"no labeled rows in every .th row of")],
+    [(0.0, r"all .* in one row in . of .* are 0, both classes"), (np.nan, r"no labeled rows in one row in . of")],
 )
 def test_rows_that_memory_holds_without_labels_of_both_classes_are_refused(
     kind: MemberKind, others: float, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -84,7 +84,7 @@ def test_weights_follow_the_losses_and_are_recorded(weighting: str) -> None:
 def test_a_tasks_rows_weigh_as_much_together_however_few_they_are() -> None:
     table, scenario = draw_table(600, 1), member_scenario()
     encoder = FeatureEncoder.learn(table)
-    targets = {task: Target.of(rows_of(table, task), part.objective) for task, part in scenario.tasks.items()}
+    targets = {task: Target.of(table.rows(task), part.objective) for task, part in scenario.tasks.items()}
     made = EncodedRows.of(encoder, table, targets, scenario, "train")
     np.testing.assert_allclose(made.weights.mean(axis=0), 1, rtol=1e-5)
     seen = ~np.isnan(table.labels["rating"])
@@ -102,7 +102,7 @@ def test_rows_beyond_the_limit_of_memory_are_left_out_and_that_is_said(
     monkeypatch.setattr(encoding, "MATRIX_BYTES", 60_000)
     caplog.set_level(logging.INFO)
     table, scenario = draw_table(1500, 1), member_scenario()
-    targets = {task: Target.of(rows_of(table, task), part.objective) for task, part in scenario.tasks.items()}
+    targets = {task: Target.of(table.rows(task), part.objective) for task, part in scenario.tasks.items()}
     made = EncodedRows.of(FeatureEncoder.learn(table), table, targets, scenario, None)
     assert made.every > 1
     assert len(made) == len(range(0, 1500, made.every))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mtl_tasks.core.days import AsOf
+from mtl_tasks.core.stages import STAGES, stage_position, stages_before
 from mtl_tasks.pipeline.engine import Run, jax_versions
 from mtl_tasks.pipeline.stages import build_stages, train
 from mtl_tasks.scenario import MEMBERS
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.stages import STAGES, stage_position, stages_before
 from tests.support.logs import tiny_scenario
 
 

@@ -47,8 +47,8 @@ class StageTraits:
 
 
 _MODELS: Final = ("factors", MEMBER, "fuse")
-# In the order of a run. The table is here, and not beside the stages, so that neither reading the registry nor parsing
-# a DAG imports a stage.
+# In the order of a run. The table is here, and not beside the stages, so that reading a scenario, reading the registry
+# and parsing a DAG import no stage.
 _RECORDED: Final[dict[str, StageTraits]] = {
     "resolve": StageTraits("prepare"),
     "validate": StageTraits("prepare", ("resolve",), retention="run", daily=True, group="validate"),

@@ -116,34 +116,12 @@
     root.querySelectorAll(".scroll").forEach((region) => { if (region.querySelector("table:not(.compact)")) addDownloads(region); });
   };
 
-  // A heavy section has its content on a page of its own until it is opened.
-  const load = async (details) => {
-    const address = details.dataset.load;
-    const id = details.parentElement.id;
-    const link = details.querySelector(":scope > p");
-    delete details.dataset.load;
-    link.setAttribute("role", "status");
-    try {
-      link.firstChild.textContent = "Loading …";
-      const answer = await fetch(address);
-      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      const body = (await answer.text()).replace(/<style[^]*?<\/style>/g, ""); // its nonce is not this page's
-      const found = new DOMParser().parseFromString(body, "text/html").getElementById(id);
-      const parts = [...(found.querySelector(":scope > details") || found).children].slice(1);
-      link.replaceWith(...parts);
-      enhance(details);
-      markScrollers();
-    } catch (error) {
-      details.dataset.load = address;
-      link.firstChild.textContent = `This section could not be loaded (${error.message}): open it on a page of its own`;
-    }
-  };
-
   enhance(document.querySelector("main"));
   document.querySelectorAll(".toc a").forEach((link) => link.addEventListener("click", () => { const details = document.querySelector(`${link.hash} > details`); if (details) details.open = true; }));
   addEventListener("hashchange", reveal);
   addEventListener("resize", markScrollers);
-  addEventListener("toggle", (event) => { if (event.target.open && event.target.dataset.load) load(event.target); markScrollers(); }, true);
+  addEventListener("toggle", markScrollers, true);
+  addEventListener("section-loaded", (event) => { enhance(event.target); markScrollers(); }); // by the board, of whose pages some sections are fetched
   addEventListener("beforeprint", () => document.querySelectorAll("details.section").forEach((part) => { part.open = true; }));
   reveal();
   markScrollers();

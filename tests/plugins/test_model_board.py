@@ -139,7 +139,7 @@ def test_the_history_tells_standings_and_champions(reader: TestClient) -> None:
     history = reader.get(f"/api/scenarios/{NAME}").json()
     assert [run["standing"] for run in history["runs"]] == ["promoted", "retired", "rejected", "forced"]
     page = reader.get(f"/scenarios/{NAME}").text
-    assert "rating rmse &lt;= 0.5: fails" in page
+    assert "rating rmse ≤ 0.5: fails" in page
     assert "too eager" in page
 
 
@@ -263,7 +263,7 @@ def test_a_damaged_artifact_is_named_and_what_the_registry_holds_is_shown(reader
     page = reader.get(path).text
     assert "An artifact is damaged or missing" in page
     assert "does not match its manifest" in page
-    assert "rating rmse &lt;= 0.5: fails" in page
+    assert "rating rmse ≤ 0.5: fails" in page
     assert "RMSE ↓" in page
     assert "✗ damaged" in page
 

@@ -417,7 +417,7 @@ def test_a_setting_that_makes_no_sense_is_refused(document: dict[str, Any], mess
     [
         (
             {"at_most": {"brnd": 1}},
-            r"reranking\.at_most\.brnd: 'brnd' is no .*, did you mean 'brand'\? \(known: brand\)",
+            r"reranking\.at_most\.brnd: 'brnd' is not a .*, did you mean 'brand'\? \(known: brand\)",
         ),
         ({"exclude": [{"attribute": "year", "values": ["x"]}]}, r"reranking\.exclude: 'year' is not a categorical or"),
         ({"new_items": {"at_least": 6}}, r"new_items\.at_least: is 6, but a list has 5 places: lower it, or raise"),

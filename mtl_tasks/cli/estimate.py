@@ -46,10 +46,11 @@ def _print(scenario: str, made: RunEstimate) -> None:
     from rich import box
     from rich.table import Table
 
-    noun = "worker" if made.workers == 1 else "workers"
+    workers = "1 worker" if made.workers == 1 else f"{made.workers} workers"
+    runs = "the newest run" if made.runs == 1 else f"the newest {made.runs} runs"
     typer.echo(
-        f"{scenario}: {made.rows:,} rows on {made.workers} {noun}: {made.minutes:.1f} minutes in all stages, and at "
-        f"most {made.largest_gib:.1f} GiB. From {made.runs} earlier runs, with the days that these reused."
+        f"{scenario}: {made.rows:,} rows on {workers}: {made.minutes:.1f} minutes in all stages, and at most "
+        f"{made.largest_gib:.1f} GiB. From {runs}, with the days that they reused."
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("stage", "minutes", "GiB", "GiB a worker", "basis"):

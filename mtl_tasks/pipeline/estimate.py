@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.stages import stage_position
@@ -80,8 +81,8 @@ class RunEstimate:
 def estimate_run(store: Store, scenario: str, workers: int, rows: int | None = None) -> RunEstimate:
     """Estimate what a run takes from the newest runs of a scenario.
 
-    Time and memory are taken as proportional to the rows of the log. The work of shards is divided among the workers,
-    but for what each of them repeats.
+    Time, and the memory above that of the run's smallest stage, are taken as proportional to the rows of the log. The
+    work of shards is divided among the workers, but for what each of them repeats.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def estimate_run(store: Store, scenario: str, workers: int, rows: int | None = N
     wanted = rows or known[-1][0]
     names = sorted({name for _, usages in known for name in usages}, key=lambda name: (stage_position(name), name))
     stages = {
-        name: _stage([(wanted / count, usages[name]) for count, usages in known if name in usages], workers)
+        name: _stage([_Known.of(wanted / count, usages, name) for count, usages in known if name in usages], workers)
         for name in names
     }
     return RunEstimate(wanted, workers, len(known), stages)
@@ -118,19 +119,46 @@ def _usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
     return usages if lists is None else {**usages, "recommend": usage_of(lists)}
 
 
-def _stage(known: list[tuple[float, ShardedUsage]], workers: int) -> StageEstimate:
-    """Return the estimate of a stage from its usages, each with the factor from its rows to those wanted."""
-    like = [(scale, usage) for scale, usage in known if abs(scale - 1) <= _SAME and usage.shards in (0, workers)]
-    if like:
-        known = like
-    peaks = [usage.shard_peak_mb * scale for scale, usage in known if usage.shard_peak_mb is not None]
-    process = max(usage.peak_rss_mb * scale for scale, usage in known)
-    sharded = any(usage.shards for _, usage in known)
+class _Known(NamedTuple):
+    """Usage of a stage in an earlier run.
+
+    Attributes
+    ----------
+    scale
+        Factor from the run's rows to those wanted.
+    least_mb
+        Peak memory of the run's smallest stage in MiB: that of the libraries, whatever the log.
+    """
+
+    scale: float
+    least_mb: float
+    usage: ShardedUsage
+
+    @classmethod
+    def of(cls, scale: float, usages: Mapping[str, ShardedUsage], name: str) -> _Known:
+        return cls(scale, min(usage.peak_rss_mb for usage in usages.values()), usages[name])
+
+    @property
+    def same_rows(self) -> bool:
+        return abs(self.scale - 1) <= _SAME
+
+    def memory(self, measured_mb: float) -> float:
+        """Return the memory, in MiB, of a process that had a measured one."""
+        return self.least_mb + max(measured_mb - self.least_mb, 0.0) * self.scale
+
+
+def _stage(known: list[_Known], workers: int) -> StageEstimate:
+    """Return the estimate of a stage; runs of the same size on as many workers take precedence."""
+    like = [one for one in known if one.same_rows and one.usage.shards in (0, workers)]
+    known = like or known
+    peaks = [one.memory(one.usage.shard_peak_mb) for one in known if one.usage.shard_peak_mb is not None]
+    process = max(one.memory(one.usage.peak_rss_mb) for one in known)
+    sharded = any(one.usage.shards for one in known)
     return StageEstimate(
-        minutes=median(scale * _seconds(usage, workers) for scale, usage in known) / 60,
+        minutes=median(one.scale * _seconds(one.usage, workers) for one in known) / 60,
         process_gib=process / _GIB,
         worker_gib=max(peaks, default=process) / _GIB if sharded and workers > 1 else None,
-        basis=MEASURED if like else _basis(known, workers),
+        basis=MEASURED if like else _basis(known[-1], workers),
     )
 
 
@@ -143,9 +171,10 @@ def _seconds(usage: ShardedUsage, workers: int) -> float:
     return alone + usage.common_seconds / usage.shards + divided / workers
 
 
-def _basis(known: list[tuple[float, ShardedUsage]], workers: int) -> str:
-    scale, usage = known[-1]
-    said = [] if abs(scale - 1) <= _SAME else [f"rows x {scale:.3g}"]
+def _basis(newest: _Known, workers: int) -> str:
+    """Say what was assumed, in the terms of the newest run."""
+    usage = newest.usage
+    said = [] if newest.same_rows else [f"rows x {newest.scale:.3g}"]
     if usage.shards not in (0, workers):
         common = usage.common_seconds / usage.shard_seconds if usage.shard_seconds else 0.0
         said.append(f"{usage.shards} -> {workers} workers, {common:.0%} of a shard's time repeated")

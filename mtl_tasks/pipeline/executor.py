@@ -359,7 +359,7 @@ def _require_distributed() -> None:
 @contextmanager
 def _explained(subject: str) -> Iterator[None]:
     """Turn errors of the cluster into :class:`ClusterError`."""
-    from distributed.client import FutureCancelledError
+    from distributed.client import FutureCancelledError, FuturesCancelledError
     from distributed.comm.core import CommClosedError
     from distributed.scheduler import KilledWorker
 
@@ -371,7 +371,7 @@ def _explained(subject: str) -> Iterator[None]:
             f"{subject}: the worker of a shard died {times} times ({reason}): see the worker's log; if it ran out "
             "of memory, use more workers or larger ones"
         ) from None
-    except (CommClosedError, FutureCancelledError, TimeoutError, OSError) as error:
+    except (CommClosedError, FutureCancelledError, FuturesCancelledError, TimeoutError, OSError) as error:
         raise ClusterError(
             f"{subject}: the scheduler or its workers do not answer ({type(error).__name__}): check {CLUSTER}, that "
             "the scheduler and at least one worker run, and the network; finished shards are kept"

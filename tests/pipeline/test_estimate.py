@@ -25,12 +25,13 @@ EVALUATE = {
     "common_seconds": 120.0,
 }
 SPLIT = {"seconds": 60.0, "peak_rss_mb": 1024.0}
+RESOLVE = {"seconds": 0.0, "peak_rss_mb": 256.0}  # reads no rows: the memory of the libraries
 
 
 def write_run(store: Store, as_of: str, rows: int, **usages: dict[str, Any]) -> None:
     """Enter a run whose stages took what is given."""
     refs: dict[str, Ref] = {}
-    for stage, usage in {"validate": SPLIT, "gate": SPLIT, **usages}.items():
+    for stage, usage in {"resolve": RESOLVE, "validate": SPLIT, "gate": SPLIT, **usages}.items():
         facts, payload = {"usage": usage, "inputs": {}}, Payload(rows=rows)
         if stage == "recommend":
             facts["inputs"] = {"gate": refs["gate"].key}
@@ -53,7 +54,7 @@ def store(tmp_path: Path) -> Store:
 def test_a_run_of_the_same_size_on_as_many_workers_is_measured(store: Store) -> None:
     made = estimate_run(store, NAME, 1)
     assert (made.rows, made.workers, made.runs) == (1000, 1, 1)
-    assert list(made.stages) == ["validate", "split", "evaluate", "gate", "recommend"]
+    assert list(made.stages) == ["resolve", "validate", "split", "evaluate", "gate", "recommend"]
     assert {one.basis for one in made.stages.values()} == {MEASURED}
     assert made.stages["evaluate"].minutes == 10
     assert made.stages["evaluate"].worker_gib is None
@@ -72,9 +73,9 @@ def test_only_what_shards_do_not_repeat_is_divided_among_workers(store: Store) -
         )
 
 
-def test_time_and_memory_are_scaled_by_rows(store: Store) -> None:
+def test_time_and_memory_without_that_of_the_libraries_are_scaled_by_rows(store: Store) -> None:
     made = estimate_run(store, NAME, 1, rows=3000).stages["split"]
-    assert (made.minutes, made.process_gib, made.basis) == (3, 3, "extrapolated: rows x 3")
+    assert (made.minutes, made.process_gib, made.basis) == (3, 0.25 + 3 * 0.75, "extrapolated: rows x 3")
 
 
 def test_runs_on_workers_tell_their_memory_and_take_precedence(store: Store) -> None:
@@ -84,7 +85,7 @@ def test_runs_on_workers_tell_their_memory_and_take_precedence(store: Store) -> 
     two, four = (estimate_run(store, NAME, workers) for workers in (2, 4))
     assert (two.stages["evaluate"].minutes, two.stages["evaluate"].basis) == (7, MEASURED)
     assert two.stages["evaluate"].worker_gib == 0.5
-    assert two.largest_gib == pytest.approx(2 * 1010 / 1000 * 3)  # recommend was never made on workers
+    assert two.largest_gib == pytest.approx(3 * (0.25 + 1.75 * 1.01))  # recommend was never made on workers
     assert four.stages["evaluate"].worker_gib == 0.5
     assert four.stages["evaluate"].minutes * 60 == pytest.approx((120 + 120 + 90) * 1.005, rel=0.01)
 

@@ -84,7 +84,7 @@ def newest_runs(store: Store, scenario: str) -> list[RunRecord]:
 
 @dataclass(frozen=True)
 class RunCost:
-    """What one run has cost.
+    """Time and memory of one run.
 
     Attributes
     ----------

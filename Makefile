@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test lint format docs demo up env pin pictures bench lock clean
+.PHONY: help install setup test test-fast lint format docs demo up env pin pictures bench lock sbom licenses audit clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
 RUNTIME := .venv/.installed-runtime
 DEVELOPMENT := .venv/.installed-dev
 BENCHMARK := .venv/.installed-bench
+AUDIT := .audit/.installed
+LOCKS := requirements.txt $(wildcard include/requirements/*.txt)
 # Needed only by the tests of the model board's pages, which are skipped without npm.
 PAGES := $(if $(shell command -v npm),.npm/.installed)
 export PYTHONPATH := .
@@ -13,7 +15,7 @@ export PYTHONPATH := .
 export OMP_WAIT_POLICY := PASSIVE
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Each lock file has its stamp, so that only what changed is installed again.
 $(RUNTIME): requirements.txt include/bin/install.sh
@@ -26,6 +28,10 @@ $(DEVELOPMENT): include/requirements/dev.txt include/bin/install.sh
 
 $(BENCHMARK): $(DEVELOPMENT) include/requirements/bench.txt
 	@include/bin/install.sh include/requirements/bench.txt
+	@touch $@
+
+$(AUDIT): include/requirements/audit.txt include/bin/install.sh
+	@include/bin/install.sh $< .audit
 	@touch $@
 
 .npm/.installed: include/requirements/npm/package-lock.json
@@ -46,6 +52,9 @@ setup: $(DEVELOPMENT) ## Make .venv with all that running and developing needs
 
 test: $(DEVELOPMENT) $(PAGES) ## Run the tests (ARGS="-k gate" passes arguments to pytest)
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+test-fast: $(DEVELOPMENT) ## Run the tests without a pipeline run, a server, a browser or another process, two at a time
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: $(DEVELOPMENT) ## Check style, types, layers and spelling
 	$(VENV_PYTHON) -m ruff check .
@@ -92,7 +101,26 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	done
 	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
+	$(COMPILE) $(ARGS) --group audit -o include/requirements/audit.txt
+
+# A lock does not say which package needs which: the tool warns that the graph of dependencies is incomplete.
+sbom: $(AUDIT) ## Write a CycloneDX bill of materials of each lock to .sbom
+	@mkdir -p .sbom
+	@for lock in $(LOCKS); do \
+		PYTHONWARNINGS=ignore::UserWarning .audit/bin/cyclonedx-py requirements $$lock --pyproject pyproject.toml \
+			--short-PURLs --output-reproducible --output-file .sbom/$$(basename $$lock .txt).cdx.json || exit 1; \
+	done
+	@ls .sbom/*.cdx.json
+
+licenses: $(AUDIT) $(RUNTIME) ## Write the licenses of all packages in .venv to .sbom/licenses.md
+	@mkdir -p .sbom
+	@.audit/bin/pip-licenses --python=$(VENV_PYTHON) --with-urls --format=markdown --output-file=.sbom/licenses.md
+	@.audit/bin/pip-licenses --python=$(VENV_PYTHON) --summary --order=count --format=markdown
+
+# --strict: a package that the database does not answer for is an error and not a package without advisories.
+audit: $(AUDIT) ## Look for known vulnerabilities of the runtime's packages (needs PyPI; ARGS="-s osv" asks another database)
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt $(ARGS)
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
-	rm -rf .venv .npm .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .npm .audit .sbom .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Setup of every test before the first import of Airflow: a temporary state folder."""
+"""Setup of every test before the first import of Airflow: a temporary state folder. Order and marks of the tests."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, and put the files of whole runs first: workers that begin with them end together."""
+    from tests.support.slow import is_slow
+
+    for item in items:
+        if is_slow(item):
+            item.add_marker("slow")
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def working_folder() -> Iterator[None]:
     """Come back to the folder that a test began in: the command line changes to ``--root`` and stays there."""
@@ -43,9 +53,8 @@ def airflow_database() -> None:
 
 @pytest.fixture(scope="session")
 def board_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose store has a history; who changes it works on a copy."""
+    """A project whose store has a history, made once for all workers; who changes it works on a copy."""
     from tests.support import board
+    from tests.support.shared import shared_folder
 
-    root = tmp_path_factory.mktemp("board")
-    board.make_history(root)
-    return root
+    return shared_folder(tmp_path_factory, "board", board.make_history)

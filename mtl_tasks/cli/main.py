@@ -67,6 +67,8 @@ _EXAMPLES = f"""
 
   {PROGRAM} explain movies --as-of 2013-08-25 --user 2 --item 770828
 
+  {PROGRAM} data-docs movies --as-of 2013-08-25 --out expectations
+
   {PROGRAM} registry list movies
 
   {PROGRAM} compress movies --run 4f2a --budget 0.25
@@ -190,6 +192,32 @@ def explain(
     from mtl_tasks.report.terminal_explanation import print_explanation
 
     print_explanation(explanation, console())
+
+
+@app.command(name="data-docs")
+def write_data_docs(
+    scenario: ScenarioName,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="The project is FOLDER/gx; one that is there is updated.")
+    ],
+    as_of: AsOfText = None,
+    run: FinishedRun = None,
+    store: StoreUri = ".store",
+    as_json: AsJson = False,
+    root: Root = Path("."),
+    verbose: Verbose = False,
+) -> None:
+    """Write the expectations of a run's log and their results as a Great Expectations project with Data Docs."""
+    enter(root, verbose, None)
+    with stdout_kept_clean():
+        from mtl_tasks.pipeline.data_docs import write_data_docs
+
+        opened, found = _chosen(scenario, as_of, run, store)
+        made = write_data_docs(opened, found.entry, out)
+    if as_json:
+        print_json({"page": str(made.page), "run_key": found.entry.run_key, "expectations": made.expectations})
+        return
+    typer.echo(f"{made.page}: {made.expectations} expectations of run {found.entry.run_key[:12]}")
 
 
 @app.command()

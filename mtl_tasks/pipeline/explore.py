@@ -131,7 +131,7 @@ def open_run(store: Store, entry: RunRecord) -> PreparedRun:
     ArtifactError
         If an artifact is missing or damaged.
     """
-    run, inputs = _open(store, entry)
+    run, inputs = open_models(store, entry)
     _check_size(run, inputs["validate"].ref.rows)
     day, tables, scorer = run.as_of.day, load_tables(inputs), load_scorer(run.scenario, inputs)
     past = load_events(run, inputs).before(day).frame
@@ -317,10 +317,12 @@ class PreparedRun:
         )
 
     def _unknown(self, kind: str, text: str) -> DataError:
-        rows = len(self._log.events)
-        return DataError(
-            f"{kind} {text}: no event before {self._run.as_of.iso} in the {rows:,} that this run read: check the id"
-        )
+        return without_event(kind, text, self._run.as_of.iso, len(self._log.events))
+
+
+def without_event(kind: str, text: str, as_of: str, rows: int) -> DataError:
+    """Return the error for a user or an item without an event in the rows of a run."""
+    return DataError(f"{kind} {text}: no event before {as_of} in the {rows:,} that this run read: check the id")
 
 
 def _offered(lists: Artifact, person: int | str) -> pd.DataFrame:
@@ -361,12 +363,25 @@ def _unused(ids: pd.Index[Any]) -> int | str:
 
 def explain_pair(store: Store, entry: RunRecord, user: str, item: str, top: int) -> RunExplanation:
     """Return the document of :meth:`PreparedRun.explore_pair`, with the run it is from, for a log of any size."""
-    run, inputs = _open(store, entry)
-    explanation = explain(run, inputs, (user, item), top)
+    run, inputs = open_models(store, entry)
+    return identified(run, entry, explain(run, inputs, (user, item), top))
+
+
+def identified(run: Run, entry: RunRecord, explanation: PairExplanation) -> RunExplanation:
+    """Return an explanation with the run that it is from."""
     return RunExplanation(scenario=run.scenario.name, as_of=run.as_of, run_key=entry.run_key, **dict(iter(explanation)))
 
 
-def _open(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
+def open_models(store: Store, entry: RunRecord) -> tuple[Run, Inputs]:
+    """Return a past run and the artifacts that it scores with.
+
+    Raises
+    ------
+    ConfigError
+        If this code can no longer parse the scenario.
+    ArtifactError
+        If an artifact is missing or damaged.
+    """
     needed = [name for name in entry.refs if name == LISTED or is_scoring(name)]
     return rebuild_run(store, entry), Inputs({name: store.open(entry.refs[name]) for name in needed})
 

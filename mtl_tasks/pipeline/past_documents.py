@@ -198,16 +198,16 @@ def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
 
     Each version of the code makes its own. The manifest holds the time; for older artifacts the file's time counts.
     """
-    return max(_made_of(store, entry, "recommend"), key=_made_at, default=None)
+    return max(_made_of(store, entry, "recommend"), key=lambda lists: (made_at(lists), lists.ref.key), default=None)
 
 
-def _made_at(artifact: Artifact) -> tuple[float, str]:
-    """Return the time of making in seconds since 1970, and the key to break ties."""
-    made_at = artifact.manifest["usage"].get("made_at")
-    if made_at is None:
+def made_at(artifact: Artifact) -> float:
+    """Return the time of making in seconds since 1970."""
+    noted = artifact.manifest["usage"].get("made_at")
+    if noted is None:
         with answering(f"{artifact.folder}: cannot be read"):
-            made_at = (artifact.folder / MANIFEST).stat().st_mtime
-    return float(made_at), artifact.ref.key
+            noted = (artifact.folder / MANIFEST).stat().st_mtime
+    return float(noted)
 
 
 def _result(stage: str, artifact: Artifact) -> StageResult:

@@ -15,11 +15,10 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
 from mtl_tasks.core.errors import ConfigError, DataError, quoted
 from mtl_tasks.data.attribute_tables import newest
-from mtl_tasks.features.builder import Tables, build_features
+from mtl_tasks.features.builder import Tables
 from mtl_tasks.features.groups import declared_columns
 from mtl_tasks.models.boosted import BoostedMember
 from mtl_tasks.recommend.scorer import Scorer
-from mtl_tasks.recommend.serving_context import ServingContext
 from mtl_tasks.store.documents.explanation import (
     Contribution,
     MemberPrediction,
@@ -82,11 +81,9 @@ def explain_items(
         {
             columns.USER: pd.Series([user] * len(offered), dtype=past[columns.USER].dtype),
             columns.ITEM: pd.Series(list(offered), dtype=past[columns.ITEM].dtype),
-            columns.DAY: pd.Series([day] * len(offered), dtype=past[columns.DAY].dtype),
         }
     )
-    rows = ServingContext.of(past, scorer.scenario, day).add(rows)
-    features = build_features(past, tables, rows, scorer.factor_models, scorer.scenario)
+    features = scorer.serving_features(past, tables, rows, day)
     new_user = not (past[columns.USER] == user).any()
     return explain_features(scorer, features, offers, (titles_of(tables, day), new_user), top)
 

@@ -20,7 +20,7 @@ from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.recommend.item_facts import ItemFacts, first_event_days
 from mtl_tasks.recommend.rankers import RankingRows
 from mtl_tasks.recommend.reranking import RerankingCounts, rerank
-from mtl_tasks.recommend.scorer import Scorer, in_units
+from mtl_tasks.recommend.scorer import Scorer, to_label_units
 from mtl_tasks.scenario import Scenario
 
 SAMPLE_USERS: Final = 3
@@ -92,9 +92,7 @@ def recommend_top_k(
     kept = [columns.USER, columns.RANK, columns.ITEM, columns.TITLE, SCORE, UTILITY, *predictions]
     if not parts:
         return Recommendations(pd.DataFrame(columns=kept), counts, 0 if excluded is None else len(excluded))
-    lists = pd.concat(parts, ignore_index=True)
-    for name, task in tasks.items():
-        lists[columns.prediction(name)] = in_units(lists[columns.prediction(name)].to_numpy(), task)
+    lists = to_label_units(pd.concat(parts, ignore_index=True), tasks)
     titles = newest(tables.items, columns.ITEM, day)[[columns.ITEM, columns.TITLE]]
     titled = lists.merge(titles, on=columns.ITEM, how="left", validate="many_to_one").fillna({columns.TITLE: ""})
     ordered = titled[kept].sort_values([columns.USER, columns.RANK], ignore_index=True)

@@ -57,6 +57,21 @@ class Scorer:
         """
         return self.fuse(build_features(events, tables, rows, self.factor_models, self.scenario, memory))
 
+    def serving_features(
+        self, past: pd.DataFrame, tables: Tables, rows: pd.DataFrame, day: int, memory: FeatureSnapshot | None = None
+    ) -> pd.DataFrame:
+        """Return the features of rows (user, item) on a day, in the context of recommendations.
+
+        Parameters
+        ----------
+        past
+            The events before the day.
+        memory
+            See :func:`~mtl_tasks.features.build_features`.
+        """
+        served = ServingContext.of(past, self.scenario, day).add(rows.assign(**{columns.DAY: np.int32(day)}))
+        return build_features(past, tables, served, self.factor_models, self.scenario, memory)
+
     def fuse(self, features: pd.DataFrame, tasks: Collection[str] | None = None) -> pd.DataFrame:
         """Return a float64 prediction column for each of the given tasks (by default all) for features."""
         wanted = list(self.scenario.tasks if tasks is None else tasks)
@@ -214,6 +229,12 @@ def utility(
         else:
             values[name] = in_units(prediction, scenario.tasks[name])
     return np.asarray(parsed.evaluate(values), dtype=np.float64)
+
+
+def to_label_units(predictions: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """Return a frame whose prediction columns are in the units of the labels."""
+    names = {columns.prediction(name): task for name, task in tasks.items()}
+    return predictions.assign(**{name: in_units(predictions[name].to_numpy(), task) for name, task in names.items()})
 
 
 def in_units(prediction: NDArray[np.float64], task: Task) -> NDArray[np.float64]:

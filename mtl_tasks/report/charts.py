@@ -1,21 +1,14 @@
-"""The report's charts: matplotlib figures written as inline SVG whose colors are the page's CSS variables.
-
-matplotlib draws in placeholder colors, which :func:`to_svg` replaces with ``var(--name)``: one drawing serves the light
-and the dark page. Text stays text, so it is searchable and takes the page's font. The series colors are Okabe and Ito's
-color-blind-safe palette ("Color Universal Design", 2008).
-"""
+"""The report's charts. Series keep their colors across charts, and long curves are thinned."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 import matplotlib
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
@@ -23,49 +16,16 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mtl_tasks.report.document import FLOOR, FUSION, models_in_order
 from mtl_tasks.report.labels import WINDOW_USES, feature_title, metric
+from mtl_tasks.report.svg import INK, MUTED, SERIES, STYLE, make_panels, to_svg
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
-INK, MUTED, GRID = "#010101", "#020202", "#030303"
-SERIES: Final = ("#010301", "#010302", "#010303", "#010304", "#010305", "#010306")
-_VARIABLES: Final[dict[str, str]] = {
-    INK: "ink",
-    MUTED: "muted",
-    GRID: "grid",
-    **{color: f"series-{number}" for number, color in enumerate(SERIES, start=1)},
-}
-STYLE: Final[dict[Any, Any]] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mtl_tasks",
-    "font.family": "DejaVu Sans",
-    "font.size": 8.5,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "text.color": INK,
-    "xtick.bottom": False,  # the grid shows where a label belongs
-    "ytick.left": False,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": INK,
-    "lines.linewidth": 1.6,
-    "path.simplify_threshold": 0.5,
-}
 _WINDOW_COLORS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
 WIDE, NARROW = 10.3, 4.85  # inches; at the page's 100 pixels per inch these fill a card or half a card
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
+_LABEL_PAD = 3.5  # points between a panel and the names of its rows
 _SMOOTHING = 20  # a running mean spans 1/20 of a curve
 _NO_DIRECTION = 0.1
 _UP, _DOWN, _UNCLEAR = "a higher value raises", "a higher value lowers", "no clear direction"
@@ -90,7 +50,7 @@ def timeline(windows: Mapping[str, tuple[str, str]], as_of: str) -> Markup:
     spans = {name: (day_number(first), day_number(last) + 1) for name, (first, last) in windows.items()}
     limits = (min(first for first, _ in spans.values()), day_number(as_of))
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE, 0.9 + 0.34 * len(windows))
+        figure, (axes,) = make_panels(WIDE, 0.9 + 0.34 * len(windows))
         for row, (name, (first, end)) in enumerate(spans.items()):
             axes.barh(row, end - first, left=first, height=0.62, color=_WINDOW_COLORS.get(name, MUTED))
             use = WINDOW_USES.get(name)
@@ -114,8 +74,8 @@ def differences(gains: Mapping[str, Measurements], names: Sequence[str], title: 
     models = list(models_in_order(gains))
     color = colors(models)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDE, 0.85 + 0.3 * len(models)), layout="constrained")
-        panels = figure.subplots(1, len(names), sharey=True, squeeze=False, gridspec_kw={"wspace": 0.12})[0]
+        height, gap = 0.85 + 0.3 * len(models), {"wspace": 0.12}
+        figure, panels = make_panels(WIDE, height, 1, len(names), sharey=True, gridspec_kw=gap)
         for axes, name in zip(panels, names, strict=True):
             for row, model in enumerate(models):
                 _whisker(axes, row, gains[model].get(name), color[model])
@@ -133,7 +93,7 @@ def weights(members: Mapping[str, float], title: str) -> Markup:
     """Draw the weight of every member in a fusion."""
     color = colors(list(members))
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(NARROW, 0.75 + 0.3 * len(members))
+        figure, (axes,) = make_panels(NARROW, 0.75 + 0.3 * len(members))
         axes.barh(list(members), list(members.values()), height=0.6, color=[color[member] for member in members])
         for row, value in enumerate(members.values()):
             axes.text(value + 0.015, row, f"{value:.2f}", va="center")
@@ -149,8 +109,7 @@ def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
     """Draw observed against predicted rates, with the number of rows behind each point."""
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(NARROW, 4.0), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        figure, (upper, lower) = make_panels(NARROW, 4.0, 2, sharex=True, height_ratios=[4, 1])
         top = max([*predicted, *observed, 0.01]) * 1.08
         upper.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
         upper.plot(predicted, observed, color=SERIES[0], marker="o", markersize=4.5, label="fusion")
@@ -170,7 +129,7 @@ def calibration(bins: Sequence[CalibrationPoint], title: str) -> Markup:
 def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> Markup:
     """Draw a metric by boosting round, or another step, on train and tune, with the best step marked."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(NARROW, 2.9)
+        figure, (axes,) = make_panels(NARROW, 2.9)
         for name, losses, color in (("train", curve.train, MUTED), ("tune", curve.tune, SERIES[0])):
             rounds, values = _thinned(losses)
             axes.plot(rounds, values, color=color, label=name)
@@ -243,7 +202,7 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: st
     smooth = {pair.replace("|", " and "): _running_mean(values) for pair, values in cosines.items()}
     order = sorted(smooth, key=lambda pair: _mean(smooth[pair]))
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE, 3.0)
+        figure, (axes,) = make_panels(WIDE, 3.0)
         axes.axhline(0, color=INK, linewidth=1)
         _lines(axes, {pair: smooth[pair] for pair in order})
         axes.set_xlabel(step)
@@ -254,7 +213,7 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: st
 def task_weights(weights: Mapping[str, Sequence[float | None]], title: str, step: str = "boosting round") -> Markup:
     """Draw each task's weight in what the tasks share by ``step``."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE, 2.6)
+        figure, (axes,) = make_panels(WIDE, 2.6)
         _lines(axes, {task: plain(values) for task, values in weights.items()})
         axes.set_xlabel(step)
         axes.set_ylabel("weight")
@@ -267,65 +226,20 @@ def plain(values: Iterable[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def to_svg(figure: Figure, title: str) -> Markup:
-    """Return the figure as an ``<svg>`` element for inlining: same figure, same bytes."""
-    buffer = io.StringIO()
-    figure.savefig(
-        buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # several charts share a page, and nothing refers to these ids
-    svg = re.sub(r"<[^>]*>", lambda tag: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", tag[0]), svg)
-    svg = re.sub(
-        r" font-family: [^;\"]*;| transform=\"rotate\(-?0 [^\"]*\"", "", svg
-    )  # use the page's font, and drop rotations by zero
-    svg = _compact(re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg)))
-    for color, name in _VARIABLES.items():
-        svg = svg.replace(color, f"var(--{name})")
-    width = float(figure.get_figwidth()) * 100
-    opening = (
-        f'<svg role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px" '
-    )
-    box = re.search(r'viewBox="[^"]*"', svg)
-    body = svg[svg.index(">") + 1 :]
-    return Markup(f"{opening}{box[0] if box else ''} {_NAMESPACES}>{body.strip()}")  # noqa: S704
-
-
-def _compact(svg: str) -> str:
-    """Drop what is not seen: invisible frames, groups of one element, defaults, and needless spaces."""
-    svg = re.sub(r'<path d="[^"]*" style="fill: none"/>|; stroke-linecap: square|<defs></defs>', "", svg)
-    svg = re.sub(r'(?<=style=")[^"]*', lambda style: re.sub(r"([:;]) ", r"\1", style[0]), svg)
-    svg = re.sub(r'(?<= d=")[^"]*', lambda path: re.sub(r" ?([MLCQz]) ?", r"\1", path[0]).rstrip(), svg)
-    svg = re.sub(r"(\d)\.0(?=[^\d])", r"\1", svg)
-    while (shorter := _GROUP_OF_ONE.sub(r"\1", svg)) != svg:
-        svg = shorter
-    return svg
-
-
-_GROUP_OF_ONE = re.compile(r"<g>((?:<(?:path|use|text)\b[^>]*(?:/>|>[^<]*</text>))?)</g>")
-_LONG_NUMBER = re.compile(r"\d+\.\d{2,}")
-_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-
-
 def day_number(text: str) -> float:
     """Return a day as matplotlib's number."""
     return float(date2num(date.fromisoformat(text)))
 
 
-def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """Return a figure of a size in inches, and its only axes."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
 def _feature_axes(names: Sequence[str], *, legend: bool) -> tuple[Figure, Axes]:
-    figure, axes = single_axes(NARROW, (0.9 if legend else 0.75) + 0.2 * max(len(names), 4 if legend else 1))
-    axes.set_yticks(range(len(names)), [_shortened(feature_title(name)) for name in names], fontsize=7.8)
+    figure, (axes,) = make_panels(NARROW, (0.9 if legend else 0.75) + 0.2 * max(len(names), 4 if legend else 1))
+    place, vertical, horizontal = axes.get_yaxis_text1_transform(_LABEL_PAD)
+    for row, name in enumerate(names):  # a tick costs five artists, a text one
+        text = _shortened(feature_title(name))
+        axes.text(0, row, text, fontsize=7.8, transform=place, va=vertical, ha=horizontal)
+    axes.set_yticks([])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", left=False)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     return figure, axes
 

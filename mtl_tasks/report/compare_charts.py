@@ -10,9 +10,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-from mtl_tasks.report.charts import INK, MUTED, NARROW, SERIES, STYLE, day_number, plain, single_axes, to_svg
+from mtl_tasks.report.charts import NARROW, day_number, plain
 from mtl_tasks.report.document import FLOOR, FUSION
 from mtl_tasks.report.labels import metric
+from mtl_tasks.report.svg import INK, MUTED, SERIES, STYLE, make_panels, to_svg
 from mtl_tasks.store.documents.curves import DailyMetric
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 
@@ -30,7 +31,7 @@ def calibration(runs: Mapping[str, Sequence[CalibrationPoint]], title: str) -> M
     """
     top = 1.08 * max((value for bins in runs.values() for b in bins for value in (b.predicted, b.observed)), default=1)
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(NARROW, _HEIGHT)
+        figure, (axes,) = make_panels(NARROW, _HEIGHT)
         axes.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
         for (name, bins), color in zip(runs.items(), SERIES, strict=False):
             if bins:
@@ -56,7 +57,7 @@ def by_day(runs: Mapping[str, DailyMetric | None], title: str) -> Markup:
     known = [daily for daily in runs.values() if daily is not None]
     shown = metric(known[0].metric)
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(NARROW, _HEIGHT)
+        figure, (axes,) = make_panels(NARROW, _HEIGHT)
         for (name, daily), color in zip(runs.items(), SERIES, strict=False):
             if daily is None:
                 continue

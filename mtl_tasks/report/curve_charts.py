@@ -9,12 +9,12 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mtl_tasks.report.charts import INK, MUTED, SERIES, STYLE, WIDE, colors, day_number, plain, single_axes, to_svg
+from mtl_tasks.report.charts import WIDE, colors, day_number, plain
 from mtl_tasks.report.document import FLOOR, FUSION, models_in_order
 from mtl_tasks.report.labels import metric
+from mtl_tasks.report.svg import INK, MUTED, SERIES, STYLE, make_panels, to_svg
 from mtl_tasks.store.documents.curves import DailyMetric, Histogram, Line, PredictionBin, TaskCurves
 
 _HEIGHT: Final = 3.5  # inches of a row of panels
@@ -26,7 +26,7 @@ _NAMED_DAYS: Final = 7
 def discrimination(curves: TaskCurves, title: str) -> Markup:
     """Draw ROC, precision by recall, and lift by tenth of the rows, of every model."""
     with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(3)
+        figure, panels = make_panels(WIDE, _HEIGHT, 1, 3)
         _draw_lines(panels[0], curves.roc)
         panels[0].plot([0, 1], [0, 1], color=MUTED, linewidth=1, dashes=_DASHES, label="_chance")
         _name(panels[0], "ROC", "false-positive share", "true-positive share")
@@ -46,7 +46,7 @@ def discrimination(curves: TaskCurves, title: str) -> Markup:
 def scores(histogram: Histogram, title: str) -> Markup:
     """Draw the distribution of the fusion's predictions among positive and among negative rows."""
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE / 2, 2.9)
+        figure, (axes,) = make_panels(WIDE / 2, 2.9)
         _draw_histogram(axes, histogram)
         _name(axes, "Predictions by class", "predicted probability", "share of the class's rows")
         axes.legend(loc="best")
@@ -56,7 +56,7 @@ def scores(histogram: Histogram, title: str) -> Markup:
 def regression(bins: Sequence[PredictionBin], residuals: Histogram, unit: str, title: str) -> Markup:
     """Draw labels by bins of the predictions, and the distribution of the residuals."""
     with matplotlib.rc_context(STYLE):
-        figure, panels = _panels(2)
+        figure, panels = make_panels(WIDE, _HEIGHT, 1, 2)
         predicted = [one.predicted for one in bins]
         span = [min(predicted), max(predicted)]
         panels[0].plot(span, span, color=MUTED, linewidth=1, dashes=_DASHES, label="perfect")
@@ -85,7 +85,7 @@ def by_day(daily: DailyMetric, title: str) -> Markup:
     shown, color = metric(daily.metric), colors(list(daily.models))
     days = [day_number(day) for day in daily.days]
     with matplotlib.rc_context(STYLE):
-        figure, axes = single_axes(WIDE, 2.9)
+        figure, (axes,) = make_panels(WIDE, 2.9)
         for name, values in models_in_order(daily.models).items():
             width = 2.4 if name == FUSION else 1.2
             axes.plot(days, plain(values), color=color[name], linewidth=width, marker="o", markersize=3, label=name)
@@ -99,11 +99,6 @@ def by_day(daily: DailyMetric, title: str) -> Markup:
         _name(axes, f"{shown.heading} by day", "day of the test window (UTC)", f"{shown.title}{unit}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return to_svg(figure, title)
-
-
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(WIDE, _HEIGHT), layout="constrained")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
 def _draw_lines(axes: Axes, lines: Mapping[str, Line]) -> None:

@@ -17,7 +17,6 @@ _FLAGS: Final = {  # columns that validation adds to mark rows
     "repeated": "No two rows have the same user, item and time",
 }
 _SEEN: Final = re.compile(r"^[\d,]+ of [\d,]+ rows(?: \((?P<reason>.*)\))?$")
-_COUNTED: Final = re.compile(r"^([\d,]+) of ([\d,]+) rows")
 
 
 def sentence(check: ExpectationResult) -> str:
@@ -35,10 +34,9 @@ def sentence(check: ExpectationResult) -> str:
 
 def seen(check: ExpectationResult) -> str:
     """Return the observed value, without the count of failed rows, which has a column of its own."""
-    counted = _COUNTED.match(check.observed)
-    if counted is None:
+    if check.rows is None:
         return check.observed or ("present" if check.success else "absent")
-    return f"{counted[2]} rows"
+    return f"{check.rows:,} rows"
 
 
 def _between(check: ExpectationResult, bounds: Mapping[str, Any]) -> str:

@@ -127,7 +127,8 @@
       link.firstChild.textContent = "Loading …";
       const answer = await fetch(address);
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+      const body = (await answer.text()).replace(/<style[^]*?<\/style>/g, ""); // its nonce is not this page's
+      const found = new DOMParser().parseFromString(body, "text/html").getElementById(id);
       const parts = [...(found.querySelector(":scope > details") || found).children].slice(1);
       link.replaceWith(...parts);
       enhance(details);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _TEMPLATES = _FOLDER / "templates"
 def render(document: RunDocument) -> str:
     """Return the HTML page of a run."""
     facts = {"style": read_style(), "script": read_script()}
-    return make_environment().get_template("report.html").render(**facts, **page_context(document))
+    return _environment().get_template("report.html").render(**facts, **page_context(document))
 
 
 def page_context(
@@ -78,6 +79,12 @@ def read_style() -> Markup:
 def read_script() -> Markup:
     """Return the script for inlining in a page, which works without it."""
     return Markup((_FOLDER / "page.js").read_text(encoding="utf-8"))  # noqa: S704
+
+
+@cache
+def _environment() -> Environment:
+    """Return the report's own environment: templates are compiled once a process."""
+    return make_environment()
 
 
 def make_environment(*folders: Path) -> Environment:

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     rankers,
     scenarios,
     scoring,
+    strategies,
     text,
     transfer,
     tuning,
@@ -44,6 +45,7 @@ SECTIONS = (
     "text",
     "tuning",
     "compress",
+    "strategies",
 )
 
 
@@ -54,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store",
         default=".bench/store",
-        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text, deep and compress",
+        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text, deep, compress and strategies",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -87,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("tuning")
     group.add_argument("--tune", nargs="+", choices=tuning.CASES, default=list(tuning.CASES), help="scenarios; all")
     group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
+    group = parser.add_argument_group("strategies")
+    group.add_argument(
+        "--days", nargs="+", default=[], metavar="SCENARIO=YYYY-MM-DD", help="scenarios, and as of which day"
+    )
+    group.add_argument("--seeds", type=int, help="boosted models that are averaged; those of the scenario by default")
+    group.add_argument(
+        "--age", type=int, default=7, help="days by which the champion to warm-start from is older (default 7)"
+    )
+    group.add_argument("--source", metavar="SCENARIO", help="warm-start from the champion of this scenario too")
     return parser
 
 
@@ -129,6 +140,16 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         ),
         "transfer": lambda: transfer.main(store, arguments.threads, console),
         "tuning": lambda: tuning.main(store, arguments.tune, arguments.trials, console),
+        "strategies": lambda: strategies.main(
+            store,
+            strategies.Options(
+                strategies.parse_days(arguments.days),
+                arguments.threads,
+                arguments.seeds,
+                arguments.age,
+                arguments.source,
+            ),
+        ),
         "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
     }
     sections[section]()

@@ -6,12 +6,11 @@ from typing import Final
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import AsOf
-from mtl_tasks.pipeline.engine import StageResult, run_stage
-from mtl_tasks.pipeline.local import make_run, refs_of
-from mtl_tasks.pipeline.stages import build_stages
+from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.scenario import Boosting
 from tests.benchmarks.films import REFERENCE_DATE
 from tests.benchmarks.problems import BOOSTING, Problem
+from tests.benchmarks.stages import results_until
 
 LAST_STAGE: Final = "features"
 
@@ -19,11 +18,7 @@ LAST_STAGE: Final = "features"
 def movies(as_of: str = REFERENCE_DATE, store: str = ".bench/store") -> Problem:
     """Return the rows of a run; stages that the store holds are not run again."""
     run = make_run("movies", AsOf.parse(as_of), {}, store)
-    results: dict[str, StageResult] = {}
-    for stage in build_stages(run.scenario).values():
-        results[stage.name] = run_stage(stage, run, refs_of(results))
-        if stage.name == LAST_STAGE:
-            break
+    results = results_until(run, LAST_STAGE)
     rows = run.store.open(results["split"].ref).frame("rows")
     return Problem(
         name="films",

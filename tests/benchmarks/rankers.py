@@ -48,7 +48,7 @@ def _rows(run: Finished) -> list[tuple[str, ...]]:
             (
                 *about,
                 f"**{title}**" if name == ranking.published else title,
-                *(_with_interval(measures.metrics[metric]) for metric in METRICS),
+                *(with_interval(measures.metrics[metric]) for metric in METRICS),
                 *(_versus(measures, reference) for reference in ("popularity", "als")),
                 "" if rows else spent,
             )
@@ -58,10 +58,11 @@ def _rows(run: Finished) -> list[tuple[str, ...]]:
 
 def _versus(measures: Measures, reference: str) -> str:
     found = measures.versus.get(reference)
-    return "–" if found is None else _with_interval(found["ndcg"], signed=True)
+    return "–" if found is None else with_interval(found["ndcg"], signed=True)
 
 
-def _with_interval(measured: Measurement, *, signed: bool = False) -> str:
+def with_interval(measured: Measurement, *, signed: bool = False) -> str:
+    """Return a cell: the value, and its interval if there is one."""
     if measured.value is None:
         return "–"
     form = "+.4f" if signed else ".4f"

@@ -15,10 +15,10 @@ from mtl_tasks.metrics.catalog import compute, primary
 from mtl_tasks.models import member_class
 from mtl_tasks.models.calibration import clustered_mean
 from mtl_tasks.pipeline.days.features import feature_columns
-from mtl_tasks.pipeline.engine import Inputs, Run, StageResult, run_stage
-from mtl_tasks.pipeline.local import make_run, refs_of
-from mtl_tasks.pipeline.stages import build_stages
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.stages.train import labeled_table
+from tests.benchmarks.stages import results_until
 
 SCENARIO: Final = "retail"
 AS_OF: Final = "2011-12-10"
@@ -48,11 +48,7 @@ def main(store: str, console: Console) -> None:
 def _features(store: str) -> tuple[Run, Inputs]:
     """Run the stages up to the features."""
     run = make_run(SCENARIO, AsOf.parse(AS_OF), dict(SETTINGS), store)
-    results = dict[str, StageResult]()
-    for name, stage in build_stages(run.scenario).items():
-        results[name] = run_stage(stage, run, refs_of(results))
-        if name == "features":
-            break
+    results = results_until(run, "features")
     return run, Inputs({name: run.store.open(result.ref) for name, result in results.items()}, {})
 
 

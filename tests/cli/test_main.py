@@ -50,6 +50,7 @@ def test_overview_names_the_commands_with_examples(arguments: list[str], capsys:
         ("init", ["--events", "--items", "--user", "--item", "--time", "--root", "--verbose"]),
         ("show", ["--as-of", "--run", "--store", "--json", "--root", "--verbose"]),
         ("explain", ["--user", "--item", "--as-of", "--run", "--store", "--top", "--json", "--root", "--verbose"]),
+        ("data-docs", ["--out", "--as-of", "--run", "--store", "--json", "--root", "--verbose"]),
         ("compress", ["--run", "--budget", "--dry-run", "--store", "--json", "--root", "--verbose"]),
         ("export", ["--run", "--out", "--store", "--json", "--root", "--verbose"]),
         (

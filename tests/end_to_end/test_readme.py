@@ -117,8 +117,8 @@ def test_the_readme_lists_every_page() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_make_target_it_names_exists(name: str) -> None:
-    targets = set(re.findall(r"^([a-z]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text_of(name), flags=re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):.*##", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text_of(name), flags=re.MULTILINE)) <= targets
 
 
 def commands(program: str, names: tuple[str, ...] = DOCUMENTS) -> list[list[str]]:

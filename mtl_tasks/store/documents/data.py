@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydantic import Field
 
 from mtl_tasks.core.documents import PartialDocument
+
+_COUNTED: Final = re.compile(r"[\d,]+ of ([\d,]+) rows")
 
 
 class ReadFile(PartialDocument):
@@ -43,6 +46,12 @@ class ExpectationResult(PartialDocument):
     observed: str
     unexpected: int
     arguments: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows that were checked; None for a check of a whole column or table."""
+        counted = _COUNTED.match(self.observed)
+        return None if counted is None else int(counted[1].replace(",", ""))
 
 
 class Duplicates(PartialDocument):

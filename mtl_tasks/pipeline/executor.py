@@ -209,7 +209,7 @@ class OnDask:
         log.info("%s: %d shards on %s; dashboard: %s", stage, workers, self._client, self._client.dashboard_link)
         order = _order(stage, work, _publish_input(stage, work, tables))
         orders = [{**order, "shard": asdict(Shard(index, workers))} for index in range(workers)]
-        with _explained(stage):
+        with _explained(stage), self._client.as_current():  # the client of a remote scheduler is not the default one
             futures = self._client.map(_run_order, orders, pure=False)
             self._follow(stage, futures)
             refs = [Ref.from_json(future.result()) for future in futures]

@@ -121,7 +121,7 @@
   addEventListener("hashchange", reveal);
   addEventListener("resize", markScrollers);
   addEventListener("toggle", markScrollers, true);
-  addEventListener("section-loaded", (event) => { enhance(event.target); markScrollers(); }); // by the board, of whose pages some sections are fetched
+  addEventListener("section-loaded", (event) => { enhance(event.target); markScrollers(); }); // by the board, which has sections on pages of their own
   addEventListener("beforeprint", () => document.querySelectorAll("details.section").forEach((part) => { part.open = true; }));
   reveal();
   markScrollers();

@@ -21,6 +21,7 @@ from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
 from mtl_tasks.pipeline.past_documents import shown_document
 from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.pipeline.stages import build_stages
+from mtl_tasks.report.labels import reason_text
 from mtl_tasks.store.artifacts import Artifact, Payload, Store, day_refs
 from mtl_tasks.store.registry import Registry
 from tests.support.projects import NAME, enter_copy, write_log, write_scenario
@@ -109,7 +110,7 @@ def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: 
     assert document.outcome == "forced"
     (ruling,) = document.rulings
     assert ruling.endswith("the rule was wrong")
-    assert ruling in Path(document.report).read_text(encoding="utf-8")
+    assert reason_text(ruling) in html.unescape(Path(document.report).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -56,6 +56,7 @@ SIZE: Final = "MTL_CLUSTER_SIZE"
 _TRIM: Final = "MALLOC_TRIM_THRESHOLD_"
 _ATTEMPTS: Final = 3  # of a shard whose worker dies; the scheduler of a cluster elsewhere has its own number
 _SECONDS: Final = 30  # to connect to a scheduler, for its workers, and between two looks at them while shards run
+_INSTALL: Final = "install the same release and the same requirements on every worker, then start it again"
 _TABLE, _FILE, _DOCUMENT = "table.", "file.", "shard"  # of names in the artifacts of shards
 log = logging.getLogger(__name__)
 
@@ -177,9 +178,7 @@ class InProcess:
     def map(self, stage: str, work: ShardWork, tables: Mapping[str, pd.DataFrame]) -> list[ShardResult]:
         """See :class:`ShardExecutor`."""
         before, started = work.common_seconds, time.monotonic()
-        made = [
-            work.timed(shard, {name: shard.rows(table) for name, table in tables.items()}) for shard in self._shards
-        ]
+        made = [work.timed(shard, tables) for shard in self._shards]
         note_usage(
             shards=len(made),
             sharded_seconds=round(time.monotonic() - started, 3),
@@ -250,20 +249,34 @@ class OnDask:
     def _ready_workers(self) -> int:
         """Return the number of workers, all with this code and these libraries."""
         self._await_workers()
-        with _explained("the cluster"):
-            found: dict[str, dict[str, Any]] = self._client.run(_versions)
-        own = _versions()
+        found, own = self._ask(_versions), _versions()
         for address, theirs in found.items():
             differing = [name for name, version in own.items() if theirs.get(name) != version]
             if differing:
-                raise ClusterError(
-                    f"worker {address} has a different version of {', '.join(differing)}: install the same release and "
-                    "the same requirements on every worker, then start it again"
-                )
-        for address, value in self._client.run(os.environ.get, _TRIM).items():
+                raise ClusterError(f"worker {address} has a different version of {', '.join(differing)}: {_INSTALL}")
+        for address, value in self._ask(_trim).items():
             if value is not None:
                 log.warning("worker %s: %s=%s costs more CPU: unset it before the worker starts", address, _TRIM, value)
         return len(found)
+
+    def _ask(self, question: Callable[[], Any]) -> dict[str, Any]:
+        """Return each worker's answer.
+
+        Parameters
+        ----------
+        question
+            A function of a module, which is sent by its name. A method would be sent with its object: that of
+            ``os.environ`` with every secret of this process.
+        """
+        with _explained("the cluster"):
+            answers: dict[str, Any] = self._client.run(question, on_error="return")
+            for address, answer in answers.items():
+                if isinstance(answer, OSError):
+                    raise answer
+                if isinstance(answer, Exception):
+                    why = " ".join(str(answer).split())[:200]
+                    raise ClusterError(f"worker {address} cannot run this code ({why}): {_INSTALL}")
+        return answers
 
     def _await_workers(self) -> None:
         with _explained("the cluster"):
@@ -380,6 +393,10 @@ def _explained(subject: str) -> Iterator[None]:
 
 def _versions() -> dict[str, str | None]:
     return {"mtl_tasks": code_version(), **library_versions(), **jax_versions()}
+
+
+def _trim() -> str | None:
+    return os.environ.get(_TRIM)
 
 
 def _publish_input(stage: str, work: ShardWork, tables: Mapping[str, pd.DataFrame]) -> Ref:

@@ -37,7 +37,9 @@ from tests.support import shards
 from tests.support.databases import free_port
 from tests.support.projects import AS_OF, SCENARIO, run_until, write_log, write_scenario
 
-pytest.importorskip("distributed", reason='no distributed here: make install EXTRAS="cluster"')
+dumps = pytest.importorskip(
+    "distributed.protocol.pickle", reason='no distributed here: make install EXTRAS="cluster"'
+).dumps
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +337,43 @@ def test_a_worker_with_another_version_is_refused_before_anything_starts(
     assert len(list(starts.iterdir())) == before
 
 
+def test_a_worker_without_this_code_is_refused(tmp_path: Path) -> None:
+    said = r"worker tcp://\S+ cannot run this code \(.*No module named 'mtl_tasks'.*\): install the same release"
+    with native_cluster(tmp_path) as (address, _, _), open_executor({"MTL_CLUSTER": address}) as opened:
+        assert isinstance(opened, OnDask)
+        with pytest.raises(ClusterError, match=said):
+            opened._ready_workers()
+
+
+def test_workers_are_asked_for_their_own_environment_and_are_not_sent_this_ones(
+    cluster: OnDask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[bytes] = []
+    ask = cluster._client.run
+
+    def run(question: Any, *arguments: Any, **options: Any) -> Any:
+        sent.append(dumps((question, arguments)))
+        return ask(question, *arguments, **options)
+
+    monkeypatch.setattr(cluster._client, "run", run)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "hunter2")
+    assert cluster._ready_workers() == 2
+    assert sent
+    assert not any(b"hunter2" in message for message in sent)
+    assert "costs more CPU" not in caplog.text
+
+
+def test_a_worker_with_the_costly_allocator_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    with native_cluster() as (address, _, _), open_executor({"MTL_CLUSTER": address}) as opened:
+        monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+        assert isinstance(opened, OnDask)
+        opened._ready_workers()
+    assert "MALLOC_TRIM_THRESHOLD_=65536 costs more CPU" in caplog.text
+
+
 def test_fewer_workers_than_needed_are_refused_before_anything_starts(
     validated: tuple[Run, Inputs],
     users: dict[str, pd.DataFrame],
@@ -361,9 +400,11 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @contextmanager
-def native_cluster() -> Iterator[tuple[str, subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
-    """A scheduler and a worker without a nanny, as processes of their own: address, scheduler, worker."""
-    address, root = f"tcp://127.0.0.1:{free_port()}", Path(__file__).parents[2]
+def native_cluster(
+    root: Path = Path(__file__).parents[2],
+) -> Iterator[tuple[str, subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """A scheduler and a worker without a nanny, with the code in a folder: address, scheduler, worker process."""
+    address = f"tcp://127.0.0.1:{free_port()}"
     environment = {**os.environ, "PYTHONPATH": str(root)}
     host, port = "--host=127.0.0.1", f"--port={address.rpartition(':')[2]}"
     commands = (

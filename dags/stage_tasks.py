@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import reprlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from dags import scenario_files
 from dags.alerts import say_next_step
 from dags.metrics import emit
 from dags.waiting import refuse_reversed_backfill
-from mtl_tasks.core.errors import ClusterError, DeviceError, MtlError, SourceError, StoreError
+from mtl_tasks.core.errors import ClusterError, ConfigError, DeviceError, MtlError, SourceError, StoreError
 from mtl_tasks.core.process import settle_threads
 from mtl_tasks.store.address import address_from
 from mtl_tasks.store.sealing import StoreKey, key_from
@@ -192,12 +193,26 @@ def store_key() -> StoreKey | None:
 
 
 def wanted_as_of(context: Any) -> Any:
-    """Return the as_of that the run's form names, else the event that triggered it; None if neither does."""
+    """Return the as_of that the run's form names, else the newest of the events that triggered it; None without any.
+
+    Raises
+    ------
+    ConfigError
+        If an event's is not a date.
+    """
     if context["params"]["as_of"] is not None:
         return context["params"]["as_of"]
     events = [event for of_asset in context["triggering_asset_events"].values() for event in of_asset]
-    named = [event.extra["as_of"] for event in events if "as_of" in (event.extra or {})]
-    return max(named, default=None)
+    given = [(event.extra or {}).get("as_of") for event in events]
+    return max((_day_of_event(day) for day in given if day is not None), default=None)
+
+
+def _day_of_event(day: Any) -> str:
+    from mtl_tasks.core.days import AsOf
+
+    if not isinstance(day, str):
+        raise ConfigError(f"as_of in the extra of an asset's event: must be text, YYYY-MM-DD (got {reprlib.repr(day)})")
+    return AsOf.parse(day).iso
 
 
 def unresolved_as_of(scenario: Scenario, context: Any) -> AsOf:

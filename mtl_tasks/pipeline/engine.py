@@ -65,6 +65,7 @@ PRESENTATION = (
     "pipeline/measures.py",
     "pipeline/notices.py",
     "pipeline/placement.py",
+    "pipeline/shared_rows.py",
     "pipeline/suggestions.py",
     "pipeline/tuning",
     "pipeline/verdict_reasons.py",

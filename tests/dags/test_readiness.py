@@ -70,6 +70,10 @@ def test_a_run_whose_day_is_complete_goes_on(sensor: Any, tmp_path: Path) -> Non
         (context(None, log=[SimpleNamespace(extra={"as_of": "2013-05-06"})]), "2013-05-05"),
         (context("2013-05-03", log=[SimpleNamespace(extra={"as_of": "2013-05-06"})]), "2013-05-02"),
         (context(None, log=[SimpleNamespace(extra={}), SimpleNamespace(extra=None)]), "2013-05-08"),
+        (
+            context(None, log=[SimpleNamespace(extra={"as_of": None}), SimpleNamespace(extra={"as_of": "2013-05-06"})]),
+            "2013-05-05",
+        ),
     ],
     ids=[
         "the form's",
@@ -78,6 +82,7 @@ def test_a_run_whose_day_is_complete_goes_on(sensor: Any, tmp_path: Path) -> Non
         "the event's",
         "the form's before the event's",
         "no day",
+        "one event's",
     ],
 )
 def test_a_run_waits_without_a_worker_for_the_last_day_before_its_as_of(
@@ -93,6 +98,21 @@ def test_a_run_waits_without_a_worker_for_the_last_day_before_its_as_of(
     assert (trigger.path, trigger.root) == (f"log/dt={day}/_DONE", str(tmp_path))
     assert trigger.until - before >= 2 * 3600
     assert deferred.value.timeout.total_seconds() > 2 * 3600  # the trigger ends the wait, with its own message
+
+
+@pytest.mark.parametrize(
+    ("days", "fault"),
+    [
+        ([20130506], r"as_of in the extra of an asset's event: must be text, YYYY-MM-DD \(got 20130506\)"),
+        ([20130506, "2013-05-06"], "an asset's event: must be text"),
+        (["2013-05-10", "2013-5-9"], "as_of '2013-5-9' is not a date: write YYYY-MM-DD"),
+        ([""], "as_of '' is not a date"),
+    ],
+)
+def test_an_event_without_a_date_in_its_as_of_is_refused(days: list[Any], fault: str, sensor: Any) -> None:
+    events = [SimpleNamespace(extra={"as_of": day}) for day in days]
+    with pytest.raises(ConfigError, match=fault):
+        sensor.execute(context(None, log=events))
 
 
 def test_a_run_that_has_waited_in_vain_fails_with_the_marker_and_the_remedy(sensor: Any) -> None:

@@ -213,5 +213,26 @@ def test_a_script_of_the_report_is_code_that_presents(tmp_path: Path, monkeypatc
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
 
 
+def test_what_only_presentation_imports_is_presentation() -> None:
+    root = Path(run_module.__file__).parents[1]
+    sources = {path.relative_to(root): path.read_text() for path in root.rglob("*.py")}
+    of_results = [text for path, text in sources.items() if not presents(path)]
+    entries = {Path("pipeline/outcome.py"), Path("pipeline/tasks.py")}  # of the DAGs
+    modules = {
+        path for path in sources if str(path.parent) == "pipeline" and not presents(path) and path.stem[0] != "_"
+    }
+    unused = {path for path in modules - entries if not any(imports(text, path) for text in of_results)}
+    assert unused == set()
+
+
+def presents(path: Path) -> bool:
+    return bool({str(part) for part in (path, *path.parents)} & set(run_module.PRESENTATION))
+
+
+def imports(text: str, path: Path) -> bool:
+    package, name = ".".join(("mtl_tasks", *path.parent.parts)), path.stem
+    return f"{package}.{name} import" in text or f"from {package} import {name}" in text
+
+
 def test_presentation_code_counts_for_stages_that_present() -> None:
     assert code_version(presentation=True) != code_version(presentation=False)

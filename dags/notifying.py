@@ -157,7 +157,8 @@ def _notifier(target: NotifyTarget, notice: Any) -> Any:
         from airflow.providers.slack.notifications.slack import SlackNotifier
 
         slack = target.slack
-        return SlackNotifier(slack_conn_id=slack.connection, text=notice.text, channel=slack.channel)
+        text = html.escape(notice.text, quote=False)  # Slack reads <…> as a link or as a call to everybody
+        return SlackNotifier(slack_conn_id=slack.connection, text=text, channel=slack.channel)
     from dags.webhooks import WebhookNotifier
 
     assert target.webhook is not None

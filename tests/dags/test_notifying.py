@@ -312,11 +312,11 @@ def test_slack_is_told(tell: Tell, hook: HookServer, monkeypatch: pytest.MonkeyP
     secret = {"password": "xoxb-secret"}
     connect(monkeypatch, "CHAT", conn_type="slack", extra=server, **secret)
     slack = {"channel": "#models", "connection": "chat"}
-    tell("reject", notify={"outcomes": ["rejected"], "to": [{"slack": slack}]})
+    tell("reject", notify={"outcomes": ["rejected"], "to": [{"slack": slack}]}, title="Films <!channel>")
     ((path, headers, form),) = hook.posted
     assert path == "/api/chat.postMessage"
     assert headers["Authorization"] == "Bearer xoxb-secret"
-    assert "rejected" in str(form)
+    assert "Films &lt;!channel&gt;: rejected" in form["text"]
 
 
 @pytest.mark.parametrize(

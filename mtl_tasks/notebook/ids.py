@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype, is_string_dtype
 
@@ -33,7 +34,7 @@ def ids_like(ids: pd.Series[Any], known: pd.Series[Any], where: str) -> pd.Serie
     Raises
     ------
     DataError
-        If an id is null or of another type; the message begins with ``where``.
+        If an id is null, of another type or too large for it; the message begins with ``where``.
 
     Examples
     --------
@@ -45,7 +46,9 @@ def ids_like(ids: pd.Series[Any], known: pd.Series[Any], where: str) -> pd.Serie
     if ids.isna().any():
         raise DataError(f"{where}: {int(ids.isna().sum()):,} of {len(ids):,} ids are null: leave those rows out")
     whole = is_integer_dtype(known.dtype)
-    if not (is_integer_dtype(ids.dtype) if whole else is_string_dtype(ids.dtype)):
+    if not (is_integer_dtype(ids.dtype) if whole else is_string_dtype(ids)):  # a column of objects is looked into
         kind = "whole numbers" if whole else "texts"
         raise DataError(f"{where}: is {ids.dtype}, and the ids of this log are {kind}: convert it")
+    if whole and int(ids.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{where}: {int(ids.max())} does not fit 64 signed bits, so it is none of this log's: check it")
     return ids.astype(known.dtype)

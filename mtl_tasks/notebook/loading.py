@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 
 from mtl_tasks.core.days import AsOf
@@ -33,7 +33,8 @@ def load_run(
     Parameters
     ----------
     as_of
-        The run's day; the newest run of the day is taken. Without ``as_of`` and ``run``: today's champion.
+        The run's day; a ``pandas.Timestamp`` or another time must be a midnight. The newest run of the day is taken.
+        Without ``as_of`` and ``run``: today's champion.
     run
         The key of a run, or its beginning.
     root
@@ -44,7 +45,7 @@ def load_run(
     Raises
     ------
     ConfigError
-        If the scenario is unknown, ``as_of`` is no date, or the run of the key is of another day.
+        If the scenario is unknown, ``as_of`` is no day, or the run of the key is of another day.
     ArtifactError
         If there is no such run.
 
@@ -62,8 +63,15 @@ def load_run(
                 f"{scenario}: no run is promoted: name a run with as_of or run ({PROGRAM} registry list {scenario})"
             )
         return champion
-    day = None if as_of is None else AsOf.parse(str(as_of)).iso
+    day = None if as_of is None else AsOf.parse(_day_text(as_of)).iso
     return LoadedRun(choose_run(registry.store, scenario, day, run)[0])
+
+
+def _day_text(as_of: str | date) -> str:
+    """Return a day as text; a time that is no midnight stays one, and is refused as no date."""
+    if isinstance(as_of, datetime) and as_of.time() == time():  # as pandas has days
+        return as_of.date().isoformat()
+    return str(as_of)
 
 
 def open_registry(scenario: str, *, root: str | Path = ".", store: str | None = None) -> RunRegistry:

@@ -18,13 +18,14 @@ def rows_like(frame: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If one is missing, or an id is null or of another type.
+        If one is missing or there twice, or an id is null, of another type or too large for it.
     """
     pair = (columns.USER, columns.ITEM)
     for name in pair:
-        if name not in frame:
-            found = ", ".join(map(str, frame.columns)) or "none"
-            raise DataError(f"frame: no column {name!r} (its columns are: {found}): name the ids {' and '.join(pair)}")
+        count = list(frame.columns).count(name)
+        if count != 1:
+            has, found = f"{count} columns" if count else "no column", ", ".join(map(str, frame.columns)) or "none"
+            raise DataError(f"frame: {has} {name!r} (its columns are: {found}): name the ids {' and '.join(pair)}")
     return pd.DataFrame({name: ids_like(frame[name], past[name], f"column {name!r}") for name in pair})
 
 

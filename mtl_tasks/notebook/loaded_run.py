@@ -120,7 +120,7 @@ class LoadedRun:
         Raises
         ------
         DataError
-            If a column is missing, or an id is null or of another type.
+            If a column is missing or there twice, or an id is null, of another type or too large for it.
         ArtifactError
             If an artifact of the run is missing or damaged.
 

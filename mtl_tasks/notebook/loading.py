@@ -26,7 +26,7 @@ def load_run(
     *,
     run: str | None = None,
     root: str | Path = ".",
-    store: str | None = None,
+    store: str | Path | None = None,
 ) -> LoadedRun:
     """Return a finished run of a scenario; nothing is trained. Models and log are read when they are first needed.
 
@@ -74,7 +74,7 @@ def _day_text(as_of: str | date) -> str:
     return str(as_of)
 
 
-def open_registry(scenario: str, *, root: str | Path = ".", store: str | None = None) -> RunRegistry:
+def open_registry(scenario: str, *, root: str | Path = ".", store: str | Path | None = None) -> RunRegistry:
     """Return the registry of a scenario's runs.
 
     Parameters
@@ -93,7 +93,7 @@ def open_registry(scenario: str, *, root: str | Path = ".", store: str | None = 
     LoadedRun('small', as_of='2013-05-11', status='forced')
     """
     settle_threads()
-    opened = Store(checked_address(store or address_from(os.environ), Path(root)), key_from(os.environ))
+    opened = Store(checked_address(str(store or address_from(os.environ)), Path(root)), key_from(os.environ))
     if scenario not in stored_scenarios(opened):
         load_scenario(scenario, folder=Path(root) / SCENARIO_FOLDER)  # refuses a misspelled name
     return RunRegistry(opened, scenario)

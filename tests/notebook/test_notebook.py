@@ -103,6 +103,12 @@ def test_pairs_that_are_none_of_the_logs_are_refused(run: LoadedRun, frame: dict
         run.predict(pd.DataFrame(frame))
 
 
+def test_a_column_that_is_there_twice_is_refused(run: LoadedRun) -> None:
+    twice = pd.DataFrame([[1, 2, 3]], columns=["user_id", "item_id", "user_id"])
+    with pytest.raises(DataError, match=r"frame: 2 columns 'user_id' \(its columns are: user_id, item_id, user_id\)"):
+        run.predict(twice)
+
+
 @pytest.mark.parametrize("mixed", [[1, "a"], [b"a"], [["a"]]])
 def test_ids_that_are_no_texts_are_not_made_texts(mixed: list[Any]) -> None:
     known = pd.Series(["a", "b"])
@@ -186,6 +192,7 @@ def test_without_a_day_the_champion_is_loaded(board_project: Path, monkeypatch: 
     champion = board.entry_of(board_project, "2013-05-11")
     assert load_run(NAME, root=board_project).run_key == champion.run_key
     assert load_run(NAME, run=champion.run_key[:8], root=board_project).as_of == "2013-05-11"
+    assert load_run(NAME, store=board_project / ".store", root="elsewhere").run_key == champion.run_key
     monkeypatch.setenv("MTL_STORE", str(board_project / ".store"))
     monkeypatch.chdir(board_project)
     assert repr(open_registry(NAME).champion()) == f"LoadedRun({NAME!r}, as_of='2013-05-11', status='forced')"

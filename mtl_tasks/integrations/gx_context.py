@@ -68,7 +68,7 @@ def write_context(validation: Validation, folder: Path) -> Path:
         with _quiet():
             context = gx.get_context(mode="file", project_root_dir=folder)
             return _write(context, validation)
-    except (OSError, GreatExpectationsError) as error:
+    except (OSError, ValueError, GreatExpectationsError) as error:  # a damaged file of a project is a ValueError
         raise ConfigError(f"{folder / FOLDER}: cannot be written as a Great Expectations project ({error})") from error
 
 

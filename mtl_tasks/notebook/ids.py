@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype, is_string_dtype
 
@@ -17,13 +18,14 @@ def rows_like(frame: pd.DataFrame, past: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If one is missing, or an id is null or of another type.
+        If one is missing or there twice, or an id is null, of another type or too large for it.
     """
     pair = (columns.USER, columns.ITEM)
     for name in pair:
-        if name not in frame:
-            found = ", ".join(map(str, frame.columns)) or "none"
-            raise DataError(f"frame: no column {name!r} (its columns are: {found}): name the ids {' and '.join(pair)}")
+        count = list(frame.columns).count(name)
+        if count != 1:
+            has, found = f"{count} columns" if count else "no column", ", ".join(map(str, frame.columns)) or "none"
+            raise DataError(f"frame: {has} {name!r} (its columns are: {found}): name the ids {' and '.join(pair)}")
     return pd.DataFrame({name: ids_like(frame[name], past[name], f"column {name!r}") for name in pair})
 
 
@@ -33,7 +35,7 @@ def ids_like(ids: pd.Series[Any], known: pd.Series[Any], where: str) -> pd.Serie
     Raises
     ------
     DataError
-        If an id is null or of another type; the message begins with ``where``.
+        If an id is null, of another type or too large for it; the message begins with ``where``.
 
     Examples
     --------
@@ -45,7 +47,9 @@ def ids_like(ids: pd.Series[Any], known: pd.Series[Any], where: str) -> pd.Serie
     if ids.isna().any():
         raise DataError(f"{where}: {int(ids.isna().sum()):,} of {len(ids):,} ids are null: leave those rows out")
     whole = is_integer_dtype(known.dtype)
-    if not (is_integer_dtype(ids.dtype) if whole else is_string_dtype(ids.dtype)):
+    if not (is_integer_dtype(ids.dtype) if whole else is_string_dtype(ids)):  # a column of objects is looked into
         kind = "whole numbers" if whole else "texts"
         raise DataError(f"{where}: is {ids.dtype}, and the ids of this log are {kind}: convert it")
+    if whole and int(ids.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{where}: {int(ids.max())} does not fit 64 signed bits, so it is none of this log's: check it")
     return ids.astype(known.dtype)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.errors import DataError
+from mtl_tasks.core.errors import ConfigError, DataError
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.notebook.ids import ids_like, rows_like
@@ -120,7 +120,7 @@ class LoadedRun:
         Raises
         ------
         DataError
-            If a column is missing, or an id is null or of another type.
+            If a column is missing or there twice, or an id is null, of another type or too large for it.
         ArtifactError
             If an artifact of the run is missing or damaged.
 
@@ -160,8 +160,8 @@ class LoadedRun:
         Raises
         ------
         DataError
-            If a user has no event, an id is of another type, or recommendations would have to be made that depend on a
-            table of exclusions, which is not kept with a run.
+            If ``users`` is a single id, a user has no event, an id is of another type, or recommendations would have to
+            be made that depend on a table of exclusions, which is not kept with a run.
         ArtifactError
             If an artifact of the run is missing or damaged.
 
@@ -170,6 +170,8 @@ class LoadedRun:
         >>> run.recommend([58])["rank"].tolist()
         [1, 2, 3, 4, 5]
         """
+        if isinstance(users, str | int):  # a text would be taken for a list of its letters
+            raise DataError(f"users: {users!r} is a single id: give a list of ids")
         past = self._opened.past
         wanted = ids_like(pd.Series(list(users)), past[columns.USER], "users").drop_duplicates()
         self._require_known(wanted)
@@ -190,12 +192,12 @@ class LoadedRun:
         item
             An item with an event.
         top
-            Number of features to name for each task.
+            Number of features to name for each task, at least 1.
 
         Raises
         ------
         ConfigError
-            If an id cannot be one of the log's.
+            If an id cannot be one of the log's, or ``top`` is less than 1.
         DataError
             If the item has no event.
         ArtifactError
@@ -210,6 +212,8 @@ class LoadedRun:
         >>> len(explanation.tasks["rating"].explained.contributions)
         3
         """
+        if top < 1:
+            raise ConfigError(f"top is {top}, and at least 1 feature is named: choose a larger number")
         opened, past = self._opened, self._opened.past
         person = parse_id(str(user), past[columns.USER], "user")
         wanted = parse_id(str(item), past[columns.ITEM], "item")

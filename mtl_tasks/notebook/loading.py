@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 
 from mtl_tasks.core.days import AsOf
@@ -26,14 +26,15 @@ def load_run(
     *,
     run: str | None = None,
     root: str | Path = ".",
-    store: str | None = None,
+    store: str | Path | None = None,
 ) -> LoadedRun:
     """Return a finished run of a scenario; nothing is trained. Models and log are read when they are first needed.
 
     Parameters
     ----------
     as_of
-        The run's day; the newest run of the day is taken. Without ``as_of`` and ``run``: today's champion.
+        The run's day; a ``pandas.Timestamp`` or another time must be a midnight. The newest run of the day is taken.
+        Without ``as_of`` and ``run``: today's champion.
     run
         The key of a run, or its beginning.
     root
@@ -44,7 +45,7 @@ def load_run(
     Raises
     ------
     ConfigError
-        If the scenario is unknown, ``as_of`` is no date, or the run of the key is of another day.
+        If the scenario is unknown, ``as_of`` is no day, or the run of the key is of another day.
     ArtifactError
         If there is no such run.
 
@@ -62,11 +63,18 @@ def load_run(
                 f"{scenario}: no run is promoted: name a run with as_of or run ({PROGRAM} registry list {scenario})"
             )
         return champion
-    day = None if as_of is None else AsOf.parse(str(as_of)).iso
+    day = None if as_of is None else AsOf.parse(_day_text(as_of)).iso
     return LoadedRun(choose_run(registry.store, scenario, day, run)[0])
 
 
-def open_registry(scenario: str, *, root: str | Path = ".", store: str | None = None) -> RunRegistry:
+def _day_text(as_of: str | date) -> str:
+    """Return a day as text; a time that is no midnight stays one, and is refused as no date."""
+    if isinstance(as_of, datetime) and as_of.time() == time():  # as pandas has days
+        return as_of.date().isoformat()
+    return str(as_of)
+
+
+def open_registry(scenario: str, *, root: str | Path = ".", store: str | Path | None = None) -> RunRegistry:
     """Return the registry of a scenario's runs.
 
     Parameters
@@ -85,7 +93,7 @@ def open_registry(scenario: str, *, root: str | Path = ".", store: str | None = 
     LoadedRun('small', as_of='2013-05-11', status='forced')
     """
     settle_threads()
-    opened = Store(checked_address(store or address_from(os.environ), Path(root)), key_from(os.environ))
+    opened = Store(checked_address(str(store or address_from(os.environ)), Path(root)), key_from(os.environ))
     if scenario not in stored_scenarios(opened):
         load_scenario(scenario, folder=Path(root) / SCENARIO_FOLDER)  # refuses a misspelled name
     return RunRegistry(opened, scenario)

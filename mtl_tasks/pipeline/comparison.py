@@ -153,7 +153,7 @@ def compare_runs(store: Store, runs: Sequence[PastRun]) -> Comparison:
     problems: list[str] = []
     evaluations = [_evidence(store, run, "evaluate", "evaluation", Evaluation, problems) for run in runs]
     verdicts = [_evidence(store, run, "gate", "verdict", Verdict, problems) for run in runs]
-    curves = [_curves(store, run) for run in runs]
+    curves = [_curves(store, run, problems) for run in runs]
     paired, windows = list(_paired(runs, verdicts)), [_test_window(store, run) for run in runs]
     shared = [
         pair_runs(store, runs[0].entry, run.entry)
@@ -182,7 +182,7 @@ def _evidence(store: Store, run: PastRun, stage: str, name: str, kind: type[D], 
     try:
         return read_document(store.open(run.entry.refs[stage]), name, kind)
     except (ArtifactError, KeyError) as error:
-        problems.append(f"run {run.entry.run_key[:12]}: {stage} cannot be read ({error})")
+        problems.append(f"run {run.entry.run_key[:12]}: {name} of {stage} cannot be read ({error})")
         return None
 
 
@@ -279,13 +279,16 @@ def _position(windows: Sequence[Window | None]) -> str:
     return "The test windows overlap." if overlap else "The test windows do not overlap."
 
 
-def _curves(store: Store, run: PastRun) -> dict[str, TaskCurves]:
-    """Return a run's curves by task; empty for a run from before they were kept."""
+def _curves(store: Store, run: PastRun, problems: list[str]) -> dict[str, TaskCurves]:
+    """Return a run's curves by task; empty if they cannot be read, and for a run from before they were kept."""
     try:
         artifact = store.open(run.entry.refs["evaluate"])
     except (ArtifactError, KeyError):  # named among the problems already
         return {}
-    return read_document(artifact, CURVES, Curves).tasks if f"{CURVES}.json" in artifact.names else {}
+    if f"{CURVES}.json" not in artifact.names:
+        return {}
+    found = _evidence(store, run, "evaluate", CURVES, Curves, problems)
+    return {} if found is None else found.tasks
 
 
 def _by_task(found: Sequence[Mapping[str, T]], nothing: T) -> dict[str, list[T]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_integer_dtype
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import day_text
@@ -27,6 +28,7 @@ from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.registry import RunRecord
 
 READABLE_ROWS: Final = 500_000  # of a run's windows: a page waits for the bootstrap of those it shares
+READABLE_LABELS: Final = 2_000_000  # shared rows times tasks: 16 CPU seconds of bootstrap
 KEPT: Final = 64  # pairs of runs; a few kB each
 _OCCURRENCE: Final = "occurrence"
 _PAIR: Final = [columns.USER, columns.ITEM, columns.DAY, _OCCURRENCE]
@@ -119,9 +121,18 @@ def _pair(store: Store, first: _Identity, second: _Identity) -> SharedRows:
     keys = first.entry.run_key, second.entry.run_key
     if shared.empty:
         return SharedRows(*keys, problem="no row is in both test windows")
+    _check_labels(len(shared), len(theirs.scenario.tasks))
     days = [day_text(int(shared[columns.DAY].iloc[at])) for at in (0, -1)]
     metrics = tuple(_metrics(store, shared, ours.scenario, theirs))
     return SharedRows(*keys, len(shared), (days[0], days[1]), metrics)
+
+
+def _check_labels(rows: int, tasks: int) -> None:
+    if rows * tasks > READABLE_LABELS:
+        raise DataError(
+            f"the runs share {rows:,} rows of {tasks} tasks, {rows * tasks:,} labels, more than the "
+            f"{READABLE_LABELS:,} that are compared for a page"
+        )
 
 
 def _read(store: Store, entry: RunRecord) -> _TestRows:
@@ -145,7 +156,17 @@ def _read(store: Store, entry: RunRecord) -> _TestRows:
 
 
 def _shared(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the second run that the first one has too; the first one's columns end in ``:first``."""
+    """Return the rows of the second run that the first one has too; the first one's columns end in ``:first``.
+
+    Raises
+    ------
+    DataError
+        If the ids are whole numbers in one run and texts in the other.
+    """
+    for name in (columns.USER, columns.ITEM):
+        kinds = [is_integer_dtype(frame[name].dtype) for frame in (ours, theirs)]
+        if kinds[0] != kinds[1]:
+            raise DataError(f"{name} is a whole number in one run and a text in the other: no row can be matched")
     return theirs.merge(ours, on=_PAIR, how="inner", suffixes=("", ":first"), sort=False)
 
 

@@ -29,7 +29,8 @@ def calibration(runs: Mapping[str, Sequence[CalibrationPoint]], title: str) -> M
     runs
         Name to the bins of its calibration; one without bins is left out.
     """
-    top = 1.08 * max((value for bins in runs.values() for b in bins for value in (b.predicted, b.observed)), default=1)
+    values = [value for bins in runs.values() for b in bins for value in (b.predicted, b.observed)]
+    top = 1.08 * max([*values, 0.01])
     with matplotlib.rc_context(STYLE):
         figure, (axes,) = make_panels(NARROW, _HEIGHT)
         axes.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
@@ -52,21 +53,21 @@ def by_day(runs: Mapping[str, DailyMetric | None], title: str) -> Markup:
     Parameters
     ----------
     runs
-        Name to its metric by day; None for a run that has none. At least one has it.
+        Name to its metric by day; None for a run that has none. At least one has it; a run whose metric is another one
+        than the first's, because its task is of another kind, is left out.
     """
-    known = [daily for daily in runs.values() if daily is not None]
-    shown = metric(known[0].metric)
+    first = next(daily for daily in runs.values() if daily is not None)
+    alike = {name: daily for name, daily in runs.items() if daily is not None and daily.metric == first.metric}
+    color, shown = dict(zip(runs, SERIES, strict=False)), metric(first.metric)
     with matplotlib.rc_context(STYLE):
         figure, (axes,) = make_panels(NARROW, _HEIGHT)
-        for (name, daily), color in zip(runs.items(), SERIES, strict=False):
-            if daily is None:
-                continue
+        for name, daily in alike.items():
             days = [day_number(day) for day in daily.days]
             if FLOOR in daily.models:
-                axes.plot(days, plain(daily.models[FLOOR]), color=color, linewidth=0.9, dashes=(2, 2))
-            axes.plot(days, plain(daily.models[FUSION]), color=color, marker="o", markersize=3.5, label=name)
+                axes.plot(days, plain(daily.models[FLOOR]), color=color[name], linewidth=0.9, dashes=(2, 2))
+            axes.plot(days, plain(daily.models[FUSION]), color=color[name], marker="o", markersize=3.5, label=name)
         axes.plot([], [], color=INK, linewidth=0.9, dashes=(2, 2), label="floor of the run")
-        _set_days(axes, sorted({day for daily in known for day in daily.days}))
+        _set_days(axes, sorted({day for daily in alike.values() for day in daily.days}))
         axes.set_xlabel("day of the test window (UTC)")
         axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
         axes.tick_params(axis="y", labelcolor=MUTED)

@@ -54,6 +54,7 @@ STYLE: Final[dict[Any, Any]] = {
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is no formula
     "xtick.bottom": False,  # the grid shows where a label belongs
     "ytick.left": False,
     "xtick.labelcolor": MUTED,

@@ -152,7 +152,8 @@ def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
         ("Lists", "lists", "The primary metric of each ranker's recommendations"),
         ("Slices", "slices", "The primary metric of the fusion on each slice"),
     ]
-    made_of = tuple((run.entry.run_key, run.entry.refs.get("evaluate")) for run in compared.runs)
+    keys = tuple((run.entry.run_key, run.entry.refs.get("evaluate")) for run in compared.runs)
+    made_of = keys, tuple(compared.problems)  # what cannot be read now may be read later
     return _render(
         request,
         "compare.html",
@@ -166,7 +167,7 @@ def compare(request: Request, scenario_name: str, compared: Comparison) -> str:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A comparison, equal to one of the same evaluations."""
+    """A comparison, equal to one of the same evaluations of which the same can be read."""
 
     made_of: tuple[Any, ...]
     compared: Comparison = field(compare=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,6 +124,16 @@ def test_a_file_in_the_place_of_the_folder_is_refused_in_a_line(given: Validatio
     (tmp_path / "taken").touch()
     with pytest.raises(ConfigError, match=r"taken/gx: cannot be written as a Great Expectations project"):
         write_context(given, tmp_path / "taken")
+
+
+@pytest.mark.parametrize("file", ["expectations/small.json", "validation_definitions/small.json"])
+def test_a_damaged_file_of_a_project_is_refused_in_a_line(
+    given: Validation, written: tuple[Path, Path], tmp_path: Path, file: str
+) -> None:
+    shutil.copytree(written[0] / "gx", tmp_path / "gx")
+    (tmp_path / "gx" / file).write_text("{")
+    with pytest.raises(ConfigError, match=r"gx: cannot be written as a Great Expectations project"):
+        write_context(given, tmp_path)
 
 
 def test_a_damaged_project_is_refused_in_a_line(given: Validation, tmp_path: Path) -> None:

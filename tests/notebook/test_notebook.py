@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,32 @@ def test_no_pairs_have_no_predictions(run: LoadedRun, lists: pd.DataFrame) -> No
         ({"user_id": [1.0, None], "item_id": [1, 1]}, "column 'user_id': 1 of 2 ids are null"),
         ({"user_id": [1], "item_id": ["one"]}, "column 'item_id': is .*, and the ids of this log are whole numbers"),
         ({"user_id": [1.0], "item_id": [1]}, "column 'user_id': is float64, and the ids of this log are whole numbers"),
+        ({"user_id": [1, 2**63], "item_id": [1, 1]}, "user_id': 9223372036854775808 does not fit 64 signed bits"),
     ],
 )
 def test_pairs_that_are_none_of_the_logs_are_refused(run: LoadedRun, frame: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         run.predict(pd.DataFrame(frame))
+
+
+def test_a_column_that_is_there_twice_is_refused(run: LoadedRun) -> None:
+    twice = pd.DataFrame([[1, 2, 3]], columns=["user_id", "item_id", "user_id"])
+    with pytest.raises(DataError, match=r"frame: 2 columns 'user_id' \(its columns are: user_id, item_id, user_id\)"):
+        run.predict(twice)
+
+
+@pytest.mark.parametrize("mixed", [[1, "a"], [b"a"], [["a"]]])
+def test_ids_that_are_no_texts_are_not_made_texts(mixed: list[Any]) -> None:
+    known = pd.Series(["a", "b"])
+    with pytest.raises(DataError, match="users: is object, and the ids of this log are texts"):
+        ids.ids_like(pd.Series(mixed), known, "users")
+    assert ids.ids_like(pd.Series(["a"], dtype=object), known, "users").tolist() == ["a"]
+
+
+@pytest.mark.parametrize("single", ["58", 58])
+def test_a_single_id_is_not_taken_for_a_list(run: LoadedRun, single: Any) -> None:
+    with pytest.raises(DataError, match=r"users: '?58'? is a single id: give a list of ids"):
+        run.recommend(single)
 
 
 def test_stored_recommendations_are_returned(run: LoadedRun, lists: pd.DataFrame) -> None:
@@ -156,6 +178,8 @@ def test_explanations_are_those_of_the_command(run: LoadedRun, lists: pd.DataFra
         run.explain(user, 77)
     with pytest.raises(ConfigError, match="user 'x': ids of this log are whole numbers"):
         run.explain("x", item)
+    with pytest.raises(ConfigError, match="top is 0, and at least 1 feature is named"):
+        run.explain(user, item, top=0)
 
 
 def test_metrics_are_those_of_the_registry(run: LoadedRun, board_project: Path) -> None:
@@ -168,9 +192,15 @@ def test_without_a_day_the_champion_is_loaded(board_project: Path, monkeypatch: 
     champion = board.entry_of(board_project, "2013-05-11")
     assert load_run(NAME, root=board_project).run_key == champion.run_key
     assert load_run(NAME, run=champion.run_key[:8], root=board_project).as_of == "2013-05-11"
+    assert load_run(NAME, store=board_project / ".store", root="elsewhere").run_key == champion.run_key
     monkeypatch.setenv("MTL_STORE", str(board_project / ".store"))
     monkeypatch.chdir(board_project)
     assert repr(open_registry(NAME).champion()) == f"LoadedRun({NAME!r}, as_of='2013-05-11', status='forced')"
+
+
+@pytest.mark.parametrize("day", [date(2013, 5, 8), datetime(2013, 5, 8), pd.Timestamp(PROMOTED, tz="UTC")])  # noqa: DTZ001
+def test_a_run_is_loaded_by_a_day_that_is_no_text(board_project: Path, day: date) -> None:
+    assert load_run(NAME, day, root=board_project).as_of == PROMOTED
 
 
 def test_what_is_not_there_is_refused_by_name(board_project: Path, tmp_path: Path) -> None:
@@ -178,6 +208,8 @@ def test_what_is_not_there_is_refused_by_name(board_project: Path, tmp_path: Pat
         load_run("smal", root=board_project)
     with pytest.raises(ConfigError, match="is not a date"):
         load_run(NAME, "yesterday", root=board_project)
+    with pytest.raises(ConfigError, match="is not a date"):
+        load_run(NAME, pd.Timestamp("2013-05-08 09:00"), root=board_project)
     with pytest.raises(ArtifactError, match="small as of 2013-05-01: no run in"):
         load_run(NAME, "2013-05-01", root=board_project)
     write_log(tmp_path)

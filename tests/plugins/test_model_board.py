@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -19,7 +20,10 @@ from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from mtl_tasks.pipeline import shared_rows
 from mtl_tasks.pipeline.past_runs import read_history
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.registry import RunRecord
 from tests.conftest import PROJECT
 from tests.support import board
 from tests.support.board import ASKED, paths
@@ -421,6 +425,47 @@ def test_a_run_without_its_rows_is_not_paired_and_says_why(reader: TestClient, s
     assert "no artifact here" in made["shared_rows"][0]["problem"]
     assert "not paired" in made["overlap"]
     assert "Not paired: " in reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+
+
+def test_a_comparison_shows_what_can_be_read_again(reader: TestClient, spoilt: Path) -> None:
+    asked = {"run": keys_of(spoilt, "08", "10")}
+    evaluated = board.store(spoilt).open(board.entry_of(spoilt, "2013-05-10").refs["evaluate"])
+    file = evaluated.folder / evaluated.manifest["files"]["curves.json"]["path"]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-2] + b" \n")
+    page = reader.get(f"/scenarios/{NAME}/compare", params=asked).text
+    assert "curves of evaluate cannot be read" in page
+    of_both = page_of_curves(page).count("2013-05-10")
+    file.write_bytes(whole)
+    page = reader.get(f"/scenarios/{NAME}/compare", params=asked).text
+    assert "cannot be read" not in page
+    assert page_of_curves(page).count("2013-05-10") > of_both
+
+
+def page_of_curves(page: str) -> str:
+    return page.partition('<section id="curves">')[2].partition("</section>")[0]
+
+
+def test_runs_with_very_many_labels_are_not_paired(
+    reader: TestClient, spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtl_tasks.pipeline.shared_rows.READABLE_LABELS", 10)
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys_of(spoilt, "08", "10")}).json()
+    assert "more than the 10 that are compared for a page" in made["shared_rows"][0]["problem"]
+
+
+def test_runs_whose_ids_are_of_other_types_are_not_paired(
+    reader: TestClient, spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, read = keys_of(spoilt, "08", "10"), shared_rows._read
+
+    def with_texts(store: Store, entry: RunRecord) -> shared_rows._TestRows:
+        rows = read(store, entry)
+        return rows if entry.run_key == keys[0] else replace(rows, frame=rows.frame.astype({"user_id": "str"}))
+
+    monkeypatch.setattr(shared_rows, "_read", with_texts)
+    made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
+    assert made["shared_rows"][0]["problem"].startswith("user_id is a whole number in one run and a text in the other")
 
 
 @pytest.mark.parametrize("count", [1, 7])

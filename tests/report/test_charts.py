@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 from markupsafe import Markup
 
-from mtl_tasks.report import charts
+from mtl_tasks.report import charts, compare_charts
+from mtl_tasks.store.documents.curves import DailyMetric
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
@@ -149,6 +151,26 @@ def test_difference_without_an_interval_is_still_drawn() -> None:
 def test_models_keep_their_colors_across_charts() -> None:
     assert charts.colors(["als", "independent"])["fusion"] == charts.colors(["fusion", "als"])["fusion"]
     assert len(set(charts.colors(["a", "b", "c", "d", "e"]).values())) == 7
+
+
+def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
+    assert r"item: $\bad$" in texts(charts.importance([(r"item.$\bad$", 0.5)], "importance"))
+
+
+def test_runs_that_never_saw_nor_predicted_a_positive_have_a_calibration() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of an axis without length
+        compare_charts.calibration({"a": [CalibrationPoint(predicted=0, observed=0, rows=9)]}, "calibration")
+
+
+def test_a_run_whose_metric_is_another_one_is_not_drawn_on_its_axis() -> None:
+    days = ("2013-05-06", "2013-05-07")
+    rmse, auc = (
+        DailyMetric(metric=name, days=days, rows=(9, 9), models={"fusion": (0.5, 0.6)}) for name in ("rmse", "auc")
+    )
+    shown = texts(compare_charts.by_day({"gone": None, "one": rmse, "other": auc, "two": rmse}, "by day"))
+    assert {"one", "two"} <= set(shown)
+    assert "other" not in shown
 
 
 def test_markup_in_a_title_is_escaped() -> None:

@@ -46,10 +46,10 @@ def discrimination(curves: TaskCurves, title: str) -> Markup:
 def scores(histogram: Histogram, title: str) -> Markup:
     """Draw the distribution of the fusion's predictions among positive and among negative rows."""
     with matplotlib.rc_context(STYLE):
-        figure, (axes,) = make_panels(WIDE / 2, 2.9)
+        figure, (axes,) = make_panels(WIDE, 2.9)
         _draw_histogram(axes, histogram)
         _name(axes, "Predictions by class", "predicted probability", "share of the class's rows")
-        axes.legend(loc="best")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return to_svg(figure, title)
 
 

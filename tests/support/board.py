@@ -94,8 +94,10 @@ def reading(root: Path) -> Iterator[TestClient]:
         patch.setenv("MTL_STORE", str(root / ".store"))
         patch.setattr(access, "may_read", lambda user, scenario: scenario == NAME)
         app.dependency_overrides[get_user] = lambda: "reader"
-        yield TestClient(app)
-        app.dependency_overrides.clear()
+        try:
+            yield TestClient(app)
+        finally:
+            app.dependency_overrides.clear()
 
 
 @contextlib.contextmanager
@@ -109,9 +111,11 @@ def serving(root: Path) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = Thread(target=server.run, args=([bound],))
         thread.start()
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:  # a thread that is left would keep the process from ending
+            server.should_exit = True
+            thread.join()
 
 
 def add_dag(session: Session, dag_id: str, *tags: str) -> None:

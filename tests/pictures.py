@@ -83,7 +83,9 @@ def take(page: Page, address: str, folder: Path, name: str) -> None:
         for width, narrow in WIDTHS.items():
             page.set_viewport_size({"width": width, "height": 900})
             page.goto("about:blank")  # a second visit to the same fragment would not scroll to it
-            page.goto(address)
+            answer = page.goto(address)
+            if answer is not None and not answer.ok:
+                raise SystemExit(f"{address} answers {answer.status}: the page has no picture")
             height = None if "#" in address else TALLEST
             screenshot(page, folder / f"{name}{narrow}{dark}.png", width=width, max_height=height)
 

@@ -71,14 +71,16 @@ class _Scale:
         place = (value - self.low) / self._range
         return round(HEIGHT - BOTTOM - place * (HEIGHT - TOP - BOTTOM), 1)
 
-    def ticks(self) -> list[float]:
-        """Return the round values of the range, or its only value."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return position and label of the round values of the range, or of its only value."""
         from matplotlib.ticker import MaxNLocator
 
         if self.low == self.high:
-            return [self.low]
-        values = MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
-        return [float(value) for value in values if self.low <= value <= self.high]
+            return [(self.y(self.low), number(self.low))]
+        found = MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        values = [float(value) for value in found if self.low <= value <= self.high]
+        digits = max((len(f"{value:.4g}".partition(".")[2]) for value in values), default=0)
+        return [(self.y(value), f"{value:.{digits}f}") for value in values]
 
 
 def draw(runs: Sequence[PastRun], history: History, column: Column) -> Timeline | None:
@@ -109,7 +111,7 @@ def draw(runs: Sequence[PastRun], history: History, column: Column) -> Timeline 
         points,
         intervals,
         _champion_path(history, column, scale, (min(days), max(days))),
-        [(scale.y(value), f"{value:.4g}") for value in scale.ticks()],
+        scale.ticks(),
         [(scale.x(_day(day)), day) for day in dict.fromkeys((_iso(min(days)), _iso(max(days))))],
         len(runs) - len(found),
     )

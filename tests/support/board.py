@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
     from sqlalchemy.orm import Session
 
+RELATIVE = [{"task": "rating", "metric": "rmse", "margin": 1}]
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
 TITLE = "Films & <script>alert('title')</script>"
@@ -47,7 +48,8 @@ def make_history(root: Path) -> None:
     write_log(root)
     write_scenario(root, title=TITLE, members=["popularity", "als", "shared_tail"])
     strict = {"gate.absolute": STRICT}
-    for as_of, overrides in [("08", {}), ("09", {}), ("10", strict), ("11", strict)]:
+    compared = {**strict, "gate.relative": RELATIVE}
+    for as_of, overrides in [("08", {}), ("09", {}), ("10", strict), ("11", compared)]:
         run_once(root, f"2013-05-{as_of}", **overrides)
         if as_of == "09":
             rollback(registry(root), store(root), None, by="ada", reason="too eager", at="2013-05-09T08:00:00+00:00")

@@ -20,7 +20,7 @@ from tests.support.projects import NAME, write_log, write_scenario
 
 WIDTHS: Final = {1440: "", 390: "-narrow"}
 SCHEMES: Final[dict[Literal["light", "dark"], str]] = {"light": "", "dark": "-dark"}
-TALLEST: Final = 1200  # pixels
+TALLEST: Final = 1100  # pixels
 AT_ONCE: Final = """
 id => { document.documentElement.style.scrollBehavior = 'auto'; document.getElementById(id).scrollIntoView(); }
 """  # the page scrolls smoothly, which a picture would not wait for

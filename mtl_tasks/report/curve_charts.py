@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import matplotlib
 from markupsafe import Markup
@@ -102,7 +102,7 @@ def by_day(daily: DailyMetric, title: str) -> Markup:
         return to_svg(figure, title)
 
 
-def _add_legend(axes: Axes, loc: str, rows: int) -> None:
+def _add_legend(axes: Axes, loc: Literal["upper left", "upper right"], rows: int) -> None:
     """Add a legend above what is drawn."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + _LEGEND_ROW * rows * (high - low))

@@ -14,6 +14,7 @@ import typer
 from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json, store_key
 from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.core.program import PROGRAM
+from mtl_tasks.pipeline.verdict_reasons import deciding_reason
 
 if TYPE_CHECKING:  # imported inside the commands, so that `--help` is fast
     from mtl_tasks.store.artifacts import Store
@@ -288,7 +289,7 @@ def _row(entry: RunRecord, snapshot: Snapshot, champion: RunRecord | None) -> di
         "rulings": [ruling.sentence(entry, rulings) for ruling in rulings],
         "ignored": [f"an answer that came too late: {answer.action} by {answer.by} at {answer.at}" for answer in late],
         "problem": "; ".join(record.why for record in snapshot.damaged_of(entry)) or None,
-        "why": rulings[-1].sentence(entry, rulings) if rulings else entry.reasons[0],
+        "why": rulings[-1].sentence(entry, rulings) if rulings else deciding_reason(entry.reasons),
     }
 
 

@@ -28,7 +28,7 @@ from mtl_tasks.recommend.explain import explain_features, parse_id, titles_of
 from mtl_tasks.recommend.lists import item_facts
 from mtl_tasks.recommend.scorer import Scorer
 from mtl_tasks.recommend.serving_context import ServingContext
-from mtl_tasks.report.order import lift_sentence, order_sentence
+from mtl_tasks.report.order import lift_sentence, order_sentence, utility_sentence
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.champions import LISTED
@@ -91,9 +91,12 @@ class PlacedPair(PairExplanation):
     ----------
     order
         What the user's candidates are ordered by.
+    about_utility
+        How the utility is computed; empty if the order is by it.
     """
 
     order: str
+    about_utility: str
     placement: Placement
 
 
@@ -108,6 +111,8 @@ class UserExploration(Document):
         The last interactions, the newest first.
     order
         What the recommendations are ordered by.
+    about_utility
+        How the utility is computed; empty if the order is by it.
     offers
         In the order of the recommendations; empty without any.
     """
@@ -116,6 +121,7 @@ class UserExploration(Document):
     events: int
     history: tuple[PastEvent, ...]
     order: str
+    about_utility: str
     offers: tuple[Offer, ...]
 
 
@@ -235,6 +241,7 @@ class PreparedRun:
             events=len(mine),
             history=tuple(self._shown(event) for event in mine.head(SHOWN_HISTORY).to_dict("records")),
             order=self._order(),
+            about_utility=utility_sentence(self._run.scenario, self._scorer.ranker.kind),
             offers=tuple(self._offers(person, offered, top)),
         )
 
@@ -280,6 +287,7 @@ class PreparedRun:
         return PlacedPair(
             **dict(iter(self._explain((person, [wanted]), top)[0])),
             order=self._order(),
+            about_utility=utility_sentence(self._run.scenario, self._scorer.ranker.kind),
             placement=self._ranking.place(user_candidates, wanted, listed),
         )
 

@@ -22,7 +22,7 @@ from mtl_tasks.store.documents.measurements import Measurement, Measurements
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
 
 _WINDOW_COLORS: Final = {"tune": SERIES[1], "blend": SERIES[1], "test": SERIES[0]}
-WIDE, NARROW = 10.3, 4.85  # inches; at the page's 100 pixels per inch these fill a card or half a card
+WIDE, NARROW = 10.3, 4.85  # inches; these fill a card or half a card of the widest page
 _CURVE_POINTS = 300
 _TOP_FEATURES = 20
 _LABEL_PAD = 3.5  # points between a panel and the names of its rows
@@ -139,7 +139,7 @@ def learning_curve(curve: LearningCurve, best_round: int | None, title: str) -> 
             axes.plot([best_round], [value], color=SERIES[0], marker="o", markersize=5, label="_best")
             axes.set_title(f"best {curve.step.split()[-1]} {best_round:,}: {value:.4f}", loc="right", fontsize=8.5)
         shown = metric(curve.metric)
-        axes.set_xlabel(curve.step)
+        _set_steps(axes, curve.step)
         axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.legend(loc="best")
@@ -205,7 +205,7 @@ def conflict(cosines: Mapping[str, Sequence[float | None]], title: str, step: st
         figure, (axes,) = make_panels(WIDE, 3.0)
         axes.axhline(0, color=INK, linewidth=1)
         _lines(axes, {pair: smooth[pair] for pair in order})
-        axes.set_xlabel(step)
+        _set_steps(axes, step)
         axes.set_ylabel("cosine of gradients")
         return to_svg(figure, title)
 
@@ -215,7 +215,7 @@ def task_weights(weights: Mapping[str, Sequence[float | None]], title: str, step
     with matplotlib.rc_context(STYLE):
         figure, (axes,) = make_panels(WIDE, 2.6)
         _lines(axes, {task: plain(values) for task, values in weights.items()})
-        axes.set_xlabel(step)
+        _set_steps(axes, step)
         axes.set_ylabel("weight")
         axes.set_ylim(0, 1.08 * max((w for values in weights.values() for w in values if w), default=1.0))
         return to_svg(figure, title)
@@ -229,6 +229,12 @@ def plain(values: Iterable[float | None]) -> list[float]:
 def day_number(text: str) -> float:
     """Return a day as matplotlib's number."""
     return float(date2num(date.fromisoformat(text)))
+
+
+def _set_steps(axes: Axes, step: str) -> None:
+    """Label a horizontal axis that counts steps."""
+    axes.set_xlabel(step)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def _feature_axes(names: Sequence[str], *, legend: bool) -> tuple[Figure, Axes]:
@@ -313,5 +319,5 @@ def _thinned(values: Sequence[float]) -> tuple[list[int], list[float]]:
     return [number + 1 for number in kept], [values[number] for number in kept]
 
 
-def _shortened(text: str, limit: int = 34) -> str:
+def _shortened(text: str, limit: int = 40) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -17,7 +18,9 @@ from mtl_tasks.report.svg import INK, MUTED, SERIES, STYLE, make_panels, to_svg
 from mtl_tasks.store.documents.curves import DailyMetric
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 
-_HEIGHT: Final = 3.4  # inches
+_HEIGHT: Final = 3.2  # inches, without the legend
+_LEGEND_COLUMNS: Final = 2
+_LEGEND_ROW: Final = 0.19  # inches
 _NAMED_DAYS: Final = 4  # for more, the locator chooses the dates
 
 
@@ -32,7 +35,7 @@ def calibration(runs: Mapping[str, Sequence[CalibrationPoint]], title: str) -> M
     values = [value for bins in runs.values() for b in bins for value in (b.predicted, b.observed)]
     top = 1.08 * max([*values, 0.01])
     with matplotlib.rc_context(STYLE):
-        figure, (axes,) = make_panels(NARROW, _HEIGHT)
+        axes = _make_panel(len(runs))
         axes.plot([0, top], [0, top], color=MUTED, linewidth=1, dashes=(4, 3), label="perfect")
         for (name, bins), color in zip(runs.items(), SERIES, strict=False):
             if bins:
@@ -42,9 +45,7 @@ def calibration(runs: Mapping[str, Sequence[CalibrationPoint]], title: str) -> M
         axes.set_ylim(0, top)
         axes.set_xlabel("predicted probability (mean of a bin)")
         axes.set_ylabel("observed share")
-        axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.legend(loc="upper left")
-        return to_svg(figure, title)
+        return _finish(axes, title)
 
 
 def by_day(runs: Mapping[str, DailyMetric | None], title: str) -> Markup:
@@ -60,7 +61,7 @@ def by_day(runs: Mapping[str, DailyMetric | None], title: str) -> Markup:
     alike = {name: daily for name, daily in runs.items() if daily is not None and daily.metric == first.metric}
     color, shown = dict(zip(runs, SERIES, strict=False)), metric(first.metric)
     with matplotlib.rc_context(STYLE):
-        figure, (axes,) = make_panels(NARROW, _HEIGHT)
+        axes = _make_panel(len(runs))
         for name, daily in alike.items():
             days = [day_number(day) for day in daily.days]
             if FLOOR in daily.models:
@@ -70,9 +71,22 @@ def by_day(runs: Mapping[str, DailyMetric | None], title: str) -> Markup:
         _set_days(axes, sorted({day for daily in alike.values() for day in daily.days}))
         axes.set_xlabel("day of the test window (UTC)")
         axes.set_ylabel(f"{shown.title} ({shown.unit})" if shown.unit else shown.title)
-        axes.tick_params(axis="y", labelcolor=MUTED)
-        axes.legend(loc="best")
-        return to_svg(figure, title)
+        return _finish(axes, title)
+
+
+def _make_panel(runs: int) -> Axes:
+    """Return a panel with room above it for the names of so many runs and one more."""
+    _, (axes,) = make_panels(NARROW, _HEIGHT + _LEGEND_ROW * math.ceil((runs + 1) / _LEGEND_COLUMNS))
+    return axes
+
+
+def _finish(axes: Axes, title: str) -> Markup:
+    """Add the legend above the panel, as the lines of six runs leave no room in it, and return the drawing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=_LEGEND_COLUMNS, borderaxespad=0.2)
+    axes.tick_params(axis="y", labelcolor=MUTED)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return to_svg(figure, title)
 
 
 def _set_days(axes: Axes, days: Sequence[str]) -> None:

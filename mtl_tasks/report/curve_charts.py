@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import matplotlib
 from markupsafe import Markup
@@ -20,6 +20,7 @@ from mtl_tasks.store.documents.curves import DailyMetric, Histogram, Line, Predi
 _HEIGHT: Final = 3.5  # inches of a row of panels
 _SERIES_COLORS: Final = {"positive": SERIES[0], "negative": MUTED, FUSION: SERIES[0], FLOOR: MUTED}
 _DASHES: Final = (4, 3)
+_LEGEND_ROW: Final = 0.09  # of a panel's height
 _NAMED_DAYS: Final = 7
 
 
@@ -46,10 +47,10 @@ def discrimination(curves: TaskCurves, title: str) -> Markup:
 def scores(histogram: Histogram, title: str) -> Markup:
     """Draw the distribution of the fusion's predictions among positive and among negative rows."""
     with matplotlib.rc_context(STYLE):
-        figure, (axes,) = make_panels(WIDE / 2, 2.9)
+        figure, (axes,) = make_panels(WIDE, 2.9)
         _draw_histogram(axes, histogram)
         _name(axes, "Predictions by class", "predicted probability", "share of the class's rows")
-        axes.legend(loc="best")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return to_svg(figure, title)
 
 
@@ -71,11 +72,11 @@ def regression(bins: Sequence[PredictionBin], residuals: Histogram, unit: str, t
         )
         actual = [one.actual for one in bins]
         panels[0].plot(predicted, actual, color=SERIES[0], marker="o", markersize=4, label="mean label")
-        panels[0].legend(loc="best")
+        _add_legend(panels[0], "upper left", rows=3)
         _name(panels[0], "Predicted and actual", f"prediction ({unit})", f"label ({unit})")
         _draw_histogram(panels[1], residuals)
         panels[1].axvline(0, color=INK, linewidth=0.8)
-        panels[1].legend(loc="best")
+        _add_legend(panels[1], "upper right", rows=2)
         _name(panels[1], "Residuals", f"label − prediction ({unit})", "share of the rows")
         return to_svg(figure, title)
 
@@ -99,6 +100,13 @@ def by_day(daily: DailyMetric, title: str) -> Markup:
         _name(axes, f"{shown.heading} by day", "day of the test window (UTC)", f"{shown.title}{unit}")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return to_svg(figure, title)
+
+
+def _add_legend(axes: Axes, loc: Literal["upper left", "upper right"], rows: int) -> None:
+    """Add a legend above what is drawn."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + _LEGEND_ROW * rows * (high - low))
+    axes.legend(loc=loc)
 
 
 def _draw_lines(axes: Axes, lines: Mapping[str, Line]) -> None:

@@ -45,6 +45,11 @@ def order_sentence(scenario: Scenario, ranker: str, weights: Mapping[str, float]
     return f"Ordered by {_score(scenario, ranker, weights)}.{rules}"
 
 
+def utility_sentence(scenario: Scenario, ranker: str) -> str:
+    """Return how the utility beside a recommendation is computed; empty if the order is by it, and says so."""
+    return "" if ranker == "utility" else f"Beside each item, {_utility(scenario)}."
+
+
 def lift_sentence(parts: Mapping[str, float]) -> str | None:
     """Return by how much a candidate's score is above the mean candidate's, and what makes the difference.
 
@@ -72,6 +77,11 @@ def order_of(document: RunDocument) -> str:
         return order_sentence(document.scenario, "utility", {})
     chosen = document.rank.chosen
     return order_sentence(document.scenario, chosen, document.rank.rankers.get(chosen, {}).get("weights", {}))
+
+
+def utility_of(document: RunDocument) -> str:
+    """Return how the utility beside a run's recommendations is computed; empty if they are ordered by it."""
+    return "" if document.rank is None else utility_sentence(document.scenario, document.rank.chosen)
 
 
 def _score(scenario: Scenario, ranker: str, weights: Mapping[str, float]) -> str:

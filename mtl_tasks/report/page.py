@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from mtl_tasks.report import charts, data_tables, labels, sections
 from mtl_tasks.report.document import FLOOR, FUSION, RunDocument
-from mtl_tasks.report.order import order_of
+from mtl_tasks.report.order import order_of, utility_of
 from mtl_tasks.report.overview import overview
 
 _FOLDER = Path(__file__).parent
@@ -58,6 +58,7 @@ def page_context(
         "overview": overview(document),
         "expectations": data_tables.expectation_rows(document),
         "order": order_of(document),
+        "utility": utility_of(document),
         "artifacts": artifacts,
         "links": {"champion": "", "compare": "", **(links or {})},
         "deferred": later,

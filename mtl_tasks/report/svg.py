@@ -63,6 +63,7 @@ STYLE: Final[dict[Any, Any]] = {
     "path.simplify_threshold": 0.5,
 }
 _POINTS: Final = 72  # an inch; the unit of an SVG's coordinates
+_PIXELS: Final = 112  # an inch on the widest page
 _PAD: Final = 3.0  # points around a panel with its labels
 _ROOM: Final = {"left": 40.0, "right": 10.0, "bottom": 32.0, "top": 20.0}  # points for labels, until they are measured
 Floats = npt.NDArray[np.float64]
@@ -151,9 +152,9 @@ def to_svg(figure: Figure, title: str) -> Markup:
     svg = _compact(re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", svg)))
     for color, name in _VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
-    width = float(figure.get_figwidth()) * 100
+    width = float(figure.get_figwidth()) * _PIXELS
     opening = (
-        f'<svg role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px" '
+        f'<svg role="img" aria-label="{escape(title)}" style="max-width:{width:.0f}px;min-width:{0.6 * width:.0f}px" '
     )
     box = re.search(r'viewBox="[^"]*"', svg)
     body = svg[svg.index(">") + 1 :]

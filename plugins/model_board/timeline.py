@@ -13,7 +13,8 @@ from plugins.model_board.run_table import Column
 
 WIDTH, HEIGHT = 460, 150  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 26  # margins
-TICKS: Final = 3
+INSET: Final = 10  # between the margins and the first and last point
+MOST_TICKS: Final = 4
 SPARK_WIDTH, SPARK_HEIGHT, SPARK_RUNS = 120, 28, 30
 
 
@@ -64,11 +65,22 @@ class _Scale:
 
     def x(self, day: int) -> float:
         place = (day - self._first) / self._days
-        return round(LEFT + place * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + INSET + place * (WIDTH - LEFT - RIGHT - 2 * INSET), 1)
 
     def y(self, value: float) -> float:
         place = (value - self.low) / self._range
         return round(HEIGHT - BOTTOM - place * (HEIGHT - TOP - BOTTOM), 1)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return position and label of the round values of the range, or of its only value."""
+        from matplotlib.ticker import MaxNLocator
+
+        if self.low == self.high:
+            return [(self.y(self.low), number(self.low))]
+        found = MaxNLocator(MOST_TICKS, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        values = [float(value) for value in found if self.low <= value <= self.high]
+        digits = max((len(f"{value:.4g}".partition(".")[2]) for value in values), default=0)
+        return [(self.y(value), f"{value:.{digits}f}") for value in values]
 
 
 def draw(runs: Sequence[PastRun], history: History, column: Column) -> Timeline | None:
@@ -94,13 +106,12 @@ def draw(runs: Sequence[PastRun], history: History, column: Column) -> Timeline 
             intervals += f"M{x} {scale.y(measured.bounds[0])}V{scale.y(measured.bounds[1])}"
         words += f", run {run.entry.run_key[:12]}"
         points.append(Point(run, x, scale.y(measured.value or 0.0), words))
-    values = [scale.low + (scale.high - scale.low) * step / (TICKS - 1) for step in range(TICKS)]
     return Timeline(
         column,
         points,
         intervals,
         _champion_path(history, column, scale, (min(days), max(days))),
-        [(scale.y(value), number(value)) for value in dict.fromkeys(values)],
+        scale.ticks(),
         [(scale.x(_day(day)), day) for day in dict.fromkeys((_iso(min(days)), _iso(max(days))))],
         len(runs) - len(found),
     )

@@ -78,6 +78,7 @@ def test_list_shows_what_every_run_is_now(say: Any) -> None:
         (DAYS[1], "promoted, champion"),
         (DAYS[2], "rejected"),
     ]
+    assert rows[0]["why"] == "1 of 1 rules passed"
     assert rows[2]["why"].startswith("rating rmse <= 0.1: fails")
     code, out, _ = say("list")
     assert all(key[:12] in out for key in keys())

@@ -417,6 +417,17 @@ def test_runs_whose_test_windows_overlap_are_paired_on_the_rows_that_they_share(
     assert 'aria-label="rating: RMSE ↓ by day, of the runs"' in page
 
 
+def test_what_a_gate_measured_between_compared_runs_is_shown(reader: TestClient, board_project: Path) -> None:
+    keys = keys_of(board_project, "08", "11")
+    [pair] = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()["paired"]
+    assert pair["rule"] == "rating rmse at most 1 worse than the champion"
+    page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+    table = page.partition("Paired differences of the gate")[2].partition("</table>")[0]
+    assert pair["rule"] in table
+    assert f"{abs(pair['value']):.4f}" in table
+    assert f"<td>{pair['rows']:,}</td>" in table.replace(' class="number"', "")
+
+
 def test_a_run_without_its_rows_is_not_paired_and_says_why(reader: TestClient, spoilt: Path) -> None:
     keys = keys_of(spoilt, "08", "10")
     ref = board.entry_of(spoilt, "2013-05-10").refs["fuse"]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import re
 import warnings
-import xml.etree.ElementTree as ElementTree
 
 import pytest
-from markupsafe import Markup
 
 from mtl_tasks.report import charts, compare_charts
 from mtl_tasks.store.documents.curves import DailyMetric
 from mtl_tasks.store.documents.evaluation import CalibrationPoint
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.documents.training import FeatureEffect, LearningCurve
+from tests.support.charts import parsed, texts
 
 BINS = [CalibrationPoint(predicted=0.1 * n, observed=0.09 * n, rows=100) for n in range(1, 6)]
 FALLING = tuple(0.5 - 0.0001 * n for n in range(2000))
@@ -47,14 +46,6 @@ DRAWN = {
     "conflict": lambda: charts.conflict(COSINES, "conflict"),
     "task weights": lambda: charts.task_weights(WEIGHTS, "task weights"),
 }
-
-
-def parsed(svg: Markup) -> ElementTree.Element:
-    return ElementTree.fromstring(svg)  # noqa: S314 - our own output
-
-
-def texts(svg: Markup) -> list[str]:
-    return ["".join(node.itertext()).strip() for node in parsed(svg).iter() if node.tag.endswith("}text")]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -95,6 +86,13 @@ def test_windows_are_labeled_with_their_days_and_use() -> None:
 
 def test_best_round_is_marked_with_its_value_in_full() -> None:
     assert "best round 1,234: 0.5000" in texts(DRAWN["learning"]())
+
+
+def test_steps_are_counted_in_whole_numbers() -> None:
+    short = LearningCurve(metric="log_loss", train=FALLING[:20], tune=FALLING[:20])
+    drawn = charts.learning_curve(short, 20, "curve"), charts.task_weights({"rating": [1.0] * 20}, "weights")
+    for shown in map(texts, drawn):
+        assert shown[:4] == ["5", "10", "15", "20"]
 
 
 def test_long_curves_are_thinned() -> None:

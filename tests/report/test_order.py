@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mtl_tasks.report.order import order_sentence
+from mtl_tasks.report.order import order_sentence, utility_sentence
 from mtl_tasks.scenario import Scenario, parse_scenario
 from tests.support.projects import NAME, SCENARIO
 
@@ -46,6 +46,12 @@ def test_the_utility_says_what_sampled_negatives_make_of_a_prediction() -> None:
     sentence = order_sentence(scenario(), "utility", {})
     assert "utility = purchase" in sentence
     assert "purchase stands for the odds of its prediction × (positive interactions in the last seven days" in sentence
+
+
+def test_the_utility_beside_a_recommendation_is_explained_unless_the_order_does() -> None:
+    assert utility_sentence(scenario(), "utility") == ""
+    told = utility_sentence(scenario(), "popularity")
+    assert told.startswith("Beside each item, utility = purchase; purchase stands for the odds of its prediction")
 
 
 def test_rules_that_change_the_order_are_named() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
     from sqlalchemy.orm import Session
 
+RELATIVE = [{"task": "rating", "metric": "rmse", "margin": 1}]
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
 HOSTILE = "<script>alert('reason')</script>"
 TITLE = "Films & <script>alert('title')</script>"
@@ -47,7 +48,8 @@ def make_history(root: Path) -> None:
     write_log(root)
     write_scenario(root, title=TITLE, members=["popularity", "als", "shared_tail"])
     strict = {"gate.absolute": STRICT}
-    for as_of, overrides in [("08", {}), ("09", {}), ("10", strict), ("11", strict)]:
+    compared = {**strict, "gate.relative": RELATIVE}
+    for as_of, overrides in [("08", {}), ("09", {}), ("10", strict), ("11", compared)]:
         run_once(root, f"2013-05-{as_of}", **overrides)
         if as_of == "09":
             rollback(registry(root), store(root), None, by="ada", reason="too eager", at="2013-05-09T08:00:00+00:00")
@@ -94,8 +96,10 @@ def reading(root: Path) -> Iterator[TestClient]:
         patch.setenv("MTL_STORE", str(root / ".store"))
         patch.setattr(access, "may_read", lambda user, scenario: scenario == NAME)
         app.dependency_overrides[get_user] = lambda: "reader"
-        yield TestClient(app)
-        app.dependency_overrides.clear()
+        try:
+            yield TestClient(app)
+        finally:
+            app.dependency_overrides.clear()
 
 
 @contextlib.contextmanager
@@ -109,9 +113,11 @@ def serving(root: Path) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = Thread(target=server.run, args=([bound],))
         thread.start()
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:  # a thread that is left would keep the process from ending
+            server.should_exit = True
+            thread.join()
 
 
 def add_dag(session: Session, dag_id: str, *tags: str) -> None:

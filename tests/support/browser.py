@@ -53,8 +53,10 @@ def browser() -> Iterator[Page]:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM)
         page = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.set_default_timeout(TIMEOUT_MS)
-        yield page
-        chromium.close()
+        try:
+            yield page
+        finally:
+            chromium.close()
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from mtl_tasks.core.documents import ArtifactDocument, StoredDocument
+from mtl_tasks.store.documents.measurements import Measurement
 
 
 class RuleResult(ArtifactDocument):
@@ -33,6 +34,11 @@ class RuleResult(ArtifactDocument):
     high: float | None
     rows: int
     reason: str
+
+    @property
+    def measured(self) -> Measurement:
+        """What was judged, as a measurement."""
+        return Measurement(value=self.value, low=self.low, high=self.high, rows=self.rows)
 
     @classmethod
     def fail(cls, kind: str, rule: str, limit: float, why: str, *, rows: int = 0) -> RuleResult:

@@ -88,13 +88,13 @@ pictures: $(DEVELOPMENT) ## Take pictures of the board's pages in light and dark
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-OPTIONAL := deep tuning fast cluster
+OPTIONAL := deep tuning fast cluster mlflow
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
 lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) $(ARGS) --all-extras pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml --constraint include/requirements/constraints.in -o requirements.txt
 	$(COMPILE) $(ARGS) --all-extras pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
 	for extra in $(OPTIONAL); do \
 		$(COMPILE) $(ARGS) --group $$extra --constraint include/requirements/dev.txt -o include/requirements/$$extra.txt || exit 1; \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,7 @@ _SETTINGS: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -43,7 +45,8 @@ def connected(target: MlflowTarget, place: str) -> Iterator[MlflowClient]:
         If the server does not answer, denies access or refuses a request within the block.
     """
     require_package("mlflow", "mlflow", f"tracking.mlflow in {place} needs MLflow's client")
-    with _environment(_SETTINGS):
+    with _environment(_SETTINGS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice of the client on its own settings
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 

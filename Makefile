@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test test-fast lint format docs demo up env pin pictures bench lock sbom licenses audit clean
+.PHONY: help install setup test test-fast lint format docs demo up env pin mlflow-server pictures bench lock sbom licenses audit clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -7,6 +7,7 @@ RUNTIME := .venv/.installed-runtime
 DEVELOPMENT := .venv/.installed-dev
 BENCHMARK := .venv/.installed-bench
 AUDIT := .audit/.installed
+TRACKING := .mlflow/.installed
 LOCKS := requirements.txt $(wildcard include/requirements/*.txt)
 # Needed only by the tests of the model board's pages, which are skipped without npm.
 PAGES := $(if $(shell command -v npm),.npm/.installed)
@@ -32,6 +33,10 @@ $(BENCHMARK): $(DEVELOPMENT) include/requirements/bench.txt
 
 $(AUDIT): include/requirements/audit.txt include/bin/install.sh
 	@include/bin/install.sh $< .audit
+	@touch $@
+
+$(TRACKING): include/requirements/mlflow-server.txt include/bin/install.sh
+	@include/bin/install.sh $< .mlflow
 	@touch $@
 
 .npm/.installed: include/requirements/npm/package-lock.json
@@ -82,19 +87,21 @@ env: ## Write .env with the secrets of docker-compose.yaml; one that is there st
 pin: ## Write the digests of the images of docker-compose.yaml to .env
 	@include/docker/pin-images.sh
 
+mlflow-server: $(TRACKING) ## Make .mlflow, an environment with the MLflow server that tests of tracking need
+
 pictures: $(DEVELOPMENT) ## Take pictures of the board's pages in light and dark (FOLDER=.bench/pictures)
 	$(VENV_PYTHON) -m tests.pictures $(or $(FOLDER),.bench/pictures)
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-OPTIONAL := deep tuning fast cluster
+OPTIONAL := deep tuning fast cluster mlflow
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 
 lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that still fit (ARGS=--upgrade renews them)
 	@command -v uv >/dev/null || { echo "error: make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
-	$(COMPILE) $(ARGS) --all-extras pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --all-extras pyproject.toml --constraint include/requirements/constraints.in -o requirements.txt
 	$(COMPILE) $(ARGS) --all-extras pyproject.toml --group dev --constraint requirements.txt -o include/requirements/dev.txt
 	for extra in $(OPTIONAL); do \
 		$(COMPILE) $(ARGS) --group $$extra --constraint include/requirements/dev.txt -o include/requirements/$$extra.txt || exit 1; \
@@ -102,6 +109,7 @@ lock: ## Compile the locks from pyproject.toml with uv, keeping the pins that st
 	$(COMPILE) $(ARGS) --group bench --constraint include/requirements/dev.txt -o include/requirements/bench.txt
 	$(COMPILE) $(ARGS) --group installer -o include/requirements/installer.txt
 	$(COMPILE) $(ARGS) --group audit -o include/requirements/audit.txt
+	$(COMPILE) $(ARGS) --group mlflow-server -o include/requirements/mlflow-server.txt
 
 # A lock does not say which package needs which: the tool warns that the graph of dependencies is incomplete.
 sbom: $(AUDIT) ## Write a CycloneDX bill of materials of each lock to .sbom
@@ -122,5 +130,5 @@ audit: $(AUDIT) ## Look for known vulnerabilities of the runtime's packages (nee
 	.audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt $(ARGS)
 
 clean: ## Remove what was made: .venv, caches, Airflow's state and the local store
-	rm -rf .venv .npm .audit .sbom .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .npm .audit .mlflow .sbom .airflow .store .bench .simulated .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,8 @@ today's champion. Trigger it by hand after `include/bin/mtl registry rollback` o
 
 **Outputs.** In the store (`MTL_STORE`), the recommendations as Parquet and the run's report, now with a sample of them.
 If the scenario has a section `publish`, today's champion's recommendations are also written to its targets. A target
-that fails is a warning in the log of the task `deliver`.
+that fails is a warning in the log of the task `deliver`. With a section `tracking`, the task `track` updates the run on
+its servers.
 
 **When it fails.** The failed task's log ends with the cause and the next step; do that, then clear the task.
 
@@ -25,7 +26,7 @@ from dags.assets import ScenarioAssets
 from dags.docs import with_links
 from dags.notifying import on_failure
 from dags.scenario_files import build_all
-from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage
+from dags.stage_tasks import DEFAULT_ARGS, deliver, report, resolve_promoted, stage, track
 from dags.tags import Tag
 from mtl_tasks.scenario import Scenario
 
@@ -60,9 +61,11 @@ def make_dag(scenario: Scenario) -> DAG:
         options = resources.for_stage("recommend", scenario)
         make = stage.override(task_id="recommend", outlets=assets.made_by("recommend"), **options)
         recommended = make("recommend", [results])
-        report([results, recommended])
+        shown = report([results, recommended])
         if scenario.publish.active:
             deliver([results, recommended])
+        if scenario.tracking is not None:
+            shown >> track([results])
 
     return recommend()
 

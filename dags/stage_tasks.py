@@ -174,6 +174,19 @@ def report(upstream: list[Any]) -> dict[str, Any]:
     return page.to_json()
 
 
+@task(trigger_rule="none_failed")
+def track(upstream: list[Any]) -> None:
+    """Write the run to the servers in the section `tracking`, once its page is rendered; a fault is a warning."""
+    context = get_current_context()
+    # A run that only makes recommendations does not know how the models were trained.
+    backfill = context["dag_run"].run_type == "backfill" if "as_of" in context["params"] else None
+    with in_project():
+        from mtl_tasks.pipeline.documents import UpstreamResults
+        from mtl_tasks.pipeline.outcome import track as write
+
+        write(run_spec(), UpstreamResults.from_json(upstream), store_key(), backfill=backfill)
+
+
 @contextlib.contextmanager
 def in_project() -> Iterator[None]:
     """Work in the project's folder with thread settings applied, which the worker may have been started without."""

@@ -12,6 +12,9 @@ of the last day.
 result of the task `report` says where. The run's note is the verdict in one line. If the run is promoted and is today's
 champion, `announce` triggers the DAG that makes recommendations; otherwise it is skipped.
 
+If the scenario has a section `tracking`, the task `track` writes the run to its servers after the report. A server that
+fails is a warning in the task's log.
+
 **Approval.** If the parameter or the scenario requires it, `approve` waits under *Required actions* with the verdict's
 table. A no, or no answer in time, promotes nothing; the registry records who answered.
 
@@ -49,7 +52,7 @@ from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
 from dags.readiness import SourceReady
 from dags.scenario_files import build_all
-from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage
+from dags.stage_tasks import DEFAULT_ARGS, announce, members, report, resolve, stage, track
 from dags.tags import Tag
 from dags.timetables import make_schedule
 from dags.waiting import EarlierRuns
@@ -103,7 +106,10 @@ def make_dag(scenario: Scenario) -> DAG:
             add_stages(PUBLISH, scenario, tasks)
             announced = add_announcement(scenario, [*tasks["gate"], *tasks[PUBLISH]])
         show = report.override(on_success_callback=on_verdict(scenario))
-        announced >> show(list(chain(*tasks.values())))  # not after `approve` itself: a no skips its successors
+        shown = show(list(chain(*tasks.values())))
+        announced >> shown  # not after `approve` itself: a no skips its successors
+        if scenario.tracking is not None:
+            shown >> track(tasks["gate"])
 
     return train()
 

@@ -123,6 +123,7 @@ def promote(
     registry, opened = _open(scenario, store, root)
     ruling = promotion.promote(registry, opened, run, **_attribution(by, reason))
     _tell_rulings(registry, [ruling])
+    _track(scenario, opened, [ruling])
 
 
 @app.command()
@@ -142,6 +143,7 @@ def rollback(
     registry, opened = _open(scenario, store, root)
     rulings, _ = promotion.rollback(registry, opened, to, **_attribution(by, reason))
     _tell_rulings(registry, rulings)
+    _track(scenario, opened, rulings)
 
 
 @app.command()
@@ -319,6 +321,18 @@ def _tell_rulings(registry: Registry, rulings: list[Decision]) -> None:
         said = ruling.sentence(snapshot.get(ruling.run_key), snapshot.rulings(ruling.run_key))
         typer.echo(f"run {ruling.run_key[:12]} as of {ruling.as_of}: {said}")
     _print_champion(snapshot)
+
+
+def _track(scenario: str, store: Store, rulings: Sequence[Decision]) -> None:
+    """Update the runs on the servers in the section `tracking`; a fault is a warning."""
+    from mtl_tasks.scenario import load_scenario
+
+    targets = load_scenario(scenario)
+    if targets.tracking is None:
+        return
+    from mtl_tasks.pipeline.tracking import track_decisions
+
+    track_decisions(store, targets, [ruling.run_key for ruling in rulings])
 
 
 def _print_champion(snapshot: Snapshot) -> None:

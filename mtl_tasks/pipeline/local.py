@@ -101,6 +101,10 @@ def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | Non
     document = build_document(run, results, overrides or {})
     page = _run(report_stage(document), run, results, on_stage)
     results["report"] = page
+    if run.scenario.tracking is not None:
+        from mtl_tasks.pipeline.tracking import track_run  # it reads finished runs, which are read by this module
+
+        track_run(run, results["gate"].ref, run.scenario)
     return replace(document, stages=_stage_rows(results), report=page_uri(run, page.ref))
 
 

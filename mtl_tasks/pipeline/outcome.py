@@ -18,6 +18,7 @@ from mtl_tasks.pipeline.documents import ChampionEvent, RecommendSpec, RunSpec, 
 from mtl_tasks.pipeline.engine import Run
 from mtl_tasks.pipeline.past_documents import earlier_results, rebuild_run
 from mtl_tasks.pipeline.stages import build_stages, find_record
+from mtl_tasks.pipeline.tracking import track_run
 from mtl_tasks.scenario import Gate, load_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.champions import Choice, choose_champion, lists_fault
@@ -179,6 +180,14 @@ def deliver_lists(
     """Write the recommendations to the targets that the scenario file names now; nothing for an earlier champion."""
     run = run_spec.open(key)
     return deliver_recommendations(run, upstream, load_scenario(run.scenario.name), environment)
+
+
+def track(
+    run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None, *, backfill: bool | None = None
+) -> str | None:
+    """Write the run to the servers that the scenario file names now; see :mod:`mtl_tasks.pipeline.tracking`."""
+    run = run_spec.open(key)
+    return track_run(run, upstream["gate"].ref, load_scenario(run.scenario.name), backfill=backfill)
 
 
 def run_note(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> str:

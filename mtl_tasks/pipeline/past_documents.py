@@ -201,6 +201,11 @@ def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
     return max(_made_of(store, entry, "recommend"), key=lambda lists: (made_at(lists), lists.ref.key), default=None)
 
 
+def find_page(store: Store, entry: RunRecord) -> Artifact | None:
+    """Return the newest report of a run; None without any."""
+    return max(_made_of(store, entry, "report"), key=lambda page: (made_at(page), page.ref.key), default=None)
+
+
 def made_at(artifact: Artifact) -> float:
     """Return the time of making in seconds since 1970."""
     noted = artifact.manifest["usage"].get("made_at")

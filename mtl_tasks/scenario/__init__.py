@@ -19,6 +19,7 @@ from mtl_tasks.scenario.recommend import RANKERS, SOURCE_NAMES, RankerName, Reco
 from mtl_tasks.scenario.scenario import FEATURE_SECTIONS, LISTS, SCENARIO_FOLDER, AssetSchedule, Scenario, Windows
 from mtl_tasks.scenario.source import AttributeTable, Content, ItemTable, Long, Prior, Source, Sql, UserTable
 from mtl_tasks.scenario.tasks import Task
+from mtl_tasks.scenario.tracking import MlflowTarget, Tracking
 from mtl_tasks.scenario.tuning import TUNABLE, Dimension, Setting, Tuning
 from mtl_tasks.scenario.utility import Formula
 
@@ -47,6 +48,7 @@ __all__ = [
     "Long",
     "Margin",
     "MemberKind",
+    "MlflowTarget",
     "Notify",
     "NotifyTarget",
     "Outcome",
@@ -63,6 +65,7 @@ __all__ = [
     "Sources",
     "Sql",
     "Task",
+    "Tracking",
     "Tuning",
     "UserTable",
     "Windows",

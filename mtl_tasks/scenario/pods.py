@@ -11,7 +11,7 @@ from mtl_tasks.core.stages import STAGES
 from mtl_tasks.scenario.base import Line, Model, Name, Real, Whole
 
 # Of all DAGs: the stages', that of the members on a GPU, and those that run no stage.
-TASKS: Final = (*STAGES, "member_gpu", "deliver", "prepare", "trials")
+TASKS: Final = (*STAGES, "member_gpu", "deliver", "track", "prepare", "trials")
 
 
 class Pod(Model):

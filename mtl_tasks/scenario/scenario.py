@@ -25,6 +25,7 @@ from mtl_tasks.scenario.recommend import Recommend
 from mtl_tasks.scenario.reranking import check_reranking
 from mtl_tasks.scenario.source import Source, no_number
 from mtl_tasks.scenario.tasks import Negatives, Task
+from mtl_tasks.scenario.tracking import Tracking
 from mtl_tasks.scenario.tuning import Tuning, check_space
 from mtl_tasks.scenario.utility import Formula
 
@@ -186,9 +187,12 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
-    # Left out of stored documents, as is `pods`: neither changes a result, and so neither is part of a run's key.
+    # Left out of stored documents, as are `tracking` and `pods`: none changes a result, and so none is part of a key.
     notify: Notify | None = Field(
         default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
+    )
+    tracking: Tracking | None = Field(
+        default=None, exclude=True, description="servers that finished runs are written to; null: none"
     )
     pods: Pods | None = Field(
         default=None,

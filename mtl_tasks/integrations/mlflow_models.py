@@ -1,0 +1,87 @@
+"""The registered model of a scenario in MLflow, whose alias `champion` follows the registry of runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.tracking import MlflowClient
+
+ALIAS: Final = "champion"
+LOADER: Final = "mtl_tasks.notebook.mlflow_model"  # by name: it loads runs, and is imported only by MLflow
+RUN_FILE: Final = "run.json"
+_FOLDER: Final = "model"
+_MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run and the address of its store."""
+
+    scenario: str
+    run_key: str
+    as_of: str
+    store: str
+
+
+def move_alias(client: MlflowClient, name: str, champion: StoredRun, mlflow_run: str) -> None:
+    """Point the alias to the version of the champion, which is registered if it is not yet.
+
+    Parameters
+    ----------
+    name
+        Name of the registered model; it is created if there is none.
+    mlflow_run
+        MLflow's id of the champion's run.
+    """
+    model = _find_model(client, name) or client.create_registered_model(name)
+    found = client.search_model_versions(f"name='{name}' and run_id='{mlflow_run}'")
+    version = found[0] if found else _register(client, name, champion, mlflow_run)
+    if str(model.aliases.get(ALIAS)) != str(version.version):
+        client.set_registered_model_alias(name, ALIAS, version.version)
+
+
+def remove_alias(client: MlflowClient, name: str) -> None:
+    """Remove the alias, if there is one: no run is promoted."""
+    model = _find_model(client, name)
+    if model is not None and ALIAS in model.aliases:
+        client.delete_registered_model_alias(name, ALIAS)
+
+
+def _find_model(client: MlflowClient, name: str) -> RegisteredModel | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != _MISSING:
+            raise
+        return None
+
+
+def _register(client: MlflowClient, name: str, champion: StoredRun, mlflow_run: str) -> ModelVersion:
+    with TemporaryDirectory() as folder:
+        client.log_artifacts(mlflow_run, str(_save(champion, Path(folder))), _FOLDER)
+    source = f"{client.get_run(mlflow_run).info.artifact_uri}/{_FOLDER}"
+    tags = {"mtl.run_key": champion.run_key, "mtl.as_of": champion.as_of}
+    return client.create_model_version(name, source, mlflow_run, tags=tags, await_creation_for=None)
+
+
+def _save(champion: StoredRun, folder: Path) -> Path:
+    """Write the files of a pyfunc model, which refers to the run instead of copying its artifacts."""
+    from mlflow.models import Model
+    from mlflow.pyfunc import add_to_model
+
+    saved = folder / _FOLDER
+    saved.mkdir()
+    facts = {"scenario": champion.scenario, "run_key": champion.run_key, "store": champion.store}
+    (saved / RUN_FILE).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    model = Model()
+    add_to_model(model, loader_module=LOADER, data=RUN_FILE)
+    model.save(str(saved / "MLmodel"))
+    return saved

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
 import urllib.request
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from mtl_tasks.cli import main as cli
+from mtl_tasks.core.days import AsOf
 from mtl_tasks.integrations.mlflow_runs import flat_params
-from mtl_tasks.pipeline.tracking import track_decisions, track_run
+from mtl_tasks.notebook import load_run
+from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.pipeline.tracking import track_run
 from mtl_tasks.scenario import load_scenario
-from mtl_tasks.store.promotion import rollback
-from mtl_tasks.store.registry import Registry
 from tests.conftest import PROJECT
 from tests.support.databases import free_port
 from tests.support.projects import AS_OF, NAME, run_until, write_log, write_scenario
@@ -25,7 +29,7 @@ from tests.support.projects import AS_OF, NAME, run_until, write_log, write_scen
 EARLIER = "2013-05-10"
 
 
-@contextmanager
+@contextlib.contextmanager
 def mlflow_server() -> Iterator[str]:
     """Start a server with a database of its own and yield its URI; skip the test where there is none."""
     pytest.importorskip("mlflow", reason='make install EXTRAS="mlflow" installs the client')
@@ -67,48 +71,81 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(project: Path) -> dict[str, Any]:
-    return {day: run_until(project, "publish", day, ".store") for day in (EARLIER, AS_OF)}
-
-
-def test_runs_are_written_once_and_the_alias_follows_the_registry(
-    project: Path, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def uri(project: Path) -> Iterator[str]:
     with mlflow_server() as uri:
-        from mlflow.tracking import MlflowClient
-
-        monkeypatch.chdir(project)
         write_scenario(project, tracking={"mlflow": {"uri": uri, "experiment": "films"}})
-        targets, client = load_scenario(NAME), MlflowClient(tracking_uri=uri, registry_uri=uri)
-        for day in (EARLIER, AS_OF, AS_OF):
-            run, results = finished[day]
-            assert track_run(run, results["gate"].ref, targets, backfill=day == EARLIER) is None
-        experiment = client.get_experiment_by_name("films").experiment_id
-        found = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
-        parents = [one for one in found if "mtl.run_key" in one.data.tags]
-        assert len(found) == 2 * (1 + len(targets.members))
-        assert {one.data.tags["mtl.as_of"]: one.data.tags["mtl.backfill"] for one in parents} == {
-            EARLIER: "true",
-            AS_OF: "false",
-        }
-        newest = next(one for one in parents if one.data.tags["mtl.as_of"] == AS_OF)
-        assert newest.data.metrics["rating.rmse.low"] <= newest.data.metrics["rating.rmse"]
-        assert newest.data.params["windows.train"] == "10"
-        assert {"verdict.json", "evaluation.json"} <= {one.path for one in client.list_artifacts(newest.info.run_id)}
-        [trees] = [one for one in found if one.data.tags.get("mtl.member") == "independent"][-1:]
-        curve = client.get_metric_history(trees.info.run_id, "rating.rmse.tune")
-        assert [point.step for point in curve] == list(range(1, len(curve) + 1))
-        assert client.get_model_version_by_alias(NAME, "champion").run_id == newest.info.run_id
+        yield uri
 
-        run, _ = finished[AS_OF]
-        registry = Registry(run.store, NAME)
-        key = registry.read().champion().run_key
-        monkeypatch.setattr("mtl_tasks.store.promotion._refuse_damaged", lambda *given, **named: None)
-        rollback(registry, run.store, None, by="a", reason="b", at="2026-01-01T00:00:00+00:00")
-        assert track_decisions(run.store, targets, [key]) is None
-        champion = client.get_model_version_by_alias(NAME, "champion")
-        assert client.get_run(champion.run_id).data.tags["mtl.as_of"] == EARLIER
-        assert client.get_run(newest.info.run_id).data.tags["mtl.status"] == "retired"
+
+@pytest.fixture(scope="module")
+def client(uri: str, project: Path) -> Any:
+    """A client of the server, to which two days were written, the newer one twice."""
+    from mlflow.tracking import MlflowClient
+
+    for day in (EARLIER, AS_OF, AS_OF):
+        with contextlib.chdir(project):
+            run_pipeline(make_run(NAME, AsOf.parse(day), {}, ".store"), lambda stage, result: None)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def found_runs(client: Any) -> list[Any]:
+    """Return all runs of the experiment, the oldest first."""
+    experiment = client.get_experiment_by_name("films").experiment_id
+    found: list[Any] = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+    return found
+
+
+def run_of(client: Any, day: str) -> Any:
+    """Return the run of a day, without those of its members."""
+    return next(
+        one for one in found_runs(client) if one.data.tags.get("mtl.as_of") == day and "mtl.run_key" in one.data.tags
+    )
+
+
+def test_a_run_is_written_once_with_its_members(client: Any, project: Path) -> None:
+    found = found_runs(client)
+    with contextlib.chdir(project):
+        members = load_scenario(NAME).members
+    assert len(found) == 2 * (1 + len(members))
+    newest = run_of(client, AS_OF)
+    assert newest.data.metrics["rating.rmse.low"] <= newest.data.metrics["rating.rmse"]
+    assert newest.data.params["windows.train"] == "10"
+    written = {one.path for one in client.list_artifacts(newest.info.run_id)}
+    assert {"verdict.json", "evaluation.json", "report.html"} <= written
+    [trees] = [one for one in found if one.data.tags.get("mtl.member") == "independent"][-1:]
+    curve = client.get_metric_history(trees.info.run_id, "rating.rmse.tune")
+    assert curve
+    assert [point.step for point in curve] == list(range(1, len(curve) + 1))
+    assert client.get_model_version_by_alias(NAME, "champion").run_id == newest.info.run_id
+
+
+def test_the_champion_is_a_model_that_predicts_as_its_run_does(
+    client: Any, uri: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the client's own
+        model = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
+    run = load_run(NAME, as_of=AS_OF, store=".store")
+    pairs = pd.read_parquet(next(iter(sorted((project / "log").rglob("*.parquet")))))[["user_id", "movie_id"]].head(20)
+    pairs = pairs.set_axis(["user_id", "item_id"], axis=1)
+    pd.testing.assert_frame_equal(model.predict(pairs), run.predict(pairs))
+
+
+def test_a_rollback_moves_the_alias(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    assert cli.main(["registry", "rollback", NAME, "--reason", "for the test"]) == 0
+    champion = client.get_model_version_by_alias(NAME, "champion")
+    assert champion.run_id == run_of(client, EARLIER).info.run_id
+    assert run_of(client, AS_OF).data.tags["mtl.status"] == "retired"
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path) -> dict[str, Any]:
+    return {AS_OF: run_until(project, "publish", AS_OF, ".alone")}
 
 
 def test_a_server_that_does_not_answer_is_one_warning_without_secrets(

@@ -23,7 +23,7 @@ from mtl_tasks.pipeline.engine import Inputs
 from mtl_tasks.pipeline.past_documents import rebuild_run
 from mtl_tasks.pipeline.stages.inputs import load_test_predictions
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.artifacts import Ref, Store
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.registry import RunRecord
 
@@ -89,7 +89,7 @@ class _TestRows:
 
     scenario: Scenario
     frame: pd.DataFrame
-    inputs: Inputs
+    features: Ref
     positions: NDArray[np.int64]
 
 
@@ -137,7 +137,7 @@ def _check_labels(rows: int, tasks: int) -> None:
 
 def _read(store: Store, entry: RunRecord) -> _TestRows:
     """Read a run's test rows with the predictions that its members made before they learned from later rows."""
-    needed = [name for name in entry.refs if name in ("split", "fuse", "features") or name.startswith("member:")]
+    needed = [name for name in entry.refs if name in ("split", "fuse") or name.startswith("member:")]
     scenario = rebuild_run(store, entry).scenario
     inputs = Inputs({name: store.open(entry.refs[name]) for name in needed})
     if inputs["split"].ref.rows > READABLE_ROWS:
@@ -152,7 +152,7 @@ def _read(store: Store, entry: RunRecord) -> _TestRows:
     for task, predictions in load_test_predictions(scenario, inputs).items():
         frame[columns.prediction(task)] = predictions[FUSION]
     frame[_OCCURRENCE] = frame.groupby([columns.USER, columns.ITEM, columns.DAY], sort=False).cumcount()
-    return _TestRows(scenario, frame.assign(position=np.arange(len(frame))), inputs, positions)
+    return _TestRows(scenario, frame.assign(position=np.arange(len(frame))), entry.refs["features"], positions)
 
 
 def _shared(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def _masks(store: Store, theirs: _TestRows, at: NDArray[np.int64]) -> dict[str, 
     from mtl_tasks.pipeline.days.features import read_days
 
     try:
-        counts = read_days(store, theirs.inputs["features"], ["user.count", "item.count"], theirs.positions)
+        counts = read_days(store, store.open(theirs.features), ["user.count", "item.count"], theirs.positions)
     except ArtifactError:
         return {}
     return {name: mask[at] for name, mask in slice_masks(counts).items()}

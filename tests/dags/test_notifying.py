@@ -65,6 +65,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, name: str, **parts: Any) -> None:
 
 
 def run_dag(root: Path, parse_dags: ParseDags, name: str) -> str:
+    """Run the DAG of a scenario, of a name that no other test of the database has: Airflow warns of two versions."""
     dag = parse_dags(root).dags[f"train_{name}"]
     dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
     for task in dag.tasks:
@@ -79,20 +80,20 @@ def test_a_rejected_run_is_told_by_mail_and_webhook_with_the_first_failed_rule_a
     from airflow.sdk.configuration import conf
 
     write_log(tmp_path)
-    write_scenario(tmp_path, members=["popularity"], gate=STRICT, notify=NOTIFY)
-    assert run_dag(tmp_path, parse_dags, NAME) == "success"
-    (entry,) = Registry(Store(str(tmp_path / ".store")), NAME).entries()
+    write_scenario(tmp_path, "strict", members=["popularity"], gate=STRICT, notify=NOTIFY)
+    assert run_dag(tmp_path, parse_dags, "strict") == "success"
+    (entry,) = Registry(Store(str(tmp_path / ".store")), "strict").entries()
     assert "notify" not in entry.scenario_document
     ((path, headers, document),) = hook.posted
     assert (path, headers["X-Token"]) == ("/services/secret-path", "secret-header")
     assert document["outcomes"] == ["rejected"]
-    assert (document["scenario"], document["as_of"], document["run_key"]) == (NAME, AS_OF, entry.run_key)
+    assert (document["scenario"], document["as_of"], document["run_key"]) == ("strict", AS_OF, entry.run_key)
     assert document["subject"] == f"A slice of the films: rejected as of {AS_OF}"
     (reason,) = document["lines"]
     assert reason == entry.reasons[0]
     assert ": fails, " in reason
     base = conf.get("api", "base_url", fallback="").rstrip("/")
-    assert document["link"] == f"{base}/plugin/models/model-board/scenarios/{NAME}/runs/{entry.run_key}"
+    assert document["link"] == f"{base}/plugin/models/model-board/scenarios/strict/runs/{entry.run_key}"
     assert document["text"] == "\n".join([document["subject"], reason, document["link"]])
     (message,) = mail.messages
     assert (message["Subject"], message["From"]) == (document["subject"], "airflow@example.com")

@@ -479,6 +479,15 @@ def test_runs_whose_ids_are_of_other_types_are_not_paired(
     assert made["shared_rows"][0]["problem"].startswith("user_id is a whole number in one run and a text in the other")
 
 
+def test_a_run_without_its_features_is_paired_without_slices(reader: TestClient, spoilt: Path) -> None:
+    keys = keys_of(spoilt, "08", "10")
+    ref = board.entry_of(spoilt, "2013-05-10").refs["features"]
+    shutil.rmtree(board.store(spoilt).open(ref).folder)
+    [pair] = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()["shared_rows"]
+    assert pair["problem"] is None
+    assert {row["subject"] for row in pair["metrics"]} == {""}
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_fewer_than_two_or_more_than_six_runs_are_not_compared(
     reader: TestClient, board_project: Path, count: int

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
-from dags.alerts import UNSAID
 from plugins.model_board.own_dags import is_own
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ def on_dag_run_success(dag_run: DagRun, msg: str) -> None:
 @hookimpl
 def on_dag_run_failed(dag_run: DagRun, msg: str) -> None:
     """Note the failed tasks, and the first fault with its next step, which `dags/alerts.py` has pushed."""
+    from dags.alerts import UNSAID  # it imports the package, which every process of Airflow would pay for
+
     session = _session(dag_run)
     if session is None:
         return

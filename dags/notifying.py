@@ -1,7 +1,7 @@
 """Notifiers of the outcome of a run, to the targets of the scenario's section `notify`.
 
-A target that fails is a warning in the log, once, without secrets, and never fails the run. Runs of a backfill are not
-told: there may be hundreds.
+A target that fails is a warning in the log, once, without secrets, and never fails the run. Runs of a backfill
+send no messages: there may be hundreds.
 """
 
 import html
@@ -138,7 +138,7 @@ def _attempt(target: NotifyTarget, notice: Any) -> None:
             _cause(error),
         )
     else:
-        log.info("notify: told %s by the connection %s: %s", kind, connection, ", ".join(notice.outcomes))
+        log.info("notify: sent to %s by the connection %s: %s", kind, connection, ", ".join(notice.outcomes))
 
 
 def _named(target: NotifyTarget) -> tuple[str, str]:

@@ -29,7 +29,7 @@ class Notice(Document):
     Attributes
     ----------
     outcomes
-        What is told, the first of it in the subject.
+        Outcomes that the message reports; the first is in the subject.
     run_key
         None if the run has no verdict.
     subject
@@ -68,7 +68,7 @@ def verdict_notice(
     upstream
         Results of the run, that of the stage ``gate`` among them.
     scenario
-        The scenario file as it is now; its section ``notify`` says which outcomes are told.
+        The scenario file as it is now; its section ``notify`` says which outcomes are reported.
     board
         Address of the model board, without a slash at its end.
     key
@@ -77,7 +77,7 @@ def verdict_notice(
     Returns
     -------
     Notice or None
-        None if no outcome of the run is to be told.
+        None if no outcome of the run is to be reported.
 
     Raises
     ------
@@ -88,22 +88,22 @@ def verdict_notice(
     snapshot = Registry(run.store, run.scenario.name).read()
     entry = find_record(run, upstream["gate"].ref, snapshot)
     standing = snapshot.standing_of(entry)
-    told = PastRun(entry, tuple(snapshot.rulings(entry.run_key)), standing, run.store)
+    past = PastRun(entry, tuple(snapshot.rulings(entry.run_key)), standing, run.store)
     found: dict[Outcome, tuple[str, str]] = {}
     if entry in snapshot.standing:
         today = "" if snapshot.champion() == entry else "; a newer run stays today's champion"
-        found["promoted"] = f"{standing} as of {run.as_of}{today}", told.why
+        found["promoted"] = f"{standing} as of {run.as_of}{today}", past.why
     elif standing in _REFUSED:
-        found["rejected"] = f"{standing} as of {run.as_of}", told.why
+        found["rejected"] = f"{standing} as of {run.as_of}", past.why
     elif standing == AWAITING:
-        found["awaits_approval"] = f"awaits approval as of {run.as_of}", told.why
+        found["awaits_approval"] = f"awaits approval as of {run.as_of}", past.why
     return _notice(scenario, run.as_of, {**found, **_stale(scenario, run.as_of, snapshot)}, board, entry)
 
 
 def failure_notice(
     scenario: Scenario, as_of: AsOf, store: str, fault: str, link: str, key: StoreKey | None = None
 ) -> Notice | None:
-    """Return the notice of a run without a verdict; None if no outcome of it is to be told.
+    """Return the notice of a run without a verdict; None if no outcome of it is to be reported.
 
     Parameters
     ----------
@@ -145,15 +145,15 @@ def _notice(
     link: str,
     entry: RunRecord | None,
 ) -> Notice | None:
-    """Return the notice of those outcomes that are to be told; ``link`` is the board's address for a run on it."""
-    told = [(outcome, *text) for outcome, text in found.items() if outcome in _wanted(scenario)]
-    if not told:
+    """Return the notice of those outcomes that are to be reported; ``link`` is the board's address for a run on it."""
+    reported = [(outcome, *text) for outcome, text in found.items() if outcome in _wanted(scenario)]
+    if not reported:
         return None
-    (_, headline, reason), *others = told
+    (_, headline, reason), *others = reported
     lines = [reason, *(f"{other}: {why}" for _, other, why in others)]
     page = link if entry is None else f"{link}/scenarios/{scenario.name}/runs/{entry.run_key}"
     return Notice(
-        outcomes=tuple(outcome for outcome, *_ in told),
+        outcomes=tuple(outcome for outcome, *_ in reported),
         scenario=scenario.name,
         as_of=as_of,
         run_key=None if entry is None else entry.run_key,

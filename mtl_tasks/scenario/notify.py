@@ -1,4 +1,4 @@
-"""The section `notify`: who is told the outcome of a run, and of which outcomes."""
+"""The section `notify`: recipients of messages on the outcome of a run, and which outcomes they report."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Notify(Model):
 
     outcomes: tuple[Outcome, ...] = Field(
         min_length=1,
-        description="outcomes that are told: rejected (by the gate or an approver), promoted, awaits_approval, failed "
-        "(of any DAG of the scenario), stale_champion",
+        description="outcomes that are reported: rejected (by the gate or an approver), promoted, awaits_approval, "
+        "failed (of any DAG of the scenario), stale_champion",
     )
     to: tuple[NotifyTarget, ...] = Field(min_length=1, max_length=20, description="recipients of every message")
     stale_days: Days = Field(

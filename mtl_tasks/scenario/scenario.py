@@ -189,7 +189,7 @@ class Scenario(Model):
     )
     # Left out of stored documents, as are `tracking` and `pods`: none changes a result, and so none is part of a key.
     notify: Notify | None = Field(
-        default=None, exclude=True, description="who is told the outcome of a run in Airflow; null: nobody"
+        default=None, exclude=True, description="messages on the outcome of a run in Airflow; null: none"
     )
     tracking: Tracking | None = Field(
         default=None, exclude=True, description="servers that finished runs are written to; null: none"

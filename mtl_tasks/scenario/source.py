@@ -227,7 +227,7 @@ class Ready(Model):
     """The sign that the last day of the log before a run's as_of is complete; a run in Airflow waits for it."""
 
     # Other files beside the data would be refused as data of another format.
-    marker: Annotated[str, Field(pattern=r"^[_.][A-Za-z0-9_.-]{1,99}$")] = Field(
+    marker: Annotated[str, Field(pattern=r"^(_|\.[A-Za-z0-9_-])[A-Za-z0-9_.-]{0,98}$")] = Field(
         default="_SUCCESS", description="name of a file in the day's folder, which a _ or a dot begins"
     )
     timeout_hours: Real = Field(

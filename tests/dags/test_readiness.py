@@ -190,6 +190,7 @@ def test_an_asset_starts_runs_and_is_the_source_in_the_lineage(tmp_path: Path, p
         ({"schedule": 5}, "small.yaml: schedule: Input should be a valid string (got 5)"),
         ({"source": {**READY, "ready": {"marker": "DONE"}}}, "source.ready.marker: String should match pattern"),
         ({"source": {**READY, "ready": {"marker": "_a/b"}}}, "source.ready.marker: String should match pattern"),
+        ({"source": {**READY, "ready": {"marker": ".."}}}, "source.ready.marker: String should match pattern"),
         ({"source": QUERIED}, "`ready` belongs to `events`, a folder partitioned by day: remove it"),
     ],
 )

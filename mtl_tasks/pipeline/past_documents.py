@@ -217,7 +217,7 @@ def made_at(artifact: Artifact) -> float:
 
 def _result(stage: str, artifact: Artifact) -> StageResult:
     usage = validate(Usage, artifact.manifest["usage"], f"{artifact.folder}: usage")
-    return StageResult(stage, artifact.ref, True, usage.seconds, 0.0, usage.peak_rss_mb, artifact.summary)
+    return StageResult(stage, artifact.ref, True, usage.seconds, usage.cpu_seconds, usage.peak_rss_mb, artifact.summary)
 
 
 def _usage_row(stage: str, artifact: Artifact) -> StageUsage:

@@ -109,6 +109,8 @@ def test_a_forced_promotion_is_recorded_and_shows_everywhere(say: Any, project: 
     assert json.loads(say("list", "--json")[1])[2]["standing"] == "forced, champion"
     document = shown_document(Store(".store"), choose_run(Store(".store"), NAME, DAYS[2], None)[0])
     assert document.outcome == "forced"
+    trained = next(stage for stage in document.stages if stage.name == "factors")
+    assert min(trained.seconds, trained.cpu_seconds) > 0  # what making it took, not finding it
     (ruling,) = document.rulings
     assert ruling.endswith("the rule was wrong")
     assert reason_text(ruling) in html.unescape(Path(document.report).read_text(encoding="utf-8"))

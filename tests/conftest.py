@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,11 +46,29 @@ def working_folder() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def airflow_database() -> None:
-    """Bring Airflow's SQLite database up to date."""
+def airflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of Airflow's SQLite database as it is before any DAG is known."""
     from airflow.utils.db import initdb
 
     initdb()
+    template = tmp_path_factory.mktemp("airflow") / "template.db"
+    copy_database(Path(AIRFLOW_HOME) / "airflow.db", template)
+    return template
+
+
+@pytest.fixture(scope="module")
+def airflow_database(airflow_template: Path) -> None:
+    """Give each test file an empty Airflow database: a second version of another file's DAG makes Airflow warn."""
+    from airflow.settings import Session
+
+    Session.remove()
+    copy_database(airflow_template, Path(AIRFLOW_HOME) / "airflow.db")
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Overwrite a SQLite database under the locks that its open connections respect."""
+    with contextlib.closing(sqlite3.connect(source)) as read, contextlib.closing(sqlite3.connect(target)) as written:
+        read.backup(written)
 
 
 @pytest.fixture(scope="session")

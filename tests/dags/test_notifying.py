@@ -65,7 +65,7 @@ def connect(monkeypatch: pytest.MonkeyPatch, name: str, **parts: Any) -> None:
 
 
 def run_dag(root: Path, parse_dags: ParseDags, name: str) -> str:
-    """Run the DAG of a scenario, of a name that no other test of the database has: Airflow warns of two versions."""
+    """Run the DAG of a scenario, of a name that no other test of this file has: Airflow warns of two versions."""
     dag = parse_dags(root).dags[f"train_{name}"]
     dag.deadline = None  # Airflow 3.3 cannot look deadlines up in `dag.test`
     for task in dag.tasks:

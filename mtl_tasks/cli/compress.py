@@ -40,7 +40,7 @@ def compress(
     enter(root, verbose, None)
     from rich.console import Console
 
-    from mtl_tasks.cli.progress import StageProgress
+    from mtl_tasks.cli.progress import StageProgress, past_seconds
 
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, stdout_kept_clean():
         from mtl_tasks.pipeline.compress import compressed_run, find_frontier
@@ -56,6 +56,7 @@ def compress(
         frontier = find_frontier(opened, entry, budget)
         document = None
         if not dry_run:
+            progress.expect(past_seconds(opened, scenario))
             settings = {**overrides_of(opened, entry), **frontier.chosen.settings}
             document = run_pipeline(compressed_run(opened, entry, frontier.chosen), progress, settings)
     if as_json:

@@ -43,19 +43,20 @@ def estimate(
 
 
 def _print(scenario: str, made: RunEstimate) -> None:
-    from rich import box
-    from rich.table import Table
+    from mtl_tasks.report.terminal_tables import plain_table, say_wrapped
 
     workers = "1 worker" if made.workers == 1 else f"{made.workers} workers"
     runs = "the newest run" if made.runs == 1 else f"the newest {made.runs} runs"
-    typer.echo(
+    shown = console()
+    say_wrapped(
+        shown,
         f"{scenario}: {made.rows:,} rows on {workers}: {made.minutes:.1f} minutes in all stages, and at most "
-        f"{made.largest_gib:.1f} GiB. From {runs}, with the days that they reused."
+        f"{made.largest_gib:.1f} GiB. From {runs}, with the days that they reused.",
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = plain_table()
     for name in ("stage", "minutes", "GiB", "GiB a worker", "basis"):
         table.add_column(name, overflow="fold", justify="left" if name in ("stage", "basis") else "right")
     for name, one in made.stages.items():
         worker = "" if one.worker_gib is None else f"{one.worker_gib:.2f}"
         table.add_row(name, f"{one.minutes:.2f}", f"{one.process_gib:.2f}", worker, one.basis)
-    console().print(table)
+    shown.print(table)

@@ -51,8 +51,9 @@ def forget(
 ) -> None:
     """Erase a user from the store: list, and with --delete remove or rewrite, every file that holds the id.
 
-    The log itself, models that learned from it, logs of Airflow and backups are not reached; what is left to do is
-    printed. No run of the scenario may be at work.
+    The log itself, models that learned from it, logs of Airflow and backups are not reached.
+
+    The command prints what is left to do. No run of the scenario may be at work.
     """
     enter(root, verbose=False, settings=None)
     from mtl_tasks.pipeline.erasure import Erasure, past_erasures

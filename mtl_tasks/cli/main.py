@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import sys
@@ -79,12 +78,19 @@ _EXAMPLES = f"""
 
   {PROGRAM} forget movies --user 4711
 
-  {PROGRAM} tune movies --as-of 2013-07-28 --as-of 2013-08-25 --trials 25
+  {PROGRAM} tune movies --as-of 2013-08-25 --trials 25
 
   {PROGRAM} simulate --users 1000 --items 400 --days 63 --events 200000 --out .simulated/ecommerce
 
-Exit codes: 0 done (a rejected candidate is a result, not an error), 2 bad input, 1 `check` found a problem, or an
-internal error, 130 interrupted.
+[bold]Exit codes[/bold]
+
+  0    done; a rejected candidate is a result, not an error
+
+  1    `check` found a problem, or an internal error
+
+  2    bad input
+
+  130  interrupted
 """
 
 app = typer.Typer(
@@ -95,12 +101,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.add_typer(registry_commands.app, name="registry")
-app.command()(compression_commands.compress)
-app.command()(estimate_commands.estimate)
-app.command()(export_commands.export)
-app.command()(erasure_commands.forget)
-app.command()(tune_commands.tune)
 
 
 def _print_version(wanted: bool) -> None:
@@ -133,7 +133,7 @@ def run(
     overrides = enter(root, verbose, settings)
     from rich.console import Console
 
-    from mtl_tasks.cli.progress import StageProgress
+    from mtl_tasks.cli.progress import StageProgress, past_seconds
 
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, stdout_kept_clean():
         from mtl_tasks.pipeline.local import make_run, run_pipeline
@@ -142,7 +142,7 @@ def run(
         load_scenario(scenario, dict(overrides))  # a wrong name is reported before a wrong date
         token = now().isoformat() if force else None
         asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key())
-        progress.expect(_past_seconds(asked.store, scenario))
+        progress.expect(past_seconds(asked.store, scenario))
         document = run_pipeline(asked, progress, overrides)
     present(document, as_json, verbose=verbose)
 
@@ -307,6 +307,15 @@ def simulate_log(
     typer.echo(describe(out))
 
 
+# `--help` lists the commands in this order, those of a first run first.
+app.command()(tune_commands.tune)
+app.command()(compression_commands.compress)
+app.command()(export_commands.export)
+app.command()(estimate_commands.estimate)
+app.command()(erasure_commands.forget)
+app.add_typer(registry_commands.app, name="registry")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; user errors become one line on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -315,7 +324,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MtlError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
-        return _refuse(f"{error.format_message()} (see {PROGRAM} --help)")
+        context = getattr(error, "ctx", None)  # only errors of usage have one
+        command = PROGRAM if context is None else context.command_path
+        return _refuse(f"{error.format_message()} (see {command} --help)")
     return code if isinstance(code, int) else 0
 
 
@@ -343,14 +354,3 @@ def _chosen(scenario: str, as_of: str | None, run: str | None, store: str) -> tu
             err=True,
         )
     return opened, found
-
-
-def _past_seconds(store: Store, scenario: str) -> dict[str, float]:
-    """Return the seconds that each stage took in past runs; empty if they cannot be read, which the log says."""
-    from mtl_tasks.store.run_costs import read_costs
-
-    try:
-        return {stage: cost.seconds for stage, cost in read_costs(store, scenario).stages.items()}
-    except MtlError as error:
-        logging.getLogger(__name__).warning("the costs of past runs are not shown: %s", error)
-        return {}

@@ -96,10 +96,11 @@ def champion(
 @app.command()
 def costs(scenario: ScenarioName, store: StoreUri = ".store", as_json: AsJson = False, root: Root = Path(".")) -> None:
     """Show what the newest runs took, by stage: the median of the time, the maximum of the memory."""
+    from mtl_tasks.pipeline.past_documents import run_usages
     from mtl_tasks.store.run_costs import read_costs
 
     _, opened = _open(scenario, store, root)
-    found = read_costs(opened, scenario)
+    found = read_costs(opened, scenario, run_usages)
     if as_json:
         print_json(found.to_json())
         return
@@ -220,8 +221,9 @@ def prune(
 ) -> None:
     """List, and with --delete remove, the artifacts that no run of the registry needs.
 
-    Artifacts that an active run has made or reused count as recent. A run that reuses one while it is being removed
-    fails; start it again then.
+    Artifacts that an active run has made or reused count as recent.
+
+    A run that reuses one while it is being removed fails; start it again then.
     """
     from mtl_tasks.store.pruning import find_removable, remove
 
@@ -243,7 +245,10 @@ def seal(scenario: ScenarioName, store: StoreUri = ".store", root: Root = Path("
     """Seal what a scenario has in the store with the key in MTL_STORE_KEY, once that key is new.
 
     Without MTL_STORE_KEY_OLD, what was written without a key is taken at its word: check it first (`registry verify`).
-    With it, only what is sealed with that key or the new one. No run may be at work meanwhile. Cut off, run it again.
+
+    With it, only what is sealed with that key or the new one.
+
+    No run may be at work meanwhile. Cut off, run it again.
     """
     from mtl_tasks.store.resealing import reseal
     from mtl_tasks.store.sealing import KEY_VARIABLE, OLD_KEY_VARIABLE, key_from
@@ -299,15 +304,17 @@ def _print_run(entry: RunRecord, row: dict[str, Any]) -> None:
     typer.echo(f"run {entry.run_key} as of {entry.as_of}: {row['standing']}")
     for sentence in [*row["rulings"], *row["ignored"], *entry.reasons]:
         typer.echo(f"  {sentence}")
-    _print_rows(("stage", "artifact"), [(stage, ref.uri) for stage, ref in entry.refs.items()])
+    _print_rows(("stage", "artifact"), [(stage, entry.refs[stage].uri) for stage in entry.stages])
 
 
 def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    from mtl_tasks.report.terminal_tables import plain_table
+
+    if not rows:
+        return
+    table = plain_table()
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:

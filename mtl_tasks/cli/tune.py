@@ -63,8 +63,9 @@ def tune(
 ) -> None:
     """Search for better settings of the boosted members, and propose a change of the scenario file if they gain.
 
-    Settings are chosen on the blend window's losses of one half of the users, and the gain is confirmed on the other
-    half. The same command continues an interrupted study; a larger number of trials extends it.
+    Settings are chosen on one half of the users, in the blend window, and the gain is confirmed on the other half.
+
+    The same command continues an interrupted study; a larger number of trials extends it.
     """
     enter(root, verbose, None)
     from rich.console import Console

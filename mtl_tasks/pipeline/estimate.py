@@ -9,11 +9,10 @@ from typing import Any, Final, NamedTuple
 
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.stages import stage_position
-from mtl_tasks.pipeline.past_documents import find_lists
+from mtl_tasks.pipeline.past_documents import run_usages
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents.data import ShardedUsage
-from mtl_tasks.store.registry import RunRecord
-from mtl_tasks.store.run_costs import newest_runs, stage_usages, usage_of
+from mtl_tasks.store.run_costs import newest_runs
 
 MEASURED: Final = "measured"
 _SAME: Final = 0.05  # relative difference of rows below which a run counts as one of the same size
@@ -95,7 +94,7 @@ def estimate_run(store: Store, scenario: str, workers: int, rows: int | None = N
         If there is no run yet, or a record or a manifest is damaged.
     """
     known = [
-        (entry.refs["validate"].rows, _usages(store, entry))
+        (entry.refs["validate"].rows, run_usages(store, entry))
         for entry in newest_runs(store, scenario)
         if "validate" in entry.refs and entry.refs["validate"].rows
     ]
@@ -111,12 +110,6 @@ def estimate_run(store: Store, scenario: str, workers: int, rows: int | None = N
         for name in names
     }
     return RunEstimate(wanted, workers, len(known), stages)
-
-
-def _usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
-    """Return the usage of each stage, that of the recommendations too, which a run's record does not refer to."""
-    usages, lists = stage_usages(store, entry), find_lists(store, entry)
-    return usages if lists is None else {**usages, "recommend": usage_of(lists)}
 
 
 class _Known(NamedTuple):

@@ -21,8 +21,9 @@ from mtl_tasks.pipeline.stages import report_stage
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.scenario import parse_scenario, with_new_names
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Ref, Store
-from mtl_tasks.store.documents.data import SplitSummary, StageUsage, Usage
+from mtl_tasks.store.documents.data import ShardedUsage, SplitSummary, StageUsage, Usage
 from mtl_tasks.store.registry import RunRecord
+from mtl_tasks.store.run_costs import stage_usages, usage_of
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,8 @@ def overrides_of(store: Store, entry: RunRecord) -> dict[str, Any]:
 
 def _made_of(store: Store, entry: RunRecord, stage: str) -> Iterator[Artifact]:
     """Yield the artifacts of a stage that were made from a run's verdict; its registry record has no references."""
+    if "gate" not in entry.refs:
+        return
     folder = store.inside(entry.scenario_name, entry.as_of, stage)
     with answering(f"{folder}: cannot be read"):
         manifests = sorted(folder.glob(f"*/{MANIFEST}")) if folder.exists() else []
@@ -198,12 +201,23 @@ def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
 
     Each version of the code makes its own. The manifest holds the time; for older artifacts the file's time counts.
     """
-    return max(_made_of(store, entry, "recommend"), key=lambda lists: (made_at(lists), lists.ref.key), default=None)
+    return _newest(store, entry, "recommend")
 
 
 def find_page(store: Store, entry: RunRecord) -> Artifact | None:
     """Return the newest report of a run; None without any."""
-    return max(_made_of(store, entry, "report"), key=lambda page: (made_at(page), page.ref.key), default=None)
+    return _newest(store, entry, "report")
+
+
+def run_usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
+    """Return the usage of each stage of a run, also of those that its registry record does not refer to."""
+    later = {stage: _newest(store, entry, stage) for stage in ("publish", "recommend", "report")}
+    found = {stage: usage_of(artifact) for stage, artifact in later.items() if artifact is not None}
+    return {**stage_usages(store, entry), **found}
+
+
+def _newest(store: Store, entry: RunRecord, stage: str) -> Artifact | None:
+    return max(_made_of(store, entry, stage), key=lambda made: (made_at(made), made.ref.key), default=None)
 
 
 def made_at(artifact: Artifact) -> float:

@@ -35,7 +35,7 @@ def print_summary(document: RunDocument, console: Console, *, verbose: bool = Fa
     say(console, f"{scenario.name}, as of {document.as_of}, run {document.run_key[:12]}{made}", style="dim")
     _print_verdict(document, seen, console, all_rules=verbose)
     show(console, "On the test window", _measured(seen))
-    say_wrapped(console, _reading(seen), style="dim")
+    say_wrapped(console, _reading(document, seen), style="dim")
     _print_lists(document, console)
     _print_drift_line(document, console)
     if changed := _changed(document):
@@ -44,7 +44,9 @@ def print_summary(document: RunDocument, console: Console, *, verbose: bool = Fa
         say_wrapped(console, line)
     if verbose:
         print_details(document, console)
-    say(console, f"\nReport: {document.report}{'' if verbose else ' (--verbose prints all tables)'}")
+    say(console, f"\nReport: {document.report}")
+    if not verbose:
+        say(console, "--verbose prints all tables.", style="dim")
 
 
 def _print_verdict(document: RunDocument, seen: Overview, console: Console, *, all_rules: bool) -> None:
@@ -112,16 +114,22 @@ def _gain(gain: Measurement | None) -> Text:
     return Text(f"{labels.signed(gain.value, _DIGITS)}{mark}", style=_STYLES.get(standing, "dim"))
 
 
-def _reading(seen: Overview) -> str:
+def _reading(document: RunDocument, seen: Overview) -> str:
+    ranking = document.evaluation.ranking
     less = " The first metric of each task." if seen.shortened else ""
-    return f"± half the 95 % interval. Gains are paired; positive is better, * the interval excludes 0.{less}"
+    return (
+        f"± half the 95 % interval. Gains are paired; positive is better, * the interval excludes 0.{less} "
+        f"Lists: the top {ranking.k} of {labels.users(ranking)}."
+    )
 
 
 def _print_lists(document: RunDocument, console: Console) -> None:
     """Print which ranker orders the recommendations and why, or why there are none."""
     rank = document.rank
     if rank is not None:
-        chosen = f"Ordered by {labels.list_title(rank.chosen)}: {labels.with_minus(rank.note)}."
+        title = labels.list_title(rank.chosen)
+        ranker = rank.chosen if title == rank.chosen else f"{rank.chosen} ({title})"
+        chosen = f"Recommendations ordered by {ranker}: {labels.with_minus(rank.note)}."
         say(console, "")
         say_wrapped(console, chosen, style="yellow" if rank.degraded else "")
     if not document.sample:

@@ -21,7 +21,7 @@ from mtl_tasks.store.documents.measurements import Measurement
 _STYLES = {"better": "green", "worse": "red"}
 _USER_WIDTH = 30
 _MOST_FIGURES = 5
-LIST_METRICS: Final = ("ndcg", "recall", "map", "hit_rate", "coverage")  # the report has all
+LIST_METRICS: Final = ("ndcg", "recall", "hit_rate", "coverage")  # the report has all
 
 
 def print_details(document: RunDocument, console: Console) -> None:
@@ -95,7 +95,7 @@ def _ranking(document: RunDocument) -> Table:
     lists = labels.best_first(ranking.by_ranker, "ndcg")
     names = [name for name in LIST_METRICS if name in next(iter(lists.values()), {})]
     for name in names:
-        table.add_column(labels.metric(name).heading, justify="right")
+        table.add_column(labels.metric(name).heading, justify="right", no_wrap=True)
     best = {name: labels.best(lists, name) for name in names}
     for title, metrics in lists.items():
         cells = [_estimate(metrics.get(name), title in best[name]) for name in names]

@@ -34,7 +34,7 @@ def print_explanation(explanation: RunExplanation, console: Console) -> None:
 
 def _print_contributions(explained: MemberScore, kind: str, console: Console) -> None:
     say(console, f"\nContributions to {explained.member}, in {explained.unit}:", style="dim")
-    parts = [(part.contribution, part.words) for part in explained.contributions]
+    parts = [(part.contribution, labels.with_minus(part.words)) for part in explained.contributions]
     others = explained.others
     if others.features:
         parts.append((others.contribution, f"{others.features} other features"))

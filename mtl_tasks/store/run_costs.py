@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
@@ -52,26 +52,31 @@ class PastCosts:
     def line(self) -> str:
         """Return the total over all stages as a sentence."""
         if not self.stages:
-            return "No run yet."
+            return "no run yet."
         seconds = sum(cost.seconds for cost in self.stages.values())
         peak = max(cost.peak_mb for cost in self.stages.values())
         newest = "newest run" if self.runs == 1 else f"newest {self.runs} runs"
-        return f"The {newest} took {_time(seconds)} in all stages, and at most {_memory(peak)}."
+        return f"the {newest} took {coarse_time(seconds)} in all stages, and at most {_memory(peak)}."
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Return stage, time and memory as text."""
-        return [(name, _time(cost.seconds), _memory(cost.peak_mb)) for name, cost in self.stages.items()]
+        return [(name, coarse_time(cost.seconds), _memory(cost.peak_mb)) for name, cost in self.stages.items()]
 
 
-def read_costs(store: Store, scenario: str) -> PastCosts:
+def read_costs(store: Store, scenario: str, usages_of: Callable[[Store, RunRecord], Mapping[str, Usage]]) -> PastCosts:
     """Return the costs of the newest runs of a scenario, at most ``RUNS`` of them.
+
+    Parameters
+    ----------
+    usages_of
+        Returns the usage of each stage of a run, such as :func:`stage_usages`.
 
     Raises
     ------
     ArtifactError
         If a record or a manifest is damaged.
     """
-    usages = [stage_usages(store, entry) for entry in newest_runs(store, scenario)]
+    usages = [usages_of(store, entry) for entry in newest_runs(store, scenario)]
     known = sorted({stage for usage in usages for stage in usage}, key=lambda stage: (stage_position(stage), stage))
     stages = {stage: _cost([usage[stage] for usage in usages if stage in usage]) for stage in known}
     return PastCosts(len(usages), stages)
@@ -144,10 +149,10 @@ def _cost(usages: Sequence[Usage]) -> Cost:
     return Cost(median(usage.seconds for usage in usages), max(usage.peak_rss_mb for usage in usages))
 
 
-def _time(seconds: float) -> str:
+def coarse_time(seconds: float) -> str:
     """Format a duration as coarsely as planning needs.
 
-    >>> _time(0.42), _time(7.26), _time(49), _time(131), _time(4200)
+    >>> coarse_time(0.42), coarse_time(7.26), coarse_time(49), coarse_time(131), coarse_time(4200)
     ('under 1 s', '7 s', '50 s', '2 min', '70 min')
     """
     if seconds < 1:

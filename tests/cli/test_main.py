@@ -179,7 +179,7 @@ def test_the_command_works_through_the_link_in_the_environment_and_from_any_fold
     link.symlink_to(PROJECT / PROGRAM)
     done = subprocess.run([link, "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: Missing argument 'SCENARIO'. (see {PROGRAM} --help)\n"
+    assert done.stderr == f"error: Missing argument 'SCENARIO'. (see {PROGRAM} run --help)\n"
 
 
 def test_the_command_says_what_is_missing_where_nothing_is_installed(tmp_path: Path) -> None:

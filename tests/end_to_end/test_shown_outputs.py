@@ -14,7 +14,7 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.program import PROGRAM
 from tests.conftest import PROJECT
 from tests.support import board
-from tests.support.projects import NAME
+from tests.support.projects import NAME, enter_copy
 
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])[+−]?\d[\d,]*(?:\.\d+)?(?![\w.-]*\d)")
@@ -94,3 +94,24 @@ def test_the_guide_shows_an_explanation_in_the_form_that_explain_prints(
     ):
         assert re.search(heading, shown), heading
         assert re.search(heading, printed), heading
+
+
+def test_the_page_on_airflow_shows_the_registry_in_the_form_that_it_prints(
+    board_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enter_copy(board_project, tmp_path, monkeypatch)
+    shown = (PROJECT / "include/docs/airflow.md").read_text()
+    reason = "it recommends one film to everybody"
+    assert f'include/bin/mtl registry rollback movies --reason "{reason}"' in shown
+    assert cli.main(["registry", "list", NAME]) == 0
+    assert cli.main(["registry", "rollback", NAME, "--reason", reason, "--by", "ada"]) == 0
+    printed = capsys.readouterr().out
+    day, run = r"\d{4}-\d\d-\d\d", r"[0-9a-f]{12}"
+    for form in (
+        r"as of +run +standing +why *\n─+\n",
+        rf"\n{day} +{run} +promoted +\d of \d rules passed *\n",
+        rf"run {run} as of {day}: retired by ada at {day}T[\d:]{{8}}\+00:00: {reason}\n",
+        rf"\ntoday's champion: run {run} as of {day}\n",
+    ):
+        assert re.search(form, shown), form
+        assert re.search(form, printed), form

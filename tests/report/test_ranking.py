@@ -146,7 +146,9 @@ def summary(document: RunDocument) -> str:
 
 def test_the_summary_names_the_ranker_and_why(document: RunDocument) -> None:
     text = summary(document)
-    assert "Ordered by softmax of a few scores: softmax had the best NDCG at 10, 0.1869" in text
+    assert (
+        "Recommendations ordered by softmax (softmax of a few scores): softmax had the best NDCG at 10, 0.1869" in text
+    )
     assert "softmax with LambdaMART 0.113 ±0.004" in text
     assert "fitted to lists of earlier days (weights in standard deviations): −0.50 × ALS score." in text
 

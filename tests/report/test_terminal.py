@@ -86,12 +86,12 @@ def test_summary_has_no_escape_codes_without_a_terminal() -> None:
         "PROMOTED  (3 of 3 rules passed)",
         "rating     RMSE ↓                1.5790 ±0.0158              +0.0680*     1.5890       +0.0100*",
         "lists      NDCG ↑                0.1180 ±0.0118              +0.0120*     0.1150        +0.0030",
-        "Ordered by softmax of a few scores: softmax had the best NDCG at 10",
+        "Recommendations ordered by softmax (softmax of a few scores): softmax had the best NDCG at 10",
         "Drift since the champion of 2013-08-18: at most PSI 0.310, large (user_x_item.rating.factors).",
         "Changed since the champion of 2013-08-18: 1 setting, 1 library, code, data.",
         "Cost: 2 min 22 s in all stages, 3 min 28 s of CPU, at most 1.2 GiB.",
         "Longest: member:independent 1 min 14 s, recommend 21.7 s, features 18.3 s.",
-        "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html (--verbose prints all tables)",
+        "Report: .store/movies/2013-08-25/report/5d1c5d1c/report.html\n--verbose prints all tables.",
     ],
 )
 def test_summary_tells(expected: str) -> None:
@@ -191,7 +191,7 @@ def test_progress_says_how_much_is_done_and_how_long_the_rest_took_in_past_runs(
         progress("fuse", replace(result(reused=False), stage="fuse"))
     assert isinstance(console.file, io.StringIO)
     first, last = console.file.getvalue().splitlines()
-    assert first.endswith("25 %, about 1 min 30 s left, as in past runs")
+    assert first.endswith("25 % done, about 2 min left")
     assert "left" not in last
 
 

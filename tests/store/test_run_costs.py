@@ -14,7 +14,7 @@ from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Decision, Registry
-from mtl_tasks.store.run_costs import RUNS, read_cost, read_costs
+from mtl_tasks.store.run_costs import RUNS, read_cost, read_costs, stage_usages
 from tests.support.forging import forge
 from tests.support.projects import NAME, SCENARIO, write_past_runs, write_scenario
 
@@ -31,9 +31,9 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_newest_runs_are_told_by_stage_in_their_order(root: Path) -> None:
-    costs = read_costs(Store(str(root)), "small")
+    costs = read_costs(Store(str(root)), "small", stage_usages)
     assert costs.runs == RUNS
-    assert costs.line() == "The newest 5 runs took 3 min in all stages, and at most 800 MiB."
+    assert costs.line() == "the newest 5 runs took 3 min in all stages, and at most 800 MiB."
     assert costs.rows() == [("factors", "60 s", "800 MiB"), ("fuse", "2 min", "800 MiB")]
 
 
@@ -44,19 +44,19 @@ def test_the_command_prints_them(
     monkeypatch.chdir(tmp_path)
     assert cli.main(["registry", "costs", "small", "--store", str(root)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("small: The newest 5 runs took 3 min")
+    assert printed.startswith("small: the newest 5 runs took 3 min")
     assert [line.split() for line in printed.splitlines() if "factors" in line] == [
         ["factors", "60", "s", "800", "MiB"]
     ]
     assert cli.main(["registry", "costs", "small", "--store", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"]["fuse"] == {"seconds": 120, "peak_mb": 800}
     assert cli.main(["registry", "costs", "small", "--store", "empty"]) == 0
-    assert capsys.readouterr().out == "small: No run yet.\n"
+    assert capsys.readouterr().out == "small: no run yet.\n"
 
 
 def test_what_was_pruned_is_left_out(root: Path) -> None:
     (root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json").unlink()
-    assert read_costs(Store(str(root)), "small").stages["factors"].seconds == 55
+    assert read_costs(Store(str(root)), "small", stage_usages).stages["factors"].seconds == 55
 
 
 def test_a_run_has_its_own_costs_and_names_what_was_pruned(root: Path) -> None:
@@ -76,7 +76,7 @@ def test_every_stage_of_a_run_has_its_place() -> None:
 
 def test_a_damaged_record_is_said_and_costs_the_others_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     next((root / "small" / "registry" / DAYS[-1]).glob("*.json")).write_text("{", encoding="utf-8")
-    assert read_costs(Store(str(root)), "small").runs == RUNS
+    assert read_costs(Store(str(root)), "small", stage_usages).runs == RUNS
     assert DAYS[-1] in caplog.text
 
 
@@ -86,9 +86,9 @@ def test_a_pipe_or_a_reference_out_of_the_store_is_said_and_not_followed(
 ) -> None:
     record = next((root / "small" / "registry" / DAYS[-2]).glob("*.json"))
     forge(record, lambda entry: entry["refs"]["fuse"].update(uri="../../secret"))
-    assert read_costs(Store(str(root)), "small").runs == RUNS
+    assert read_costs(Store(str(root)), "small", stage_usages).runs == RUNS
     assert "../../secret" in caplog.text
     record.unlink()
     os.mkfifo(record)
-    assert read_costs(Store(str(root)), "small").runs == RUNS
+    assert read_costs(Store(str(root)), "small", stage_usages).runs == RUNS
     assert "is not a regular file" in caplog.text

@@ -19,7 +19,7 @@ from mtl_tasks.store.artifacts import Artifact, Payload, Store
 from mtl_tasks.store.promotion import verify_runs
 from mtl_tasks.store.registry import Decision, Registry, RunRecord
 from mtl_tasks.store.resealing import reseal
-from mtl_tasks.store.run_costs import read_costs
+from mtl_tasks.store.run_costs import read_costs, stage_usages
 from mtl_tasks.store.sealing import KEY_VARIABLE, OLD_KEY_VARIABLE, StoreKey, key_from, sealed, unsealed
 from tests.support.forging import forge, manifest_of
 from tests.support.projects import NAME, write_scenario
@@ -185,10 +185,10 @@ def test_what_passes_between_tasks_and_lies_in_the_store_does_not_hold_the_key(
 
 def test_costs_are_read_with_the_key_alone(tmp_path: Path) -> None:
     enter_run(Store(str(tmp_path), KEY))
-    assert read_costs(Store(str(tmp_path), KEY), NAME).runs == 1
+    assert read_costs(Store(str(tmp_path), KEY), NAME, stage_usages).runs == 1
     for key in (None, OTHER_KEY):
         with pytest.raises(SealError):
-            read_costs(Store(str(tmp_path), key), NAME)
+            read_costs(Store(str(tmp_path), key), NAME, stage_usages)
 
 
 # ---------------------------------------------------------------------------------------------------------- resealing

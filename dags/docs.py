@@ -12,6 +12,11 @@ def board_address() -> str:
     return f"{conf.get('api', 'base_url', fallback='').rstrip('/')}{BOARD}"
 
 
+def owner_links(scenario: Scenario) -> dict[str, str]:
+    """Return the link of the DAGs' owner, if the scenario's file has one."""
+    return {} if scenario.owner_link is None else {scenario.owner: scenario.owner_link}
+
+
 def with_links(text: str | None, scenario: Scenario) -> str:
     """Return the documentation with a link to the scenario's runs; it depends on the scenario's file alone."""
     runs = f"[the model board]({BOARD}/scenarios/{scenario.name})"

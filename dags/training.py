@@ -47,7 +47,7 @@ from dags import resources
 from dags.alerts import deadline
 from dags.approval import PromotionApproval
 from dags.assets import ScenarioAssets
-from dags.docs import with_links
+from dags.docs import owner_links, with_links
 from dags.notifying import on_failure, on_question, on_verdict
 from dags.params import make_params
 from dags.readiness import SourceReady
@@ -85,6 +85,7 @@ def make_dag(scenario: Scenario) -> DAG:
         catchup=False,
         max_active_runs=runs,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
+        owner_links=owner_links(scenario),
         params=make_params(scenario),
         on_failure_callback=on_failure(scenario) or None,
         deadline=deadline(hours=hours + scenario.gate.approval_hours),

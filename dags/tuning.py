@@ -24,7 +24,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, dag
 
 from dags import resources
-from dags.docs import with_links
+from dags.docs import owner_links, with_links
 from dags.notifying import on_failure
 from dags.scenario_files import build_all
 from dags.stage_tasks import DEFAULT_ARGS
@@ -49,6 +49,7 @@ def make_dag(scenario: Scenario) -> DAG | None:
         max_active_runs=1,
         on_failure_callback=on_failure(scenario) or None,
         default_args={**DEFAULT_ARGS, "owner": scenario.owner},
+        owner_links=owner_links(scenario),
         params=_params(),
         tags=[Tag.TUNING.value, Tag.MULTI_TASK.value],
         auto_register=False,

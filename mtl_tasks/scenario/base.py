@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+_LINK: Final = r"https?://[^\s/@]+(/\S*)?|mailto:[^\s@]+@[^\s@]+"
 NAME: Final = r"^[a-z][a-z0-9_]{0,39}$"  # with a prefix also a folder, a DAG's id and a column
 
 
@@ -15,9 +17,18 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _link(text: str) -> str:
+    if re.fullmatch(_LINK, text) is None:
+        raise ValueError(
+            "must be an address without a password: https://wiki.example.com/team or mailto:team@example.com"
+        )
+    return text
+
+
 Name = Annotated[str, Field(pattern=NAME)]
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_one_line)]
 Short = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_line)]
+Link = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_link)]
 # Strict, because pydantic otherwise takes `true` for 1 and "3" for 3.
 Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[float, Field(strict=True)]

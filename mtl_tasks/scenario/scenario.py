@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Model, Name, Real, Short, Whole
+from mtl_tasks.scenario.base import Days, Flag, Fraction, Line, Link, Model, Name, Real, Short, Whole
 from mtl_tasks.scenario.compression import Compression
 from mtl_tasks.scenario.deep import Deep
 from mtl_tasks.scenario.features import Factors, Features
@@ -152,6 +152,13 @@ class Scenario(Model):
     title: Annotated[Line, BeforeValidator(_on_one_line)] = Field(description="one line, for Airflow and reports")
     description: str = Field(default="", max_length=10_000, description="what the scenario is about, for reports")
     owner: Short = Field(default="ml-platform", description="owner of the DAGs")
+    # Left out of stored documents, as are `notify`, `tracking` and `pods`: none changes a result, and so none is part
+    # of a key.
+    owner_link: Link | None = Field(
+        default=None,
+        exclude=True,
+        description="page or address of the owner, to which Airflow links; https://… or mailto:…",
+    )
     schedule: Schedule = Field(
         default="0 0 * * *",
         description="when a run starts: a cron expression of five fields in UTC, or an asset of Airflow",
@@ -187,7 +194,6 @@ class Scenario(Model):
     publish: Publish = Field(
         default=Publish(), description="where today's champion's recommendations are written, beside the store"
     )
-    # Left out of stored documents, as are `tracking` and `pods`: none changes a result, and so none is part of a key.
     notify: Notify | None = Field(
         default=None, exclude=True, description="messages on the outcome of a run in Airflow; null: none"
     )

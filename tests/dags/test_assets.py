@@ -7,6 +7,9 @@ from pathlib import Path
 from tests.dags.conftest import ParseDags
 from tests.support.projects import NAME, SCENARIO, write_scenario
 
+QUERY = "SELECT * FROM log WHERE rated_at >= :start AND rated_at < :end ORDER BY rated_at, user_id"
+DATABASE = {"url_env": "SHOP_DATABASE", "query": QUERY, "start": "2013-04-01"}
+
 
 def test_the_assets_are_grouped_by_scenario_and_begin_with_the_source_log(
     tmp_path: Path, parse_dags: ParseDags
@@ -15,10 +18,30 @@ def test_the_assets_are_grouped_by_scenario_and_begin_with_the_source_log(
     train = parse_dags(tmp_path).dags[f"train_{NAME}"]
     (source,) = train.get_task("resolve").inlets
     assert source.name == f"{NAME}_source_log"
-    assert source.extra == {"source": SCENARIO["source"]["events"]}
+    assert source.uri == (tmp_path / SCENARIO["source"]["events"]).as_uri()
     made = [asset for task in train.tasks for asset in task.outlets]
     assert {asset.group for asset in (source, *made)} == {NAME}
     assert source.name not in {asset.name for asset in made}  # the DAGs only read it
+    assert {asset.name: asset.uri for asset in made} == {
+        f"{NAME}_{name}": f"x-mtl://{NAME}/{name}" for name in ("validated_log", "factors", "candidate", "champion")
+    }
+
+
+def test_the_source_log_has_the_address_of_its_place_and_no_secret(tmp_path: Path, parse_dags: ParseDags) -> None:
+    source = SCENARIO["source"]
+    write_scenario(tmp_path, "bucket", source={**source, "events": "s3://shop/log"})
+    write_scenario(tmp_path, "queried", source={**{k: v for k, v in source.items() if k != "events"}, "sql": DATABASE})
+    dags = parse_dags(tmp_path).dags
+    places = {name: dags[f"train_{name}"].get_task("resolve").inlets[0].uri for name in ("bucket", "queried")}
+    assert places == {"bucket": "s3://shop/log", "queried": "queried_source_log"}
+
+
+def test_the_owner_leads_to_the_page_that_the_scenario_names(tmp_path: Path, parse_dags: ParseDags) -> None:
+    write_scenario(tmp_path, owner="films", owner_link="https://wiki.example.com/films")
+    write_scenario(tmp_path, "plain")
+    links = {name: dag.owner_links for name, dag in parse_dags(tmp_path).dags.items()}
+    linked = {"films": "https://wiki.example.com/films"}
+    assert links == {"train_small": linked, "recommend_small": linked, "train_plain": {}, "recommend_plain": {}}
 
 
 def test_the_dags_have_the_scenarios_title_and_link_to_its_runs(tmp_path: Path, parse_dags: ParseDags) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from mtl_tasks.store.promotion import promote
+from tests.conftest import PROJECT
 from tests.end_to_end.server.scenarios import (
     BACKFILLS,
     DAYS,
@@ -39,6 +42,7 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert done["note"].startswith(f"{AS_OF}: promoted; promote: 1 of 1 rules passed")
     tasks = airflow.tasks(TRAIN, run)
     assert {tasks[f"member:{kind}"]["pool"] for kind in ("popularity", "als")} == {"cpu_heavy"}
+    assert {mapped_name(airflow, run, index) for index in "01"} == {"popularity", "als"}
     run_here(NAME, AS_OF, "quiet")
     assert entries(airflow) == entries(airflow, store="quiet")
     (event,) = airflow.events(f"{NAME}_champion")
@@ -51,6 +55,13 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
     assert len(entries(airflow)) == 1
     assert len(airflow.events(f"{NAME}_champion")) == 1
+
+
+def mapped_name(airflow: Airflow, run: str, index: str) -> str:
+    """Return the name of a member's task that `make up` prints when the task ends."""
+    command = [sys.executable, "include/airflow/mapped_name.py", TRAIN, "learn.member", run, index]
+    done = subprocess.run(command, cwd=PROJECT, env=airflow.environment, capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 def test_a_run_whose_recommendations_lose_to_popularity_is_rejected_with_that_sentence(

@@ -15,6 +15,7 @@ from mtl_tasks.report.overview import SHOWN_RULES, MetricRow, Overview, overview
 from mtl_tasks.report.terminal_details import print_details
 from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.registry import AWAITING
 
 _STYLES: Final = {"better": "green", "worse": "red"}
 _COSTLIEST: Final = 3  # stages that are named
@@ -57,7 +58,8 @@ def _print_verdict(document: RunDocument, seen: Overview, console: Console, *, a
         *(["dry run, nothing is promoted"] if verdict.mode == "dry_run" else []),
         *(["first run, no champion yet"] if verdict.first else []),
     ]
-    heading = Text.assemble("\n", (document.outcome.upper(), "bold green" if accepted else "bold red"))
+    color = "green" if accepted else "yellow" if document.outcome == AWAITING else "red"
+    heading = Text.assemble("\n", (document.outcome.upper(), f"bold {color}"))
     console.print(heading.append(f"  ({'; '.join(notes)})", style="dim"), soft_wrap=True)
     for ruling in document.rulings:
         say(console, f"  {ruling}", style="bold")

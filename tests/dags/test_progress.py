@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import AIRFLOW_HOME, PROJECT
 
 MEMBER = "/api/v2/dags/train_movies/dagRuns/manual__2026/taskInstances/learn.member/1"
 LOG = """
@@ -106,10 +106,11 @@ def test_the_demo_ends_with_the_report_and_the_page_on_the_board_if_airflow_answ
     assert places("http://127.0.0.1:9")[1].startswith("Model board: make up starts Airflow")
 
 
-def test_the_airflow_command_prints_no_warning(tmp_path: Path) -> None:
+def test_the_airflow_command_prints_no_warning(airflow_database: None) -> None:
     lines = (PROJECT / "include/airflow/env.sh").read_text().splitlines()
-    home = f"AIRFLOW_HOME={shlex.quote(str(tmp_path))}"
-    command = f"source include/airflow/env.sh; export {home}; airflow dags list --help >/dev/null"
-    assert 'airflow() { .venv/bin/python -m airflow "$@"; }' in lines  # what the command calls
-    done = subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True)  # noqa: S607
-    assert done.stderr == ""
+    assert 'airflow() { .venv/bin/python -m airflow "$@"; }' in lines  # what include/bin/airflow calls
+    home = f"AIRFLOW_HOME={shlex.quote(AIRFLOW_HOME)}"  # the command's own is that of the project
+    script = f"source include/airflow/env.sh; export {home}; airflow dags unpause none -y"
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("No paused DAGs were found", "")

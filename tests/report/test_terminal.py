@@ -13,8 +13,10 @@ from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.report.document import RunDocument
 from mtl_tasks.report.terminal import print_summary
+from mtl_tasks.report.terminal_explanation import print_explanation
 from mtl_tasks.store.artifacts import Ref
 from mtl_tasks.store.documents.drift import Drift, DriftReport, Shifts
+from mtl_tasks.store.documents.explanation import RunExplanation
 from tests.report.sample import FILMS, sample_document, wide_document
 
 
@@ -151,6 +153,16 @@ def test_rejection_shows_the_failed_rule_first() -> None:
     assert text.index("✗ purchase AUC is 0.6912, below 0.70") < text.index("✓ rating RMSE")
 
 
+@pytest.mark.parametrize(
+    ("standing", "color"), [("promoted", "32"), ("awaits approval", "33"), ("rejected", "31"), ("retired", "31")]
+)
+def test_a_run_that_awaits_approval_is_neither_passed_nor_failed(standing: str, color: str) -> None:
+    console = Console(file=io.StringIO(), width=100, highlight=False, force_terminal=True, color_system="standard")
+    print_summary(replace(sample_document(), standing=standing), console)
+    assert isinstance(console.file, io.StringIO)
+    assert f"\x1b[1;{color}m{standing.upper()}\x1b[0m" in console.file.getvalue()
+
+
 def test_of_many_rules_only_the_failed_ones_are_in_the_summary() -> None:
     document = sample_document("reject")
     [failed, passed, *_] = document.verdict.rules
@@ -192,7 +204,30 @@ def test_progress_says_how_much_is_done_and_how_long_the_rest_took_in_past_runs(
     assert isinstance(console.file, io.StringIO)
     first, last = console.file.getvalue().splitlines()
     assert first.endswith("25 % done, about 2 min left")
+    assert len(first) <= 80
     assert "left" not in last
+
+
+def test_a_stage_that_a_rejected_run_skips_is_not_left() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    progress = StageProgress(console)
+    progress.expect({"publish": 1.0, "recommend": 30.0, "report": 19.0})
+    for stage in ("publish", "report"):
+        progress(stage, None)
+        progress(stage, replace(result(reused=False), stage=stage))
+    assert isinstance(console.file, io.StringIO)
+    published, reported = console.file.getvalue().splitlines()
+    assert published.endswith("2 % done, about 50 s left")
+    assert "left" not in reported
+
+
+def test_progress_in_a_pipe_is_one_line_a_stage() -> None:
+    console = Console(file=io.StringIO(), width=40)  # a pipe has no width of its own
+    progress = StageProgress(console)
+    progress.expect({"features": 30.0, "fuse": 90.0})
+    progress("features", result(reused=False))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().count("\n") == 1
 
 
 def test_progress_on_a_terminal_names_the_stage_at_work() -> None:
@@ -201,3 +236,33 @@ def test_progress_on_a_terminal_names_the_stage_at_work() -> None:
         progress("factors", None)
     assert isinstance(console.file, io.StringIO)
     assert "factors" in console.file.getvalue()
+
+
+def test_a_negative_value_of_a_feature_has_a_minus_sign() -> None:
+    explained = {
+        "member": "independent",
+        "unit": "log-odds",
+        "score": -0.1,
+        "base": 0.0,
+        "contributions": [
+            {"feature": "x", "words": "difference of experience: -0.81", "value": -0.81, "contribution": -0.1}
+        ],
+        "others": {"features": 0, "contribution": 0.0},
+    }
+    task = {"kind": "binary", "prediction": 0.5, "method": "single", "calibration": "none", "members": []}
+    explanation = RunExplanation.model_validate(
+        {
+            "scenario": "movies",
+            "as_of": "2013-08-25",
+            "run_key": "5d1c" * 16,
+            "user_id": 1,
+            "item_id": 2,
+            "title": None,
+            "new_user": False,
+            "tasks": {"purchase": {**task, "explained": explained}},
+        }
+    )
+    console = Console(file=io.StringIO(), width=100, highlight=False)
+    print_explanation(explanation, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "   −0.10  difference of experience: −0.81\n" in console.file.getvalue()

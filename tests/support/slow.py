@@ -17,7 +17,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "dags", "end_to_end", "plugins")
-# Files that take more than 4 CPU seconds of `make test-fast`, and single tests of files whose others are fast.
+# Files and folders that take more than 4 CPU seconds, and single tests of files whose others are fast.
 COSTLY = (
     "data/test_attribution.py",
     "data/test_interactions.py",

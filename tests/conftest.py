@@ -27,6 +27,14 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file of slow tests where they are left out: that alone would import Airflow and JAX."""
+    from tests.support.slow import is_slow_throughout
+
+    leave_out = config.option.markexpr == "not slow" and is_slow_throughout(collection_path)
+    return True if leave_out else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests, and put the files of whole runs first: workers that begin with them end together."""
     from tests.support.slow import is_slow

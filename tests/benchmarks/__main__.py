@@ -6,15 +6,19 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
+from mtl_tasks.core.errors import MtlError
 from tests.benchmarks import (
     board,
     boosting,
     candidates,
     compress,
+    counts,
     data,
     deep,
     devices,
@@ -28,6 +32,7 @@ from tests.benchmarks import (
     transfer,
     tuning,
 )
+from tests.benchmarks.output import FOLDER, BenchmarkResult, Output, make_result
 
 SECTIONS = (
     "films",
@@ -46,6 +51,7 @@ SECTIONS = (
     "tuning",
     "compress",
     "strategies",
+    "counts",
 )
 
 
@@ -64,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "--then-until", metavar="STAGE", help="of data: that of the next day's run; by default the same"
     )
     parser.add_argument("--runs", type=int, default=1000, help="of board")
+    parser.add_argument("--accept", action="store_true", help="of counts: make the counts found the expected ones")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help=f"print the tables of a file of {FOLDER}")
     group = parser.add_argument_group("boosting")
     group.add_argument(
         "--only",
@@ -101,14 +109,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
+    """Run the sections that are named, each with a JSON file of its tables."""
+    given = sys.argv[1:] if given is None else given
     parser = _parser()
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"unknown section {', '.join(sorted(unknown))}: choose from {', '.join(SECTIONS)}")
-    console = Console(width=130, highlight=False)
-    for section in arguments.sections or ["films"]:
-        _run(section, arguments, console)
+    try:
+        if arguments.markdown:
+            print(BenchmarkResult.read(arguments.markdown).markdown())
+            return
+        for section in arguments.sections or ["films"]:
+            output = Output()
+            _run(section, arguments, output)
+            written = make_result(section, given, output.tables).write(FOLDER)
+            output.print(f"Tables, machine, versions and commit: {written}")
+    except MtlError as error:
+        sys.exit(f"error: {error}")
 
 
 def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
@@ -126,15 +144,16 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
             ),
             console,
         ),
-        "scenarios": lambda: scenarios.main(store),
-        "rankers": lambda: rankers.main(store),
+        "scenarios": lambda: scenarios.main(store, console),
+        "rankers": lambda: rankers.main(store, console),
         "candidates": lambda: candidates.main(store, console),
         "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
+        "counts": lambda: counts.main(arguments.accept, console),
         "board": lambda: board.main(arguments.runs, console),
-        "compress": lambda: compress.main(store),
+        "compress": lambda: compress.main(store, console),
         "device": lambda: devices.main(
             devices.Options(arguments.rows, arguments.kinds, arguments.on, fresh=arguments.fresh), console
         ),
@@ -149,6 +168,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
                 arguments.age,
                 arguments.source,
             ),
+            console,
         ),
         "data": lambda: data.main(arguments.events, f"{store}/data", arguments.until, then, console),
     }

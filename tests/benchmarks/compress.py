@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from rich.console import Console
+
 from mtl_tasks.metrics.catalog import CATALOG
 from mtl_tasks.pipeline.compress import find_frontier
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import key_from
+from tests.benchmarks.output import make_table
 
 SCENARIOS: Final = ("social", "ecommerce")
 BUDGET: Final = 0.25
@@ -18,16 +21,17 @@ HEADINGS: Final = ("scenario", "model", "cost", "trees", "CPU s / million rows",
 WINDOWS: Final = ("blend", "test")
 
 
-def main(store: str) -> None:
-    """Print the table as Markdown."""
+def main(store: str, console: Console) -> None:
+    """Print the table."""
     opened = Store(store, key_from(os.environ))
-    print(f"| {' | '.join([*HEADINGS, *(f'{window} − teacher' for window in WINDOWS)])} |")
-    print(f"| {' | '.join(['---', '---', *['---:'] * 3, '---', '---', '---:', '---:'])} |")
+    gains = [f"{window} − teacher" for window in WINDOWS]
+    rows: list[tuple[str, ...]] = []
     for scenario in SCENARIOS:
         teacher = _newest(opened, scenario)
         if teacher is not None:
-            rows = table(find_frontier(opened, teacher, BUDGET).to_json())
-            print("\n".join(f"| {' | '.join(cells)} |".replace("|  ", "| ") for cells in rows), flush=True)
+            console.print(f"{scenario} …")
+            rows += table(find_frontier(opened, teacher, BUDGET).to_json())
+    console.print(make_table([*HEADINGS, *gains], [*HEADINGS[2:5], *gains], rows))
 
 
 def _newest(store: Store, scenario: str) -> RunRecord | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from rich.console import Console
+from rich.table import Table
+
 from mtl_tasks.report import labels
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.documents import read_document
@@ -12,6 +15,7 @@ from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.lists import Measures
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.sealing import key_from
+from tests.benchmarks.output import make_table
 from tests.benchmarks.scenarios import Finished, newest
 
 METRICS: Final = ("ndcg", "recall", "map")
@@ -21,17 +25,16 @@ HEADINGS: Final = (
 )
 
 
-def main(store: str) -> None:
-    """Print the table as Markdown."""
-    print(table(Store(store, key_from(os.environ))))
+def main(store: str, console: Console) -> None:
+    """Print the table."""
+    console.print(table(Store(store, key_from(os.environ))))
 
 
-def table(store: Store) -> str:
+def table(store: Store) -> Table:
     """Return a row a ranker of every scenario that has a verdict in the store, the chosen one in bold."""
     names = sorted(folder.parent.name for folder in store.root.glob("*/registry"))
     rows = [cells for name in names for cells in _rows(newest(store, name))]
-    ruled = ["---", "---", "---:", "---", *["---:"] * 6]
-    return "\n".join(f"| {' | '.join(cells)} |".replace("|  ", "| ") for cells in [HEADINGS, ruled, *rows])
+    return make_table(HEADINGS, ("users", *HEADINGS[4:]), rows)
 
 
 def _rows(run: Finished) -> list[tuple[str, ...]]:

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+
 from mtl_tasks.core.columns import ITEM, USER
 from mtl_tasks.metrics.catalog import primary
 from mtl_tasks.pipeline.days.log import read_events
@@ -13,6 +16,7 @@ from mtl_tasks.scenario import Scenario, parse_scenario
 from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import key_from
+from tests.benchmarks.output import make_table
 
 HEADINGS = (
     *("scenario", "as of", "rows", "users", "items", "task", "metric"),
@@ -36,17 +40,16 @@ class Finished:
         return float(sum(artifact.manifest["usage"]["cpu_seconds"] for artifact in self.artifacts.values()))
 
 
-def main(store: str) -> None:
-    """Print the table as Markdown."""
-    print(table(Store(store, key_from(os.environ))))
+def main(store: str, console: Console) -> None:
+    """Print the table."""
+    console.print(table(Store(store, key_from(os.environ))))
 
 
-def table(store: Store) -> str:
+def table(store: Store) -> Table:
     """Return a row a task of every scenario that has a verdict in the store."""
     names = sorted(folder.parent.name for folder in store.root.glob("*/registry"))
     rows = [cells for name in names for cells in _rows(newest(store, name))]
-    ruled = ["---", "---", "---:", "---:", "---:", "---", "---", *["---:"] * 7, "---", "---:"]
-    return "\n".join(f"| {' | '.join(cells)} |".replace("|  ", "| ") for cells in [HEADINGS, ruled, *rows])
+    return make_table(HEADINGS, ("rows", "users", "items", *_MEMBERS, "CPU s"), rows)
 
 
 def newest(store: Store, name: str) -> Finished:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.days import AsOf, day_text
@@ -30,6 +31,7 @@ from mtl_tasks.scenario import MemberKind, Scenario
 from mtl_tasks.store.documents.measurements import Measurement
 from mtl_tasks.store.registry import Registry
 from mtl_tasks.store.sealing import key_from
+from tests.benchmarks.output import make_table
 from tests.benchmarks.rankers import with_interval
 from tests.benchmarks.stages import results_until
 
@@ -164,16 +166,18 @@ def parse_days(given: Sequence[str]) -> dict[str, str]:
     return dict(one.split("=") for one in given) or dict(DAYS)
 
 
-def main(store: str, options: Options) -> None:
-    """Print the table as Markdown, and below it what was warm-started from and what could not be fitted."""
+def main(store: str, options: Options, console: Console) -> None:
+    """Print the table, and below it what was warm-started from and what could not be fitted."""
     notes: list[str] = []
-    print(f"| {' | '.join(HEADINGS)} |")
-    print(f"| {' | '.join([*['---'] * 4, *['---:'] * 2, *['---'] * 2, *['---:'] * 2])} |", flush=True)
+    rows: list[tuple[str, ...]] = []
     for scenario, as_of in options.days.items():
         case = Case(store, scenario, as_of, options)
         for cells in table(case, options.strategies, notes):
-            print(f"| {' | '.join(cells)} |".replace("|  ", "| "), flush=True)
-    print("\n".join(["", *notes]))
+            rows.append(cells)
+            console.print(", ".join(cell for cell in cells if cell), markup=False)
+    shown = make_table(HEADINGS, ("CPU s", "peak MiB", "value", "gain over separate"), rows)
+    shown.caption = "\n".join(notes) or None
+    console.print(shown)
 
 
 def fit_alone(case: Case, strategy: Strategy) -> Fitted:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.models import Predictions
@@ -27,6 +28,7 @@ from mtl_tasks.tuning.evidence import Gain, confirmed_gain
 from mtl_tasks.tuning.objective import Fold, Objective
 from mtl_tasks.tuning.space import trial_scenario
 from mtl_tasks.tuning.study import read_losses, value_text
+from tests.benchmarks.output import make_table
 
 RESULTS: Final = Path(".bench/tuning.json")
 SHOP: Final = Path(".bench/simulated/tuning")
@@ -80,7 +82,7 @@ class LaterFold(Fold):
 
 
 def main(store: str, scenarios: list[str], trials: int, console: Console) -> None:
-    """Tune every scenario from each start, print a table in Markdown, write the JSON."""
+    """Tune every scenario from each start, print the table, write the JSON."""
     if "ecommerce" in scenarios and not SHOP.exists():
         simulate(LOG, SHOP)
     documents = []
@@ -94,7 +96,7 @@ def main(store: str, scenarios: list[str], trials: int, console: Console) -> Non
             console.print(f"{name} from {start}: {result.conclusion}; as of {case.later}: {_gain(later)}")
             RESULTS.parent.mkdir(parents=True, exist_ok=True)
             RESULTS.write_text(json.dumps(documents, indent=1) + "\n")
-    _print_table(documents, console)
+    console.print(_table(documents))
     console.print(f"Written to {RESULTS}")
 
 
@@ -118,7 +120,7 @@ def _first(opened: OpenStudy) -> list[Predictions]:
     return read_losses(opened.folder, 0, opened.objective)
 
 
-def _print_table(documents: list[dict[str, Any]], console: Console) -> None:
+def _table(documents: list[dict[str, Any]]) -> Table:
     heads = (
         "scenario",
         "start",
@@ -127,9 +129,9 @@ def _print_table(documents: list[dict[str, Any]], console: Console) -> None:
         "loss shipped → best",
         "gain, other users",
         "gain, later day",
+        "best settings",
     )
-    console.print(f"| {' | '.join(heads)} | best settings |")
-    console.print(f"|{' --- |' * (len(heads) + 1)}")
+    rows: list[tuple[str, ...]] = []
     for one in documents:
         result = TuningResult.parse(one["result"], "result")
         counts = result.trials
@@ -145,7 +147,8 @@ def _print_table(documents: list[dict[str, Any]], console: Console) -> None:
             _gain(Gain(**one["later"])),
             best,
         )
-        console.print(f"| {' | '.join(cells)} |", soft_wrap=True)
+        rows.append(cells)
+    return make_table(heads, (), rows)
 
 
 def _gain(gain: Gain) -> str:

@@ -86,7 +86,7 @@ def rank(*, degraded: bool = False) -> RankDocument:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def document() -> RunDocument:
     whole = sample_document()
     ranking = RankingEvaluation(
@@ -108,8 +108,13 @@ def document() -> RunDocument:
     return replace(whole, evaluation=evaluation, rank=rank())
 
 
-def test_the_page_has_a_row_a_ranker_best_first_with_the_paired_difference(document: RunDocument) -> None:
-    text = words(render_report(document))
+@pytest.fixture(scope="module")
+def text(document: RunDocument) -> str:
+    """The words of the page."""
+    return words(render_report(document))
+
+
+def test_the_page_has_a_row_a_ranker_best_first_with_the_paired_difference(text: str) -> None:
     titles = ["softmax of a few scores", "softmax with LambdaMART", "popular, last 7 days", "ALS"]
     start = text.index("The line under NDCG is the paired difference")
     table = text[text.index("Ordered by softmax of a few scores") : start]
@@ -120,16 +125,14 @@ def test_the_page_has_a_row_a_ranker_best_first_with_the_paired_difference(docum
     assert "31 pairs that users had taken before are not part of the truth" in text
 
 
-def test_the_page_says_why_a_ranker_was_chosen_and_what_was_left_out(document: RunDocument) -> None:
-    text = words(render_report(document))
+def test_the_page_says_why_a_ranker_was_chosen_and_what_was_left_out(text: str) -> None:
     assert "Relevant is what was positive in purchase." in text
     assert "on 1,500 users' lists as of 2013-07-29" in text
     assert "−0.1461" in text
     assert "LambdaMART not fitted: 968 lists of 1 days before the blend window" in text
 
 
-def test_the_page_shows_impressions_candidate_sources_and_calibration_of_slices(document: RunDocument) -> None:
-    text = words(render_report(document))
+def test_the_page_shows_impressions_candidate_sources_and_calibration_of_slices(text: str) -> None:
     assert "Among what was shown: purchase" in text
     assert "120 days of 77 users with both labels" in text
     assert "new items 0.372 0.062 100.0" in text
@@ -153,6 +156,6 @@ def test_the_summary_names_the_ranker_and_why(document: RunDocument) -> None:
     assert "fitted to lists of earlier days (weights in standard deviations): −0.50 × ALS score." in text
 
 
-def test_a_degraded_choice_is_marked_on_the_page(document: RunDocument) -> None:
-    assert "degraded" not in words(render_report(document))
+def test_a_degraded_choice_is_marked_on_the_page(document: RunDocument, text: str) -> None:
+    assert "degraded" not in text
     assert "✗ degraded" in words(render_report(replace(document, rank=rank(degraded=True))))

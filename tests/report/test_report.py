@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 
 import pytest
@@ -16,9 +17,14 @@ from tests.report.sample import FILMS, metric, sample_document, wide_document
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
+@cache
+def sample_page(decision: str = "promote") -> str:
+    return render_report(sample_document(decision))
+
+
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render_report(sample_document())
+    return sample_page()
 
 
 class _Tags(HTMLParser):
@@ -52,6 +58,7 @@ def parsed(page: str) -> _Tags:
     return tags
 
 
+@cache
 def words(page: str) -> str:
     return " ".join(" ".join(parsed(page).text).split())
 
@@ -91,14 +98,14 @@ def test_page_is_light(page: str) -> None:
 @pytest.mark.parametrize(("decision", "word"), [("promote", "Promoted"), ("reject", "Rejected")])
 def test_verdict_is_said_in_words_with_a_reason_for_each_rule(decision: str, word: str) -> None:
     document = sample_document(decision)
-    text = words(render_report(document))
+    text = words(sample_page(decision))
     assert word in text
     sentences = [overview.RuleRow(rule, None).sentence for rule in document.verdict.rules]
     assert [text.count(sentence) for sentence in sentences] == [1] * len(sentences)
 
 
 def test_failed_rules_come_first() -> None:
-    text = words(render_report(sample_document("reject")))
+    text = words(sample_page("reject"))
     assert text.index("✗ fail") < text.index("✓ pass")
 
 

@@ -1,6 +1,7 @@
 """Which tests are slow: those that can reach a run of the pipeline, another process, a browser or Airflow.
 
-The answer is read from the code of a test, of its fixtures and of the helpers in ``tests`` that they name.
+The answer is read from the code of a test, of its fixtures and of the helpers in ``tests`` that they name. Tests that
+only compute, but for seconds, are listed.
 """
 
 from __future__ import annotations
@@ -16,18 +17,57 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "dags", "end_to_end", "plugins")
+# Files and folders that take more than 4 CPU seconds, and single tests of files whose others are fast.
+COSTLY = (
+    "data/test_attribution.py",
+    "data/test_interactions.py",
+    "data/test_prior.py",
+    "data/validation",
+    "evaluation/test_gate.py",
+    "evaluation/test_lists.py",
+    "features/test_builder.py::test_no_change_at_or_after_a_rows_day_changes_its_features",
+    "features/test_state.py",
+    "metrics/test_bootstrap.py",
+    "models/boosting/test_compiled.py",
+    "models/boosting/test_device.py",
+    "models/boosting/test_shared_trees.py",
+    "models/deep",
+    "models/test_calibration.py",
+    "models/test_fusion.py",
+    "onboarding/test_check.py",
+    "pipeline/test_tuning.py",
+    "recommend/rankers/test_choice.py",
+    "recommend/test_candidates.py",
+    "recommend/test_reranking.py",
+    "recommend/test_training_lists.py",
+    "report/test_page.py",
+    "report/test_ranking.py",
+    "report/test_report.py",
+    "tuning/test_study.py",
+)
 MODULES = ("airflow", "distributed", "mtl_tasks.cli", "playwright", "subprocess")
+_SINGLE = [place.partition("::") for place in COSTLY if "::" in place]
 FUNCTIONS = ("run_pipeline", "run_stage", "shared_folder")
 
 
 def is_slow(item: pytest.Item) -> bool:
     """Return whether a test is in a folder of slow tests, or its code reaches something slow."""
-    if any(item.path.is_relative_to(TESTS / folder) for folder in FOLDERS):
+    if is_slow_throughout(item.path) or _is_costly(item):
         return True
     if not isinstance(item, pytest.Function):
         return False
     definitions = [one for found in item._fixtureinfo.name2fixturedefs.values() for one in found]
     return any(reaches_slow_code(function) for function in [item.function, *(one.func for one in definitions)])
+
+
+def is_slow_throughout(path: Path) -> bool:
+    """Return whether all tests of a file or folder are slow, whatever their code."""
+    return any(path.is_relative_to(TESTS / place) for place in (*FOLDERS, *COSTLY))
+
+
+def _is_costly(item: pytest.Item) -> bool:
+    name = item.originalname if isinstance(item, pytest.Function) else item.name
+    return any((str(item.path), name) == (str(TESTS / path), test) for path, _, test in _SINGLE)
 
 
 @cache

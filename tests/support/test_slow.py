@@ -62,6 +62,13 @@ def test_what_reaches_neither_is_not() -> None:
     assert not slow.reaches_slow_code(writes)
 
 
+@pytest.mark.parametrize("place", slow.COSTLY)
+def test_what_is_listed_as_costly_is_there(place: str) -> None:
+    path, _, name = place.partition("::")
+    assert (slow.TESTS / path).exists()
+    assert not name or f"def {name}(" in (slow.TESTS / path).read_text(encoding="utf-8")
+
+
 def test_this_file_is_among_the_fast_tests(request: pytest.FixtureRequest) -> None:
     assert request.node.get_closest_marker("slow") is None
     assert not slow.is_slow(request.node)

@@ -275,7 +275,7 @@ def test_a_label_that_is_not_final_at_the_end_of_its_rows_window_is_not_learned(
 
 
 @given(st.integers(0, 2**16))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_labels_are_those_of_a_search_by_hand(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows = story(

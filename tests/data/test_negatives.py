@@ -28,7 +28,7 @@ def one_user_a_day(days: int = 120, users: int = 80, items: int = 60) -> pd.Data
 
 
 @given(seed=st.integers(0, 1000), per_positive=st.integers(1, 6), power=st.sampled_from([0.0, 0.5, 1.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_negatives_were_taken_by_somebody_and_by_then_not_by_the_user(
     seed: int, per_positive: int, power: float
 ) -> None:

@@ -121,7 +121,7 @@ def test_one_binary_target_without_grades_is_what_users_known_before_took(target
     assert (found[GAIN] == 1).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.booleans())
 def test_relevance_is_what_a_loop_over_events_finds(seed: int, leave_out: bool) -> None:
     scenario: Scenario = tiny_scenario(tasks={name: DOCUMENT["tasks"][name] for name in ("rating", "like")})

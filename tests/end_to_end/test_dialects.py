@@ -395,7 +395,7 @@ def _clock() -> Iterator[None]:
         yield
 
 
-@settings(deadline=None, derandomize=True, max_examples=25, phases=[Phase.generate])  # a run takes seconds to shrink
+@settings(derandomize=True, max_examples=25, phases=[Phase.generate])  # a run takes seconds to shrink
 @given(st.randoms(use_true_random=True).map(dialect_of))
 def test_a_log_in_any_dialect_is_drafted_checked_and_run_and_every_row_is_accounted_for(dialect: Dialect) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

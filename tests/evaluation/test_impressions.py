@@ -65,7 +65,7 @@ def groups_of(users: Any, days: Any, label: Any) -> list[Any]:
     return [np.flatnonzero(mask) for mask in masks if mask.any()]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_gauc_is_the_weighted_mean_that_a_loop_over_groups_finds(seed: int) -> None:
     users, days, label, prediction = random_rows(seed)

@@ -202,7 +202,7 @@ def random_lists(seed: int, users: int = 30) -> tuple[pd.DataFrame, dict[str, di
     return truth, made
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_each_list_has_the_values_that_a_loop_finds(seed: int) -> None:
     truth, made = random_lists(seed, users=6)
@@ -231,7 +231,7 @@ def test_each_list_has_the_values_that_a_loop_finds(seed: int) -> None:
             assert found[name] == pytest.approx(number, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_binary_gains_give_the_list_metrics(seed: int) -> None:
     truth, made = random_lists(seed, users=6)

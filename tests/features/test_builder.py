@@ -105,7 +105,7 @@ later_events = st.lists(
     rich=st.booleans(),
     small_space=st.sampled_from([0, sums.SMALL_SPACE]),  # in which way pairs are found
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_change_at_or_after_a_rows_day_changes_its_features(
     seed: int,
     text: bool,

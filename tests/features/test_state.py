@@ -33,7 +33,7 @@ from tests.support.worlds import (
 
 
 @pytest.mark.parametrize("small_space", [sums.SMALL_SPACE, 0])
-@settings(deadline=None, max_examples=8, phases=[Phase.generate])
+@settings(max_examples=8, phases=[Phase.generate])
 @given(seed=st.integers(0, 1000), day=st.integers(FIRST + 1, END), text=st.booleans(), late=st.booleans())
 def test_counting_on_equals_counting_everything(
     tmp_path_factory: pytest.TempPathFactory, small_space: int, seed: int, day: int, text: bool, late: bool

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tasks.metrics.catalog import compute
@@ -39,7 +39,6 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(ranking.top(1), [1, 0, 0, 0.5, 0.5, 1])
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_auc_of_a_group_is_the_auc_of_its_rows(rows: list[tuple[int, int, int]]) -> None:
     groups, label, score = columns_of(rows)
@@ -47,7 +46,6 @@ def test_auc_of_a_group_is_the_auc_of_its_rows(rows: list[tuple[int, int, int]])
     np.testing.assert_allclose(GroupRanking(groups, score).auc(label), expected)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2)), min_size=1, max_size=6), st.integers(1, 7))
 def test_ndcg_and_choice_of_tied_rows_are_the_mean_over_their_orders(rows: list[tuple[int, int]], k: int) -> None:
     label, score = np.array(rows, dtype=float).T
@@ -63,7 +61,6 @@ def test_ndcg_and_choice_of_tied_rows_are_the_mean_over_their_orders(rows: list[
     np.testing.assert_allclose(ranking.top(k), chosen)
 
 
-@settings(deadline=None)
 @given(ROWS, st.permutations(range(20)))
 def test_the_order_of_rows_in_a_group_does_not_matter(rows: list[tuple[int, int, int]], order: list[int]) -> None:
     shuffled = [rows[place] for place in order if place < len(rows)]

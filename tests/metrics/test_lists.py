@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl_tasks.metrics.lists import RELEVANCE, gini, graded_list_metrics
@@ -34,7 +34,6 @@ def test_graded_list_metrics_by_hand() -> None:
     assert tuple(found) == RELEVANCE
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(st.booleans(), min_size=4, max_size=4), st.integers(0, 9)), min_size=1))
 def test_graded_list_metrics_of_binary_gains_are_the_list_metrics(lists: list[tuple[list[bool], int]]) -> None:
     hits = np.array([hit for hit, _ in lists])
@@ -45,7 +44,6 @@ def test_graded_list_metrics_of_binary_gains_are_the_list_metrics(lists: list[tu
         np.testing.assert_allclose(graded[metric], values, rtol=1e-14, atol=0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any))
 def test_gini_is_half_the_relative_mean_absolute_difference(exposure: list[int]) -> None:
     values = np.array(exposure, dtype=float)

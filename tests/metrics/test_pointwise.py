@@ -30,7 +30,7 @@ def draw(seed: int, count: int, ties: bool) -> tuple[np.ndarray, np.ndarray, np.
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 40), ties=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.parametrize("metric", [*BINARY, *REGRESSION])
 def test_metric_equals_scikit_learns_with_and_without_weights(metric: str, seed: int, count: int, ties: bool) -> None:
     label, prediction, weights = draw(seed, count, ties)
@@ -57,7 +57,7 @@ def test_metrics_of_one_prediction_are_what_each_is_by_itself_under_whichever_we
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 60), ties=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bins_of_the_calibration_error_are_of_equal_mass_from_the_least_prediction_on(
     seed: int, count: int, ties: bool
 ) -> None:

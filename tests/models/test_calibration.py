@@ -38,7 +38,7 @@ def draw(count: int, slope: float, offset: float, seed: int = 0) -> tuple[np.nda
     offset=st.floats(-2, 2),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_calibrated_probabilities_are_monotone_and_between_zero_and_one(
     count: int, slope: float, offset: float, seed: int
 ) -> None:

@@ -49,7 +49,7 @@ def alike(kind: str, count: int = 2000) -> tuple[dict[str, Any], Any, Any]:
 
 
 @given(noises=st.lists(st.floats(0.1, 3), min_size=1, max_size=4), seed=st.integers(0, 50), kind=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_weights_are_shares_that_sum_to_one_and_never_lose_to_the_mean(
     noises: list[float], seed: int, kind: bool
 ) -> None:

@@ -87,7 +87,7 @@ def in_process(starts: Path, monkeypatch: pytest.MonkeyPatch) -> InProcess:
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, max_size=50), st.integers(1, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_shards_divide_the_users(users: list[int], count: int) -> None:
     for ids in (np.array(users, dtype=np.int64), np.array([str(user) for user in users], dtype=object)):
         parts = [Shard(index, count).of(ids) for index in range(count)]
@@ -196,7 +196,7 @@ def whole_lists(finished: tuple[Run, Inputs]) -> list[DayLists]:
 
 
 @given(partitions())
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_any_partition_of_users_gives_the_same_result(
     finished: tuple[Run, Inputs], whole_lists: list[DayLists], dealt: InProcess
 ) -> None:

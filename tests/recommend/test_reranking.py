@@ -173,7 +173,7 @@ rule_sets = st.fixed_dictionaries(
     excluding=st.sampled_from([{}, EXCLUDED, PERIODS, {**EXCLUDED, **PERIODS}]),
     texts=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lists_are_those_of_a_plain_loop(
     seed: int, k: int, drawn: dict[str, Any], excluding: dict[str, Any], texts: bool
 ) -> None:
@@ -203,7 +203,7 @@ def test_lists_are_those_of_a_plain_loop(
 
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_without_rules_or_with_rules_that_change_nothing_the_ranking_stays(seed: int, k: int) -> None:
     made = world(seed)
     plain = top_lists(made.scored, UTILITY, k)
@@ -220,7 +220,7 @@ def test_without_rules_or_with_rules_that_change_nothing_the_ranking_stays(seed:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_list_does_not_depend_on_other_users(seed: int) -> None:
     rules = Reranking.model_validate(
         {"diversity": 0.4, "pool_factor": 2, "at_most": {"genres": 2}, "new_items": {"at_least": 2}}

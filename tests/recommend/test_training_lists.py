@@ -35,7 +35,7 @@ def scorer(scenario: Scenario, events: pd.DataFrame) -> Scorer:
     return Scorer(scenario, fit_factor_models(events, scenario, START, END), {}, {})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), day=st.integers(START, END - 1))
 def test_nothing_from_the_day_on_changes_the_candidates_or_their_features(
     scenario: Scenario, seed: int, day: int
@@ -140,7 +140,7 @@ def test_thinned_lists_keep_every_relevant_candidate(sampler: ListSampler) -> No
     assert kept.rows.features["x"].tolist() == kept.rows.scored[columns.ITEM].tolist()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(count=st.integers(1, 4), seed=st.integers(0, 100))
 def test_any_partition_of_users_gives_the_same_lists(
     sampler: ListSampler, events: pd.DataFrame, scenario: Scenario, count: int, seed: int

@@ -173,20 +173,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scenarios")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(_places(DOCUMENT)[1:]), VALUES)
 def test_a_scenario_with_any_value_in_any_place_loads_or_is_refused(folder: Path, place: Any, value: Any) -> None:
     assert "\n" not in (refusal(folder, yaml.safe_dump(_replaced(DOCUMENT, place, value))) or "")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(max_size=9) | st.integers() | st.none(), VALUES, max_size=5))
 def test_any_mapping_is_refused(folder: Path, document: Any) -> None:
     with pytest.raises(ConfigError):
         load(folder, yaml.safe_dump(document))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.text(alphabet=string.printable + "&*!<éß\ud800", max_size=60).map(lambda text: text.encode("utf-8", "replace"))
 )

@@ -46,7 +46,7 @@ def test_a_bad_row_is_set_aside_with_its_reason(reason: str) -> None:
     pd.testing.assert_frame_equal(result.events.drop(columns=DAY), expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 59), st.sampled_from(list(SPOILERS))), max_size=12))
 def test_only_spoiled_rows_are_set_aside_each_for_one_of_its_reasons(spoiled: list[tuple[int, str]]) -> None:
     log = good_log()

@@ -74,7 +74,7 @@ def expected(booster: lgb.Booster, matrix: NDArray[np.float32]) -> NDArray[np.fl
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10_000),
     leaves=st.sampled_from([2, 3, 5, 31, 32, 33, 63, 64, 65, 128, 255]),

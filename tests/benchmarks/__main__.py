@@ -21,6 +21,7 @@ from tests.benchmarks import (
     films,
     fusion,
     rankers,
+    regret,
     scenarios,
     scoring,
     strategies,
@@ -37,6 +38,7 @@ SECTIONS = (
     "scenarios",
     "rankers",
     "fusion",
+    "regret",
     "deep",
     "board",
     "device",
@@ -131,6 +133,9 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "candidates": lambda: candidates.main(store, console),
         "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),
+        "regret": lambda: regret.main(
+            store, regret.Options(arguments.days, arguments.fresh, arguments.jobs, arguments.threads), console
+        ),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
         "board": lambda: board.main(arguments.runs, console),

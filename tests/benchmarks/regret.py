@@ -89,7 +89,7 @@ class Options:
     threads: int = 1
 
     def runs(self) -> list[tuple[str, str]]:
-        """Return the scenario and the date of every run, in the order of the plans.
+        """Return the scenario and the date of every run: the first date of every scenario, then the second ones.
 
         Raises
         ------
@@ -97,6 +97,7 @@ class Options:
             If one is not in the plans.
         """
         every = [(name, as_of) for name, plan in PLANS.items() for as_of in plan.dates]
+        every.sort(key=lambda one: PLANS[one[0]].dates.index(one[1]))
         chosen = {tuple(one.split("=", 1)) for one in self.only} or set(every)
         if unknown := sorted("=".join(one) for one in chosen - set(every)):
             raise ConfigError(f"--days: {', '.join(unknown)} is not in PLANS of tests/benchmarks/regret.py")
@@ -115,7 +116,7 @@ def main(store: str, options: Options, console: Console) -> None:
     if not records:
         return
     print(table(records), flush=True)
-    runs = [_run(made["scenario"], made["as_of"], store, options.threads) for made in records]
+    runs = [_run(made["scenario"], made["as_of"], _settings(made["scenario"], options), store) for made in records]
     pairs = zip(runs, records, strict=True)
     compare(
         [case for run, made in pairs for case in cases(run.store, run.scenario, run.as_of.iso, made["refs"])], console
@@ -129,7 +130,7 @@ def _measured(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
         futures: dict[Future[None], tuple[str, str]] = {
-            pool.submit(measure, *one, store, options.threads): one for one in missing
+            pool.submit(measure, *one, _settings(one[0], options), store): one for one in missing
         }
         for future in as_completed(futures):
             failure = future.exception()
@@ -138,9 +139,9 @@ def _measured(
             yield (*futures[future], failure)
 
 
-def measure(name: str, as_of: str, store: str, threads: int) -> None:
+def measure(name: str, as_of: str, settings: Mapping[str, Any], store: str) -> None:
     """Run the stages up to the fusion, and write the metrics of the test window as JSON."""
-    made = record(_run(name, as_of, store, threads))
+    made = record(_run(name, as_of, settings, store))
     path = _path(name, as_of)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")  # a killed process leaves no record
@@ -227,8 +228,11 @@ def _signed(value: float) -> str:
     return f"{value:+.1f}".replace("-", "−")
 
 
-def _run(name: str, as_of: str, store: str, threads: int) -> Run:
-    settings = {**PLANS[name].settings, "boosting.threads": threads}
+def _settings(name: str, options: Options) -> dict[str, Any]:
+    return {**PLANS[name].settings, "boosting.threads": options.threads}
+
+
+def _run(name: str, as_of: str, settings: Mapping[str, Any], store: str) -> Run:
     return make_run(name, AsOf.parse(as_of), settings, store, key=key_from(os.environ))
 
 

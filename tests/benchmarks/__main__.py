@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store",
         default=".bench/store",
-        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text, deep, compress and strategies",
+        help="of films, transfer, scenarios, rankers, fusion, regret, scoring, candidates, text, deep, compress and "
+        "strategies",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -93,7 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
     group = parser.add_argument_group("strategies")
     group.add_argument(
-        "--days", nargs="+", default=[], metavar="SCENARIO=YYYY-MM-DD", help="scenarios, and as of which day"
+        "--days",
+        nargs="+",
+        default=[],
+        metavar="SCENARIO=YYYY-MM-DD",
+        help="as of which days; of regret too",
     )
     group.add_argument("--seeds", type=int, help="boosted models that are averaged; those of the scenario by default")
     group.add_argument(

@@ -106,13 +106,9 @@ class Options:
 
 def main(store: str, options: Options, console: Console) -> None:
     """Run what is missing, and print the table as Markdown and the comparison of methods over all runs."""
-    wanted = options.runs()
-    missing = [one for one in wanted if options.fresh or not _path(*one).exists()]
-    if any(name == "ecommerce" for name, _ in missing) and not SHOP.exists():
-        simulate(SHOP_SETTINGS, SHOP)
-    for name, as_of, failure in _measured(missing, store, options):
+    for name, as_of, failure in measure_missing(store, options):
         console.print(f"{name} as of {as_of}: {failure or 'measured'}")
-    records = [json.loads(_path(*one).read_text()) for one in wanted if _path(*one).exists()]
+    records = [json.loads(_path(*one).read_text()) for one in options.runs() if _path(*one).exists()]
     if not records:
         return
     print(table(records), flush=True)
@@ -123,10 +119,11 @@ def main(store: str, options: Options, console: Console) -> None:
     )
 
 
-def _measured(
-    missing: Sequence[tuple[str, str]], store: str, options: Options
-) -> Iterator[tuple[str, str, MtlError | None]]:
+def measure_missing(store: str, options: Options) -> Iterator[tuple[str, str, MtlError | None]]:
     """Measure runs in processes of their own, and yield each as it ends, with the error that stopped it."""
+    missing = [one for one in options.runs() if options.fresh or not _path(*one).exists()]
+    if any(name == "ecommerce" for name, _ in missing) and not SHOP.exists():
+        simulate(SHOP_SETTINGS, SHOP)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
         futures: dict[Future[None], tuple[str, str]] = {
@@ -225,7 +222,7 @@ def _cells(scenario: str, task: str, metric: str, each: Values) -> tuple[str, ..
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
+    return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no negative zero
 
 
 def _settings(name: str, options: Options) -> dict[str, Any]:

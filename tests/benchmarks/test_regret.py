@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError
-from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.pipeline.local import make_run
+from mtl_tasks.store.documents import read_document
+from mtl_tasks.store.documents.evaluation import Evaluation
 from tests.benchmarks import regret
-from tests.benchmarks.regret import FOLDER, Options, Plan, regrets, table
+from tests.benchmarks.regret import FOLDER, Options, Plan, measure_missing, regrets, table
+from tests.benchmarks.stages import results_until
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 
@@ -63,17 +64,14 @@ def test_a_run_is_measured_once_and_as_its_evaluation_measures_it(
     write_scenario(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(regret, "PLANS", {NAME: Plan((AS_OF,))})
-    shown = []
-    for _ in range(2):
-        text = io.StringIO()
-        regret.main("store", Options(jobs=1), Console(file=text, width=200))
-        shown.append(text.getvalue())
-    assert f"{NAME} as of {AS_OF}: measured" in shown[0]
-    assert "measured" not in shown[1]
+    options = Options(jobs=1)
+    assert list(measure_missing("store", options)) == [(NAME, AS_OF, None)]
+    assert list(measure_missing("store", options)) == []
 
     found = json.loads((FOLDER / f"{NAME}-{AS_OF}.json").read_text())["tasks"]
     run = make_run(NAME, AsOf.parse(AS_OF), {"boosting.threads": 1}, "store")
-    tasks = run_pipeline(run, lambda stage, result: None).evaluation.tasks
+    evaluated = run.store.open(results_until(run, "evaluate")["evaluate"].ref)
+    tasks = read_document(evaluated, "evaluation", Evaluation).tasks
     assert set(found) == set(tasks)
     for task, made in found.items():
         assert made["fusion"] == pytest.approx(tasks[task].fusion[made["metric"]].value, abs=1e-6)

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     films,
     fusion,
     rankers,
+    regret,
     scenarios,
     scoring,
     strategies,
@@ -42,6 +43,7 @@ SECTIONS = (
     "scenarios",
     "rankers",
     "fusion",
+    "regret",
     "deep",
     "board",
     "device",
@@ -62,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--store",
         default=".bench/store",
-        help="of films, transfer, scenarios, rankers, fusion, scoring, candidates, text, deep, compress and strategies",
+        help="of films, transfer, scenarios, rankers, fusion, regret, scoring, candidates, text, deep, compress and "
+        "strategies",
     )
     parser.add_argument("--events", nargs="+", type=int, default=[100_000, 1_000_000], help="of data; up to 10000000")
     parser.add_argument("--until", default="recommend", metavar="STAGE", help="of data: the last stage to run")
@@ -99,7 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--trials", type=int, default=20, help="of a study (default 20)")
     group = parser.add_argument_group("strategies")
     group.add_argument(
-        "--days", nargs="+", default=[], metavar="SCENARIO=YYYY-MM-DD", help="scenarios, and as of which day"
+        "--days",
+        nargs="+",
+        default=[],
+        metavar="SCENARIO=YYYY-MM-DD",
+        help="as of which days; of regret too",
     )
     group.add_argument("--seeds", type=int, help="boosted models that are averaged; those of the scenario by default")
     group.add_argument(
@@ -149,6 +156,9 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
         "candidates": lambda: candidates.main(store, console),
         "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),
+        "regret": lambda: regret.main(
+            store, regret.Options(arguments.days, arguments.fresh, arguments.jobs, arguments.threads), console
+        ),
         "scoring": lambda: scoring.main(store, arguments.rows[0], console),
         "deep": lambda: deep.main(store, arguments.only, arguments.fresh, console),
         "counts": lambda: counts.main(arguments.accept, console),

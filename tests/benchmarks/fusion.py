@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -28,8 +28,8 @@ from mtl_tasks.models.pooling import (
     shrunken_weights,
     simplex_weights,
 )
-from mtl_tasks.scenario import BOOSTED, parse_scenario
-from mtl_tasks.store.artifacts import Store
+from mtl_tasks.scenario import BOOSTED, Scenario, parse_scenario
+from mtl_tasks.store.artifacts import Artifact, Store
 from mtl_tasks.store.registry import Registry, RunRecord
 from mtl_tasks.store.sealing import key_from
 
@@ -235,11 +235,16 @@ LEGEND: Final = (
 
 
 def main(store: str, console: Console) -> None:
-    """Print the regrets of every run and task, their averages, and what calibration does."""
+    """Compare the methods on every task of the finished runs."""
     cases = list(read_cases(Store(store, key_from(os.environ))))
     if not cases:
         console.print(f"{store}: no finished run; make one with include/bin/mtl run")
         return
+    compare(cases, console)
+
+
+def compare(cases: list[Case], console: Console) -> None:
+    """Print the regrets of every method, and what calibration does."""
     values = [{name: case.value(fit(case.blend)) for name, fit in METHODS.items()} for case in cases]
     best = [case.best_member() for case in cases]
     mean = [case.value(boosted_mean(case.blend)) for case in cases]
@@ -269,12 +274,17 @@ def cases_of(store: Store, entry: RunRecord) -> Iterator[Case]:
     found = {stage: made for stage, folder in folders.items() if (made := store.find(folder)) is not None}
     if len(found) < len(inputs):
         return  # pruned
-    rows = found["split"].frame("rows")
     members = {stage.removeprefix("member:"): made for stage, made in found.items() if stage.startswith("member:")}
+    yield from tasks_of(scenario, entry.as_of, found["split"], members)
+
+
+def tasks_of(scenario: Scenario, as_of: str, split: Artifact, members: Mapping[str, Artifact]) -> Iterator[Case]:
+    """Yield the tasks of a run, from its rows and its members' predictions of blend and test."""
+    rows = split.frame("rows")
     frames = {window: {name: made.frame(window) for name, made in members.items()} for window in ("blend", "test")}
     for task, settings in scenario.tasks.items():
         both = (_rows(rows, window, made, task, settings.kind) for window, made in frames.items())
-        yield Case(f"{scenario.name} {entry.as_of}", scenario.name, task, *both)
+        yield Case(f"{scenario.name} {as_of}", scenario.name, task, *both)
 
 
 def _rows(rows: Any, window: str, members: dict[str, Any], task: str, kind: str) -> PoolRows:

@@ -79,11 +79,14 @@ def champion(
     root: Root = Path("."),
 ) -> None:
     """Show today's champion, or that of a day in the past."""
+    from mtl_tasks.core.days import AsOf
+
     registry, _ = _open(scenario, store, root)
     snapshot = registry.read()
-    entry = snapshot.champion(as_of)
+    day = None if as_of is None else AsOf.parse(as_of).iso
+    entry = snapshot.champion(day)
     if entry is None:
-        when = "yet" if as_of is None else f"before {as_of}"
+        when = "yet" if day is None else f"before {day}"
         raise ArtifactError(f"{scenario}: no run was promoted {when}: see {PROGRAM} registry list {scenario}")
     row = _row(entry, snapshot, snapshot.champion())
     if as_json:
@@ -211,7 +214,7 @@ def _in_short(problems: list[str]) -> str:
 def prune(
     scenario: ScenarioName,
     keep_days: Annotated[
-        int, typer.Option("--keep-days", min=1, help="Artifacts made or reused within this many days stay.")
+        int, typer.Option("--keep-days", min=1, max=10_000, help="Artifacts made or reused within this many days stay.")
     ],
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove them; without this option they are only listed.")

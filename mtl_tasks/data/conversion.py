@@ -30,6 +30,7 @@ _TIME_TEXT: Final = (  # ISO 8601
 )
 _NANOSECONDS: Final = r"(\.\d{6})\d+"  # extra digits, which would select a type that ends in 2262
 _DATE_TEXT: Final = r"^\d{4}-\d{2}-\d{2}$"
+LONGEST_ID: Final = 1000  # characters; ids are sorted as arrays in which each takes the room of the longest
 _INTEGER_TEXT: Final = r"^(?:0|-?[1-9]\d{0,18})$"  # "007" stays a string: as a number it would lose its zeros
 _FLOAT_TEXT: Final = r"^-?\d+\.\d*(?:[eE][+-]?\d+)?$"
 _POINT_TEXT: Final = r"^(-?\d+)\.0*$"  # an integer that its writer held as a float
@@ -71,6 +72,12 @@ def to_ids(column: pa.ChunkedArray, ref: ColumnRef) -> tuple[pa.ChunkedArray, st
             f"holds {column.type}, ids must be integers or strings (a float loses digits above 2**53): cast the column"
         )
     column = _trimmed(column.cast(pa.large_string()), ref)
+    longest = pc.max(pc.utf8_length(column)).as_py() or 0
+    if longest > LONGEST_ID:
+        raise ref.error(
+            f"has an id of {longest:,} characters, at most {LONGEST_ID:,} are read: correct it, or write a hash in its "
+            "place"
+        )
     if ref.text:
         _refuse_floats(column, ref)
     return column, "strings"

@@ -65,7 +65,9 @@ def deliver(
         One for each target; a fault is logged as a warning.
     """
     table = served_table(lists, as_of)
-    made = [_attempt(name, write, len(table)) for name, write in _writers(table, scenario, as_of, root, environment)]
+    made = [
+        _attempt(name, write, table, scenario) for name, write in _writers(table, scenario, as_of, root, environment)
+    ]
     for delivery in made:
         log.log(logging.INFO if delivery.fault is None else logging.WARNING, "%s", delivery.sentence)
     return made
@@ -97,9 +99,16 @@ def _writers(
         yield "publish.sql", partial(write_table, table, targets.sql, as_of, environment, place)
 
 
-def _attempt(target: str, write: Callable[[], None], rows: int) -> Delivery:
+def _attempt(target: str, write: Callable[[], None], table: pd.DataFrame, scenario: Scenario) -> Delivery:
     try:
         write()
     except MtlError as error:
-        return Delivery(target=target, rows=0, fault=f"{error}; the recommendations are in the store")
-    return Delivery(target=target, rows=rows)
+        fault = str(error)
+    except Exception as error:  # whatever a client raises must not fail the run, and its text may quote a password
+        log.debug("%s failed", target, exc_info=True)
+        fault = (
+            f"{target} in {scenario.file}: cannot be written ({type(error).__name__}): check the section and the URL"
+        )
+    else:
+        return Delivery(target=target, rows=len(table))
+    return Delivery(target=target, rows=0, fault=f"{fault}; the recommendations are in the store")

@@ -34,7 +34,8 @@ KINDS: Final[tuple[Kind, ...]] = ("lists", "pages", "tables", "days", "snapshots
 
 # First parts of the names of tables of users; "table" is that of the tables of shards.
 _USERS: Final = dict.fromkeys(("events", "quarantine", "users", "rows", "recommendations", "table"), columns.USER)
-_INTEGER: Final = re.compile(r"[+-]?\d{1,18}")
+_INTEGER: Final = re.compile(r"[+-]?\d{1,19}")
+_BEYOND: Final = 2**63  # the least number that no integer column holds
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Person:
     @property
     def number(self) -> int | None:
         """The id as an integer, None if it is not one."""
-        return int(self.id) if _INTEGER.fullmatch(self.id) else None
+        number = int(self.id) if _INTEGER.fullmatch(self.id) else None
+        return number if number is not None and -_BEYOND <= number < _BEYOND else None
 
     def among(self, ids: pd.Series[Any]) -> NDArray[np.bool_]:
         """Return a mask of the ids that are this one."""

@@ -63,7 +63,7 @@
     return { heads, rows };
   };
   // A spreadsheet computes a text that begins like a formula, and titles are texts of others; a signed number stays one.
-  const inert = (value) => (/^([=@]|[+-](?![\d.]))/.test(value) ? `'${value}` : value);
+  const inert = (value) => (/^([=@]|[+-](?![\d.,%\s[\]+−±]*$))/.test(value) ? `'${value}` : value);
   const asCsv = ({ heads, rows }) => [heads, ...rows].map((row) => row.map((value) => `"${inert(value).replace(/"/g, '""')}"`).join(",")).join("\r\n");
   const asJson = ({ heads, rows }) => JSON.stringify(rows.map((row) => Object.fromEntries(row.map((value, at) => [heads[at] || `column ${at + 1}`, value]))), null, 1);
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _LINK: Final = r"https?://[^\s/@]+(/\S*)?|mailto:[^\s@]+@[^\s@]+"
+# A password may have a slash; a path, after a third slash, has none.
+_PASSWORD: Final = re.compile(r"^[^/]*//(?!/)[^?@]*:[^?@]*@|[?&][^=&]*pass", re.IGNORECASE)
 NAME: Final = r"^[a-z][a-z0-9_]{0,39}$"  # with a prefix also a folder, a DAG's id and a column
 
 
@@ -45,6 +47,18 @@ class Model(BaseModel):
     """Base of every section: immutable; an unknown key and a number that is not finite are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def refuse_password(url: str | None) -> None:
+    """Refuse a URL that holds a password.
+
+    Raises
+    ------
+    ValueError
+        Without the URL.
+    """
+    if url is not None and _PASSWORD.search(url):
+        raise ValueError("`url` holds a password: put the URL into an environment variable and name it in `url_env`")
 
 
 def number_limits(section: type[Model], key: str) -> dict[str, Any]:

@@ -223,8 +223,9 @@ def _explain(error: Any) -> str:
     key = key if key.isprintable() else repr(key)  # a message is one line, whatever a task is called
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
     value = error.get("input")
-    # What is written in source.sql or an asset's URI may hold a password, and the URL of a webhook a token.
-    secret = place[:2] in (["source", "sql"], ["schedule", "asset"]) or place[:1] == ["notify"]
+    # What is written there may hold a password or a token.
+    sections = (["notify"], ["publish"], ["tracking"])
+    secret = place[:2] in (["source", "sql"], ["schedule", "asset"]) or place[:1] in sections
     shown = "" if isinstance(value, dict) or value is None or secret else _SHORT.repr(value)
     text = "; put text that YAML reads as a number, date or boolean in quotes" if error["type"] == "string_type" else ""
     return f"{f'{key}: ' if key else ''}{message}{f' (got {shown})' if shown else ''}{text}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from mtl_tasks.scenario.base import Line, Model, Whole
+from mtl_tasks.scenario.base import Line, Model, Whole, refuse_password
 
 VARIABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_SECRET: Final = re.compile(r"//[^/@]*:[^/@]*@|[?&]pass")
 _TABLE: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"  # PostgreSQL cuts longer names
 
 
@@ -26,10 +24,7 @@ class _Server(Model):
     def _findable(self) -> _Server:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give exactly one of `url` and `url_env`")
-        if self.url is not None and _SECRET.search(self.url):
-            raise ValueError(
-                "`url` holds a password: put the URL into an environment variable and name it in `url_env`"
-            )
+        refuse_password(self.url)
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from mtl_tasks.core.errors import nearest
-from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value
+from mtl_tasks.scenario.base import Days, Flag, Line, Model, Name, Real, Value, refuse_password
 
 CALENDAR = ("hour", "weekday")
 Content = Literal["text", "vectors"]
@@ -177,10 +177,7 @@ class Sql(Model):
     def _askable(self) -> Sql:
         if (self.url is None) == (self.url_env is None):
             raise ValueError("give exactly one of `url` and `url_env`")
-        if self.url is not None and re.search(r"//[^/@]*:[^/]*@|[?&]pass", self.url):
-            raise ValueError(
-                "`url` holds a password: put the URL into an environment variable and name it in `url_env`"
-            )
+        refuse_password(self.url)
         for name in (":start", ":end"):
             if not re.search(rf"(?<![:\w]){name}\b", self.query):
                 raise ValueError(f"`query` must hold {name}, so that no more is asked for than a run needs")

@@ -90,6 +90,9 @@ def test_champion_is_todays_or_that_of_a_day(say: Any) -> None:
     code, _, err = say("champion", "--as-of", DAYS[0])
     assert code == 2
     assert f"no run was promoted before {DAYS[0]}" in err
+    code, _, err = say("champion", "--as-of", "11.5.2013")
+    assert code == 2
+    assert "as_of '11.5.2013' is not a date" in err
 
 
 def test_show_names_reasons_and_artifacts(say: Any) -> None:
@@ -345,6 +348,12 @@ def test_prune_spares_the_days_of_a_stage_that_a_run_at_work_has_reused(say: Any
     assert results["validate"].reused
     assert say("prune", "--keep-days", "30", "--delete")[0] == 0
     assert all(run.store.open(ref) for ref in day_refs(run.store.open(results["validate"].ref)))
+
+
+def test_prune_refuses_more_days_than_a_date_can_go_back(say: Any) -> None:
+    code, _, err = say("prune", "--keep-days", "4000000")
+    assert code == 2
+    assert "--keep-days" in err
 
 
 def test_prune_removes_what_a_cut_off_run_has_left(say: Any, project: Path) -> None:

@@ -281,6 +281,7 @@ class TestReadLog:
         [
             ("person", np.linspace(1, 2, 60), "holds double, ids must be integers or strings"),
             ("film", [True] * 60, "holds bool, ids must be integers or strings"),
+            ("person", ["x" * 1001] * 60, "has an id of 1,001 characters, at most 1,000 are read"),
             ("person", np.full(60, 2**63, dtype=np.uint64), "do not fit 64 signed bits"),
             ("stars", ["8"] * 60, "holds large_string, expected numbers or booleans"),
             ("liked", pd.to_datetime(["2013-05-01"] * 60), "expected numbers or booleans"),

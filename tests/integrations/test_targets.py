@@ -207,6 +207,16 @@ def test_a_missing_variable_and_a_text_that_is_no_url_are_named(target: str) -> 
         assert "s3cret" not in delivery.fault
 
 
+def test_an_option_that_the_client_does_not_know_is_a_warning_that_does_not_show_the_url() -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0?unknown=1"
+    (delivery,) = deliver(lists(7), scenario(redis={"url_env": "CACHE"}), FIRST, ".", {"CACHE": url})
+    assert delivery.rows == 0
+    assert delivery.fault is not None
+    assert delivery.fault.startswith("publish.redis in ")
+    assert "the recommendations are in the store" in delivery.fault
+    assert PASSWORD not in delivery.fault
+
+
 def test_one_failed_target_keeps_no_other_from_its_rows(tmp_path: Path) -> None:
     target = scenario(parquet={"path": "today.parquet"}, sql={"url_env": "NOWHERE"})
     made = deliver(lists(7), target, FIRST, str(tmp_path), {})
@@ -218,6 +228,8 @@ def test_one_failed_target_keeps_no_other_from_its_rows(tmp_path: Path) -> None:
     [
         ({"sql": {"url": "postgresql://a:b@c/d"}}, "holds a password"),
         ({"redis": {"url": "redis://:b@c"}}, "holds a password"),
+        ({"redis": {"url": "redis://:b/d@c"}}, "holds a password"),
+        ({"sql": {"url": "postgresql://c/d?sslPassword=b"}}, "holds a password"),
         ({"redis": {}}, "give exactly one of `url` and `url_env`"),
         ({"sql": {"url_env": "X", "table": "a b"}}, "publish.sql.table"),
         ({"redis": {"url_env": "X", "prefix": "{a}"}}, "braces"),

@@ -9,6 +9,7 @@ import pytest
 
 from mtl_tasks.core import columns
 from mtl_tasks.pipeline.erasure import Erasure
+from mtl_tasks.pipeline.holdings import Person
 from mtl_tasks.store.artifacts import Payload, Store
 from tests.support.projects import AS_OF, NAME
 
@@ -28,3 +29,15 @@ def test_shards_that_hold_rows_of_the_user_are_removed_and_others_stay(stage: st
     assert plan.carry_out() == []
     assert [path.name for path in (tmp_path / NAME / AS_OF / stage).iterdir()] == ["b" * 32]
     assert Erasure.plan(store, NAME, "7", None).holdings.found == []
+
+
+@pytest.mark.parametrize("user", [1_234_567_890_123_456_789, 2**63 - 1, -(2**63)])
+def test_an_integer_of_nineteen_digits_is_an_id_of_the_log(user: int) -> None:
+    ids = pd.Series([7, user, user + 1 if user < 0 else user - 1])
+    assert Person(str(user)).among(ids).tolist() == [False, True, False]
+
+
+def test_a_number_that_no_integer_column_holds_is_a_text() -> None:
+    person = Person(str(2**63))
+    assert person.among(pd.Series([7, 2**63 - 1])).tolist() == [False, False]
+    assert person.among(pd.Series([str(2**63), "7"])).tolist() == [True, False]

@@ -116,11 +116,12 @@ def test_tables_can_be_saved(page: sync_api.Page, kind: str, beginning: str) -> 
 def test_a_saved_text_is_no_formula_of_a_spreadsheet(page: sync_api.Page) -> None:
     table = "table[data-name='metrics rating'] tbody tr:first-child"
     page.locator(f"{table} th").first.evaluate("cell => { cell.textContent = '=HYPERLINK(\"x\")'; }")
-    page.locator(f"{table} td").first.evaluate("cell => { cell.textContent = '+0.5'; }")
+    page.locator(f"{table} td").nth(0).evaluate("cell => { cell.textContent = '+0.5 [−0.1, +1.1]'; }")
+    page.locator(f"{table} td").nth(1).evaluate("cell => { cell.textContent = '-2+3+cmd|x!A0'; }")
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save the table as CSV: Metrics of rating").click()
     second = Path(saved.value.path()).read_text(encoding="utf-8").splitlines()[1]
-    assert second.startswith('"\'=HYPERLINK(""x"")","+0.5"')
+    assert second.startswith('"\'=HYPERLINK(""x"")","+0.5 [−0.1, +1.1]","\'-2+3+cmd|x!A0"')
 
 
 def test_nothing_leaves_the_page(page: sync_api.Page, address: str) -> None:

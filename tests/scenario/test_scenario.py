@@ -28,11 +28,43 @@ LONG: dict[str, Any] = {
 
 
 @pytest.mark.faults(35)
-@pytest.mark.parametrize("url", ["postgresql://me:s3cret-word@host/log", "mysql://host/log?password=s3cret-word"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:s3cret-word@host/log",
+        "postgresql://me:s3cret/word@host/log",
+        "mysql://host/log?password=s3cret-word",
+        "mysql://host/log?ssl_PassPhrase=s3cret-word",
+    ],
+)
 def test_a_url_with_a_password_is_refused_without_showing_it(url: str) -> None:
     document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": url}})
     with pytest.raises(ConfigError, match=r"source\.sql: `url` holds a password: put the URL into") as caught:
         parse_scenario(document, where="include/scenarios/tiny.yaml")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me@host:5432/log", "sqlite:////data/at:home@work.db", "redis://host:1/0"]
+)
+def test_a_url_without_a_password_is_accepted(url: str) -> None:
+    document = spoilt("source", {**SQL_SOURCE, "sql": {**SQL, "url": url}})
+    assert parse_scenario(document, where="include/scenarios/tiny.yaml").source.sql is not None
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("tracking", {"mlflow": {"uri": "https://ann:s3cret-word@mlflow.example.com"}}),
+        ("tracking", "https://ann:s3cret-word@mlflow.example.com"),
+        ("publish", {"sql": {"url": "postgresql://me:s3cret-word@host/log\n"}}),
+        ("publish", {"redis": {"url": ["redis://:s3cret-word@host"]}}),
+        ("publish", {"redis": "redis://:s3cret-word@host"}),
+    ],
+)
+def test_a_refused_address_of_a_server_is_not_shown(section: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"tiny\.yaml: {section}") as caught:
+        parse_scenario({**DOCUMENT, section: value}, where="include/scenarios/tiny.yaml")
     assert "s3cret-word" not in str(caught.value)
 
 

@@ -201,6 +201,11 @@ def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
     return max(_made_of(store, entry, "recommend"), key=lambda lists: (made_at(lists), lists.ref.key), default=None)
 
 
+def later_refs(store: Store, entry: RunRecord) -> tuple[Ref, ...]:
+    """Return the artifacts that were made from a run's verdict, to which its registry record has no reference."""
+    return tuple(made.ref for stage in ("publish", "recommend", "report") for made in _made_of(store, entry, stage))
+
+
 def find_page(store: Store, entry: RunRecord) -> Artifact | None:
     """Return the newest report of a run; None without any."""
     return max(_made_of(store, entry, "report"), key=lambda page: (made_at(page), page.ref.key), default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -44,9 +44,10 @@ class ArtifactState:
         return self.state.startswith(DAMAGED)
 
 
-def list_artifacts(store: Store, entry: RunRecord) -> list[ArtifactState]:
-    """Return the state of each of a run's artifacts."""
-    return [_artifact_state(store, stage, entry.refs[stage]) for stage in entry.stages]
+def list_artifacts(store: Store, entry: RunRecord, stages: Collection[str] | None = None) -> list[ArtifactState]:
+    """Return the state of each of a run's artifacts, or only of those of some stages."""
+    shown = [stage for stage in entry.stages if stages is None or stage in stages]
+    return [_artifact_state(store, stage, entry.refs[stage]) for stage in shown]
 
 
 def _artifact_state(store: Store, stage: str, ref: Ref) -> ArtifactState:

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.pipeline.artifact_states import ArtifactState, list_artifacts
 from mtl_tasks.report.document import ChampionFacts, Change
 from mtl_tasks.scenario import with_new_names
 from mtl_tasks.store.artifacts import Store
-from mtl_tasks.store.documents import read_part
+from mtl_tasks.store.documents import read_document, read_part
 from mtl_tasks.store.documents.data import Resolution, ValidationReport
+from mtl_tasks.store.documents.verdict import Verdict
 from mtl_tasks.store.registry import Registry, RunRecord
 
 _SHOWN: Final = 12  # characters of a hash
+READ_STAGES: Final = ("resolve", "validate", "gate")  # whose artifacts of both runs are read
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,18 @@ def changes(store: Store, first: RunRecord, second: RunRecord) -> Iterator[Chang
             yield Change("library", name, theirs.get(name), ours.get(name))
     for row in setting_rows(settings_of(first), settings_of(second)):
         yield Change("setting", row.setting, row.first, row.second)
+
+
+def champion_states(store: Store, entry: RunRecord) -> tuple[ArtifactState, ...] | str:
+    """Return the states of the champion's artifacts that :func:`champion_facts` reads, or why they are not known."""
+    try:
+        champion_key = read_document(store.open(entry.refs["gate"]), "verdict", Verdict).champion
+        if champion_key is None:
+            return ()
+        champion = Registry(store, entry.scenario_document["name"]).read(champion_key).get(champion_key)
+    except ArtifactError as error:
+        return str(error)
+    return tuple(list_artifacts(store, champion, READ_STAGES))
 
 
 def flattened(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

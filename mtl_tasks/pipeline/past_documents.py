@@ -204,6 +204,11 @@ def find_lists(store: Store, entry: RunRecord) -> Artifact | None:
     return _newest(store, entry, "recommend")
 
 
+def later_refs(store: Store, entry: RunRecord) -> tuple[Ref, ...]:
+    """Return the artifacts that were made from a run's verdict, to which its registry record has no reference."""
+    return tuple(made.ref for stage in ("publish", "recommend", "report") for made in _made_of(store, entry, stage))
+
+
 def find_page(store: Store, entry: RunRecord) -> Artifact | None:
     """Return the newest report of a run; None without any."""
     return _newest(store, entry, "report")

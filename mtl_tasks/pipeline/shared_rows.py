@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -68,6 +68,8 @@ class SharedRows:
         Those of each task, then its primary metric on each slice.
     problem
         Why the runs cannot be paired; None if they can.
+    without_slices
+        Why the slices are left out; None if they are not.
     """
 
     first: str
@@ -76,6 +78,7 @@ class SharedRows:
     days: tuple[str, str] | None = None
     metrics: tuple[SharedMetric, ...] = ()
     problem: str | None = None
+    without_slices: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable form."""
@@ -93,10 +96,18 @@ class _TestRows:
     positions: NDArray[np.int64]
 
 
+class _SlicesError(Exception):
+    """The features of the second run cannot be read."""
+
+
 def pair_runs(store: Store, first: RunRecord, second: RunRecord) -> SharedRows:
-    """Compare two runs on the rows that they share; what cannot be read is the ``problem``."""
+    """Compare two runs on the rows that they share; what cannot be read is named in the result."""
+    runs = _identity(first), _identity(second)
     try:
-        return _pair(store, _identity(first), _identity(second))
+        try:
+            return _pair(store, *runs, sliced=True)
+        except _SlicesError as error:  # not cached: the features may be made again
+            return replace(_pair(store, *runs, sliced=False), without_slices=str(error))
     except (ArtifactError, ConfigError, DataError, KeyError) as error:
         return SharedRows(first.run_key, second.run_key, problem=str(error))
 
@@ -114,8 +125,14 @@ def _identity(entry: RunRecord) -> _Identity:
 
 
 @lru_cache(maxsize=KEPT)
-def _pair(store: Store, first: _Identity, second: _Identity) -> SharedRows:
-    """Compare two runs; a failed read is not cached."""
+def _pair(store: Store, first: _Identity, second: _Identity, *, sliced: bool) -> SharedRows:
+    """Compare two runs, also by slice if ``sliced``; a failed read is not cached.
+
+    Raises
+    ------
+    _SlicesError
+        If the features that say which rows are in a slice were pruned or are damaged.
+    """
     ours, theirs = (_read(store, run.entry) for run in (first, second))
     shared = _shared(ours.frame, theirs.frame)
     keys = first.entry.run_key, second.entry.run_key
@@ -123,7 +140,8 @@ def _pair(store: Store, first: _Identity, second: _Identity) -> SharedRows:
         return SharedRows(*keys, problem="no row is in both test windows")
     _check_labels(len(shared), len(theirs.scenario.tasks))
     days = [day_text(int(shared[columns.DAY].iloc[at])) for at in (0, -1)]
-    metrics = tuple(_metrics(store, shared, ours.scenario, theirs))
+    masks = _masks(store, theirs, shared["position"].to_numpy()) if sliced else {}
+    metrics = tuple(_metrics(shared, ours.scenario, theirs.scenario, masks))
     return SharedRows(*keys, len(shared), (days[0], days[1]), metrics)
 
 
@@ -170,15 +188,16 @@ def _shared(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     return theirs.merge(ours, on=_PAIR, how="inner", suffixes=("", ":first"), sort=False)
 
 
-def _metrics(store: Store, shared: pd.DataFrame, scenario: Scenario, theirs: _TestRows) -> Iterator[SharedMetric]:
-    masks = _masks(store, theirs, shared["position"].to_numpy())
-    for task, settings in theirs.scenario.tasks.items():
-        if task in scenario.tasks and scenario.tasks[task].kind == settings.kind:
+def _metrics(
+    shared: pd.DataFrame, ours: Scenario, theirs: Scenario, masks: dict[str, NDArray[np.bool_]]
+) -> Iterator[SharedMetric]:
+    for task, settings in theirs.tasks.items():
+        if task in ours.tasks and ours.tasks[task].kind == settings.kind:
             rows = _rows_of(shared, task, masks)
             names = metrics_of(settings.kind)
-            yield from _paired(task, "", rows, names, theirs.scenario.seed)
+            yield from _paired(task, "", rows, names, theirs.seed)
             for name, mask in rows.slices.items():
-                yield from _paired(task, name, rows.where(mask), names[:1], theirs.scenario.seed)
+                yield from _paired(task, name, rows.where(mask), names[:1], theirs.seed)
 
 
 def _rows_of(shared: pd.DataFrame, task: str, masks: dict[str, NDArray[np.bool_]]) -> ScoredRows:
@@ -197,13 +216,13 @@ def _rows_of(shared: pd.DataFrame, task: str, masks: dict[str, NDArray[np.bool_]
 
 
 def _masks(store: Store, theirs: _TestRows, at: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
-    """Return the slices of the shared rows; none if the second run's features were pruned."""
+    """Return the slices of the shared rows; raises as :func:`_pair`."""
     from mtl_tasks.pipeline.days.features import read_days
 
     try:
         counts = read_days(store, store.open(theirs.features), ["user.count", "item.count"], theirs.positions)
-    except ArtifactError:
-        return {}
+    except ArtifactError as error:
+        raise _SlicesError(str(error)) from error
     return {name: mask[at] for name, mask in slice_masks(counts).items()}
 
 

@@ -334,6 +334,15 @@ class Store:
         """Return the artifact at a reference's path, whatever its content; raises like :meth:`find`."""
         return self.find(self.inside(*split_names(ref.uri)))
 
+    def manifest_status(self, ref: Ref) -> FileStatus | None:
+        """Return size and time of the manifest at a reference's path, None without one; raises like :meth:`find`."""
+        path = self.inside(*split_names(ref.uri), MANIFEST)
+        try:
+            with answering(f"{path}: cannot be read", but=FileNotFoundError):
+                return file_status(self.root, f"{ref.uri}/{MANIFEST}")
+        except FileNotFoundError:
+            return None
+
     def reuse(self, ref: Ref) -> None:
         """Mark an artifact as recently used, so that pruning keeps it.
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import median
 from typing import Any, Final
 
 from mtl_tasks.core.documents import validate
 from mtl_tasks.core.stages import stage_position
-from mtl_tasks.store.artifacts import Artifact, Store
+from mtl_tasks.store.artifacts import Artifact, Ref, Store
 from mtl_tasks.store.documents.data import ShardedUsage, Usage
 from mtl_tasks.store.registry import Registry, RunRecord
+from mtl_tasks.store.safe_files import FileStatus
 
 RUNS: Final = 5
+KEPT_USAGES: Final = 4096  # of stages; about 1 kB each
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,16 @@ def read_cost(store: Store, entry: RunRecord) -> RunCost:
 
 def stage_usages(store: Store, entry: RunRecord) -> dict[str, ShardedUsage]:
     """Return the usage of each stage whose artifact still exists; old ones may have been pruned."""
-    found = {stage: store.find(store.root / ref.uri) for stage, ref in entry.refs.items()}
-    return {stage: usage_of(artifact) for stage, artifact in found.items() if artifact is not None}
+    there = {stage: store.manifest_status(ref) for stage, ref in entry.refs.items()}
+    found = {stage: _usage(store, entry.refs[stage], status) for stage, status in there.items() if status is not None}
+    return {stage: usage for stage, usage in found.items() if usage is not None}
+
+
+@lru_cache(maxsize=KEPT_USAGES)
+def _usage(store: Store, ref: Ref, seen: FileStatus) -> ShardedUsage | None:
+    """Return a stage's usage, read again only after its manifest has changed; None if it was removed just now."""
+    artifact = store.look_up(ref)
+    return None if artifact is None else usage_of(artifact)
 
 
 def usage_of(artifact: Artifact) -> ShardedUsage:

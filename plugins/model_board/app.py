@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from mtl_tasks.core.errors import ConfigError, DataError, MtlError, StoreError
-from mtl_tasks.pipeline.past_runs import read_history
+from mtl_tasks.pipeline.past_runs import PastRun, read_history
 from mtl_tasks.pipeline.suggestions import Kind
 from mtl_tasks.store.record_times import record_times
 from plugins.model_board import access, dag_runs, pages, views
@@ -150,10 +150,11 @@ def show_costs(scenario: ReadableScenario) -> list[dict[str, Any]]:
 
 
 @app.get("/api/scenarios/{scenario}/runs/{run_key}", tags=["api"])
-def show_run(scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
-    """Return all evidence of a run."""
+def show_run(session: SessionDep, scenario: ReadableScenario, run_key: RunKey) -> dict[str, Any]:
+    """Return all evidence of a run, and the page of its DAG run within Airflow's UI."""
     store = open_store()
-    return views.evidence(store, views.find(store, scenario, run_key))
+    found = views.find(store, scenario, run_key)
+    return {**views.evidence(store, found), "dag_run": _link(session, found)}
 
 
 @app.get("/api/scenarios/{scenario}/compare", tags=["api"])
@@ -200,6 +201,13 @@ def _links(session: SessionDep, scenario: str) -> dict[str, str]:
     return dag_runs.links_by_gate(session, f"{access.TRAINS}{scenario}")
 
 
+def _link(session: SessionDep, run: PastRun) -> str | None:
+    gate = run.entry.refs.get("gate")
+    return (
+        None if gate is None else dag_runs.link_of_gate(session, f"{access.TRAINS}{run.entry.scenario_name}", gate.key)
+    )
+
+
 @app.get("/scenarios/{scenario}", response_class=HTMLResponse, include_in_schema=False)
 def scenario_page(
     request: Request, session: SessionDep, scenario: ReadableScenario, choice: Annotated[ChosenRuns, Query()]
@@ -222,6 +230,7 @@ def costs_page(request: Request, scenario: ReadableScenario) -> str:
 @app.get("/scenarios/{scenario}/runs/{run_key}", response_class=HTMLResponse, include_in_schema=False)
 def run_page(
     request: Request,
+    session: SessionDep,
     scenario: ReadableScenario,
     run_key: RunKey,
     member: MemberName = None,
@@ -229,7 +238,8 @@ def run_page(
 ) -> str:
     """Show the evidence of a run."""
     store = open_store()
-    return pages.run(request, store, views.find(store, scenario, run_key), member, section)
+    found = views.find(store, scenario, run_key)
+    return pages.run(request, store, found, _link(session, found), member, section)
 
 
 @app.get("/scenarios/{scenario}/compare", response_class=HTMLResponse, include_in_schema=False)
@@ -270,7 +280,8 @@ def dag_run_page(request: Request, user: GetUserDep, session: SessionDep, dag_id
     if key is None:
         return pages.waiting(request, scenario, run_id, state)
     store = open_store()
-    return pages.run(request, store, views.find(store, scenario, key))
+    found = views.find(store, scenario, key)
+    return pages.run(request, store, found, _link(session, found))
 
 
 def _made_by(user: GetUserDep, session: SessionDep, dag_id: str, run_id: str) -> tuple[str, str | None, str | None]:

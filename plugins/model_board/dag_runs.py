@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -67,17 +68,27 @@ def links_by_gate(session: Session, dag_id: str) -> dict[str, str]:
 
     A run that was made by the command line has none. Of several DAG runs that reused a verdict the newest counts.
     """
+    links: dict[str, str] = {}
+    for key, link in _newest_links(session, dag_id):
+        links.setdefault(key, link)
+    return links
+
+
+def link_of_gate(session: Session, dag_id: str, gate_key: str) -> str | None:
+    """Return the page of the DAG run behind one verdict, as :func:`links_by_gate` does; None without one."""
+    return next((link for key, link in _newest_links(session, dag_id) if key == gate_key), None)
+
+
+def _newest_links(session: Session, dag_id: str) -> Iterator[tuple[str, str]]:
     left = (
         select(XComModel)
         .where(XComModel.dag_id == dag_id, XComModel.task_id == GATE, XComModel.key == "return_value")
         .order_by(XComModel.timestamp.desc())
         .limit(MOST_LINKS)
     )
-    links: dict[str, str] = {}
     for row in session.scalars(left):
         result = XComModel.deserialize_value(row)
-        links.setdefault(result["ref"]["key"], f"/dags/{dag_id}/runs/{quote(row.run_id, safe='')}")
-    return links
+        yield result["ref"]["key"], f"/dags/{dag_id}/runs/{quote(row.run_id, safe='')}"
 
 
 def published_key(session: Session, store: Store, dag_id: str, run_id: str) -> str | None:

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from mtl_tasks.core.errors import DataError, MtlError, StoreError
 from mtl_tasks.core.stages import BULK
 from mtl_tasks.pipeline.artifact_states import MISSING, list_artifacts
-from mtl_tasks.pipeline.past_documents import find_lists, past_document, read_card
+from mtl_tasks.pipeline.changes import champion_states
+from mtl_tasks.pipeline.past_documents import later_refs, past_document, read_card
 from mtl_tasks.pipeline.past_runs import History, PastRun, read_history
 from mtl_tasks.report.labels import metric
 from mtl_tasks.store.artifacts import Store
@@ -74,11 +75,20 @@ def costs(request: Request, history: History, rows: list[views.CostRow]) -> str:
     return _render(request, "costs.html", title=title, history=history, rows=rows)
 
 
-def run(request: Request, store: Store, past: PastRun, member: str | None = None, section: Heavy | None = None) -> str:
+def run(
+    request: Request,
+    store: Store,
+    past: PastRun,
+    link: str | None,
+    member: str | None = None,
+    section: Heavy | None = None,
+) -> str:
     """Return the page of a run: all of its evidence, or the registry's data if that cannot be read.
 
     Parameters
     ----------
+    link
+        Page of the DAG run that made it, within Airflow's UI; None if none did.
     member
         The member to draw learning charts for; by default the one with the largest weight.
     section
@@ -92,10 +102,10 @@ def run(request: Request, store: Store, past: PastRun, member: str | None = None
         "scenario_name": past.entry.scenario_document["name"],
         "past": past,
         "artifacts": artifacts,
+        "link": link,
     }
-    lists = find_lists(store, past.entry)
     stored = store, past.entry.scenario_document["name"], past.entry.run_key
-    made = tuple(past.entry.refs.items()), None if lists is None else lists.ref
+    made = tuple(past.entry.refs.items()), later_refs(store, past.entry), champion_states(store, past.entry)
     changing = past.rulings, made, tuple(artifacts)
     try:
         sections = _sections(stored, changing, (member, section), request.scope.get("root_path", ""))

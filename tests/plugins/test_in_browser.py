@@ -25,6 +25,9 @@ CUT_OFF = """
   return true;
 }).map(element => element.outerHTML.slice(0, 100))
 """
+RECORD_PRINTS = """
+() => { window.print = () => { document.body.dataset.printed = document.querySelectorAll('table').length; }; }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +140,53 @@ def test_what_is_typed_is_completed_and_a_link_opens_its_reasons(
     expect(page.locator("#rank-1")).not_to_have_attribute("open", "")
 
 
-def test_a_section_that_was_left_for_later_is_loaded_when_it_is_opened(
-    page: Page, address: str, paths: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def light_page(page: Page, address: str, paths: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """The page of a run that leaves its heavy sections for later, with a record of what is printed."""
     from plugins.model_board import pages
 
     monkeypatch.setattr(pages, "WHOLE_TASKS", 1)
     pages._sections.cache_clear()
     page.goto(address + paths["run"])
+    page.evaluate(RECORD_PRINTS)
     expect(page.locator("#metrics table")).to_have_count(0)
-    page.locator(".toc a[href='#metrics']").click()
-    expect(page.locator("#metrics table")).to_have_count(2)
-    expect(page.locator("#metrics table .sort").first).to_be_visible()
-    expect(page.locator("#metrics .downloads")).to_have_count(2)
-    page.locator("#curves summary").click()
-    expect(page.locator("#curves figure svg")).not_to_have_count(0)
+    yield page
     pages._sections.cache_clear()
+
+
+def test_a_section_that_was_left_for_later_is_loaded_when_it_is_opened(light_page: Page) -> None:
+    light_page.locator(".toc a[href='#metrics']").click()
+    expect(light_page.locator("#metrics table")).to_have_count(2)
+    expect(light_page.locator("#metrics table .sort").first).to_be_visible()
+    expect(light_page.locator("#metrics .downloads")).to_have_count(2)
+    light_page.locator("#curves summary").click()
+    expect(light_page.locator("#curves figure svg")).not_to_have_count(0)
+
+
+@pytest.mark.parametrize("way", ["button", "keys"])
+def test_all_sections_are_loaded_before_the_page_is_printed(light_page: Page, way: str) -> None:
+    before = light_page.locator("table").count()
+    if way == "button":
+        light_page.get_by_role("button", name="Print").click()
+    else:
+        light_page.keyboard.press("Control+p")
+    expect(light_page.locator("body[data-printed]")).to_have_count(1)
+    assert light_page.locator("details[data-load]").count() == 0
+    printed = light_page.locator("body").get_attribute("data-printed")
+    assert printed == str(light_page.locator("table").count())
+    assert light_page.locator("table").count() > before + 4
+    light_page.emulate_media(media="print")
+    expect(light_page.locator("#metrics table").first).to_be_visible()
+    expect(light_page.get_by_role("button", name="Print")).not_to_be_visible()
+    light_page.emulate_media(media="screen")
+
+
+def test_an_answer_without_the_section_is_said_in_a_sentence_and_not_printed(light_page: Page) -> None:
+    light_page.locator("#metrics > details").evaluate("part => { part.dataset.load = location.pathname + '/nowhere' }")
+    light_page.route("**/nowhere", lambda route: route.fulfill(body="<p>Log in</p>", content_type="text/html"))
+    light_page.get_by_role("button", name="Print").click()
+    sentence = "This section could not be loaded: the answer does not contain it; reload this page."
+    expect(light_page.locator("#metrics [role=status]")).to_contain_text(sentence)
+    expect(light_page.locator("#metrics [role=status] a")).to_be_visible()
+    expect(light_page.locator("body[data-printed]")).to_have_count(0)
+    light_page.unroute("**/nowhere")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -272,6 +272,21 @@ def test_a_damaged_artifact_is_named_and_what_the_registry_holds_is_shown(reader
     assert "✗ damaged" in page
 
 
+def test_a_run_is_drawn_again_after_the_artifacts_of_its_champion_have_changed(
+    reader: TestClient, spoilt: Path
+) -> None:
+    run, champion = (board.entry_of(spoilt, f"2013-05-{day}") for day in ("11", "08"))
+    path = f"/scenarios/{NAME}/runs/{run.run_key}"
+    assert champion.run_key in reader.get(path).text  # the link to what it was compared with
+    changed = ">last day</th>"
+    assert changed in reader.get(path).text
+    folder = spoilt / ".store" / champion.refs["validate"].uri
+    folder.rename(spoilt / "elsewhere")
+    assert changed not in reader.get(path).text
+    (spoilt / "elsewhere").rename(folder)
+    assert changed in reader.get(path).text
+
+
 def test_a_pruned_run_says_so_and_shows_what_is_left(reader: TestClient, spoilt: Path) -> None:
     entry = board.entry_of(spoilt, "2013-05-08")
     for stage in ("validate", "split", "features"):
@@ -483,9 +498,29 @@ def test_a_run_without_its_features_is_paired_without_slices(reader: TestClient,
     keys = keys_of(spoilt, "08", "10")
     ref = board.entry_of(spoilt, "2013-05-10").refs["features"]
     shutil.rmtree(board.store(spoilt).open(ref).folder)
-    [pair] = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()["shared_rows"]
+    pair, page = paired(reader, keys)
     assert pair["problem"] is None
     assert {row["subject"] for row in pair["metrics"]} == {""}
+    assert "no artifact here" in pair["without_slices"]
+    assert "Without slices, because the features of the run cannot be read: " in page
+
+
+def test_slices_are_shown_once_the_features_are_there_again(reader: TestClient, spoilt: Path) -> None:
+    keys = keys_of(spoilt, "08", "10")
+    folder = spoilt / ".store" / board.entry_of(spoilt, "2013-05-10").refs["features"].uri
+    folder.rename(spoilt / "elsewhere")
+    assert paired(reader, keys)[0]["without_slices"]
+    (spoilt / "elsewhere").rename(folder)
+    pair, page = paired(reader, keys)
+    assert pair["without_slices"] is None
+    assert {row["subject"] for row in pair["metrics"]} > {"", "warm_users"}
+    assert "Without slices" not in page
+
+
+def paired(reader: TestClient, keys: list[str]) -> tuple[dict[str, Any], str]:
+    """Return the one paired comparison of two runs, and the page that shows it."""
+    [pair] = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()["shared_rows"]
+    return pair, reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -558,6 +593,8 @@ def test_the_table_of_runs_is_searched_filtered_and_sorted(reader: TestClient) -
     assert shown(standing="rejected") == ["2013-05-10"]
     assert shown(search="TOO EAGER") == ["2013-05-09"]
     assert shown(since="2013-05-09", until="2013-05-10") == days[1:3]
+    zoomed = reader.get(f"/scenarios/{NAME}", params={"since": "2013-05-09", "until": "2013-05-10"}).text
+    assert re.findall(r"<title>([\d-]+), ", zoomed.partition('class="timeline"')[2].partition("</svg>")[0]) == days[1:3]
     history = reader.get(f"/api/scenarios/{NAME}").json()["runs"]
     by_error = sorted(history, key=lambda run: run["metrics"]["rating"]["rmse"]["value"])
     assert shown(sort="rating.rmse", ascending=1) == [run["as_of"] for run in by_error]
@@ -603,7 +640,7 @@ def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -
     from airflow.utils.session import create_session
     from sqlalchemy import text
 
-    from plugins.model_board.dag_runs import links_by_gate
+    from plugins.model_board.dag_runs import link_of_gate, links_by_gate
     from plugins.model_board.run_table import Choice, choose_rows
 
     gate = board.entry_of(board_project, "2013-05-09").refs["gate"]
@@ -617,12 +654,40 @@ def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -
         session.add(XComModel(dag_run_id=run.id, **about, **made, timestamp=datetime.now(UTC)))
         session.flush()
         links = links_by_gate(session, dags["own"])
+        assert link_of_gate(session, dags["own"], gate.key) == links[gate.key]
         session.rollback()
+        assert link_of_gate(session, dags["own"], gate.key) is None
         before = links_by_gate(session, dags["own"])  # other tests of the process may have run the DAG
     assert links == {**before, gate.key: f"/dags/{dags['own']}/runs/manual%2B9"}
     assert gate.key not in before
     table = choose_rows(read_history(board.store(board_project), NAME), Choice(), {}, links)
     assert {row.run.entry.as_of for row in table.rows if row.link} == {"2013-05-09"}
+
+
+def test_the_page_of_a_run_leads_to_its_dag_run(
+    reader: TestClient, board_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugins.model_board import dag_runs
+
+    entry = board.entry_of(board_project, "2013-05-09")
+    path, link = f"scenarios/{NAME}/runs/{entry.run_key}", f"/dags/train_{NAME}/runs/manual%2B9"
+    assert "DAG run</a>" not in reader.get(f"/{path}").text
+    made = {(f"train_{NAME}", entry.refs["gate"].key): link}
+    monkeypatch.setattr(dag_runs, "link_of_gate", lambda session, dag_id, key: made.get((dag_id, key)))
+    assert f'<a target="_top" href="{link}">DAG run</a>' in reader.get(f"/{path}").text
+    assert reader.get(f"/api/{path}").json()["dag_run"] == link
+
+
+def test_the_first_page_has_the_champions_age_the_trend_and_the_next_run(
+    reader: TestClient, dags: dict[str, str]
+) -> None:
+    [summary] = reader.get("/api/scenarios").json()
+    days = (datetime.now(UTC).date() - date(2013, 5, 11)).days
+    assert summary["champion_age_days"] in (days - 1, days)  # midnight may have passed between the two
+    assert summary["trend"].startswith("4 runs, from ")
+    page = reader.get("/").text
+    assert f'aria-label="purchase AUC ↑: {summary["trend"]}"' in page
+    assert "not scheduled" in page  # Airflow knows the DAG, and no next run of it
 
 
 def test_every_page_has_its_json(app: FastAPI) -> None:

@@ -12,6 +12,7 @@ from mtl_tasks.cli import main as cli
 from mtl_tasks.core.stages import STAGES
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.scenario import parse_scenario
+from mtl_tasks.store import run_costs
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Decision, Registry
 from mtl_tasks.store.run_costs import RUNS, read_cost, read_costs, stage_usages
@@ -67,6 +68,18 @@ def test_a_run_has_its_own_costs_and_names_what_was_pruned(root: Path) -> None:
     assert (cost.longest, cost.peak_mb, cost.pruned) == (["fuse", "factors"], 800, ())
     (root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json").unlink()
     assert read_cost(store, newest).pruned == ("factors",)
+
+
+def test_a_manifest_is_read_again_only_after_it_has_changed(root: Path) -> None:
+    store = Store(str(root))
+    newest = Registry(store, NAME).entries()[-1]
+    manifest = root / "small" / DAYS[-1] / "factors" / ("a" * 32) / "manifest.json"
+    read_cost(store, newest)
+    read_before = run_costs._usage.cache_info().misses
+    assert read_cost(store, newest).seconds["factors"] == 80
+    assert run_costs._usage.cache_info().misses == read_before
+    forge(manifest, lambda document: document["usage"].update(seconds=81.25))
+    assert read_cost(store, newest).seconds["factors"] == 81.25
 
 
 def test_every_stage_of_a_run_has_its_place() -> None:

@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install setup test test-fast lint format docs demo up env pin mlflow-server pictures bench lock sbom licenses audit clean
+.PHONY: help install setup test test-fast lint format docs demo up env pin mlflow-server pictures mlflow-pictures bench lock sbom licenses audit clean
 
 CODE := $(patsubst %/,%,$(sort $(dir $(wildcard mtl_tasks/*.py dags/*.py plugins/*.py))))
 VENV_PYTHON := .venv/bin/python
@@ -91,6 +91,9 @@ mlflow-server: $(TRACKING) ## Make .mlflow, an environment with the MLflow serve
 
 pictures: $(DEVELOPMENT) ## Take pictures of the board's pages in light and dark (FOLDER=.bench/pictures)
 	$(VENV_PYTHON) -m tests.pictures $(or $(FOLDER),.bench/pictures)
+
+mlflow-pictures: $(DEVELOPMENT) $(TRACKING) .venv/.installed-extra-mlflow ## Take pictures of MLflow's pages with runs of the films (FOLDER=.bench/pictures)
+	$(VENV_PYTHON) -m tests.mlflow_pictures $(or $(FOLDER),.bench/pictures)
 
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, enter, now, print_json, store_key
+from mtl_tasks.cli.servers import follow_registry
 from mtl_tasks.core.program import PROGRAM
 
 if TYPE_CHECKING:  # imported inside the command, so that `--help` is fast
@@ -69,12 +70,29 @@ def forget(
     notes: list[str] = []
     if delete:
         name = planned.begin(by=by or getpass.getuser(), reason=reason, at=now().isoformat(timespec="seconds"))
-        notes = planned.carry_out()
+        notes = _erase(planned, tracked=document is not None)
         planned.end(name, now().isoformat(timespec="seconds"))
     if as_json:
         print_json({**_to_json(planned), "deleted": delete, "notes": notes})
     else:
         _print_plan(planned, delete, notes)
+
+
+def _erase(planned: Erasure, *, tracked: bool) -> list[str]:
+    """Erase the user from the store, then replace the copies of its pages on the servers of the section `tracking`.
+
+    Returns
+    -------
+    list of str
+        What was not done.
+    """
+    shown = planned.shown_in()
+    notes = planned.carry_out()
+    fault = follow_registry(planned.scenario, planned.store, shown) if tracked and shown else None
+    if fault is not None:
+        runs = ", ".join(key[:12] for key in shown)
+        notes.append(f"{fault}; until then delete report.html of these runs there: {runs}")
+    return notes
 
 
 def _open(scenario: str, store: str) -> tuple[Store, dict[str, Any] | None]:

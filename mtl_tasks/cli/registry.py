@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mtl_tasks.cli.options import AsJson, Root, ScenarioName, StoreUri, console, enter, now, print_json, store_key
+from mtl_tasks.cli.servers import follow_registry
 from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.core.program import PROGRAM
 from mtl_tasks.pipeline.verdict_reasons import deciding_reason
@@ -127,7 +128,7 @@ def promote(
     registry, opened = _open(scenario, store, root)
     ruling = promotion.promote(registry, opened, run, **_attribution(by, reason))
     _tell_rulings(registry, [ruling])
-    _track(scenario, opened, [ruling])
+    follow_registry(scenario, opened, [ruling.run_key])
 
 
 @app.command()
@@ -147,7 +148,7 @@ def rollback(
     registry, opened = _open(scenario, store, root)
     rulings, _ = promotion.rollback(registry, opened, to, **_attribution(by, reason))
     _tell_rulings(registry, rulings)
-    _track(scenario, opened, rulings)
+    follow_registry(scenario, opened, [ruling.run_key for ruling in rulings])
 
 
 @app.command()
@@ -186,17 +187,20 @@ def quarantine(
     root: Root = Path("."),
 ) -> None:
     """Set a damaged record of the registry aside; its bytes are kept, with who did it, when and why."""
-    registry, _ = _open(scenario, store, root)
+    from mtl_tasks.store.registry import QUARANTINED
+
+    registry, opened = _open(scenario, store, root)
     moved = registry.quarantine(record, **_attribution(by, reason))
     typer.echo(moved.sentence)
     snapshot = registry.read()
-    for entry in snapshot.entries:
-        if snapshot.standing_of(entry) == "record quarantined":
-            typer.echo(
-                f"run {entry.run_key[:12]} as of {entry.as_of} is not taken as champion until somebody decides: "
-                "registry promote"
-            )
+    waiting = [entry for entry in snapshot.entries if snapshot.standing_of(entry) == QUARANTINED]
+    for entry in waiting:
+        typer.echo(
+            f"run {entry.run_key[:12]} as of {entry.as_of} is not taken as champion until somebody decides: "
+            "registry promote"
+        )
     _print_champion(snapshot)
+    follow_registry(scenario, opened, [entry.run_key for entry in waiting])
 
 
 def _attribution(by: str | None, reason: str) -> dict[str, str]:
@@ -331,18 +335,6 @@ def _tell_rulings(registry: Registry, rulings: list[Decision]) -> None:
         said = ruling.sentence(snapshot.get(ruling.run_key), snapshot.rulings(ruling.run_key))
         typer.echo(f"run {ruling.run_key[:12]} as of {ruling.as_of}: {said}")
     _print_champion(snapshot)
-
-
-def _track(scenario: str, store: Store, rulings: Sequence[Decision]) -> None:
-    """Update the runs on the servers in the section `tracking`; a fault is a warning."""
-    from mtl_tasks.scenario import load_scenario
-
-    targets = load_scenario(scenario)
-    if targets.tracking is None:
-        return
-    from mtl_tasks.pipeline.tracking import track_decisions
-
-    track_decisions(store, targets, [ruling.run_key for ruling in rulings])
 
 
 def _print_champion(snapshot: Snapshot) -> None:

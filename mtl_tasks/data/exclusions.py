@@ -18,7 +18,7 @@ from mtl_tasks.core.columns import ITEM
 from mtl_tasks.core.days import EPOCH
 from mtl_tasks.core.errors import quoted
 from mtl_tasks.data.conversion import ColumnRef, is_text, narrow_ids, to_ids, to_moments, to_pandas
-from mtl_tasks.data.files import SUFFIXES, SourceFile
+from mtl_tasks.data.files import SUFFIXES, SourceFile, locate, readable, source_file
 from mtl_tasks.data.reading import read_columns
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
@@ -80,6 +80,20 @@ def read_exclusions(
             UNTIL: _days(end, np.ceil, _ALWAYS.max),
         }
     )
+
+
+def exclusion_file(table: ExclusionTable, root: str | Path) -> SourceFile:
+    """Return the table's file as it is now.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    SourceError
+        If its bucket does not answer.
+    """
+    with readable(f"{KEY}.path {table.path!r}"):
+        return source_file(locate(root, table.path), table.path, None)
 
 
 def excluded_ids(exclusions: pd.DataFrame, day: int) -> NDArray[Any]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, TypeVar
 
@@ -165,8 +166,13 @@ def is_unchanged(file: SourceFile, path: UPath) -> bool:
     return _fingerprint(path) == (file.size, file.sha256, file.etag)
 
 
-def with_retries(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Result:
+def with_retries(work: Callable[[], Result], pause: float = _FIRST_PAUSE, level: int = logging.WARNING) -> Result:
     """Return the result of ``work``; if its source does not answer, try again after a pause, three times in all.
+
+    Parameters
+    ----------
+    level
+        Of what is logged of an attempt that failed, except the last.
 
     Raises
     ------
@@ -177,15 +183,15 @@ def with_retries(work: Callable[[], Result], pause: float = _FIRST_PAUSE) -> Res
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         wait=tenacity.wait_exponential(multiplier=pause),
         retry=tenacity.retry_if_exception_type(SourceError),
-        before_sleep=_warn,
+        before_sleep=partial(_log_attempt, level),
         reraise=True,
     )
     return attempts(work)
 
 
-def _warn(state: tenacity.RetryCallState) -> None:
+def _log_attempt(level: int, state: tenacity.RetryCallState) -> None:
     error = state.outcome and state.outcome.exception()
-    log.warning("%s: attempt %d of %d, again in %g s", error, state.attempt_number, _ATTEMPTS, state.upcoming_sleep)
+    log.log(level, "%s: attempt %d of %d, again in %g s", error, state.attempt_number, _ATTEMPTS, state.upcoming_sleep)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mtl_tasks.store.registry import RunRecord
 
 RUN_KEY: Final = "mtl.run_key"
+STATUS: Final = "mtl.status"
 _MEMBER: Final = "mtl.member"
 _COMPLETE: Final = "mtl.complete"
 _PAGE: Final = "mtl.page"
@@ -81,6 +82,13 @@ def write_run(client: MlflowClient, experiment: str, run: TrackedRun) -> str:
             writer.log(run_id, tags={_PAGE: digest})
     writer.log(run_id, tags={**_tags(run), _COMPLETE: "true"})
     return run_id
+
+
+def mark_run(client: MlflowClient, experiment: str, run_key: str, status: str) -> None:
+    """Set the status of the runs whose key begins with some digits: those whose record cannot be read."""
+    wanted = f"tags.`{RUN_KEY}` LIKE '{run_key}%'"
+    for found in client.search_runs([_experiment(client, experiment)], wanted):
+        client.set_tag(found.info.run_id, STATUS, status)
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,7 @@ def _tags(run: TrackedRun) -> dict[str, str]:
     tags = {
         "mtl.scenario": entry.scenario_name,
         "mtl.as_of": entry.as_of,
-        "mtl.status": run.status,
+        STATUS: run.status,
         "mtl.verdict": run.verdict.decision,
         "mtl.code": entry.code,
         "mlflow.note.content": run.verdict.line,

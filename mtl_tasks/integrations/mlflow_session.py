@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def connected(target: MlflowTarget, place: str) -> Iterator[MlflowClient]:
         If the server does not answer, denies access or refuses a request within the block.
     """
     require_package("mlflow", "mlflow", f"tracking.mlflow in {place} needs MLflow's client")
-    with _environment(_SETTINGS), warnings.catch_warnings():
+    with _environment(_SETTINGS), _without_retries(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice of the client on its own settings
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -61,11 +62,26 @@ def connected(target: MlflowTarget, place: str) -> Iterator[MlflowClient]:
 
 
 def _cause(error: Exception) -> str:
-    """Return the start of an error's text without the secrets of the environment."""
-    text = str(error)
+    """Return the start of the first error's text, which later ones wrap, without the secrets of the environment."""
+    first: BaseException = error
+    while (inner := first.__cause__ or first.__context__) is not None:
+        first = inner
+    text = str(first) or type(first).__name__
     for name in SECRETS:
         text = text.replace(os.environ.get(name) or "\0", "***")
     return one_line(Exception(text))
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Log no attempts of the HTTP client, as the last failure is an error of its own."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

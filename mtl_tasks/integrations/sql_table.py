@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 AS_OF: Final = "as_of"
 _KEY: Final = (AS_OF, columns.USER, columns.RANK)
 _BATCH: Final = 20_000  # rows of a statement
+_STATEMENT_SECONDS: Final = 60  # of PostgreSQL, which else waits for a lock without end
 
 
 def write_table(
@@ -61,7 +63,7 @@ def write_table(
                     f"{', '.join(map(str, table.columns))}"
                 ) from None
 
-    with_retries(write)
+    with_retries(write, level=logging.INFO)  # the last failure is the warning
 
 
 def _described(table: pd.DataFrame, target: SqlTarget) -> Table:
@@ -79,6 +81,8 @@ def _type(values: pd.Series[Any]) -> Any:
 
 
 def _replace(connection: Connection, described: Table, table: pd.DataFrame, as_of: str, keep: int) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'")
     described.metadata.create_all(connection)
     dated = described.c[AS_OF]
     connection.execute(delete(described).where(dated >= as_of))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.errors import ConfigError, DataError
+from mtl_tasks.data.exclusions import exclusion_file, read_exclusions
 from mtl_tasks.features.builder import Tables
 from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.notebook.ids import ids_like, rows_like
@@ -52,8 +54,8 @@ class LoadedRun:
     The first prediction reads the run's log and models, which then stay in memory.
     """
 
-    def __init__(self, past_run: PastRun) -> None:
-        self._past_run, self._entry = past_run, past_run.entry
+    def __init__(self, past_run: PastRun, root: str | Path = ".") -> None:
+        self._past_run, self._entry, self._root = past_run, past_run.entry, root
 
     def __repr__(self) -> str:
         return f"LoadedRun({self.scenario!r}, as_of={self.as_of!r}, status={self.status!r})"
@@ -143,7 +145,7 @@ class LoadedRun:
         """Return the recommendations of some users.
 
         The stored recommendations of the run are returned where it has them. Those of other users of the log are made
-        as the stage ``recommend`` makes them, and not stored.
+        as the stage ``recommend`` makes them, and not stored; a table of exclusions is read as it is now.
 
         Parameters
         ----------
@@ -160,8 +162,8 @@ class LoadedRun:
         Raises
         ------
         DataError
-            If ``users`` is a single id, a user has no event, an id is of another type, or recommendations would have to
-            be made that depend on a table of exclusions, which is not kept with a run.
+            If ``users`` is a single id, a user has no event, an id is of another type, or the table of exclusions
+            that recommendations to be made need is missing or cannot be used.
         ArtifactError
             If an artifact of the run is missing or damaged.
 
@@ -239,15 +241,20 @@ class LoadedRun:
         return lists.frame("recommendations")
 
     def _make_lists(self, users: pd.Series[Any]) -> pd.DataFrame:
-        opened = self._opened
-        table = opened.run.scenario.recommend.reranking.exclude_table
-        if table is not None:
-            raise DataError(
-                f"user {users.iloc[0]}: has no stored recommendations, and new ones depend on the table {table.path}, "
-                "which is not kept with the run: choose a user of the run's recommendations"
-            )
-        day = opened.run.as_of.day
-        return recommend_top_k(opened.scorer, opened.past, opened.tables, users.to_numpy(), day, opened.memory).lists
+        opened, day = self._opened, self._opened.run.as_of.day
+        exclusions = self._read_exclusions()
+        made = recommend_top_k(
+            opened.scorer, opened.past, opened.tables, users.to_numpy(), day, opened.memory, exclusions
+        )
+        return made.lists
+
+    def _read_exclusions(self) -> pd.DataFrame | None:
+        scenario = self._opened.run.scenario
+        table = scenario.recommend.reranking.exclude_table
+        if table is None:
+            return None
+        files = [exclusion_file(table, self._root)]
+        return read_exclusions(table, scenario, files, self._root, self._opened.past[columns.ITEM])
 
     def _require_known(self, users: pd.Series[Any]) -> None:
         unknown = users[~users.isin(self._opened.past[columns.USER])]

@@ -64,7 +64,7 @@ def load_run(
             )
         return champion
     day = None if as_of is None else AsOf.parse(_day_text(as_of)).iso
-    return LoadedRun(choose_run(registry.store, scenario, day, run)[0])
+    return LoadedRun(choose_run(registry.store, scenario, day, run)[0], root)
 
 
 def _day_text(as_of: str | date) -> str:
@@ -96,4 +96,4 @@ def open_registry(scenario: str, *, root: str | Path = ".", store: str | Path | 
     opened = Store(checked_address(str(store or address_from(os.environ)), Path(root)), key_from(os.environ))
     if scenario not in stored_scenarios(opened):
         load_scenario(scenario, folder=Path(root) / SCENARIO_FOLDER)  # refuses a misspelled name
-    return RunRegistry(opened, scenario)
+    return RunRegistry(opened, scenario, root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from mtl_tasks.notebook.loaded_run import LoadedRun
@@ -15,8 +17,8 @@ class RunRegistry:
     It is read again for every question, so that a later decision counts.
     """
 
-    def __init__(self, store: Store, scenario: str) -> None:
-        self.store, self.scenario = store, scenario
+    def __init__(self, store: Store, scenario: str, root: str | Path = ".") -> None:
+        self.store, self.scenario, self.root = store, scenario, root
 
     def __repr__(self) -> str:
         return f"RunRegistry({self.scenario!r})"
@@ -30,7 +32,7 @@ class RunRegistry:
             If the store is unreachable.
         """
         champion = read_history(self.store, self.scenario).champion
-        return None if champion is None else LoadedRun(champion)
+        return None if champion is None else LoadedRun(champion, self.root)
 
     def runs(self) -> pd.DataFrame:
         """Return a row for each run, oldest ``as_of`` first.

@@ -163,6 +163,10 @@ class Erasure:
         _write_record(self.store, self.scenario, f"{name}-asked", request)
         return name
 
+    def shown_in(self) -> list[str]:
+        """Return the keys of the runs whose pages show the user, until these are replaced."""
+        return [entry.run_key for entry in self._runs_of([one for one in self.holdings.found if one.kind == "pages"])]
+
     def carry_out(self) -> list[str]:
         """Erase the user, and return what could not be made again, one sentence each.
 
@@ -220,7 +224,19 @@ class Erasure:
 
     def _replace_pages(self, pages: list[Holding]) -> list[str]:
         """Render the pages again while the tables still exist, then remove the old ones."""
-        notes, gates = [], set()
+        notes = []
+        for entry in self._runs_of(pages):
+            try:
+                shown_document(self.store, read_run(self.store, self.scenario, entry.run_key))
+            except (StoreError, SealError):
+                raise
+            except MtlError as error:
+                notes.append(f"the page of run {entry.run_key[:12]} is removed, not made again: {error}")
+        _remove(pages)
+        return notes
+
+    def _runs_of(self, pages: list[Holding]) -> list[RunRecord]:
+        gates = set()
         for page in pages:
             try:
                 artifact = self.store.find(page.path)
@@ -229,16 +245,7 @@ class Erasure:
                 raise
             except ArtifactError as error:
                 log.warning("a page is removed, not made again: %s", error)
-        for entry in Registry(self.store, self.scenario).entries():
-            if entry.refs["gate"].key in gates:
-                try:
-                    shown_document(self.store, read_run(self.store, self.scenario, entry.run_key))
-                except (StoreError, SealError):
-                    raise
-                except MtlError as error:
-                    notes.append(f"the page of run {entry.run_key[:12]} is removed, not made again: {error}")
-        _remove(pages)
-        return notes
+        return [entry for entry in Registry(self.store, self.scenario).entries() if entry.refs["gate"].key in gates]
 
     def _rewrite_snapshot(self, path: UPath) -> None:
         try:

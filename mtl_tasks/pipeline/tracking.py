@@ -18,7 +18,7 @@ from mtl_tasks.store.documents import read_document, read_part
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.training import MemberDescription
 from mtl_tasks.store.documents.verdict import Verdict
-from mtl_tasks.store.registry import Registry, RunRecord, Snapshot
+from mtl_tasks.store.registry import QUARANTINED, Registry, RunRecord, Snapshot
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -101,7 +101,7 @@ def _write(
     entries: Sequence[RunRecord],
     backfill: bool | None,
 ) -> None:
-    from mtl_tasks.integrations.mlflow_runs import write_run
+    from mtl_tasks.integrations.mlflow_runs import mark_run, write_run
     from mtl_tasks.integrations.mlflow_session import connected
 
     experiment = target.experiment or scenario.name
@@ -110,6 +110,9 @@ def _write(
             entry.run_key: write_run(client, experiment, _tracked(store, entry, snapshot, backfill))
             for entry in entries
         }
+        for record in snapshot.quarantined:
+            if record.run is not None and snapshot.lacks_verdict(record):
+                mark_run(client, experiment, record.run[1], QUARANTINED)
         champion = snapshot.champion()
         if champion is not None and champion.run_key not in ids:  # it may be of a time before the section was set
             ids[champion.run_key] = write_run(client, experiment, _tracked(store, champion, snapshot))

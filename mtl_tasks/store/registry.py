@@ -62,6 +62,7 @@ __all__ = [
 
 _REMEDY: Final = "restore the file from a backup"
 QUARANTINE: Final = "quarantine"  # folder beside the records of an as_of
+QUARANTINED: Final = "record quarantined"  # status of a run
 log = logging.getLogger(__name__)
 
 
@@ -146,7 +147,7 @@ class Snapshot:
         if self.damaged_of(entry):
             return "record damaged"
         if any(record.run == run_id(entry) and self._is_open(record) for record in self.quarantined):
-            return "record quarantined"
+            return QUARANTINED
         return None
 
     def damaged_of(self, entry: RunRecord) -> list[Damaged]:

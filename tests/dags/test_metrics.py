@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import gzip
 import logging
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,10 @@ from mtl_tasks.pipeline.measures import Measure, stage_measures, verdict_measure
 from mtl_tasks.pipeline.stages import run_key
 from mtl_tasks.store.artifacts import Payload
 from mtl_tasks.store.registry import Registry, RunRecord
+from tests.conftest import PROJECT
+from tests.support.databases import free_port
 from tests.support.projects import AS_OF, NAME, write_scenario
-from tests.support.receivers import HookServer, serving
+from tests.support.receivers import HookServer, mute_server, serving
 
 Switch = Callable[..., None]
 NUMBERS = [
@@ -99,6 +104,42 @@ def received(body: bytes, headers: dict[str, str]) -> Iterator[tuple[str, tuple[
                 for point in [*metric.gauge.data_points, *metric.sum.data_points]:
                     tags = tuple(sorted((tag.key, tag.value.string_value) for tag in point.attributes))
                     yield metric.name, tags, point.as_double or float(point.as_int)
+
+
+# In a process of its own, as OpenTelemetry takes but one provider in each.
+EMITTING = """
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
+from opentelemetry.metrics import get_meter_provider
+from dags.metrics import emit
+from mtl_tasks.pipeline.measures import Measure
+
+stats.initialize(factory=get_stats_factory(), export_legacy_names=False)
+emit(lambda: [Measure("gauge", "metric", 0.25, {"scenario": "films"})])
+get_meter_provider().force_flush()
+print("the task goes on")
+"""
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "mute", "wrong token", "cut off"])
+def test_a_collector_that_fails_fails_no_task_and_no_log_quotes_its_token(fault: str, tmp_path: Path) -> None:
+    with mute_server() as mute, serving(HookServer()) as broken:
+        broken.cut, broken.status, broken.answer = fault == "cut off", 401, b"s3cret-token is wrong"
+        port = {"unreachable": free_port(), "mute": mute}.get(fault)
+        settings = {
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": broken.url if port is None else f"http://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_METRICS_HEADERS": "authorization=s3cret-token",
+            "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT": "1",
+        }
+        program = [sys.executable, "-c", EMITTING]
+        ended = subprocess.run(
+            program, cwd=PROJECT, env=os.environ | settings, capture_output=True, text=True, check=False
+        )
+    assert (ended.returncode, "the task goes on" in ended.stdout) == (0, True)
+    assert "metrics" in ended.stdout + ended.stderr  # the exporter says so itself
+    assert "s3cret-token" not in ended.stdout + ended.stderr
 
 
 def test_nothing_is_read_unless_airflows_metrics_are_on(switch: Switch) -> None:

@@ -1,12 +1,10 @@
-"""Runs and the champion in a real MLflow server; servers that fail."""
+"""Runs and the champion in a real MLflow server; servers that are unreachable, slow, refuse, or fail halfway."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import tempfile
-import urllib.request
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,46 +18,20 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.integrations.mlflow_runs import flat_params
 from mtl_tasks.notebook import load_run
 from mtl_tasks.pipeline.local import make_run, run_pipeline
+from mtl_tasks.pipeline.past_documents import find_lists
 from mtl_tasks.pipeline.tracking import track_run
 from mtl_tasks.scenario import load_scenario
-from tests.conftest import PROJECT
+from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.records import KEY_LENGTH
+from mtl_tasks.store.registry import Registry
 from tests.support.databases import free_port
+from tests.support.forwarding import Forwarder
 from tests.support.projects import AS_OF, NAME, run_until, write_log, write_scenario
+from tests.support.receivers import HookServer, mute_server, serving
+from tests.support.tracking_server import PROGRAM, tracking_server
 
 EARLIER = "2013-05-10"
-
-
-@contextlib.contextmanager
-def mlflow_server() -> Iterator[str]:
-    """Start a server with a database of its own and yield its URI; skip the test where there is none."""
-    pytest.importorskip("mlflow", reason='make install EXTRAS="mlflow" installs the client')
-    program = PROJECT / ".mlflow/bin/mlflow"
-    if not program.exists():
-        pytest.skip("no MLflow server here: make mlflow-server")
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        command = [program, "server", "--backend-store-uri", f"sqlite:///{folder}/runs.db", "--workers", "1"]
-        command += ["--artifacts-destination", f"{folder}/artifacts", "--port", str(port)]
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": ""}
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            _wait(f"http://127.0.0.1:{port}/health", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=10).close()  # noqa: S310
-        except OSError:
-            continue
-        return
-    raise AssertionError("the MLflow server has ended")
+HIDDEN = "s3cret-token"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +44,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def uri(project: Path) -> Iterator[str]:
-    with mlflow_server() as uri:
+    pytest.importorskip("mlflow", reason='make install EXTRAS="mlflow" installs the client')
+    if not PROGRAM.exists():
+        pytest.skip("no MLflow server here: make mlflow-server")
+    with tracking_server() as uri:
         write_scenario(project, tracking={"mlflow": {"uri": uri, "experiment": "films"}})
         yield uri
 
@@ -135,12 +110,62 @@ def test_the_champion_is_a_model_that_predicts_as_its_run_does(
     pd.testing.assert_frame_equal(model.predict(pairs), run.predict(pairs))
 
 
-def test_a_rollback_moves_the_alias(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_and_a_promotion_move_the_alias(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     assert cli.main(["registry", "rollback", NAME, "--reason", "for the test"]) == 0
     champion = client.get_model_version_by_alias(NAME, "champion")
     assert champion.run_id == run_of(client, EARLIER).info.run_id
     assert run_of(client, AS_OF).data.tags["mtl.status"] == "retired"
+    newest = run_of(client, AS_OF)
+    assert cli.main(["registry", "promote", NAME, newest.data.tags["mtl.run_key"], "--reason", "for the test"]) == 0
+    assert client.get_model_version_by_alias(NAME, "champion").run_id == newest.info.run_id
+
+
+def test_an_erased_user_is_in_no_report_on_the_server(
+    client: Any, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(project)
+    newest = run_of(client, AS_OF)
+    store = Store(".store")
+    [entry] = [one for one in Registry(store, NAME).entries() if one.as_of == AS_OF]
+    lists = find_lists(store, entry)
+    assert lists is not None
+    user = lists.json("sample")[0]["user_id"]
+    shown = re.compile(rf"\b{user}\b")
+
+    def report() -> str:
+        return Path(client.download_artifacts(newest.info.run_id, "report.html", str(tmp_path))).read_text(
+            encoding="utf-8"
+        )
+
+    before = report()
+    assert shown.search(before)
+    assert cli.main(["forget", NAME, "--user", str(user), "--delete", "--reason", "asked by the user"]) == 0
+    assert report() != before
+    assert not shown.search(report())
+
+
+def test_the_alias_leaves_a_champion_whose_record_is_quarantined(
+    client: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    key = run_of(client, AS_OF).data.tags["mtl.run_key"]
+    quarantine(f"*-{key[:KEY_LENGTH]}.json", AS_OF)
+    assert client.get_model_version_by_alias(NAME, "champion").run_id == run_of(client, EARLIER).info.run_id
+    assert run_of(client, AS_OF).data.tags["mtl.status"] == "record quarantined"
+
+
+def test_the_alias_goes_with_the_last_champion(client: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    quarantine("*.json", EARLIER)
+    assert client.get_registered_model(NAME).aliases == {}
+
+
+def quarantine(pattern: str, day: str) -> None:
+    """Damage the record of a day that a pattern matches, and set it aside."""
+    [path] = Path(".store", NAME, "registry", day).glob(pattern)
+    path.write_text("{", encoding="utf-8")
+    assert cli.main(["registry", "quarantine", NAME, path.name, "--reason", "for the test"]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +173,72 @@ def finished(project: Path) -> dict[str, Any]:
     return {AS_OF: run_until(project, "publish", AS_OF, ".alone")}
 
 
-def test_a_server_that_does_not_answer_is_one_warning_without_secrets(
+@pytest.mark.parametrize(
+    ("fault", "cause"), [("unreachable", "refused"), ("mute", "timed out"), ("wrong token", "401")]
+)
+def test_a_server_that_fails_is_one_warning_without_secrets(
+    fault: str,
+    cause: str,
+    project: Path,
+    finished: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("mlflow", reason='make install EXTRAS="mlflow" installs the client')
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", HIDDEN)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with mute_server() as mute, serving(HookServer()) as closed:
+        closed.status, closed.answer = 401, f"the token {HIDDEN} is wrong".encode()
+        ports = {"unreachable": free_port(), "mute": mute}
+        uri = f"http://127.0.0.1:{ports[fault]}" if fault in ports else closed.url
+        write_scenario(project, tracking={"mlflow": {"uri": uri}})
+        run, results = finished[AS_OF]
+        told = track_run(run, results["gate"].ref, load_scenario(NAME))
+    (warning,) = [found.getMessage() for found in caplog.records if found.levelname == "WARNING"]
+    assert told == warning
+    assert warning.startswith(f"tracking.mlflow.uri {uri} in ")
+    assert cause in warning
+    assert "check the URI, the network, and MLFLOW_TRACKING_TOKEN" in warning
+    assert "clear the task `track`" in warning
+    assert HIDDEN not in caplog.text
+
+
+def test_without_the_client_a_run_is_not_tracked_and_the_warning_names_what_to_install(
     project: Path, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(project)
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "s3cret-token")
-    write_scenario(project, tracking={"mlflow": {"uri": f"http://127.0.0.1:{free_port()}"}})
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    write_scenario(project, tracking={"mlflow": {"uri": "http://127.0.0.1:9"}})
     run, results = finished[AS_OF]
-    fault = track_run(run, results["gate"].ref, load_scenario(NAME))
-    assert fault is not None
-    assert "tracking.mlflow" in fault
-    assert [record.levelname for record in caplog.records if "tracking" in record.name] == ["WARNING"]
-    assert "s3cret-token" not in caplog.text
+    track_run(run, results["gate"].ref, load_scenario(NAME))
+    (warning,) = [found.getMessage() for found in caplog.records if found.levelname == "WARNING"]
+    assert 'EXTRAS="mlflow"' in warning
+
+
+@pytest.mark.parametrize("requests", [1, 4, 9, 14, 19, 24])
+def test_a_run_that_was_written_in_part_is_completed_and_nothing_is_there_twice(
+    requests: int, uri: str, project: Path, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.chdir(project)
+    name, (run, results) = f"cut after {requests}", finished[AS_OF]
+    with serving(Forwarder(uri)) as server:
+        write_scenario(project, tracking={"mlflow": {"uri": server.url, "experiment": name, "model": name}})
+        targets = load_scenario(NAME)
+        server.left = requests
+        assert track_run(run, results["gate"].ref, targets) is not None
+        server.left = None
+        assert track_run(run, results["gate"].ref, targets) is None
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    assert len(found) == 1 + len(targets.members)
+    [version] = client.search_model_versions(f"name='{name}'")
+    assert client.get_model_version_by_alias(name, "champion").version == version.version
+    [trees] = [one for one in found if one.data.tags.get("mtl.member") == "independent"]
+    curve = client.get_metric_history(trees.info.run_id, "rating.rmse.tune")
+    assert [point.step for point in curve] == list(range(1, len(curve) + 1))
 
 
 def test_parameters_keep_to_the_limits_of_a_server() -> None:

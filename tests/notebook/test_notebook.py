@@ -158,16 +158,31 @@ def test_users_without_an_event_are_refused(run: LoadedRun) -> None:
         run.recommend(["somebody"])
 
 
-def test_recommendations_that_depend_on_a_table_that_is_not_kept_are_refused(
-    board_project: Path, lists: pd.DataFrame
-) -> None:
+@pytest.fixture
+def excluding(board_project: Path, tmp_path: Path) -> LoadedRun:
+    """A run without stored recommendations, whose scenario has a table of exclusions."""
     past = board.run_of(board_project, REJECTED)
     recommend = past.entry.scenario_document["recommend"]
     rules = {**recommend["reranking"], "exclude_table": {"path": "excluded.csv", "item": "movie_id"}}
     document = {**past.entry.scenario_document, "recommend": {**recommend, "reranking": rules}}
-    refused = LoadedRun(replace(past, entry=replace(past.entry, scenario_document=document)))
-    with pytest.raises(DataError, match=r"and new ones depend on the table excluded\.csv"):
-        refused.recommend([lists["user_id"].iloc[0]])
+    return LoadedRun(replace(past, entry=replace(past.entry, scenario_document=document)), tmp_path)
+
+
+def test_the_table_of_exclusions_is_read_as_it_is_now(
+    excluding: LoadedRun, board_project: Path, lists: pd.DataFrame, tmp_path: Path
+) -> None:
+    user = lists["user_id"].iloc[0]
+    usual = load_run(NAME, REJECTED, root=board_project).recommend([user])["item_id"].tolist()
+    (tmp_path / "excluded.csv").write_text(f"movie_id\n{usual[0]}\n")
+    made = excluding.recommend([user])
+    assert (made["item_id"].tolist()[:4], len(made)) == (usual[1:], 5)
+
+
+def test_a_missing_table_of_exclusions_is_named(excluding: LoadedRun, lists: pd.DataFrame) -> None:
+    with pytest.raises(
+        DataError, match=r"exclude_table\.path 'excluded\.csv': no such file .*: correct the path or put"
+    ):
+        excluding.recommend([lists["user_id"].iloc[0]])
 
 
 def test_explanations_are_those_of_the_command(run: LoadedRun, lists: pd.DataFrame, board_project: Path) -> None:

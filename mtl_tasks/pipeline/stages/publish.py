@@ -20,7 +20,6 @@ from mtl_tasks.pipeline.stages.work import Work
 from mtl_tasks.recommend.lists import active_users, recommend_top_k, sample_users
 from mtl_tasks.recommend.reranking import RerankingCounts
 from mtl_tasks.scenario import Gate, parse_scenario
-from mtl_tasks.scenario.reranking import SECTION, ExclusionTable
 from mtl_tasks.store.artifacts import Payload, Ref, to_json
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
@@ -30,7 +29,6 @@ from mtl_tasks.store.registry import AWAITS_APPROVAL, PROMOTE, Registry, RunReco
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mtl_tasks.data.files import SourceFile
     from mtl_tasks.report.document import RunDocument
 
 _USERS: Final = "active"  # table that shards are given
@@ -162,15 +160,10 @@ class UserLists(ShardWork):
 
 def recommend_config(run: Run) -> dict[str, Any]:
     """Return the settings of recommendations, and the table of exclusions with its hash."""
+    from mtl_tasks.data.exclusions import exclusion_file
+
     own, table = sections("recommend")(run), run.scenario.recommend.reranking.exclude_table
-    return own if table is None else {**own, "exclusions": asdict(_exclusion_file(table))}
-
-
-def _exclusion_file(table: ExclusionTable) -> SourceFile:
-    from mtl_tasks.data.files import locate, readable, source_file
-
-    with readable(f"{SECTION}.exclude_table.path {table.path!r}"):
-        return source_file(locate(ROOT, table.path), table.path, None)
+    return own if table is None else {**own, "exclusions": asdict(exclusion_file(table, ROOT))}
 
 
 def _exclusions(run: Run, inputs: Inputs, events: pd.DataFrame) -> pd.DataFrame | None:

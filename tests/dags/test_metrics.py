@@ -124,7 +124,9 @@ def test_numbers_that_cannot_be_read_are_one_warning(switch: Switch, caplog: pyt
     ]
 
 
-def test_the_numbers_of_a_verdict_and_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_a_verdict_whose_gauges_only_the_newest_day_sets_and_of_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_scenario(tmp_path)
     monkeypatch.chdir(tmp_path)
     run = make_run(NAME, AsOf.parse(AS_OF), {}, str(tmp_path / ".store"))
@@ -138,6 +140,10 @@ def test_the_numbers_of_a_verdict_and_of_a_stage(tmp_path: Path, monkeypatch: py
         Measure("counter", "verdicts", 1, {"scenario": NAME, "standing": "rejected"}),
         Measure("gauge", "metric", 1.5, {"scenario": NAME, "task": "rating", "metric": "rmse"}),
         Measure("gauge", "champion_age_days", 3, {"scenario": NAME}),
+    ]
+    registry.append(RunRecord("e" * 64, "2013-05-12", "reject", ["fails"], document, {"gate": gate}, "c0de", metrics))
+    assert list(verdict_measures(RunSpec.of(run), UpstreamResults(results))) == [
+        Measure("counter", "verdicts", 1, {"scenario": NAME, "standing": "rejected"}),
     ]
     fitted = StageResult("member:als", gate, False, 2.0, 1.0, 300.0, {"quarantined": 4})
     assert {measure.name: measure.value for measure in stage_measures(NAME, fitted)} == {

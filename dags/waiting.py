@@ -118,7 +118,7 @@ def resolved_as_of(dag_id: str, run_id: str) -> str | None:
     """Return the as_of of a run as its first task resolved it; None before that."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    spec = XCom.get_one(key="run_spec", dag_id=dag_id, task_id="resolve", run_id=run_id)
+    spec: dict[str, str] | None = XCom.get_one(key="run_spec", dag_id=dag_id, task_id="resolve", run_id=run_id)
     return None if spec is None else spec["as_of"]
 
 

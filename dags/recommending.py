@@ -17,9 +17,13 @@ its servers.
 **Owner.** The `owner` in the scenario file.
 """
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Param, dag
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the project of this file, before any on PYTHONPATH
 
 from dags import resources
 from dags.assets import ScenarioAssets

@@ -4,6 +4,11 @@ Airflow disables every DAG of a file with an import error. Raised where the trai
 would stop all scenarios. Raised here, it stops only its own, and users see it among the import errors.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the project of this file, before any on PYTHONPATH
+
 from dags import recommending, training, tuning
 from dags.scenario_files import build_all
 from mtl_tasks.core.errors import ConfigError

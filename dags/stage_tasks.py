@@ -7,6 +7,7 @@ import os
 import reprlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
@@ -196,8 +197,24 @@ def in_project() -> Iterator[None]:
 
 
 def store_uri() -> str:
-    """Return the address of the store, by the same rule as the command line."""
-    return address_from(os.environ)
+    """Return the address of the store, by the same rule as the command line.
+
+    Raises
+    ------
+    ConfigError
+        If it is a relative folder and the project is a checkout that a DAG bundle keeps.
+    """
+    from airflow.dag_processing.bundles.base import get_bundle_storage_root_path
+
+    address, root = address_from(os.environ), scenario_files.ROOT
+    relative = "://" not in address and not Path(address).expanduser().is_absolute()
+    if relative and root.is_relative_to(get_bundle_storage_root_path()):  # type: ignore[no-untyped-call]
+        raise ConfigError(
+            f"MTL_STORE: {address} would be a folder in {root}, which the DAG bundle keeps for one version of the "
+            "project: other versions would begin without a champion; set MTL_STORE to an absolute path or a URI such "
+            "as s3://bucket/path"
+        )
+    return address
 
 
 def store_key() -> StoreKey | None:

@@ -28,7 +28,8 @@ cases.
 running runs of earlier dates (`earlier_runs`): several active runs give the same results as one after the other. A date
 that has failed, or that awaits approval, is not waited for. No date displaces a newer champion, and no event is sent
 unless today's champion changes. A backfill that runs backwards is refused: none of its dates would have a champion to
-be compared with. A finished date is reused; with other parameters, a new run is added beside it.
+be compared with. A finished date is reused; with other parameters, a new run is added beside it. A run that an asset
+has started waits for running runs with an earlier `as_of`.
 
 **What past runs took.** `include/bin/mtl registry costs SCENARIO` shows it by stage; the tab *Model* shows it for one
 run.
@@ -37,11 +38,15 @@ run.
 """
 
 import math
+import sys
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, dag
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the project of this file, before any on PYTHONPATH
 
 from dags import resources
 from dags.alerts import deadline

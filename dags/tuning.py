@@ -19,9 +19,13 @@ trials extends the study. Several workers together may finish a few trials more 
 **Owner.** The `owner` in the scenario file.
 """
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Param, dag
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the project of this file, before any on PYTHONPATH
 
 from dags import resources
 from dags.docs import owner_links, with_links

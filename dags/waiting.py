@@ -18,7 +18,8 @@ class EarlierRuns(BaseSensorOperator):
     A backfill with several active runs thus gives the same results as one run after the other. A run is waited for
     until the task that records its verdict has ended. One that awaits approval is no champion until it is approved, and
     holds up no other run; nor does a failed run. Only running runs of earlier dates are waited for, so that no two runs
-    wait for each other; a run without a date waits for none. The wait takes up no worker.
+    wait for each other. A run that an asset has started waits for those with an earlier as_of; another run without a
+    date waits for none. The wait takes up no worker.
 
     Parameters
     ----------
@@ -34,8 +35,7 @@ class EarlierRuns(BaseSensorOperator):
 
     def execute(self, context: Any, event: Any = None) -> None:
         """Look for such runs and wait for them; then look again, as others may have started meanwhile."""
-        running = [run.run_id for run in runs_before(self.dag_id, context["dag_run"].logical_date, "running")]
-        runs = undecided(self.dag_id, running, self.publish)
+        runs = undecided_before(context["dag_run"], self.publish)
         if not runs:
             return
         self.log.info("waits for the verdicts of %s", ", ".join(runs))
@@ -104,16 +104,34 @@ def runs_before(dag_id: str, logical_date: Any, state: str) -> Iterator[Any]:
         logical_date = answer.dag_run.logical_date
 
 
-def undecided(dag_id: str, run_ids: list[str], publish: str) -> list[str]:
-    """Return the given runs that are running without a verdict; for tasks and triggers."""
+def undecided_before(run: Any, publish: str) -> list[str]:
+    """Return the runs of dates before a run's that are running without a verdict."""
+    if run.run_type != "asset_triggered":
+        running = [earlier.run_id for earlier in runs_before(run.dag_id, run.logical_date, "running")]
+        return undecided(run.dag_id, running, publish)
+    mine = resolved_as_of(run.dag_id, run.run_id)
+    others = [(other, resolved_as_of(run.dag_id, other)) for other in undecided(run.dag_id, None, publish)]
+    return [other for other, day in others if mine is not None and day is not None and day < mine]
+
+
+def resolved_as_of(dag_id: str, run_id: str) -> str | None:
+    """Return the as_of of a run as its first task resolved it; None before that."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    spec: dict[str, str] | None = XCom.get_one(key="run_spec", dag_id=dag_id, task_id="resolve", run_id=run_id)
+    return None if spec is None else spec["as_of"]
+
+
+def undecided(dag_id: str, run_ids: list[str] | None, publish: str) -> list[str]:
+    """Return the given runs, or of all runs those, that are running without a verdict; for tasks and triggers."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-    if not run_ids:
+    if run_ids == []:
         return []
     states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[publish], run_ids=run_ids)
     return [
         run
-        for run in run_ids
+        for run in (states if run_ids is None else run_ids)
         if states.get(run, {}).get(publish) not in DECIDED
         and RuntimeTaskInstance.get_dr_count(dag_id=dag_id, run_ids=[run], states=["running"])
     ]

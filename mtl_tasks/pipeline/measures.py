@@ -45,6 +45,8 @@ def stage_measures(scenario: str, result: StageResult) -> Iterator[Measure]:
 def verdict_measures(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey | None = None) -> Iterator[Measure]:
     """Yield the numbers of a run with a verdict: its decision, its metrics, and the age of today's champion.
 
+    The gauges are those of the newest day with a run: a backfill of earlier days is counted and changes none of them.
+
     Parameters
     ----------
     upstream
@@ -63,6 +65,8 @@ def verdict_measures(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey
     entry = find_record(run, upstream["gate"].ref, snapshot)
     made = PastRun(entry, tuple(snapshot.rulings(entry.run_key)), snapshot.standing_of(entry), run.store)
     yield Measure("counter", "verdicts", 1, {"scenario": scenario, "standing": made.standing.replace(" ", "_")})
+    if any(other.as_of > entry.as_of for other in snapshot.entries):
+        return
     for task, metrics in made.metrics.items():
         for name, measured in metrics.items():
             if measured.value is not None:
@@ -73,5 +77,5 @@ def verdict_measures(run_spec: RunSpec, upstream: UpstreamResults, key: StoreKey
 def _champion_age(scenario: str, as_of: AsOf, snapshot: Snapshot) -> Iterator[Measure]:
     champion = snapshot.champion()
     if champion is not None:
-        age = max(0, as_of.day - AsOf.parse(champion.as_of).day)
+        age = as_of.day - AsOf.parse(champion.as_of).day
         yield Measure("gauge", "champion_age_days", age, {"scenario": scenario})

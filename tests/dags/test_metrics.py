@@ -57,7 +57,6 @@ def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the client never closes its socket
 def test_statsd_receives_each_number_under_a_name_of_its_own(switch: Switch) -> None:
-    pytest.importorskip("statsd", reason="apache-airflow[statsd] is not installed")
     from dags.metrics import emit
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
@@ -166,7 +165,9 @@ def test_numbers_that_cannot_be_read_are_one_warning(switch: Switch, caplog: pyt
     ]
 
 
-def test_the_numbers_of_a_verdict_and_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_a_verdict_whose_gauges_only_the_newest_day_sets_and_of_a_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_scenario(tmp_path)
     monkeypatch.chdir(tmp_path)
     run = make_run(NAME, AsOf.parse(AS_OF), {}, str(tmp_path / ".store"))
@@ -180,6 +181,10 @@ def test_the_numbers_of_a_verdict_and_of_a_stage(tmp_path: Path, monkeypatch: py
         Measure("counter", "verdicts", 1, {"scenario": NAME, "standing": "rejected"}),
         Measure("gauge", "metric", 1.5, {"scenario": NAME, "task": "rating", "metric": "rmse"}),
         Measure("gauge", "champion_age_days", 3, {"scenario": NAME}),
+    ]
+    registry.append(RunRecord("e" * 64, "2013-05-12", "reject", ["fails"], document, {"gate": gate}, "c0de", metrics))
+    assert list(verdict_measures(RunSpec.of(run), UpstreamResults(results))) == [
+        Measure("counter", "verdicts", 1, {"scenario": NAME, "standing": "rejected"}),
     ]
     fitted = StageResult("member:als", gate, False, 2.0, 1.0, 300.0, {"quarantined": 4})
     assert {measure.name: measure.value for measure in stage_measures(NAME, fitted)} == {

@@ -340,7 +340,6 @@ def test_a_target_whose_provider_is_missing_is_refused_with_the_command_and_stop
 
 
 def test_slack_is_told(tell: Tell, hook: HookServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("airflow.providers.slack", reason="apache-airflow-providers-slack is not installed")
     server = {"base_url": f"{hook.url}/api/"}
     secret = {"password": "xoxb-secret"}
     connect(monkeypatch, "CHAT", conn_type="slack", extra=server, **secret)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.core.stages import STAGES
@@ -20,6 +21,8 @@ PODS = {
     "default": {"memory_mib": 1024},
     "tasks": {"features": {"cpu": 2, "memory_mib": 8192}, "member_gpu": {"cpu": 0.5, "gpu": 1}},
 }
+IMAGE = "registry.example.org/mtl-tasks:0.1.0"
+SCHEMA = Draft202012Validator(json.loads(Path(__file__).with_name("kubernetes_pod.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture
@@ -28,18 +31,41 @@ def kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resources_of(task: Any) -> Any:
-    from kubernetes.client import ApiClient
-
-    pod = ApiClient().sanitize_for_serialization(task.executor_config["pod_override"])
+    pod = rendered(task)
+    assert list(SCHEMA.iter_errors(pod)) == []
     (container,) = pod["spec"]["containers"]
     assert container["name"] == "base"
+    assert container["image"] == IMAGE  # that of the template
     assert container["resources"]["requests"] == container["resources"]["limits"]
     return container["resources"]["limits"]
 
 
+def rendered(task: Any) -> Any:
+    """Return the pod that the executor asks Kubernetes for: its template with the task's override."""
+    from airflow.providers.cncf.kubernetes import kubernetes_executor_templates
+    from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+    from kubernetes.client import ApiClient
+
+    (folder,) = kubernetes_executor_templates.__path__
+    pod = PodGenerator.construct_pod(
+        dag_id=task.dag_id,
+        task_id=task.task_id,
+        pod_id="pod",
+        try_number=1,
+        kube_image=IMAGE,
+        date=None,
+        args=["true"],
+        pod_override_object=task.executor_config["pod_override"],
+        base_worker_pod=PodGenerator.deserialize_model_file(f"{folder}/basic_template.yaml"),
+        namespace="airflow",
+        scheduler_job_id="1",
+        run_id="run",
+    )
+    return ApiClient().sanitize_for_serialization(pod)
+
+
 @pytest.mark.usefixtures("kubernetes")
 def test_each_tasks_pod_has_its_resources_also_after_the_dag_is_stored(tmp_path: Path, parse_dags: ParseDags) -> None:
-    pytest.importorskip("kubernetes", reason="the client of Kubernetes is not installed")
     from airflow.serialization.serialized_objects import DagSerialization
 
     write_scenario(tmp_path, pods=PODS)
@@ -51,6 +77,25 @@ def test_each_tasks_pod_has_its_resources_also_after_the_dag_is_stored(tmp_path:
         assert resources_of(dag.get_task("learn.member_gpu")) == {"cpu": "500m", "nvidia.com/gpu": "1"}
         assert resources_of(dag.get_task("learn.member")) == {"memory": "1024Mi"}
         assert resources_of(dag.get_task("publish.approve")) == {"memory": "1024Mi"}
+
+
+@pytest.mark.usefixtures("kubernetes")
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"resources": {"limit": {"cpu": "1"}}}, "'limit' was unexpected"),
+        ({"resources": {"limits": {"cpu": ["1"]}}}, "is not valid under any of the given schemas"),
+        ({"ressources": {}}, "'ressources' was unexpected"),
+    ],
+)
+def test_the_schema_of_a_pod_refuses_what_kubernetes_would(
+    change: dict[str, Any], fault: str, tmp_path: Path, parse_dags: ParseDags
+) -> None:
+    write_scenario(tmp_path, pods=PODS)
+    pod = rendered(parse_dags(tmp_path).dags[f"train_{NAME}"].get_task("learn.features"))
+    pod["spec"]["containers"][0].update(change)
+    (error,) = SCHEMA.iter_errors(pod)
+    assert fault in error.message
 
 
 def test_another_executor_needs_no_client_and_has_no_pods(tmp_path: Path, parse_dags: ParseDags) -> None:

@@ -102,7 +102,7 @@ from dags.waiting import EarlierRuns
 timetable = CronDataIntervalTimetable("0 0 * * *", timezone="UTC")
 with DAG("waits", schedule=timetable, start_date=datetime(2013, 1, 1, tzinfo=timezone.utc), catchup=False):
     waiting = EarlierRuns(task_id="earlier_runs", publish="publish", timeout=timedelta(hours=1))
-    waiting >> EmptyOperator(task_id="publish")
+    EmptyOperator(task_id="resolve") >> waiting >> EmptyOperator(task_id="publish")
 """
 
 
@@ -154,12 +154,12 @@ def set_states(dag: Any, day: datetime, run: str, publish: str | None) -> None:
         )
 
 
-def waited_for(dag: Any, day: datetime) -> list[str]:
-    from dags.waiting import runs_before, undecided
+def waited_for(dag: Any, day: datetime | None) -> list[str]:
+    from dags.waiting import undecided_before
 
     with as_a_task():
-        running = [run.run_id for run in runs_before(dag.dag_id, day, "running")]
-        return sorted(undecided(dag.dag_id, running, "publish"))
+        run = SimpleNamespace(dag_id=dag.dag_id, logical_date=day, run_type="manual")
+        return sorted(undecided_before(run, "publish"))
 
 
 @pytest.mark.parametrize("publish", [None, "queued", "running", "up_for_retry"])
@@ -195,6 +195,38 @@ def test_a_failed_run_and_one_that_has_not_started_are_not_waited_for(dag: Any) 
     finally:
         for day in DAYS[:2]:
             set_states(dag, day, "success", "success")
+
+
+def test_runs_that_an_asset_has_started_wait_for_those_of_an_earlier_as_of(dag: Any) -> None:
+    from airflow.sdk.execution_time.xcom import XCom
+    from airflow.utils.types import DagRunTriggeredByType, DagRunType
+
+    from dags.waiting import undecided_before
+
+    days = {"later": "2013-05-10", "earlier": "2013-05-09", "same": "2013-05-10", "unresolved": None}
+    for name in days:
+        dag.create_dagrun(
+            run_id=name,
+            logical_date=None,
+            run_after=DAYS[0],
+            run_type=DagRunType.ASSET_TRIGGERED,
+            triggered_by=DagRunTriggeredByType.ASSET,
+            state="running",
+        )
+    runs = {name: SimpleNamespace(dag_id=dag.dag_id, run_id=name, run_type="asset_triggered") for name in days}
+    set_states(dag, DAYS[0], "running", None)  # a run by hand
+    with as_a_task():
+        for name, day in {**days, "2013-05-07": "2013-05-08"}.items():
+            if day is not None:
+                XCom.set("run_spec", {"as_of": day}, dag_id=dag.dag_id, task_id="resolve", run_id=name)
+        waits = {name: sorted(undecided_before(run, "publish")) for name, run in runs.items()}
+    set_states(dag, DAYS[0], "success", "success")
+    assert waits == {
+        "later": ["2013-05-07", "earlier"],
+        "earlier": ["2013-05-07"],
+        "same": ["2013-05-07", "earlier"],
+        "unresolved": [],
+    }
 
 
 @pytest.mark.faults(6)

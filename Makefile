@@ -98,7 +98,7 @@ mlflow-pictures: $(DEVELOPMENT) $(TRACKING) .venv/.installed-extra-mlflow ## Tak
 bench: $(BENCHMARK) ## Measure speed, memory and quality (ARGS=boosting: the boosted members, on simulated and real logs)
 	$(VENV_PYTHON) -m tests.benchmarks $(ARGS)
 
-OPTIONAL := deep tuning fast cluster mlflow
+OPTIONAL := deep tuning fast cluster mlflow openlineage
 COMPILE := uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock"
 

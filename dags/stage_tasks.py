@@ -8,6 +8,7 @@ import reprlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, ExceptionRetryPolicy, RetryAction, RetryRule, get_current_context, task
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import scenario_files
 from dags.alerts import say_next_step
+from dags.lineage import emit_lineage
 from dags.metrics import emit
 from dags.waiting import refuse_reversed_backfill
 from mtl_tasks.core.errors import ClusterError, ConfigError, DeviceError, MtlError, SourceError, StoreError
@@ -24,7 +26,8 @@ from mtl_tasks.store.sealing import StoreKey, key_from
 
 if TYPE_CHECKING:
     from mtl_tasks.core.days import AsOf
-    from mtl_tasks.pipeline.documents import RunSpec
+    from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
+    from mtl_tasks.pipeline.engine import StageResult
     from mtl_tasks.scenario import Scenario
 
 DEFAULT_ARGS: dict[str, Any] = {
@@ -73,6 +76,7 @@ def resolve(scenario: str) -> dict[str, Any]:
             key=store_key(),
         )
         resolved = execute_stage("resolve", prepared, UpstreamResults(), store_key())
+        _emit_stage(prepared, resolved, UpstreamResults())
         return {"run_spec": prepared.to_json(), "resolved": resolved.to_json()}
 
 
@@ -88,8 +92,9 @@ def resolve_promoted(scenario: str, champion: Asset) -> dict[str, Any]:
 
         check_known(context["dag_run"].conf or {}, context["dag"].params)
         found = prepare_recommend(scenario, run_key, store_uri(), store_key())
-    if found is None:
-        raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
+        if found is None:
+            raise AirflowSkipException("the run has been retired since it was promoted: there is nothing to do for it")
+        emit_lineage(lambda: _lineage().promoted_lineage(found.run_spec, store_key()))
     return found.to_json()
 
 
@@ -101,9 +106,10 @@ def stage(name: str, upstream: list[Any]) -> dict[str, Any]:
         from mtl_tasks.pipeline.measures import stage_measures
         from mtl_tasks.pipeline.tasks import execute_stage
 
-        spec = run_spec()
-        result = execute_stage(name, spec, UpstreamResults.from_json(upstream), store_key())
+        spec, results = run_spec(), UpstreamResults.from_json(upstream)
+        result = execute_stage(name, spec, results, store_key())
         emit(lambda: stage_measures(spec.open().scenario.name, result))
+        _emit_stage(spec, result, results)
     context = get_current_context()
     for asset in context["task"].outlets:
         context["outlet_events"][asset].extra = {"as_of": spec.as_of.iso, **result.ref.to_json()}
@@ -148,9 +154,11 @@ def deliver(upstream: list[Any]) -> list[dict[str, Any]]:
         from mtl_tasks.pipeline.documents import UpstreamResults
         from mtl_tasks.pipeline.outcome import deliver_lists
 
-        made = deliver_lists(run_spec(), UpstreamResults.from_json(upstream), os.environ, store_key())
-    if not made:
-        raise AirflowSkipException("this run is not today's champion: nothing is delivered")
+        spec, results = run_spec(), UpstreamResults.from_json(upstream)
+        made = deliver_lists(spec, results, os.environ, store_key())
+        if not made:
+            raise AirflowSkipException("this run is not today's champion: nothing is delivered")
+        emit_lineage(lambda: _lineage().delivery_lineage(spec, results, made, os.environ, store_key()))
     return [delivery.to_json() for delivery in made]
 
 
@@ -166,6 +174,8 @@ def report(upstream: list[Any]) -> dict[str, Any]:
         spec, results = run_spec(), UpstreamResults.from_json(upstream)
         get_current_context()["ti"].xcom_push(key="note", value=run_note(spec, results, store_key()))
         page = execute_report(spec, results, store_key())
+        if page is not None:
+            _emit_stage(spec, page, results)
         if "recommend" not in results:  # the page with recommendations is of a verdict that was counted before
             emit(lambda: verdict_measures(spec, results, store_key()))
     if page is None:
@@ -186,6 +196,16 @@ def track(upstream: list[Any]) -> None:
         from mtl_tasks.pipeline.outcome import track as write
 
         write(run_spec(), UpstreamResults.from_json(upstream), store_key(), backfill=backfill)
+
+
+def _emit_stage(spec: RunSpec, result: StageResult, upstream: UpstreamResults) -> None:
+    emit_lineage(lambda: _lineage().stage_lineage(spec, result, upstream, os.environ, store_key()))
+
+
+def _lineage() -> ModuleType:
+    from mtl_tasks.pipeline import lineage
+
+    return lineage
 
 
 @contextlib.contextmanager

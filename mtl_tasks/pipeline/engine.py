@@ -60,6 +60,7 @@ PRESENTATION = (
     "pipeline/explore.py",
     "pipeline/export.py",
     "pipeline/holdings.py",
+    "pipeline/lineage.py",
     "pipeline/past_documents.py",
     "pipeline/past_runs.py",
     "pipeline/measures.py",

@@ -20,7 +20,7 @@ from upath import UPath
 
 from mtl_tasks.core.errors import ArtifactError, answering
 from mtl_tasks.store.address import checked_address
-from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_columns, unpack_arrays
+from mtl_tasks.store.codecs import REMEDY, Arrays, pack_arrays, parse_json, read_table, table_types, unpack_arrays
 from mtl_tasks.store.durable_files import write_durably, write_once
 from mtl_tasks.store.manifests import ManifestFile, content_sha256, refuse_malformed
 from mtl_tasks.store.safe_files import (
@@ -179,7 +179,11 @@ class Artifact:
 
     def column_names(self, name: str) -> list[str]:
         """Return the column names of the table ``name.parquet``."""
-        return table_columns(self.read(f"{name}.parquet"), f"{self.folder}/{name}.parquet")
+        return list(self.column_types(name))
+
+    def column_types(self, name: str) -> dict[str, str]:
+        """Return the columns of the table ``name.parquet`` with the names of their types."""
+        return table_types(self.read(f"{name}.parquet"), f"{self.folder}/{name}.parquet")
 
     def arrays(self, name: str, expected: Mapping[str, tuple[str, int]]) -> Arrays:
         """Return the arrays of ``name.npz``; see :func:`mtl_tasks.store.codecs.unpack_arrays`."""

@@ -128,16 +128,16 @@ def read_table(data: bytes, columns: list[str] | None, where: str) -> pd.DataFra
         raise ArtifactError(f"{where}: not a table that can be read ({' '.join(str(error).split())})") from error
 
 
-def table_columns(data: bytes, where: str) -> list[str]:
-    """Return the column names of Parquet bytes; raises like :func:`read_table`."""
+def table_types(data: bytes, where: str) -> dict[str, str]:
+    """Return the columns of Parquet bytes with Arrow's name of their types; raises like :func:`read_table`."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # slow to import
 
     try:
-        names: list[str] = pq.read_schema(io.BytesIO(data)).names
+        schema = pq.read_schema(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
         raise ArtifactError(f"{where}: not a table that can be read ({' '.join(str(error).split())})") from error
-    return names
+    return {field.name: str(field.type) for field in schema}
 
 
 def _refuse_expanding(data: bytes) -> None:

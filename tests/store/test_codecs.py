@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mtl_tasks.core.errors import ArtifactError
-from mtl_tasks.store.codecs import pack_arrays, parse_json, read_table, table_columns, unpack_arrays
+from mtl_tasks.store.codecs import pack_arrays, parse_json, read_table, table_types, unpack_arrays
 from mtl_tasks.store.sealing import to_json
 
 
@@ -173,7 +173,7 @@ def test_a_table_of_constants_is_read() -> None:
     "data", [b"", b"PAR1", b"hello", parquet(pd.DataFrame({"a": [1]}))[:-9], b"PAR1" + b"\xff" * 40]
 )
 def test_bytes_that_are_no_table_are_refused(data: bytes) -> None:
-    for read in (lambda: read_table(data, None, "x.parquet"), lambda: table_columns(data, "x.parquet")):
+    for read in (lambda: read_table(data, None, "x.parquet"), lambda: table_types(data, "x.parquet")):
         with pytest.raises(ArtifactError, match=r"x\.parquet: not a table that can be read"):
             read()
 

@@ -158,7 +158,8 @@ def _notifier(target: NotifyTarget, notice: Any) -> Any:
 
         slack = target.slack
         text = html.escape(notice.text, quote=False)  # Slack reads <…> as a link or as a call to everybody
-        return SlackNotifier(slack_conn_id=slack.connection, text=text, channel=slack.channel)
+        # By default the client sends a message again whose answer was cut off: the channel may then have it twice.
+        return SlackNotifier(slack_conn_id=slack.connection, text=text, channel=slack.channel, retry_handlers=[])
     from dags.webhooks import WebhookNotifier
 
     assert target.webhook is not None

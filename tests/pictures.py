@@ -1,6 +1,7 @@
-"""Pictures of the board and of a report: ``make pictures`` writes them to a folder, light and dark, wide and narrow.
+"""Pictures of the board, a report and the question for approval, light and dark: ``make pictures`` writes them.
 
 The runs are of forty days of the films: two that were promoted, and one without its boosted member, which was refused.
+A real Airflow makes one more, which awaits approval; it needs PostgreSQL.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from playwright.sync_api import Page
 
 from tests.conftest import AIRFLOW_HOME
 from tests.support import board
+from tests.support.airflow import Airflow, running
 from tests.support.browser import browser, screenshot
 from tests.support.projects import NAME, write_log, write_scenario
 
@@ -24,7 +26,8 @@ TALLEST: Final = 1100  # pixels
 AT_ONCE: Final = """
 id => { document.documentElement.style.scrollBehavior = 'auto'; document.getElementById(id).scrollIntoView(); }
 """  # the page scrolls smoothly, which a picture would not wait for
-CHAMPION, REFUSED = "2013-05-09", "2013-05-10"
+CHAMPION, REFUSED, AWAITING = "2013-05-09", "2013-05-10", "2013-05-11"
+QUESTION, ASKED = "publish.approve", "awaiting_input"  # the task, and its state while nobody has answered
 GATE: Final = {
     "absolute": [{"task": "rating", "metric": "rmse", "max": 1.7}],
     "relative": [
@@ -40,7 +43,7 @@ GATE: Final = {
 def make_runs(root: Path) -> None:
     """Make the runs whose pages are shown."""
     write_log(root)
-    write_scenario(root, title="Films", members=["popularity", "als", "shared_tail"], gate=GATE)
+    write_scenario(root, title="Films", members=["popularity", "als", "shared_tail"], gate=GATE, end_date="2013-05-10")
     board.run_once(root, "2013-05-08")
     board.run_once(root, CHAMPION)
     board.run_once(root, REFUSED, members=["popularity", "als"])
@@ -109,6 +112,36 @@ def take_all(root: Path, folder: Path) -> None:
         take(page, report.as_uri(), folder, "report")
 
 
+def take_approval(root: Path, folder: Path) -> None:
+    """Write pictures of the question for approval, which a real Airflow asks on a copy of the project."""
+    dag = f"train_{NAME}"
+    with tempfile.TemporaryDirectory() as temporary:
+        home, project = Path(temporary) / "home", Path(temporary) / "project"
+        home.mkdir()
+        shutil.copytree(root, project)
+        with running(home, project, [NAME]) as airflow, browser() as page:
+            run = airflow.trigger(dag, {"as_of": AWAITING, "approval": "required"})
+            state = airflow.until(lambda: _state_of_question(airflow, dag, run), "the question for approval", 900)
+            if state != ASKED:
+                raise SystemExit(
+                    f"the run as of {AWAITING} is not asked about, its task {QUESTION} is {state}: "
+                    f"{airflow.follow(dag, run)['note']}; loosen GATE in tests/pictures.py"
+                )
+            page.context.add_cookies([{"name": "_token", "value": airflow.token("admin"), "url": airflow.url}])
+            for scheme, dark in SCHEMES.items():
+                page.goto(airflow.url)
+                page.evaluate("scheme => localStorage.setItem('theme', scheme)", scheme)
+                page.goto(f"{airflow.url}/dags/{dag}/runs/{run}/tasks/{QUESTION}/required_actions")
+                page.get_by_role("button", name="Approve").wait_for()
+                screenshot(page, folder / f"approval{dark}.png", width=max(WIDTHS))
+
+
+def _state_of_question(airflow: Airflow, dag: str, run: str) -> str | None:
+    """Return the state of the task that asks once it asks or will not."""
+    state: str | None = airflow.tasks(dag, run)[QUESTION]["state"]
+    return state if state in (ASKED, "skipped", "failed", "upstream_failed") else None
+
+
 def main() -> None:
     """Make the runs in a temporary folder, and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -122,6 +155,7 @@ def main() -> None:
                 root.mkdir(parents=True, exist_ok=True)
                 make_runs(root)
             take_all(root, asked.folder.resolve())
+            take_approval(root, asked.folder.resolve())
     finally:
         shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 

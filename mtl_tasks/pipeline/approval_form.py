@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
 from mtl_tasks.pipeline.stages import find_record
-from mtl_tasks.report.labels import in_order, metric, number
+from mtl_tasks.report.labels import in_order, metric, number, with_minus
 from mtl_tasks.store.documents.reading import read_document
 from mtl_tasks.store.documents.verdict import RuleResult, Verdict
 from mtl_tasks.store.registry import Registry, RunRecord
@@ -65,7 +65,8 @@ def _rules(verdict: Verdict) -> str:
 def _rule_row(rule: RuleResult) -> str:
     interval = "–" if rule.low is None else f"{number(rule.low)} to {number(rule.high)}"
     mark = "✓" if rule.passed else "✗"
-    return f"| {mark} | {rule.rule} | {number(rule.value)} | {rule.limit:g} | {interval} | {rule.rows:,} |"
+    limit = with_minus(f"{rule.limit:g}")
+    return f"| {mark} | {rule.rule} | {number(rule.value)} | {limit} | {interval} | {rule.rows:,} |"
 
 
 def _beside(candidate: RunRecord, champion: RunRecord | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -29,6 +31,7 @@ VIEWS: Final = {
     "scenario, JSON": f"/api/scenarios/{NAME}",
     "run": f"/scenarios/{NAME}/runs/{{last}}",
     "run, JSON": f"/api/scenarios/{NAME}/runs/{{last}}",
+    "time and memory": f"/scenarios/{NAME}/costs",
     "compare": f"/scenarios/{NAME}/compare?run={{first}}&run={{last}}",
 }
 
@@ -51,12 +54,20 @@ def main(runs: int, console: Console) -> None:
         (root / "ready").touch()
     entries = Registry(Store(str(root / ".store")), NAME).entries()
     keys = {"first": entries[-2].run_key, "last": entries[-1].run_key}
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "AIRFLOW_HOME": home}
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        subprocess.run(command, env=environment, capture_output=True, check=True)
+        console.print(_measured(root, keys, environment))
+
+
+def _measured(root: pathlib.Path, keys: dict[str, str], environment: dict[str, str]) -> Table:
     table = Table("view", "opened first, s", "CPU s", "again, s", "CPU s", "size, kB")
     for view, path in VIEWS.items():
-        first, again = _ask(root, path.format(**keys))
+        first, again = _ask(root, path.format(**keys), environment)
         cells = (f"{answer:.2f}" for one in (first, again) for answer in (one.seconds, one.cpu_seconds))
         table.add_row(view, *cells, f"{first.size / 1000:,.0f}")
-    console.print(table)
+    return table
 
 
 def write_runs(root: pathlib.Path, count: int) -> None:
@@ -97,9 +108,9 @@ def _evaluated(
     return ref, {task: part["fusion"] for task, part in document["tasks"].items()}
 
 
-def _ask(root: pathlib.Path, path: str) -> tuple[Answer, Answer]:
+def _ask(root: pathlib.Path, path: str, environment: dict[str, str]) -> tuple[Answer, Answer]:
     command = [sys.executable, "-m", "tests.benchmarks.board", str(root), path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     first, again = json.loads(done.stdout.splitlines()[-1])
     return Answer(**first), Answer(**again)
 

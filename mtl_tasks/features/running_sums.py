@@ -319,20 +319,14 @@ class _Tables:
         return cls(_Totals.of(size, names), {length: _Totals.of(size, names) for length in windows}, first, last)
 
 
-class Aggregate:
-    """The result of one query for many keys: counts, sums, means and standard deviations."""
+class Moments:
+    """Means and standard deviations from counts and sums."""
 
-    def __init__(
-        self, totals: _Totals, positions: Positions, first: NDArray[np.int32], last: NDArray[np.int32]
-    ) -> None:
-        self._totals, self._places = totals, positions
-        self._first, self._last = first, last
-        self.count: Values = totals.count[positions].astype(np.float64)
+    count: Values
 
     def total(self, name: str) -> Values:
         """Sum of a value."""
-        total: Values = self._totals.sums[name][self._places] / SCALE
-        return total
+        raise NotImplementedError
 
     def mean(self, name: str) -> Values:
         """Mean of a value; NaN without events."""
@@ -347,6 +341,22 @@ class Aggregate:
         """Standard deviation from the sums of a value and of its square; NaN below two events."""
         variance = _divide(self.total(square), self.count) - self.mean(name) ** 2
         return np.where(self.count >= 2, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+
+
+class Aggregate(Moments):
+    """The result of one query for many keys."""
+
+    def __init__(
+        self, totals: _Totals, positions: Positions, first: NDArray[np.int32], last: NDArray[np.int32]
+    ) -> None:
+        self._totals, self._places = totals, positions
+        self._first, self._last = first, last
+        self.count: Values = totals.count[positions].astype(np.float64)
+
+    def total(self, name: str) -> Values:
+        """Sum of a value."""
+        total: Values = self._totals.sums[name][self._places] / SCALE
+        return total
 
     def first_day(self) -> Values:
         """Day of the key's first event of all, if days are kept; NaN without events."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -319,14 +320,14 @@ class _Tables:
         return cls(_Totals.of(size, names), {length: _Totals.of(size, names) for length in windows}, first, last)
 
 
-class Moments:
+class Moments(ABC):
     """Means and standard deviations from counts and sums."""
 
     count: Values
 
+    @abstractmethod
     def total(self, name: str) -> Values:
         """Sum of a value."""
-        raise NotImplementedError
 
     def mean(self, name: str) -> Values:
         """Mean of a value; NaN without events."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from airflow.sdk import Asset
 
-from dags import scenario_files
 from mtl_tasks.scenario import Scenario
 
 
@@ -12,10 +11,9 @@ from mtl_tasks.scenario import Scenario
 class ScenarioAssets:
     """The assets of a scenario, in a group of its name.
 
-    ``source`` is the log as others write it; the DAGs only read it. Its URI is the log's place; a log in a database has
-    its name alone, as the address is a secret. The other URIs begin with ``x-mtl:``. The others but ``champion`` have
-    one event per run. ``champion`` has one only if a promotion changes today's champion, so that a backfill triggers
-    nothing.
+    ``source`` is the log as others write it; the DAGs only read it. Its URI is its name and not its place: in Airflow
+    one asset has a URI, and several scenarios may read one log. The others but ``champion`` have one event per run.
+    ``champion`` has one only if a promotion changes today's champion, so that a backfill triggers nothing.
     """
 
     source: Asset
@@ -29,11 +27,11 @@ class ScenarioAssets:
     def of(cls, scenario: Scenario) -> "ScenarioAssets":
         """Return the assets of a scenario."""
         if isinstance(scenario.schedule, str):
-            read = Asset(f"{scenario.name}_source_log", uri=_place(scenario), group=scenario.name)
+            read = Asset(f"{scenario.name}_source_log", group=scenario.name, extra={"source": _place(scenario)})
         else:  # the asset that its writer updates
             read = Asset(scenario.schedule.asset)
         made = ("validated_log", "factors", "candidate", "champion", "recommendations")
-        return cls(read, *(_made(scenario.name, name) for name in made))
+        return cls(read, *(Asset(f"{scenario.name}_{name}", group=scenario.name) for name in made))
 
     def made_by(self, stage: str) -> list[Asset]:
         """Return the assets that the task of a stage makes."""
@@ -46,13 +44,7 @@ class ScenarioAssets:
         return [made[stage]] if stage in made else []
 
 
-def _made(scenario: str, name: str) -> Asset:
-    return Asset(f"{scenario}_{name}", uri=f"x-mtl://{scenario}/{name}", group=scenario)
-
-
 def _place(scenario: Scenario) -> str:
-    """Return the URI of the log; of one in a database, the asset's name."""
-    events = scenario.source.events
-    if events is None:
-        return f"{scenario.name}_source_log"
-    return events if "://" in events else (scenario_files.ROOT / events).as_uri()
+    """Return where the log is, as the scenario file says; an address of a database there holds no password."""
+    sql = scenario.source.sql
+    return str(scenario.source.events) if sql is None else sql.name

@@ -238,7 +238,8 @@ def test_the_documented_override_gives_the_buckets_keys_to_the_workers_alone(
     secrets: dict[str, str], tmp_path: Path
 ) -> None:
     page = (PROJECT / "include/docs/deploy.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yml\n(.*?)```", page, flags=re.DOTALL)
+    section = page.partition("\n## A store in a bucket\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```yml\n(.*?)```", section, flags=re.DOTALL)
     override = tmp_path / "docker-compose.override.yaml"
     override.write_text(block)
     settings = {**secrets, "MTL_STORE": "s3://our-bucket", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}

@@ -1,4 +1,4 @@
-"""Print where a run is shown: its report, and its page on the model board if Airflow answers.
+"""Print where a run is shown on the model board, if Airflow answers.
 
 Usage: mtl show SCENARIO --json | places.py AIRFLOW
 """
@@ -22,7 +22,6 @@ def answers(airflow: str) -> bool:
 
 if __name__ == "__main__":
     shown, airflow = json.load(sys.stdin), sys.argv[1]
-    sys.stdout.write(f"Report: {shown['report']}\n")
     if answers(airflow):
         page = f"{BOARD}/scenarios/{shown['scenario']}/runs/{shown['run_key']}"
         sys.stdout.write(f"Model board: {airflow}{page}\n")

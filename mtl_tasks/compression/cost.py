@@ -28,7 +28,7 @@ class Cost:
     trees
         Trees that the row passes through.
     operations
-        Decisions in these trees, on average over the rows that they were grown on, and the products of
+        Decisions in these trees, on average over their training rows, and the products of
         ``popularity`` and ``als``.
     """
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mtl_tasks.core.errors import ConfigError
+from mtl_tasks.core.loggers import at_level
 from mtl_tasks.store.documents.data import ExpectationResult, ValidationReport
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def write_context(validation: Validation, folder: Path) -> Path:
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _quiet():
+        with at_level("great_expectations", logging.WARNING):
             context = gx.get_context(mode="file", project_root_dir=folder)
             return _write(context, validation)
     except (OSError, ValueError, GreatExpectationsError) as error:  # a damaged file of a project is a ValueError
@@ -182,15 +181,3 @@ def _observed(result: ExpectationResult) -> dict[str, Any]:
         "unexpected_percent": share,
         "partial_unexpected_list": [],  # values of rows are not kept
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the progress messages."""
-    logger = logging.getLogger("great_expectations")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from mtl_tasks.core.errors import SourceError
 from mtl_tasks.core.extras import require_package
+from mtl_tasks.core.loggers import at_level
 from mtl_tasks.data.files import one_line
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def connected(target: MlflowTarget, place: str) -> Iterator[MlflowClient]:
         If the server does not answer, denies access or refuses a request within the block.
     """
     require_package("mlflow", "mlflow", f"tracking.mlflow in {place} needs MLflow's client")
-    with _environment(_SETTINGS), _without_retries(), warnings.catch_warnings():
+    # Attempts of the HTTP client are not logged, as the last failure is an error of its own.
+    quiet = at_level("urllib3.connectionpool", logging.ERROR)
+    with _environment(_SETTINGS), quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice of the client on its own settings
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -70,18 +73,6 @@ def _cause(error: Exception) -> str:
     for name in SECRETS:
         text = text.replace(os.environ.get(name) or "\0", "***")
     return one_line(Exception(text))
-
-
-@contextmanager
-def _without_retries() -> Iterator[None]:
-    """Log no attempts of the HTTP client, as the last failure is an error of its own."""
-    logger = logging.getLogger("urllib3.connectionpool")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager

@@ -115,7 +115,7 @@ class Boosting(Model):
         description="binary, trees of the task's own: smallest sum of p (1 - p) in a leaf; with rare positives that is "
         "about the number of positives expected in it",
     )
-    bagging_fraction: Rate = Field(default=0.8, description="fraction of the rows that a tree is grown on")
+    bagging_fraction: Rate = Field(default=0.8, description="fraction of the rows that each tree is trained on")
     feature_fraction: Rate = Field(default=0.8, description="fraction of the features that a tree may use")
     lambda_l2: Strength = Field(default=1.0, description="L2 penalty on leaf values")
     rounds: Whole = Field(default=2000, ge=1, le=100_000, description="maximum number of boosting rounds")

@@ -102,8 +102,12 @@ def places(address: str) -> list[str]:
 
 def test_the_demo_ends_with_the_report_and_the_page_on_the_board_if_airflow_answers(airflow: str) -> None:
     page = f"{airflow}/plugin/models/model-board/scenarios/movies/runs/ab12"
-    assert places(airflow) == ["Report: .store/report.html", f"Model board: {page}"]
-    assert places("http://127.0.0.1:9")[1].startswith("Model board: make up starts Airflow")
+    assert places(airflow) == [f"Model board: {page}"]
+    (without,) = places("http://127.0.0.1:9")
+    assert without.startswith("Model board: make up starts Airflow")
+    summary, last = (PROJECT / "include/airflow/demo.sh").read_text().splitlines()[-2:]
+    assert summary == 'include/bin/mtl show movies --as-of "$as_of"'  # it ends with the address of the report
+    assert "include/airflow/places.py" in last
 
 
 def test_the_airflow_command_prints_no_warning(airflow_database: None) -> None:

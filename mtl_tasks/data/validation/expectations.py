@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
+
+from mtl_tasks.core.loggers import at_level
 
 Severity = Literal["critical", "warning"]
 
@@ -79,7 +80,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation]) -> list[Outc
         )
         for position, expectation in enumerate(expectations)
     ]
-    with _quiet("great_expectations"):
+    with at_level("great_expectations", logging.WARNING):
         config = DataContextConfig(
             store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
             analytics_enabled=False,
@@ -134,15 +135,3 @@ def _error(info: dict[str, Any]) -> str | None:
     """Return the first exception's message; the entries are nested by metric when a metric failed."""
     entries = [info] if "raised_exception" in info else list(info.values())
     return next((" ".join(str(e["exception_message"]).split()) for e in entries if e["raised_exception"]), None)
-
-
-@contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Silence a library's progress messages."""
-    target = logging.getLogger(logger)
-    level = target.level
-    target.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        target.setLevel(level)

@@ -32,7 +32,7 @@ def main(device: str) -> None:
         reported, actual = _train({**given, **small})
     except lgb.basic.LightGBMError as error:
         sys.exit(str(error).partition("\n")[0].rstrip("."))
-    # As released, 4.7.0 with CUDA sends missing values down the wrong branch in rows that a tree was not grown on.
+    # As released, 4.7.0 with CUDA sends missing values down the wrong branch in rows that a tree was not trained on.
     if abs(reported - actual) > ROUNDING:
         sys.exit(
             f"with missing values it reports a mean squared error of {reported:.4f}, but its predictions have one of "

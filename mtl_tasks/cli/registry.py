@@ -127,7 +127,7 @@ def promote(
 
     registry, opened = _open(scenario, store, root)
     ruling = promotion.promote(registry, opened, run, **_attribution(by, reason))
-    _tell_rulings(registry, [ruling])
+    _print_rulings(registry, [ruling])
     follow_registry(scenario, opened, [ruling.run_key])
 
 
@@ -147,7 +147,7 @@ def rollback(
 
     registry, opened = _open(scenario, store, root)
     rulings, _ = promotion.rollback(registry, opened, to, **_attribution(by, reason))
-    _tell_rulings(registry, rulings)
+    _print_rulings(registry, rulings)
     follow_registry(scenario, opened, [ruling.run_key for ruling in rulings])
 
 
@@ -329,7 +329,7 @@ def _print_rows(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> No
     console().print(table)
 
 
-def _tell_rulings(registry: Registry, rulings: list[Decision]) -> None:
+def _print_rulings(registry: Registry, rulings: list[Decision]) -> None:
     snapshot = registry.read()
     for ruling in rulings:
         said = ruling.sentence(snapshot.get(ruling.run_key), snapshot.rulings(ruling.run_key))

@@ -11,6 +11,7 @@ export AIRFLOW_HOME="$PWD/.airflow"
 export MTL_STORE="${MTL_STORE:-$PWD/.store}"
 export PYTHONPATH="$PWD"
 export OMP_WAIT_POLICY=PASSIVE # see the Makefile
+export OPENBLAS_NUM_THREADS=1 # as mtl_tasks/core/process.py sets it, which comes too late for what is preloaded
 # These warnings ask for packages that nothing here needs; every Airflow command would begin with them.
 export PYTHONWARNINGS='ignore:Using `httpx` with `starlette.testclient`,ignore:Could not import graphviz'
 
@@ -20,6 +21,10 @@ export AIRFLOW__CORE__DAG_IGNORE_FILE_SYNTAX=regexp # with glob, Airflow 3.3 war
 export AIRFLOW__CORE__LOAD_EXAMPLES=False
 export AIRFLOW__CORE__EXECUTOR=LocalExecutor
 export AIRFLOW__CORE__PARALLELISM=4 # 1 GB in all; the default of 32 workers takes far more
+# Tasks are forked from a process that has imported what each of them would spend seconds on. The project's own modules
+# are not among them, so that a change of the code needs no restart.
+export AIRFLOW__SCHEDULER__MP_START_METHOD=forkserver
+export AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD=airflow.executors.local_executor,airflow.sdk.execution_time.task_runner,great_expectations,implicit.als,lightgbm,matplotlib.backends.backend_svg,matplotlib.figure,pandas,pyarrow.dataset,sklearn.isotonic,sklearn.linear_model
 export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin
 export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="$AIRFLOW_HOME/passwords.json"
 export AIRFLOW__CORE__EXECUTION_API_SERVER_URL="http://127.0.0.1:$port/execution/"

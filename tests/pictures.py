@@ -119,7 +119,7 @@ def take_approval(root: Path, folder: Path) -> None:
         home, project = Path(temporary) / "home", Path(temporary) / "project"
         home.mkdir()
         shutil.copytree(root, project)
-        with running(home, project, [NAME]) as airflow, browser() as page:
+        with running(home, project, [dag]) as airflow, browser() as page:
             run = airflow.trigger(dag, {"as_of": AWAITING, "approval": "required"})
             state = airflow.until(lambda: _state_of_question(airflow, dag, run), "the question for approval", 900)
             if state != ASKED:

@@ -250,26 +250,26 @@ class Airflow:
 
 
 @contextlib.contextmanager
-def running(home: Path, project: Path, scenarios: Iterable[str]) -> Iterator[Airflow]:
+def running(home: Path, project: Path, dags: Iterable[str]) -> Iterator[Airflow]:
     """Run Airflow on a project; its DAG files are the repository's, its scenarios the project's.
 
-    The DAGs of the named scenarios are unpaused, which starts a run of their schedule's last interval.
+    The named DAGs are unpaused, which starts a run of their schedule's last interval.
     """
     shutil.copytree(PROJECT / "dags", project / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     for code in ("mtl_tasks", "plugins"):
         (project / code).symlink_to(PROJECT / code)
     # SQLite lets one write at a time: beside a busy scheduler `backfill create` is refused, "database is locked".
     with postgres_cluster("airflow") as database:
-        yield from _serving(Airflow(home, project, database), scenarios)
+        yield from _serving(Airflow(home, project, database), dags)
 
 
-def _serving(airflow: Airflow, scenarios: Iterable[str]) -> Iterator[Airflow]:
+def _serving(airflow: Airflow, dags: Iterable[str]) -> Iterator[Airflow]:
     airflow.prepare()
     try:
         for service in SERVICES:
             airflow.start(service)
         airflow.until(lambda: _healthy(airflow), "Airflow to be healthy", 120)
-        for dag in [f"{kind}_{name}" for name in scenarios for kind in ("train", "recommend")]:
+        for dag in dags:
             airflow.until(lambda dag=dag: _unpaused(airflow, dag), f"{dag} to be parsed", 60)
         yield airflow
     finally:

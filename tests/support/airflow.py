@@ -155,6 +155,11 @@ class Airflow:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
 
+    def libraries(self, service: str) -> set[str]:
+        """Return the names of the shared libraries that a service's child processes have loaded, tasks not counted."""
+        children = psutil.Process(self._processes[service].pid).children()
+        return {Path(mapped.path).name for child in children for mapped in child.memory_maps()}
+
     def stop(self) -> None:
         """Ask every process to end, and insist after a while."""
         for process in self._processes.values():

@@ -98,6 +98,12 @@ def test_every_process_is_healthy_by_its_own_check(topology: Topology, services:
     assert [name for name in checked if not topology.is_healthy(name)] == []
 
 
+@pytest.mark.parametrize("name", ["worker", "gpu-worker"])
+def test_a_worker_has_imported_the_libraries_before_it_forks_a_task(topology: Topology, name: str) -> None:
+    assert "lib_lightgbm.so" in topology.libraries(name)
+    assert "lib_lightgbm.so" not in topology.libraries("scheduler")
+
+
 def test_only_who_knows_the_password_comes_in(client: httpx.Client, topology: Topology) -> None:
     with httpx.Client(base_url=topology.url) as stranger:
         assert stranger.get("/api/v2/dags").status_code == 401

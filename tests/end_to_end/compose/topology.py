@@ -91,6 +91,11 @@ class Topology:
         lines = (self.state / f"{name}.writes").read_text(encoding="utf-8").splitlines()
         return {self._in_container(path) for path in set(lines)}
 
+    def libraries(self, name: str) -> set[str]:
+        """Return the names of the shared libraries that the service's first process has loaded."""
+        maps = Path(f"/proc/{self._running[name].pid}/maps").read_text(encoding="utf-8")
+        return {Path(line.split()[-1]).name for line in maps.splitlines() if line.endswith(".so")}
+
     def _in_container(self, path: str) -> str:
         for here, there in ((self._temporary, "/tmp"), (self.state, "/opt/airflow"), (self.project, "/opt/mtl")):  # noqa: S108
             if Path(path).is_relative_to(here):

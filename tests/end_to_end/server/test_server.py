@@ -57,6 +57,11 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert len(airflow.events(f"{NAME}_champion")) == 1
 
 
+def test_tasks_are_forked_from_a_process_that_has_imported_the_libraries(airflow: Airflow) -> None:
+    assert "lib_lightgbm.so" in airflow.libraries("scheduler")
+    assert "lib_lightgbm.so" not in airflow.libraries("triggerer")
+
+
 def mapped_name(airflow: Airflow, run: str, index: str) -> str:
     """Return the name of a member's task that `make up` prints when the task ends."""
     command = [sys.executable, "include/airflow/mapped_name.py", TRAIN, "learn.member", run, index]

@@ -142,7 +142,7 @@ def test_the_dag_and_one_process_make_the_same_artifacts(
     assert entry.run_key == results["publish"].summary["run_key"]
     assert entry.refs == {name: results[name].ref for name in entry.refs}
     store = Store(str(project / ".store"))
-    origin = past_document(store, choose_run(store, NAME, None, entry.run_key)).origin
+    origin = past_document(store, choose_run(store, NAME, None, entry.run_key)[0]).origin
     assert origin is not None
     assert (origin.start, origin.user) == ("manual", "dag_test")  # of Airflow's run, though a command ran it again
     assert (origin.commit, origin.local_changes) == (find_commit() or (None, False))

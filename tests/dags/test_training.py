@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import runpy
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -96,7 +95,7 @@ def written_note(dag_id: str) -> str:
     """Return the note that a DAG's report has passed on."""
     with create_session() as session:
         query = select(XComModel.value).where(XComModel.dag_id == dag_id, XComModel.key == "note")
-        return str(json.loads(session.scalars(query).one()))
+        return str(session.scalars(query).one())
 
 
 def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_were(

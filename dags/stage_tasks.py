@@ -62,6 +62,7 @@ def resolve(scenario: str) -> dict[str, Any]:
     params["as_of"] = wanted_as_of(context)
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
+        from mtl_tasks.pipeline.origin import find_origin
         from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
 
         prepared = prepare_run(
@@ -74,6 +75,7 @@ def resolve(scenario: str) -> dict[str, Any]:
             now=datetime.now(UTC),
             store=store_uri(),
             key=store_key(),
+            origin=find_origin(run.run_type.value, run.triggering_user_name),
         )
         resolved = execute_stage("resolve", prepared, UpstreamResults(), store_key())
         _emit_stage(prepared, resolved, UpstreamResults())

@@ -31,7 +31,7 @@ from mtl_tasks.models.boosting.trees import (
     to_bytes,
 )
 from mtl_tasks.models.checks import check_features, check_learnable
-from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns
+from mtl_tasks.models.member import Member, Predictions, Table, model_file, require_columns, seeds_text
 from mtl_tasks.models.targets import as_learned, as_predicted
 from mtl_tasks.scenario import Boosting, Scenario
 from mtl_tasks.store.artifacts import to_json
@@ -281,7 +281,7 @@ class BoostedMember(Member):
         """See :class:`Member`."""
         tasks = {
             task: {
-                "note": f"{self.note}, {_seeds(len(trees.boosters))}; rounds chosen on tune",
+                "note": f"{self.note}, {seeds_text(len(trees.boosters))}; rounds chosen on tune",
                 "rounds": trees.rounds[0],
                 "rounds_by_seed": list(trees.rounds),
                 "curve": asdict(trees.curve) if trees.curve else None,
@@ -291,15 +291,6 @@ class BoostedMember(Member):
         }
         sharing = asdict(self.sharing) if self.sharing else None
         return {"kind": self.kind, "device": self._device, "tasks": tasks, "sharing": sharing}
-
-
-def _seeds(count: int) -> str:
-    """Return a number of seeds in words.
-
-    >>> _seeds(1), _seeds(3)
-    ('1 seed', '3 seeds averaged')
-    """
-    return "1 seed" if count == 1 else f"{count} seeds averaged"
 
 
 def _same_task(task: str, theirs: Scenario, ours: Scenario) -> bool:

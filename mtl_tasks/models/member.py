@@ -215,3 +215,12 @@ def model_file(files: Mapping[str, bytes], name: str, who: str) -> bytes:
 def within_range(values: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
     """Clip to the task's limits: no label is outside, so clipping never increases an error."""
     return values if task.limits is None else np.clip(values, *task.limits)
+
+
+def seeds_text(count: int) -> str:
+    """Return a number of seeds in words.
+
+    >>> seeds_text(1), seeds_text(3)
+    ('1 seed', '3 seeds averaged')
+    """
+    return "1 seed" if count == 1 else f"{count} seeds averaged"

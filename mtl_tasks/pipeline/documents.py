@@ -14,6 +14,7 @@ from mtl_tasks.core.errors import ArtifactError, ConfigError
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, StoredRef
 from mtl_tasks.scenario import parse_scenario
 from mtl_tasks.store.artifacts import Ref, Store
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.sealing import StoreKey
 
 
@@ -34,6 +35,8 @@ class RunSpec(Document):
         Settings that the parameters of the run change in the scenario file.
     warnings
         Sentences for the note of the run.
+    origin
+        Who or what started the run; None if that is not known.
     """
 
     scenario: str
@@ -42,6 +45,7 @@ class RunSpec(Document):
     force: str | None
     overrides: dict[str, Any] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @classmethod
     def of(cls, run: Run) -> RunSpec:
@@ -64,7 +68,7 @@ class RunSpec(Document):
             raise ConfigError(f"not the specification of a run ({faults_in(error)}): trigger a new run") from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-serializable form; ``overrides`` and ``warnings`` only if they were given."""
+        """Return a JSON-serializable form; defaults only if they were given."""
         return self.model_dump(mode="json", exclude_unset=True)
 
     def open(self, key: StoreKey | None = None) -> Run:
@@ -76,7 +80,7 @@ class RunSpec(Document):
             If the scenario has keys that this code does not know.
         """
         scenario = parse_scenario(json.loads(self.scenario), where="the run's scenario")
-        return Run(scenario, self.as_of, Store(self.store, key), self.force)
+        return Run(scenario, self.as_of, Store(self.store, key), self.force, self.origin)
 
 
 _RUN_SPEC: Final = TypeAdapter(RunSpec)

@@ -27,6 +27,7 @@ from mtl_tasks.core.errors import ArtifactError, quoting_rows
 from mtl_tasks.core.process import bulk_scorer, release_free_memory
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import Artifact, Payload, Ref, Store, to_json
+from mtl_tasks.store.documents.origin import Origin
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ PRESENTATION = (
     "pipeline/past_runs.py",
     "pipeline/measures.py",
     "pipeline/notices.py",
+    "pipeline/origin.py",
     "pipeline/placement.py",
     "pipeline/shared_rows.py",
     "pipeline/suggestions.py",
@@ -94,12 +96,15 @@ class Run:
     force
         Token of a forced run, None for any other. It is part of every key, so that a forced run reuses only artifacts
         with its own token, and writes beside those of other runs.
+    origin
+        Who or what started it, noted in the usage of the artifacts that it makes; None if that is not known.
     """
 
     scenario: Scenario
     as_of: AsOf
     store: Store
     force: str | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
     def in_key(self, parts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parts of a key, with the token added if the run is forced."""
@@ -240,9 +245,10 @@ def _reused_or_made(stage: Stage, run: Run, refs: Mapping[str, Ref]) -> StageRes
     inputs = Inputs({name: run.store.open(refs[name]) for name in stage.inputs_among(refs)}, parts["config"])
     with measured() as usage, threadpool_limits(1, "blas"):
         payload = stage.body(run, inputs)
-    # In the usage, as the choice changes no result.
-    facts = {**parts, "made_from": _hashes(stage, refs), "usage": {**usage, "tree_scorer": bulk_scorer()}}
-    made = run.store.publish(folder, key, payload, facts)
+    noted: dict[str, Any] = {**usage, "tree_scorer": bulk_scorer()}  # in the usage, as these change no result
+    if run.origin is not None:
+        noted["origin"] = run.origin.to_json()
+    made = run.store.publish(folder, key, payload, {**parts, "made_from": _hashes(stage, refs), "usage": noted})
     if not stage.whole(run.store, made):
         raise ArtifactError(f"{folder}: refers to artifacts of days that are not those in the store; {OTHER_RESULT}")
     log.info("%s: %.1f s, published %s", stage.name, usage["seconds"], folder)

@@ -14,6 +14,7 @@ from mtl_tasks.onboarding.obstacles import refuse_obstacles
 from mtl_tasks.pipeline.changes import champion_facts
 from mtl_tasks.pipeline.delivery import deliver_recommendations
 from mtl_tasks.pipeline.engine import Run, Stage, StageResult, library_versions, run_stage
+from mtl_tasks.pipeline.origin import read_origin
 from mtl_tasks.pipeline.stages import build_stages, find_record, report_stage
 from mtl_tasks.pipeline.stages.inputs import RANK
 from mtl_tasks.pipeline.stages.judge import CURVES, VERSUS_CHAMPION
@@ -31,6 +32,7 @@ from mtl_tasks.store.documents.data import (
 )
 from mtl_tasks.store.documents.drift import Drift, DriftReport
 from mtl_tasks.store.documents.evaluation import Evaluation
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
@@ -50,6 +52,7 @@ def make_run(
     *,
     force: str | None = None,
     key: StoreKey | None = None,
+    origin: Origin | None = None,
 ) -> Run:
     """Check the arguments of a run, and return it.
 
@@ -61,6 +64,8 @@ def make_run(
         A token that no other run has, to make everything again beside existing artifacts; see :class:`Run`.
     key
         The key that seals the store's documents.
+    origin
+        Who or what starts the run.
 
     Raises
     ------
@@ -71,7 +76,7 @@ def make_run(
 
     scenario = load_scenario(scenario_name, dict(overrides))
     check_rules(scenario)
-    return Run(scenario, as_of, Store(store, key), force)
+    return Run(scenario, as_of, Store(store, key), force, origin)
 
 
 def run_pipeline(run: Run, on_stage: OnStage, overrides: Mapping[str, Any] | None = None) -> RunDocument:
@@ -152,6 +157,7 @@ def build_document(
         versus_champion=_kept(artifacts["gate"], VERSUS_CHAMPION, VersusChampion),
         made_at=artifacts["gate"].manifest["usage"].get("made_at"),
         code=entry.code,
+        origin=read_origin(artifacts["gate"]),
     )
 
 

@@ -16,6 +16,7 @@ from mtl_tasks.pipeline.engine import StageResult, run_stage
 from mtl_tasks.pipeline.local import build_document, make_run, refs_of
 from mtl_tasks.pipeline.stages import build_stages, report_stage
 from mtl_tasks.scenario import MemberKind, Scenario, load_scenario, parse_scenario
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.sealing import StoreKey
 
 # Parameters of a run, by name, that each set one key of the scenario.
@@ -45,6 +46,7 @@ def prepare_run(
     now: datetime,
     store: str,
     key: StoreKey | None = None,
+    origin: Origin | None = None,
 ) -> RunSpec:
     """Check the parameters of a scheduled run, and return what its later processes start from.
 
@@ -64,6 +66,8 @@ def prepare_run(
         The current time, so that a future as_of can be refused.
     key
         The key that seals the store's documents. It is not part of the document: every process is given it.
+    origin
+        Who or what started the run.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def prepare_run(
     run = make_run(scenario_name, as_of, overrides, store, force=force, key=key)
     # The members may be fitted on other machines, whose devices cannot be tried here.
     refuse_obstacles(run.scenario, run.as_of.iso, run.store, devices=False)
-    return RunSpec.of(run).model_copy(update={"overrides": overrides})
+    return RunSpec.of(run).model_copy(update={"overrides": overrides, **({} if origin is None else {"origin": origin})})
 
 
 def check_known(conf: Mapping[str, Any], params: Mapping[str, Any]) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mtl_tasks.core.errors import MtlError
 from mtl_tasks.pipeline.engine import code_version
+from mtl_tasks.pipeline.origin import find_commit, read_origin
 from mtl_tasks.pipeline.past_documents import find_page, made_at
 from mtl_tasks.pipeline.stages import find_record
-from mtl_tasks.pipeline.stages.prepare import ROOT
 from mtl_tasks.store.documents import read_document, read_part
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.training import MemberDescription
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from mtl_tasks.integrations.mlflow_runs import TrackedRun
     from mtl_tasks.pipeline.engine import Run
     from mtl_tasks.scenario import MlflowTarget, Scenario
-    from mtl_tasks.store.artifacts import Ref, Store
+    from mtl_tasks.store.artifacts import Artifact, Ref, Store
 
 PAGE_FILE: Final = "report.html"
 log = logging.getLogger(__name__)
@@ -149,14 +147,14 @@ def _tracked(store: Store, entry: RunRecord, snapshot: Snapshot, backfill: bool 
         at=made_at(gate),
         page=None if page is None else page.read(PAGE_FILE).decode(),
         backfill=backfill,
-        commit=_commit() if entry.code == code_version() else None,
+        commit=_commit_of(entry, gate),
     )
 
 
-def _commit() -> str | None:
-    """Return the commit of the project's folder; None where it is no clone or there is no git."""
-    with suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "-C", ROOT, "rev-parse", "HEAD"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a constant
-        return done.stdout.strip()
-    return None
+def _commit_of(entry: RunRecord, gate: Artifact) -> str | None:
+    """Return the commit that a run noted; for a run of an earlier release, the commit now if its code is the same."""
+    origin = read_origin(gate)
+    if origin is not None:
+        return origin.commit
+    commit = find_commit() if entry.code == code_version() else None
+    return None if commit is None else commit.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from mtl_tasks.scenario import Scenario
@@ -12,6 +13,7 @@ from mtl_tasks.store.documents.data import Resolution, SampleUser, SplitSummary,
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.evaluation import Evaluation
 from mtl_tasks.store.documents.measurements import Measurements
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation
 from mtl_tasks.store.documents.verdict import Verdict
@@ -97,6 +99,8 @@ class RunDocument:
         Time of the verdict, seconds since 1970; None for a run made before it was kept.
     code
         Hash of the code that made the run.
+    origin
+        Who or what started the run, and the commit of its code; None for a run made before it was kept.
     """
 
     scenario: Scenario
@@ -125,6 +129,7 @@ class RunDocument:
     versus_champion: VersusChampion | None = None
     made_at: float | None = None
     code: str = ""
+    origin: Origin | None = None
 
     @property
     def outcome(self) -> str:
@@ -173,7 +178,13 @@ class RunDocument:
                 for stage in self.stages
             ],
             "report": self.report,
+            **self.made_json(),
         }
+
+    def made_json(self) -> dict[str, Any]:
+        """Return the time of the verdict and the run's origin for a JSON document; what is not known is None."""
+        at = None if self.made_at is None else datetime.fromtimestamp(self.made_at, UTC).isoformat(timespec="seconds")
+        return {"made_at": at, "origin": None if self.origin is None else self.origin.to_json()}
 
     def models(self, task: str) -> dict[str, Measurements]:
         """Return the task's metrics by model: the floor, the other members, then the fusion."""

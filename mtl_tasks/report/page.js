@@ -8,8 +8,13 @@
   };
   const whole = (cell) => cell.textContent.trim().replace(/\s+/g, " ");
   const number = (cell) => {
-    const found = text(cell).replace(/−/g, "-").replace(/,/g, "").match(/^[▲▼≈]?\s*([+-]?\d+(\.\d+)?)/);
+    const found = text(cell).replace(/−/g, "-").replace(/,/g, "").match(/^[▲▼≈]?\s*([+-]?\d+(\.\d+)?)(?![\w.-])/); // not a date, nor a key
     return found ? Number(found[1]) : NaN;
+  };
+
+  const cellAt = (row, column) => {
+    let end = 0;
+    return [...row.cells].find((cell) => { end += cell.colSpan; return column < end; });
   };
 
   const sort = (table, column, button) => {
@@ -21,16 +26,16 @@
     button.dataset.order = up ? "up" : "down";
     button.closest("th").setAttribute("aria-sort", up ? "ascending" : "descending");
     const sign = up ? 1 : -1;
-    const key = (row) => row.cells[column];
+    const key = (row) => cellAt(row, column);
     const compare = (first, second) => {
       const [a, b] = [number(key(first)), number(key(second))];
-      if (Number.isNaN(a) && Number.isNaN(b)) return sign * text(key(first)).localeCompare(text(key(second)));
+      if (Number.isNaN(a) && Number.isNaN(b)) return sign * text(key(first)).localeCompare(text(key(second)), "en", { numeric: true });
       return Number.isNaN(a) ? 1 : Number.isNaN(b) ? -1 : sign * (a - b);
     };
     [...body.rows].sort(compare).forEach((row) => body.append(row));
   };
 
-  const sortable = (table) => !table.matches(".compact") && table.tHead && table.tBodies.length === 1 && !table.querySelector("[rowspan], [colspan]") && table.tBodies[0].rows.length > 1;
+  const sortable = (table) => table.tHead && table.tBodies.length === 1 && table.tBodies[0].rows.length > 1;
 
   const makeSortable = (table) => {
     [...table.tHead.rows[0].cells].forEach((th, column) => {
@@ -48,19 +53,8 @@
 
   const rowsOf = (table) => {
     const heads = table.tHead ? [...table.tHead.rows[0].cells].map((cell) => whole(cell)) : [];
-    const spans = [];
-    const rows = [...table.tBodies].flatMap((body) => [...body.rows]).map((row) => {
-      const cells = [...row.cells];
-      const made = [];
-      for (let at = 0; cells.length || (spans[at] && spans[at].left > 0); at += 1) {
-        if (spans[at] && spans[at].left > 0) { spans[at].left -= 1; made.push(spans[at].value); continue; }
-        const cell = cells.shift();
-        if (cell.rowSpan > 1) spans[at] = { left: cell.rowSpan - 1, value: whole(cell) };
-        made.push(whole(cell));
-      }
-      return made;
-    });
-    return { heads, rows };
+    const parts = (row) => [...row.cells].flatMap((cell) => [whole(cell), ...Array(cell.colSpan - 1).fill("")]);
+    return { heads, rows: [...table.tBodies].flatMap((body) => [...body.rows]).map(parts) };
   };
   // A spreadsheet computes a text that begins like a formula, and titles are texts of others; a signed number stays one.
   const inert = (value) => (/^([=@]|[+-](?![\d.,%\s[\]+−±]*$))/.test(value) ? `'${value}` : value);
@@ -115,7 +109,7 @@
 
   const enhance = (root) => {
     root.querySelectorAll("table").forEach((table) => { if (sortable(table)) makeSortable(table); });
-    root.querySelectorAll(".scroll").forEach((region) => { if (region.querySelector("table:not(.compact)")) addDownloads(region); });
+    root.querySelectorAll(".scroll").forEach((region) => { if (region.querySelector("table")) addDownloads(region); });
   };
 
   enhance(document.querySelector("main"));

@@ -17,6 +17,7 @@ from mtl_tasks.report.terminal_tables import plain_table, say, say_wrapped, show
 from mtl_tasks.store.documents.data import StageUsage
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.documents.origin import Origin
 
 _STYLES = {"better": "green", "worse": "red"}
 _USER_WIDTH = 30
@@ -27,6 +28,8 @@ LIST_METRICS: Final = ("ndcg", "recall", "hit_rate", "coverage")  # the report h
 def print_details(document: RunDocument, console: Console) -> None:
     """Print everything that the summary leaves out, as tables that fit 100 columns."""
     scenario, ranking = document.scenario, document.evaluation.ranking
+    if document.origin is not None:
+        say(console, f"\n{_origin(document.origin)}", style="dim")
     for task, evaluation in document.evaluation.tasks.items():
         title = f"{task} ({scenario.tasks[task].described}, {labels.count(evaluation.rows)} test rows)"
         show(console, title, _metrics(document, task))
@@ -43,6 +46,11 @@ def print_details(document: RunDocument, console: Console) -> None:
         since = "" if document.accepted else f", made before the run was: {document.outcome}"
         show(console, f"Recommendations{since}", _users(document))
         say_wrapped(console, order_of(document), style="dim")
+
+
+def _origin(origin: Origin) -> str:
+    commit = "" if origin.commit is None else f"; commit {origin.commit[:12]}"
+    return f"Started by {origin.who}{commit}{' with local changes' if origin.local_changes else ''}."
 
 
 def _metrics(document: RunDocument, task: str) -> Table:

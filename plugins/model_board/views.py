@@ -172,6 +172,7 @@ def evidence(store: Store, run: PastRun) -> dict[str, Any]:
         "evaluation": document.evaluation.to_json(),
         "validation": document.validation.to_json(),
         "windows": dict(document.windows),
+        **document.made_json(),
         "stages": [stage.to_json() for stage in document.stages],
         "artifacts": [asdict(artifact) for artifact in list_artifacts(store, run.entry)],
     }

@@ -18,7 +18,8 @@ from sqlalchemy import create_engine, select, types
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.past_documents import shown_document
+from mtl_tasks.pipeline.origin import find_commit
+from mtl_tasks.pipeline.past_documents import past_document, shown_document
 from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import verify_runs
@@ -90,6 +91,13 @@ def skipped(tasks: dict[str, str]) -> dict[str, str]:
     return {name: ended for name, ended in tasks.items() if ended != "success"}
 
 
+def written_note(dag_id: str) -> str:
+    """Return the note that a DAG's report has passed on."""
+    with create_session() as session:
+        query = select(XComModel.value).where(XComModel.dag_id == dag_id, XComModel.key == "note")
+        return str(session.scalars(query).one())
+
+
 def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_were(
     tmp_path: Path, parse_dags: ParseDags, run_dag: RunDag
 ) -> None:
@@ -120,6 +128,9 @@ def test_the_dag_and_one_process_make_the_same_artifacts(
     state, listed = run_dag("recommend")
     assert state == "success"
     assert set(listed.values()) == {"success"}
+    made = pd.concat(map(pd.read_parquet, (project / ".store").rglob("*recommendations*.parquet")))
+    note = f"{made['user_id'].nunique():,} lists with {len(made):,} recommendations"
+    assert written_note(f"recommend_{NAME}").endswith(f"; {note}")
     assert {"member:popularity", "member:als", "member:independent"} < set(tasks)
     (entry,) = Registry(Store(str(project / ".store")), NAME).entries()
     results = run_here()
@@ -129,6 +140,11 @@ def test_the_dag_and_one_process_make_the_same_artifacts(
     assert entry.promoted
     assert entry.run_key == results["publish"].summary["run_key"]
     assert entry.refs == {name: results[name].ref for name in entry.refs}
+    store = Store(str(project / ".store"))
+    origin = past_document(store, choose_run(store, NAME, None, entry.run_key)[0]).origin
+    assert origin is not None
+    assert (origin.start, origin.user) == ("manual", "dag_test")  # of Airflow's run, though a command ran it again
+    assert (origin.commit, origin.local_changes) == (find_commit() or (None, False))
 
 
 def test_a_rejected_candidate_is_reported_and_recommends_nothing(

@@ -92,7 +92,7 @@ def command(project: Path, store: Path) -> subprocess.Popen[str]:
 def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> None:
     shown = finished.to_json()
     about = {"scenario", "as_of", "run_key", "verdict", "standing", "rulings", "drift"}
-    assert set(shown) == about | {"tasks", "ranking", "stages", "report"}
+    assert set(shown) == about | {"tasks", "ranking", "stages", "report", "made_at", "origin"}
     assert shown["verdict"]["decision"] == "promote"
     for task in ("rating", "purchase"):
         assert set(shown["tasks"][task]["members"]) == {"popularity", "als", "independent"}

@@ -68,6 +68,8 @@ class TestIndependent(BoostedContract):
         both = self.fit(scenario)
         assert len([name for name in both.files() if name.startswith("like.")]) == 2
         one = self.fit(member_scenario())
+        notes = [member.describe()["tasks"]["like"]["note"] for member in (one, both)]
+        assert notes == [f"LightGBM, {seeds}; rounds chosen on tune" for seeds in ("1 seed", "2 seeds averaged")]
         mixed = both.predict(unseen.features)["rating"]
         first = one.predict(unseen.features)["rating"]
         assert not np.array_equal(mixed, first)

@@ -15,7 +15,9 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ArtifactError, DataError
 from mtl_tasks.pipeline import engine as run_module
 from mtl_tasks.pipeline.engine import Inputs, Run, Stage, StageResult, code_version, find_stage, run_stage
+from mtl_tasks.pipeline.origin import read_origin
 from mtl_tasks.store.artifacts import MANIFEST, Payload, Ref, Store
+from mtl_tasks.store.documents.origin import Origin
 from tests.support.logs import tiny_scenario
 
 
@@ -28,6 +30,7 @@ class Bench:
     config: dict[str, Any] = field(default_factory=lambda: {"learning_rate": 0.1})
     as_of: str = "2013-05-07"
     force: str | None = None
+    origin: Origin | None = None
     title: str = "A tiny log"
     chance: int = 0  # what work that is not bit-reproducible adds to its result
 
@@ -36,7 +39,7 @@ class Bench:
 
     def asked(self) -> Run:
         scenario = tiny_scenario(title=self.title)
-        return Run(scenario, AsOf.parse(self.as_of), Store(str(self.root)), self.force)
+        return Run(scenario, AsOf.parse(self.as_of), Store(str(self.root)), self.force, self.origin)
 
     def stage(self, needs: tuple[str, ...] = ()) -> Stage:
         def body(run: Run, inputs: Inputs) -> Payload:
@@ -61,6 +64,21 @@ def test_the_same_work_is_done_once(bench: Bench) -> None:
     assert second.ref == first.ref
     assert second.cpu_seconds == 0.0
     assert find_stage(bench.stage(), bench.asked(), {}) is not None
+
+
+def test_an_artifact_keeps_the_origin_of_the_run_that_made_it_and_its_content_does_not_depend_on_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    store = Store(str(bench.root))
+    unknown = Bench(tmp_path / "unknown").run()
+    bench.origin = Origin(start="manual", user="ada", commit="c0ffee", local_changes=True)
+    first = bench.run()
+    bench.origin = Origin(start="scheduled")
+    again = bench.run()
+    assert again.reused
+    assert first.ref == again.ref == unknown.ref
+    assert read_origin(store.open(first.ref)) == Origin(start="manual", user="ada", commit="c0ffee", local_changes=True)
+    assert read_origin(Store(str(tmp_path / "unknown")).open(unknown.ref)) is None
 
 
 @pytest.mark.faults(4)

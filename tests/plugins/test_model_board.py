@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any
@@ -125,6 +125,10 @@ def test_a_runs_page_shows_its_evidence(reader: TestClient, board_project: Path,
     document = reader.get(f"/api/scenarios/{NAME}/runs/{entry.run_key}").json()
     assert {row["state"] for row in document["artifacts"]} == {"sound"}
     assert document["as_of"] == as_of
+    assert document["origin"] == board.ORIGIN.to_json()
+    assert datetime.fromisoformat(document["made_at"]).utcoffset() == timedelta(0)
+    assert "<dd>ada, backfill</dd>" in page.text
+    assert f"<code>{'ab12' * 3}</code> with local changes" in page.text
 
 
 @pytest.mark.faults(32)

@@ -16,6 +16,7 @@ from mtl_tasks.store.documents.data import Resolution, SampleUsers, SplitSummary
 from mtl_tasks.store.documents.drift import Drift
 from mtl_tasks.store.documents.evaluation import Evaluation, SliceEvaluation, TaskEvaluation
 from mtl_tasks.store.documents.measurements import Measurement
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.documents.rank import RankDocument
 from mtl_tasks.store.documents.training import Fusion, MemberDescription, MemberExplanation, Sharing
 from mtl_tasks.store.documents.verdict import Verdict
@@ -146,6 +147,7 @@ def sample_document(decision: str = "promote") -> RunDocument:
         versus_champion=_typed(VersusChampion, _versus_champion()),
         made_at=1_377_400_000.0,
         code="c0de" * 16,
+        origin=Origin(start="command line", user="ada", commit="ab12" * 10, local_changes=True),
     )
 
 
@@ -511,7 +513,7 @@ def _rank() -> Json:
             "softmax": {"ndcg": 0.121, "difference": 0.0, "standard_error": 0.0},
             "popularity": {"ndcg": 0.108, "difference": -0.013, "standard_error": 0.003},
         },
-        "left_out": {},
+        "left_out": {"lambdarank": "too few lists"},
         "rankers": {"softmax": {"lists": 640}},
     }
 

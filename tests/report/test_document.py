@@ -21,6 +21,8 @@ def test_json_has_exactly_the_promised_keys() -> None:
         "ranking",
         "stages",
         "report",
+        "made_at",
+        "origin",
     ]
     assert set(document["verdict"]) == {"decision", "reasons"}
     for task in document["tasks"].values():

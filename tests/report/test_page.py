@@ -12,6 +12,7 @@ from mtl_tasks.report import RunDocument, data_tables, labels, render_report
 from mtl_tasks.report.document import Change, models_in_order
 from mtl_tasks.report.overview import SHOWN_CHANGES, SHOWN_METRICS, SHOWN_RULES, overview
 from mtl_tasks.store.documents.drift import Drift, Shift, Shifts
+from mtl_tasks.store.documents.origin import Origin
 from tests.report.sample import CHAMPION, sample_document, wide_document
 from tests.report.test_report import parsed, words
 
@@ -50,6 +51,32 @@ def test_overview_says_when_how_long_and_at_what_cost(page: str) -> None:
     assert "CPU time 3 min 28 s" in text
     assert "Peak memory 1.2 GiB" in text
     assert "Code c0dec0dec0de" in text
+    assert "Started by ada, command line" in text
+    assert "Commit ab12ab12ab12 with local changes" in text
+
+
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+def test_the_rules_are_printed_once(decision: str) -> None:
+    document = sample_document(decision)
+    seen = overview(document)
+    rows = [row.sentence for row in (*seen.failed, *seen.passed, *seen.further)]
+    text = words(section(plain(document), "overview"))
+    assert text.count("Rules") == 1
+    assert len(rows) == len(document.verdict.rules)
+    assert [text.count(sentence) for sentence in rows] == [1] * len(rows)
+
+
+def test_overview_of_a_run_of_before_origins_were_kept_has_no_place_for_one() -> None:
+    text = words(section(plain(sample_document(), origin=None), "overview"))
+    assert "Started by" not in text
+    assert "Commit" not in text
+
+
+def test_a_commit_without_local_changes_is_shown_without_that_remark() -> None:
+    origin = Origin(start="scheduled", commit="ab12" * 10)
+    text = words(section(plain(sample_document(), origin=origin), "overview"))
+    assert "Started by schedule " in text
+    assert "Commit ab12ab12ab12 Code" in text
 
 
 def test_overview_says_what_changed_since_the_champion(page: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mtl_tasks.report import render_report
+from mtl_tasks.report.page import read_script
 from tests.report.sample import sample_document
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -21,6 +23,10 @@ CUT_OFF = """
   const holder = part.closest('.scroll, figure, pre') || part;
   return holder.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
 }).map(part => part.outerHTML.slice(0, 120))
+"""
+ONE_ROW = f"""
+<!doctype html><main><div class="scroll" aria-label="Windows"><table>
+<thead><tr><th>Window</th><th>Rows</th></tr></thead><tbody><tr><th>test</th><td>3</td></tr></tbody></table></div></main><script>{read_script()}</script>
 """
 OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
 
@@ -103,6 +109,84 @@ def test_tables_are_sorted_by_the_number_that_is_shown(page: sync_api.Page) -> N
     page.keyboard.press("Enter")
     assert table.locator("thead th").nth(1).get_attribute("aria-sort") == "descending"
     assert table.locator("tbody tr").last.inner_text().startswith("popularity")
+
+
+def test_every_table_of_several_rows_is_sorted_by_each_heading_and_saved(page: sync_api.Page) -> None:
+    page.evaluate(OPEN_ALL)
+    seen = page.evaluate(
+        """[...document.querySelectorAll('main table')].map(table => ({
+          name: table.closest('.scroll').getAttribute('aria-label'),
+          rows: [...table.tBodies].reduce((count, body) => count + body.rows.length, 0),
+          unsorted: [...table.tHead.rows[0].cells].filter(cell =>
+            !cell.querySelector('.sort') && !cell.querySelector(':scope > .hidden:only-child')).length,
+          saved: table.closest('.scroll').nextElementSibling?.querySelectorAll('button').length ?? 0,
+        }))"""
+    )
+    assert {"Members", "Metrics beside the champion's and the floor's", "Recommendations of sample users"} <= {
+        table["name"] for table in seen
+    }
+    assert [table["name"] for table in seen if table["rows"] > 1 and table["unsorted"]] == []
+    assert [table["name"] for table in seen if table["saved"] != 2] == []
+
+
+def test_a_table_of_one_row_has_nothing_to_sort(page: sync_api.Page) -> None:
+    page.set_content(ONE_ROW)
+    assert page.locator(".downloads button").count() == 2
+    assert page.locator(".sort").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "heading", "column"),
+    [
+        ("Members", "Task", 2),
+        ("Metrics beside the champion's and the floor's", "This run", 1),
+        ("Changed since the champion", "What", 1),
+        ("Recommendations of sample users", "rating", 3),
+        ("Windows", "First day", 1),
+    ],
+)
+def test_a_table_is_sorted_by_keyboard_in_both_directions(
+    page: sync_api.Page, name: str, heading: str, column: int
+) -> None:
+    page.evaluate(OPEN_ALL)
+    table = page.get_by_role("region", name=name, exact=True).locator("table")
+    before = shown_column(table, column)
+    button = table.locator("thead button").filter(has_text=heading).first
+    button.focus()
+    ordered = {}
+    for direction in ("ascending", "descending"):
+        page.keyboard.press("Enter")
+        sorted_by = table.locator("th[aria-sort]").evaluate_all(
+            "cells => cells.map(one => [one.cellIndex, one.ariaSort])"
+        )
+        assert sorted_by == [[column, direction]]
+        ordered[direction] = [sort_key(value) for value in shown_column(table, column)]
+    assert ordered["ascending"] == sorted(sort_key(value) for value in before)
+    assert ordered["descending"] == sorted((sort_key(value) for value in before), reverse=True)
+    assert len(set(ordered["ascending"])) > 1
+
+
+def shown_column(table: sync_api.Locator, column: int) -> list[str]:
+    """Return the first line of each cell of a column."""
+    return [row.locator("th, td").nth(column).inner_text().split("\n")[0] for row in table.locator("tbody tr").all()]
+
+
+def sort_key(value: str) -> float | str:
+    """Return a number, or a text that is none."""
+    try:
+        return float(value.replace(",", "").replace("−", "-"))
+    except ValueError:
+        return value.casefold()
+
+
+def test_a_saved_row_has_its_subject_and_every_column(page: sync_api.Page) -> None:
+    page.evaluate(OPEN_ALL)
+    for name in ("Members", "Recommendations of sample users", "How the ranker was chosen"):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=f"Save the table as CSV: {name}", exact=True).click()
+        rows = list(csv.reader(Path(saved.value.path()).read_text(encoding="utf-8").splitlines()))
+        assert {len(row) for row in rows} == {len(rows[0])}
+        assert all(row[0] for row in rows)
 
 
 @pytest.mark.parametrize(("kind", "beginning"), [("CSV", '"Model","RMSE ↓'), ("JSON", '[\n {\n  "Model"')])

@@ -12,6 +12,7 @@ from mtl_tasks.cli.progress import StageProgress
 from mtl_tasks.evaluation.drift import incomparable
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.report.document import RunDocument
+from mtl_tasks.report.overview import overview
 from mtl_tasks.report.terminal import print_summary
 from mtl_tasks.report.terminal_explanation import print_explanation
 from mtl_tasks.store.artifacts import Ref
@@ -76,6 +77,16 @@ def test_a_run_without_lists_says_why_instead_of_an_empty_table() -> None:
         assert "user " not in text.partition("Recommendations")[2]
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+def test_the_rules_are_printed_once(decision: str, verbose: bool) -> None:
+    document = sample_document(decision)
+    text = shown(document, width=400, verbose=verbose)
+    assert text.lower().count("rules") == 1
+    for row in (*overview(document).failed, *overview(document).passed):
+        assert text.count(row.sentence) == 1
+
+
 def test_summary_has_no_escape_codes_without_a_terminal() -> None:
     assert "\x1b" not in printed()
 
@@ -103,6 +114,7 @@ def test_summary_tells(expected: str) -> None:
 @pytest.mark.parametrize(
     "expected",
     [
+        "Started by ada, command line; commit ab12ab12ab12 with local changes.",
         "1.5790 (+0.0680)*",
         "1.7020 (−0.0550)*",
         "weighted   0.93 independent, 0.07 popularity       1.5800   none",

@@ -17,6 +17,7 @@ from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_runs import PastRun, read_run
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.documents.origin import Origin
 from mtl_tasks.store.promotion import promote, rollback
 from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.projects import NAME, write_log, write_scenario
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 RELATIVE = [{"task": "rating", "metric": "rmse", "margin": 1}]
 STRICT = [{"task": "rating", "metric": "rmse", "max": 0.5}]
+ORIGIN = Origin(start="backfill", user="ada", commit="ab12" * 10, local_changes=True)
 HOSTILE = "<script>alert('reason')</script>"
 TITLE = "Films & <script>alert('title')</script>"
 
@@ -60,7 +62,8 @@ def make_history(root: Path) -> None:
 def run_once(root: Path, as_of: str, **overrides: object) -> None:
     """Run the scenario for a day."""
     with contextlib.chdir(root):
-        run_pipeline(make_run(NAME, AsOf.parse(as_of), overrides, str(root / ".store")), lambda stage, result: None)
+        run = make_run(NAME, AsOf.parse(as_of), overrides, str(root / ".store"), origin=ORIGIN)
+        run_pipeline(run, lambda stage, result: None)
 
 
 def store(root: Path) -> Store:

@@ -14,7 +14,7 @@ from mtl_tasks.models.contributions import effects_of
 from mtl_tasks.models.deep.device import check_installed, resolve_device
 from mtl_tasks.models.deep.fitted import FittedNetworks
 from mtl_tasks.models.encoding import CHUNK
-from mtl_tasks.models.member import Member, Predictions, Table
+from mtl_tasks.models.member import Member, Predictions, Table, seeds_text
 from mtl_tasks.models.targets import as_learned, as_predicted
 from mtl_tasks.scenario import DEEP, Scenario
 
@@ -105,8 +105,8 @@ class DeepMember(Member):
         part = "" if document.every == 1 else f", fitted on one row in {document.every}"
         layers = "-".join(map(str, document.layers))
         return (
-            f"linear path beside {document.structure} with layers {layers}, {document.seeds} seed(s), epochs chosen on "
-            f"tune: {document.tasks[task].epochs}{part}"
+            f"linear path beside {document.structure} with layers {layers}, {seeds_text(document.seeds)}, "
+            f"epochs chosen on tune: {document.tasks[task].epochs}{part}"
         )
 
     def explain(self, features: pd.DataFrame, seed: int) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class TestDeep(MemberContract):
         for task, entry in fitted.describe()["tasks"].items():
             assert entry["curve"]["metric"] == ("rmse" if task == "rating" else "log_loss")
             assert entry["curve"]["step"] == "epoch"
+            assert "layers 16-8, 1 seed, epochs" in entry["note"]
             assert entry["rounds"] == 1 + int(np.argmin(entry["curve"]["tune"]))
             assert len(entry["curve"]["train"]) == len(entry["curve"]["tune"]) <= DEEP["epochs"]
 
@@ -112,7 +113,7 @@ def test_every_structure_learns_and_is_read_as_it_was_written(structure: str) ->
         assert compute("auc", unseen.labels[task].astype(np.float64), predictions[task]) > 0.6
     loaded = DeepMember.load(fitted.files(), scenario).predict(unseen.features)
     assert all(np.array_equal(predictions[task], loaded[task]) for task in predictions)
-    assert f"beside {structure} with layers 16-8, 2 seed(s)" in fitted.describe()["tasks"]["like"]["note"]
+    assert f"beside {structure} with layers 16-8, 2 seeds averaged," in fitted.describe()["tasks"]["like"]["note"]
     assert fitted.explain(unseen.features, seed=1)["rating"]["features"][0]["feature"] == "rating.level"
 
 

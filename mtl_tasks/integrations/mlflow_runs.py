@@ -121,15 +121,13 @@ class _Writer:
         """Send points, parameters and tags in requests within MLflow's limits."""
         from mlflow.entities import Metric, Param, RunTag
 
+        send = partial(self.client.log_batch, run_id)
         for some in _batches(list((params or {}).items()), _PAIRS):
-            insert(partial(self.client.log_batch, run_id, params=[Param(*pair) for pair in some]))
+            insert(partial(send, params=[Param(*pair) for pair in some]))
         for some in _batches(list((tags or {}).items()), _PAIRS):
-            insert(
-                partial(self.client.log_batch, run_id, tags=[RunTag(key, value[:_TAG_LENGTH]) for key, value in some])
-            )
+            insert(partial(send, tags=[RunTag(key, value[:_TAG_LENGTH]) for key, value in some]))
         for few in _batches(points, _METRICS):
-            sent = [Metric(name, value, self.at, step) for name, value, step in few]
-            insert(partial(self.client.log_batch, run_id, metrics=sent))
+            insert(partial(send, metrics=[Metric(name, value, self.at, step) for name, value, step in few]))
 
     def finish(self, run_id: str) -> None:
         """Set the status of a run to finished."""

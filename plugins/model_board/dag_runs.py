@@ -68,7 +68,8 @@ def status_of(session: Session, dag_id: str) -> DagStatus:
 def links_by_gate(session: Session, dag_id: str) -> dict[str, str]:
     """Return the page of the DAG run behind each verdict, within Airflow's UI, by the key of the verdict's artifact.
 
-    A run that was made by the command line has none, and neither has one whose result is not that of a stage. Of several DAG runs that reused a verdict the newest counts.
+    A run that was made by the command line has none, and neither has one whose result is not that of a stage. Of
+    several DAG runs that reused a verdict the newest counts.
     """
     links: dict[str, str] = {}
     for key, link in _newest_links(session, dag_id):

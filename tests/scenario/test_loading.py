@@ -77,8 +77,8 @@ def test_two_scenarios_that_deliver_to_one_place_are_refused(
 ) -> None:
     write(tmp_path, publish=others).joinpath("tiny.yaml").rename(tmp_path / "other.yaml")
     message = (
-        rf"tiny.yaml: publish\.\w+\.{key}: scenarios 'tiny' and 'other' both deliver to '{shown}', and would replace each "
-        rf"other's recommendations: give one of them another `{key}`$"
+        rf"tiny.yaml: publish\.\w+\.{key}: scenarios 'tiny' and 'other' both deliver to '{shown}', and would replace "
+        rf"each other's recommendations: give one of them another `{key}`$"
     )
     with pytest.raises(ConfigError, match=message):
         load_scenario("tiny", folder=write(tmp_path, publish=given))

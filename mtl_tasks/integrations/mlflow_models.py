@@ -8,15 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from mtl_tasks.integrations.mlflow_unique import find_model, unique_model
+
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
 ALIAS: Final = "champion"
 LOADER: Final = "mtl_tasks.notebook.mlflow_model"  # by name: it loads runs, and is imported only by MLflow
 RUN_FILE: Final = "run.json"
 _FOLDER: Final = "model"
-_MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
 @dataclass(frozen=True)
@@ -39,37 +40,36 @@ def move_alias(client: MlflowClient, name: str, champion: StoredRun, mlflow_run:
     mlflow_run
         MLflow's id of the champion's run.
     """
-    model = _find_model(client, name) or client.create_registered_model(name)
-    found = client.search_model_versions(f"name='{name}' and run_id='{mlflow_run}'")
-    version = found[0] if found else _register(client, name, champion, mlflow_run)
+    model = unique_model(client, name)
+    version = _first_version(client, name, mlflow_run) or _register(client, name, champion, mlflow_run)
     if str(model.aliases.get(ALIAS)) != str(version.version):
         client.set_registered_model_alias(name, ALIAS, version.version)
 
 
 def remove_alias(client: MlflowClient, name: str) -> None:
     """Remove the alias, if there is one: no run is promoted."""
-    model = _find_model(client, name)
+    model = find_model(client, name)
     if model is not None and ALIAS in model.aliases:
         client.delete_registered_model_alias(name, ALIAS)
 
 
-def _find_model(client: MlflowClient, name: str) -> RegisteredModel | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != _MISSING:
-            raise
-        return None
+def _first_version(client: MlflowClient, name: str, mlflow_run: str) -> ModelVersion | None:
+    """Return the version of a run that was made first: versions are numbers that the server counts."""
+    found = client.search_model_versions(f"name='{name}' and run_id='{mlflow_run}'")
+    return min(found, key=lambda version: int(version.version), default=None)
 
 
 def _register(client: MlflowClient, name: str, champion: StoredRun, mlflow_run: str) -> ModelVersion:
+    """Register a run, and return its version: another writer's if that was made first."""
     with TemporaryDirectory() as folder:
         client.log_artifacts(mlflow_run, str(_save(champion, Path(folder))), _FOLDER)
     source = f"{client.get_run(mlflow_run).info.artifact_uri}/{_FOLDER}"
     tags = {"mtl.run_key": champion.run_key, "mtl.as_of": champion.as_of}
-    return client.create_model_version(name, source, mlflow_run, tags=tags, await_creation_for=None)
+    made = client.create_model_version(name, source, mlflow_run, tags=tags, await_creation_for=None)
+    first = _first_version(client, name, mlflow_run) or made
+    if first.version != made.version:
+        client.delete_model_version(name, made.version)
+    return first
 
 
 def _save(champion: StoredRun, folder: Path) -> Path:

@@ -7,8 +7,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from mtl_tasks.integrations.mlflow_unique import insert, unique_experiment, unique_run
 from mtl_tasks.store.documents.measurements import Measurement, Measurements
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def write_run(client: MlflowClient, experiment: str, run: TrackedRun) -> str:
 
     What a run's key determines is written once; its status and its report are updated.
     """
-    writer = _Writer(client, _experiment(client, experiment), int(run.at * 1000))
+    writer = _Writer(client, unique_experiment(client, experiment), int(run.at * 1000))
     run_id, known = writer.open_run({RUN_KEY: run.entry.run_key}, f"{run.entry.as_of} {run.entry.run_key[:12]}")
     if known.get(_COMPLETE) != "true":
         _write_content(writer, run_id, run)
@@ -87,7 +89,7 @@ def write_run(client: MlflowClient, experiment: str, run: TrackedRun) -> str:
 def mark_run(client: MlflowClient, experiment: str, run_key: str, status: str) -> None:
     """Set the status of the runs whose key begins with some digits: those whose record cannot be read."""
     wanted = f"tags.`{RUN_KEY}` LIKE '{run_key}%'"
-    for found in client.search_runs([_experiment(client, experiment)], wanted):
+    for found in client.search_runs([unique_experiment(client, experiment)], wanted):
         client.set_tag(found.info.run_id, STATUS, status)
 
 
@@ -106,13 +108,8 @@ class _Writer:
     at: int
 
     def open_run(self, tags: Mapping[str, str], name: str) -> tuple[str, Mapping[str, str]]:
-        """Return the id and the tags of the oldest run with some tags, or of a new one."""
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        order = ["attributes.start_time ASC"]
-        found = next(iter(self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=order)), None)
-        if found is None:
-            found = self.client.create_run(self.experiment_id, self.at, {**tags, "mlflow.runName": name})
-        return found.info.run_id, found.data.tags
+        """Return the id and the tags of the run with some tags, which is made if there is none."""
+        return unique_run(self.client, self.experiment_id, tags, name, self.at)
 
     def log(
         self,
@@ -124,12 +121,13 @@ class _Writer:
         """Send points, parameters and tags in requests within MLflow's limits."""
         from mlflow.entities import Metric, Param, RunTag
 
+        send = partial(self.client.log_batch, run_id)
         for some in _batches(list((params or {}).items()), _PAIRS):
-            self.client.log_batch(run_id, params=[Param(*pair) for pair in some])
+            insert(partial(send, params=[Param(*pair) for pair in some]))
         for some in _batches(list((tags or {}).items()), _PAIRS):
-            self.client.log_batch(run_id, tags=[RunTag(key, value[:_TAG_LENGTH]) for key, value in some])
+            insert(partial(send, tags=[RunTag(key, value[:_TAG_LENGTH]) for key, value in some]))
         for few in _batches(points, _METRICS):
-            self.client.log_batch(run_id, metrics=[Metric(name, value, self.at, step) for name, value, step in few])
+            insert(partial(send, metrics=[Metric(name, value, self.at, step) for name, value, step in few]))
 
     def finish(self, run_id: str) -> None:
         """Set the status of a run to finished."""
@@ -138,11 +136,6 @@ class _Writer:
 
 def _batches(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    return str(client.create_experiment(name) if found is None else found.experiment_id)
 
 
 def _write_content(writer: _Writer, run_id: str, run: TrackedRun) -> None:

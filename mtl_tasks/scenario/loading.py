@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from mtl_tasks.core.errors import ConfigError, nearest
 from mtl_tasks.scenario.base import NAME, Model
 from mtl_tasks.scenario.document import MOST_BYTES, OutOfBoundsError, read_yaml
+from mtl_tasks.scenario.publish import Publish
 from mtl_tasks.scenario.scenario import SCENARIO_FOLDER, Scenario
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     Raises
     ------
     ConfigError
-        If the file is missing, is not YAML, or a key or value is wrong; the message names the key and the remedy.
+        If the file is missing, is not YAML, a key or value is wrong, or another scenario of the folder delivers to the
+        same place; the message names the key and the remedy.
     """
     if re.fullmatch(NAME, name) is None:
         raise ConfigError(
@@ -67,7 +69,33 @@ def load_scenario(name: str, overrides: dict[str, Any] | None = None, folder: Pa
     scenario = parse_scenario({"name": name, **document}, where=str(path))
     if scenario.name != name:  # two files of one name would write to the same place in the store
         raise ConfigError(f"{path}: name: is {scenario.name!r} but must be the file's, {name!r}")
+    _refuse_shared_places(scenario, path)
     return scenario
+
+
+def _refuse_shared_places(scenario: Scenario, path: Path) -> None:
+    """Refuse a target to which another scenario of the folder delivers: each delivery would replace the other's."""
+    places = scenario.publish.places
+    for name in scenario_names(path.parent) if places else ():
+        if name == scenario.name:
+            continue
+        others = _read_targets(path.with_name(f"{name}.yaml")).places
+        for key, place in places.items():
+            if others.get(key) == place:
+                raise ConfigError(
+                    f"{path}: publish.{key}: scenarios {scenario.name!r} and {name!r} both deliver to {place[-1]!r}, "
+                    f"and would replace each other's recommendations: give one of them another `{key.split('.')[1]}`"
+                )
+
+
+def _read_targets(path: Path) -> Publish:
+    """Return the targets of another scenario; none if its file is faulty, since loading that one says so."""
+    try:
+        if b"publish" not in _read_file(path):  # parsing takes much longer, and most scenarios have no targets
+            return Publish()
+        return Publish.model_validate(_read_document(path).get("publish", {}))
+    except (ConfigError, ValidationError):
+        return Publish()
 
 
 def parse_scenario(document: dict[str, Any], where: str) -> Scenario:

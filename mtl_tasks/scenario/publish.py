@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
@@ -26,6 +27,11 @@ class _Server(Model):
             raise ValueError("give exactly one of `url` and `url_env`")
         refuse_password(self.url)
         return self
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """The URL and the name of the variable; one of the two is empty."""
+        return self.url or "", self.url_env or ""
 
 
 class SqlTarget(_Server):
@@ -68,6 +74,19 @@ class Publish(Model):
     sql: SqlTarget | None = Field(default=None, description="a table in a database")
     redis: RedisTarget | None = Field(default=None, description="a hash for each user in Redis")
     parquet: ParquetTarget | None = Field(default=None, description="a Parquet file at a path that does not change")
+
+    @property
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """What each delivery replaces, by the key that names it; two scenarios must not have one in common."""
+        places: dict[str, tuple[str, ...]] = {}
+        if self.sql is not None:
+            places["sql.table"] = (*self.sql.address, self.sql.schema_name or "", self.sql.table)
+        if self.redis is not None:
+            places["redis.prefix"] = (*self.redis.address, self.redis.prefix)
+        if self.parquet is not None:
+            path = self.parquet.path
+            places["parquet.path"] = (path if "://" in path else os.path.normpath(path),)
+        return places
 
     @property
     def active(self) -> bool:

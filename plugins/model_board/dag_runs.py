@@ -14,7 +14,9 @@ from airflow.models.xcom import XComModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mtl_tasks.store.artifacts import Ref, Store
+from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.pipeline.engine import StageResult
+from mtl_tasks.store.artifacts import Store
 
 PUBLISH = "publish.publish"
 GATE = "decide.gate"
@@ -66,7 +68,8 @@ def status_of(session: Session, dag_id: str) -> DagStatus:
 def links_by_gate(session: Session, dag_id: str) -> dict[str, str]:
     """Return the page of the DAG run behind each verdict, within Airflow's UI, by the key of the verdict's artifact.
 
-    A run that was made by the command line has none. Of several DAG runs that reused a verdict the newest counts.
+    A run that was made by the command line has none, and neither has one whose result is not that of a stage. Of
+    several DAG runs that reused a verdict the newest counts.
     """
     links: dict[str, str] = {}
     for key, link in _newest_links(session, dag_id):
@@ -87,8 +90,11 @@ def _newest_links(session: Session, dag_id: str) -> Iterator[tuple[str, str]]:
         .limit(MOST_LINKS)
     )
     for row in session.scalars(left):
-        result = XComModel.deserialize_value(row)
-        yield result["ref"]["key"], f"/dags/{dag_id}/runs/{quote(row.run_id, safe='')}"
+        try:
+            result = StageResult.from_json(XComModel.deserialize_value(row))
+        except ArtifactError:  # of another release: its run has no link, and the others keep theirs
+            continue
+        yield result.ref.key, f"/dags/{dag_id}/runs/{quote(row.run_id, safe='')}"
 
 
 def published_key(session: Session, store: Store, dag_id: str, run_id: str) -> str | None:
@@ -97,12 +103,12 @@ def published_key(session: Session, store: Store, dag_id: str, run_id: str) -> s
     Raises
     ------
     ArtifactError
-        If the artifact of its stage `publish` is missing.
+        If what the task returned is not the result of a stage, or its artifact is missing.
     """
     left = XComModel.get_many(run_id=run_id, key="return_value", dag_ids=dag_id, task_ids=PUBLISH, limit=1)
     row = session.scalar(left)
     if row is None:
         return None
-    result = XComModel.deserialize_value(row)
-    key: str = store.open(Ref.from_json(result["ref"])).summary["run_key"]
+    result = StageResult.from_json(XComModel.deserialize_value(row))
+    key: str = store.open(result.ref).summary["run_key"]
     return key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,14 @@ import pytest
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.sealing import key_from
 from tests.conftest import PROJECT, copy_database
+from tests.support.databases import free_port
+from tests.support.forwarding import Forwarder
 from tests.support.projects import AS_OF, write_log, write_scenario
+from tests.support.receivers import HookServer, mute_server, serving
 
 NAME = "traced"
 SECRETS = {"MTL_STORE_KEY": "5e" * 32, "SERVED_URL": "hunter2"}
+HIDDEN = "s3cret-token"
 ON = "AIRFLOW__OPENLINEAGE__TRANSPORT"
 
 
@@ -233,6 +238,44 @@ def test_the_checks_of_great_expectations_are_assertions_about_the_log(
 def test_no_secret_is_in_the_events(traced: Traced, events: list[dict[str, Any]]) -> None:
     assert events
     assert [name for name, secret in SECRETS.items() if secret in traced.file.read_text(encoding="utf-8")] == []
+
+
+FAULTS = {
+    "unreachable": "Connection refused",
+    "mute": "Read timed out",
+    "wrong token": "401 Client Error: Unauthorized for url",
+    "cut off": "Connection aborted",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_fails_leaves_the_run_as_it_is_and_each_event_is_one_warning(fault: str, traced: Traced) -> None:
+    with mute_server() as mute, serving(HookServer()) as closed, serving(Forwarder(closed.url)) as cut:
+        closed.status, cut.left = 401 if fault == "wrong token" else 200, 5
+        url = {
+            "unreachable": f"http://127.0.0.1:{free_port()}",
+            "mute": f"http://127.0.0.1:{mute}",
+            "wrong token": closed.url,
+            "cut off": cut.url,
+        }[fault]
+        auth = {"type": "api_key", "apiKey": HIDDEN}
+        # By default the client tries each event six times, and waits for 5 seconds each time.
+        impatient = {"timeout": 0.3, "retry": {"total": 0}}
+        status, printed = traced.run(f"recommend_{NAME}", {"type": "http", "url": url, "auth": auth, **impatient})
+    assert status == 0, printed[-4000:]
+    warnings = re.findall(r"Failed to emit OpenLineage `(\w+)` event of id `([\w-]+)` with .* `(.*)`", printed)
+    assert warnings
+    assert len({(kind, run) for kind, run, _ in warnings}) == len(warnings)
+    for _, _, told in warnings:
+        assert FAULTS[fault] in told
+        assert fault == "cut off" or url.rpartition(":")[2] in told
+    if fault == "cut off":
+        assert len(closed.posted) == 5
+    sent = "".join(json.dumps(body) for _, _, body in closed.posted)
+    for secret in (HIDDEN, *SECRETS.values()):
+        assert secret not in printed
+        assert secret not in sent
+    assert all(headers["Authorization"] == f"Bearer {HIDDEN}" for _, headers, _ in closed.posted)
 
 
 def test_nothing_is_read_or_imported_unless_the_provider_is_configured() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pandas as pd
@@ -16,6 +19,7 @@ import pytest
 from mtl_tasks.cli import main as cli
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.integrations.mlflow_runs import flat_params
+from mtl_tasks.integrations.mlflow_unique import unique_experiment, unique_run
 from mtl_tasks.notebook import load_run
 from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.pipeline.past_documents import find_lists
@@ -239,6 +243,62 @@ def test_a_run_that_was_written_in_part_is_completed_and_nothing_is_there_twice(
     [trees] = [one for one in found if one.data.tags.get("mtl.member") == "independent"]
     curve = client.get_metric_history(trees.info.run_id, "rating.rmse.tune")
     assert [point.step for point in curve] == list(range(1, len(curve) + 1))
+
+
+@pytest.mark.parametrize("step", ["experiments/create", "runs/create", "runs/log-parameter", "model-versions/create"])
+def test_two_writers_at_once_make_one_run_and_one_version(
+    step: str, uri: str, project: Path, finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    both = Barrier(2, timeout=3)
+
+    def meet(path: str) -> None:
+        if path.endswith(step):
+            with contextlib.suppress(BrokenBarrierError):  # the other one makes no such request
+                both.wait()
+
+    monkeypatch.chdir(project)
+    name, (run, results) = f"at once in {step.replace('/', ' ')}", finished[AS_OF]
+    with serving(Forwarder(uri)) as server, ThreadPoolExecutor(2) as writers:
+        server.before = meet
+        write_scenario(project, tracking={"mlflow": {"uri": server.url, "experiment": name, "model": name}})
+        targets = load_scenario(NAME)
+        faults = list(writers.map(lambda _: track_run(run, results["gate"].ref, targets), range(2)))
+    assert faults == [None, None]
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+    assert len(found) == 1 + len(targets.members)
+    [version] = client.search_model_versions(f"name='{name}'")
+    assert client.get_model_version_by_alias(name, "champion").version == version.version
+
+
+@pytest.mark.parametrize("requests", range(4))
+def test_a_writer_that_is_overtaken_after_some_requests_gets_the_others_run(requests: int, uri: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = unique_experiment(client, f"overtaken after {requests}")
+    for attempt in map(str, range(8)):  # the server draws the ids, and they decide which of two runs counts
+        fast, slow = open_overtaken(uri, experiment, {"attempt": attempt}, requests)
+        assert fast == slow
+        assert [run.info.run_id for run in client.search_runs([experiment], f"tags.attempt = '{attempt}'")] == [slow]
+
+
+def open_overtaken(uri: str, experiment: str, tags: dict[str, str], requests: int) -> list[str]:
+    """Open a run, and let another writer open it after some of the requests; return the ids that they get."""
+    from mlflow.tracking import MlflowClient
+
+    opened, number = list[str](), itertools.count()
+
+    def overtake(path: str) -> None:
+        if next(number) == requests:
+            opened.append(unique_run(MlflowClient(tracking_uri=uri), experiment, tags, "fast", 1)[0])
+
+    with serving(Forwarder(uri)) as server:
+        server.before = overtake
+        opened.append(unique_run(MlflowClient(tracking_uri=server.url), experiment, tags, "slow", 2)[0])
+    return opened
 
 
 def test_parameters_keep_to_the_limits_of_a_server() -> None:

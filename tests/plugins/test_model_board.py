@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from mtl_tasks.pipeline import shared_rows
+from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.past_runs import read_history
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import RunRecord
@@ -654,8 +655,10 @@ def test_a_run_leads_to_its_dag_run(board_project: Path, dags: dict[str, str]) -
         run = DagRun(**about, run_type="manual", state="success", run_after=datetime.now(UTC))
         session.add(run)
         session.flush()
-        made = {"task_id": "decide.gate", "key": "return_value", "value": {"ref": gate.to_json()}, "map_index": -1}
-        session.add(XComModel(dag_run_id=run.id, **about, **made, timestamp=datetime.now(UTC)))
+        made = {"task_id": "decide.gate", "key": "return_value", "dag_run_id": run.id, **about}
+        result = StageResult("gate", gate, reused=False, seconds=1.0, cpu_seconds=1.0, peak_rss_mb=1.0)
+        for index, value in enumerate((result.to_json(), {"ref": {"of": "another release"}})):
+            session.add(XComModel(**made, value=value, map_index=index, timestamp=datetime.now(UTC)))
         session.flush()
         links = links_by_gate(session, dags["own"])
         assert link_of_gate(session, dags["own"], gate.key) == links[gate.key]

@@ -61,6 +61,49 @@ def test_a_copy_that_kept_the_name_of_its_original_is_refused(tmp_path: Path) ->
         load_scenario("tiny", folder=tmp_path)
 
 
+SHOP = {"url_env": "SHOP"}
+
+
+@pytest.mark.parametrize(
+    ("given", "others", "key", "shown"),
+    [
+        ({"sql": SHOP}, {"sql": {**SHOP, "table": "recommendations", "keep": 3}}, "table", "recommendations"),
+        ({"redis": {"url": "redis://a"}}, {"sql": SHOP, "redis": {"url": "redis://a"}}, "prefix", "recommendations:"),
+        ({"parquet": {"path": "made/today"}}, {"parquet": {"path": "./made//today"}}, "path", "made/today"),
+    ],
+)
+def test_two_scenarios_that_deliver_to_one_place_are_refused(
+    given: dict[str, Any], others: dict[str, Any], key: str, shown: str, tmp_path: Path
+) -> None:
+    write(tmp_path, publish=others).joinpath("tiny.yaml").rename(tmp_path / "other.yaml")
+    message = (
+        rf"tiny.yaml: publish\.\w+\.{key}: scenarios 'tiny' and 'other' both deliver to '{shown}', and would replace "
+        rf"each other's recommendations: give one of them another `{key}`$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_scenario("tiny", folder=write(tmp_path, publish=given))
+    with pytest.raises(ConfigError, match="scenarios 'other' and 'tiny' both deliver"):
+        load_scenario("other", folder=tmp_path)
+    with pytest.raises(ConfigError, match="both deliver"):
+        load_scenario("tiny", {"publish": given}, folder=write(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"publish": {"sql": {**SHOP, "table": "others"}, "redis": SHOP}},
+        {"publish": {"sql": {**SHOP, "schema_name": "others"}}},
+        {"publish": {"sql": {"url_env": "OTHER"}}},
+        {"publish": {"sql": {**SHOP, "tabel": "recommendations"}}},  # loading that one says so
+        {"publish": None},
+        {"title": "publish"},
+    ],
+)
+def test_scenarios_that_deliver_to_places_of_their_own_load(others: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path, **others).joinpath("tiny.yaml").rename(tmp_path / "other.yaml")
+    assert load_scenario("tiny", folder=write(tmp_path, publish={"sql": SHOP})).publish.active
+
+
 def test_a_key_may_replace_one_that_is_merged_into_its_section(tmp_path: Path) -> None:
     others = yaml.safe_dump({name: value for name, value in DOCUMENT.items() if name not in ("name", "windows")})
     written = "windows: {train: 8, tune: 2, blend: 2, test: 4}"

@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import psutil
@@ -241,13 +242,20 @@ class Airflow:
         found = self.call(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["rendered_map_index"] or task["task_id"]: task for task in found}
 
+    def update(self, asset: str, extra: dict[str, Any]) -> None:
+        """Post an event of the asset of that name, as a writer outside Airflow does."""
+        self.call("assets/events", {"asset_id": self._asset_id(asset), "extra": extra})
+
     def events(self, asset: str) -> list[dict[str, Any]]:
         """Return the events of the asset of that name, oldest first."""
-        known = self.call(f"assets?name_pattern={asset}")["assets"]
-        found: list[dict[str, Any]] = self.call(f"assets/events?asset_id={known[0]['id']}&order_by=timestamp")[
+        found: list[dict[str, Any]] = self.call(f"assets/events?asset_id={self._asset_id(asset)}&order_by=timestamp")[
             "asset_events"
         ]
         return found
+
+    def _asset_id(self, name: str) -> int:
+        known: list[dict[str, Any]] = self.call(f"assets?name_pattern={quote(name, safe='')}")["assets"]
+        return int(known[0]["id"])
 
     def log(self, dag: str, run: str, task: str) -> str:
         """Return the log of a task's first try."""

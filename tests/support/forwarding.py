@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ class Forwarder(ThreadingHTTPServer):
     ----------
     left
         Number of requests that are still forwarded; None: all.
+    before
+        Called with the path of each request before it is forwarded.
     """
 
     daemon_threads = True
@@ -25,6 +28,7 @@ class Forwarder(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _ForwardedRequest)
         self.target = target
         self.left: int | None = None
+        self.before: Callable[[str], None] = lambda path: None
 
     @property
     def url(self) -> str:
@@ -41,6 +45,7 @@ class _ForwardedRequest(BaseHTTPRequestHandler):
             return
         if self.server.left is not None:
             self.server.left -= 1
+        self.server.before(self.path)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         address = f"{self.server.target}{self.path}"
         request = urllib.request.Request(address, body or None, headers, method=self.command)  # noqa: S310

@@ -16,6 +16,7 @@ from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scena
 TRAIN = f"train_{NAME}"
 DAYS = [f"2013-05-{day:02d}" for day in range(7, 12)]  # the first has too little history: it fails
 SHOWN = "three"  # the scenario that the board is looked at with
+WOKEN, WRITTEN_LOG = "woken", "s3://shop/log"  # a scenario and the asset that starts its runs
 HOSTILE = "hostile"  # stays paused: what it has to show is made in this process, or waits for ever
 GATE: dict[str, Any] = {
     "absolute": [{"task": "rating", "metric": "rmse", "max": 3}],
@@ -52,6 +53,13 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     # Every user takes what is popular, and the factors cannot know that.
     "unpopular": {"recommend": {**RECOMMEND, "ranker": "als"}, "gate": {**GATE, "lists": [{"beat": "popularity"}]}},
     "reversed": {"members": ["popularity"]},
+    WOKEN: {
+        "members": ["popularity"],
+        "gate": {**GATE, "mode": "dry_run"},
+        "schedule": {"asset": WRITTEN_LOG},
+        "end_date": None,
+        "source": {**SCENARIO["source"], "ready": {"marker": "_SUCCESS"}},
+    },
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }
 # Lists are made where a test looks at them, or for their absence.
@@ -106,6 +114,7 @@ def start_early_runs(airflow: Airflow) -> dict[str, str]:
     for name, active in BACKFILLS.items():
         start_backfill(airflow, name, active)
     start_reversed_backfill(airflow)
+    airflow.update(WRITTEN_LOG, {"as_of": AS_OF})
     return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, **conf}) for name, conf in EARLY.items()}
 
 

@@ -21,6 +21,7 @@ from tests.end_to_end.server.scenarios import (
     BACKFILLS,
     DAYS,
     TRAIN,
+    WOKEN,
     backfilled,
     entries,
     registry,
@@ -181,6 +182,21 @@ def process_ended(airflow: Airflow, dag: str, run: str, task: str) -> bool:
     """Whether the scheduler has seen the process of a task end well."""
     event = "Received executor event with state success for task instance TaskInstanceKey"
     return f"{event}(dag_id='{dag}', task_id='{task}', run_id='{run}'" in airflow.logged("scheduler")
+
+
+def test_an_asset_starts_a_run_that_waits_for_its_day_without_a_process(airflow: Airflow) -> None:
+    dag = f"train_{WOKEN}"
+    [started] = airflow.until(lambda: runs_of(airflow, dag), "the run that the event starts", 60)
+    run = started["dag_run_id"]
+    assert started["run_type"] == "asset_triggered"
+    airflow.until(lambda: airflow.tasks(dag, run)["ready"]["state"] == "deferred", "the wait for the day", 200)
+    airflow.until(lambda: process_ended(airflow, dag, run, "ready"), "the end of the task's process", 60)
+    marker = f"log/dt={DAYS[-2]}/_SUCCESS"
+    assert f"waits for {marker}" in airflow.log(dag, run, "ready")
+    assert entries(airflow, WOKEN) == []
+    (airflow.project / marker).touch()
+    assert airflow.follow(dag, run)["state"] == "success", airflow.tasks(dag, run)
+    assert [(entry.as_of, entry.decision) for entry in entries(airflow, WOKEN)] == [(AS_OF, "dry_run:promote")]
 
 
 def asked_for(airflow: Airflow, path: str) -> Any:

@@ -31,6 +31,7 @@ def unique_experiment(client: MlflowClient, name: str) -> str:
             if error.error_code != _EXISTS:
                 raise
             found = client.get_experiment_by_name(name)  # another writer has created it meanwhile
+            assert found is not None
     return str(found.experiment_id)
 
 

@@ -20,10 +20,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from mtl_tasks.core.errors import ConfigError, DataError, MtlError, StoreError
 from mtl_tasks.pipeline.past_runs import PastRun, read_history
 from mtl_tasks.pipeline.suggestions import Kind
+from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.record_times import record_times
 from plugins.model_board import access, dag_runs, pages, views
 from plugins.model_board.access import ReadableScenario, ReadableScenarios, open_store
-from plugins.model_board.examples import examples_of, suggestions_of
+from plugins.model_board.examples import Example, examples_of, suggestions_of
 from plugins.model_board.explorer import EXPLORER
 from plugins.model_board.run_table import BY_DATE, MOST_COLUMNS, SHOWN_RUNS, Choice, choose_rows
 from plugins.model_board.turns import BusyError
@@ -259,10 +260,11 @@ async def explore_page(
     """Show a form for a user or a pair, and the run's answer."""
     store = open_store()
     history = await run_in_threadpool(read_history, store, scenario)
-    chosen = run or (history.champion.entry.run_key if history.champion else None)
+    champion = history.champion.entry.run_key if history.champion else None
+    chosen = run or champion
     found, fault = None, None
-    examples = [] if chosen is None else await run_in_threadpool(examples_of, store, scenario, chosen)
-    asked = pages.Asked(chosen, user or None, item or None, examples)
+    examples, examples_run = await run_in_threadpool(_examples, store, scenario, chosen, champion)
+    asked = pages.Asked(chosen, user or None, item or None, examples, examples_run)
     if asked.run and asked.user:
         try:
             found = await EXPLORER.answer(store, scenario, asked.run, asked.user, asked.item)
@@ -271,6 +273,14 @@ async def explore_page(
         except MtlError as error:
             fault = str(error)
     return await run_in_threadpool(pages.explore, request, history, asked, found, fault)
+
+
+def _examples(store: Store, scenario: str, *runs: str | None) -> tuple[list[Example], str | None]:
+    """Return sample users, and the first of the runs that has any."""
+    for run_key in runs:
+        if run_key is not None and (found := examples_of(store, scenario, run_key)):
+            return found, run_key
+    return [], None
 
 
 @app.get("/dag-run", response_class=HTMLResponse, include_in_schema=False)

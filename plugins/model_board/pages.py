@@ -204,12 +204,13 @@ def _comparison_charts(drawn: _Drawn) -> list[tuple[str, Markup]]:
 
 
 class Asked(NamedTuple):
-    """The run, user and item that a page was asked about, and users to begin with."""
+    """The run, user and item that a page was asked about, and users to begin with, of that run or of the champion."""
 
     run: str | None
     user: str | None
     item: str | None
     examples: list[Example]
+    examples_run: str | None
 
 
 def explore(request: Request, history: History, asked: Asked, found: Answer | None, fault: str | None) -> str:

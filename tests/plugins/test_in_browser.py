@@ -124,6 +124,18 @@ def test_a_point_of_the_time_line_says_which_run_it_is_and_leads_to_it(
     assert (point.get_attribute("href") or "").startswith(f"/scenarios/{NAME}/runs/")
 
 
+def test_on_a_phone_the_reason_of_the_last_run_is_read_without_scrolling(
+    page: Page, address: str, paths: dict[str, str]
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(address + paths["home"])
+    box = page.locator("td[data-head=Reason]").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["width"] > 250
+    assert box["x"] + box["width"] <= 390
+
+
 def test_what_is_typed_is_completed_and_a_link_opens_its_reasons(
     page: Page, address: str, paths: dict[str, str]
 ) -> None:

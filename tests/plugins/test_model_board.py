@@ -24,6 +24,7 @@ from mtl_tasks.pipeline import shared_rows
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.past_runs import read_history
 from mtl_tasks.store.artifacts import Store
+from mtl_tasks.store.promotion import rollback
 from mtl_tasks.store.registry import RunRecord
 from tests.conftest import PROJECT
 from tests.support import board
@@ -433,6 +434,11 @@ def test_runs_whose_test_windows_overlap_are_paired_on_the_rows_that_they_share(
     assert {row["subject"] for row in pair["metrics"]} == {"", "cold_users", "warm_users", "cold_items", "warm_items"}
     page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
     assert "Paired differences on shared rows" in page
+    by_slice = page.partition("On whom: ")[2].partition("</table>")[0]
+    shown = re.findall(r'<th scope="row">(\w+)</th>.*?<span class="gain [a-z]+">([+−][\d.]+)', by_slice, re.DOTALL)
+    gains = [(task, float(gain.replace("−", "-"))) for task, gain in shown]
+    assert gains == sorted(gains)  # of each task the largest loss first
+    assert len({task for task, _ in gains}) == 2
     assert 'aria-label="purchase: calibration of the runs"' in page
     assert 'aria-label="rating: RMSE ↓ by day, of the runs"' in page
 
@@ -559,6 +565,23 @@ def test_a_user_is_explored_and_a_stranger_told_apart(reader: TestClient, board_
     assert reader.get(f"/api/scenarios/{NAME}/explore", params={"run": run, "user": "999999999"}).status_code == 422
 
 
+def test_a_run_without_recommendations_offers_users_of_the_champion(
+    app: FastAPI, board_project: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(board_project / ".store", tmp_path / ".store")
+    stores = board.registry(tmp_path), board.store(tmp_path)
+    rollback(*stores, None, by="ada", reason="too eager", at="2013-05-12T08:00:00+00:00")  # the one of the 11th
+    refused, champion = (board.entry_of(tmp_path, f"2013-05-{day}").run_key for day in ("10", "08"))
+    with board.reading(tmp_path) as reader:
+        page = reader.get(f"/scenarios/{NAME}/explore", params={"run": refused}).text
+        own = reader.get(f"/scenarios/{NAME}/explore").text
+    sentence = "These users have some of today’s champion:"
+    assert sentence in page
+    assert sentence not in own
+    for shown in (page, own):
+        assert len(re.findall(rf'<a href="\?run={champion}&amp;user=\d+">user', shown)) == 3
+
+
 def test_a_pair_says_where_the_item_stands(reader: TestClient, board_project: Path) -> None:
     run = keys_of(board_project, "08")[0]
     [user, *_] = reader.get(f"/api/scenarios/{NAME}/suggest", params={"run": run, "kind": "user", "prefix": ""}).json()
@@ -625,6 +648,8 @@ def test_what_a_run_has_cost_is_one_page_away(reader: TestClient, board_project:
     assert len(re.findall(r'<td class="number">[\d.]+ (?:s|min \d\d s)</td>', row)) == 2  # wall and CPU time
     assert " MiB</td>" in row
     assert f"/scenarios/{NAME}/costs" in reader.get(f"/scenarios/{NAME}").text
+    [champion] = re.findall(r'<tr><td class="day">([\d-]+)<span class="reason">today’s champion', page)
+    assert champion == "2013-05-11"
 
 
 def test_a_run_that_awaits_approval_is_neither_passed_nor_failed() -> None:

@@ -569,7 +569,8 @@ def test_a_user_and_an_item_that_only_test_has_are_scored_and_counted(
     pd.concat([items, items.head(1).assign(movie_id=10**9)]).to_parquet(tmp_path / "films.parquet", index=False)
     monkeypatch.chdir(tmp_path)
     films.to_parquet("known.parquet", index=False)
-    before = run_pipeline(ask("before", **{"source.events": "known.parquet"}), quiet)
+    # Of this one only its rows count, so that one member does.
+    before = run_pipeline(ask("before", **{"source.events": "known.parquet", "members": ["popularity"]}), quiet)
     document = run_pipeline(ask(), quiet)
     for side, count in (("cold_users", 8), ("cold_items", 6)):
         rows = [run.evaluation.slices["rating"][side].rows for run in (document, before)]

@@ -94,7 +94,7 @@ def die_at_write(pattern: str, place: int) -> None:
 
         return die_or_put
 
-    os.replace, os.link = dying(os.replace), dying(os.link)  # type: ignore[assignment]
+    os.replace, os.link = dying(os.replace), dying(os.link)
 
 
 def contents(store: Path) -> dict[str, str]:

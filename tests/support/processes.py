@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ class ForkedCommand:
 def _run(
     arguments: tuple[str, ...],
     first: Callable[[], None],
-    stderr: multiprocessing.connection.Connection,
+    stderr: Connection,
     environment: dict[str, str],
 ) -> None:
     absent = [name for name in IMPORTED if name not in sys.modules]

@@ -283,9 +283,9 @@ def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reas
     store = str(tmp_path / "store")
     day = PROJECT / "include/data/movietweetings/events" / f"dt={AS_OF}"
     shutil.copytree(day, inside / "log" / day.name, dirs_exist_ok=True)
-    members = {"members": ["popularity"]}  # the scenarios are compared, not the models
-    numeric = {"source.items.numeric": {"year": "year"}, **members}
-    margin = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}], **members}
+    members: dict[str, Any] = {"members": ["popularity"]}  # the scenarios are compared, not the models
+    numeric: dict[str, Any] = {"source.items.numeric": {"year": "year"}, **members}
+    margin: dict[str, Any] = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}], **members}
     try:
         run_pipeline(ask(store, **numeric), quiet)
         document = run_pipeline(ask(store, as_of="2013-05-12", **margin), quiet)
@@ -570,7 +570,8 @@ def test_a_user_and_an_item_that_only_test_has_are_scored_and_counted(
     monkeypatch.chdir(tmp_path)
     films.to_parquet("known.parquet", index=False)
     # Of this one only its rows count, so that one member does.
-    before = run_pipeline(ask("before", **{"source.events": "known.parquet", "members": ["popularity"]}), quiet)
+    known: dict[str, Any] = {"source.events": "known.parquet", "members": ["popularity"]}
+    before = run_pipeline(ask("before", **known), quiet)
     document = run_pipeline(ask(), quiet)
     for side, count in (("cold_users", 8), ("cold_items", 6)):
         rows = [run.evaluation.slices["rating"][side].rows for run in (document, before)]

@@ -24,7 +24,7 @@ from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.report.labels import reason_text
 from mtl_tasks.store.artifacts import Artifact, Payload, Store, day_refs
 from mtl_tasks.store.registry import Registry
-from tests.support.projects import NAME, enter_copy, write_log, write_scenario
+from tests.support.projects import NAME, SHORT, enter_copy, write_log, write_scenario
 
 DAYS = ("2013-05-09", "2013-05-10", "2013-05-11")
 IMPOSSIBLE = {"gate.absolute": [{"task": "rating", "metric": "rmse", "max": 0.1}]}
@@ -35,7 +35,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with three dates: promoted, promoted, rejected."""
     root = tmp_path_factory.mktemp("project")
     write_log(root)
-    write_scenario(root, members=["popularity", "als"])
+    write_scenario(root, **{**SHORT, "members": ["popularity", "als"]})
     with contextlib.chdir(root):
         for day in DAYS:
             overrides = IMPOSSIBLE if day == DAYS[-1] else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.promotion import promote
 from mtl_tasks.store.registry import Registry
-from tests.support.projects import AS_OF, NAME, write_log, write_scenario
+from tests.support.projects import AS_OF, NAME, enter_copy, write_log, write_scenario
 
 if TYPE_CHECKING:
     from dags.approval import PromotionApproval
@@ -34,21 +35,33 @@ GATE = {
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    return Registry(Store(str(tmp_path / ".store")), NAME)
+    return Registry(Store(str(tmp_path / "project" / ".store")), NAME)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, StageResult]]:
+    """A project with a run that awaits approval, and the results of its stages."""
+    root = tmp_path_factory.mktemp("judged")
+    write_log(root)
+    write_scenario(root, members=["popularity"], gate=GATE)
+    results: dict[str, StageResult] = {}
+    with contextlib.chdir(root):
+        run = make_run(NAME, AsOf.parse(AS_OF), {}, ".store")
+        run_pipeline(run, lambda name, result: results.update({} if result is None else {name: result}))
+    return root, results
 
 
 @pytest.fixture
-def approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PromotionApproval:
+def approval(
+    judged: tuple[Path, dict[str, StageResult]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> PromotionApproval:
     """The task of a run that has been judged and awaits approval."""
     from dags import approval, scenario_files
 
-    write_log(tmp_path)
-    write_scenario(tmp_path, members=["popularity"], gate=GATE)
-    monkeypatch.chdir(tmp_path)
-    run = make_run(NAME, AsOf.parse(AS_OF), {}, str(tmp_path / ".store"))
-    results: dict[str, StageResult] = {}
-    run_pipeline(run, lambda name, result: results.update({} if result is None else {name: result}))
-    monkeypatch.setattr(scenario_files, "ROOT", tmp_path)
+    pristine, results = judged
+    root = enter_copy(pristine, tmp_path, monkeypatch)
+    run = make_run(NAME, AsOf.parse(AS_OF), {}, str(root / ".store"))
+    monkeypatch.setattr(scenario_files, "ROOT", root)
     monkeypatch.setattr(approval, "run_spec", lambda: RunSpec.of(run))
     upstream = [results[name].to_json() for name in ("gate", "publish")]
     return approval.PromotionApproval(task_id="approve", subject="Promote?", results=upstream)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +20,24 @@ from mtl_tasks.store.sealing import key_from
 from tests.conftest import PROJECT, copy_database
 from tests.support.databases import free_port
 from tests.support.forwarding import Forwarder
-from tests.support.projects import AS_OF, write_log, write_scenario
+from tests.support.projects import AS_OF, SCENARIO, SHORT, write_log, write_scenario
 from tests.support.receivers import HookServer, mute_server, serving
 
 NAME = "traced"
 SECRETS = {"MTL_STORE_KEY": "5e" * 32, "SERVED_URL": "hunter2"}
 HIDDEN = "s3cret-token"
 ON = "AIRFLOW__OPENLINEAGE__TRANSPORT"
+# Runs the script once for each list of arguments, in one process, which imports Airflow once.
+RUN_EACH = """
+import json, runpy, sys
+script, *runs = sys.argv[1:]
+for arguments in map(json.loads, runs):
+    sys.argv = [script, *arguments]
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        print(f"{arguments[0]} ended with {int(ended.code)}")
+"""
 
 
 class Traced(NamedTuple):
@@ -35,18 +46,25 @@ class Traced(NamedTuple):
     root: Path
     environment: dict[str, str]
 
-    def run(self, dag: str, transport: dict[str, Any], conf: dict[str, Any] | None = None) -> tuple[int, str]:
-        """Run a DAG in a process of its own, as the provider's plugin reads its configuration when it is imported."""
-        command = [sys.executable, str(PROJECT / "include/airflow/run_dag.py"), dag, json.dumps(conf or {})]
+    def run(self, transport: dict[str, Any], *runs: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
+        """Run DAGs in another process, as the provider's plugin reads its configuration when it is imported.
+
+        Returns
+        -------
+        tuple
+            The exit code of each DAG's script, and all that was printed.
+        """
+        script = str(PROJECT / "include/airflow/run_dag.py")
         done = subprocess.run(
-            command,
+            [sys.executable, "-c", RUN_EACH, script, *map(json.dumps, runs)],
             cwd=self.root,
             env={**self.environment, ON: json.dumps(transport)},
             capture_output=True,
             text=True,
             check=False,
         )
-        return done.returncode, done.stdout + done.stderr
+        printed = done.stdout + done.stderr
+        return re.findall(r"^(\w+) ended with (\d)$", printed, re.MULTILINE), printed
 
     @property
     def file(self) -> Path:
@@ -62,8 +80,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory, airflow_template: Path) -> 
     root = tmp_path_factory.mktemp("traced")
     write_log(root)
     served = {"sql": {"url_env": "SERVED_URL", "table": "served"}, "parquet": {"path": "served.parquet"}}
-    write_scenario(root, NAME, publish=served)
-    write_scenario(root, "lost", source={**_source(), "events": "nowhere"})
+    write_scenario(root, NAME, publish=served, recommend=SHORT["recommend"])
+    write_scenario(root, "lost", source={**SCENARIO["source"], "events": "nowhere"})
     for folder in ("dags", "plugins"):
         shutil.copytree(PROJECT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (root / "home").mkdir()
@@ -80,27 +98,16 @@ def traced(tmp_path_factory: pytest.TempPathFactory, airflow_template: Path) -> 
     }
     made = Traced(root, environment)
     to_file = {"type": "file", "log_file_path": str(made.file), "append": True}
-    for dag, conf, ended in (
-        (f"train_{NAME}", {"as_of": AS_OF}, 0),
-        (f"recommend_{NAME}", None, 0),
-        ("train_lost", {"as_of": AS_OF}, 1),
-    ):
-        status, printed = made.run(dag, to_file, conf)
-        assert status == ended, printed[-4000:]
-        assert "are not emitted" not in printed
+    as_of = json.dumps({"as_of": AS_OF})
+    ended, printed = made.run(to_file, (f"train_{NAME}", as_of), (f"recommend_{NAME}",), ("train_lost", as_of))
+    assert ended == [(f"train_{NAME}", "0"), (f"recommend_{NAME}", "0"), ("train_lost", "1")], printed[-4000:]
+    assert "are not emitted" not in printed
     return made
 
 
 @pytest.fixture(scope="module")
 def events(traced: Traced) -> list[dict[str, Any]]:
     return [json.loads(line) for line in traced.file.read_text(encoding="utf-8").splitlines()]
-
-
-def _source() -> dict[str, Any]:
-    from tests.support.projects import SCENARIO
-
-    source: dict[str, Any] = SCENARIO["source"]
-    return source
 
 
 def datasets(events: list[dict[str, Any]], side: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -261,8 +268,9 @@ def test_a_server_that_fails_leaves_the_run_as_it_is_and_each_event_is_one_warni
         auth = {"type": "api_key", "apiKey": HIDDEN}
         # By default the client tries each event six times, and waits for 5 seconds each time.
         impatient = {"timeout": 0.3, "retry": {"total": 0}}
-        status, printed = traced.run(f"recommend_{NAME}", {"type": "http", "url": url, "auth": auth, **impatient})
-    assert status == 0, printed[-4000:]
+        transport = {"type": "http", "url": url, "auth": auth, **impatient}
+        ended, printed = traced.run(transport, (f"recommend_{NAME}",))
+    assert ended == [(f"recommend_{NAME}", "0")], printed[-4000:]
     warnings = re.findall(r"Failed to emit OpenLineage `(\w+)` event of id `([\w-]+)` with .* `(.*)`", printed)
     assert warnings
     assert len({(kind, run) for kind, run, _ in warnings}) == len(warnings)

@@ -28,7 +28,7 @@ from mtl_tasks.store.sealing import StoreKey
 from tests.conftest import AIRFLOW_HOME, PROJECT
 from tests.dags.conftest import ParseDags
 from tests.support.databases import postgres_cluster
-from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
+from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, SHORT, write_log, write_scenario
 
 SCHEDULED = datetime(2013, 5, 11, 2, 30, tzinfo=UTC)  # an end of the schedule's intervals, in the night to AS_OF
 RunDag = Callable[..., tuple[str, dict[str, str]]]
@@ -106,7 +106,7 @@ def test_the_demos_run_begins_now_has_its_note_and_leaves_earlier_runs_as_they_w
 
     demo = runpy.run_path(str(PROJECT / "include/airflow/run_dag.py"))
     write_log(tmp_path)
-    write_scenario(tmp_path, "shown", members=["popularity", "als"])  # a DAG of its own, as its form makes a version
+    write_scenario(tmp_path, "shown", **SHORT)  # a DAG of its own, as its form makes a version
     before = datetime.now(UTC)
     runs = [demo["run"](parse_dags(tmp_path).dags["train_shown"], {"as_of": AS_OF}).run_id for _ in range(2)]
     with create_session() as session:
@@ -165,7 +165,7 @@ def test_a_run_by_hand_without_a_logical_date_is_as_of_its_own_day_and_the_log_a
 ) -> None:
     write_recent_log(tmp_path)
     source = {**SCENARIO["source"], "events": "recent.parquet"}
-    write_scenario(tmp_path, "recent", source=source, members=["popularity", "als"])
+    write_scenario(tmp_path, "recent", source=source, **SHORT)
     days = [f"{datetime.now(UTC):%Y-%m-%d}"]
     with caplog.at_level("INFO"):
         state, tasks = run_dag(root=tmp_path, name="recent", date=None)
@@ -219,7 +219,7 @@ def test_no_secret_of_the_environment_is_in_a_log_an_xcom_an_artifact_or_a_repor
         "start": FIRST_DAY,
     }
     source = {key: value for key, value in SCENARIO["source"].items() if key != "events"}
-    write_scenario(tmp_path, "guarded", source={**source, "sql": sql}, members=["popularity", "als"])
+    write_scenario(tmp_path, "guarded", source={**source, "sql": sql}, **SHORT)
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     with caplog.at_level("DEBUG"), postgres_cluster(password=SECRETS["password"]) as raw:

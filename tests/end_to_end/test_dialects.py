@@ -41,7 +41,16 @@ IMPLAUSIBLE: Final = {
 }
 TEXT_TIMES: Final = ("iso", "offset", "mixed", "naive", "dates")
 UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-SETTINGS: Final = ("--set", "members=[popularity]", "--set", "validation.max_bad_fraction=0.3")
+SETTINGS: Final = tuple(
+    word
+    for one in (
+        "members=[popularity]",
+        "recommend.ranking.days=0",  # no trees that rank
+        "gate.replicates=100",
+        "validation.max_bad_fraction=0.3",
+    )
+    for word in ("--set", one)
+)
 NAMES: Final = (
     {},
     {"person": "User ID", "film": "Item: code", "seen_at": "Event Time", "stars": "Rating (1-5)", "liked": "on"},

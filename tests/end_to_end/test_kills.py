@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +20,11 @@ from mtl_tasks.pipeline.local import make_run, run_pipeline
 from mtl_tasks.store.artifacts import MANIFEST, Artifact, Store
 from mtl_tasks.store.promotion import problems_of
 from mtl_tasks.store.registry import Registry
-from tests.conftest import PROJECT
+from tests.support.processes import ForkedCommand
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
 
 BEFORE = "2013-05-10"  # as_of of the champion that is there when a run is killed
 LEARNING = ("split", "factors", "features", "member-popularity", "member-als", "member-independent", "fuse", "rank")
-# The command line, which dies in the middle of the n-th write whose path has a pattern.
-DYING = """
-import os, re, signal, sys
-pattern, place, seen = re.compile(sys.argv.pop(1)), int(sys.argv.pop(1)), []
-def dying(put):
-    def die_or_put(source, target):
-        seen.extend(pattern.findall(str(target)))
-        if len(seen) == place:
-            os.truncate(source, os.path.getsize(source) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
-        put(source, target)
-    return die_or_put
-os.replace, os.link = dying(os.replace), dying(os.link)
-from mtl_tasks.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +71,30 @@ def run(store: Path, as_of: str = AS_OF) -> None:
 
 
 def run_dying(store: Path, pattern: str, place: int = 1) -> int:
-    """Run the command as another process that dies at a write, and return how it ended."""
-    command = [sys.executable, "-c", DYING, pattern, str(place), "run", NAME, "--as-of", AS_OF, "--store", str(store)]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_WAIT_POLICY": "PASSIVE"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
-    return ended.returncode
+    """Run the command in another process, which dies at a write, and return how it ended."""
+    die = partial(die_at_write, pattern, place)
+    command = ForkedCommand("run", NAME, "--as-of", AS_OF, "--store", str(store), first=die)
+    printed = command.stderr.read()
+    ended = command.wait()
+    assert ended in (0, -signal.SIGKILL), printed
+    return ended
+
+
+def die_at_write(pattern: str, place: int) -> None:
+    """Have this process die in the middle of the n-th write whose path has a pattern."""
+    seen: list[str] = []
+
+    def dying(put: Callable[..., None]) -> Callable[..., None]:
+        def die_or_put(source: str, target: str) -> None:
+            seen.extend(re.findall(pattern, str(target)))
+            if len(seen) == place:
+                os.truncate(source, os.path.getsize(source) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            put(source, target)
+
+        return die_or_put
+
+    os.replace, os.link = dying(os.replace), dying(os.link)
 
 
 def contents(store: Path) -> dict[str, str]:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +28,8 @@ from mtl_tasks.store.promotion import problems_of
 from mtl_tasks.store.registry import Decision, Registry
 from tests.conftest import PROJECT
 from tests.support.forging import forge, plant
+from tests.support.processes import ForkedCommand
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
-
-COMMAND = [sys.executable, "-m", "mtl_tasks", "run", NAME, "--as-of", AS_OF, "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +71,6 @@ def artifacts(store: Path) -> dict[str, dict[str, str]]:
         if manifest["stage"] != "report":
             found["/".join(path.parts[-3:-1])] = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     return found
-
-
-def command(project: Path, store: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_WAIT_POLICY": "PASSIVE"}
-    return subprocess.Popen(
-        [*COMMAND, "--store", str(store)],
-        cwd=project,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_a_run_ends_with_everything_a_reader_needs(finished: RunDocument) -> None:
@@ -299,8 +283,9 @@ def test_a_champion_that_needs_what_this_run_lacks_fails_the_rule_with_that_reas
     store = str(tmp_path / "store")
     day = PROJECT / "include/data/movietweetings/events" / f"dt={AS_OF}"
     shutil.copytree(day, inside / "log" / day.name, dirs_exist_ok=True)
-    numeric = {"source.items.numeric": {"year": "year"}}
-    margin = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}]}
+    members: dict[str, Any] = {"members": ["popularity"]}  # the scenarios are compared, not the models
+    numeric: dict[str, Any] = {"source.items.numeric": {"year": "year"}, **members}
+    margin: dict[str, Any] = {"gate.relative": [{"task": "rating", "metric": "rmse", "margin": 0.5}], **members}
     try:
         run_pipeline(ask(store, **numeric), quiet)
         document = run_pipeline(ask(store, as_of="2013-05-12", **margin), quiet)
@@ -316,13 +301,12 @@ def test_a_killed_run_is_finished_by_the_next_one(
     finished: RunDocument, inside: Path, tmp_path: Path, stage: str
 ) -> None:
     before = {"validate": "resolve", "features": "factors", "member:independent": "member:als", "publish": "evaluate"}
-    with command(inside, tmp_path) as process:
-        assert process.stderr is not None
-        for line in process.stderr:  # a stage's line appears when it is done: the next one has just begun
-            if before[stage] in line:
-                break
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    command = ForkedCommand("run", NAME, "--as-of", AS_OF, "--json", "--store", str(tmp_path))
+    for line in command.stderr:  # a stage's line appears when it is done: the next one has just begun
+        if before[stage] in line:
+            break
+    command.kill()
+    assert command.wait() == -signal.SIGKILL
     run_pipeline(ask(str(tmp_path)), quiet)
     assert artifacts(tmp_path) == artifacts(inside / "pristine")
 
@@ -585,7 +569,9 @@ def test_a_user_and_an_item_that_only_test_has_are_scored_and_counted(
     pd.concat([items, items.head(1).assign(movie_id=10**9)]).to_parquet(tmp_path / "films.parquet", index=False)
     monkeypatch.chdir(tmp_path)
     films.to_parquet("known.parquet", index=False)
-    before = run_pipeline(ask("before", **{"source.events": "known.parquet"}), quiet)
+    # Of this one only its rows count, so that one member does.
+    known: dict[str, Any] = {"source.events": "known.parquet", "members": ["popularity"]}
+    before = run_pipeline(ask("before", **known), quiet)
     document = run_pipeline(ask(), quiet)
     for side, count in (("cold_users", 8), ("cold_items", 6)):
         rows = [run.evaluation.slices["rating"][side].rows for run in (document, before)]

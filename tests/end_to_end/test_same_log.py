@@ -18,7 +18,7 @@ from mtl_tasks.pipeline.local import make_run
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Artifact, Ref, day_refs
 from tests.support.buckets import empty_bucket, s3_server
-from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, write_log, write_scenario
+from tests.support.projects import AS_OF, FIRST_DAY, NAME, SCENARIO, SHORT, write_log, write_scenario
 
 SCRIPTS = ["Zoë", "用户", "🦊", "ضيف"]  # an id is any text
 
@@ -67,7 +67,7 @@ def in_a_database(root: Path, rows: pd.DataFrame, bucket: s3fs.S3FileSystem) -> 
 def run(root: Path, source: dict[str, Any], store: str) -> tuple[dict[str, Artifact], dict[int, str]]:
     """Run every stage up to the verdict; return what they made, and a hash of each day of the log."""
     merged = {key: value for key, value in {**SCENARIO["source"], **source}.items() if value is not None}
-    write_scenario(root, source=merged)
+    write_scenario(root, source=merged, boosting={"rounds": 5, "threads": 1}, recommend=SHORT["recommend"])
     asked: Run = make_run(NAME, AsOf.parse(AS_OF), {}, store)
     refs: dict[str, Ref] = {}
     for name, stage in build_stages(asked.scenario).items():

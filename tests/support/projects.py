@@ -47,6 +47,11 @@ SCENARIO: dict[str, Any] = {
     },
     "recommend": {"top_k": 5, "candidates": 10, "active_days": 1},
 }
+# Sections of a scenario for tests of what is around a run: one member, and no trees that rank.
+SHORT: dict[str, Any] = {
+    "members": ["popularity"],
+    "recommend": {**SCENARIO["recommend"], "ranking": {"days": 0}},
+}
 
 
 def write_scenario(root: Path, name: str = NAME, /, **sections: Any) -> Path:

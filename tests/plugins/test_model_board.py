@@ -575,7 +575,7 @@ def test_a_run_without_recommendations_offers_users_of_the_champion(
     with board.reading(tmp_path) as reader:
         page = reader.get(f"/scenarios/{NAME}/explore", params={"run": refused}).text
         own = reader.get(f"/scenarios/{NAME}/explore").text
-    sentence = "These users have some of today’s champion:"
+    sentence = "Users with recommendations of today’s champion:"
     assert sentence in page
     assert sentence not in own
     for shown in (page, own):

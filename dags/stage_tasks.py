@@ -245,18 +245,34 @@ def store_key() -> StoreKey | None:
 
 
 def wanted_as_of(context: Any) -> Any:
-    """Return the as_of that the run's form names, else the newest of the events that triggered it; None without any.
+    """Return the as_of that the run's form names, else that of the partition or of the events that started it.
+
+    A partition is the day that is complete, so that its run is as of the day after. Of several events the newest as_of
+    counts. Without any of these the answer is None.
 
     Raises
     ------
     ConfigError
-        If an event's is not a date.
+        If a partition key or an event's as_of is not a date.
     """
     if context["params"]["as_of"] is not None:
         return context["params"]["as_of"]
+    if context.get("partition_key") is not None:
+        return _day_after(context["partition_key"])
     events = [event for of_asset in context["triggering_asset_events"].values() for event in of_asset]
     given = [(event.extra or {}).get("as_of") for event in events]
     return max((_day_of_event(day) for day in given if day is not None), default=None)
+
+
+def _day_after(partition_key: str) -> str:
+    from mtl_tasks.core.days import AsOf
+
+    try:
+        return AsOf(AsOf.parse(partition_key).day + 1).iso
+    except ConfigError as error:
+        raise ConfigError(
+            f"partition key {reprlib.repr(partition_key)} of the run: must be the day that is complete, YYYY-MM-DD"
+        ) from error
 
 
 def _day_of_event(day: Any) -> str:

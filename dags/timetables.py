@@ -6,7 +6,7 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.sdk import Asset
+from airflow.sdk import Asset, PartitionedAssetTimetable
 from airflow.sdk import CronDataIntervalTimetable as EndlessTimetable
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
@@ -55,10 +55,13 @@ class EndingTimetable(CronDataIntervalTimetable):
         return super().infer_manual_data_interval(run_after=min(run_after, last))
 
 
-def make_schedule(scenario: Scenario) -> EndlessTimetable | EndingTimetable | list[Asset]:
+def make_schedule(
+    scenario: Scenario,
+) -> EndlessTimetable | EndingTimetable | PartitionedAssetTimetable | list[Asset]:
     """Return the schedule of a scenario's training DAG: a timetable, or the asset whose updates start a run."""
     if not isinstance(scenario.schedule, str):
-        return [Asset(scenario.schedule.asset)]
+        asset = Asset(scenario.schedule.asset)
+        return PartitionedAssetTimetable(assets=asset) if scenario.schedule.partitioned else [asset]
     if scenario.end_date is None:
         return EndlessTimetable(scenario.schedule, timezone="UTC")
     return EndingTimetable(scenario.schedule, datetime.combine(scenario.end_date, time.max, pendulum.UTC))

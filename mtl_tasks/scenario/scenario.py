@@ -40,6 +40,11 @@ class AssetSchedule(Model):
     asset: Line = Field(
         description="URI of an asset that others update, such as s3://shop/log; each update starts a run"
     )
+    partitioned: bool = Field(
+        default=False,
+        description="whether the partition key of each update is the day that is complete (YYYY-MM-DD): each day then "
+        "starts a run of its own, as of the day after",
+    )
 
     @field_validator("asset")
     @classmethod

@@ -74,6 +74,8 @@ def test_a_run_whose_day_is_complete_goes_on(sensor: Any, tmp_path: Path) -> Non
             context(None, log=[SimpleNamespace(extra={"as_of": None}), SimpleNamespace(extra={"as_of": "2013-05-06"})]),
             "2013-05-05",
         ),
+        ({**context(None), "partition_key": "2013-05-06"}, "2013-05-06"),
+        ({**context("2013-05-03"), "partition_key": "2013-05-06"}, "2013-05-02"),
     ],
     ids=[
         "the form's",
@@ -83,6 +85,8 @@ def test_a_run_whose_day_is_complete_goes_on(sensor: Any, tmp_path: Path) -> Non
         "the form's before the event's",
         "no day",
         "one event's",
+        "the partition's",
+        "the form's before the partition's",
     ],
 )
 def test_a_run_waits_without_a_worker_for_the_last_day_before_its_as_of(
@@ -113,6 +117,12 @@ def test_an_event_without_a_date_in_its_as_of_is_refused(days: list[Any], fault:
     events = [SimpleNamespace(extra={"as_of": day}) for day in days]
     with pytest.raises(ConfigError, match=fault):
         sensor.execute(context(None, log=events))
+
+
+@pytest.mark.parametrize("key", ["shop", "2013-05-06T00:00:00", "2013-02-30", ""])
+def test_a_partition_that_is_no_day_is_refused(key: str, sensor: Any) -> None:
+    with pytest.raises(ConfigError, match=f"partition key '{key}' of the run: must be the day that is complete, YYYY"):
+        sensor.execute({**context(None), "partition_key": key})
 
 
 def test_a_run_that_has_waited_in_vain_fails_with_the_marker_and_the_remedy(sensor: Any) -> None:
@@ -180,9 +190,24 @@ def test_an_asset_starts_runs_and_is_the_source_in_the_lineage(tmp_path: Path, p
     assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.asset_condition
 
 
+def test_each_partition_of_an_asset_starts_a_run(tmp_path: Path, parse_dags: ParseDags) -> None:
+    from airflow.sdk import Asset, PartitionedAssetTimetable
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    write_scenario(tmp_path, schedule={"asset": URI, "partitioned": True})
+    bag = parse_dags(tmp_path)
+    assert bag.import_errors == {}
+    dag = bag.dags[f"train_{NAME}"]
+    timetable: Any = dag.timetable
+    assert isinstance(timetable, PartitionedAssetTimetable)
+    assert timetable.asset_condition == Asset(URI)
+    assert DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable.partitioned
+
+
 @pytest.mark.parametrize(
     ("sections", "fault"),
     [
+        ({"schedule": {"asset": URI, "partitioned": "day"}}, "schedule.partitioned: Input should be a valid boolean"),
         ({"schedule": {"asset": "log"}}, "small.yaml: schedule.asset: must be a URI such as s3://shop/log"),
         ({"schedule": {"asset": "s3://me:hunter@shop/log"}}, "small.yaml: schedule.asset: must be a URI such as"),
         ({"schedule": {}}, "small.yaml: schedule.asset: Field required"),

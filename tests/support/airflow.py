@@ -242,9 +242,9 @@ class Airflow:
         found = self.call(f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["rendered_map_index"] or task["task_id"]: task for task in found}
 
-    def update(self, asset: str, extra: dict[str, Any]) -> None:
+    def update(self, asset: str, **event: Any) -> None:
         """Post an event of the asset of that name, as a writer outside Airflow does."""
-        self.call("assets/events", {"asset_id": self._asset_id(asset), "extra": extra})
+        self.call("assets/events", {"asset_id": self._asset_id(asset), **event})
 
     def events(self, asset: str) -> list[dict[str, Any]]:
         """Return the events of the asset of that name, oldest first."""

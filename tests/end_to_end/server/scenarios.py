@@ -17,6 +17,7 @@ TRAIN = f"train_{NAME}"
 DAYS = [f"2013-05-{day:02d}" for day in range(7, 12)]  # the first has too little history: it fails
 SHOWN = "three"  # the scenario that the board is looked at with
 WOKEN, WRITTEN_LOG = "woken", "s3://shop/log"  # a scenario and the asset that starts its runs
+DAILY, DAILY_LOG = "daily", "s3://shop/days"  # the same of an asset with partitions
 HOSTILE = "hostile"  # stays paused: what it has to show is made in this process, or waits for ever
 GATE: dict[str, Any] = {
     "absolute": [{"task": "rating", "metric": "rmse", "max": 3}],
@@ -59,6 +60,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
         "schedule": {"asset": WRITTEN_LOG},
         "end_date": None,
         "source": {**SCENARIO["source"], "ready": {"marker": "_SUCCESS"}},
+    },
+    DAILY: {
+        "members": ["popularity"],
+        "gate": {**GATE, "mode": "dry_run"},
+        "schedule": {"asset": DAILY_LOG, "partitioned": True},
+        "end_date": None,
     },
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }
@@ -114,7 +121,8 @@ def start_early_runs(airflow: Airflow) -> dict[str, str]:
     for name, active in BACKFILLS.items():
         start_backfill(airflow, name, active)
     start_reversed_backfill(airflow)
-    airflow.update(WRITTEN_LOG, {"as_of": AS_OF})
+    airflow.update(WRITTEN_LOG, extra={"as_of": AS_OF})
+    airflow.update(DAILY_LOG, partition_key=DAYS[-2])
     return {name: airflow.trigger(f"train_{name}", {"as_of": AS_OF, **conf}) for name, conf in EARLY.items()}
 
 

@@ -19,6 +19,7 @@ from mtl_tasks.store.promotion import promote
 from tests.conftest import PROJECT
 from tests.end_to_end.server.scenarios import (
     BACKFILLS,
+    DAILY,
     DAYS,
     TRAIN,
     WOKEN,
@@ -197,6 +198,13 @@ def test_an_asset_starts_a_run_that_waits_for_its_day_without_a_process(airflow:
     (airflow.project / marker).touch()
     assert airflow.follow(dag, run)["state"] == "success", airflow.tasks(dag, run)
     assert [(entry.as_of, entry.decision) for entry in entries(airflow, WOKEN)] == [(AS_OF, "dry_run:promote")]
+
+
+def test_a_partition_of_an_asset_starts_a_run_as_of_the_day_after(airflow: Airflow) -> None:
+    [started] = airflow.until(lambda: runs_of(airflow, f"train_{DAILY}"), "the run of the partition", 60)
+    assert airflow.follow(f"train_{DAILY}", started["dag_run_id"])["state"] == "success"
+    assert started["partition_key"] == DAYS[-2]
+    assert [entry.as_of for entry in entries(airflow, DAILY)] == [AS_OF]
 
 
 def asked_for(airflow: Airflow, path: str) -> Any:

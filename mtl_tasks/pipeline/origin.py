@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -33,14 +34,18 @@ def find_origin(start: str, user: str | None) -> Origin:
 
 
 def find_commit(folder: Path = PROJECT) -> Commit | None:
-    """Return the commit of a project's folder; None if its code is not in a git clone, or there is no git."""
+    """Return the commit of a project's folder; None if its code is not in a git clone, or there is no git.
+
+    Of a git DAG bundle's version Airflow may have removed ``.git``; the version's folder has the name of its commit.
+    """
     with suppress(OSError, subprocess.SubprocessError):
         _git(folder, "ls-files", "--error-unmatch", "mtl_tasks/__init__.py")  # the clone may be another project's
         lines = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=all", "--", *_CODE).splitlines()
         commit = next(line.removeprefix(_COMMIT) for line in lines if line.startswith(_COMMIT))
         if commit != "(initial)":
             return Commit(commit, any(not line.startswith("#") for line in lines))
-    return None
+    versions = [part for part in (folder, *folder.parents) if part.parent.name == "versions"]
+    return next((Commit(part.name, False) for part in versions if re.fullmatch("[0-9a-f]{40}", part.name)), None)
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -29,9 +29,10 @@ bundle.initialize()
 bag = BundleDagBag(dag_folder=str(bundle.path), bundle_path=bundle.path, bundle_name=bundle.name)
 from dags import scenario_files
 from mtl_tasks.pipeline.engine import code_version
+from mtl_tasks.pipeline.origin import find_commit
 titles = sorted(dag.dag_display_name for dag in bag.dags.values())
-root, code = str(scenario_files.ROOT), code_version()
-print(json.dumps({"titles": titles, "faults": bag.import_errors, "root": root, "code": code}))
+root, code, commit = str(scenario_files.ROOT), code_version(), find_commit()
+print(json.dumps({"titles": titles, "faults": bag.import_errors, "root": root, "code": code, "commit": commit}))
 """
 
 
@@ -93,6 +94,7 @@ def test_a_version_has_its_own_scenarios_and_library_whatever_is_on_the_path(
     assert found["titles"] == [f"{title}: recommend", f"{title}: train"]
     assert Path(found["root"]).is_relative_to(tmp_path / "bundles" / "recommenders")
     assert sha in found["root"]
+    assert found["commit"] == [sha or git(repository, "rev-parse", "main"), False]
     assert (found["code"] == code_version()) == (title == "First")
 
 

@@ -434,6 +434,7 @@ def test_runs_whose_test_windows_overlap_are_paired_on_the_rows_that_they_share(
     assert {row["subject"] for row in pair["metrics"]} == {"", "cold_users", "warm_users", "cold_items", "warm_items"}
     page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
     assert "Paired differences on shared rows" in page
+    assert '<span class="unpaired"><span class="gain' in page  # beside a paired difference its color would mislead
     by_slice = page.partition("On whom: ")[2].partition("</table>")[0]
     shown = re.findall(r'<th scope="row">(\w+)</th>.*?<span class="gain [a-z]+">([+−][\d.]+)', by_slice, re.DOTALL)
     gains = [(task, float(gain.replace("−", "-"))) for task, gain in shown]
@@ -461,7 +462,9 @@ def test_a_run_without_its_rows_is_not_paired_and_says_why(reader: TestClient, s
     made = reader.get(f"/api/scenarios/{NAME}/compare", params={"run": keys}).json()
     assert "no artifact here" in made["shared_rows"][0]["problem"]
     assert "not paired" in made["overlap"]
-    assert "Not paired: " in reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+    page = reader.get(f"/scenarios/{NAME}/compare", params={"run": keys}).text
+    assert "Not paired: " in page
+    assert "unpaired" not in page.partition("</style>")[2]
 
 
 def test_a_comparison_shows_what_can_be_read_again(reader: TestClient, spoilt: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk import DAG, CronDataIntervalTimetable, get_parsing_context
 from airflow.sdk.exceptions import AirflowTimetableInvalid
 from croniter import CroniterBadDateError, croniter
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]  # scenarios, data and a local store are named 
 
 
 def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, DAG], list[str]]:
-    """Make the DAGs of every scenario.
+    """Make the DAGs of every scenario; in a task's process, of the task's scenario alone.
 
     Parameters
     ----------
@@ -39,8 +39,12 @@ def build_all(*factories: Callable[[Scenario], DAG | None]) -> tuple[dict[str, D
 
 
 def read_scenarios() -> tuple[list[Scenario], list[str]]:
-    """Return the scenarios of the project's files, and one line on each file that has none."""
+    """Return the scenarios of the project's files, or of a task's own file, and one line on each that has none."""
     names = scenario_names(ROOT / SCENARIO_FOLDER)
+    dag_id = get_parsing_context().dag_id  # of the task that this process is to run; None in the DAG processor
+    if dag_id is not None:
+        own = dag_id.partition("_")[2]  # after "train_", "recommend_" or "tune_"
+        names = [name for name in names if name == own]
     return _of_each([ROOT / SCENARIO_FOLDER / f"{name}.yaml" for name in names], _read, str)
 
 

@@ -366,6 +366,36 @@ def test_whatever_making_a_dag_raises_is_a_fault_of_its_scenario(
     assert re.search(r"broken.yaml: no DAG can be made of it \(DuplicateTaskIdFound: ", fault)
 
 
+@pytest.mark.parametrize("kind", ["train", "recommend"])
+def test_a_task_reads_its_own_scenario_and_no_other(
+    kind: str, tmp_path: Path, parse_dags: ParseDags, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.definitions._internal import dag_parsing_context as parsing
+
+    from dags import scenario_files
+
+    for name in ("films", "old_films", "small"):
+        write_scenario(tmp_path, name)
+    read: list[str] = []
+    load = scenario_files.load_scenario
+
+    def noted(name: str, folder: Path) -> Scenario:
+        read.append(name)
+        return load(name, folder=folder)
+
+    monkeypatch.setattr(scenario_files, "load_scenario", noted)
+    assert f"{kind}_small" in parse_dags(tmp_path).dags
+    assert set(read) == {"films", "old_films", "small"}
+    read.clear()
+    for variable in (parsing._AIRFLOW_PARSING_CONTEXT_DAG_ID, parsing._AIRFLOW_PARSING_CONTEXT_TASK_ID):
+        monkeypatch.setenv(variable, "")  # what Airflow sets now is gone after the test
+    with parsing._airflow_parsing_context_manager(dag_id=f"{kind}_old_films", task_id="resolve"):
+        bag = parse_dags(tmp_path)  # as in a task's process
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == ["recommend_old_films", "train_old_films"]
+    assert set(read) == {"old_films"}
+
+
 def test_the_form_has_the_bounds_of_the_scenario(movies: DAG) -> None:
     from mtl_tasks.scenario import load_scenario
 

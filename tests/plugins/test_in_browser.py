@@ -88,6 +88,17 @@ def test_no_content_is_cut_off_at_any_width(page: Page, address: str, paths: dic
         assert page.evaluate(CUT_OFF) == []
 
 
+@pytest.mark.parametrize("width", [768, 1200, 1280, 1440])
+def test_the_gains_of_the_overview_are_seen_without_scrolling(
+    page: Page, address: str, paths: dict[str, str], width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address + paths["run"])
+    tables = page.locator(".columns .scroll").evaluate_all("tables => tables.map(e => [e.clientWidth, e.scrollWidth])")
+    assert tables
+    assert [pair for pair in tables if pair[1] > pair[0]] == []
+
+
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make fetches it where npm is")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)

@@ -90,10 +90,12 @@ def test_no_content_is_cut_off_at_any_width(page: Page, address: str, paths: dic
 
 @pytest.mark.parametrize("width", [768, 1200, 1280, 1440])
 def test_the_gains_of_the_overview_are_seen_without_scrolling(
-    page: Page, address: str, paths: dict[str, str], width: int
+    page: Page, address: str, board_project: Path, width: int
 ) -> None:
+    compared = board.entry_of(board_project, "2013-05-11").run_key
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(address + paths["run"])
+    page.goto(f"{address}/scenarios/{NAME}/runs/{compared}")
+    expect(page.locator(".columns th", has_text="Gain over it")).to_be_visible()
     tables = page.locator(".columns .scroll").evaluate_all("tables => tables.map(e => [e.clientWidth, e.scrollWidth])")
     assert tables
     assert [pair for pair in tables if pair[1] > pair[0]] == []

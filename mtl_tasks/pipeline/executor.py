@@ -1,9 +1,9 @@
 """Shards of a stage, in this process or on the workers of a Dask cluster.
 
-A shard is the part of a stage's work that belongs to some users. ``MTL_CLUSTER`` names the cluster: ``local:N`` starts
-N worker processes on this machine, ``tcp://…`` and ``tls://…`` are addresses of a scheduler, and ``MTL_CLUSTER_SIZE``
-is the least number of its workers. Without ``MTL_CLUSTER`` the stage has one shard, which runs in this process. Where
-the shards run is in no key: it does not change the result.
+A shard is the part of a stage's work that belongs to some users, or to some days. ``MTL_CLUSTER`` names the cluster:
+``local:N`` starts N worker processes on this machine, ``tcp://…`` and ``tls://…`` are addresses of a scheduler, and
+``MTL_CLUSTER_SIZE`` is the least number of its workers. Without ``MTL_CLUSTER`` the stage has one shard, which runs in
+this process. Where the shards run is in no key: it does not change the result.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shard:
-    """Shard ``index`` of ``count``: the users whose hashed id has that remainder."""
+    """Shard ``index`` of ``count``: the users whose hashed id has that remainder, or a range of consecutive parts."""
 
     index: int
     count: int
@@ -75,6 +75,19 @@ class Shard:
     def holds(self, users: NDArray[Any]) -> NDArray[np.bool_]:
         """Mark the users of this shard, bool (n,)."""
         return np.asarray(id_hashes(users) % np.uint64(self.count) == self.index)
+
+    def span(self, sizes: Sequence[int]) -> range:
+        """Return the positions of this shard's parts, given the size of each part in their order.
+
+        Shards have consecutive parts of about equal total size; a shard may have none.
+
+        >>> [list(Shard(index, 2).span([5, 1, 1, 3])) for index in range(2)]
+        [[0], [1, 2, 3]]
+        """
+        middles = np.cumsum(sizes) - np.asarray(sizes) / 2
+        shards = np.minimum(middles * self.count // max(sum(sizes), 1), self.count - 1)
+        first, end = np.searchsorted(shards, [self.index, self.index + 1]).tolist()
+        return range(first, end)
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of this shard's users, in their order."""
@@ -91,7 +104,7 @@ class ShardResult(NamedTuple):
 
 
 class ShardWork(ABC):
-    """A stage's work on the users of a shard.
+    """A stage's work on the users, or the days, of a shard.
 
     A subclass is at the top of a module, so that a worker finds it by its name. What its cached properties load is
     common to all shards: every worker loads it, and the stage itself may use it too.
@@ -104,7 +117,7 @@ class ShardWork(ABC):
     Attributes
     ----------
     common_seconds
-        Time of the work that every worker repeats, whichever users it has.
+        Time of the work that every worker repeats, whichever users or days it has.
     """
 
     def __init__(self, run: Run, inputs: Inputs, files: Mapping[str, bytes] | None = None) -> None:

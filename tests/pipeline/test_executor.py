@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -25,12 +26,14 @@ from mtl_tasks.core import columns
 from mtl_tasks.core.arrays import drawn_by_ids
 from mtl_tasks.core.errors import ClusterError, ConfigError, DataError, StoreError
 from mtl_tasks.pipeline import executor
+from mtl_tasks.pipeline.days import features
 from mtl_tasks.pipeline.engine import Inputs, Run, find_stage, measured
 from mtl_tasks.pipeline.executor import InProcess, OnDask, Shard, ShardExecutor, open_executor
 from mtl_tasks.pipeline.stages import build_stages, judge_lists, publish, rank
 from mtl_tasks.pipeline.stages.inputs import load_events, load_windows
 from mtl_tasks.recommend.training_lists import DayLists, ListDays
 from mtl_tasks.scenario import Scenario
+from mtl_tasks.store.artifacts import day_refs
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from tests.support import shards
@@ -123,7 +126,7 @@ def opening(opened: ShardExecutor, patch: pytest.MonkeyPatch) -> None:
     def open_given(environment: Mapping[str, str]) -> Iterator[ShardExecutor]:
         yield opened
 
-    for module in (rank, judge_lists, publish):
+    for module in (features, rank, judge_lists, publish):
         patch.setattr(module, "open_executor", open_given)
 
 
@@ -145,6 +148,20 @@ def test_a_cluster_makes_the_artifact_of_one_process_to_the_byte(
     assert usage["shard_seconds"] > usage["common_seconds"] > 0
     assert usage["shard_peak_mb"] > 1
     assert alone.manifest["usage"]["shards"] == 1
+
+
+def test_a_cluster_makes_the_features_of_one_process_to_the_byte(
+    finished: tuple[Run, Inputs], cluster: OnDask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, inputs = finished
+    opening(cluster, monkeypatch)
+    made, results = run_until(run.store.root.parent, "features", AS_OF, str(tmp_path))
+    artifact = made.store.open(results["features"].ref)
+    assert day_refs(artifact) == day_refs(inputs["features"])
+    assert artifact.manifest["usage"]["shards"] == 2
+    shards_made = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/features-shard/*/*/shard.json")]
+    assert sum(len(document["made"]) for document in shards_made) == len(day_refs(artifact))
+    assert min(len(document["made"]) for document in shards_made) > 0
 
 
 def champion_of(finished: tuple[Run, Inputs]) -> tuple[Run, Inputs, Scenario, Inputs]:

@@ -1,70 +1,50 @@
 """Features of a run, one artifact per block of days, which runs of other dates reuse.
 
 A block is a day, or several quiet ones (:mod:`mtl_tasks.pipeline.days.blocks`).
-
-A snapshot of the feature statistics is stored once a week, so that the next run need not count from the log's first
-day.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from upath import UPath
 
 from mtl_tasks.core import columns
-from mtl_tasks.core.categories import drop_unused_categories, union_categories
-from mtl_tasks.core.days import day_text
+from mtl_tasks.core.categories import union_categories
 from mtl_tasks.core.errors import ArtifactError
 from mtl_tasks.core.feature_columns import FeatureColumn
-from mtl_tasks.features import FeatureMaker, Tables
 from mtl_tasks.features.als import ItemFactors
 from mtl_tasks.features.groups import declared_columns
-from mtl_tasks.features.interactions import encode
-from mtl_tasks.features.state import FeatureSnapshot
 from mtl_tasks.pipeline.days.blocks import Block, block_name, divided
 from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
-from mtl_tasks.pipeline.days.log import day_digests, hash_rows, read_events
-from mtl_tasks.pipeline.engine import Run
+from mtl_tasks.pipeline.days.log import day_digests, hash_rows
+from mtl_tasks.pipeline.days.missing_features import FEATURES, FeatureDays, MissingBlock, MissingDays
+from mtl_tasks.pipeline.days.snapshots import snapshot_keys, weeks_of
+from mtl_tasks.pipeline.engine import Inputs, Run
+from mtl_tasks.pipeline.executor import open_executor
+from mtl_tasks.pipeline.stages.inputs import load_windows
 from mtl_tasks.scenario import Scenario
-from mtl_tasks.store.artifacts import DAYS, MANIFEST, Artifact, Payload, Ref, Store, day_refs
+from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
 
 log = logging.getLogger(__name__)
 
-_FILE: Final = "features"
-_ROWS_AT_ONCE: Final = 250_000  # bounds memory: rows whose features are held before they are written
 _BLOCK_ROWS: Final = 4_096  # below, an artifact costs more than its rows
-_WEEK: Final = 7  # a snapshot holds the statistics before a day divisible by this
 
 
-def make_days(
-    run: Run,
-    validated: Artifact,
-    tables: Tables,
-    rows: pd.DataFrame,
-    factor_models: dict[str, ItemFactors],
-    windows: Mapping[str, tuple[int, int]],
-) -> list[Ref]:
-    """Return the artifact of every block of days of ``rows``, made now if the store has none.
+def make_days(run: Run, inputs: Inputs) -> list[Ref]:
+    """Return the artifact of every block of days of a run's rows; those that the store lacks are made, in shards.
 
     Parameters
     ----------
-    validated
-        The artifact of the validated log.
-    tables
-        As :func:`mtl_tasks.features.build_features` takes them.
-    rows
-        user, item, day and context, ordered by day.
-    windows
-        First day of each of the rows' windows, and the day after its last. Snapshots are stored for the next run, and
-        for the recommendations of the test window.
+    inputs
+        The artifacts of the stages ``validate``, ``split`` and ``factors``.
 
     Raises
     ------
@@ -72,38 +52,44 @@ def make_days(
         If a file of an existing block is missing or has another size (any other damage is found on reading), or the
         store cannot be written.
     """
-    events, digests = read_events(run.store, validated), day_digests(run.store, validated)
-    fingerprints = DayFingerprints.of(run, run.scenario, digests, events, tables)
-    keys = day_keys(fingerprints, rows.drop(columns=_labels_and_window(rows)), factor_models)
+    work = FeatureDays(run, inputs)
+    found, missing = _look_up(work)
+    made = list[Ref]()
+    if missing.blocks:
+        work.give(missing)
+        # A single block, as of the next day, is not worth the start of a cluster.
+        with open_executor(os.environ if len(missing.blocks) > 1 else {}) as executor:
+            made = FeatureDays.made(executor.map("features", work, {}))
+    log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(made), len(found))
+    refs = found | dict(zip((block.days for block in missing.blocks), made, strict=True))
+    return [refs[block] for block in sorted(refs)]
+
+
+def _look_up(work: FeatureDays) -> tuple[dict[Block, Ref], MissingDays]:
+    """Return the blocks that the store has, and those that it lacks."""
+    run, windows = work.run, load_windows(work.inputs["split"])
+    digests = day_digests(run.store, work.inputs["validate"])
+    fingerprints = DayFingerprints.of(run, run.scenario, digests, work.log.frame, work.tables)
+    rows = work.rows
+    keys = day_keys(fingerprints, rows.drop(columns=_labels_and_window(rows)), work.factor_models)
     days = rows[columns.DAY].to_numpy()
-    positions = {day: slice(*np.searchsorted(days, [day, day + 1]).tolist()) for day in keys}
-    sizes = {day: place.stop - place.start for day, place in positions.items()}
-    blocks = divided(sizes, range(windows["train"][0], windows["test"][1]), _BLOCK_ROWS)
-    named = {block: _block_key([keys[day] for day in block]) for block in blocks}
-    found = {block: run.store.find(_folder(run, block_name(block), key)) for block, key in named.items()}
-    for artifact in found.values():
-        if artifact is not None:
-            run.store.reuse(artifact.ref)
-            artifact.verify_sizes()  # reading checks the hash; here that took a seventh of the next day's run
-    missing = [block for block, artifact in found.items() if artifact is None]
-    made = dict[Block, Artifact]()
-    if missing:
-        memory = recall(run.store, run.scenario.name, fingerprints, missing[0][0])
-        coded, coded_rows = encode(events, rows, run.scenario)
-        del events, rows  # 0.7 GB at ten million events
-        maker = FeatureMaker(coded, tables, factor_models, run.scenario, memory)
-        wanted = [day for block in missing for day in block]
-        weeks = _weeks([windows["test"][0], days[-1]], wanted[0], wanted[-1])
-        parts = dict[int, pd.DataFrame]()
-        for batch in _batches(wanted, weeks, positions):
-            weeks = _keep(run, fingerprints, maker, weeks, batch[0])
-            at = np.concatenate([np.arange(positions[day].start, positions[day].stop) for day in batch])
-            parts |= _by_day(maker.make(coded_rows.at(at)), batch, sizes)
-            for block in [block for block in missing if block not in made and block[-1] in parts]:
-                made[block] = _publish(run, block, named[block], [parts.pop(day) for day in block])
-        _keep(run, fingerprints, maker, weeks, run.as_of.day)
-    log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(missing), len(blocks) - len(missing))
-    return [(found[block] or made[block]).ref for block in blocks]
+    sizes = {day: int(np.subtract(*np.searchsorted(days, [day + 1, day]))) for day in keys}
+    found, missing = dict[Block, Ref](), list[MissingBlock]()
+    for block in divided(sizes, range(windows["train"][0], windows["test"][1]), _BLOCK_ROWS):
+        key = _block_key([keys[day] for day in block])
+        artifact = run.store.find(run.store.folder(run.scenario.name, DAYS, block_name(block), key))
+        if artifact is None:
+            missing.append(MissingBlock(block, key, sum(sizes[day] for day in block)))
+            continue
+        run.store.reuse(artifact.ref)
+        artifact.verify_sizes()  # reading checks the hash; here that took a seventh of the next day's run
+        found[block] = artifact.ref
+    if not missing:
+        return found, MissingDays([], {}, [])
+    first, last = missing[0].days[0], missing[-1].days[-1]
+    # For the next run, and for the recommendations of the test window.
+    due = weeks_of([windows["test"][0], int(days[-1])], first, last)
+    return found, MissingDays(missing, snapshot_keys(fingerprints, last), due)
 
 
 def read_days(
@@ -138,7 +124,7 @@ def read_days(
         first, last = np.searchsorted(positions, [end - ref.rows, end]).tolist()
         if first == last:
             continue
-        frame = store.open(ref).frame(_FILE, None if names is None else list(names))
+        frame = store.open(ref).frame(FEATURES, None if names is None else list(names))
         if last - first < ref.rows:
             frame = frame.iloc[positions[first:last] - (end - ref.rows)]
         if numbers is None:
@@ -194,7 +180,7 @@ def feature_columns(store: Store, features: Artifact, scenario: Scenario) -> lis
     """Return the declarations of the columns that :func:`read_days` returns, in their order."""
     declared = {column.name: column for column in declared_columns(scenario)}
     first = store.open(day_refs(features)[0])
-    names = first.column_names(_FILE)
+    names = first.column_names(FEATURES)
     unknown = [name for name in names if name not in declared]
     if unknown:
         raise ArtifactError(f"{first.folder}: no feature group makes its column {unknown[0]!r}; run again with --force")
@@ -225,80 +211,8 @@ def day_keys(
     return keys
 
 
-def recall(store: Store, scenario: str, fingerprints: DayFingerprints, day: int) -> FeatureSnapshot | None:
-    """Return the newest feature snapshot at or before ``day``; None without any.
-
-    Parameters
-    ----------
-    scenario
-        Name of the scenario, under which its days are stored.
-
-    Raises
-    ------
-    ArtifactError
-        If the snapshot is damaged.
-    """
-    weeks = dict(fingerprints.before(range(fingerprints.first + -fingerprints.first % _WEEK, day + 1, _WEEK)))
-    for week in sorted(weeks, reverse=True):
-        found = store.find(store.folder(scenario, DAYS, day_text(week), weeks[week].hexdigest()))
-        if found is not None:
-            log.info("%s: counting goes on from %s", scenario, day_text(week))
-            return FeatureSnapshot.read(found)
-    return None
-
-
-def _keep(run: Run, fingerprints: DayFingerprints, maker: FeatureMaker, weeks: list[int], until: int) -> list[int]:
-    """Store a feature snapshot for each of the weeks that begin by ``until``; return the other weeks."""
-    due = [week for week in weeks if week <= until]
-    for day, key in fingerprints.before(due):
-        maker.advance(day)
-        facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
-        folder = _folder(run, day_text(day), key.hexdigest())
-        if not (folder / MANIFEST).exists():  # the same counts, though in another order if counted from the first day
-            run.store.publish(folder, key.hexdigest(), maker.memory().payload(), facts)
-    return weeks[len(due) :]
-
-
-def _weeks(days: Iterable[int], first: int, last: int) -> list[int]:
-    """Return the first day of the week of each day, if it is from ``first`` to ``last``."""
-    weeks = {int(day) - int(day) % _WEEK for day in days}
-    return sorted(week for week in weeks if first <= week <= last)
-
-
-def _batches(days: list[int], cuts: list[int], positions: Mapping[int, slice]) -> Iterator[list[int]]:
-    """Yield batches of days with a bounded number of rows, a larger day by itself; no batch crosses a cut."""
-    batch, size = list[int](), 0
-    for day in days:
-        rows = positions[day].stop - positions[day].start
-        if batch and (size + rows > _ROWS_AT_ONCE or any(batch[-1] < cut <= day for cut in cuts)):
-            yield batch
-            batch, size = [], 0
-        batch.append(day)
-        size += rows
-    if batch:
-        yield batch
-
-
-def _by_day(features: pd.DataFrame, days: Sequence[int], sizes: Mapping[int, int]) -> dict[int, pd.DataFrame]:
-    """Split the features of some days' rows, which are in order of days, by day."""
-    ends = np.cumsum([sizes[day] for day in days]).tolist()
-    return {day: features.iloc[end - sizes[day] : end] for day, end in zip(days, ends, strict=True)}
-
-
-def _publish(run: Run, block: Block, key: str, parts: list[pd.DataFrame]) -> Artifact:
-    features = drop_unused_categories(parts[0] if len(parts) == 1 else pd.concat(parts))
-    payload = Payload(rows=len(features), summary={"columns": len(features.columns)})
-    payload.add_frame(_FILE, features, measurements=True)
-    facts = {"scenario": run.scenario.name, "stage": "features of a day", "as_of": block_name(block), "usage": {}}
-    return run.store.publish(_folder(run, block_name(block), key), key, payload, facts)
-
-
 def _block_key(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()
-
-
-def _folder(run: Run, name: str, key: str) -> UPath:
-    return run.store.folder(run.scenario.name, DAYS, name, key)
 
 
 def _labels_and_window(rows: pd.DataFrame) -> list[str]:

@@ -79,12 +79,12 @@ def load_memory(
     run: Run, scenario: Scenario, inputs: Inputs, events: InteractionLog, tables: Tables, day: int
 ) -> FeatureSnapshot | None:
     """Load the newest feature snapshot at or before ``day``, if any; a forced run uses only its own."""
-    from mtl_tasks.pipeline.days.features import recall
     from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
     from mtl_tasks.pipeline.days.log import day_digests
+    from mtl_tasks.pipeline.days.snapshots import newest_snapshot, snapshot_keys
 
     fingerprints = DayFingerprints.of(run, scenario, day_digests(run.store, inputs["validate"]), events.frame, tables)
-    return recall(run.store, run.scenario.name, fingerprints, day)
+    return newest_snapshot(run.store, run.scenario.name, snapshot_keys(fingerprints, day), day)
 
 
 def load_scorer(scenario: Scenario, inputs: Inputs, *, before_refit: bool = False) -> Scorer:

@@ -88,15 +88,10 @@ def _factors_of(run: Run, run_key: str) -> Artifact:
 
 def features(run: Run, inputs: Inputs) -> Payload:
     """Make the features of every row from what was known before its day."""
-    from mtl_tasks.pipeline.days.factors import load_factor_models
     from mtl_tasks.pipeline.days.features import make_days
 
-    validated, cut = inputs["validate"], inputs["split"]
-    # No reference to the rows is held here, so that they are freed once indexed.
-    days = make_days(
-        run, validated, load_tables(inputs), cut.frame("rows"), load_factor_models(inputs["factors"]), load_windows(cut)
-    )
-    newest = validated.summary["max_event_time"]
+    days = make_days(run, inputs)
+    newest = inputs["validate"].summary["max_event_time"]
     payload = Payload(rows=sum(day.rows for day in days), summary={"days": len(days), "max_event_time": newest})
     payload.add_json(DAYS, [day.to_json() for day in days])
     return payload

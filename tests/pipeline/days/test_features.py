@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mtl_tasks.core import columns
 from mtl_tasks.core.categories import union_categories
 from mtl_tasks.core.days import AsOf
-from mtl_tasks.core.errors import ArtifactError
+from mtl_tasks.core.errors import ArtifactError, StoreError
 from mtl_tasks.features import build_features, fit_factor_models
 from mtl_tasks.features.groups import affinity
-from mtl_tasks.pipeline.days import factors
+from mtl_tasks.pipeline.days import factors, missing_features
 from mtl_tasks.pipeline.days import features as daily_features
 from mtl_tasks.pipeline.days.features import day_keys, read_days
 from mtl_tasks.pipeline.days.fingerprints import DayFingerprints
 from mtl_tasks.pipeline.days.log import digests_of
+from mtl_tasks.pipeline.days.missing_features import FeatureDays, MissingBlock, MissingDays
 from mtl_tasks.pipeline.engine import Run, StageResult, run_stage
+from mtl_tasks.pipeline.executor import InProcess, Shard
 from mtl_tasks.pipeline.local import make_run, refs_of, run_pipeline
 from mtl_tasks.pipeline.stages import build_stages
 from mtl_tasks.store.artifacts import Ref, Store, day_refs
@@ -85,10 +89,74 @@ def test_in_how_many_parts_days_are_made_changes_none(
     project: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     whole = days_of(*made_features(project, EARLIER, str(project / "whole")))
-    monkeypatch.setattr(daily_features, "_ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(missing_features, "_ROWS_AT_ONCE", rows)
     parts = days_of(*made_features(project, EARLIER, str(project / f"parts-{rows}")))
     assert max(ref.rows for ref in whole) > rows
     assert [(ref.rows, ref.sha256) for ref in parts] == [(ref.rows, ref.sha256) for ref in whole]
+
+
+def in_shards(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Make features in shards of days, one after the other in this process."""
+    shards = [Shard(index, count) for index in range(count)]
+    monkeypatch.setattr(daily_features, "open_executor", lambda environment: contextlib.nullcontext(InProcess(shards)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 100])  # the last: more than there are days
+def test_shards_of_days_leave_what_one_process_leaves(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    alone, shared = str(project / "shared"), str(tmp_path)
+    whole = days_of(*made_features(project, EARLIER, alone))
+    in_shards(monkeypatch, count)
+    parts = days_of(*made_features(project, EARLIER, shared))
+    assert [(ref.key, ref.rows, ref.sha256) for ref in parts] == [(ref.key, ref.rows, ref.sha256) for ref in whole]
+    snapshots = {path.relative_to(tmp_path).parts[:4] for path in tmp_path.glob(f"{NAME}/days/*/*/*/memory.json")}
+    assert {day for _, _, day, _ in snapshots} == {"2013-05-02"}
+    with caplog.at_level("INFO"):
+        after = days_of(*made_features(project, LATER, shared))
+    assert "counting goes on from 2013-05-02" in caplog.text
+    assert [ref.sha256 for ref in after] == [ref.sha256 for ref in days_of(*made_features(project, LATER, alone))]
+
+
+def test_a_stage_that_is_tried_again_makes_only_the_days_that_are_missing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_shards(monkeypatch, 2)
+    publish, made = FeatureDays._publish, list[Ref]()
+
+    def fail_at_the_eighth(work: FeatureDays, block: MissingBlock, parts: list[pd.DataFrame]) -> Ref:
+        if len(made) == 7:
+            raise StoreError("the disk is full")
+        made.append(publish(work, block, parts))
+        return made[-1]
+
+    monkeypatch.setattr(FeatureDays, "_publish", fail_at_the_eighth)
+    with pytest.raises(StoreError, match="the disk is full"):
+        made_features(project, EARLIER, str(tmp_path))
+    monkeypatch.setattr(FeatureDays, "_publish", publish)
+    with caplog.at_level("INFO"):
+        days = days_of(*made_features(project, EARLIER, str(tmp_path)))
+    assert f"features of {len(days) - 7} parts made, of 7 reused" in caplog.text
+    assert days[:7] == made
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=30), st.integers(1, 40), st.sets(st.integers(0, 40)))
+def test_shards_divide_the_missing_days_and_the_snapshots_due(rows: list[int], count: int, due: set[int]) -> None:
+    days = [2 * number for number in range(len(rows))]
+    blocks = [MissingBlock((day,), str(day), size) for day, size in zip(days, rows, strict=True)]
+    missing = MissingDays(blocks, {7: "key"}, sorted(day for day in due if day <= days[-1]))
+    parts = [MissingDays.from_bytes(missing.to_bytes()).of(Shard(index, count)) for index in range(count)]
+    assert [block for part in parts for block in part.blocks] == blocks
+    assert [day for part in parts for day in part.due] == missing.due
+    assert max(sum(block.rows for block in part.blocks) for part in parts) <= sum(rows) / count + max(rows)
+    for part in parts:
+        assert all(part.blocks[0].days[0] <= day for day in part.due)
+
+
+def test_one_missing_day_starts_no_cluster(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_features(project, EARLIER, str(tmp_path))
+    monkeypatch.setenv("MTL_CLUSTER", "tcp://127.0.0.1:9")  # where nobody answers
+    assert not made_features(project, LATER, str(tmp_path))[1].reused
 
 
 def test_factors_and_counts_of_integer_ids_are_not_gone_on_from_once_the_ids_of_a_text_log_are_texts(

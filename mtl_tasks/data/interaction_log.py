@@ -52,8 +52,9 @@ class InteractionLog:
             raise DataError(f"interactions: {'; '.join(wrong)}; validate the log again with --force")
 
     def before(self, day: int) -> InteractionLog:
-        """Return the interactions before a day."""
-        return InteractionLog(self.frame[self.frame[DAY] < day])
+        """Return the interactions before a day, without a copy if those are all."""
+        before = self.frame[DAY] < day
+        return self if before.all() else InteractionLog(self.frame[before])
 
     @property
     def newest_time(self) -> str | None:

@@ -122,7 +122,7 @@ class FeatureDays(ShardWork):
         memory = newest_snapshot(run.store, run.scenario.name, missing.snapshots, wanted[0])
         days = self.rows[columns.DAY].to_numpy()
         begin, end = np.searchsorted(days, [wanted[0], wanted[-1] + 1])
-        counted = self.log.before(max([wanted[-1], *missing.due]))
+        counted = self.log.before(max([wanted[-1], *missing.due]) + 1)
         coded, rows = encode(counted.frame, self.rows.iloc[begin:end], run.scenario)
         del self.log, self.rows, counted, days  # 0.7 GB at ten million events
         maker = FeatureMaker(coded, self.tables, self.factor_models, run.scenario, memory)

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from mtl_tasks.pipeline.documents import RunSpec, UpstreamResults
     from mtl_tasks.pipeline.engine import StageResult
     from mtl_tasks.scenario import Scenario
+    from mtl_tasks.store.documents.origin import Origin
 
+_DAG_TEST = "dag_test"  # the user that `dag.test` names, as in `make demo`
 DEFAULT_ARGS: dict[str, Any] = {
     "execution_timeout": timedelta(hours=4),
     "retries": 3,
@@ -62,7 +64,6 @@ def resolve(scenario: str) -> dict[str, Any]:
     params["as_of"] = wanted_as_of(context)
     with in_project():
         from mtl_tasks.pipeline.documents import UpstreamResults
-        from mtl_tasks.pipeline.origin import find_origin
         from mtl_tasks.pipeline.tasks import execute_stage, prepare_run
 
         prepared = prepare_run(
@@ -75,7 +76,7 @@ def resolve(scenario: str) -> dict[str, Any]:
             now=datetime.now(UTC),
             store=store_uri(),
             key=store_key(),
-            origin=find_origin(run.run_type.value, run.triggering_user_name),
+            origin=_origin(run),
         )
         resolved = execute_stage("resolve", prepared, UpstreamResults(), store_key())
         _emit_stage(prepared, resolved, UpstreamResults())
@@ -198,6 +199,14 @@ def track(upstream: list[Any]) -> None:
         from mtl_tasks.pipeline.outcome import track as write
 
         write(run_spec(), UpstreamResults.from_json(upstream), store_key(), backfill=backfill)
+
+
+def _origin(run: Any) -> Origin:
+    from mtl_tasks.pipeline.origin import COMMAND_LINE, find_origin, user_name
+
+    if run.triggering_user_name == _DAG_TEST:
+        return find_origin(COMMAND_LINE, user_name())
+    return find_origin(run.run_type.value, run.triggering_user_name)
 
 
 def _emit_stage(spec: RunSpec, result: StageResult, upstream: UpstreamResults) -> None:

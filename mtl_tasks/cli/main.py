@@ -33,7 +33,6 @@ from mtl_tasks.cli.options import (
     print_json,
     store_key,
     today,
-    user_name,
 )
 from mtl_tasks.cli.output import present, stdout_kept_clean
 from mtl_tasks.core.errors import MtlError
@@ -138,12 +137,12 @@ def run(
 
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, stdout_kept_clean():
         from mtl_tasks.pipeline.local import make_run, run_pipeline
-        from mtl_tasks.pipeline.origin import find_origin
+        from mtl_tasks.pipeline.origin import COMMAND_LINE, find_origin, user_name
         from mtl_tasks.scenario import load_scenario
 
         load_scenario(scenario, dict(overrides))  # a wrong name is reported before a wrong date
         token = now().isoformat() if force else None
-        origin = find_origin("command line", user_name())
+        origin = find_origin(COMMAND_LINE, user_name())
         asked = make_run(scenario, parse_as_of(as_of), overrides, store, force=token, key=store_key(), origin=origin)
         progress.expect(past_seconds(asked.store, scenario))
         document = run_pipeline(asked, progress, overrides)

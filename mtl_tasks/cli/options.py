@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 import os
@@ -91,14 +90,6 @@ def store_key() -> StoreKey | None:
     from mtl_tasks.store.sealing import key_from
 
     return key_from(os.environ)
-
-
-def user_name() -> str | None:
-    """Return the name of the operating system's user; None if the user has none, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None
 
 
 def print_json(document: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import subprocess
 from contextlib import suppress
@@ -13,6 +14,7 @@ from mtl_tasks.store.artifacts import Artifact
 from mtl_tasks.store.documents.origin import Origin
 
 PROJECT: Final = Path(__file__).parents[2]
+COMMAND_LINE: Final = "command line"  # how a run was started
 _CODE: Final = ("mtl_tasks", "dags")
 _COMMIT: Final = "# branch.oid "
 _SECONDS: Final = 10
@@ -31,6 +33,14 @@ def find_origin(start: str, user: str | None) -> Origin:
     if commit is None:
         return Origin(start=start, user=user)
     return Origin(start=start, user=user, commit=commit.name, local_changes=commit.local_changes)
+
+
+def user_name() -> str | None:
+    """Return the name of the operating system's user; None if the user has none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def find_commit(folder: Path = PROJECT) -> Commit | None:

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, select, types
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.pipeline.engine import StageResult
 from mtl_tasks.pipeline.local import make_run, run_pipeline
-from mtl_tasks.pipeline.origin import find_commit
+from mtl_tasks.pipeline.origin import find_commit, user_name
 from mtl_tasks.pipeline.past_documents import past_document, shown_document
 from mtl_tasks.pipeline.past_runs import choose_run
 from mtl_tasks.store.artifacts import Store
@@ -143,7 +143,7 @@ def test_the_dag_and_one_process_make_the_same_artifacts(
     store = Store(str(project / ".store"))
     origin = past_document(store, choose_run(store, NAME, None, entry.run_key)[0]).origin
     assert origin is not None
-    assert (origin.start, origin.user) == ("manual", "dag_test")  # of Airflow's run, though a command ran it again
+    assert (origin.start, origin.user) == ("command line", user_name())  # of the DAG's run, not of the later one
     assert (origin.commit, origin.local_changes) == (find_commit() or (None, False))
 
 

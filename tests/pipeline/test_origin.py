@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_tasks.cli.options import user_name
-from mtl_tasks.pipeline.origin import find_commit, find_origin
+from mtl_tasks.pipeline.origin import find_commit, find_origin, user_name
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="no git here: apt-get install git")
 

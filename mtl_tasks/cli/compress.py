@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -45,6 +46,7 @@ def compress(
     with StageProgress(Console(stderr=True, highlight=False)).shown() as progress, stdout_kept_clean():
         from mtl_tasks.pipeline.compress import compressed_run, find_frontier
         from mtl_tasks.pipeline.local import run_pipeline
+        from mtl_tasks.pipeline.origin import COMMAND_LINE, find_origin, user_name
         from mtl_tasks.pipeline.past_documents import overrides_of
         from mtl_tasks.scenario import load_scenario
         from mtl_tasks.store.artifacts import Store
@@ -58,7 +60,9 @@ def compress(
         if not dry_run:
             progress.expect(past_seconds(opened, scenario))
             settings = {**overrides_of(opened, entry), **frontier.chosen.settings}
-            document = run_pipeline(compressed_run(opened, entry, frontier.chosen), progress, settings)
+            origin = find_origin(COMMAND_LINE, user_name())
+            compressed = replace(compressed_run(opened, entry, frontier.chosen), origin=origin)
+            document = run_pipeline(compressed, progress, settings)
     if as_json:
         print_json({**frontier.to_json(), "run": None if document is None else document.to_json()})
         return

@@ -68,6 +68,7 @@ def test_the_chosen_model_is_promoted_rolled_back_and_exported(
     shown = printed(capsys, "compress", NAME, "--run", teacher.run_key[:8], "--budget", "0.4", "--json")
     chosen = next(point for point in shown["points"] if point["name"] == shown["chosen"])
     assert shown["teacher"] == teacher.run_key
+    assert shown["run"]["origin"]["start"] == "command line"
     assert chosen["ratio"] <= 0.4
     assert {point["name"] for point in shown["points"]} >= {"teacher", shown["chosen"]}
     for window in ("blend", "test"):

@@ -52,7 +52,7 @@ PRELOADED_CODE = (
     "mtl_tasks.pipeline.measures",
     "mtl_tasks.pipeline.outcome",
 )
-POOLS = {"cpu_heavy": 2, "gpu": 1}
+POOLS = {"cpu_heavy": 4, "gpu": 1}  # with two slots, short tasks would leave two processors idle between them
 
 
 def preloading() -> dict[str, str]:
@@ -109,7 +109,7 @@ class Airflow:
             "core__plugins_folder": str(PROJECT / "plugins"),
             "core__load_examples": "False",
             "core__executor": "LocalExecutor",
-            "core__parallelism": "4",
+            "core__parallelism": "6",
             "core__simple_auth_manager_users": ",".join(f"{name}:{role}" for name, role in USERS.items()),
             "core__simple_auth_manager_passwords_file": str(self.home / "passwords.json"),
             "core__execution_api_server_url": f"{self.url}/execution/",

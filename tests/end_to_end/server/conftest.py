@@ -1,4 +1,4 @@
-"""One Airflow for all tests of this folder, and the runs that several of them, or none but one, look at."""
+"""One Airflow for all tests of this folder, and the runs that take long, which are started or meddled with early."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.end_to_end.server import meddling, scenarios
 from tests.support.airflow import Airflow, running
 
 HERE = Path(__file__).parent
-# Fixtures of runs that take long or wait for something. The scheduler is killed before it has other work, so that the
-# other runs lose no task.
+# Fixtures of runs that take long or wait for something, in an order in which they do not hold up each other. The
+# scheduler is killed before it has other work, so that no other run loses a task.
 BEFORE_ALL_TESTS = ("killed", "early_runs", "woken", "held_up", "overtaken", "ahead")
 
 
@@ -28,7 +28,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 
 @pytest.fixture(scope="session", autouse=True)
 def early(request: pytest.FixtureRequest) -> None:
-    """Make what the chosen tests ask for before the first of them: runs wait while the server works on others."""
+    """Set up those of them that the chosen tests ask for before the first test: runs wait while others are at work."""
     tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
     asked_for = {name for item in tests if item.path.parent == HERE for name in item.fixturenames}
     for name in BEFORE_ALL_TESTS:

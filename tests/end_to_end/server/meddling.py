@@ -98,7 +98,7 @@ def overtake(airflow: Airflow, run: str) -> RunRecord:
 
 def set_slots(airflow: Airflow, pool: str, slots: int) -> None:
     """Change the size of a pool."""
-    airflow.call(f"pools/{pool}?update_mask=slots", {"slots": slots}, method="PATCH")
+    airflow.call(f"pools/{pool}", {"pool": pool, "slots": slots, "include_deferred": False}, method="PATCH")
 
 
 def state_of(airflow: Airflow, dag: str, run: str, task: str) -> str | None:

@@ -56,8 +56,9 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert len(airflow.events(f"{NAME}_champion")) == 1
 
 
+@pytest.mark.usefixtures("early_runs")
 def test_tasks_are_forked_from_a_process_that_has_imported_the_libraries(airflow: Airflow) -> None:
-    assert "lib_lightgbm.so" in airflow.libraries("scheduler")
+    airflow.until(lambda: "lib_lightgbm.so" in airflow.libraries("scheduler"), "a process with the libraries", 60)
     assert "lib_lightgbm.so" not in airflow.libraries("triggerer")
 
 

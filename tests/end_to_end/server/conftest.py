@@ -11,11 +11,12 @@ import pytest
 from mtl_tasks.store.registry import RunRecord
 from tests.end_to_end.server import meddling, scenarios
 from tests.support.airflow import Airflow, running
+from tests.support.projects import AS_OF, NAME
 
 HERE = Path(__file__).parent
 # Fixtures of runs that take long or wait for something, in an order in which they do not hold up each other. The
 # scheduler is killed before it has other work, so that no other run loses a task.
-BEFORE_ALL_TESTS = ("killed", "early_runs", "woken", "held_up", "overtaken", "ahead")
+BEFORE_ALL_TESTS = ("killed", "early_runs", "woken", "held_up", "overtaken", "ahead", "again")
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +72,13 @@ def overtaken(airflow: Airflow, early_runs: dict[str, str]) -> RunRecord:
 def ahead(airflow: Airflow, held_up: tuple[str, str]) -> meddling.Ahead:
     """Runs of which one waits for another, and none for an answer."""
     return meddling.go_ahead(airflow, *held_up)
+
+
+@pytest.fixture(scope="session")
+def again(airflow: Airflow, early_runs: dict[str, str]) -> str:
+    """Id of a run that has nothing to do: it was started after one of the same date had ended."""
+    airflow.follow(scenarios.TRAIN, early_runs[NAME])
+    return airflow.trigger(scenarios.TRAIN, {"as_of": AS_OF})
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.support.projects import AS_OF, NAME
 
 
 def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
-    airflow: Airflow, here: None, early_runs: dict[str, str]
+    airflow: Airflow, here: None, early_runs: dict[str, str], again: str
 ) -> None:
     run = early_runs[NAME]
     run_here(NAME, AS_OF, "quiet")  # while the server is at work
@@ -49,11 +49,11 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert event["extra"]["metrics"]["rating"]["rmse"] > 0
     (lists,) = airflow.until(lambda: runs_of(airflow, f"recommend_{NAME}"), "the lists", 60)
     assert airflow.follow(f"recommend_{NAME}", lists["dag_run_id"])["state"] == "success"
-    again = airflow.trigger(TRAIN, {"as_of": AS_OF})
     assert airflow.follow(TRAIN, again)["state"] == "success"
     assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
     assert len(entries(airflow)) == 1
     assert len(airflow.events(f"{NAME}_champion")) == 1
+    assert len(runs_of(airflow, f"recommend_{NAME}")) == 1
 
 
 @pytest.mark.usefixtures("early_runs")

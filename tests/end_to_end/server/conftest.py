@@ -29,7 +29,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
 
 @pytest.fixture(scope="session", autouse=True)
 def early(request: pytest.FixtureRequest) -> None:
-    """Set up those of them that the chosen tests ask for before the first test: runs wait while others are at work."""
+    """Set up now what the chosen tests ask for of that list, so that runs wait while the server works on others."""
     tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
     asked_for = {name for item in tests if item.path.parent == HERE for name in item.fixturenames}
     for name in BEFORE_ALL_TESTS:

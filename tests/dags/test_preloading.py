@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -11,11 +12,10 @@ from pathlib import Path
 import yaml
 
 from tests.conftest import PROJECT
-from tests.support.airflow import preloading
+from tests.support.airflow import PRELOAD, PRELOADED_CODE, preloading
 from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
 
 LOCAL_EXECUTOR = "airflow.executors.local_executor"
-SETTING = "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"
 # Imports what is preloaded, makes a run, and prints the modules of libraries that the run has imported in addition.
 RUN = """
 import importlib, json, sys
@@ -34,13 +34,18 @@ def test_the_servers_workers_preload_what_those_of_make_up_do() -> None:
     services = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text(encoding="utf-8"))["services"]
     for worker in ("worker", "gpu-worker"):
         settings = json.loads(services[worker]["environment"]["AIRFLOW__CELERY__EXTRA_CELERY_CONFIG"])
-        assert [LOCAL_EXECUTOR, *settings["imports"]] == preloading()[SETTING].split(",")
+        assert [LOCAL_EXECUTOR, *settings["imports"]] == preloading()[PRELOAD].split(",")
+
+
+def test_what_a_server_of_the_tests_preloads_in_addition_is_there() -> None:
+    """A name that cannot be imported would be ignored, and every task would be slower."""
+    assert [name for name in PRELOADED_CODE if importlib.util.find_spec(name) is None] == []
 
 
 def test_a_run_imports_no_library_but_those_that_are_preloaded(tmp_path: Path) -> None:
     write_log(tmp_path)
     write_scenario(tmp_path, boosting={**SCENARIO["boosting"], "rounds": 5})
-    command = [sys.executable, "-c", RUN, preloading()[SETTING], NAME, AS_OF]
+    command = [sys.executable, "-c", RUN, preloading()[PRELOAD], NAME, AS_OF]
     done = subprocess.run(
         command,
         cwd=tmp_path,

@@ -11,12 +11,13 @@ from mtl_tasks.store.artifacts import Store
 from mtl_tasks.store.registry import Registry, RunRecord
 from tests.support.airflow import Airflow
 from tests.support.board import STRICT, TITLE
-from tests.support.projects import AS_OF, NAME, SCENARIO, write_log, write_scenario
+from tests.support.projects import AS_OF, NAME, SCENARIO, SHORT, write_log, write_scenario
 
 TRAIN = f"train_{NAME}"
 DAYS = [f"2013-05-{day:02d}" for day in range(7, 12)]  # the first has too little history: it fails
 SHOWN = "three"  # the scenario that the board is looked at with
 WOKEN, WRITTEN_LOG = "woken", "s3://shop/log"  # a scenario and the asset that starts its runs
+MARKER = f"log/dt={DAYS[-2]}/_SUCCESS"  # what a run of that scenario waits for
 DAILY, DAILY_LOG = "daily", "s3://shop/days"  # the same of an asset with partitions
 HOSTILE = "hostile"  # stays paused: what it has to show is made in this process, or waits for ever
 GATE: dict[str, Any] = {
@@ -45,39 +46,44 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     NAME: {},
     "one": {"end_date": None},
     SHOWN: BOOSTED,
-    "asked": {"gate": {**GATE, "approvers": ["admin"]}},
-    "denied": {},
+    "asked": {**SHORT, "gate": {**GATE, "approvers": ["admin"]}},
+    "denied": SHORT,
     "ahead": {"members": ["popularity", "independent"], "factors": {**SCENARIO["factors"], "warm_start": "champion"}},
-    "late": {"gate": {**GATE, "approval_hours": 0.003}},
-    "overtaken": {"gate": {**GATE, "approval_hours": 0.02}},
+    "late": {**SHORT, "gate": {**GATE, "approval_hours": 0.003}},
+    "overtaken": {**SHORT, "gate": {**GATE, "approval_hours": 0.03}},
     "killed": {},
     # Every user takes what is popular, and the factors cannot know that.
     "unpopular": {"recommend": {**RECOMMEND, "ranker": "als"}, "gate": {**GATE, "lists": [{"beat": "popularity"}]}},
-    "reversed": {"members": ["popularity"]},
+    "reversed": SHORT,
     WOKEN: {
-        "members": ["popularity"],
+        **SHORT,
         "gate": {**GATE, "mode": "dry_run"},
         "schedule": {"asset": WRITTEN_LOG},
         "end_date": None,
         "source": {**SCENARIO["source"], "ready": {"marker": "_SUCCESS"}},
     },
     DAILY: {
-        "members": ["popularity"],
+        **SHORT,
         "gate": {**GATE, "mode": "dry_run"},
         "schedule": {"asset": DAILY_LOG, "partitioned": True},
         "end_date": None,
     },
     HOSTILE: {"title": TITLE, "gate": {**GATE, "absolute": STRICT}},
 }
-# Lists are made where a test looks at them, or for their absence.
+# Lists are made where a test looks at them, or for their absence. The board looks at those of its last champion only.
+LISTS = f"recommend_{SHOWN}"
 DAGS = [
     *(f"train_{name}" for name in SCENARIOS if name != HOSTILE),
-    *(f"recommend_{name}" for name in (NAME, SHOWN, "unpopular")),
+    *(f"recommend_{name}" for name in (NAME, "unpopular")),
 ]
 
 BACKFILLS = {SHOWN: "3", "one": "1"}  # the most runs at a time
 REQUIRED = {"approval": "required"}
-EARLY: dict[str, dict[str, str]] = {NAME: {}, "unpopular": {}, "asked": REQUIRED, "denied": REQUIRED, "late": REQUIRED}
+EARLY: dict[str, dict[str, str]] = {
+    NAME: {},
+    "unpopular": {},
+    **dict.fromkeys(("asked", "denied", "late", "overtaken"), REQUIRED),
+}
 
 
 def write_project(project: Path) -> None:

@@ -21,6 +21,7 @@ from tests.end_to_end.server.scenarios import (
     BOOSTED,
     DAYS,
     HOSTILE,
+    LISTS,
     SHOWN,
     backfilled,
     entries,
@@ -29,7 +30,7 @@ from tests.end_to_end.server.scenarios import (
     store,
 )
 from tests.support.accessibility import AXE, serious_violations
-from tests.support.airflow import Airflow
+from tests.support.airflow import Airflow, unpause
 from tests.support.board import ASKED, TITLE, paths
 from tests.support.board import HOSTILE as REASON
 from tests.support.browser import CHROMIUM, PageActivity, browser, element, recorded, screenshot
@@ -62,9 +63,11 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(airflow: Airflow) -> Shown:
-    """Backfill the scenario, and let a run without the boosted member be refused by its gate."""
+def shown(airflow: Airflow, early_runs: dict[str, str]) -> Shown:
+    """Backfill the scenario, make the last champion's lists, and let a run without the boosted member be refused."""
     backfilled(airflow, SHOWN)
+    unpause(airflow, LISTS)
+    airflow.trigger(LISTS, {})
     dag_run = airflow.trigger(f"train_{SHOWN}", {"as_of": AS_OF, "members": ["popularity", "als"]})
     assert airflow.follow(f"train_{SHOWN}", dag_run)["state"] == "success"
     (refused,) = [entry for entry in entries(airflow, SHOWN) if not entry.promoted]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from playwright.sync_api import expect
 
-from mtl_tasks.store.promotion import promote
+from mtl_tasks.store.registry import RunRecord
 from tests.conftest import PROJECT
+from tests.end_to_end.server.meddling import Ahead, asked_for, process_ended
 from tests.end_to_end.server.scenarios import (
     BACKFILLS,
     DAILY,
     DAYS,
+    MARKER,
     TRAIN,
     WOKEN,
     backfilled,
@@ -28,7 +26,6 @@ from tests.end_to_end.server.scenarios import (
     registry,
     run_here,
     runs_of,
-    store,
 )
 from tests.support.airflow import Airflow, RefusedError
 from tests.support.browser import CHROMIUM, browser, element, screenshot
@@ -36,7 +33,7 @@ from tests.support.projects import AS_OF, NAME
 
 
 def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
-    airflow: Airflow, here: None, early_runs: dict[str, str]
+    airflow: Airflow, here: None, early_runs: dict[str, str], again: str
 ) -> None:
     run = early_runs[NAME]
     run_here(NAME, AS_OF, "quiet")  # while the server is at work
@@ -52,15 +49,16 @@ def test_a_run_by_hand_is_followed_to_the_end_and_wakes_the_lists_once(
     assert event["extra"]["metrics"]["rating"]["rmse"] > 0
     (lists,) = airflow.until(lambda: runs_of(airflow, f"recommend_{NAME}"), "the lists", 60)
     assert airflow.follow(f"recommend_{NAME}", lists["dag_run_id"])["state"] == "success"
-    again = airflow.trigger(TRAIN, {"as_of": AS_OF})
     assert airflow.follow(TRAIN, again)["state"] == "success"
     assert airflow.tasks(TRAIN, again)["publish.announce"]["state"] == "skipped"
     assert len(entries(airflow)) == 1
     assert len(airflow.events(f"{NAME}_champion")) == 1
+    assert len(runs_of(airflow, f"recommend_{NAME}")) == 1
 
 
+@pytest.mark.usefixtures("early_runs")
 def test_tasks_are_forked_from_a_process_that_has_imported_the_libraries(airflow: Airflow) -> None:
-    assert "lib_lightgbm.so" in airflow.libraries("scheduler")
+    airflow.until(lambda: "lib_lightgbm.so" in airflow.libraries("scheduler"), "a process with the libraries", 60)
     assert "lib_lightgbm.so" not in airflow.libraries("triggerer")
 
 
@@ -115,6 +113,7 @@ def test_a_viewer_and_a_stranger_start_nothing(airflow: Airflow, user: str | Non
 
 @pytest.mark.faults(6, 8)
 @pytest.mark.parametrize("name", BACKFILLS)
+@pytest.mark.usefixtures("early_runs")
 def test_a_backfill_gives_what_one_date_after_the_other_gives(airflow: Airflow, here: None, name: str) -> None:
     for day in DAYS[1:]:  # while the server is at work
         run_here(name, day, "quiet")
@@ -127,6 +126,7 @@ def test_a_backfill_gives_what_one_date_after_the_other_gives(airflow: Airflow, 
 
 
 @pytest.mark.faults(6)
+@pytest.mark.usefixtures("early_runs")
 def test_a_backfill_that_runs_backwards_is_refused_but_for_its_first_date(airflow: Airflow) -> None:
     assert backfilled(airflow, "reversed", 2) == ["success", "failed"]
     assert [entry.as_of for entry in entries(airflow, "reversed")] == ["2013-05-09"]
@@ -179,27 +179,14 @@ def test_a_persons_answer_decides_and_the_registry_says_whose_it_was(
     assert (ruling.by, ruling.reason) == ("admin", "answered in Airflow")
 
 
-def process_ended(airflow: Airflow, dag: str, run: str, task: str) -> bool:
-    """Whether the scheduler has seen the process of a task end well."""
-    event = "Received executor event with state success for task instance TaskInstanceKey"
-    return f"{event}(dag_id='{dag}', task_id='{task}', run_id='{run}'" in airflow.logged("scheduler")
-
-
-def test_an_asset_starts_a_run_that_waits_for_its_day_without_a_process(airflow: Airflow) -> None:
+def test_an_asset_starts_a_run_that_waits_for_its_day_without_a_process(airflow: Airflow, woken: str) -> None:
     dag = f"train_{WOKEN}"
-    [started] = airflow.until(lambda: runs_of(airflow, dag), "the run that the event starts", 60)
-    run = started["dag_run_id"]
-    assert started["run_type"] == "asset_triggered"
-    airflow.until(lambda: airflow.tasks(dag, run)["ready"]["state"] == "deferred", "the wait for the day", 200)
-    airflow.until(lambda: process_ended(airflow, dag, run, "ready"), "the end of the task's process", 60)
-    marker = f"log/dt={DAYS[-2]}/_SUCCESS"
-    assert f"waits for {marker}" in airflow.log(dag, run, "ready")
-    assert entries(airflow, WOKEN) == []
-    (airflow.project / marker).touch()
-    assert airflow.follow(dag, run)["state"] == "success", airflow.tasks(dag, run)
+    assert airflow.follow(dag, woken)["state"] == "success", airflow.tasks(dag, woken)
+    assert f"waits for {MARKER}" in airflow.log(dag, woken, "ready")
     assert [(entry.as_of, entry.decision) for entry in entries(airflow, WOKEN)] == [(AS_OF, "dry_run:promote")]
 
 
+@pytest.mark.usefixtures("early_runs")
 def test_a_partition_of_an_asset_starts_a_run_as_of_the_day_after(airflow: Airflow) -> None:
     [started] = airflow.until(lambda: runs_of(airflow, f"train_{DAILY}"), "the run of the partition", 60)
     assert airflow.follow(f"train_{DAILY}", started["dag_run_id"])["state"] == "success"
@@ -207,29 +194,14 @@ def test_a_partition_of_an_asset_starts_a_run_as_of_the_day_after(airflow: Airfl
     assert [entry.as_of for entry in entries(airflow, DAILY)] == [AS_OF]
 
 
-def asked_for(airflow: Airflow, path: str) -> Any:
-    with contextlib.suppress(RefusedError):
-        return airflow.call(path)
-    return None
-
-
-def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow: Airflow) -> None:
-    dag, waiting, question = "train_ahead", "decide.earlier_runs", "publish.approve"
-    airflow.command("pools", "set", "gpu", "0", "so that a run which needs it stays where it is")
-    first = airflow.trigger(dag, {"as_of": DAYS[-3], "device": "gpu"}, date=DAYS[-4])
-    quick = {"members": ["popularity"]}
-    second = airflow.trigger(dag, {"as_of": DAYS[-2], "approval": "required", **quick}, date=DAYS[-3])
-    airflow.until(lambda: airflow.tasks(dag, second)[waiting]["state"] == "deferred", "the wait for the first", 600)
-    assert f"waits for the verdicts of {first}" in airflow.log(dag, second, waiting)
-    airflow.call(f"dags/{dag}/dagRuns/{first}", {"state": "failed"}, method="PATCH")
-    airflow.until(lambda: airflow.tasks(dag, second)[question]["state"] == "awaiting_input", "the question", 600)
-    third = airflow.trigger(dag, {"as_of": DAYS[-1], **quick}, date=DAYS[-2])
-    assert airflow.follow(dag, third, 600)["state"] == "success"
-    assert airflow.tasks(dag, second)[question]["state"] == "awaiting_input"
+def test_a_verdict_of_an_earlier_date_is_waited_for_and_an_answer_is_not(airflow: Airflow, ahead: Ahead) -> None:
+    dag = "train_ahead"
+    assert f"waits for the verdicts of {ahead.first}" in airflow.log(dag, ahead.second, "decide.earlier_runs")
+    assert airflow.follow(dag, ahead.third, 600)["state"] == "success"
+    assert airflow.tasks(dag, ahead.second)["publish.approve"]["state"] == "awaiting_input"
     champion = registry(airflow, "ahead").champion()
     assert champion is not None
     assert champion.as_of == DAYS[-1]
-    airflow.command("pools", "set", "gpu", "1", "for the tests")
 
 
 @pytest.mark.faults(30)
@@ -245,54 +217,36 @@ def test_no_answer_in_time_promotes_nothing(airflow: Airflow, early_runs: dict[s
     assert (ruling.action, ruling.by, ruling.reason) == ("retire", "nobody", "no answer in time")
 
 
-def test_a_run_that_is_promoted_while_the_question_waits_stays_champion(airflow: Airflow) -> None:
-    dag = "train_overtaken"
-    run = airflow.trigger(dag, {"as_of": AS_OF, "approval": "required"})
-    path = f"dags/{dag}/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
-    airflow.until(lambda: asked_for(airflow, path), "the question", 200)
-    overtaken = registry(airflow, "overtaken")
-    [entry] = overtaken.entries()
-    promote(overtaken, store(airflow), entry.run_key, by="ada", reason="urgent", at="2026-01-01")
+def test_a_run_that_is_promoted_while_the_question_waits_stays_champion(
+    airflow: Airflow, early_runs: dict[str, str], overtaken: RunRecord
+) -> None:
+    dag, run = "train_overtaken", early_runs["overtaken"]
     done = airflow.follow(dag, run)  # nobody answers
     assert done["note"].startswith(f"{AS_OF}: approved (approved by ada at 2026-01-01: urgent); promote")
     assert airflow.tasks(dag, run)["publish.announce"]["state"] == "success"
-    assert overtaken.champion() == entry
+    assert registry(airflow, "overtaken").champion() == overtaken
     assert len(airflow.events("overtaken_champion")) == 1
 
 
 @pytest.mark.faults(1)
-def test_a_killed_task_and_a_killed_scheduler_leave_what_a_quiet_run_leaves(airflow: Airflow, here: None) -> None:
-    run = airflow.trigger("train_killed", {"as_of": AS_OF})
-    other = airflow.trigger("train_killed", {"as_of": AS_OF})
-    kill_task(airflow, "train_killed", run, "validate.validate")
-    airflow.until(lambda: airflow.tasks("train_killed", run)["validate.split"]["state"] == "success", "the split", 200)
-    airflow.kill("scheduler")
-    airflow.start("scheduler")
-    run_here("killed", AS_OF, "quiet")  # while the server is at work
-    assert airflow.follow("train_killed", run, 400)["state"] == "success"
-    assert airflow.follow("train_killed", other, 400)["state"] == "success"
+def test_a_killed_task_and_a_killed_scheduler_leave_what_a_quiet_run_leaves(
+    airflow: Airflow, here: None, killed: list[str]
+) -> None:
+    run_here("killed", AS_OF, "quiet")
+    for run in killed:
+        assert airflow.follow("train_killed", run, 400)["state"] == "success"
+    assert airflow.tasks("train_killed", killed[0])["validate.validate"]["try_number"] > 1
     assert entries(airflow, "killed") == entries(airflow, "killed", "quiet")
     assert len(airflow.events("killed_champion")) == 1
 
 
-def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
-    """Kill the process of a task with SIGKILL while it is at work."""
-
-    def find() -> Any:
-        pid = airflow.tasks(dag, run)[task]["pid"]
-        return psutil.Process(pid) if pid and psutil.pid_exists(pid) else None
-
-    process = airflow.until(find, f"{task} to start", 120)
-    time.sleep(0.5)  # it is in the middle of its imports then
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="takes pictures with chromium, which is not installed")
-def test_pictures_of_the_form_and_the_graph_of_a_run(airflow: Airflow, tmp_path: Path) -> None:
+def test_pictures_of_the_form_and_the_graph_of_a_run(
+    airflow: Airflow, early_runs: dict[str, str], tmp_path: Path
+) -> None:
     """Their pictures are those of the documentation where SCREENSHOTS names the folder for them."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    run = airflow.trigger(TRAIN, {"as_of": AS_OF})
+    run = early_runs[NAME]
     assert airflow.follow(TRAIN, run)["state"] == "success"
     token = {"name": "_token", "value": airflow.token("admin"), "url": airflow.url}
     with browser() as page:

@@ -50,7 +50,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "denied": SHORT,
     "ahead": {"members": ["popularity", "independent"], "factors": {**SCENARIO["factors"], "warm_start": "champion"}},
     "late": {**SHORT, "gate": {**GATE, "approval_hours": 0.003}},
-    "overtaken": {**SHORT, "gate": {**GATE, "approval_hours": 0.03}},
+    "overtaken": {**SHORT, "gate": {**GATE, "approval_hours": 0.1}},
     "killed": {},
     # Every user takes what is popular, and the factors cannot know that.
     "unpopular": {"recommend": {**RECOMMEND, "ranker": "als"}, "gate": {**GATE, "lists": [{"beat": "popularity"}]}},

@@ -24,7 +24,7 @@ export AIRFLOW__CORE__PARALLELISM=4 # 1 GB in all; the default of 32 workers tak
 # Tasks are forked from a process that has imported what each of them would spend seconds on. The project's own modules
 # are not among them, so that a change of the code needs no restart.
 export AIRFLOW__SCHEDULER__MP_START_METHOD=forkserver
-export AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD=airflow.executors.local_executor,airflow.sdk.execution_time.task_runner,great_expectations,implicit.als,lightgbm,matplotlib.backends.backend_svg,matplotlib.figure,pandas,pyarrow.dataset,sklearn.isotonic,sklearn.linear_model
+export AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD=airflow.executors.local_executor,airflow.dag_processing.dagbag,airflow.sdk.execution_time.task_runner,great_expectations,implicit.als,lightgbm,matplotlib.backends.backend_svg,matplotlib.figure,pandas,pyarrow.dataset,sklearn.isotonic,sklearn.linear_model
 export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=admin:admin
 export AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE="$AIRFLOW_HOME/passwords.json"
 export AIRFLOW__CORE__EXECUTION_API_SERVER_URL="http://127.0.0.1:$port/execution/"

@@ -42,7 +42,6 @@ PRELOAD = "AIRFLOW__SCHEDULER__MP_FORKSERVER_PRELOAD"
 # Half of what a task spends here goes into importing these. Nobody changes the code of this server, so that they can be
 # preloaded, too; they import the rest of the project that tasks need.
 PRELOADED_CODE = (
-    "airflow.dag_processing.dagbag",
     "dags.approval",
     "dags.notifying",
     "dags.params",

@@ -56,7 +56,7 @@ class FeatureSnapshot:
     groups: dict[str, GroupState]
 
     def translation(self, axes: Mapping[str, pd.Index[Any]]) -> dict[str, Codes]:
-        """Return, by axis, the code in ``axes`` of each code here; ``axes`` must contain every label."""
+        """Return, by axis, the code in ``axes`` of each code here; ``axes`` must have each label met before the day."""
         return {name: axes[name].get_indexer(labels).astype(np.int64) for name, labels in self.axes.items()}
 
     def payload(self) -> Payload:

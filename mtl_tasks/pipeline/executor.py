@@ -117,7 +117,8 @@ class ShardWork(ABC):
     Attributes
     ----------
     common_seconds
-        Time of the work that every worker repeats, whichever users or days it has.
+        Time of the work that workers repeat, whichever users they have. Of shards of days that includes counting what
+        was before the first day, which takes later shards longer.
     """
 
     def __init__(self, run: Run, inputs: Inputs, files: Mapping[str, bytes] | None = None) -> None:
@@ -135,6 +136,10 @@ class ShardWork(ABC):
             The rows of the shard's users in the tables that the stage gives to its shards.
         """
 
+    def is_whole(self, document: Mapping[str, Any]) -> bool:
+        """Whether a shard that was made before can be taken, given its document; False if what it refers to is gone."""
+        return True
+
     @cached_property
     def log(self) -> InteractionLog:
         """The run's log."""
@@ -148,7 +153,7 @@ class ShardWork(ABC):
         return read
 
     def after_first(self, batches: Iterable[T]) -> Iterator[T]:
-        """Yield batches of users; the time before the first one is common to all shards."""
+        """Yield batches of users or days; the time before the first one is common to all shards."""
         for number, batch in enumerate(batches):
             if not number:
                 self.common_seconds += time.monotonic() - self._since
@@ -456,10 +461,10 @@ def _shard_ref(order: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
     parts = run.in_key({**order, "run": run.scenario.model_dump(mode="json"), "versions": _versions()})
     key = hashlib.sha256(to_json(parts)).hexdigest()
     found = run.store.find(run.store.folder(run.scenario.name, run.as_of.iso, stage, key))
-    if found is not None:
+    work, given = _work_of(order, run), run.store.open(Ref.from_json(order["given"]))
+    if found is not None and work.is_whole(found.json(_DOCUMENT)):
         return found.ref.to_json()
     with measured() as usage, threadpool_limits(1, "blas"):
-        work, given = _work_of(order, run), run.store.open(Ref.from_json(order["given"]))
         result, _ = work.timed(shard, _tables_of(given))
         note_usage(common_seconds=round(work.common_seconds, 3))
     payload = Payload(rows=sum(map(len, result.tables.values())))

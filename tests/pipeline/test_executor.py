@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -162,6 +163,11 @@ def test_a_cluster_makes_the_features_of_one_process_to_the_byte(
     shards_made = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/features-shard/*/*/shard.json")]
     assert sum(len(document["made"]) for document in shards_made) == len(day_refs(artifact))
     assert min(len(document["made"]) for document in shards_made) > 0
+    for ref in day_refs(artifact):  # the shards' own artifacts stay
+        shutil.rmtree(tmp_path / ref.uri)
+    again, results = run_until(run.store.root.parent, "features", AS_OF, str(tmp_path))
+    assert day_refs(again.store.open(results["features"].ref)) == day_refs(inputs["features"])
+    assert [again.store.look_up(ref) is not None for ref in day_refs(artifact)] == [True] * len(day_refs(artifact))
 
 
 def champion_of(finished: tuple[Run, Inputs]) -> tuple[Run, Inputs, Scenario, Inputs]:

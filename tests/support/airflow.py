@@ -233,15 +233,21 @@ class Airflow:
         found = self.call(f"dags/{dag}/dagRuns/{run}")
         return found if found["state"] in ENDED else None
 
-    def until(self, look: Callable[[], Any], what: str, seconds: float) -> Any:
-        """Return what ``look`` finds; fail with the end of the logs if it finds nothing in time."""
+    def until(self, look: Callable[[], Any], what: str, seconds: float, *, pause: float = 1) -> Any:
+        """Return what ``look`` finds; fail with the end of the logs if it finds nothing in time.
+
+        Parameters
+        ----------
+        pause
+            The longest time between two looks, seconds.
+        """
         begun = time.monotonic()
         while (waited := time.monotonic() - begun) < seconds:
             with contextlib.suppress(OSError):
                 found = look()
                 if found:
                     return found
-            time.sleep(min(0.1 + waited / 20, 1))  # asked often, the server has less time for the runs
+            time.sleep(min(0.1 + waited / 20, pause))  # asked often, the server has less time for the runs
         raise AssertionError(f"waited {seconds:g} s in vain for {what}; scheduler: {self.tail('scheduler')}")
 
     def tail(self, service: str) -> str:

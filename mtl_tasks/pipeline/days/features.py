@@ -28,7 +28,7 @@ from mtl_tasks.pipeline.days.log import day_digests, hash_rows
 from mtl_tasks.pipeline.days.missing_features import FEATURES, FeatureDays, MissingBlock, MissingDays
 from mtl_tasks.pipeline.days.snapshots import snapshot_keys, weeks_of
 from mtl_tasks.pipeline.engine import Inputs, Run
-from mtl_tasks.pipeline.executor import open_executor
+from mtl_tasks.pipeline.executor import InProcess, open_executor
 from mtl_tasks.pipeline.stages.inputs import load_windows
 from mtl_tasks.scenario import Scenario
 from mtl_tasks.store.artifacts import DAYS, Artifact, Ref, Store, day_refs
@@ -59,7 +59,9 @@ def make_days(run: Run, inputs: Inputs) -> list[Ref]:
         work.give(missing)
         # A single block, as of the next day, is not worth the start of a cluster.
         with open_executor(os.environ if len(missing.blocks) > 1 else {}) as executor:
-            made = FeatureDays.made(executor.map("features", work, {}))
+            if not isinstance(executor, InProcess):
+                work = FeatureDays(run, inputs, work.files)  # without the log, which workers read for themselves
+            made = FeatureDays.refs_made(executor.map("features", work, {}))
     log.info("%s: features of %d parts made, of %d reused", run.scenario.name, len(made), len(found))
     refs = found | dict(zip((block.days for block in missing.blocks), made, strict=True))
     return [refs[block] for block in sorted(refs)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from mtl_tasks.pipeline.days.factors import load_factor_models
 from mtl_tasks.pipeline.days.snapshots import newest_snapshot
 from mtl_tasks.pipeline.executor import Shard, ShardResult, ShardWork
 from mtl_tasks.pipeline.stages.inputs import load_tables
-from mtl_tasks.store.artifacts import DAYS, MANIFEST, Payload, Ref, to_json
+from mtl_tasks.store.artifacts import DAYS, MANIFEST, Artifact, Payload, Ref, to_json
 
 FEATURES: Final = "features"  # the table of a block's artifact
 _MADE: Final = "made"  # of a shard's document: its references
@@ -48,26 +48,26 @@ class MissingDays:
     ----------
     blocks
         Ascending.
-    snapshots
+    snapshot_keys
         Day to the key of the snapshot of the statistics before it.
     due
         Those of these days whose snapshot is to be stored.
     """
 
     blocks: Sequence[MissingBlock]
-    snapshots: Mapping[int, str]
+    snapshot_keys: Mapping[int, str]
     due: Sequence[int]
 
     def to_bytes(self) -> bytes:
         """Return the JSON form."""
-        return to_json({**asdict(self), "snapshots": list(self.snapshots.items())})
+        return to_json({**asdict(self), "snapshot_keys": list(self.snapshot_keys.items())})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Invert :meth:`to_bytes`."""
         document = json.loads(data)
         blocks = [MissingBlock(tuple(block["days"]), block["key"], block["rows"]) for block in document["blocks"]]
-        return cls(blocks, dict(document["snapshots"]), document["due"])
+        return cls(blocks, dict(document["snapshot_keys"]), document["due"])
 
     def of(self, shard: Shard) -> MissingDays:
         """Return the part of a shard: consecutive blocks, with the snapshots due from the first of them on."""
@@ -77,24 +77,33 @@ class MissingDays:
             return MissingDays([], {}, [])
         first, rest = blocks[0].days[0], self.blocks[chosen.stop :]
         due = [day for day in self.due if first <= day and (not rest or day < rest[0].days[0])]
-        return MissingDays(blocks, self.snapshots, due)
+        return MissingDays(blocks, self.snapshot_keys, due)
 
 
 class FeatureDays(ShardWork):
     """Features of days that the store lacks.
 
     A shard counts what was before its first day, goes on from there day by day, and writes its blocks where every run
-    finds them. So a stage that is tried again makes only what is still missing.
+    finds them. So a stage, or a shard, that is tried again makes only what is still missing.
     """
 
     def make(self, shard: Shard, tables: Mapping[str, pd.DataFrame]) -> ShardResult:
         """See :class:`ShardWork`."""
         missing = MissingDays.from_bytes(self.files[_MISSING]).of(shard)
-        refs = self._make(missing) if missing.blocks else []
-        return ShardResult({}, {_MADE: [ref.to_json() for ref in refs]})
+        refs = {block: found.ref for block in missing.blocks if (found := self._find(block)) is not None}
+        if left := [block for block in missing.blocks if block not in refs]:
+            due = [day for day in missing.due if not (self._snapshot_folder(missing, day) / MANIFEST).exists()]
+            refs |= self._make(replace(missing, blocks=left, due=due))
+        return ShardResult({}, {_MADE: [refs[block].to_json() for block in missing.blocks]})
+
+    def is_whole(self, document: Mapping[str, Any]) -> bool:
+        """See :class:`ShardWork`: the blocks lie elsewhere, where they may have been deleted."""
+        refs = [Ref.from_json(ref) for ref in document[_MADE]]
+        found = [self.run.store.look_up(ref) for ref in refs]
+        return all(one is not None and one.ref == ref for one, ref in zip(found, refs, strict=True))
 
     @staticmethod
-    def made(results: Sequence[ShardResult]) -> list[Ref]:
+    def refs_made(results: Sequence[ShardResult]) -> list[Ref]:
         """Return the blocks that the shards have made, ascending."""
         return [Ref.from_json(ref) for result in results for ref in result.document[_MADE]]
 
@@ -117,47 +126,54 @@ class FeatureDays(ShardWork):
         """The run's factor models."""
         return load_factor_models(self.inputs["factors"])
 
-    def _make(self, missing: MissingDays) -> list[Ref]:
-        run, wanted = self.run, [day for block in missing.blocks for day in block.days]
-        memory = newest_snapshot(run.store, run.scenario.name, missing.snapshots, wanted[0])
-        days = self.rows[columns.DAY].to_numpy()
-        begin, end = np.searchsorted(days, [wanted[0], wanted[-1] + 1])
-        counted = self.log.before(max([wanted[-1], *missing.due]) + 1)
-        coded, rows = encode(counted.frame, self.rows.iloc[begin:end], run.scenario)
-        del self.log, self.rows, counted, days  # 0.7 GB at ten million events
+    def _make(self, missing: MissingDays) -> dict[MissingBlock, Ref]:
+        run, wanted, due = self.run, [day for block in missing.blocks for day in block.days], list(missing.due)
+        first, last = min([wanted[0], *due]), max([wanted[-1], *due])
+        memory = newest_snapshot(run.store, run.scenario.name, missing.snapshot_keys, first)
+        own = np.isin(self.rows[columns.DAY].to_numpy(), wanted)
+        chosen = self.rows if own.all() else self.rows[own]
+        coded, rows = encode(self.log.before(last + 1).frame, chosen, run.scenario)
+        del self.log, self.rows, chosen  # 0.7 GB at ten million events
         maker = FeatureMaker(coded, self.tables, self.factor_models, run.scenario, memory)
-        maker.advance(wanted[0])
-        left, due = list(missing.blocks), list(missing.due)
-        parts, made = dict[int, pd.DataFrame](), list[Ref]()
-        sizes = dict(zip(wanted, np.diff(np.searchsorted(rows.days, [*wanted, wanted[-1] + 1])).tolist(), strict=True))
+        maker.advance(first)
+        ends = np.searchsorted(rows.days, wanted, side="right").tolist()
+        sizes = {day: end - start for day, start, end in zip(wanted, [0, *ends[:-1]], ends, strict=True)}
+        left, parts, made = list(missing.blocks), dict[int, pd.DataFrame](), dict[MissingBlock, Ref]()
         for batch in self.after_first(_batches(wanted, due, sizes)):
-            due = self._keep(maker, missing, due, batch[0])
+            due = self._store_snapshots(maker, missing, due, batch[0])
             parts |= _by_day(maker.make(rows.at(np.flatnonzero(np.isin(rows.days, batch)))), batch, sizes)
             while left and left[0].days[-1] in parts:
                 block = left.pop(0)
-                made.append(self._publish(block, [parts.pop(day) for day in block.days]))
-        self._keep(maker, missing, due, run.as_of.day)
+                made[block] = self._publish(block, [parts.pop(day) for day in block.days])
+        self._store_snapshots(maker, missing, due, run.as_of.day)
         return made
 
-    def _keep(self, maker: FeatureMaker, missing: MissingDays, due: list[int], until: int) -> list[int]:
+    def _store_snapshots(self, maker: FeatureMaker, missing: MissingDays, due: list[int], until: int) -> list[int]:
         """Store the snapshots that are due by ``until``; return the other days."""
-        run = self.run
         now = [day for day in due if day <= until]
         for day in now:
             maker.advance(day)
-            folder, key = self._folder(day_text(day), missing.snapshots[day]), missing.snapshots[day]
-            facts = {"scenario": run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
+            folder, key = self._snapshot_folder(missing, day), missing.snapshot_keys[day]
+            facts = {"scenario": self.run.scenario.name, "stage": "counts", "as_of": day_text(day), "usage": {}}
             if not (folder / MANIFEST).exists():  # the same counts, in another order if counted from the first day
-                run.store.publish(folder, key, maker.memory().payload(), facts)
+                self.run.store.publish(folder, key, maker.memory().payload(), facts)
         return due[len(now) :]
 
     def _publish(self, block: MissingBlock, parts: list[pd.DataFrame]) -> Ref:
-        name = block_name(block.days)
         features = drop_unused_categories(parts[0] if len(parts) == 1 else pd.concat(parts))
+        if len(features) != block.rows:  # they would be read beside the rows of other days
+            raise AssertionError(f"{block_name(block.days)}: features of {len(features)} rows, not of {block.rows}")
         payload = Payload(rows=len(features), summary={"columns": len(features.columns)})
         payload.add_frame(FEATURES, features, measurements=True)
-        facts = {"scenario": self.run.scenario.name, "stage": "features of a day", "as_of": name, "usage": {}}
-        return self.run.store.publish(self._folder(name, block.key), block.key, payload, facts).ref
+        facts = {"stage": "features of a day", "as_of": block_name(block.days), "usage": {}}
+        folder = self._folder(block_name(block.days), block.key)
+        return self.run.store.publish(folder, block.key, payload, {"scenario": self.run.scenario.name, **facts}).ref
+
+    def _find(self, block: MissingBlock) -> Artifact | None:
+        return self.run.store.find(self._folder(block_name(block.days), block.key))
+
+    def _snapshot_folder(self, missing: MissingDays, day: int) -> UPath:
+        return self._folder(day_text(day), missing.snapshot_keys[day])
 
     def _folder(self, name: str, key: str) -> UPath:
         return self.run.store.folder(self.run.scenario.name, DAYS, name, key)

@@ -16,7 +16,7 @@ from tests.support.projects import AS_OF, NAME
 HERE = Path(__file__).parent
 # Fixtures of runs that take long or wait for something, in an order in which they do not hold up each other. The
 # scheduler is killed before it has other work, so that no other run loses a task.
-BEFORE_ALL_TESTS = ("killed", "early_runs", "woken", "held_up", "overtaken", "ahead", "again")
+BEFORE_ALL_TESTS = ("killed", "early_runs", "overtaken", "woken", "held_up", "ahead", "again")
 
 
 @pytest.fixture(scope="session")

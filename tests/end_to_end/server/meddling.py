@@ -43,10 +43,10 @@ def kill_task(airflow: Airflow, dag: str, run: str, task: str) -> None:
     """Kill the process of a task with SIGKILL while it is at work."""
 
     def find() -> int | None:
-        pid: int | None = airflow.tasks(dag, run)[task]["pid"]
-        return pid if pid and psutil.pid_exists(pid) else None
+        found = airflow.tasks(dag, run)[task]
+        return found["pid"] if found["state"] == "running" and psutil.pid_exists(found["pid"]) else None
 
-    process = airflow.until(find, f"{task} to start", 120)
+    process = airflow.until(find, f"{task} to start", 120, pause=0.1)
     with contextlib.suppress(ProcessLookupError):  # then the test sees that there was no second try
         os.kill(process, signal.SIGKILL)
 
@@ -90,6 +90,7 @@ def overtake(airflow: Airflow, run: str) -> RunRecord:
     """Promote a run by hand once a question about it waits for its answer."""
     path = f"dags/train_overtaken/dagRuns/{run}/taskInstances/publish.approve/-1/hitlDetails"
     airflow.until(lambda: asked_for(airflow, path), "the question", 600)
+    assert airflow.tasks("train_overtaken", run)["publish.approve"]["state"] in ("running", "awaiting_input")
     found = registry(airflow, "overtaken")
     [entry] = found.entries()
     promote(found, store(airflow), entry.run_key, by="ada", reason="urgent", at="2026-01-01")

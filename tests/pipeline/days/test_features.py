@@ -121,7 +121,7 @@ def test_shards_of_days_leave_what_one_process_leaves(
 def test_a_stage_that_is_tried_again_makes_only_the_days_that_are_missing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    in_shards(monkeypatch, 2)
+    in_shards(monkeypatch, 1)
     publish, made = FeatureDays._publish, list[Ref]()
 
     def fail_at_the_eighth(work: FeatureDays, block: MissingBlock, parts: list[pd.DataFrame]) -> Ref:
@@ -138,6 +138,21 @@ def test_a_stage_that_is_tried_again_makes_only_the_days_that_are_missing(
         days = days_of(*made_features(project, EARLIER, str(tmp_path)))
     assert f"features of {len(days) - 7} parts made, of 7 reused" in caplog.text
     assert days[:7] == made
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_days_that_are_missing_between_others_are_made_as_before(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    before = days_of(*made_features(project, EARLIER, str(tmp_path)))
+    for path in [*before[1:3], *before[7:9]]:
+        shutil.rmtree(tmp_path / path.uri)
+    (features,) = tmp_path.glob(f"{NAME}/{EARLIER}/features")
+    shutil.rmtree(features)
+    for path in tmp_path.glob(f"{NAME}/days/*/*/*/memory.json"):  # as if a shard had failed between two that had not
+        shutil.rmtree(path.parents[1])
+    in_shards(monkeypatch, count)
+    assert days_of(*made_features(project, EARLIER, str(tmp_path))) == before
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=30), st.integers(1, 40), st.sets(st.integers(0, 40)))

@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="SCENARIO=YYYY-MM-DD",
-        help="as of which days; of regret too",
+        help="as of which days; of regret and rankers too",
     )
     group.add_argument("--seeds", type=int, help="boosted models that are averaged; those of the scenario by default")
     group.add_argument(
@@ -152,7 +152,7 @@ def _run(section: str, arguments: argparse.Namespace, console: Console) -> None:
             console,
         ),
         "scenarios": lambda: scenarios.main(store, console),
-        "rankers": lambda: rankers.main(store, console),
+        "rankers": lambda: rankers.main(store, regret.Options(arguments.days), console),
         "candidates": lambda: candidates.main(store, console),
         "text": lambda: text.main(store, console),
         "fusion": lambda: fusion.main(store, console),

@@ -112,7 +112,7 @@ def main(store: str, options: Options, console: Console) -> None:
     if not records:
         return
     print(table(records), flush=True)
-    runs = [_run(made["scenario"], made["as_of"], _settings(made["scenario"], options), store) for made in records]
+    runs = [planned_run(made["scenario"], made["as_of"], store, options) for made in records]
     pairs = zip(runs, records, strict=True)
     compare(
         [case for run, made in pairs for case in cases(run.store, run.scenario, run.as_of.iso, made["refs"])], console
@@ -223,6 +223,11 @@ def _cells(scenario: str, task: str, metric: str, each: Values) -> tuple[str, ..
 
 def _signed(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}".replace("-", "−")  # + 0.0: no negative zero
+
+
+def planned_run(name: str, as_of: str, store: str, options: Options) -> Run:
+    """Return a run of the plans."""
+    return _run(name, as_of, _settings(name, options), store)
 
 
 def _settings(name: str, options: Options) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import pytest
 from mtl_tasks.core.days import AsOf
 from mtl_tasks.core.errors import ConfigError
 from mtl_tasks.pipeline.local import make_run
+from mtl_tasks.report import labels
 from mtl_tasks.store.documents import read_document
 from mtl_tasks.store.documents.evaluation import Evaluation
 from tests.benchmarks import regret
+from tests.benchmarks.rankers import CHOICES, choice
 from tests.benchmarks.regret import FOLDER, Options, Plan, measure_missing, regrets, table
 from tests.benchmarks.stages import results_until
 from tests.support.projects import AS_OF, NAME, write_log, write_scenario
@@ -77,3 +79,23 @@ def test_a_run_is_measured_once_and_as_its_evaluation_measures_it(
         assert made["fusion"] == pytest.approx(tasks[task].fusion[made["metric"]].value, abs=1e-6)
         members = {name: measured[made["metric"]].value for name, measured in tasks[task].members.items()}
         assert made["members"] == pytest.approx(members, abs=1e-6)
+
+
+def test_a_date_of_the_rankers_shows_the_choice_and_what_it_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(tmp_path)
+    write_scenario(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = make_run(NAME, AsOf.parse(AS_OF), {"boosting.threads": 1}, "store")
+    row = dict(zip(CHOICES, choice(run), strict=True))
+    ranking = read_document(
+        run.store.open(results_until(run, "evaluate")["evaluate"].ref), "evaluation", Evaluation
+    ).ranking
+    values = {name: metrics["ndcg"].value or 0.0 for name, metrics in ranking.by_ranker.items()}
+    assert row["scenario"] == NAME
+    assert row["chosen ranker"] == labels.list_title(ranking.published)
+    assert row["NDCG"].startswith(f"{values[ranking.published]:.4f} [")
+    assert float(row["ALS"]) == pytest.approx(values["als"], abs=5e-5)
+    lost = float(row["chosen − best"].replace("−", "-"))
+    assert lost == pytest.approx(values[ranking.published] - max(values.values()), abs=1e-4)

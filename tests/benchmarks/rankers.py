@@ -42,7 +42,7 @@ def main(store: str, options: Options, console: Console) -> None:
         console.print(table(Store(store, key_from(os.environ))))
         return
     runs = (planned_run(name, as_of, store, options) for name, as_of in options.runs())
-    console.print(make_table(CHOICES, ("users", *CHOICES[4:]), [choice(run) for run in runs]))
+    console.print(make_table(CHOICES, ("users", *CHOICES[4:7], CHOICES[8]), [choice(run) for run in runs]))
 
 
 def choice(run: Run) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def choice(run: Run) -> tuple[str, ...]:
         with_interval(ndcg[ranking.published]),
         *(f"{ndcg[name].value:.4f}" for name in ("popularity", "als")),
         labels.list_title(best),
-        f"{lost:+.4f}".replace("-", "−"),
+        f"{round(lost, 4) + 0.0:+.4f}".replace("-", "−"),  # + 0.0: no negative zero
     )
 
 

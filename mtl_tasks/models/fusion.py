@@ -14,6 +14,7 @@ from mtl_tasks.core.errors import DataError
 from mtl_tasks.metrics.catalog import row_loss
 from mtl_tasks.models.calibration import MAPS, calibrate, clustered_mean, cross_fit, fit_calibration, logit, sigmoid
 from mtl_tasks.models.pooling import (
+    PER_MEMBER,
     PoolRows,
     choose_shrinkage,
     eligible_members,
@@ -145,7 +146,7 @@ def _fit_auto(rows: PoolRows, losses: dict[str, Values]) -> TaskFusion:
         eligible=eligible,
         shrinkage=shrinkage.chosen,
         shrinkage_loss={str(share): _estimate(loss, rows) for share, loss in shrinkage.losses.items()},
-        note=_note(eligible, shrinkage.chosen),
+        note=_note(eligible, shrinkage.chosen, rows),
     )
 
 
@@ -247,7 +248,7 @@ def _threshold(probability: Values, label: Values) -> float:
     return float(grid[np.argmax(2 * hits / (above + label.sum()))])
 
 
-def _note(eligible: tuple[str, ...], shrinkage: float) -> str:
+def _note(eligible: tuple[str, ...], shrinkage: float, rows: PoolRows) -> str:
     if shrinkage < 1:
         return (
             f"fitted weights, shrunk by {shrinkage:.0%} towards equal weights of {', '.join(eligible)}: more shrinkage "
@@ -255,7 +256,9 @@ def _note(eligible: tuple[str, ...], shrinkage: float) -> str:
         )
     if len(eligible) == 1:
         return f"{eligible[0]} alone: every other member was significantly worse on blend, or no better than popularity"
-    return (
-        f"equal weights of {', '.join(eligible)}: none was significantly worse than the best on blend, and fitted "
-        "weights were not better by more than one standard error"
-    )
+    equal = f"equal weights of {', '.join(eligible)}: none was significantly worse than the best on blend, and"
+    if not rows.can_fit_weights():
+        least = PER_MEMBER * len(rows.members)
+        rare = "rows" if rows.kind == "regression" else "rows of the rarer label"
+        return f"{equal} blend has {rows.rarer:,.0f} {rare}, at least {least} are needed to fit weights"
+    return f"{equal} fitted weights were not better by more than one standard error"

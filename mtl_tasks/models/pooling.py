@@ -14,6 +14,7 @@ from mtl_tasks.models.calibration import clustered_mean, cross_fit, logit, sigmo
 
 Values = NDArray[np.float64]
 FLOOR: Final = "popularity"
+PER_MEMBER: Final = 10  # of the rarer label for each weight that is fitted (Peduzzi et al., J. Clin. Epidemiol. 1996)
 SHRINKAGES: Final = (1.0, 0.75, 0.5, 0.25, 0.0)  # from equal weights to fitted ones
 
 
@@ -59,6 +60,16 @@ class PoolRows:
     def slopes(self, score: Values) -> Values:
         """Return the derivatives of :meth:`row_losses`, float64 (n,)."""
         return 2 * (score - self.label) if self.kind == "regression" else sigmoid(score) - self.label
+
+    @property
+    def rarer(self) -> float:
+        """Number of rows with the rarer label of a binary task; of all rows of a regression."""
+        positives = float(self.label.sum())
+        return len(self.label) if self.kind == "regression" else min(positives, len(self.label) - positives)
+
+    def can_fit_weights(self) -> bool:
+        """Whether there are labels enough to fit a weight for each member."""
+        return self.rarer >= PER_MEMBER * len(self.members)
 
     def held_out_scores(self, fit: Callable[[PoolRows], Values]) -> Values:
         """Return the scores, float64 (n,), of each fold of users by weights (members,) fitted on the others."""
@@ -142,14 +153,17 @@ def choose_shrinkage(rows: PoolRows) -> Shrinkage:
     """Choose the greatest shrinkage whose loss, cross-fitted over users, is within one standard error of the least.
 
     The standard error is that of the difference of the two losses, clustered by user. Eligible members are found again
-    in each fold.
+    in each fold. With too few labels to fit weights it is 1.
 
     Raises
     ------
     DataError
         If all rows belong to one user.
     """
-    equal, fitted = (rows.held_out_scores(partial(shrunken_weights, shrinkage=share)) for share in (1.0, 0.0))
+    equal = rows.held_out_scores(partial(shrunken_weights, shrinkage=1.0))
+    if not rows.can_fit_weights():
+        return Shrinkage(1.0, {1.0: rows.row_losses(equal)})
+    fitted = rows.held_out_scores(partial(shrunken_weights, shrinkage=0.0))
     losses = {share: rows.row_losses(share * equal + (1 - share) * fitted) for share in SHRINKAGES}
     least = min(SHRINKAGES, key=lambda share: losses[share].mean())
     return Shrinkage(next(share for share in SHRINKAGES if _within(losses[share] - losses[least], rows.users)), losses)

@@ -92,3 +92,20 @@ def test_much_evidence_needs_no_shrinkage_and_equal_members_get_all_of_it() -> N
     same = rows_of({"a": 1.0})
     twins = PoolRows(("a", "b"), np.repeat(same.inputs, 2, axis=1), same.label, same.users, "regression")
     assert choose_shrinkage(twins).chosen == 1.0
+
+
+@pytest.mark.parametrize(("positives", "fitted"), [(19, False), (20, True)])
+def test_weights_are_fitted_to_ten_of_the_rarer_label_for_each_member(positives: int, fitted: bool) -> None:
+    rng = np.random.default_rng(3)
+    label = (np.arange(2000) < positives).astype(np.float64)
+    good = np.where(label == 1, 0.9, 0.01)
+    predictions = {"good": good, "noise": rng.uniform(0.009, 0.011, len(label))}
+    for rows in (
+        PoolRows.of(predictions, label, np.arange(2000) % 200, "binary"),
+        PoolRows.of({name: 1 - each for name, each in predictions.items()}, 1 - label, np.arange(2000) % 200, "binary"),
+    ):
+        assert rows.rarer == positives
+        assert list(choose_shrinkage(rows).losses) == (list(SHRINKAGES) if fitted else [1.0])
+    few = PoolRows.of(predictions, label, np.arange(2000) % 200, "regression").where(np.arange(2000) % 200 < 2)
+    assert (few.rarer, few.can_fit_weights()) == (20, True)
+    assert not few.where(np.arange(20) < 19).can_fit_weights()
